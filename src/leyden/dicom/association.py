@@ -1,0 +1,344 @@
+"""One association, without I/O: bytes in, typed events out, bytes to send (PS3.8 section 9, PS3.7 sections 9 and 10).
+
+`feed` takes what came from the peer and yields events as it parses; a RemoteProtocolError ends the association, with
+the A-ABORT for the peer already in `output`. A Payload's view points into the fed buffer and is good until the next
+feed. The owner answers by the methods named at each event and sends `output` on. Sockets, time-outs and files are the
+owner's; nothing larger than a command set is held here. Deliberately absent: the asynchronous operations window, and
+every DIMSE service but C-STORE and C-ECHO (answered: unrecognized operation; a C-CANCEL is ignored).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from leyden.dicom import dimse, pdu
+from leyden.dicom.dimse import Command
+from leyden.dicom.machine import Event as Evt
+from leyden.dicom.machine import State, step
+from leyden.dicom.negotiate import ACCEPTED, AssociateAccept, AssociateReject, AssociateRequest, outgoing_pdu_bytes
+from leyden.dicom.uids import VERIFICATION
+from leyden.errors import LocalProtocolError, RemoteProtocolError
+
+
+@dataclass(frozen=True, slots=True)
+class AssociationRequested:
+    """Acceptor: answer with accept() or reject()."""
+
+    request: AssociateRequest
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStarted:
+    """Acceptor: a C-STORE-RQ whose data set follows, in the transfer syntax `syntax`."""
+
+    context_id: int
+    syntax: str
+    command: Command
+
+
+@dataclass(slots=True)
+class Payload:
+    """Acceptor: bytes of the data set, good until the next feed."""
+
+    data: memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class StoreEnded:
+    """Acceptor: the data set was whole. Answer with store_answer(), now or later."""
+
+    store: StoreStarted
+
+
+@dataclass(frozen=True, slots=True)
+class EchoAnswered:
+    """Acceptor: a C-ECHO-RQ came, and Success is in the output."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRefused:
+    """A request that can't be served came, data set and all, and its answer is in the output: for the log."""
+
+    status: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Requestor: the association is there."""
+
+    accept: AssociateAccept
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Requestor: no association; close the connection."""
+
+    reject: AssociateReject
+
+
+@dataclass(frozen=True, slots=True)
+class Responded:
+    """Requestor: the response to store_request() or echo_request()."""
+
+    command: Command
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseRequested:
+    """The peer wants to end the association: answer with release_answer() when nothing is pending."""
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The peer confirmed our release; close the connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aborted:
+    """The peer aborted (PS3.8 section 9.3.8); close the connection."""
+
+    source: int
+    reason: int
+
+    def __str__(self) -> str:
+        return f"aborted by the peer's {'service user' if self.source == 0 else 'provider'}, reason {self.reason}"
+
+
+Event = (
+    AssociationRequested | StoreStarted | Payload | StoreEnded | EchoAnswered | RequestRefused
+    | Accepted | Rejected | Responded | ReleaseRequested | Released | Aborted
+)  # fmt: skip
+
+_PDU_EVENTS = {
+    pdu.REQUEST: Evt.REQUEST_PDU,
+    pdu.ACCEPT: Evt.ACCEPT_PDU,
+    pdu.REJECT: Evt.REJECT_PDU,
+    pdu.RELEASE: Evt.RELEASE_PDU,
+    pdu.RELEASE_REPLY: Evt.RELEASE_REPLY_PDU,
+    pdu.ABORT: Evt.ABORT_PDU,
+}
+
+
+class Connection:
+    """One end of one association, over a transport connection that exists: acceptor() or requestor()."""
+
+    def __init__(self, state: State, max_pdu_bytes: int) -> None:
+        self.state = state
+        self.max_outgoing_pdu_bytes = 0  # set by negotiation
+        self._reader = pdu.Reader(max_pdu_bytes)
+        self._output: list[bytes | memoryview] = []
+        self._request: AssociateRequest | None = None
+        self._syntaxes: dict[int, str] = {}  # accepted context id -> transfer syntax
+        self._command = bytearray()
+        self._command_context_id = 0
+        # The message whose data set is coming in: a store that is wanted, or the refusal that follows its end.
+        self._store: StoreStarted | None = None
+        self._refusal: tuple[Command, int, str] | None = None
+
+    @classmethod
+    def acceptor(cls, max_pdu_bytes: int) -> "Connection":
+        """Waits for an A-ASSOCIATE-RQ. A P-DATA PDU longer than `max_pdu_bytes` will be the peer's error."""
+        return cls(State.AWAITING_REQUEST, max_pdu_bytes)
+
+    @classmethod
+    def requestor(cls, request: AssociateRequest) -> "Connection":
+        """Has the A-ASSOCIATE-RQ in its output already."""
+        connection = cls(State.AWAITING_ANSWER, request.max_pdu_bytes)
+        connection._request = request
+        connection._output.append(pdu.encode_request(request))
+        return connection
+
+    @property
+    def is_acceptor(self) -> bool:
+        return self._request is None
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing more can be said or heard: only the transport connection is left to be closed."""
+        return self.state in (State.AWAITING_CLOSE, State.IDLE)
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.state.name.lower()} {len(self._syntaxes)} contexts>"
+
+    # What comes in
+
+    def feed(self, data: memoryview) -> Iterator[Event]:
+        """Parse what came from the peer, yielding events in between: consume all of it before the buffer is reused.
+
+        Raises RemoteProtocolError; the A-ABORT is in the output then, and whatever is fed later is ignored.
+        """
+        try:
+            for part in () if self.is_over else self._reader.feed(data):
+                if isinstance(part, pdu.Fragment):
+                    self._received(Evt.DATA_PDU)
+                    yield from self._fragment(part)
+                else:
+                    self._received(_PDU_EVENTS[part.type])
+                    event = self._whole(part)
+                    if event is not None:
+                        yield event
+                if self.is_over:
+                    return
+        except RemoteProtocolError as error:
+            if self.state is not State.AWAITING_CLOSE:
+                self.state = step(self.state, Evt.INVALID_PDU).next[0]
+            self._output.append(pdu.abort_pdu(2, error.reason))
+            raise
+
+    def _received(self, event: Evt) -> None:
+        transition = step(self.state, event)
+        if transition.action in ("AA-1", "AA-8"):
+            raise RemoteProtocolError(f"{event.name} in state {self.state.name}", pdu.UNEXPECTED_PDU)
+        collided_acceptor = transition.action == "AR-8" and self.is_acceptor
+        self.state = transition.next[1 if collided_acceptor else 0]
+
+    def _whole(self, part: pdu.Whole) -> Event | None:
+        match part.type:
+            case pdu.REQUEST:
+                request = pdu.decode_request(part.data)
+                self.max_outgoing_pdu_bytes = outgoing_pdu_bytes(request.max_pdu_bytes)
+                return AssociationRequested(request)
+            case pdu.ACCEPT:
+                accept = pdu.decode_accept(part.data)
+                self.max_outgoing_pdu_bytes = outgoing_pdu_bytes(accept.max_pdu_bytes)
+                self._established(accept)
+                return Accepted(accept)
+            case pdu.REJECT:
+                return Rejected(pdu.decode_reject(part.data))
+            case pdu.RELEASE:
+                return ReleaseRequested()
+            case pdu.RELEASE_REPLY:
+                return Released() if self.state is State.IDLE else None  # AR-10: ours is still to be answered
+            case _:
+                return Aborted(*pdu.decode_abort(part.data))
+
+    def _established(self, accept: AssociateAccept) -> None:
+        self._syntaxes = {context.id: context.syntax for context in accept.contexts if context.result == ACCEPTED}
+
+    def _fragment(self, part: pdu.Fragment) -> Iterator[Event]:
+        in_data_set = self._store is not None or self._refusal is not None
+        if in_data_set or self._command:
+            if part.context_id != self._command_context_id or part.command is in_data_set:
+                raise RemoteProtocolError("fragments of two messages are mixed", pdu.INVALID_PARAMETER)
+        elif not part.command:
+            if not self.is_acceptor:
+                return  # a response's data set: there is none that we asked for
+            raise RemoteProtocolError("a data set without a command", pdu.INVALID_PARAMETER)
+        elif part.context_id not in self._syntaxes:
+            raise RemoteProtocolError(f"data on context {part.context_id}, never accepted", pdu.INVALID_PARAMETER)
+        if part.command:
+            yield from self._command_fragment(part)
+            return
+        if self._store is not None:
+            if part.data:
+                yield Payload(part.data)
+            if part.ends:
+                store, self._store = self._store, None
+                yield StoreEnded(store)
+        elif part.ends and self._refusal is not None:
+            (command, status, why), self._refusal = self._refusal, None
+            yield from self._refuse(command, status, why)
+
+    def _command_fragment(self, part: pdu.Fragment) -> Iterator[Event]:
+        self._command_context_id = part.context_id
+        self._command += part.data
+        if len(self._command) > dimse.COMMAND_LIMIT_BYTES:
+            raise RemoteProtocolError("an endless command set", pdu.INVALID_PARAMETER)
+        if part.ends:
+            command = dimse.decode(bytes(self._command))
+            self._command.clear()
+            yield from self._message(command)
+
+    def _message(self, command: Command) -> Iterator[Event]:
+        """What a whole command set leads to."""
+        if command.is_response and not self.is_acceptor:
+            yield Responded(command)
+        elif command.is_response:
+            raise RemoteProtocolError(f"a response 0x{command.field:04X} to nothing", pdu.UNEXPECTED_PARAMETER)
+        elif command.field == dimse.CANCEL:
+            return
+        elif command.field == dimse.ECHO_REQUEST and self.is_acceptor:
+            self._respond(self._command_context_id, command, dimse.SUCCESS)
+            yield EchoAnswered()
+        else:
+            store = command.field == dimse.STORE_REQUEST and self.is_acceptor
+            unserved = dimse.UNRECOGNIZED_OPERATION, f"DIMSE command 0x{command.field:04X}"
+            fault = dimse.fault(command) if store else unserved
+            if fault is None:
+                syntax = self._syntaxes[self._command_context_id]
+                self._store = StoreStarted(self._command_context_id, syntax, command)
+                yield self._store
+            elif command.has_data_set:
+                self._refusal = (command, *fault)
+            else:
+                yield from self._refuse(command, *fault)
+
+    def _refuse(self, command: Command, status: int, why: str) -> Iterator[Event]:
+        self._respond(self._command_context_id, command, status, why)
+        yield RequestRefused(status, why)
+
+    # What goes out
+
+    def output(self) -> bytes:
+        """What is to be sent, once."""
+        data = b"".join(self._output)
+        self._output.clear()
+        return data
+
+    def accept(self, accept: AssociateAccept) -> None:
+        """Answer an AssociationRequested."""
+        self._sends(Evt.ACCEPT)
+        self._established(accept)
+        self._output.append(pdu.encode_accept(accept))
+
+    def reject(self, reject: AssociateReject) -> None:
+        """Answer an AssociationRequested; wait for the peer to close, then close."""
+        self._sends(Evt.REJECT)
+        self._output.append(pdu.encode_reject(reject))
+
+    def store_answer(self, store: StoreStarted, status: int, comment: str = "") -> None:
+        """C-STORE-RSP."""
+        self._respond(store.context_id, store.command, status, comment)
+
+    def _respond(self, context_id: int, request: Command, status: int, comment: str = "") -> None:
+        self._send_command(context_id, dimse.encode_response(request, status, comment))
+
+    def store_request(self, context_id: int, message_id: int, sop_class: str, sop_instance: str, priority: int) -> None:
+        """C-STORE-RQ; its data set goes by data_pdus()."""
+        self._send_command(context_id, dimse.encode_store_request(message_id, sop_class, sop_instance, priority))
+
+    def echo_request(self, context_id: int, message_id: int) -> None:
+        """C-ECHO-RQ."""
+        self._send_command(context_id, dimse.encode_echo_request(message_id, VERIFICATION))
+
+    def _send_command(self, context_id: int, command_set: bytes) -> None:
+        self._output += self._pdus(context_id, memoryview(command_set), command=True, ends=True)
+
+    def data_pdus(self, context_id: int, payload: memoryview, *, ends: bool) -> list[bytes | memoryview]:
+        """A piece of a data set as headers and views of `payload`, to be written in this order after output()."""
+        return self._pdus(context_id, payload, command=False, ends=ends)
+
+    def _pdus(self, context_id: int, payload: memoryview, *, command: bool, ends: bool) -> list[bytes | memoryview]:
+        if context_id not in self._syntaxes:
+            raise LocalProtocolError(f"presentation context {context_id} was not accepted")
+        self._sends(Evt.DATA)
+        return pdu.data_pdus(context_id, payload, self.max_outgoing_pdu_bytes, command=command, ends=ends)
+
+    def release(self) -> None:
+        """Ask the peer to end the association; wait for Released."""
+        self._sends(Evt.RELEASE)
+        self._output.append(pdu.RELEASE_PDU)
+
+    def release_answer(self) -> None:
+        """Answer a ReleaseRequested; wait for the peer to close, then close."""
+        self._sends(Evt.RELEASE_REPLY)
+        self._output.append(pdu.RELEASE_REPLY_PDU)
+
+    def abort(self) -> None:
+        """A-ABORT by the service user, if there is anything to abort."""
+        if self.state not in (State.IDLE, State.AWAITING_REQUEST, State.AWAITING_CLOSE):
+            self._sends(Evt.ABORT)
+            self._output.append(pdu.abort_pdu(0, 0))
+
+    def _sends(self, event: Evt) -> None:
+        self.state = step(self.state, event).next[0]

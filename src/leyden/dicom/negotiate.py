@@ -1,0 +1,182 @@
+"""Association negotiation as pure functions: what an acceptor answers, what a requestor proposes (PS3.8 section 7.1).
+
+The types here are what an A-ASSOCIATE PDU says, free of its encoding (pdu.py has that). AE titles are stripped of
+blanks and NULs. Deliberately absent: user identity, extended negotiation, the asynchronous operations window (never
+granted: one operation at a time), counting associations (the receiver does that and answers with OVERLOADED or
+TOO_MANY).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from leyden.dicom import uids
+from leyden.errors import RemoteProtocolError
+
+APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
+MAX_CONTEXTS = 128
+PDU_LIMIT_BYTES = 256 * 1024
+SMALLEST_PDU_BYTES = 128
+
+ACCEPTED, USER_REJECTED, ABSTRACT_NOT_SUPPORTED, SYNTAXES_NOT_SUPPORTED = 0, 1, 3, 4
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptorPolicy:
+    """Whom we answer and what we take.
+
+    `titles` holds every called AE title that is ours to answer to (stripped); an empty `allowed_calling` allows all.
+    `rejected_abstract_syntaxes` are refused though they are storage. `max_pdu_bytes` is announced and enforced.
+    """
+
+    titles: tuple[str, ...]
+    allowed_calling: tuple[str, ...] = ()
+    rejected_abstract_syntaxes: tuple[str, ...] = ()
+    max_pdu_bytes: int = PDU_LIMIT_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class ProposedContext:
+    """One presentation context of a request (PS3.8 section 9.3.2.2): `id` is odd, 1 to 255."""
+
+    id: int
+    abstract: str
+    syntaxes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredContext:
+    """The answer to one context (PS3.8 section 9.3.3.2): result 0 is acceptance, `syntax` the one chosen."""
+
+    id: int
+    result: int
+    syntax: str
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """SCP/SCU role selection of an abstract syntax (PS3.7 annex D.3.3.4): what the requestor may be."""
+
+    abstract: str
+    scu: bool
+    scp: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AssociateRequest:
+    """A-ASSOCIATE-RQ. `max_pdu_bytes` is what its sender receives at most; 0 = no limit."""
+
+    called: str
+    calling: str
+    contexts: tuple[ProposedContext, ...]
+    max_pdu_bytes: int = PDU_LIMIT_BYTES
+    application_context: str = APPLICATION_CONTEXT
+    roles: tuple[Role, ...] = ()
+    protocol_version: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class AssociateAccept:
+    """A-ASSOCIATE-AC. `called` and `calling` echo the request."""
+
+    called: str
+    calling: str
+    contexts: tuple[AnsweredContext, ...]
+    max_pdu_bytes: int = PDU_LIMIT_BYTES
+    application_context: str = APPLICATION_CONTEXT
+    roles: tuple[Role, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AssociateReject:
+    """A-ASSOCIATE-RJ (PS3.8 table 9-21)."""
+
+    result: int
+    source: int
+    reason: int
+
+    def __str__(self) -> str:
+        kind = {1: "rejected for good", 2: "rejected for now"}.get(self.result, "rejected")
+        reason = _REASONS.get((self.source, self.reason), "unknown reason")
+        return f"{kind}: {reason} ({self.result},{self.source},{self.reason})"
+
+
+CALLED_UNKNOWN = AssociateReject(1, 1, 7)
+CALLING_UNKNOWN = AssociateReject(1, 1, 3)
+PROTOCOL_VERSION_UNKNOWN = AssociateReject(1, 2, 2)
+APPLICATION_CONTEXT_UNKNOWN = AssociateReject(1, 1, 2)
+OVERLOADED = AssociateReject(2, 3, 1)
+TOO_MANY = AssociateReject(2, 3, 2)
+_REASONS = {
+    (1, 1): "no reason given",
+    (1, 2): "application context name not supported",
+    (1, 3): "calling AE title not recognized",
+    (1, 7): "called AE title not recognized",
+    (2, 1): "no reason given",
+    (2, 2): "protocol version not supported",
+    (3, 1): "temporary congestion",
+    (3, 2): "local limit exceeded",
+}
+
+
+def answer(policy: AcceptorPolicy, request: AssociateRequest) -> AssociateAccept | AssociateReject:
+    """What an acceptor of this policy says to a request: every context answered, or the whole rejected."""
+    if not request.protocol_version & 1:
+        return PROTOCOL_VERSION_UNKNOWN
+    if request.application_context != APPLICATION_CONTEXT:
+        return APPLICATION_CONTEXT_UNKNOWN
+    if request.called not in policy.titles:
+        return CALLED_UNKNOWN
+    if policy.allowed_calling and request.calling not in policy.allowed_calling:
+        return CALLING_UNKNOWN
+    return AssociateAccept(
+        called=request.called,
+        calling=request.calling,
+        contexts=tuple(_answer_context(policy, context) for context in request.contexts),
+        max_pdu_bytes=policy.max_pdu_bytes,
+        roles=tuple(Role(role.abstract, scu=role.scu, scp=False) for role in request.roles),
+    )
+
+
+def _answer_context(policy: AcceptorPolicy, context: ProposedContext) -> AnsweredContext:
+    known = [uids.SYNTAXES[uid] for uid in context.syntaxes if uid in uids.SYNTAXES]
+    plain = [syntax for syntax in known if not syntax.encapsulated and not syntax.deflated]
+    if context.abstract == uids.VERIFICATION:
+        choice = plain
+    elif context.abstract in policy.rejected_abstract_syntaxes or not uids.is_storage(context.abstract):
+        return AnsweredContext(context.id, ABSTRACT_NOT_SUPPORTED, uids.IMPLICIT_LE)
+    else:
+        choice = [syntax for syntax in known if not syntax.lossy] or known  # never talk a modality into lossy
+    if not choice:
+        return AnsweredContext(context.id, SYNTAXES_NOT_SUPPORTED, uids.IMPLICIT_LE)
+    return AnsweredContext(context.id, ACCEPTED, choice[0].uid)
+
+
+def contexts_for(wanted: Iterable[tuple[str, str]]) -> tuple[ProposedContext, ...]:
+    """The requestor's contexts for (abstract syntax, transfer syntax) pairs, one syntax each (so that the answer says
+    what was accepted per syntax), in order, equal pairs once; what goes beyond 128 is left out.
+    """
+    pairs = list(dict.fromkeys(wanted))[:MAX_CONTEXTS]
+    return tuple(ProposedContext(2 * n + 1, abstract, (syntax,)) for n, (abstract, syntax) in enumerate(pairs))
+
+
+def accepted_pairs(proposed: Iterable[ProposedContext], accept: AssociateAccept) -> dict[tuple[str, str], int]:
+    """(abstract syntax, transfer syntax) -> context id, for what the peer accepted of what was proposed.
+
+    A context that was answered with a syntax that it did not propose counts as refused.
+    """
+    answers = {context.id: context for context in accept.contexts if context.result == ACCEPTED}
+    return {
+        (context.abstract, answers[context.id].syntax): context.id
+        for context in proposed
+        if context.id in answers and answers[context.id].syntax in context.syntaxes
+    }
+
+
+def outgoing_pdu_bytes(announced: int) -> int:
+    """The largest PDU we send to a peer that announced so much (0 = no limit).
+
+    Raises RemoteProtocolError for less than SMALLEST_PDU_BYTES: nothing sensible fits.
+    """
+    if 0 < announced < SMALLEST_PDU_BYTES:
+        raise RemoteProtocolError(f"a maximum PDU length of {announced} bytes", reason=6)
+    return min(announced or PDU_LIMIT_BYTES, PDU_LIMIT_BYTES)

@@ -1,0 +1,101 @@
+"""The head of a Part 10 file: preamble, DICM and the file meta information (PS3.10 section 7.1), both ways.
+
+What we write is ours from the first byte to the dataset: 128 zeros (whatever came in, polyglot files end here) and a
+minimal group 0002 that carries the envelope of an entry. What we read may be anybody's. No file is touched here.
+"""
+
+import struct
+from dataclasses import dataclass
+
+from leyden.dicom.elements import EXPLICIT, LONG_FORM, Source
+from leyden.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION, clean_uid
+from leyden.errors import Corrupt
+
+META_OFFSET = 132  # where group 0002 begins
+HEAD_MAX_BYTES = 65536
+
+_SHORT_HEADER = struct.Struct("<HH2sH")
+_LONG_HEADER = struct.Struct("<HH2sHL")
+_AE_MAX_CHARS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class FileMeta:
+    """What Leyden keeps in group 0002 (PS3.10 table 7.1-1).
+
+    `source` is (0002,0016), `sending` (0002,0017) the calling AE title, `receiving` (0002,0018) the called one.
+    """
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    source: str = ""
+    sending: str = ""
+    receiving: str = ""
+
+
+def encode_head(meta: FileMeta) -> bytes:
+    """Everything before the dataset: preamble, DICM and group 0002 in explicit little endian with its true length."""
+    titles = ((0x0016, meta.source), (0x0017, meta.sending), (0x0018, meta.receiving))
+    group = b"".join(
+        (
+            _element(0x0001, "OB", b"\x00\x01"),
+            _element(0x0002, "UI", _padded(meta.sop_class_uid, b"\0")),
+            _element(0x0003, "UI", _padded(meta.sop_instance_uid, b"\0")),
+            _element(0x0010, "UI", _padded(meta.transfer_syntax_uid, b"\0")),
+            _element(0x0012, "UI", _padded(IMPLEMENTATION_CLASS_UID, b"\0")),
+            _element(0x0013, "SH", _padded(IMPLEMENTATION_VERSION, b" ")),
+            *(_element(number, "AE", _padded(title[:_AE_MAX_CHARS], b" ")) for number, title in titles if title),
+        )
+    )
+    return bytes(128) + b"DICM" + _element(0x0000, "UL", struct.pack("<L", len(group))) + group
+
+
+def decode_head(head: bytes) -> tuple[FileMeta, int] | None:
+    """The file meta and the offset of the dataset in bytes, from the first bytes of a file; None = more are needed.
+
+    The group ends where its length says or, where that is missing or wrong, at the first element of another group.
+    Raises Corrupt for what is not Part 10, for UIDs above 64 characters, and where group 0002 reaches beyond 64 KiB.
+    """
+    if len(head) < META_OFFSET:
+        return None
+    if head[128:META_OFFSET] != b"DICM":
+        raise Corrupt("not a Part 10 file: no DICM at byte 128")
+    source = Source(lambda offset, length: head[offset : offset + length], len(head), head)
+    values: dict[int, bytes] = {}
+    at = META_OFFSET
+    declared_end = 0
+    while at != declared_end or head[at : at + 2] == b"\x02\x00":
+        if len(head) < at + _LONG_HEADER.size:
+            return None
+        if head[at : at + 2] != b"\x02\x00":
+            break
+        tag, _, value, length = source.head(at, len(head), EXPLICIT)
+        at = value + length
+        if at > HEAD_MAX_BYTES - _LONG_HEADER.size:
+            raise Corrupt(f"file meta information reaches beyond {HEAD_MAX_BYTES} bytes")
+        if at > len(head):
+            return None
+        values[tag & 0xFFFF] = head[value:at]
+        if tag == 0x00020000 and length == 4:
+            declared_end = at + int.from_bytes(values[0], "little")
+    if not values:
+        raise Corrupt("no file meta information behind DICM")
+    uids = (clean_uid(values.get(number, b"")) for number in (0x0002, 0x0003, 0x0010))
+    titles = (_title(values.get(number, b"")) for number in (0x0016, 0x0017, 0x0018))
+    return FileMeta(*uids, *titles), at
+
+
+def _element(number: int, vr: str, value: bytes) -> bytes:
+    if vr in LONG_FORM:
+        return _LONG_HEADER.pack(2, number, vr.encode(), 0, len(value)) + value
+    return _SHORT_HEADER.pack(2, number, vr.encode(), len(value)) + value
+
+
+def _padded(text: str, pad: bytes) -> bytes:
+    value = text.encode("ascii", "replace")
+    return value + pad * (len(value) & 1)
+
+
+def _title(value: bytes) -> str:
+    return "".join(chr(byte) if 0x20 <= byte <= 0x7E else "?" for byte in value.strip(b"\0 "))

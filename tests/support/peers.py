@@ -1,0 +1,177 @@
+"""Peers that others wrote: DCMTK's tools as child processes, pynetdicom's SCP in threads of the test."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pynetdicom
+import pytest
+from pydicom.uid import UID
+from pynetdicom import evt
+
+from leyden.dicom.uids import SYNTAXES
+from support.service import free_port, wait_for
+
+DCMTK_ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1"}
+
+
+def dcmtk(name: str) -> str:
+    """The path of one of DCMTK's tools; without it the test is skipped by name, and fails where CI=true.
+
+    pynetdicom brings commands of the same names into the environment that the tests run in: those are passed over.
+    """
+    ours = os.path.dirname(sys.executable)
+    path = shutil.which(name, path=os.pathsep.join(p for p in os.get_exec_path() if p != ours))
+    if path is None:
+        reason = f"{name} is missing: apt-get install dcmtk"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
+
+
+def run_dcmtk(name: str, *words: str, limit_s: float = 120.0) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [dcmtk(name), *words], capture_output=True, text=True, errors="replace", env=DCMTK_ENVIRONMENT, timeout=limit_s
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One C-STORE as a PACS saw it. `data` is the dataset as encoded on the wire."""
+
+    called: str
+    calling: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    syntax: str
+    data: bytes
+    at_s: float
+
+
+class Pacs:
+    """A storage SCP of pynetdicom. It remembers what arrived; `answer` may say another status than Success.
+
+    `syntaxes`: what it takes (None = everything); `refuse`: SOP classes that it does not take.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        *,
+        port: int | None = None,
+        syntaxes: Sequence[str] | None = None,
+        refuse: Iterable[str] = (),
+        answer: Callable[[Arrival], int] = lambda arrival: 0x0000,
+        associations: int | None = None,
+    ) -> None:
+        self.title = title
+        self.port = port or free_port()
+        self.syntaxes = [UID(uid) for uid in (syntaxes or SYNTAXES)]
+        self.refuse = set(refuse)
+        self.answer = answer
+        self.arrivals: list[Arrival] = []
+        self.associations_seen: list[str] = []
+        self._associations = associations
+        self._news = threading.Condition()
+        self._server: Any = None
+
+    def start(self) -> "Pacs":
+        entity = pynetdicom.AE(ae_title=self.title)
+        entity.maximum_pdu_size = 131072
+        if self._associations is not None:
+            entity.maximum_associations = self._associations
+        else:
+            entity.maximum_associations = 100
+        for context in pynetdicom.AllStoragePresentationContexts:
+            if context.abstract_syntax not in self.refuse:
+                entity.add_supported_context(context.abstract_syntax, self.syntaxes)
+        entity.add_supported_context("1.2.840.10008.1.1")
+        handlers = [(evt.EVT_C_STORE, self._on_store), (evt.EVT_ACCEPTED, self._on_accepted)]
+        self._server = entity.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
+        return self
+
+    def stop(self) -> None:
+        if self._server is not None:
+            self._server.shutdown()
+            self._server = None
+
+    def _on_accepted(self, event: evt.Event) -> None:
+        self.associations_seen.append(event.assoc.requestor.ae_title)
+
+    def _on_store(self, event: evt.Event) -> int:
+        request = event.request
+        arrival = Arrival(
+            event.assoc.acceptor.ae_title,
+            event.assoc.requestor.ae_title,
+            str(request.AffectedSOPClassUID),
+            str(request.AffectedSOPInstanceUID),
+            str(event.context.transfer_syntax),
+            request.DataSet.getvalue(),
+            time.monotonic(),
+        )
+        status = self.answer(arrival)
+        if status == 0x0000:
+            with self._news:
+                self.arrivals.append(arrival)
+                self._news.notify_all()
+        return status
+
+    def uids(self) -> list[str]:
+        return [arrival.sop_instance_uid for arrival in self.arrivals]
+
+    def wait(self, count: int, limit_s: float = 30.0) -> list[Arrival]:
+        """Until at least `count` objects were stored; all arrivals so far."""
+        self.wait_until(lambda arrivals: len(arrivals) >= count, limit_s, f"{count} objects at {self.title}")
+        return list(self.arrivals)
+
+    def wait_until(self, holds: Callable[[list[Arrival]], bool], limit_s: float = 30.0, why: str = "") -> None:
+        with self._news:
+            if not self._news.wait_for(lambda: holds(self.arrivals), limit_s):
+                raise AssertionError(f"not within {limit_s} s: {why}; {len(self.arrivals)} arrived at {self.title}")
+
+
+class Storescp:
+    """DCMTK's storescp as a child process that writes what it gets, bit by bit, into a folder."""
+
+    def __init__(self, folder: Path, *options: str, port: int | None = None) -> None:
+        self.folder = folder
+        self.port = port or free_port()
+        self.options = options
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> "Storescp":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._process = subprocess.Popen(
+            [dcmtk("storescp"), "-od", str(self.folder), "--bit-preserving", *self.options, str(self.port)],
+            env=DCMTK_ENVIRONMENT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        wait_for(lambda: listens(self.port), 10, f"storescp on port {self.port}")
+        return self
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+def listens(port: int) -> bool:
+    """Whether somebody on this machine listens on a TCP port, without connecting to it."""
+    wanted = f":{port:04X}"
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with open(table) as rows:
+            for row in rows:
+                words = row.split()
+                if words[1].endswith(wanted) and words[3] == "0A":
+                    return True
+    return False

@@ -1,0 +1,111 @@
+"""The head of a Part 10 file, written for pydicom to read and read from its prefixes and oddities."""
+
+import struct
+from io import BytesIO
+
+import pydicom
+import pytest
+from pydicom.data import get_testdata_file
+
+from leyden.dicom.part10 import HEAD_MAX_BYTES, FileMeta, decode_head, encode_head
+from leyden.dicom.uids import EXPLICIT_LE, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
+from leyden.errors import Corrupt
+
+META = FileMeta("1.2.840.10008.5.1.4.1.1.2", "1.2.3.4", EXPLICIT_LE, "LEYDEN", "CT1", "IMAGEPACS")
+DATASET = struct.pack("<HH2sH", 8, 0x60, b"CS", 2) + b"CT"
+
+
+def element(number: int, vr: bytes, value: bytes) -> bytes:
+    return struct.pack("<HH2sH", 2, number, vr, len(value)) + value
+
+
+def test_pydicom_reads_what_we_write() -> None:
+    ds = pydicom.dcmread(BytesIO(encode_head(META) + DATASET))
+    meta = ds.file_meta
+    assert meta.MediaStorageSOPClassUID == META.sop_class_uid
+    assert meta.MediaStorageSOPInstanceUID == META.sop_instance_uid
+    assert meta.TransferSyntaxUID == EXPLICIT_LE
+    assert meta.ImplementationClassUID == IMPLEMENTATION_CLASS_UID
+    assert meta.ImplementationVersionName == IMPLEMENTATION_VERSION
+    assert meta.FileMetaInformationVersion == b"\0\1"
+    assert meta.SourceApplicationEntityTitle == "LEYDEN"
+    assert meta.SendingApplicationEntityTitle == "CT1"
+    assert meta.ReceivingApplicationEntityTitle == "IMAGEPACS"
+    assert meta.FileMetaInformationGroupLength == len(encode_head(META)) - 144
+    assert ds.Modality == "CT"
+    assert ds.preamble == bytes(128)
+
+
+@pytest.mark.parametrize("meta", [META, FileMeta("1.2", "1.2.3", EXPLICIT_LE), FileMeta("", "", "", sending="A" * 16)])
+def test_round_trip(meta: FileMeta) -> None:
+    head = encode_head(meta)
+    assert decode_head(head) == (meta, len(head))
+    assert decode_head(head + DATASET) == (meta, len(head))
+    assert (
+        decode_head(head + b"\2\0\0\0") is None
+    )  # the length was wrong, or these are the first bytes of a deflated one
+
+
+def test_titles_are_cut_to_sixteen_characters() -> None:
+    decoded = decode_head(encode_head(FileMeta("1", "2", EXPLICIT_LE, "X" * 40)))
+    assert decoded is not None
+    assert decoded[0].source == "X" * 16
+
+
+def test_every_prefix_asks_for_more() -> None:
+    head = encode_head(META)
+    assert [length for length in range(len(head)) if decode_head(head[:length]) is not None] == []
+
+
+def test_without_group_length() -> None:
+    head = bytes(128) + b"DICM" + element(2, b"UI", b"1.2\0") + element(0x10, b"UI", b"1.2.840.10008.1.2.1\0")
+    assert decode_head(head) is None
+    assert decode_head(head + DATASET) is None  # a dataset of ten bytes: too short for a longest header
+    decoded = decode_head(head + DATASET + DATASET)
+    assert decoded == (FileMeta("1.2", "", EXPLICIT_LE), len(head))
+
+
+@pytest.mark.parametrize("error", [-20, -3, 7, 40])
+def test_a_wrong_group_length_does_no_harm(error: int) -> None:
+    head = encode_head(META)
+    length = struct.unpack_from("<L", head, 140)[0]
+    broken = head[:140] + struct.pack("<L", length + error) + head[144:]
+    assert decode_head(broken + DATASET * 3) == (META, len(head))
+
+
+def test_padding_and_strange_characters() -> None:
+    head = bytes(128) + b"DICM" + element(3, b"UI", b"1.2.3 \0\0") + element(0x17, b"AE", b"CT\n\xe9 \0") + DATASET * 2
+    decoded = decode_head(head)
+    assert decoded is not None
+    assert decoded[0].sop_instance_uid == "1.2.3"
+    assert decoded[0].sending == "CT??"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        bytes(200),
+        b"GIF89a" * 40,
+        bytes(128) + b"DICM" + DATASET * 2,
+        bytes(128) + b"DICM" + element(3, b"UI", b"1" * 66) + DATASET * 2,
+        bytes(128) + b"DICM" + element(3, b"\0I", b"1.2\0") + DATASET * 2,
+        bytes(128) + b"DICM" + struct.pack("<HH2sHL", 2, 0x102, b"OB", 0, 0xFFFFFFFF),
+        bytes(128) + b"DICM" + struct.pack("<HH2sHL", 2, 0x102, b"OB", 0, HEAD_MAX_BYTES),
+        bytes(128) + b"DICM" + element(0x16, b"AE", b"") * 9000,
+    ],
+    ids=["zeros", "a picture", "no meta", "long UID", "no VR", "undefined length", "too long", "too many"],
+)
+def test_what_is_not_part_10_is_corrupt(head: bytes) -> None:
+    with pytest.raises(Corrupt):
+        decode_head(head)
+
+
+def test_real_file() -> None:
+    with open(str(get_testdata_file("CT_small.dcm")), "rb") as file:
+        decoded = decode_head(file.read(4096))
+    assert decoded is not None
+    meta, offset = decoded
+    assert meta.sop_class_uid == "1.2.840.10008.5.1.4.1.1.2"
+    assert meta.transfer_syntax_uid == EXPLICIT_LE
+    assert meta.source == "CLUNIE1"
+    assert offset == 336
