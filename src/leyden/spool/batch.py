@@ -1,0 +1,194 @@
+"""Group commit: many received files made durable together, before anybody is told Success.
+
+A few threads fdatasync the files as they come. Whoever finds files that are synced and nobody publishing publishes
+them all: rename embryo -> new, one fsync of the folder, the answers. What is synced meanwhile is the next round: nobody
+waits for a batch to fill, sixteen associations share one fsync of the folder, and a lone one pays one hop to a thread.
+After a failed sync the kernel calls the pages clean, and a second sync would lie (tried): the file is discarded, the
+volume is out of intake until a probe write has passed.
+Deliberately absent: a second way to Success.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import threading
+from asyncio import AbstractEventLoop, Future
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+
+from leyden.errors import Transient
+from leyden.spool.doorbell import ring
+from leyden.spool.moves import into, sync_folder
+from leyden.spool.store import Spool
+
+logger = logging.getLogger("leyden.spool")
+
+PROBE_S = 1.0
+_PROBE_BYTES = 4096
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    fd: int
+    embryo: str
+    receipt: str
+    future: "Future[None]"
+    loop: AbstractEventLoop
+    place: str = ""
+    error: Exception | None = None
+
+
+class GroupCommit:
+    """Makes received files durable: fdatasync of each, rename embryo -> new, fsync of the folder, then the answer.
+
+    One a receiver process; commit() is called in its event loop. `healthy` is False from a failed sync until a probe
+    write has passed: the volume is out of intake meanwhile, and commit() refuses. With `spool.sync` off a commit is
+    one rename, done before commit() returns.
+    """
+
+    def __init__(self, spool: Spool, threads: int = 4) -> None:
+        self.healthy = True
+        self._spool = spool
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._synced: deque[_Job] = deque()
+        self._publishing = threading.Lock()
+        self._fault = threading.Lock()
+        self._bucket = ""  # whose name in new/ this process has synced
+        self._closed = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"commit-{n}", daemon=True)
+            for n in range(threads if spool.sync else 0)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def commit(self, fd: int, path: Path, receipt: str) -> "Future[None]":
+        """`await commit(...)` returns once the file and its name are durable. Takes `fd` over and closes it.
+
+        Raises Transient when the disk says no; the file is discarded then. Rings the planner, once a round. A caller
+        that stops waiting changes nothing: the file is committed all the same.
+        """
+        loop = asyncio.get_running_loop()
+        job = _Job(fd, os.fspath(path), receipt, loop.create_future(), loop)
+        if self._threads and self.healthy:
+            self._jobs.put(job)
+        else:
+            if self._still_healthy(job):
+                self._publish((job,))
+                ring(self._spool.root, "planner")
+            _answer((job,))
+        return job.future
+
+    def close(self) -> None:
+        """End the threads, after what was handed in before."""
+        self._closed.set()
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    # -- in the threads
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            if self._still_healthy(job):
+                try:
+                    os.fdatasync(job.fd)
+                except OSError as error:
+                    self._discard((job,), error)
+                else:
+                    self._synced.append(job)
+            if job.error is not None:
+                _answer_from_thread((job,))
+            while self._synced and self._publishing.acquire(blocking=False):
+                try:
+                    jobs = [self._synced.popleft() for _ in range(len(self._synced))]
+                    self._publish(jobs)
+                    _answer_from_thread(jobs)
+                    ring(self._spool.root, "planner")
+                finally:
+                    self._publishing.release()
+
+    def _publish(self, jobs: Sequence[_Job]) -> None:
+        """Give synced files their names in new/, durably. What fails has `error` set and is discarded."""
+        folders: dict[str, bool] = {}
+        for job in jobs:
+            os.close(job.fd)
+            bucket = job.receipt[:8]
+            place = f"{self._spool.root}/new/{bucket}"
+            try:
+                made = into(os.rename, job.embryo, place, f"{job.receipt}.dcm")
+            except OSError as error:
+                job.fd = -1
+                self._discard((job,), error)
+                continue
+            job.fd, job.place = -1, place
+            folders[place] = folders.get(place, False) or made or bucket != self._bucket
+        for place, new in folders.items() if self._spool.sync else ():
+            try:
+                sync_folder(place)
+                if new:
+                    # Another process may have made it a moment ago and not have synced its name yet.
+                    sync_folder(self._spool.root / "new")
+                    self._bucket = place[-8:]
+            except OSError as error:
+                self._discard([job for job in jobs if job.place == place], error)
+
+    def _still_healthy(self, job: _Job) -> bool:
+        if not self.healthy:
+            self._discard((job,), None)
+        return self.healthy
+
+    def _discard(self, jobs: Sequence[_Job], error: OSError | None) -> None:
+        """The disk said no: nothing of these files may be believed, or found again after a crash."""
+        reason = error.strerror if error is not None else "it failed before and no probe has passed since"
+        for job in jobs:
+            job.error = Transient(f"the spool cannot keep this object: {reason}")
+            if job.fd >= 0:
+                os.close(job.fd)
+                job.fd = -1
+            with contextlib.suppress(OSError):
+                os.unlink(f"{job.place}/{job.receipt}.dcm" if job.place else job.embryo)
+        with self._fault:
+            if error is not None and self.healthy:
+                self.healthy = False
+                logger.error("the spool is out of intake: %s", error)
+                threading.Thread(target=self._probe, name="probe", daemon=True).start()
+
+    def _probe(self) -> None:
+        path = self._spool.root / "embryo" / f"probe-{os.getpid()}"
+        while not self._closed.wait(PROBE_S):
+            try:
+                fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+                try:
+                    if os.write(fd, bytes(_PROBE_BYTES)) < _PROBE_BYTES:
+                        continue
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
+                    os.unlink(path)
+                sync_folder(path.parent)
+            except OSError:
+                continue
+            logger.info("the spool is back in intake: a probe write has passed")
+            self.healthy = True
+            return
+
+
+def _answer_from_thread(jobs: Sequence[_Job]) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        jobs[0].loop.call_soon_threadsafe(_answer, jobs)
+
+
+def _answer(jobs: Sequence[_Job]) -> None:
+    for job in jobs:
+        if job.future.done():
+            continue
+        if job.error is None:
+            job.future.set_result(None)
+        else:
+            job.future.set_exception(job.error)

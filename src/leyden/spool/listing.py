@@ -1,0 +1,165 @@
+"""Walks over the spool that change nothing: what stands where, told by names alone.
+
+A walk is never a snapshot: files move and vanish under it, and that is no error. Folders are walked in the direction
+in which entries move, so that one that moves on meanwhile is seen, perhaps twice.
+Deliberately absent: opening a file.
+"""
+
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+
+from leyden.spool.entry import SEPARATOR, Entry, folder, is_bucket, title
+
+_RECEIPT = slice(0, 22)
+_SOP_KEY = slice(23, 31)
+_NOT_OBJECTS = (".json", ".plan", ".making")
+_AFTER_ALL = "9" * 23
+
+Look = Callable[[str], bool]
+
+
+def _everywhere(_bucket: str) -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many objects stand in a folder of the spool for a destination ("" where the folder knows none)."""
+
+    folder: str
+    destination: str
+    files: int
+    oldest_received_s: float | None
+
+
+def is_object(name: str) -> bool:
+    """Whether a file of this name is a dataset: not hidden, and none of the spool's own notes."""
+    return name[0] != "." and not name.endswith(_NOT_OBJECTS)
+
+
+def names(path: str) -> list[str]:
+    """What a folder holds, sorted, without hidden names; [] if there is no such folder."""
+    try:
+        return sorted(name for name in os.listdir(path) if name[0] != ".")
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def files(path: str, depth: int = 3, look: Look = _everywhere) -> Iterator[tuple[str, str]]:
+    """Every object below a folder, as (its folder, its name). `look` says into which buckets."""
+    below = []
+    try:
+        with os.scandir(path) as found:
+            for each in found:
+                if each.is_dir(follow_symlinks=False):
+                    below.append(each.name)
+                elif is_object(each.name):
+                    yield path, each.name
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for name in sorted(below) if depth else ():
+        if not is_bucket(name) or look(name):
+            yield from files(f"{path}/{name}", depth - 1, look)
+
+
+def claims(root: str) -> Iterator[tuple[str, str, str]]:
+    """(stage, destination, entry name) of everything that is claimed."""
+    for _, name in files(f"{root}/active", 1):
+        parts = name.split(SEPARATOR)
+        if len(parts) == 4:
+            yield parts[0], title(parts[1]), parts[3]
+
+
+def counts(root: str) -> list[Count]:
+    """How much stands where, in the order of the trip."""
+    found: dict[tuple[str, str], tuple[int, str]] = {}
+
+    def add(stage: str, destination: str, name: str) -> None:
+        number, oldest = found.get((stage, destination), (0, _AFTER_ALL))
+        receipt = name[_RECEIPT]
+        known = len(receipt) == 22 and receipt.isascii() and receipt.isdigit()
+        found[stage, destination] = (number + 1, min(oldest, receipt) if known else oldest)
+
+    for stage in ("embryo", "new", "transform", "active", "prepared", "deferred", "rejected", "failed", "expired"):
+        if stage == "active":
+            for _, destination, name in claims(root):
+                add(stage, destination, name)
+        elif stage in ("transform", "prepared", "deferred", "rejected"):
+            for each in names(f"{root}/{stage}"):
+                for _, name in files(f"{root}/{stage}/{each}"):
+                    add(stage, title(each), name)
+        else:
+            for _, name in files(f"{root}/{stage}"):
+                *origin, last = name.split(SEPARATOR)
+                add(stage, title(origin[1]) if len(origin) == 3 else "", last)
+    return [
+        Count(stage, destination, number, int(oldest[:16]) / 1e6 if len(oldest) == 22 else None)
+        for (stage, destination), (number, oldest) in found.items()
+    ]
+
+
+def on_the_way(root: str, destination: str, look: Look, made: bool = False) -> Iterator[str]:
+    """The names of the entries that are bound for a destination and neither delivered nor given up.
+
+    `look` says which buckets are of interest; `made`: only what is past transform/ and its workers.
+    """
+    place = folder(destination)
+    for stage in ("active", "transform", "active", "prepared", "active", "deferred"):
+        if stage == "active":
+            for claimed, whose, name in claims(root):
+                if whose == destination and not (made and claimed == "transform"):
+                    yield name
+        elif not (made and stage == "transform"):
+            # A deferred entry's bucket is that of its due time, which says nothing about its age.
+            for _, name in files(f"{root}/{stage}/{place}", look=_everywhere if stage == "deferred" else look):
+                yield name
+
+
+def held_back(root: str, destination: str, entries: Iterable[Entry]) -> set[str]:
+    """Spool.held_back."""
+    younger: dict[str, list[str]] = {}
+    for entry in entries:
+        if entry.sop_key:
+            younger.setdefault(entry.sop_key, []).append(entry.receipt)
+    held: set[str] = set()
+    if younger:
+        last = max(receipt for receipts in younger.values() for receipt in receipts)
+        for name in on_the_way(root, destination, lambda bucket: bucket <= last[:8]):
+            for receipt in younger.get(name[_SOP_KEY], ()):
+                if name[_RECEIPT] < receipt:
+                    held.add(receipt)
+    return held
+
+
+def standing(root: str, wanted: Collection[tuple[str, str]], made: bool = False) -> set[tuple[str, str]]:
+    """Those of the wanted (receipt, destination) that have a name in any state; `made` as in on_the_way()."""
+    found: set[tuple[str, str]] = set()
+    buckets = {receipt[:8] for receipt, _ in wanted}
+
+    def see(name: str, destination: str) -> None:
+        if (name[_RECEIPT], destination) in wanted:
+            found.add((name[_RECEIPT], destination))
+
+    for destination in {destination for _, destination in wanted}:
+        for name in on_the_way(root, destination, buckets.__contains__, made):
+            see(name, destination)
+        for _, name in files(f"{root}/rejected/{folder(destination)}"):
+            see(name, destination)
+    for shelf in ("failed", "expired") if wanted else ():
+        for _, name in files(f"{root}/{shelf}"):
+            parts = name.split(SEPARATOR)
+            if len(parts) == 4:
+                see(parts[3], title(parts[1]))
+    return found
+
+
+def bound(root: str) -> Iterator[tuple[str, str]]:
+    """(destination, sop key) of everything that is planned and neither delivered nor given up."""
+    for stage in ("transform", "prepared", "deferred"):
+        for each in names(f"{root}/{stage}"):
+            destination = title(each)
+            for _, name in files(f"{root}/{stage}/{each}"):
+                yield destination, name[_SOP_KEY]
+    for _, destination, name in claims(root):
+        yield destination, name[_SOP_KEY]

@@ -1,0 +1,97 @@
+"""The lock of a spool: one service at a time, its roles included.
+
+flock(2) belongs to the open file, not to the process: the roles inherit the descriptor, so that the lock is held until
+the last of them is gone. No stale lock file: what is left after a crash is a file that nobody holds.
+"""
+
+import contextlib
+import fcntl
+import os
+import time
+from pathlib import Path
+
+from leyden.errors import Transient
+
+_POLL_S = 0.05
+_DYING_S = 0.25  # a killed process needs a moment to be gone
+
+
+class SpoolInUse(Transient):
+    """Another service works on this spool; the message names its pid and the path."""
+
+
+class SpoolLock:
+    """Held from construction until release(), or until every process that inherited `fd` is gone."""
+
+    fd: int
+
+    def __init__(self, root: Path, wait_s: float = 5.0) -> None:
+        """Take the lock of the spool under `root`, which is made if need be.
+
+        SpoolInUse: at once (0.25 s) if the recorded pid lives; after `wait_s` if it is dead, but its orphans stay.
+        """
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = root / "lock"
+        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        start_s = time.monotonic()
+        try:
+            while not _take(self.fd, fcntl.LOCK_EX):
+                pid, waited_s = _recorded(self.fd), time.monotonic() - start_s
+                if waited_s > _DYING_S and _lives(pid):
+                    raise SpoolInUse(f"the service with process id {pid} works on this spool ({path}); stop it first")
+                if waited_s > wait_s:
+                    raise SpoolInUse(
+                        f"process {pid} is gone, but one that it started still holds {path} (`fuser {path}` names it)"
+                    )
+                time.sleep(_POLL_S)
+            os.ftruncate(self.fd, 0)
+            os.pwrite(self.fd, f"{os.getpid()}\n".encode(), 0)
+        except BaseException:
+            os.close(self.fd)
+            raise
+
+    def release(self) -> None:
+        """Let go; children that inherited the descriptor still hold it."""
+        os.close(self.fd)
+
+
+def holder(root: Path) -> int | None:
+    """The pid of the service that works on this spool; None if none does."""
+    try:
+        fd = os.open(root / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        return None if _take(fd, fcntl.LOCK_SH) else _recorded(fd)
+    finally:
+        os.close(fd)
+
+
+def _take(fd: int, how: int) -> bool:
+    try:
+        fcntl.flock(fd, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _recorded(fd: int) -> int:
+    """The pid in the lock file; 0 if there is none yet."""
+    with contextlib.suppress(ValueError):
+        return int(os.pread(fd, 32, 0))
+    return 0
+
+
+def _lives(pid: int) -> bool:
+    if pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    # A killed parent that nobody has reaped yet holds nothing any more.
+    with contextlib.suppress(OSError, IndexError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return True

@@ -1,0 +1,106 @@
+"""How a name moves from one folder of the spool to another: the only code that renames and links.
+
+A file that is gone when we come for it is no error: somebody was faster, or moved it by hand. A folder that is gone is
+made again: whoever lists a stage removes its old, empty buckets. rename(2) replaces silently, and does nothing at all
+where both names are links of one inode (tried); link(2) says that a name is taken.
+"""
+
+import logging
+import os
+import stat
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from leyden.spool.entry import BY_HAND, Entry, ReceiptClock, parse
+from leyden.spool.listing import is_object
+
+logger = logging.getLogger("leyden.spool")
+
+SETTLE_S = 2.0
+_receipts = ReceiptClock(BY_HAND, int.from_bytes(os.urandom(2), "big"))
+
+
+def sync_folder(path: str | Path) -> None:
+    """Force a folder's entries to the disk. One that is gone has nothing to force."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def into(act: Callable[[str, str], None], source: str, place: str, name: str) -> bool:
+    """Do `act(source, place/name)`, making the folder if it is not (or no longer) there; True if it was made.
+
+    FileNotFoundError: the source is gone.
+    """
+    made = False
+    while True:
+        try:
+            act(source, f"{place}/{name}")
+        except FileNotFoundError:
+            if not os.path.lexists(source):
+                raise
+            os.makedirs(place, 0o700, exist_ok=True)
+            made = True
+        else:
+            return made
+
+
+def move(source: str, place: str, name: str) -> bool:
+    """One change of state; False if the source is gone."""
+    try:
+        into(_rename, source, place, name)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def link(source: str, place: str, name: str) -> bool:
+    """One more name for the same bytes (that it is there already is as good); True if the folder was made.
+
+    FileNotFoundError: the source is gone.
+    """
+    return into(_link, source, place, name)
+
+
+def _rename(source: str, target: str) -> None:
+    os.rename(source, target)
+    if os.path.lexists(source):
+        os.unlink(source)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except FileExistsError:
+        logger.info("%s was there already", os.path.basename(target))
+
+
+def adopt(root: str, queue: str, folder: str, name: str) -> None:
+    """Give a file that somebody put into `folder` the name and the place that it would have: <root>/<queue>/<bucket>/.
+
+    Not before SETTLE_S have passed since its last change: it may still be written.
+    """
+    path = f"{folder}/{name}"
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return
+    now_s = time.time()
+    if not stat.S_ISREG(status.st_mode) or not is_object(name) or 0 <= now_s - status.st_ctime < SETTLE_S:
+        return
+    entry = parse(name) or Entry(fresh_receipt(now_s))
+    if queue == "new":
+        entry = Entry(entry.receipt)
+    logger.info("%s was put into %s by hand: taken on as %s", name, queue, entry.receipt)
+    move(path, f"{root}/{queue}/{entry.bucket}", entry.name)
+
+
+def fresh_receipt(now_s: float) -> str:
+    """A receipt for a file that came by hand (receiver number BY_HAND)."""
+    return _receipts.next(int(now_s * 1e6))

@@ -1,0 +1,100 @@
+"""The shelves: rejected/, failed/ and expired/, where an object stands with the reason beside it, until it is retried.
+
+A file in rejected/<DEST>/ bears its entry's name, in the other two the name of its claim, or `<receipt>.dcm` if it came
+from new/. `<file>.json` beside it holds `reason`, `when` (UTC) and `origin` (stage, destination, rank). The note is
+written first: no file is ever without one, a note without a file is rubbish.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from leyden.spool.entry import SEPARATOR, UNRANKED, Entry, folder, is_rank, parse, parse_claim, title
+from leyden.spool.listing import is_object, names
+from leyden.spool.moves import fresh_receipt, move
+
+
+def shelve(source: str, place: str, name: str, origin: tuple[str, str, str], why: Mapping[str, Any]) -> None:
+    """Put a file on a shelf, with its note."""
+    note = {
+        **why,
+        "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "origin": dict(zip(("stage", "destination", "rank"), origin, strict=True)),
+    }
+    os.makedirs(place, 0o700, exist_ok=True)
+    fd = os.open(f"{place}/{name}.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with open(fd, "wb") as file:
+        file.write(orjson.dumps(note, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    if not move(source, place, name):
+        os.unlink(f"{place}/{name}.json")
+
+
+def retry(root: str, shelf: str, destination: str | None) -> int:
+    """Spool.retry."""
+    if shelf == "rejected":
+        places = [name for name in names(f"{root}/rejected") if destination in (None, title(name))]
+    elif shelf == "failed":
+        places = [""]
+    else:
+        raise ValueError(f"nothing is retried from {shelf}")
+    moved = 0
+    for place in places:
+        path = os.path.join(root, shelf, place).rstrip("/")
+        for name in filter(is_object, names(path)):
+            origin = _origin(path, name, title(place))
+            if destination in (None, origin[1]):
+                moved += _bring_back(root, f"{path}/{name}", *origin)
+    return moved
+
+
+def _origin(path: str, name: str, destination: str) -> tuple[str, str, str, Entry]:
+    """Where a shelved file came from, and the entry to go on with: every count starts anew."""
+    claim = parse_claim(Path(name))
+    if claim is not None:
+        stage, destination, rank, entry = claim.stage, claim.destination, claim.rank, claim.entry
+    else:
+        stage, rank = "prepared" if destination else "new", UNRANKED
+        if destination:
+            noted = _note(f"{path}/{name}.json").get("origin")
+            if isinstance(noted, dict) and is_rank(str(noted.get("rank"))):
+                stage, rank = "transform" if noted.get("stage") == "transform" else "prepared", str(noted["rank"])
+        entry = parse(name.rpartition(SEPARATOR)[2]) or Entry(fresh_receipt(time.time()))
+    return stage, destination, rank, replace(entry, attempt=0, due_s=0, crashes=0)
+
+
+def _bring_back(root: str, path: str, stage: str, destination: str, rank: str, entry: Entry) -> bool:
+    if stage == "new":
+        moved = move(path, f"{root}/new/{entry.bucket}", f"{entry.receipt}.dcm")
+    else:
+        moved = move(path, f"{root}/{stage}/{folder(destination)}/{rank}/{entry.bucket}", entry.name)
+    _remove_note(f"{path}.json")
+    return moved
+
+
+def _note(path: str) -> dict[str, Any]:
+    try:
+        document = orjson.loads(Path(path).read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return {}  # removed by hand, or lost with the power
+    return document if isinstance(document, dict) else {}
+
+
+def _remove_note(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def sweep(root: str) -> None:
+    """Remove the notes whose files are gone (recovery)."""
+    for shelf in ("rejected", "failed", "expired"):
+        top = f"{root}/{shelf}"
+        for place in (top, *(f"{top}/{name}" for name in names(top))):
+            for name in names(place):
+                if name.endswith(".json") and not os.path.lexists(f"{place}/{name[: -len('.json')]}"):
+                    _remove_note(f"{place}/{name}")

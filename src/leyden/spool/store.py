@@ -1,0 +1,380 @@
+"""The spool: the file system is the queue, state is a directory, and a change of state is one rename or link.
+
+Everything else asks it, by destination title and entry, never by path. Anybody may lose a race, and anybody may move
+files by hand while the service runs: a file that is gone is no error, one in a place that is not its own is adopted
+(2 s after its last change; under rank 99 where it has none). What others may do with a name is in moves.py.
+Deliberately absent: a database, an index, and any look into a file.
+"""
+
+import contextlib
+import itertools
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from leyden.spool import listing, shelves
+from leyden.spool.entry import (
+    UNRANKED,
+    Claim,
+    Entry,
+    Waiting,
+    bucket_of,
+    claim_name,
+    folder,
+    is_bucket,
+    is_rank,
+    parse,
+    parse_claim,
+    title,
+)
+from leyden.spool.listing import Count
+from leyden.spool.moves import adopt, link, move, sync_folder
+
+__all__ = ["Count", "Placement", "Plan", "Spool"]
+
+logger = logging.getLogger("leyden.spool")
+
+_FOLDERS = (
+    "embryo", "new", "transform", "prepared", "active", "deferred", "rejected", "failed", "expired", "receipts",
+    "state", "control", "bell",
+)  # fmt: skip
+_QUEUES = ("transform", "prepared", "deferred", "rejected")
+_LAST_BUCKET = "99999999"
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """One planned delivery: the entry (its name there) and where it shall wait. `destination` is an AE title."""
+
+    entry: Entry
+    stage: str
+    destination: str
+    rank: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """An entry of new/ and its deliveries, two or more, each to another destination."""
+
+    source: Path
+    placements: tuple[Placement, ...]
+
+
+class Spool:
+    """The spool under `root`. `sync`: whether what must survive a power cut is forced to the disk.
+
+    Holds no state of its own: any number of them, in any number of processes and threads, may work on one root.
+    """
+
+    def __init__(self, root: Path, sync: bool = True) -> None:
+        self.root = root
+        self.sync = sync
+        self._root = os.fspath(root)
+
+    def prepare(self, destinations: Iterable[str]) -> tuple[str, ...]:
+        """Make the folders (0700). Returns, and warns of, titles without a node whose folders hold files: these stay,
+        and an operator may move them."""
+        known = tuple(destinations)
+        for name in _FOLDERS:
+            os.makedirs(f"{self._root}/{name}", 0o700, exist_ok=True)
+        for stage in _QUEUES:
+            for destination in known:
+                os.makedirs(f"{self._root}/{stage}/{folder(destination)}", 0o700, exist_ok=True)
+        if self.sync:
+            for name in (".", "..", *_QUEUES):
+                sync_folder(f"{self._root}/{name}")
+        strangers = sorted(
+            {
+                found
+                for stage in _QUEUES
+                for found in self.destinations(stage)
+                if found not in known and any(listing.files(self._queue(stage, found)))
+            }
+        )
+        for stranger in strangers:
+            logger.warning(
+                "files wait in the spool for %s, which is no node: kept until it is, or they are moved", stranger
+            )
+        return tuple(strangers)
+
+    def _queue(self, stage: str, destination: str) -> str:
+        return f"{self._root}/{stage}/{folder(destination)}"
+
+    def _bucket(self, stage: str, destination: str, rank: str, entry: Entry) -> str:
+        bucket = bucket_of(entry.due_s) if stage == "deferred" else entry.bucket
+        return f"{self._root}/{stage}/{folder(destination)}/{rank}/{bucket}"
+
+    # -- intake
+
+    def embryo(self, receipt: str) -> tuple[int, Path]:
+        """A new, empty file to receive into: descriptor (read and write, close-on-exec) and path.
+
+        OSError: what the disk says (ENOSPC, EROFS, EMFILE …).
+        """
+        path = f"{self._root}/embryo/{receipt}.dcm"
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), Path(path)
+
+    def newcomers(self, limit: int) -> list[Path]:
+        """The oldest entries of new/, at most `limit`; each path's name parses. Hand-placed files are adopted."""
+        found = (f"{place}/{name}" for place in self._buckets("new") for name, _ in self._entries(place, "new"))
+        return [Path(path) for path in itertools.islice(found, limit)]
+
+    def _buckets(self, queue: str, last: str = _LAST_BUCKET) -> Iterator[str]:
+        """The bucket folders of a queue (below the root), oldest first; adopts files that lie beside them."""
+        top = f"{self._root}/{queue}"
+        for name in listing.names(top):
+            if not is_bucket(name):
+                adopt(self._root, queue, top, name)
+        for name in filter(is_bucket, listing.names(top)):
+            if name > last:
+                break
+            yield f"{top}/{name}"
+
+    def _ranks(self, stage: str, destination: str) -> list[str]:
+        """The queues of a destination, lowest rank first; adopts files that lie beside them."""
+        queue = f"{stage}/{folder(destination)}"
+        for name in listing.names(f"{self._root}/{queue}"):
+            if not is_rank(name):
+                adopt(self._root, f"{queue}/{UNRANKED}", f"{self._root}/{queue}", name)
+        return [f"{queue}/{rank}" for rank in listing.names(f"{self._root}/{queue}") if is_rank(rank)]
+
+    def _entries(self, place: str, queue: str) -> Iterator[tuple[str, Entry]]:
+        """The entries of a bucket, oldest first; removes it when it is old and empty, adopts what is not ours."""
+        found = listing.names(place)
+        for name in found:
+            entry = parse(name)
+            if entry is not None:
+                yield name, entry
+            else:
+                adopt(self._root, queue, place, name)
+        if not found and os.path.basename(place) < bucket_of(time.time()):
+            with contextlib.suppress(OSError):  # somebody put something in, or was faster
+                os.rmdir(place)
+
+    # -- planning (the planner only)
+
+    def plan_one(self, source: Path, entry: Entry, stage: str, destination: str, rank: str) -> bool:
+        """One delivery: one rename. False if the source is gone."""
+        return move(os.fspath(source), self._bucket(stage, destination, rank, entry), entry.name)
+
+    def plan_many(self, plans: Sequence[Plan], generation: int) -> None:
+        """Several deliveries each: one synced plan file for all of them, then the links, then the unlinks.
+
+        `generation` is that of the settings that decided; it is kept in the plan file for whoever reads it.
+        """
+        if not plans:
+            return
+        lines = [
+            orjson.dumps(
+                {
+                    "source": os.path.relpath(plan.source, self._root),
+                    "generation": generation,
+                    "to": [claim_name(p.stage, p.destination, p.rank, p.entry) for p in plan.placements],
+                }
+            )
+            for plan in plans
+        ]
+        place = f"{self._root}/active/planner-0"
+        os.makedirs(place, 0o700, exist_ok=True)
+        path = f"{place}/{plans[0].source.stem}.plan"
+        fd = os.open(f"{path}.making", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with open(fd, "wb") as file:
+            file.write(b"\n".join(lines))
+            file.flush()
+            if self.sync:
+                os.fdatasync(fd)
+        os.rename(f"{path}.making", path)
+        if self.sync:
+            sync_folder(place)
+        for plan in plans:
+            self._carry_out(plan)
+        os.unlink(path)
+
+    def finish_plan(self, path: Path, done: Callable[[set[tuple[str, str]]], set[tuple[str, str]]]) -> int:
+        """Carry out the rest of a plan file, but the deliveries (receipt, destination) that `done` picks as done."""
+        plans: list[Plan] = []
+        try:
+            documents = [orjson.loads(line) for line in path.read_bytes().splitlines()]
+        except orjson.JSONDecodeError:  # can only be without sync, by a power cut; what it spoke of is in new/ still
+            logger.warning("%s is not readable: what it planned is planned anew", path.name)
+            documents = []
+        for document in documents:
+            to = [claim for claim in (parse_claim(Path(name)) for name in document["to"]) if claim]
+            source = self.root / document["source"]
+            if source.exists():
+                placements = tuple(Placement(c.entry, c.stage, c.destination, c.rank) for c in to)
+                plans.append(Plan(source, placements))
+        proved = done({(p.entry.receipt, p.destination) for plan in plans for p in plan.placements})
+        for plan in plans:
+            left = tuple(p for p in plan.placements if (p.entry.receipt, p.destination) not in proved)
+            self._carry_out(Plan(plan.source, left))
+        path.unlink()
+        return len(plans)
+
+    def _carry_out(self, plan: Plan) -> None:
+        source = os.fspath(plan.source)
+        try:
+            for p in plan.placements:
+                link(source, self._bucket(p.stage, p.destination, p.rank, p.entry), p.entry.name)
+            os.unlink(source)
+        except FileNotFoundError:
+            logger.info("%s was taken away by hand while it was planned", plan.source.name)
+
+    def bound(self) -> Iterator[tuple[str, str]]:
+        """(destination, sop key) of all that is planned and neither delivered nor given up: one walk over all names."""
+        return listing.bound(self._root)
+
+    def dropped(self, source: Path) -> None:
+        """An entry of new/ that a rule dropped: unlink. Its receipt must be synced before."""
+        source.unlink(missing_ok=True)
+
+    # -- work
+
+    def destinations(self, stage: str) -> list[str]:
+        """The titles that have a folder in transform, prepared, deferred or rejected."""
+        return [title(name) for name in listing.names(f"{self._root}/{stage}")]
+
+    def waiting(self, stage: str, destination: str, limit: int) -> Iterator[Waiting]:
+        """What waits in transform or prepared: lowest rank first, then oldest bucket, then oldest; at most `limit`.
+
+        A bucket's names are read when the first of them is wanted (about 1 us a name).
+        """
+        left = limit
+        for queue in self._ranks(stage, destination):
+            for place in self._buckets(queue):
+                for name, entry in self._entries(place, queue):
+                    if left <= 0:
+                        return
+                    left -= 1
+                    yield Waiting(Path(f"{place}/{name}"), entry, stage, destination, queue[-2:])
+
+    def held_back(self, destination: str, entries: Iterable[Entry]) -> set[str]:
+        """The receipts of those entries for which an older entry of the same sop_key for this destination still
+        stands in transform, active, prepared or deferred. One walk (about 1 us a name) for all of them: ask it for
+        the serial entries of a whole window, just before they are sent. The sender's answer is the one that counts."""
+        return listing.held_back(self._root, destination, entries)
+
+    def claim(self, waiting: Waiting, claimant: str) -> Claim | None:
+        """Take an entry for `claimant` ("worker-0", "sender-0"): a rename. None if somebody was faster."""
+        place = f"{self._root}/active/{claimant}"
+        name = claim_name(waiting.stage, waiting.destination, waiting.rank, waiting.entry)
+        if not move(os.fspath(waiting.path), place, name):
+            return None
+        return Claim(Path(f"{place}/{name}"), waiting.entry, waiting.stage, waiting.destination, waiting.rank)
+
+    def claims(self, claimant: str) -> list[Claim]:
+        """What `claimant` holds."""
+        place = f"{self._root}/active/{claimant}"
+        return [claim for claim in (parse_claim(Path(f"{place}/{name}")) for name in listing.names(place)) if claim]
+
+    def _send(self, claim: Claim, stage: str, entry: Entry) -> None:
+        move(os.fspath(claim.path), self._bucket(stage, claim.destination, claim.rank, entry), entry.name)
+
+    def give_back(self, claim: Claim, crashed: bool = False) -> None:
+        """Put a claim back to where it came from; `crashed` adds one to its crash count."""
+        self._send(claim, claim.stage, replace(claim.entry, crashes=claim.entry.crashes + crashed))
+
+    def making(self, claim: Claim) -> tuple[int, Path]:
+        """A new, empty file beside a claim, to be filled and handed to transformed(): descriptor (read and write) and
+        path. It holds whatever a former try left; recovery removes it."""
+        path = claim.path.with_name(f"{claim.entry.receipt}.{folder(claim.destination)}.making")
+        path.unlink(missing_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), path
+
+    def transformed(self, claim: Claim, made: Path) -> None:
+        """`made` takes the claim's place, in prepared/: fsync, link, fsync of the folder, and then the claim's unlink.
+
+        OSError: the disk says no; the claim stands, `made` is not to be used again (a second fsync may lie).
+        """
+        entry = replace(claim.entry, syntax="", crashes=0)
+        place = self._bucket("prepared", claim.destination, claim.rank, entry)
+        if self.sync:
+            fd = os.open(made, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fdatasync(fd)
+            finally:
+                os.close(fd)
+        folder_made = link(os.fspath(made), place, entry.name)
+        if self.sync:
+            sync_folder(place)
+            if folder_made:
+                sync_folder(os.path.dirname(place))
+                sync_folder(self._queue("prepared", claim.destination))
+        claim.path.unlink(missing_ok=True)
+        made.unlink(missing_ok=True)
+
+    def passed_on(self, claim: Claim) -> None:
+        """A claim goes to prepared/ as it came (it could not, or need not, be changed): one rename."""
+        self._send(claim, "prepared", replace(claim.entry, syntax="", crashes=0))
+
+    def to_transform(self, claim: Claim, syntax: str) -> None:
+        """A claim goes (back) to transform/, to be made into `syntax`."""
+        self._send(claim, "transform", replace(claim.entry, syntax=syntax, due_s=0, crashes=0))
+
+    def defer(self, claim: Claim, attempt: int, due_s: float) -> None:
+        """A transient answer: wait in deferred/ until `due_s` (seconds since 1970)."""
+        self._send(claim, "deferred", replace(claim.entry, attempt=attempt, due_s=int(due_s)))
+
+    def due(self, destination: str, now_s: float, limit: int = 1000) -> int:
+        """Bring deferred entries whose time has come back to prepared/; returns how many (at most `limit`)."""
+        moved = 0
+        for queue in self._ranks("deferred", destination):
+            for place in self._buckets(queue, last=bucket_of(now_s)):
+                for name, entry in self._entries(place, queue):
+                    if entry.due_s <= now_s:
+                        back = replace(entry, due_s=0)
+                        moved += move(
+                            f"{place}/{name}", self._bucket("prepared", destination, queue[-2:], back), back.name
+                        )
+                        if moved >= limit:
+                            return moved
+        return moved
+
+    def delivered(self, claim: Claim) -> None:
+        """Done: unlink. The receipt must be synced before."""
+        claim.path.unlink(missing_ok=True)
+
+    # -- the shelves
+
+    def _shelve(self, claim: Claim, place: str, name: str, why: Mapping[str, Any]) -> None:
+        origin = (claim.stage, claim.destination, claim.rank)
+        shelves.shelve(os.fspath(claim.path), f"{self._root}/{place}", name, origin, why)
+
+    def reject(self, claim: Claim, why: Mapping[str, Any]) -> None:
+        """The destination said no for good: to rejected/<DEST>/, with a .json beside it. `why` holds "reason"."""
+        self._shelve(claim, f"rejected/{folder(claim.destination)}", claim.entry.name, why)
+
+    def fail(self, claim: Claim | Path, why: Mapping[str, Any]) -> None:
+        """Could not be planned (a path in new/), read or transcoded (a claim): to failed/, with a .json beside it."""
+        if isinstance(claim, Claim):
+            self._shelve(claim, "failed", claim.path.name, why)
+        else:
+            shelves.shelve(os.fspath(claim), f"{self._root}/failed", claim.name, ("new", "", ""), why)
+
+    def expire(self, claim: Claim) -> None:
+        """Older than its destination's expiryThreshold: to expired/, never deleted."""
+        self._shelve(claim, "expired", claim.path.name, {"reason": "not delivered within expiryThreshold"})
+
+    def retry(self, shelf: str, destination: str | None = None) -> int:
+        """Bring back what stands in rejected/ or failed/ (of one destination, or all); returns how many.
+
+        Each goes to where it came from; its attempts and crashes are forgotten.
+        """
+        return shelves.retry(self._root, shelf, destination)
+
+    # -- figures
+
+    def counts(self) -> list[Count]:
+        """How much stands where, in the order of the trip; right at any time, with or without the service."""
+        return listing.counts(self._root)
+
+    def free_percent(self) -> float:
+        """Percent of the volume that is free for us."""
+        volume = os.statvfs(self._root)
+        return 100.0 * volume.f_bavail / volume.f_blocks if volume.f_blocks else 0.0

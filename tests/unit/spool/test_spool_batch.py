@@ -1,0 +1,193 @@
+"""Group commit: durable before it answers, shared by many, and honest when the disk says no."""
+
+import asyncio
+import errno
+import os
+import time
+
+import pytest
+
+from leyden.errors import Transient
+from leyden.spool import batch
+from leyden.spool.batch import GroupCommit
+from leyden.spool.doorbell import Bell
+from leyden.spool.store import Spool
+
+
+@pytest.fixture(params=[True, False], ids=["sync", "no sync"])
+def either(request, spool):
+    either = Spool(spool.root, sync=request.param)
+    either.clock = spool.clock
+    return either
+
+
+def embryo(spool, content=b"dataset"):
+    receipt = spool.clock.next(time.time_ns() // 1000)
+    fd, path = spool.embryo(receipt)
+    os.write(fd, content)
+    return fd, path, receipt
+
+
+def test_a_committed_file_is_in_new_and_the_planner_hears_of_it(either):
+    bell = Bell(either.root, "planner")
+
+    async def main():
+        commit = GroupCommit(either)
+        fd, path, receipt = embryo(either)
+        await commit.commit(fd, path, receipt)
+        assert [p.name for p in either.newcomers(10)] == [f"{receipt}.dcm"]
+        assert not path.exists()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(fd)
+        commit.close()
+
+    asyncio.run(main())
+    assert bell.wait(5.0)
+    bell.close()
+
+
+def test_many_share_and_none_is_lost(either):
+    async def client(commit):
+        for n in range(20):
+            await commit.commit(*embryo(either, bytes(n)))
+
+    async def main():
+        commit = GroupCommit(either)
+        await asyncio.gather(*(client(commit) for _ in range(16)))
+        commit.close()
+
+    asyncio.run(main())
+    assert len(either.newcomers(1000)) == 320
+    assert os.listdir(either.root / "embryo") == []
+
+
+def recorded(monkeypatch, fail=lambda call, fd: None):
+    """Every fdatasync, rename and fsync in order, by the name of what it touches."""
+    calls = []
+    real = {name: getattr(os, name) for name in ("fdatasync", "fsync", "rename")}
+
+    def wrap(name):
+        def call(target, *rest):
+            what = os.path.basename(os.readlink(f"/proc/self/fd/{target}") if isinstance(target, int) else target)
+            calls.append((name, what))
+            error = fail(name, what)
+            if error:
+                raise OSError(error, os.strerror(error))
+            return real[name](target, *rest)
+
+        return call
+
+    for name in real:
+        monkeypatch.setattr(os, name, wrap(name))
+    return calls
+
+
+def test_the_order_of_what_makes_it_durable(spool, monkeypatch):
+    calls = recorded(monkeypatch)
+
+    async def main():
+        commit = GroupCommit(spool)
+        for _ in range(2):
+            fd, path, receipt = embryo(spool)
+            await commit.commit(fd, path, receipt)
+            calls.append(("answer", path.name))
+        commit.close()
+        return receipt[:8], path.name
+
+    bucket, second = asyncio.run(main())
+    first = calls[0][1]
+    assert calls[:6] == [
+        ("fdatasync", first),
+        ("rename", first),
+        ("rename", first),  # the bucket was not there
+        ("fsync", bucket),
+        ("fsync", "new"),
+        ("answer", first),
+    ]
+    assert calls[6:] == [("fdatasync", second), ("rename", second), ("fsync", bucket), ("answer", second)]
+
+
+@pytest.mark.parametrize(("name", "number"), [("fdatasync", errno.EIO), ("rename", errno.ENOSPC), ("fsync", errno.EIO)])
+def test_a_failed_sync_is_no_success(spool, monkeypatch, caplog, name, number):
+    """The file is discarded, the volume out of intake, and a probe brings it back."""
+    broken = [True]
+    recorded(monkeypatch, lambda call, what: number if broken and call == name else None)
+    monkeypatch.setattr(batch, "PROBE_S", 0.01)
+
+    async def main():
+        commit = GroupCommit(spool)
+        with pytest.raises(Transient, match=f"cannot keep this object: {os.strerror(number)}"):
+            await commit.commit(*embryo(spool))
+        if name == "fsync":
+            assert not commit.healthy  # the probe can't pass either
+            with pytest.raises(Transient, match="no probe has passed"):
+                await commit.commit(*embryo(spool))
+        broken.clear()
+        async with asyncio.timeout(10):
+            while not commit.healthy:
+                await asyncio.sleep(0.01)
+        await commit.commit(*embryo(spool))
+        commit.close()
+
+    asyncio.run(main())
+    assert len(spool.newcomers(10)) == 1
+    assert os.listdir(spool.root / "embryo") == []
+    assert "out of intake" in caplog.text
+
+
+def test_one_failed_file_does_not_take_its_neighbours_along(spool, monkeypatch):
+    """Files that were synced before the fault showed are safe; those after it are refused until a probe passes."""
+    bad = []
+    recorded(monkeypatch, lambda call, what: errno.EIO if call == "fdatasync" and what in bad else None)
+
+    async def main():
+        commit = GroupCommit(spool)
+        await commit.commit(*embryo(spool))
+        fd, path, receipt = embryo(spool)
+        bad.append(path.name)
+        with pytest.raises(Transient):
+            await commit.commit(fd, path, receipt)
+        commit.close()
+
+    asyncio.run(main())
+    assert len(spool.newcomers(10)) == 1
+
+
+def test_who_stops_waiting_changes_nothing(spool):
+    async def main():
+        commit = GroupCommit(spool)
+        waiter = asyncio.ensure_future(commit.commit(*embryo(spool)))
+        waiter.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiter
+        commit.close()
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert len(spool.newcomers(10)) == 1
+
+
+def test_close_finishes_what_was_handed_in(spool):
+    async def main():
+        commit = GroupCommit(spool)
+        futures = [commit.commit(*embryo(spool)) for _ in range(10)]
+        commit.close()
+        await asyncio.gather(*futures)
+
+    asyncio.run(main())
+    assert len(spool.newcomers(100)) == 10
+
+
+def test_a_bucket_that_the_planner_removes_is_made_again(spool):
+    async def main():
+        commit = GroupCommit(spool)
+        for _ in range(3):
+            fd, path, receipt = embryo(spool)
+            await commit.commit(fd, path, receipt)
+            (place := spool.root / "new" / receipt[:8] / path.name).unlink()
+            place.parent.rmdir()
+        await commit.commit(*embryo(spool))
+        commit.close()
+
+    asyncio.run(main())
+    assert len(spool.newcomers(10)) == 1

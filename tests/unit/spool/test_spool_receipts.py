@@ -1,0 +1,115 @@
+"""Receipts: appended, found again, torn lines passed over, whole hours expired."""
+
+import os
+import time
+
+import pytest
+
+from leyden.spool.receipts import ReceiptLog, delivered
+
+RECEIPT = "1764000000123456000001"
+OTHER = "1764000000123456000002"
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path
+
+
+def only(root):
+    (path,) = (root / "receipts").iterdir()
+    return path
+
+
+def test_a_delivery_is_found_for_its_destination_only(root):
+    log = ReceiptLog(root, "sender-0")
+    log.append({"receipt": RECEIPT, "destination": "PACS", "status": 0})
+    assert log.has(RECEIPT, "PACS")
+    assert not log.has(RECEIPT, "REPORTS")
+    assert not log.has(OTHER, "PACS")
+    log.sync()
+    log.close()
+    assert only(root).stat().st_mode & 0o777 == 0o600
+    assert only(root).name == time.strftime("%Y%m%d%H", time.gmtime()) + "-sender-0.log"
+
+
+def test_a_dropped_one_is_no_delivery(root):
+    log = ReceiptLog(root, "planner-0")
+    log.append({"receipt": RECEIPT, "dropped_by": "routings.yml:3"})
+    assert not log.has(RECEIPT, "PACS")
+    log.close()
+
+
+def test_a_torn_line_is_passed_over_and_stays_alone(root):
+    for _ in range(2):
+        log = ReceiptLog(root, "sender-0")
+        log.append({"receipt": RECEIPT, "destination": "PACS"})
+        log.close()
+        os.truncate(only(root), only(root).stat().st_size - 5)
+    log = ReceiptLog(root, "sender-0")
+    log.append({"receipt": OTHER, "destination": "PACS"})
+    log.close()
+    assert delivered(root, {(RECEIPT, "PACS"), (OTHER, "PACS")}) == {(OTHER, "PACS")}
+    assert len(only(root).read_bytes().splitlines()) == 3
+
+
+def hour(root, name, *receipts):
+    (root / "receipts").mkdir(exist_ok=True)
+    lines = (b'{"receipt":"%s","destination":"PACS"}\n' % receipt.encode() for receipt in receipts)
+    (root / "receipts" / name).write_bytes(b"".join(lines))
+
+
+def test_the_two_newest_hours_of_each_writer_are_read(root):
+    hour(root, "2026010110-sender-0.log", "1" * 22)
+    hour(root, "2026010111-sender-0.log", "2" * 22)
+    hour(root, "2026010112-sender-0.log", "3" * 22)
+    hour(root, "2026010108-planner-0.log", "4" * 22)
+    wanted = {(str(n) * 22, "PACS") for n in range(1, 6)}
+    assert {receipt[0] for receipt, _ in delivered(root, wanted)} == {"2", "3", "4"}
+    assert delivered(root, set()) == set()
+
+
+def test_whole_hours_expire_and_the_running_one_stays(root):
+    now_s = 1764000000.0  # 2025-11-24 16:00 UTC
+    for h in (14, 15, 16):
+        hour(root, f"20251124{h}-sender-0.log", RECEIPT)
+    (root / "receipts" / "notes.txt").touch()
+    log = ReceiptLog(root, "sender-0")
+    assert log.purge(1.5, now_s) == 0
+    assert log.purge(1.0, now_s) == 1
+    assert log.purge(0.0, now_s + 3599) == 1
+    assert sorted(os.listdir(root / "receipts")) == ["2025112416-sender-0.log", "notes.txt"]
+
+
+def test_the_hour_turns(root, monkeypatch):
+    log = ReceiptLog(root, "sender-0")
+    log.append({"receipt": RECEIPT, "destination": "PACS"})
+    there = time.gmtime(time.time() + 3600)
+    monkeypatch.setattr(time, "gmtime", lambda *_: there)
+    log.append({"receipt": OTHER, "destination": "PACS"})
+    log.sync()
+    log.close()
+    assert len(os.listdir(root / "receipts")) == 2
+    assert delivered(root, {(RECEIPT, "PACS"), (OTHER, "PACS")}) == {(RECEIPT, "PACS"), (OTHER, "PACS")}
+
+
+def test_no_receipt_on_a_full_disk(root):
+    log = ReceiptLog(root, "sender-0")
+    log.append({"receipt": RECEIPT, "destination": "PACS"})
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, log._fd)
+    os.close(full)
+    with pytest.raises(OSError, match="No space left"):
+        log.append({"receipt": OTHER, "destination": "PACS"})
+
+
+def test_a_line_written_in_part_spoils_no_other(root, monkeypatch):
+    log = ReceiptLog(root, "sender-0")
+    real = os.write
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", lambda fd, data: real(fd, data[:10]))
+        with pytest.raises(OSError, match="in part only"):
+            log.append({"receipt": RECEIPT, "destination": "PACS"})
+    log.append({"receipt": OTHER, "destination": "PACS"})
+    log.close()
+    assert delivered(root, {(RECEIPT, "PACS"), (OTHER, "PACS")}) == {(OTHER, "PACS")}

@@ -1,0 +1,208 @@
+"""What is found half done is finished or given back, once."""
+
+import os
+
+import orjson
+import pytest
+
+from leyden.spool.entry import Entry, key
+from leyden.spool.receipts import ReceiptLog
+from leyden.spool.recover import Recovered, reclaim, recover
+from leyden.spool.store import Placement, Plan
+
+
+def waiting(spool, stage="prepared", destination="PACS"):
+    return list(spool.waiting(stage, destination, 1000))
+
+
+def test_nothing_to_do(spool):
+    assert recover(spool) == Recovered()
+
+
+def test_embryos_go_and_acknowledged_entries_stay(spool):
+    fd, _ = spool.embryo("1764000000123456000001")
+    os.close(fd)
+    (spool.root / "embryo" / "probe-1").touch()
+    path = spool.receive()
+    assert recover(spool) == Recovered(embryos=2)
+    assert spool.newcomers(10) == [path]
+
+
+def test_claims_go_back_and_the_end_of_all_is_nobodys_crash(spool):
+    spool.put("transform", syntax="JPEG2000Lossless")
+    spool.put("prepared", rank="31")
+    spool.first("transform", claimant="worker-7")
+    spool.first("prepared", claimant="sender-0")
+    assert recover(spool) == Recovered(given_back=2)
+    assert waiting(spool, "transform")[0].entry.crashes == 0
+    assert [(w.entry.crashes, w.rank) for w in waiting(spool)] == [(0, "31")]
+    assert os.listdir(spool.root / "active") == []
+
+
+def test_what_a_receipt_proves_is_not_sent_again(spool):
+    proved, open_ = spool.put("prepared"), spool.put("prepared")
+    spool.first("prepared")
+    spool.first("prepared")
+    log = ReceiptLog(spool.root, "sender-0")
+    log.append({"receipt": proved.receipt, "destination": "PACS"})
+    log.append({"receipt": open_.receipt, "destination": "REPORTS"})
+    log.close()
+    assert recover(spool) == Recovered(given_back=1, already_done=1)
+    assert [w.entry for w in waiting(spool)] == [open_]
+
+
+@pytest.mark.parametrize("further", ["prepared", "active", "deferred", "rejected", "failed", "expired", "delivered"])
+def test_a_claim_whose_result_stands_further_on_is_dropped(spool, further):
+    """The worker died between the link and the unlink of its claim, and the sender went on with the result."""
+    spool.put("transform", syntax="JPEG2000Lossless")
+    claim = spool.first("transform", claimant="worker-0")
+    kept = claim.path.read_bytes()
+    fd, made = spool.making(claim)
+    os.close(fd)
+    spool.transformed(claim, made)
+    claim.path.write_bytes(kept)
+    made.touch()
+    if further != "prepared":
+        sent = spool.first("prepared")
+        if further == "deferred":
+            spool.defer(sent, 1, 1_900_000_000)
+        elif further in ("rejected", "failed"):
+            {"rejected": spool.reject, "failed": spool.fail}[further](sent, {"reason": "no"})
+        elif further == "expired":
+            spool.expire(sent)
+        elif further == "delivered":
+            log = ReceiptLog(spool.root, "sender-0")
+            log.append({"receipt": claim.entry.receipt, "destination": "PACS"})
+            log.close()
+            spool.delivered(sent)
+    assert reclaim(spool, "worker-0") == 1
+    assert waiting(spool, "transform") == []
+    assert os.listdir(spool.root / "active" / "worker-0") == []
+    assert len(spool.tree()) == 1
+
+
+def test_another_destinations_copy_proves_nothing(spool):
+    path = spool.receive()
+    entry = Entry(path.stem, key("a"), key("b"), key("c"), syntax="JPEG2000Lossless")
+    plain = Entry(path.stem, key("a"), key("b"), key("c"))
+    spool.plan_many(
+        [Plan(path, (Placement(entry, "transform", "PACS", "10"), Placement(plain, "prepared", "REPORTS", "10")))], 1
+    )
+    spool.first("transform", claimant="worker-0")
+    assert reclaim(spool, "worker-0") == 1
+    assert waiting(spool, "transform")[0].entry.crashes == 1
+
+
+def test_a_dead_receiver_leaves_no_embryo_and_takes_no_other_ones(spool):
+    for receipt in ("1764000000123456000001", "1764000000123457010001"):
+        os.close(spool.embryo(receipt)[0])
+    reclaim(spool, "receiver-1")
+    assert os.listdir(spool.root / "embryo") == ["1764000000123456000001.dcm"]
+
+
+def test_reclaim_touches_nobody_else(spool):
+    spool.put("transform")
+    spool.put("transform")
+    spool.first("transform", claimant="worker-0")
+    spool.first("transform", claimant="worker-1")
+    assert reclaim(spool, "worker-1") == 1
+    assert len(spool.claims("worker-0")) == 1
+    assert reclaim(spool, "worker-2") == 0
+
+
+def planned(spool, monkeypatch, die_at):
+    """A plan of two entries for two destinations each, that ends at the n-th link or unlink."""
+    plans = []
+    for _ in range(2):
+        path = spool.receive()
+        entry = Entry(path.stem, key("a"), key("b"), key("c"))
+        plans.append(Plan(path, tuple(Placement(entry, "prepared", d, "10") for d in ("PACS", "REPORTS"))))
+    left = [die_at]
+
+    def counted(real):
+        def call(*args, **more):
+            left[0] -= 1
+            if left[0] < 0:
+                raise KeyboardInterrupt
+            return real(*args, **more)
+
+        return call
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "link", counted(os.link))
+        patched.setattr(os, "unlink", counted(os.unlink))
+        with pytest.raises(KeyboardInterrupt):
+            spool.plan_many(plans, 1)
+    return [plan.source.stem for plan in plans]
+
+
+@pytest.mark.parametrize("die_at", range(9))
+def test_a_plan_is_finished_wherever_it_broke_off(spool, monkeypatch, die_at):
+    receipts = planned(spool, monkeypatch, die_at)
+    assert recover(spool).given_back == 0
+    for destination in ("PACS", "REPORTS"):
+        assert [w.entry.receipt for w in waiting(spool, destination=destination)] == receipts
+    assert spool.newcomers(10) == []
+
+
+@pytest.mark.parametrize("further", ["active", "deferred", "rejected", "failed", "expired", "delivered"])
+def test_a_plan_makes_no_delivery_twice(spool, monkeypatch, further):
+    """The first link was made, and the sender went on with it, before the planner died."""
+    first, _second = planned(spool, monkeypatch, die_at=3)  # two folders were made on the way
+    claim = spool.first("prepared")
+    assert claim.entry.receipt == first
+    if further == "deferred":
+        spool.defer(claim, 1, 1_900_000_000)
+    elif further in ("rejected", "failed"):
+        {"rejected": spool.reject, "failed": spool.fail}[further](claim, {"reason": "no"})
+    elif further == "expired":
+        spool.expire(claim)
+    elif further == "delivered":
+        log = ReceiptLog(spool.root, "sender-0")
+        log.append({"receipt": first, "destination": "PACS"})
+        log.close()
+        spool.delivered(claim)
+    assert reclaim(spool, "planner-0") == 2
+    assert first not in [w.entry.receipt for w in waiting(spool)]
+    assert first in [w.entry.receipt for w in waiting(spool, destination="REPORTS")]
+
+
+def test_a_plan_that_is_not_readable_is_made_anew(spool, caplog):
+    path = spool.receive()
+    place = spool.root / "active" / "planner-0"
+    place.mkdir()
+    (place / f"{path.stem}.plan").write_bytes(b"\0" * 10)
+    (place / f"{path.stem}.plan.making").write_bytes(b"{")
+    recover(spool)
+    assert spool.newcomers(10) == [path]
+    assert "planned anew" in caplog.text
+    assert not place.exists()
+
+
+def test_failed_is_tried_again_and_rejected_when_asked(spool):
+    spool.fail(spool.receive(), {"reason": "no destination"})
+    spool.put("prepared")
+    spool.reject(spool.first("prepared"), {"reason": "no"})
+    assert recover(spool).retried == 1
+    assert len(spool.newcomers(10)) == 1
+    assert recover(spool, retry_rejected=True).retried == 1
+    assert len(waiting(spool)) == 1
+
+
+def test_notes_whose_files_are_gone_go_too(spool):
+    spool.put("prepared")
+    spool.reject(spool.first("prepared"), {"reason": "no"})
+    next((spool.root / "rejected" / "PACS").glob("*.dcm")).unlink()
+    spool.put("prepared")
+    spool.expire(spool.first("prepared"))
+    recover(spool)
+    assert list((spool.root / "rejected" / "PACS").iterdir()) == []
+    assert len(list((spool.root / "expired").iterdir())) == 2
+
+
+def test_the_plan_file_says_what_was_planned(spool, monkeypatch):
+    planned(spool, monkeypatch, die_at=0)
+    (path,) = (spool.root / "active" / "planner-0").iterdir()
+    lines = [orjson.loads(line) for line in path.read_bytes().splitlines()]
+    assert [line["generation"] for line in lines] == [1, 1]
+    assert [to.split("~")[:3] for to in lines[0]["to"]] == [["prepared", "PACS", "10"], ["prepared", "REPORTS", "10"]]

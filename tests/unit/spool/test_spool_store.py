@@ -1,0 +1,435 @@
+"""Every change of state of the spool, races, hand-editing and the shelves."""
+
+import json
+import os
+import threading
+import time
+
+import pytest
+
+from leyden.spool import moves
+from leyden.spool.entry import Entry, folder, key, parse
+from leyden.spool.store import Placement, Plan, Spool
+
+OLD_S = 1_700_000_000.0  # a bucket long past
+
+
+def waiting(spool, stage="prepared", destination="PACS", limit=1000):
+    return list(spool.waiting(stage, destination, limit))
+
+
+# -- folders
+
+
+def test_folders_are_private_and_strangers_are_reported(spool, caplog):
+    assert all(os.stat(p).st_mode & 0o777 == 0o700 for p in spool.root.rglob("*") if p.is_dir())
+    spool.put("prepared", "GONE")
+    assert spool.prepare(["PACS"]) == ("GONE",)
+    assert "GONE, which is no node" in caplog.text
+    assert len(waiting(spool, destination="GONE")) == 1
+
+
+def test_a_title_that_would_be_a_path_stays_inside(spool):
+    spool.put("prepared", "../../x")
+    assert len(waiting(spool, destination="../../x")) == 1
+    assert folder("../../x") in os.listdir(spool.root / "prepared")
+
+
+# -- intake and planning
+
+
+def test_an_embryo_is_new_empty_and_private(spool):
+    fd, path = spool.embryo("1764000000123456000001")
+    assert path.parent == spool.root / "embryo"
+    assert os.fstat(fd).st_mode & 0o777 == 0o600
+    os.close(fd)
+    with pytest.raises(FileExistsError):
+        spool.embryo("1764000000123456000001")
+
+
+def test_newcomers_come_oldest_first_over_buckets(spool):
+    paths = [spool.receive(now_s=OLD_S + 60 * n) for n in (5, 0, 3, 1)]
+    assert spool.newcomers(3) == sorted(paths)[:3]
+    assert spool.newcomers(10) == sorted(paths)
+
+
+def test_one_delivery_is_one_rename(spool):
+    path = spool.receive(b"bytes")
+    inode = path.stat().st_ino
+    entry = Entry(path.stem, key("a"), key("b"), key("c"))
+    assert spool.plan_one(path, entry, "prepared", "PACS", "05")
+    (found,) = waiting(spool)
+    assert (found.entry, found.destination, found.rank, found.size) == (entry, "PACS", "05", 5)
+    assert found.path.stat().st_ino == inode
+    assert not path.exists()
+    assert not spool.plan_one(path, entry, "prepared", "PACS", "05")
+
+
+def placements(path, *places):
+    entry = Entry(path.stem, key("a"), key("b"), key("c"))
+    return Plan(path, tuple(Placement(entry, stage, destination, "10") for stage, destination in places))
+
+
+def test_several_deliveries_share_the_bytes(spool):
+    plans = [placements(spool.receive(), ("prepared", "PACS"), ("transform", "REPORTS")) for _ in range(3)]
+    spool.plan_many(plans, 4)
+    here, there = waiting(spool), waiting(spool, "transform", "REPORTS")
+    assert [os.stat(w.path).st_ino for w in here] == [os.stat(w.path).st_ino for w in there]
+    assert len(here) == 3
+    assert spool.newcomers(10) == []
+    assert os.listdir(spool.root / "active" / "planner-0") == []
+
+
+def test_an_entry_that_was_taken_away_does_not_stop_the_others(spool):
+    plans = [placements(spool.receive(), ("prepared", "PACS"), ("prepared", "REPORTS")) for _ in range(2)]
+    plans[0].source.unlink()
+    spool.plan_many(plans, 1)
+    assert len(waiting(spool)) == len(waiting(spool, destination="REPORTS")) == 1
+
+
+# -- waiting, claiming
+
+
+def test_lowest_rank_first_then_oldest(spool):
+    later = spool.put("prepared", rank="20", now_s=OLD_S)
+    second = spool.put("prepared", rank="10", now_s=OLD_S + 500)
+    first = spool.put("prepared", rank="10", now_s=OLD_S + 200)
+    assert [w.entry for w in waiting(spool)] == [first, second, later]
+    assert [w.entry for w in waiting(spool, limit=2)] == [first, second]
+
+
+def test_the_listing_is_lazy(spool):
+    first = spool.put("prepared", now_s=OLD_S)
+    second = spool.put("prepared", now_s=OLD_S + 1000)
+    listing = spool.waiting("prepared", "PACS", 100)
+    assert next(listing).entry == first
+    spool.first("prepared")
+    third = spool.put("prepared", now_s=OLD_S + 1001)
+    assert [w.entry for w in listing] == [second, third]
+
+
+def test_only_one_of_many_gets_an_entry(spool):
+    for _ in range(50):
+        spool.put("transform")
+    found = waiting(spool, "transform")
+    claims: list[list] = [[], [], [], []]
+
+    def take(n):
+        claims[n] = [c for w in found if (c := spool.claim(w, f"worker-{n}"))]
+
+    threads = [threading.Thread(target=take, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(c.entry.receipt for some in claims for c in some) == [w.entry.receipt for w in found]
+    assert waiting(spool, "transform") == []
+
+
+def test_an_old_empty_bucket_goes_and_comes_back(spool):
+    spool.put("prepared", now_s=OLD_S)
+    claim = spool.first("prepared")
+    bucket = spool.root / "prepared" / "PACS" / "10" / claim.entry.bucket
+    assert waiting(spool) == []
+    assert not bucket.exists()
+    spool.give_back(claim)
+    assert [w.entry for w in waiting(spool)] == [claim.entry]
+
+
+def test_the_running_bucket_stays(spool):
+    entry = spool.put("prepared")
+    spool.delivered(spool.first("prepared"))
+    assert waiting(spool) == []
+    assert (spool.root / "prepared" / "PACS" / "10" / entry.bucket).exists()
+
+
+def test_removing_empty_buckets_never_loses_a_move(spool):
+    """One thread lists (and so removes) while another puts into the same old bucket."""
+    stop = threading.Event()
+
+    def look():
+        while not stop.is_set():
+            waiting(spool)
+
+    looker = threading.Thread(target=look)
+    looker.start()
+    try:
+        for _ in range(300):
+            spool.put("prepared", now_s=OLD_S)
+            claim = None
+            while claim is None:
+                found = next(spool.waiting("prepared", "PACS", 1), None)
+                claim = spool.claim(found, "sender-0") if found else None
+            spool.delivered(claim)
+    finally:
+        stop.set()
+        looker.join()
+    assert spool.tree() == []
+
+
+# -- what becomes of a claim
+
+
+def test_a_crash_is_counted_where_it_belongs(spool):
+    spool.put("transform", syntax="JPEG2000Lossless")
+    spool.give_back(spool.first("transform", claimant="worker-0"), crashed=True)
+    (found,) = waiting(spool, "transform")
+    assert found.entry.crashes == 1
+    spool.give_back(spool.first("transform", claimant="worker-0"))
+    assert waiting(spool, "transform")[0].entry.crashes == 1
+
+
+def test_a_transformed_file_takes_the_claims_place(spool):
+    entry = spool.put("transform", syntax="JPEG2000Lossless", crashes=1)
+    claim = spool.first("transform", claimant="worker-0")
+    fd, made = spool.making(claim)
+    os.write(fd, b"smaller")
+    os.close(fd)
+    spool.transformed(claim, made)
+    (found,) = waiting(spool)
+    assert found.path.read_bytes() == b"smaller"
+    assert found.entry == Entry(entry.receipt, entry.sop_key, entry.study_key, entry.source_key)
+    assert len(spool.tree()) == 1
+
+
+def test_a_transformed_copy_leaves_the_other_destinations_alone(spool):
+    path = spool.receive(b"original")
+    spool.plan_many([placements(path, ("transform", "PACS"), ("prepared", "REPORTS"))], 1)
+    claim = spool.first("transform", claimant="worker-0")
+    fd, made = spool.making(claim)
+    os.write(fd, b"new")
+    os.close(fd)
+    spool.transformed(claim, made)
+    assert waiting(spool)[0].path.read_bytes() == b"new"
+    assert waiting(spool, destination="REPORTS")[0].path.read_bytes() == b"original"
+
+
+def test_what_cannot_be_changed_is_passed_on_and_may_come_back(spool):
+    entry = spool.put("transform", syntax="JPEG2000Lossless", crashes=2)
+    spool.passed_on(spool.first("transform", claimant="worker-0"))
+    (found,) = waiting(spool)
+    assert (found.entry.syntax, found.entry.crashes) == ("", 0)
+    spool.to_transform(spool.first("prepared"), "ExplicitVRLittleEndian")
+    (found,) = waiting(spool, "transform")
+    assert (found.entry.receipt, found.entry.syntax) == (entry.receipt, "ExplicitVRLittleEndian")
+
+
+def test_a_deferred_entry_comes_back_when_it_is_due(spool):
+    entry = spool.put("prepared", rank="33")
+    spool.defer(spool.first("prepared"), 2, 1_800_000_050.7)
+    assert waiting(spool) == []
+    assert spool.due("PACS", 1_800_000_049.0) == 0
+    assert spool.due("PACS", 1_800_000_051.0) == 1
+    (found,) = waiting(spool)
+    assert (found.entry.receipt, found.entry.attempt, found.rank) == (entry.receipt, 2, "33")
+    assert spool.due("PACS", 1_800_000_051.0) == 0
+
+
+def test_due_stops_at_its_limit(spool):
+    for _ in range(5):
+        spool.put("prepared")
+        spool.defer(spool.first("prepared"), 1, OLD_S)
+    assert [spool.due("PACS", OLD_S + 1, limit=3), spool.due("PACS", OLD_S + 1, limit=3)] == [3, 2]
+
+
+def test_younger_twins_are_held_back_until_the_older_one_is_gone(spool):
+    old = spool.put("transform", sop="1.2.3")
+    young = spool.put("prepared", sop="1.2.3", serial=True)
+    other = spool.put("prepared", sop="9.9.9", serial=True)
+    assert spool.held_back("PACS", [young, other]) == {young.receipt}
+    assert spool.held_back("REPORTS", [young]) == set()
+    assert spool.held_back("PACS", [old]) == set()
+    claim = spool.first("transform", claimant="worker-0")
+    assert spool.held_back("PACS", [young]) == {young.receipt}
+    spool.passed_on(claim)
+    claim = spool.first("prepared")
+    assert claim.entry.receipt == old.receipt
+    assert spool.held_back("PACS", [young]) == {young.receipt}
+    spool.defer(claim, 1, time.time() + 10_000)
+    assert spool.held_back("PACS", [young]) == {young.receipt}
+    spool.due("PACS", time.time() + 20_000)
+    spool.delivered(spool.first("prepared"))
+    assert spool.held_back("PACS", [young]) == set()
+
+
+# -- the shelves
+
+
+def note(path):
+    return json.loads(path.with_name(path.name + ".json").read_bytes())
+
+
+def test_a_refusal_stands_with_its_reason_and_can_be_retried(spool):
+    entry = spool.put("prepared", rank="42", attempt=5)
+    spool.reject(spool.first("prepared"), {"reason": "0xA900 data set does not match", "status": 0xA900})
+    (path,) = (spool.root / "rejected" / "PACS").glob("*.dcm")
+    assert note(path)["reason"] == "0xA900 data set does not match"
+    assert note(path)["origin"] == {"stage": "prepared", "destination": "PACS", "rank": "42"}
+    assert spool.retry("rejected", "REPORTS") == 0
+    assert spool.retry("rejected", "PACS") == 1
+    (found,) = waiting(spool)
+    assert (found.entry.receipt, found.entry.attempt, found.rank) == (entry.receipt, 0, "42")
+    assert list((spool.root / "rejected" / "PACS").iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", [b"", b"[1]", b'{"origin": 3}', b'{"origin": {"rank": "../.."}}', None])
+def test_a_refused_file_without_its_note_can_be_retried(spool, damage):
+    spool.put("prepared", rank="42")
+    spool.reject(spool.first("prepared"), {"reason": "no"})
+    (path,) = (spool.root / "rejected" / "PACS").glob("*.json")
+    path.unlink() if damage is None else path.write_bytes(damage)
+    assert spool.retry("rejected") == 1
+    assert [w.rank for w in waiting(spool)] == ["99"]
+
+
+def test_the_same_object_fails_for_two_destinations_and_both_come_back(spool):
+    path = spool.receive()
+    spool.plan_many([placements(path, ("transform", "PACS"), ("transform", "REPORTS"))], 1)
+    for destination in ("PACS", "REPORTS"):
+        spool.fail(spool.first("transform", destination, "worker-0"), {"reason": "broken"})
+    assert len(list((spool.root / "failed").glob("*.dcm"))) == 2
+    assert spool.retry("failed", "PACS") == 1
+    assert spool.retry("failed") == 1
+    assert len(waiting(spool, "transform")) == len(waiting(spool, "transform", "REPORTS")) == 1
+    assert list((spool.root / "failed").iterdir()) == []
+
+
+def test_what_could_not_be_planned_is_planned_again(spool):
+    path = spool.receive()
+    spool.fail(path, {"reason": "no destination"})
+    assert spool.newcomers(10) == []
+    assert spool.retry("failed", "PACS") == 0
+    assert spool.retry("failed") == 1
+    assert spool.newcomers(10) == [path]
+
+
+def test_expired_files_are_kept(spool):
+    spool.put("prepared")
+    spool.expire(spool.first("prepared"))
+    (path,) = (spool.root / "expired").glob("*.dcm")
+    assert "expiryThreshold" in note(path)["reason"]
+    with pytest.raises(ValueError, match="nothing is retried"):
+        spool.retry("expired")
+
+
+def test_a_claim_that_is_gone_leaves_no_note(spool):
+    spool.put("prepared")
+    claim = spool.first("prepared")
+    claim.path.unlink()
+    spool.reject(claim, {"reason": "no"})
+    assert list((spool.root / "rejected" / "PACS").iterdir()) == []
+
+
+# -- by hand
+
+
+def test_a_hand_placed_file_is_taken_on_once_it_is_quiet(spool, monkeypatch):
+    (spool.root / "new" / "IM0001").write_bytes(b"image")
+    assert spool.newcomers(10) == []
+    monkeypatch.setattr(moves, "SETTLE_S", 0.0)
+    (path,) = spool.newcomers(10)
+    assert parse(path.name).by_hand
+    assert path.read_bytes() == b"image"
+
+
+@pytest.mark.parametrize("below", ["", "10", "10/17000000"])
+def test_a_file_put_into_a_queue_by_hand_goes_out(spool, monkeypatch, below):
+    place = spool.root / "prepared" / "PACS" / below
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "foo.dcm").write_bytes(b"image")
+    (place / ".foo.dcm.swp").write_bytes(b"half")
+    monkeypatch.setattr(moves, "SETTLE_S", 0.0)
+    waiting(spool)
+    (found,) = waiting(spool)
+    assert found.entry.by_hand
+    assert found.rank == (below[:2] or "99")
+    assert found.path.read_bytes() == b"image"
+
+
+def test_a_file_moved_back_by_hand_keeps_its_receipt(spool, monkeypatch):
+    monkeypatch.setattr(moves, "SETTLE_S", 0.0)
+    entry = spool.put("prepared")
+    spool.reject(spool.first("prepared"), {"reason": "no"})
+    (path,) = (spool.root / "rejected" / "PACS").glob("*.dcm")
+    path.rename(spool.root / "prepared" / "REPORTS" / path.name)
+    assert [w.entry for w in waiting(spool, destination="REPORTS")] == [entry]
+
+
+def test_a_file_put_into_deferred_by_hand_goes_out(spool, monkeypatch):
+    monkeypatch.setattr(moves, "SETTLE_S", 0.0)
+    (spool.root / "deferred" / "PACS" / "foo").write_bytes(b"image")
+    assert spool.due("PACS", time.time() + 1) == 1
+    assert len(waiting(spool)) == 1
+
+
+def test_a_hard_link_of_the_same_file_never_stays_behind(spool):
+    """rename(2) onto another link of the same inode does nothing: the source would stand in active/ for ever."""
+    spool.put("prepared")
+    claim = spool.first("prepared")
+    (spool.root / "rejected" / "PACS" / claim.entry.name).hardlink_to(claim.path)
+    spool.reject(claim, {"reason": "no"})
+    assert spool.tree() == [f"rejected/PACS/{claim.entry.name}"]
+
+
+def test_files_that_vanish_harm_nothing(spool):
+    for _ in range(3):
+        spool.put("prepared")
+    found = waiting(spool)
+    found[1].path.unlink()
+    assert [bool(spool.claim(w, "sender-0")) for w in found] == [True, False, True]
+
+
+# -- figures
+
+
+def test_counts_of_every_folder(spool):
+    fd, _ = spool.embryo("1764000000123456000001")
+    os.close(fd)
+    spool.receive()
+    spool.put("transform", "REPORTS", syntax="JPEG2000Lossless", now_s=OLD_S)
+    spool.put("transform", "REPORTS", syntax="JPEG2000Lossless", now_s=OLD_S + 1000)
+    for what in ("reject", "fail", "defer", "claim"):
+        spool.put("prepared")
+        claim = spool.first("prepared")
+        if what == "defer":
+            spool.defer(claim, 1, OLD_S)
+        elif what != "claim":
+            getattr(spool, what)(claim, {"reason": "no"})
+    spool.put("prepared")
+    (spool.root / "new" / "IM0001").write_bytes(b"image")
+    found = {(c.folder, c.destination): c for c in spool.counts()}
+    assert {place: c.files for place, c in found.items()} == {
+        ("embryo", ""): 1,
+        ("new", ""): 2,
+        ("transform", "REPORTS"): 2,
+        ("active", "PACS"): 1,
+        ("prepared", "PACS"): 1,
+        ("deferred", "PACS"): 1,
+        ("rejected", "PACS"): 1,
+        ("failed", "PACS"): 1,
+    }
+    assert found["transform", "REPORTS"].oldest_received_s == pytest.approx(OLD_S, abs=0.001)
+    assert [c.folder for c in spool.counts()][:3] == ["embryo", "new", "transform"]
+
+
+def test_counts_of_nothing(tmp_path):
+    assert Spool(tmp_path / "none").counts() == []
+
+
+def test_free_percent(spool):
+    assert 0.0 < spool.free_percent() <= 100.0
+
+
+def test_without_sync_nothing_is_synced(spool, monkeypatch):
+    def no(*_):
+        raise AssertionError("synced")
+
+    lax = Spool(spool.root, sync=False)
+    monkeypatch.setattr(os, "fsync", no)
+    monkeypatch.setattr(os, "fdatasync", no)
+    lax.plan_many([placements(spool.receive(), ("transform", "PACS"), ("prepared", "REPORTS"))], 1)
+    claim = spool.first("transform", claimant="worker-0")
+    fd, made = lax.making(claim)
+    os.close(fd)
+    lax.transformed(claim, made)
+    assert len(waiting(spool)) == 1
