@@ -1,0 +1,240 @@
+"""A TCP connection that drives one association: bytes to the sans-I/O Connection, its output to the peer.
+
+The kernel writes into one buffer that all links of a process share: what a feed yields is used up before the next
+read, and get_buffer has no side effects (TLS calls it more often than buffer_updated). Writing waits until the
+transport has taken everything, so that send buffers can be reused. One timer a link, armed again only when it has run
+out, sees silence (of a stranger: too long a request); a read costs no timer. A link that has sent its last word lingers
+for the peer to close (ARTIM), since closing over unread bytes would be a reset that overtakes it. Deliberately absent:
+SO_RCVBUF and SO_SNDBUF (the kernel knows better), TLS.
+"""
+
+import asyncio
+import fcntl
+import logging
+import socket
+import struct
+import termios
+from collections.abc import Sequence
+from typing import Protocol, cast
+
+from leyden.dicom.association import Connection, Event
+from leyden.dicom.machine import State
+from leyden.errors import LeydenError, RemoteProtocolError, Transient
+
+READ_BUFFER_BYTES = 256 * 1024
+LINGER_S = 3.0
+
+# Foreign code that reads A-ASSOCIATE PDUs; what is wrong with one is told by the RemoteProtocolError.
+for _name in ("pynetdicom", "pydicom"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
+
+
+class ConnectionLost(Transient):
+    """The connection ended in the middle of an association, or before there was one."""
+
+
+class TimedOut(ConnectionLost):
+    """The peer was silent for too long, or took too long to ask for an association."""
+
+
+class Owner(Protocol):
+    """Who acts on what happens on a link."""
+
+    def handle(self, event: Event) -> None:
+        """One event; a Payload's view is good until fed() has returned."""
+
+    def fed(self) -> None:
+        """All events of one read were handled; the buffer is about to be reused."""
+
+    def ended(self, why: LeydenError | None) -> None:
+        """The association is over, told once: None = in good order (rejected, released, aborted by us)."""
+
+    def gone(self) -> None:
+        """The connection is closed, after ended()."""
+
+
+class Link(asyncio.BufferedProtocol):
+    """One connection. `received_bytes` and `sent_bytes` count what passed between us and the transport."""
+
+    def __init__(self, connection: Connection, owner: Owner, buffer: memoryview, request_within_s: float = 0.0) -> None:
+        self.connection = connection
+        self.received_bytes = 0
+        self.sent_bytes = 0
+        self._owner = owner
+        self._buffer = buffer
+        self._loop = asyncio.get_running_loop()
+        self._patience_s = request_within_s  # 0 = for ever
+        self._renewed = False  # whether it begins anew with each byte
+        self._since_s = self._loop.time()
+        self._timer: asyncio.TimerHandle | None = None
+        self._transport: asyncio.Transport | None = None
+        self._socket: socket.socket | None = None
+        self._drained: asyncio.Future[None] | None = None  # there while the transport has bytes of ours
+        self._held = False
+        self._ended = False
+
+    # asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=0)
+        self._socket = self._transport.get_extra_info("socket")
+        assert self._socket is not None
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._expect(self._patience_s, renewed=False)
+        self.flush()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._ended:
+            return
+        self.received_bytes += nbytes
+        if self._renewed:
+            self._since_s = self._loop.time()
+        try:
+            for event in self.connection.feed(self._buffer[:nbytes]):
+                self._owner.handle(event)
+        except RemoteProtocolError as error:
+            self._end(error)
+            self._last_word()
+        else:
+            self._owner.fed()
+            self.flush()
+
+    def eof_received(self) -> None:
+        return None  # the transport closes itself
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._wake_writer()
+        words = f"connection lost: {exc}" if exc else "the peer closed the connection without a release"
+        self._end(None if self.connection.is_over else ConnectionLost(words))
+        self._owner.gone()
+
+    def pause_writing(self) -> None:
+        self._drained = self._loop.create_future()
+        self._read_or_not()
+
+    def resume_writing(self) -> None:
+        self._wake_writer()
+        self._read_or_not()
+
+    def _wake_writer(self) -> None:
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+        self._drained = None
+
+    # The owner's side
+
+    @property
+    def peer(self) -> str:
+        """The peer's address, for the log."""
+        name = self._transport.get_extra_info("peername") if self._transport else None
+        return str(name[0]) if name else "?"
+
+    @property
+    def closing(self) -> bool:
+        """Whether nothing more can be sent."""
+        return self._ended or self._transport is None or self._transport.is_closing()
+
+    @property
+    def acknowledged_bytes(self) -> int:
+        """How much of what we sent the peer's TCP has acknowledged (SIOCOUTQ: what it has not)."""
+        if self._transport is None or self._socket is None or self._transport.is_closing():
+            return 0
+        queued = fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, bytes(4))
+        return self.sent_bytes - self._transport.get_write_buffer_size() - int(struct.unpack("=i", queued)[0])
+
+    def expect(self, silence_s: float) -> None:
+        """From now on, a peer that is silent for so long is aborted; 0 = it may be silent for ever."""
+        self._expect(silence_s, renewed=True)
+
+    def _expect(self, patience_s: float, *, renewed: bool) -> None:
+        self._patience_s, self._renewed = patience_s, renewed
+        self._since_s = self._loop.time()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(patience_s, self._look) if patience_s else None
+
+    def _look(self) -> None:
+        left_s = self._since_s + self._patience_s - self._loop.time()
+        if left_s > 0:
+            self._timer = self._loop.call_later(left_s, self._look)
+        elif self._ended:
+            self.drop()
+        else:
+            what = "silent" if self._renewed else "no association request"
+            self.abort(TimedOut(f"{what} for {self._patience_s:g} s"))
+
+    def hold_reading(self, held: bool) -> None:
+        """Stop reading from the peer, or go on. An acceptor reads nothing either while its answers are not taken."""
+        self._held = held
+        self._read_or_not()
+
+    def _read_or_not(self) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._held or (self._drained is not None and self.connection.is_acceptor):
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    def flush(self) -> None:
+        """Send what the connection has to say; after its last word, linger or close."""
+        data = self.connection.output()
+        if data:
+            self.write((data,))
+        if self.connection.state is State.IDLE:
+            self._end(None)
+            self.drop()
+        elif self.connection.state is State.AWAITING_CLOSE and not self._ended:
+            self._end(None)
+
+    def write(self, pieces: Sequence[bytes | memoryview]) -> None:
+        """Hand over to the transport; the memory is the transport's until drained() has returned."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        self.sent_bytes += sum(map(len, pieces))
+        if self._renewed:
+            self._since_s = self._loop.time()
+        if len(pieces) == 1:
+            self._transport.write(pieces[0])
+        else:
+            self._transport.writelines(pieces)
+
+    async def drained(self) -> None:
+        """Until the transport has no more bytes of ours (they are the kernel's then), or the connection is gone."""
+        while self._drained is not None:
+            await self._drained
+
+    def abort(self, why: LeydenError | None = None) -> None:
+        """A-ABORT if there is an association, and the end of it; `why` is passed on to ended()."""
+        self.connection.abort()
+        self._end(why)
+        if self.connection.state is State.AWAITING_CLOSE:
+            self._last_word()
+        else:
+            self.drop()
+
+    def _last_word(self) -> None:
+        """Send the A-ABORT and close our half, so that a peer that knows no DICOM sees the end too."""
+        self.flush()
+        if self._transport is not None and not self._transport.is_closing() and self._transport.can_write_eof():
+            self._transport.write_eof()
+
+    def drop(self) -> None:
+        """Close the connection at once; what the transport has not sent yet is lost."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _end(self, why: LeydenError | None) -> None:
+        if not self._ended:
+            self._ended = True
+            self._wake_writer()
+            self._owner.ended(why)
+            if self._transport is not None and not self._transport.is_closing():
+                self.hold_reading(False)
+                self._expect(LINGER_S, renewed=False)

@@ -1,0 +1,361 @@
+"""One outbound association as the sender, `leyden send` and `leyden echo` use it.
+
+One operation at a time. Data sets stream from a descriptor through two reused buffers: one is read into while the
+transport empties the other. Any failure, time-out, abort or cancellation ends the association: it is never reused, and
+`closed` says so at once, idle or not. Deliberately absent: retrying, pooling, choosing a transfer syntax (deliver/
+decides, the sender acts).
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from leyden.dicom.association import Aborted, Accepted, Connection, Event, Rejected, ReleaseRequested, Responded
+from leyden.dicom.dimse import Command
+from leyden.dicom.negotiate import AssociateReject, AssociateRequest, accepted_pairs, contexts_for
+from leyden.dicom.uids import VERIFICATION
+from leyden.errors import Corrupt, LeydenError, LocalProtocolError, Transient
+from leyden.net.link import ConnectionLost as ConnectionLost
+from leyden.net.link import Link
+
+SEND_BUFFER_BYTES = 1024 * 1024
+THROTTLED_PIECE_BYTES = 64 * 1024  # a slow line shall trickle, not burst
+RECEIVE_BUFFER_BYTES = 32 * 1024
+RELEASE_TIMEOUT_S = 5.0
+SPEED_WINDOW_S = 10.0
+TICK_S = 0.25
+_WARNINGS = range(0xB000, 0xC000)
+
+
+class ConnectionFailed(Transient):
+    """No TCP connection, or no answer to the A-ASSOCIATE-RQ."""
+
+
+class AssociationRejected(Transient):
+    """The peer said no to the association: `result`, `source`, `reason` as in PS3.8 table 9-21."""
+
+    def __init__(self, reject: AssociateReject) -> None:
+        super().__init__(f"association {reject}")
+        self.result, self.source, self.reason = reject.result, reject.source, reject.reason
+
+
+class Stalled(Transient):
+    """Not one byte moved in either direction for stall_s, or deadline_s is over."""
+
+
+class TooSlow(Transient):
+    """The average over at least 10 s was below minimum_bytes_per_s."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreAnswer:
+    """The C-STORE-RSP: status (PS3.4 table B.2-1) and error comment."""
+
+    status: int
+    comment: str = ""
+
+
+class Throttle(Protocol):
+    """What deliver/throttle.py offers."""
+
+    def permit(self, size_bytes: int, now_s: float) -> float:
+        """Seconds to wait before so many bytes may go; `now_s` is CLOCK_MONOTONIC."""
+        ...
+
+
+class Pace:
+    """Judges whether a transfer moves, from what the peer's TCP acknowledged and what came from it. 0 = no limit."""
+
+    def __init__(self, now_s: float, *, stall_s: float, minimum_bytes_per_s: float, deadline_s: float) -> None:
+        self._stall_s, self._minimum_bytes_per_s, self._deadline_s = stall_s, minimum_bytes_per_s, deadline_s
+        self._start_s = self._moved_s = now_s
+        self._first_bytes = -1
+        self._moved_bytes = -1
+        self._paused_s = 0.0
+
+    def pause(self, for_s: float, now_s: float) -> None:
+        """We hold back for so long ourselves, from now on: that is not the peer's slowness."""
+        self._paused_s += for_s
+        self._moved_s = now_s + for_s
+
+    def judge(self, now_s: float, acknowledged_bytes: int, received_bytes: int, sent_bytes: int) -> Transient | None:
+        """What is wrong by now, if anything. Once all is acknowledged, the peer thinks: no matter for the speed."""
+        if self._first_bytes < 0:
+            self._first_bytes = acknowledged_bytes
+        if acknowledged_bytes + received_bytes != self._moved_bytes:
+            self._moved_bytes = acknowledged_bytes + received_bytes
+            self._moved_s = max(self._moved_s, now_s)
+        elapsed_s = now_s - self._start_s
+        if self._deadline_s and elapsed_s >= self._deadline_s:
+            return Stalled(f"not done within {self._deadline_s:g} s")
+        if self._stall_s and now_s - self._moved_s >= self._stall_s:
+            return Stalled(f"not one byte moved for {self._stall_s:g} s")
+        elapsed_s -= self._paused_s
+        if acknowledged_bytes < sent_bytes and self._minimum_bytes_per_s and elapsed_s >= SPEED_WINDOW_S:
+            bytes_per_s = (acknowledged_bytes - self._first_bytes) / elapsed_s
+            if bytes_per_s < self._minimum_bytes_per_s:
+                return TooSlow(
+                    f"{bytes_per_s / 1000:.0f} KB/s, at least {self._minimum_bytes_per_s / 1000:.0f} are wanted"
+                )
+        return None
+
+
+class Association:
+    """One outbound association; open() makes it.
+
+    `proposed` and the keys of `accepted` are (abstract syntax, transfer syntax); a value of `accepted` is a context id.
+    """
+
+    def __init__(self, request: AssociateRequest) -> None:
+        self._request = request
+        self._connection = Connection.requestor(request)
+        self._link = Link(self._connection, self, memoryview(bytearray(RECEIVE_BUFFER_BYTES)))
+        self.proposed = frozenset((context.abstract, context.syntaxes[0]) for context in request.contexts)
+        self.accepted: dict[tuple[str, str], int] = {}
+        self._gone = asyncio.get_running_loop().create_future()
+        self._waiter: asyncio.Future[None] | None = None
+        self._failure: LeydenError | None = None
+        self._established = False
+        self._message_id = 0
+        self._response: Command | None = None
+        self._busy = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._buffers = [memoryview(bytearray(SEND_BUFFER_BYTES)) for _ in range(2)]  # pages come with first use
+
+    @classmethod
+    async def open(
+        cls,
+        host: str,
+        port: int,
+        *,
+        calling: str,
+        called: str,
+        contexts: Sequence[tuple[str, str]],
+        connect_timeout_s: float = 30.0,
+        answer_timeout_s: float = 30.0,
+    ) -> "Association":
+        """Connect and negotiate; `contexts` beyond 128 are left out (see `proposed`). A time-out of 0 is none of ours.
+
+        Raises ConnectionFailed or AssociationRejected, both Transient.
+        """
+        association = cls(AssociateRequest(called, calling, contexts_for(contexts)))
+        try:
+            try:
+                async with asyncio.timeout(connect_timeout_s or None):
+                    await asyncio.get_running_loop().create_connection(lambda: association._link, host, port)
+            except TimeoutError:
+                raise ConnectionFailed(f"no connection within {connect_timeout_s:g} s") from None
+            except OSError as error:
+                raise ConnectionFailed(error.strerror or str(error)) from error
+            try:
+                async with asyncio.timeout(answer_timeout_s or None):
+                    while not association._established:
+                        await association._something()
+            except TimeoutError:
+                raise ConnectionFailed(f"no answer to the association request within {answer_timeout_s:g} s") from None
+            except ConnectionLost as error:
+                raise ConnectionFailed(str(error)) from error
+        except BaseException:
+            association.abort()
+            raise
+        return association
+
+    def __repr__(self) -> str:
+        return f"<Association {self._request.calling} -> {self._request.called} {'closed' if self.closed else 'open'}>"
+
+    @property
+    def closed(self) -> bool:
+        """True from the moment that nothing more can be sent: released, aborted, lost or failed."""
+        return self._link.closing
+
+    async def wait_closed(self) -> None:
+        """Until the connection is gone."""
+        await asyncio.shield(self._gone)
+
+    async def store(
+        self,
+        context_id: int,
+        sop_class: str,
+        sop_instance: str,
+        fd: int,
+        offset: int,
+        size: int,
+        *,
+        priority: int = 0,
+        stall_s: float = 90.0,
+        minimum_bytes_per_s: float = 0.0,
+        deadline_s: float = 0.0,
+        throttle: Throttle | None = None,
+    ) -> StoreAnswer:
+        """Send the `size` bytes of data set at `offset` of `fd` and wait for the answer. A limit of 0 is off.
+
+        Raises Stalled, TooSlow or ConnectionLost, all Transient, and Corrupt if the file ends early; the association is
+        dead then. A refusal that the peer sent before the end is returned even if it stopped reading after it.
+        """
+        pace = Pace(time.monotonic(), stall_s=stall_s, minimum_bytes_per_s=minimum_bytes_per_s, deadline_s=deadline_s)
+        message_id = self._begin()
+        try:
+            self._connection.store_request(context_id, message_id, sop_class, sop_instance, priority)
+            self._watch(pace)
+            await self._send(context_id, fd, offset, size, pace, throttle)
+            response = await self._answer()
+        except Transient:
+            if self._response is None or self._response.status == 0 or self._response.status in _WARNINGS:
+                raise
+            response = self._response
+        except BaseException:
+            self.abort()
+            raise
+        finally:
+            self._finish()
+        return StoreAnswer(response.status, response.comment)
+
+    async def _send(self, context_id: int, fd: int, at: int, size: int, pace: Pace, throttle: Throttle | None) -> None:
+        """The data set in pieces, from the two buffers in turn: by the time that one is due again it is drained."""
+        end = at + size
+        piece_bytes = SEND_BUFFER_BYTES if throttle is None else THROTTLED_PIECE_BYTES
+        while True:
+            piece = self._buffers[0][: min(end - at, piece_bytes)]
+            length = os.preadv(fd, [piece], at) if at < end else 0
+            if at < end and not length:
+                raise Corrupt(f"the file ends {end - at} bytes early")
+            if throttle is not None:
+                wait_s = throttle.permit(length, time.monotonic())
+                if wait_s > 0:
+                    pace.pause(wait_s, time.monotonic())
+                    await self._pause(wait_s)
+            await self._link.drained()
+            self._raise_if_over()
+            at += length
+            pdus = self._connection.data_pdus(context_id, piece[:length], ends=at >= end)
+            self._link.write([self._connection.output(), *pdus])
+            self._buffers.reverse()
+            if at >= end:
+                return
+
+    async def echo(self, *, timeout_s: float = 30.0) -> int:
+        """C-ECHO (PS3.4 annex A); the status. Raises like store(), and Transient if no Verification was accepted."""
+        context_ids = [n for (abstract, _), n in self.accepted.items() if abstract == VERIFICATION]
+        if not context_ids:
+            raise Transient("the peer did not accept the Verification SOP class")
+        message_id = self._begin()
+        try:
+            self._connection.echo_request(context_ids[0], message_id)
+            self._link.flush()
+            self._watch(Pace(time.monotonic(), stall_s=0, minimum_bytes_per_s=0, deadline_s=timeout_s))
+            return (await self._answer()).status
+        except BaseException:
+            self.abort()
+            raise
+        finally:
+            self._finish()
+
+    async def release(self) -> None:
+        """End the association in good order, or by force if the peer does not answer; raises nothing of the peer's."""
+        if self.closed:
+            return
+        self._begin()
+        self._connection.release()
+        self._link.flush()
+        try:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.wait_closed(), RELEASE_TIMEOUT_S)
+        finally:
+            self._link.drop()
+
+    def abort(self) -> None:
+        """End the association at once."""
+        self._link.abort()
+
+    # One operation
+
+    def _begin(self) -> int:
+        """The message ID of a new operation."""
+        self._raise_if_over()
+        if self._busy:
+            raise LocalProtocolError("one operation at a time")
+        self._busy = True
+        self._response = None
+        self._message_id = self._message_id % 0xFFFF + 1
+        return self._message_id
+
+    def _finish(self) -> None:
+        self._busy = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _watch(self, pace: Pace) -> None:
+        """Look after the pace now and then, until the operation is over or has to be ended."""
+        link = self._link
+        why = pace.judge(time.monotonic(), link.acknowledged_bytes, link.received_bytes, link.sent_bytes)
+        if why is not None:
+            link.abort(why)
+        else:
+            self._timer = asyncio.get_running_loop().call_later(TICK_S, self._watch, pace)
+
+    async def _answer(self) -> Command:
+        while self._response is None:
+            await self._something()
+        return self._response
+
+    async def _something(self) -> None:
+        """Until anything happens on the link; raises what ended it before."""
+        self._raise_if_over()
+        self._waiter = asyncio.get_running_loop().create_future()
+        await self._waiter
+
+    async def _pause(self, for_s: float) -> None:
+        """Sleep, unless the association ends."""
+        try:
+            async with asyncio.timeout(for_s):
+                while True:
+                    await self._something()
+        except TimeoutError:
+            return
+
+    def _raise_if_over(self) -> None:
+        if self.closed:
+            raise self._failure or ConnectionLost("the peer closed the connection")
+
+    # What the link tells
+
+    def handle(self, event: Event) -> None:
+        match event:
+            case Accepted(accept):
+                self.accepted = accepted_pairs(self._request.contexts, accept)
+                self._established = True
+            case Rejected(reject):
+                self._failure = AssociationRejected(reject)
+            case Responded(command) if self._busy and command.message_id == self._message_id:
+                self._response = command
+            case Responded(command):
+                self._link.abort(ConnectionLost(f"the peer answered message {command.message_id}, which is not open"))
+            case Aborted():
+                self._failure = ConnectionLost(str(event))
+            case ReleaseRequested():
+                self._failure = ConnectionLost("the peer released the association")
+                self._connection.release_answer()
+            case _:
+                pass
+        self._wake()
+
+    def fed(self) -> None:
+        pass
+
+    def ended(self, why: LeydenError | None) -> None:
+        if self._failure is None and why is not None:
+            self._failure = why if isinstance(why, Transient) else ConnectionLost(str(why))
+        self._wake()
+
+    def gone(self) -> None:
+        self._gone.set_result(None)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

@@ -1,0 +1,440 @@
+"""The receiver over real sockets and a real spool: what is kept, what is answered, and what is left of bad company."""
+
+import asyncio
+import logging
+import os
+import resource
+import socket
+import struct
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from leyden import receiver as receiver_module
+from leyden.config.settings import ReceiverSettings
+from leyden.dicom import pdu, uids
+from leyden.dicom.association import Accepted, Connection, Event, Released, Responded
+from leyden.dicom.negotiate import AcceptorPolicy, AssociateRequest, contexts_for
+from leyden.dicom.part10 import FileMeta, decode_head
+from leyden.net.scu import Association, AssociationRejected, StoreAnswer
+from leyden.receiver import Receiver, Statistics
+from leyden.spool.store import Spool
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+CONTEXTS = [(CT, uids.EXPLICIT_LE), (uids.VERIFICATION, uids.IMPLICIT_LE)]
+SETTINGS = ReceiverSettings(AcceptorPolicy(("IMAGEPACS",)), min_free_percent=0.0)
+
+
+@asynccontextmanager
+async def receiving(
+    folder: Path, settings: ReceiverSettings = SETTINGS, *, sync: bool = True
+) -> AsyncIterator[tuple[Receiver, int]]:
+    """A receiver that listens, and its port."""
+    spool = Spool(folder / "cache", sync=sync)
+    spool.prepare(["IMAGEPACS"])
+    receiver = Receiver(settings, spool, 0)
+    server = await asyncio.get_running_loop().create_server(receiver.connection, "127.0.0.1", 0)
+    try:
+        yield receiver, server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        await receiver.drain(1.0)
+        while receiver.statistics().strangers + receiver.statistics().associations:
+            await asyncio.sleep(0.001)
+
+
+async def opened(port: int, called: str = "IMAGEPACS", calling: str = "CT01") -> Association:
+    return await Association.open("127.0.0.1", port, calling=calling, called=called, contexts=CONTEXTS)
+
+
+@contextmanager
+def file_of(folder: Path, data: bytes) -> Iterator[int]:
+    path = folder / "dataset"
+    path.write_bytes(data)
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+async def store(association: Association, folder: Path, data: bytes, instance: str = "1.2.3") -> StoreAnswer:
+    with file_of(folder, data) as fd:
+        return await association.store(1, CT, instance, fd, 0, len(data))
+
+
+async def until(holds: object) -> None:
+    async with asyncio.timeout(20):
+        while not holds():  # type: ignore[operator]
+            await asyncio.sleep(0.001)
+
+
+def entries(receiver: Receiver) -> list[Path]:
+    return sorted((receiver.spool.root / "new").rglob("*.dcm"))
+
+
+def embryos(receiver: Receiver) -> list[Path]:
+    return list((receiver.spool.root / "embryo").iterdir())
+
+
+class Client:
+    """A requestor that may misbehave: a Connection, and a socket for whatever bytes."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+        self.connection = Connection.requestor(AssociateRequest("IMAGEPACS", "CT01", contexts_for(CONTEXTS)))
+
+    @classmethod
+    async def connect(cls, port: int, *, associate: bool = True) -> "Client":
+        client = cls(*await asyncio.open_connection("127.0.0.1", port))
+        if associate:
+            client.say()
+            assert isinstance(await client.hear(), Accepted)
+        return client
+
+    def say(self, *pieces: bytes | memoryview) -> None:
+        self.writer.write(b"".join([self.connection.output(), *pieces]))
+
+    def begin_store(self, instance: str, data: bytes, *, ends: bool, message_id: int = 1) -> None:
+        self.connection.store_request(1, message_id, CT, instance, 0)
+        self.say(self.connection.output(), *self.connection.data_pdus(1, memoryview(data), ends=ends))
+
+    async def hear(self) -> Event:
+        header = await self.reader.readexactly(6)
+        body = await self.reader.readexactly(struct.unpack(">I", header[2:])[0])
+        (event,) = self.connection.feed(memoryview(header + body))
+        return event
+
+    async def hear_the_end(self) -> bytes:
+        return await self.reader.read()
+
+    async def close(self) -> None:
+        self.writer.transport.abort()
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("sync", [True, False])
+def test_what_is_answered_with_success_stands_in_new(tmp_path: Path, sync: bool) -> None:
+    async def main() -> None:
+        async with receiving(tmp_path, sync=sync) as (receiver, port):
+            association = await opened(port)
+            objects = [os.urandom(size) for size in (10, 1_000_000, 0)]
+            for n, data in enumerate(objects):
+                assert await store(association, tmp_path, data, f"1.2.{n}") == StoreAnswer(0)
+                assert len(entries(receiver)) == n + 1
+            for n, path in enumerate(entries(receiver)):
+                content = path.read_bytes()
+                head = decode_head(content)
+                assert head is not None
+                meta, offset = head
+                assert meta == FileMeta(CT, f"1.2.{n}", uids.EXPLICIT_LE, "CT01", "CT01", "IMAGEPACS")
+                assert content[offset:] == objects[n]
+                assert path.stat().st_mode & 0o777 == 0o600
+            assert receiver.statistics() == Statistics(0, 1, 3, 1_000_010)
+            assert not embryos(receiver)
+            await association.release()
+
+    uvloop.run(main())
+
+
+def test_many_associations_at_once(tmp_path: Path) -> None:
+    async def one(port: int, n: int) -> None:
+        association = await opened(port)
+        folder = tmp_path / str(n)
+        folder.mkdir()
+        for instance in range(5):
+            assert await store(association, folder, bytes([n]) * 300_000, f"1.2.{n}.{instance}") == StoreAnswer(0)
+        await association.release()
+
+    async def main() -> None:
+        async with receiving(tmp_path) as (receiver, port):
+            await asyncio.gather(*(one(port, n) for n in range(8)))
+            seen = set()
+            for path in entries(receiver):
+                content = path.read_bytes()
+                meta, offset = decode_head(content) or (None, 0)
+                assert meta is not None
+                n = int(meta.sop_instance_uid.split(".")[2])
+                assert content[offset:] == bytes([n]) * 300_000
+                seen.add(meta.sop_instance_uid)
+            assert len(seen) == 40
+
+    uvloop.run(main())
+
+
+def test_echo_and_the_line_at_the_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "leyden.receiver")
+
+    async def main() -> None:
+        settings = replace(SETTINGS, quiet_ae_titles=("HEALTHCHECK",))
+        async with receiving(tmp_path, settings) as (_, port):
+            for calling in ("CT01", "HEALTHCHECK"):
+                association = await opened(port, calling=calling)
+                assert await association.echo() == 0
+                assert await store(association, tmp_path, b"1234") == StoreAnswer(0)
+                await association.release()
+
+    uvloop.run(main())
+    (line,) = [record.message for record in caplog.records]
+    assert line.startswith("CT01 -> IMAGEPACS (127.0.0.1): 1 objects, 4 bytes in ")
+    assert line.endswith(", released")
+
+
+def test_a_release_waits_for_the_answers(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with receiving(tmp_path) as (receiver, port):
+            client = await Client.connect(port)
+            for n in range(10):  # more than are let pend at once, though nobody negotiated that
+                client.begin_store(f"1.2.{n}", bytes(200_000), ends=True, message_id=n)
+            client.connection.release()
+            client.say()
+            answers = [await client.hear() for _ in range(10)]
+            assert {answer.command.message_id for answer in answers if isinstance(answer, Responded)} == set(range(10))
+            assert await client.hear() == Released()
+            assert len(entries(receiver)) == 10
+            await client.close()
+
+    uvloop.run(main())
+
+
+def test_a_disk_that_hangs_stops_the_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk_works = threading.Event()
+    fdatasync = os.fdatasync
+
+    def hanging_fdatasync(fd: int) -> None:
+        disk_works.wait(30)
+        fdatasync(fd)
+
+    monkeypatch.setattr(os, "fdatasync", hanging_fdatasync)
+
+    async def main() -> None:
+        async with receiving(tmp_path) as (receiver, port):
+            client = await Client.connect(port)
+            for n in range(60):
+                client.begin_store(f"1.2.{n}", bytes(300_000), ends=True, message_id=n)
+            (intake,) = receiver.associations
+            await until(lambda: not intake.link._transport.is_reading())  # type: ignore[union-attr]
+            assert len(embryos(receiver)) <= receiver_module.MAX_PENDING_COMMITS + 1
+            disk_works.set()
+            assert [type(await client.hear()) for _ in range(60)] == [Responded] * 60
+            await client.close()
+
+    uvloop.run(main())
+
+
+@pytest.mark.parametrize("how", ["close", "abort", "garbage", "release"])
+def test_what_is_cut_off_leaves_nothing_but_a_line(tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str) -> None:
+    async def main() -> None:
+        async with receiving(tmp_path) as (receiver, port):
+            client = await Client.connect(port)
+            client.begin_store("1.2.77", bytes(100_000), ends=False)
+            await until(lambda: embryos(receiver))
+            if how == "abort":
+                client.connection.abort()
+            elif how == "release":
+                client.connection.release()
+            client.say(b"garbage" if how == "garbage" else b"")
+            await client.writer.drain()
+            if how == "close":
+                client.writer.close()
+            elif how == "release":
+                assert await client.hear() == Released()
+            else:
+                await client.hear_the_end()
+            await client.close()
+            await until(lambda: not receiver.statistics().associations)
+            assert not embryos(receiver)
+            assert not entries(receiver)
+
+    uvloop.run(main())
+    (line,) = [record.message for record in caplog.records if "1.2.77" in record.message]
+    assert line.startswith("CT01 -> IMAGEPACS (127.0.0.1): 1.2.77 was cut off after 100000 bytes")
+
+
+def test_a_full_disk_is_an_answer(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with receiving(tmp_path, replace(SETTINGS, min_free_percent=101)) as (receiver, port):
+            receiver.look_at_disk()
+            association = await opened(port)
+            answer = await store(association, tmp_path, bytes(1_000_000))
+            assert answer.status == 0xA700
+            assert answer.comment
+            assert not embryos(receiver)
+            assert not entries(receiver)
+            receiver.settings = SETTINGS
+            receiver.look_at_disk()
+            assert await store(association, tmp_path, b"1234") == StoreAnswer(0)
+            await association.release()
+
+    uvloop.run(main())
+    assert [record.levelname for record in caplog.records if record.message.endswith("(0xA700)")] == ["ERROR"]
+
+
+@pytest.mark.parametrize("limit_bytes", [0, 300_000, 1_000_000])  # the last one cuts the very last write short
+def test_a_write_that_fails_is_an_answer(tmp_path: Path, limit_bytes: int) -> None:
+    async def main() -> None:
+        async with receiving(tmp_path) as (receiver, port):
+            association = await opened(port)
+            with file_of(tmp_path, bytes(1_000_000)) as fd:
+                soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+                resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, hard))
+                try:
+                    answer = await association.store(1, CT, "1.2.3", fd, 0, 1_000_000)
+                finally:
+                    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            assert answer.status == 0xA700
+            assert not embryos(receiver)
+            assert await store(association, tmp_path, b"1234") == StoreAnswer(0)
+            await association.release()
+
+    uvloop.run(main())
+
+
+def test_rejections(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with receiving(tmp_path, replace(SETTINGS, max_associations=1)) as (receiver, port):
+            with pytest.raises(AssociationRejected, match=r"\(1,1,7\)"):
+                await opened(port, called="NOBODY")
+            first = await opened(port)
+            with pytest.raises(AssociationRejected, match=r"\(2,3,2\)"):
+                await opened(port)
+            await first.release()
+            await until(lambda: not receiver.statistics().associations)
+            await (await opened(port)).release()
+
+    uvloop.run(main())
+
+
+@pytest.mark.parametrize("data", [b"", b"\x01\0\0\0"])
+def test_a_stranger_has_little_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, data: bytes
+) -> None:
+    monkeypatch.setattr(receiver_module, "REQUEST_WITHIN_S", 0.2)
+
+    async def main() -> None:
+        async with receiving(tmp_path) as (_, port):
+            client = await Client.connect(port, associate=False)
+            client.writer.write(data)
+            assert await client.hear_the_end() == b""
+            await client.close()
+
+    uvloop.run(main())
+    assert "127.0.0.1: no association: no association request for 0.2 s" in caplog.messages
+
+
+def test_strangers_are_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiver_module, "MAX_STRANGERS", 3)
+
+    async def main() -> None:
+        async with receiving(tmp_path) as (receiver, port):
+            clients = [await Client.connect(port, associate=False) for _ in range(3)]
+            association = await opened(port)
+            assert await clients[0].hear_the_end() == b""
+            assert receiver.statistics() == Statistics(2, 1, 0, 0)
+            await association.release()
+            for client in clients:
+                await client.close()
+
+    uvloop.run(main())
+
+
+def test_an_idle_association_is_aborted(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with receiving(tmp_path, replace(SETTINGS, client_timeout_s=0.2)) as (receiver, port):
+            association = await opened(port)
+            await association.wait_closed()
+            await until(lambda: not receiver.statistics().associations)
+
+    uvloop.run(main())
+
+
+def test_garbage_gets_an_abort_and_the_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with receiving(tmp_path) as (_, port):
+            client = await Client.connect(port, associate=False)
+            client.writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            assert await client.hear_the_end() == pdu.abort_pdu(2, 1)
+            await client.close()
+
+    uvloop.run(main())
+    assert [record.message for record in caplog.records] == ["127.0.0.1: no association: not a DICOM PDU: type 0x47"]
+
+
+def test_a_peer_that_never_reads_does_not_fill_our_memory(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with receiving(tmp_path) as (receiver, port):
+            client = await Client.connect(port)
+            client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+            client.connection.echo_request(3, 1)
+            echo = client.connection.output()
+
+            async def flood() -> None:
+                while True:
+                    client.writer.write(echo * 1000)
+                    await asyncio.wait_for(client.writer.drain(), 1)
+
+            with pytest.raises(TimeoutError):
+                await flood()
+            (intake,) = receiver.associations
+            assert intake.link._transport is not None
+            assert intake.link._transport.get_write_buffer_size() < 1 << 20
+            await client.close()
+
+    uvloop.run(main())
+
+
+def test_the_end_of_the_service(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with receiving(tmp_path) as (receiver, port):
+            idle = await opened(port)
+            stranger = await Client.connect(port, associate=False)
+            client = await Client.connect(port)
+            client.begin_store("1.2.3", b"first half", ends=False)
+            await until(lambda: embryos(receiver))
+            draining = asyncio.create_task(receiver.drain(20.0))
+            await idle.wait_closed()
+            assert await stranger.hear_the_end() == b""
+            assert not draining.done()
+            client.say(*client.connection.data_pdus(1, memoryview(b"second half"), ends=True))
+            answer = await client.hear()
+            assert isinstance(answer, Responded)
+            assert answer.command.status == 0
+            assert await client.hear_the_end() == pdu.abort_pdu(0, 0)
+            await draining
+            (entry,) = entries(receiver)
+            assert entry.read_bytes().endswith(b"first halfsecond half")
+            await client.close()
+            await stranger.close()
+
+    uvloop.run(main())
+
+
+def test_the_end_of_the_service_does_not_wait_for_ever(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with receiving(tmp_path) as (receiver, port):
+            client = await Client.connect(port)
+            client.begin_store("1.2.3", b"first half", ends=False)
+            await until(lambda: embryos(receiver))
+            await receiver.drain(0.2)
+            assert not embryos(receiver)
+            await client.close()
+
+    uvloop.run(main())
+
+
+def test_tcp_nodelay_is_on(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with receiving(tmp_path) as (receiver, port):
+            association = await opened(port)
+            (intake,) = receiver.associations
+            for link in (intake.link, association._link):
+                assert link._socket is not None
+                assert link._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            await association.release()
+
+    uvloop.run(main())

@@ -1,0 +1,420 @@
+"""The requestor over real sockets, against acceptors that do what they are told, good or bad."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import cast
+
+import pytest
+import uvloop
+
+from leyden.dicom import uids
+from leyden.dicom.association import (
+    AssociationRequested,
+    Connection,
+    Event,
+    Payload,
+    Released,
+    ReleaseRequested,
+    StoreEnded,
+    StoreStarted,
+)
+from leyden.dicom.negotiate import CALLED_UNKNOWN, AcceptorPolicy, AssociateAccept, answer
+from leyden.errors import Corrupt, LocalProtocolError, RemoteProtocolError, Transient
+from leyden.net.scu import (
+    SEND_BUFFER_BYTES,
+    THROTTLED_PIECE_BYTES,
+    Association,
+    AssociationRejected,
+    ConnectionFailed,
+    ConnectionLost,
+    Stalled,
+    StoreAnswer,
+)
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+CT_CONTEXT = 1
+CONTEXTS = [(CT, uids.EXPLICIT_LE), (CT, "1.2.3.4"), (uids.VERIFICATION, uids.IMPLICIT_LE)]
+
+
+class Peer(asyncio.Protocol):
+    """An acceptor that behaves well, except for what `act` does: it sees each event first, and True = that was all."""
+
+    def __init__(self, act: Callable[["Peer", Event], bool | None], max_pdu_bytes: int) -> None:
+        self.connection = Connection.acceptor(262144)
+        self.policy = AcceptorPolicy(("PACS",), max_pdu_bytes=max_pdu_bytes)
+        self.act = act
+        self.received = bytearray()
+        self.error: RemoteProtocolError | None = None
+        self.events: list[Event] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for event in self.connection.feed(memoryview(data)):
+                if not isinstance(event, Payload):
+                    self.events.append(event)
+                if not self.act(self, event):
+                    self.behave(event)
+        except RemoteProtocolError as error:
+            self.error = error
+        self.say()
+
+    def behave(self, event: Event) -> None:
+        match event:
+            case AssociationRequested(request):
+                accept = answer(self.policy, request)
+                assert isinstance(accept, AssociateAccept)
+                self.connection.accept(accept)
+            case Payload(data):
+                self.received += data
+            case StoreEnded(store):
+                self.connection.store_answer(store, 0)
+            case ReleaseRequested():
+                self.connection.release_answer()
+            case Released():
+                self.transport.close()
+
+    def say(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(self.connection.output())
+
+
+def good(peer: Peer, event: Event) -> None:
+    return None
+
+
+@asynccontextmanager
+async def listening(
+    act: Callable[[Peer, Event], bool | None] = good, max_pdu_bytes: int = 16384
+) -> AsyncIterator[tuple[int, list[Peer]]]:
+    """The port of an acceptor, and the peers that its connections made."""
+    peers: list[Peer] = []
+
+    def accept() -> Peer:
+        peers.append(Peer(act, max_pdu_bytes))
+        return peers[-1]
+
+    server = await asyncio.get_running_loop().create_server(accept, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1], peers
+    finally:
+        for peer in peers:
+            peer.transport.abort()
+        server.close()
+        await server.wait_closed()
+
+
+async def opened(port: int) -> Association:
+    return await Association.open("127.0.0.1", port, calling="LEYDEN", called="PACS", contexts=CONTEXTS)
+
+
+@pytest.fixture
+def data_set(tmp_path: Path) -> Iterator[Callable[[int], int]]:
+    """Descriptors of files of so many random bytes behind 8 others."""
+    fds = []
+
+    def make(size: int) -> int:
+        path = tmp_path / "dataset"
+        path.write_bytes(b"head4321" + os.urandom(size))
+        fds.append(os.open(path, os.O_RDONLY))
+        return fds[-1]
+
+    yield make
+    for fd in fds:
+        os.close(fd)
+
+
+def test_what_is_accepted_and_what_is_not() -> None:
+    async def main() -> None:
+        async with listening() as (port, _):
+            association = await opened(port)
+            assert association.proposed == frozenset(CONTEXTS)
+            assert association.accepted == {(CT, uids.EXPLICIT_LE): 1, (uids.VERIFICATION, uids.IMPLICIT_LE): 5}
+            assert await association.echo() == 0
+            assert repr(association) == "<Association LEYDEN -> PACS open>"
+            await association.release()
+            assert association.closed
+
+    uvloop.run(main())
+
+
+@pytest.mark.parametrize("max_pdu_bytes", [128, 16384, 0])
+@pytest.mark.parametrize("size", [0, 1, 100_001, SEND_BUFFER_BYTES, 3 * SEND_BUFFER_BYTES + 7])
+def test_every_byte_arrives_once(data_set: Callable[[int], int], size: int, max_pdu_bytes: int) -> None:
+    async def main() -> None:
+        async with listening(max_pdu_bytes=max_pdu_bytes) as (port, peers):
+            association = await opened(port)
+            fd = data_set(size)
+            for _ in range(2):
+                assert await association.store(CT_CONTEXT, CT, "1.2.3", fd, 8, size) == StoreAnswer(0)
+                assert peers[0].received == os.pread(fd, size, 8)
+                peers[0].received.clear()
+            await association.release()
+
+    uvloop.run(main())
+
+
+def test_a_slow_reader_gets_every_byte_too(data_set: Callable[[int], int]) -> None:
+    size = 12_000_000
+
+    def slowly(peer: Peer, event: Event) -> None:
+        if isinstance(event, Payload) and peer.transport.is_reading():
+            peer.transport.pause_reading()
+            asyncio.get_running_loop().call_later(0.001, peer.transport.resume_reading)
+
+    async def main() -> None:
+        async with listening(slowly, max_pdu_bytes=0) as (port, peers):
+            association = await opened(port)
+            fd = data_set(size)
+            assert await association.store(CT_CONTEXT, CT, "1.2.3", fd, 8, size) == StoreAnswer(0)
+            assert peers[0].received == os.pread(fd, size, 8)
+            await association.release()
+
+    uvloop.run(main())
+
+
+def refuse_at_once(peer: Peer, event: Event) -> bool | None:
+    if isinstance(event, StoreStarted):
+        peer.connection.store_answer(event, 0xA700, "full")
+    return isinstance(event, StoreEnded)
+
+
+def test_an_early_refusal_keeps_the_association(data_set: Callable[[int], int]) -> None:
+    async def main() -> None:
+        async with listening(refuse_at_once) as (port, peers):
+            association = await opened(port)
+            fd = data_set(5_000_000)
+            for _ in range(2):
+                answer = await association.store(CT_CONTEXT, CT, "1.2.3", fd, 8, 5_000_000)
+                assert answer == StoreAnswer(0xA700, "full")
+            assert not association.closed
+            await association.release()
+            assert len(peers[0].received) == 10_000_000
+
+    uvloop.run(main())
+
+
+def test_a_peer_that_refuses_early_and_stops_reading(data_set: Callable[[int], int]) -> None:
+    def act(peer: Peer, event: Event) -> bool | None:
+        if isinstance(event, StoreStarted):
+            peer.transport.pause_reading()
+        return refuse_at_once(peer, event)
+
+    async def main() -> None:
+        async with listening(act) as (port, _):
+            association = await opened(port)
+            fd = data_set(30_000_000)
+            answer = await association.store(CT_CONTEXT, CT, "1.2.3", fd, 8, 30_000_000, stall_s=0.5)
+            assert answer == StoreAnswer(0xA700, "full")
+            assert association.closed
+
+    uvloop.run(main())
+
+
+def hang(peer: Peer, event: Event) -> bool:
+    return isinstance(event, StoreEnded)
+
+
+def stop_reading(peer: Peer, event: Event) -> None:
+    if isinstance(event, StoreStarted):
+        peer.transport.pause_reading()
+
+
+def abort(peer: Peer, event: Event) -> None:
+    if isinstance(event, StoreStarted):
+        peer.connection.abort()
+
+
+def close(peer: Peer, event: Event) -> None:
+    if isinstance(event, StoreStarted):
+        peer.transport.close()
+
+
+def talk_nonsense(peer: Peer, event: Event) -> None:
+    if isinstance(event, StoreStarted):
+        peer.transport.write(b"nonsense")
+
+
+def answer_another(peer: Peer, event: Event) -> bool:
+    if isinstance(event, StoreEnded):
+        store = event.store
+        other = StoreStarted(store.context_id, store.syntax, type(store.command)(1, 999, True, CT, "1.2.3"))
+        peer.connection.store_answer(other, 0)
+    return isinstance(event, StoreEnded)
+
+
+@pytest.mark.parametrize(
+    ("act", "error"),
+    [
+        (hang, Stalled),
+        (stop_reading, Stalled),
+        (abort, ConnectionLost),
+        (close, ConnectionLost),
+        (talk_nonsense, ConnectionLost),
+        (answer_another, ConnectionLost),
+    ],
+)
+def test_what_goes_wrong_ends_the_association(
+    data_set: Callable[[int], int], act: Callable[[Peer, Event], bool | None], error: type[Transient]
+) -> None:
+    async def main() -> None:
+        async with listening(act) as (port, _):
+            association = await opened(port)
+            fd = data_set(30_000_000)
+            with pytest.raises(error):
+                await association.store(CT_CONTEXT, CT, "1.2.3", fd, 8, 30_000_000, stall_s=0.5)
+            assert association.closed
+            with pytest.raises(error):
+                await association.store(CT_CONTEXT, CT, "1.2.3", fd, 8, 100)
+            await association.release()
+
+    uvloop.run(main())
+
+
+def test_a_deadline_is_hard(data_set: Callable[[int], int]) -> None:
+    async def main() -> None:
+        async with listening(hang) as (port, _):
+            association = await opened(port)
+            with pytest.raises(Stalled, match="not done within"):
+                await association.store(CT_CONTEXT, CT, "1.2.3", data_set(10), 8, 10, stall_s=0, deadline_s=0.3)
+
+    uvloop.run(main())
+
+
+def test_a_cancelled_store_ends_the_association(data_set: Callable[[int], int]) -> None:
+    async def main() -> None:
+        async with listening(hang) as (port, peers):
+            association = await opened(port)
+            storing = asyncio.create_task(association.store(CT_CONTEXT, CT, "1.2.3", data_set(10), 8, 10))
+            while not any(isinstance(event, StoreEnded) for event in (peers[0].events if peers else [])):
+                await asyncio.sleep(0.001)
+            with pytest.raises(LocalProtocolError):
+                await association.echo()
+            storing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await storing
+            assert association.closed
+
+    uvloop.run(main())
+
+
+def test_a_file_that_is_too_short(data_set: Callable[[int], int]) -> None:
+    async def main() -> None:
+        async with listening() as (port, _):
+            association = await opened(port)
+            with pytest.raises(Corrupt):
+                await association.store(CT_CONTEXT, CT, "1.2.3", data_set(100), 8, 200)
+            assert association.closed
+
+    uvloop.run(main())
+
+
+@pytest.mark.parametrize("how", ["abort", "close", "release"])
+def test_an_end_while_idle_shows_at_once(how: str) -> None:
+    async def main() -> None:
+        async with listening() as (port, peers):
+            association = await opened(port)
+            assert not association.closed
+            if how == "close":
+                peers[0].transport.close()
+            else:
+                getattr(peers[0].connection, how)()
+                peers[0].say()
+            await association.wait_closed()
+            assert association.closed
+            with pytest.raises(ConnectionLost):
+                await association.echo()
+
+    uvloop.run(main())
+
+
+def test_rejection() -> None:
+    def reject(peer: Peer, event: Event) -> bool:
+        peer.connection.reject(CALLED_UNKNOWN)
+        return True
+
+    async def main() -> None:
+        async with listening(reject) as (port, _):
+            with pytest.raises(AssociationRejected) as raised:
+                await opened(port)
+            assert (raised.value.result, raised.value.source, raised.value.reason) == (1, 1, 7)
+
+    uvloop.run(main())
+
+
+def test_nobody_there() -> None:
+    async def main() -> None:
+        async with listening() as (port, _):
+            pass
+        with pytest.raises(ConnectionFailed):
+            await opened(port)
+
+    uvloop.run(main())
+
+
+@pytest.mark.parametrize("how", ["silence", "close", "tiny"])
+def test_no_proper_answer_to_the_request(how: str) -> None:
+    def act(peer: Peer, event: Event) -> bool:
+        if how == "close":
+            peer.transport.close()
+        if how == "tiny":
+            peer.policy = AcceptorPolicy(("PACS",), max_pdu_bytes=100)
+            peer.behave(event)
+        return True
+
+    async def main() -> None:
+        async with listening(act) as (port, _):
+            with pytest.raises(ConnectionFailed):
+                await Association.open(
+                    "127.0.0.1", port, calling="LEYDEN", called="PACS", contexts=CONTEXTS, answer_timeout_s=0.3
+                )
+
+    uvloop.run(main())
+
+
+def test_echo_needs_its_context() -> None:
+    async def main() -> None:
+        async with listening() as (port, _):
+            association = await Association.open(
+                "127.0.0.1", port, calling="LEYDEN", called="PACS", contexts=[(CT, uids.EXPLICIT_LE)]
+            )
+            with pytest.raises(Transient, match="Verification"):
+                await association.echo()
+            await association.release()
+
+    uvloop.run(main())
+
+
+def test_a_wrong_context_is_our_own_mistake(data_set: Callable[[int], int]) -> None:
+    async def main() -> None:
+        async with listening() as (port, _):
+            association = await opened(port)
+            with pytest.raises(LocalProtocolError):
+                await association.store(3, CT, "1.2.3", data_set(10), 8, 10)
+            assert association.closed
+
+    uvloop.run(main())
+
+
+def test_a_throttle_is_asked_for_every_piece(data_set: Callable[[int], int]) -> None:
+    class Throttle:
+        asked: list[int] = []  # noqa: RUF012
+
+        def permit(self, size_bytes: int, now_s: float) -> float:
+            self.asked.append(size_bytes)
+            return 0.001
+
+    async def main() -> None:
+        async with listening() as (port, _):
+            association = await opened(port)
+            size = 2 * THROTTLED_PIECE_BYTES + 5
+            await association.store(CT_CONTEXT, CT, "1.2.3", data_set(size), 8, size, throttle=Throttle())
+            assert Throttle.asked == [THROTTLED_PIECE_BYTES, THROTTLED_PIECE_BYTES, 5]
+            await association.release()
+
+    uvloop.run(main())
