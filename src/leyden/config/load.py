@@ -1,0 +1,210 @@
+"""From the files, the environment and the command line to one Settings value, or to every error at once.
+
+Precedence: --config.key=value, then LEYDEN_KEY, then CAPACITOR_KEY, then config.yml, then the default. A missing file
+is its filter off (or the defaults); a wrong one stops the start. Nothing is written here, no port or spool touched.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from leyden.config.nodes import Served, destinations, served, targets
+from leyden.config.report import FILES, Report, did_you_mean, nearest
+from leyden.config.routings import routes
+from leyden.config.schema import NO_EFFECT, Api, Config, read
+from leyden.config.settings import ReceiverSettings, Settings
+from leyden.config.yaml_text import SIZE_LIMIT_BYTES, At, Entries, Node, Text, YamlError, parse
+from leyden.dicom.negotiate import PDU_LIMIT_BYTES, AcceptorPolicy
+from leyden.errors import ConfigError
+from leyden.plan.rules import PlanSettings, Route
+
+DEFAULT_FOLDERS = (Path("/var/lib/leyden/data"), Path("data"))
+PREFIXES = ("CAPACITOR_", "LEYDEN_")  # of environment variables; the later one wins
+MAX_ASSOCIATIONS = 1000
+_RULE_FILES = ("mutations.yml", "sortings.yml")
+
+
+def load(
+    path: Path | None, overrides: Mapping[str, str], environ: Mapping[str, str], log_dir: Path | None = None
+) -> tuple[Settings, tuple[str, ...]]:
+    """The settings of this generation and the warnings to log.
+
+    `path` is the folder of the YAML files (None: the default one), `overrides` what --config.key=value gave, `log_dir`
+    replaces <path>/log. Raises ConfigError with every problem, each a line `file:line: place: what is wrong`.
+    """
+    folder = _folder(path)
+    report = Report()
+    _misnamed(folder, report)
+    config = _config(folder, overrides, environ, report)
+    known = _served(folder, config, report)
+    plan = PlanSettings(
+        my_ae_title=str(config.my_ae_title),
+        titles=known.titles if known else {},
+        targets=targets(known) if known else (),
+        routes=_routes(folder, config, known, report),
+        drop_unfiltered=config.drop_unfiltered_instances,
+        minimum_age_s=config.minimum_age,
+    )
+    if config.drop_unfiltered_instances and not plan.routes:
+        effect = "does nothing: no filter is on" if plan.routes is None else "drops everything: there are no routes"
+        report.warn(config.places["dropUnfilteredInstances"], "dropUnfilteredInstances", effect)
+    if report.errors or known is None:
+        raise ConfigError(report.errors)
+    return _settings(folder, log_dir, config, known, plan), report.warnings
+
+
+def _folder(path: Path | None) -> Path:
+    if path is not None:
+        if not path.is_dir():
+            raise ConfigError((f"{path}: no such folder (--path names the folder of config.yml and nodes.yml)",))
+        return path.absolute()
+    for folder in DEFAULT_FOLDERS:
+        if folder.is_dir():
+            return folder.absolute()
+    places = " nor ".join(str(folder.absolute()) for folder in DEFAULT_FOLDERS)
+    raise ConfigError((f"neither {places} is there; name the folder of config.yml and nodes.yml with --path",))
+
+
+def _document(folder: Path, file: str, report: Report) -> tuple[bool, Node | None]:
+    """Whether there is such a file, and what it holds. What can't be read is an error and gives (False, None)."""
+    try:
+        with (folder / file).open("rb") as stream:
+            return True, parse(stream.read(SIZE_LIMIT_BYTES + 1), file)
+    except FileNotFoundError:
+        return False, None
+    except OSError as error:
+        report.error(At(file), "", f"cannot be read: {error.strerror}")
+    except YamlError as error:
+        report.error(error.at, "", str(error))
+    return False, None
+
+
+def _misnamed(folder: Path, report: Report) -> None:
+    """A rule file under a slightly other name would silently mean: this filter is off."""
+    expected = (*FILES, *_RULE_FILES)
+    for name in sorted(os.listdir(folder)):
+        meant = name.lower().removesuffix(".yaml").removesuffix(".yml") + ".yml"
+        if name.lower().endswith((".yml", ".yaml")) and name not in expected and meant in expected:
+            report.warn(At(name), "", f"is not read; the file has to be called {meant}")
+
+
+def _config(folder: Path, overrides: Mapping[str, str], environ: Mapping[str, str], report: Report) -> Config:
+    _, document = _document(folder, "config.yml", report)
+    if document is not None and not isinstance(document, Entries):
+        report.error(document.at, "", "must hold keys and values, such as scpPort: 1040")
+        document = None
+    entries = _merged(document or Entries(At("config.yml", 1)), _given(overrides, environ, report))
+    config = read(Config, entries, report) or Config.model_validate(Entries(entries.at), context=Report())
+    if config.duplicate_behavior != "accept":
+        report.warn(config.places["duplicateBehavior"], "duplicateBehavior", f"{NO_EFFECT}: all are accepted")
+    if config.api is not None and config.api.enabled:
+        report.warn(config.api.at, "api", NO_EFFECT)
+    return config
+
+
+def _given(overrides: Mapping[str, str], environ: Mapping[str, str], report: Report) -> list[tuple[str, Text]]:
+    """(key of config.yml, value) of the environment and then the command line; the later ones win.
+
+    Compared without case and underscores, the dot of a nested key too. An empty variable counts as not set.
+    """
+    spelled = {_plain(key): key for key in (*Config.keys(), *Config.later, *Config.silent)}
+    spelled |= {_plain("api." + key): "api." + key for key in (*Api.keys(), *Api.silent)}
+    found: list[tuple[str, Text]] = []
+    for prefix in PREFIXES:
+        for name, value in sorted(environ.items()):
+            if not name.upper().startswith(prefix) or not value.strip():
+                continue
+            key = spelled.get(_plain(name[len(prefix) :]))
+            if key is not None:
+                found.append((key, Text(value, At(name))))
+            elif meant := nearest(_plain(name[len(prefix) :]), spelled):
+                report.warn(At(name), "", f"unknown key (did you mean {spelled[meant]}?)")
+    for name, value in overrides.items():
+        key = spelled.get(_plain(name))
+        at = At(f"--config.{name}")
+        if key is None:
+            report.warn(at, "", f"unknown key{did_you_mean(name, spelled.values())}")
+        else:
+            found.append((key, Text(value, at, quoted=key == "aeTitlePrefix")))
+    return found
+
+
+def _plain(key: str) -> str:
+    return key.replace("_", "").replace(".", "").lower()
+
+
+def _merged(entries: Entries, given: Iterable[tuple[str, Text]]) -> Entries:
+    """The entries of config.yml with other values put in their places; api.port into the mapping of api."""
+    merged = Entries(entries.at)
+    merged.update(entries)
+    for key, value in given:
+        outer, _, inner = key.partition(".")
+        present = next((name for name in merged if name.lower() == outer.lower()), Text(outer, value.at))
+        if inner:
+            nested = merged.get(present)
+            value_of = nested if isinstance(nested, Entries) else Entries(value.at)
+            merged[present] = _merged(value_of, [(inner, value)])
+        else:
+            merged.pop(present, None)
+            merged[Text(present, value.at)] = value
+    return merged
+
+
+def _served(folder: Path, config: Config, report: Report) -> Served | None:
+    """The nodes; None where the file is there and can't be read as YAML (an error already)."""
+    before = len(report.errors)
+    present, document = _document(folder, "nodes.yml", report)
+    if len(report.errors) > before:
+        return None
+    known = served(document, config, report)
+    if not known.nodes and len(report.errors) == before:
+        what = "holds no Storage node" if present else "is missing"
+        report.warn(At("nodes.yml"), "", f"{what}: nothing can be delivered")
+    return known
+
+
+def _routes(folder: Path, config: Config, known: Served | None, report: Report) -> tuple[Route, ...] | None:
+    """The routes, or None while the filter is off: not named, or without a file."""
+    if "route" not in config.filters:
+        if (folder / "routings.yml").exists():
+            report.warn(At("routings.yml"), "", "is not used: the filter route is not named in filters (config.yml)")
+        return None
+    before = len(report.errors)
+    present, document = _document(folder, "routings.yml", report)
+    if not present:
+        if len(report.errors) == before:
+            report.warn(At("routings.yml"), "", "is missing: the filter route, named in filters, is off")
+        return None
+    return routes(document, known, str(folder), report)
+
+
+def _settings(folder: Path, log_dir: Path | None, config: Config, known: Served, plan: PlanSettings) -> Settings:
+    cache = folder / (str(config.cache_path) if config.cache_path is not None else "cache")
+    return Settings(
+        path=str(folder),
+        log_dir=str((log_dir or folder / "log").absolute()),
+        cache_path=os.path.normpath(cache),
+        scp_port=config.scp_port,
+        my_ae_title=str(config.my_ae_title),
+        receiver=ReceiverSettings(
+            acceptor=AcceptorPolicy(
+                titles=tuple(known.titles),
+                allowed_calling=tuple(map(str, config.allowed_calling_ae_titles)),
+                rejected_abstract_syntaxes=config.reject_abstract_syntaxes,
+                max_pdu_bytes=min(config.max_data_buffer, PDU_LIMIT_BYTES),
+            ),
+            client_timeout_s=config.client_timeout,
+            max_associations=config.max_clients_per_server or MAX_ASSOCIATIONS,
+            min_free_percent=config.min_free_space,
+            quiet_ae_titles=tuple(map(str, config.suppress_log_ae_titles)),
+        ),
+        plan=plan,
+        destinations=destinations(known, config),
+        receivers=config.receivers,
+        workers=config.workers or len(os.sched_getaffinity(0)),
+        arena_mib=config.arena_mib,
+        max_frame_mib=config.max_frame_mib,
+        sync_spool=config.sync_spool,
+        receipt_expiry_h=config.storage_receipt_expiry_hours,
+        retry_rejected_at_start=config.cycle_rejected_files_on_startup,
+    )

@@ -1,0 +1,144 @@
+"""nodes.yml as a whole: which called titles stand for which node, and what planner and sender must know of each.
+
+Only Storage nodes count; the others are read, warned of and left. A title that is written down wins over one that
+comes about by the prefix. Two nodes must not claim one title.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from leyden.config import values
+from leyden.config.report import Report, did_you_mean
+from leyden.config.schema import NO_EFFECT, Config, NodeEntry, read
+from leyden.config.yaml_text import At, Items, Node, Text
+from leyden.deliver.destination import Destination
+from leyden.plan.rules import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The Storage nodes with the syntax UID of each, and every accepted called title -> node title ("" = ours)."""
+
+    nodes: tuple[tuple[NodeEntry, str], ...] = ()
+    titles: dict[str, str] = field(default_factory=dict)
+    others: dict[str, str] = field(default_factory=dict)  # titles of nodes with another role -> that role
+
+    def resolve(self, title: str) -> str | None:
+        """The Storage node that a title or an alias, as written in nodes.yml, stands for."""
+        for node, _ in self.nodes:
+            if title in (node.ae_title, *node.aliases):
+                return str(node.ae_title)
+        return None
+
+    def unknown(self, title: str) -> str:
+        """Why a title stands for no destination, in words."""
+        if title in self.others:
+            return f"{title} is a node of role {self.others[title]}; only Storage nodes are destinations"
+        names = (name for node, _ in self.nodes for name in (node.ae_title, *node.aliases))
+        return f"no node named {title}{did_you_mean(title, names)}"
+
+
+def served(document: Node | None, config: Config, report: Report) -> Served:
+    """Read every entry and check them against one another."""
+    if document is not None and not isinstance(document, Items):
+        report.error(document.at, "", "must be a list: each node begins with a dash (- AeTitle: ...)")
+        return Served()
+    nodes: list[tuple[NodeEntry, str]] = []
+    others: dict[str, str] = {}
+    for given in document or ():
+        node = read(NodeEntry, given, report)
+        if node is None:
+            continue
+        if node.node_role != "Storage":
+            report.warn(node.places["NodeRole"], "NodeRole", f"{node.node_role} {NO_EFFECT}")
+            others[node.ae_title] = node.node_role
+        else:
+            nodes.append((node, _syntax_of(node, config, report)))
+    own = _own_titles([node for node, _ in nodes], report)
+    return Served(tuple(nodes), _called_titles(own, config, report), others)
+
+
+def targets(served: Served) -> tuple[Target, ...]:
+    """What the planner must know of each destination."""
+    return tuple(Target(str(node.ae_title), syntax, node.sop_class_priorities) for node, syntax in served.nodes)
+
+
+def destinations(served: Served, config: Config) -> tuple[Destination, ...]:
+    """What the sender must know of each, what the node leaves open taken from config.yml."""
+    return tuple(_destination(node, syntax, served.titles, config) for node, syntax in served.nodes)
+
+
+def _destination(node: NodeEntry, syntax: str, titles: dict[str, str], config: Config) -> Destination:
+    title = str(node.ae_title)
+    return Destination(
+        ae_title=title,
+        host=node.host_name,
+        port=node.port,
+        aliases=tuple(called for called, meant in titles.items() if meant == title != called),
+        impersonate=node.impersonate,
+        syntax=syntax,
+        priority=node.priority,
+        max_associations=node.max_associations,
+        batch_size=_either(node.batch_size, config.batch_size),
+        minimum_line_speed_kb_per_s=_either(node.minimum_line_speed, config.minimum_line_speed),
+        maximum_line_speed_kb_per_s=node.maximum_line_speed,
+        stall_threshold_s=_either(node.stall_threshold, config.stall_threshold_seconds),
+        connect_timeout_s=config.connect_timeout_seconds,
+        storage_timeout_floor_s=config.storage_timeout_floor_seconds,
+        process_delay_ms=_either(node.process_delay, config.process_delay),
+        process_delay_window_multiplier=config.process_delay_window_multiplier,
+        schedule=_either(node.process_schedule, config.process_schedule),
+        networks=node.process_networks,
+        retry_delays_s=node.retry_delays,
+        expiry_threshold_s=config.expiry_threshold,
+    )
+
+
+Value = TypeVar("Value")
+
+
+def _either(own: Value | None, general: Value) -> Value:
+    return general if own is None else own
+
+
+def _syntax_of(node: NodeEntry, config: Config, report: Report) -> str:
+    if node.transfer_syntax is None:
+        return config.default_transfer_syntax or ""
+    try:
+        return values.makeable_syntax(node.transfer_syntax)
+    except ValueError as error:
+        report.error(node.transfer_syntax.at, "TransferSyntax", str(error))
+        return ""
+
+
+def _own_titles(nodes: Sequence[NodeEntry], report: Report) -> dict[Text, str]:
+    """Every title and alias -> node title; a title that two nodes claim is an error at the later place."""
+    owners: dict[Text, str] = {}
+    places: dict[str, At] = {}
+    for node in nodes:
+        title = node.ae_title
+        if title in owners:
+            report.error(title.at, "AeTitle", f"{title} is also the title of the Storage node in {places[title]}")
+        else:
+            owners[title], places[title] = str(title), title.at
+    for node in nodes:
+        for n, alias in enumerate(node.aliases):
+            owner = owners.setdefault(alias, str(node.ae_title))
+            at = places.setdefault(alias, alias.at)
+            if owner != node.ae_title:
+                report.error(alias.at, f"Aliases[{n}]", f"{alias} is also a title of the node {owner} in {at}")
+    return owners
+
+
+def _called_titles(owners: dict[Text, str], config: Config, report: Report) -> dict[str, str]:
+    titles = {str(title): node for title, node in owners.items()}
+    ours = config.my_ae_title
+    if titles.setdefault(str(ours), "") != "":
+        report.warn(ours.at, "myAeTitle", f"{ours} is also a title of the node {titles[ours]}: calls to it go there")
+    for title, node in (*owners.items(), (ours, titles[ours])):
+        prefixed = config.ae_title_prefix + title
+        if len(prefixed) <= values.AE_TITLE_MAX_CHARS and titles.setdefault(prefixed, node) != node:
+            meant = titles[prefixed] or "our own title"
+            report.warn(title.at, "aeTitlePrefix", f"{prefixed} is not {title} with the prefix, it means {meant}")
+    return titles

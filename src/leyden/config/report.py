@@ -1,0 +1,55 @@
+"""The problems of a configuration, collected so that an operator sees all of them at once, each with its place."""
+
+import difflib
+from collections.abc import Iterable
+
+from leyden.config.yaml_text import At
+
+FILES = ("config.yml", "nodes.yml", "routings.yml")
+
+
+class Report:
+    """Errors and warnings, each a line `file:line: place: message`, given in the order of the files and lines."""
+
+    def __init__(self) -> None:
+        self._errors: dict[tuple[At, str], None] = {}
+        self._warnings: dict[tuple[At, str], None] = {}
+
+    def error(self, at: At, place: str, message: str) -> None:
+        self._errors[at, _line(at, place, message)] = None
+
+    def warn(self, at: At, place: str, message: str) -> None:
+        self._warnings[at, _line(at, place, message)] = None
+
+    @property
+    def errors(self) -> tuple[str, ...]:
+        return _in_order(self._errors)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return _in_order(self._warnings)
+
+
+def did_you_mean(word: str, names: Iterable[str]) -> str:
+    """` (did you mean X?)` with the nearest of the names, or nothing."""
+    name = nearest(word, names)
+    return f" (did you mean {name}?)" if name else ""
+
+
+def nearest(word: str, names: Iterable[str]) -> str:
+    """The name that `word` most probably stands for, whatever its case; empty = none is near."""
+    spelled = {name.casefold(): name for name in names}
+    found = difflib.get_close_matches(word.casefold(), spelled, 1, 0.75)
+    return spelled[found[0]] if found else ""
+
+
+def _line(at: At, place: str, message: str) -> str:
+    return f"{at}: {place}: {message}" if place else f"{at}: {message}"
+
+
+def _in_order(found: dict[tuple[At, str], None]) -> tuple[str, ...]:
+    def rank(key: tuple[At, str]) -> tuple[int, str, int]:
+        at = key[0]
+        return (FILES.index(at.file) if at.file in FILES else len(FILES), at.file, at.line)
+
+    return tuple(text for _, text in sorted(found, key=rank))

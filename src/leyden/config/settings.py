@@ -1,0 +1,56 @@
+"""The whole configuration as one frozen value, and its trip to the roles as one JSON document.
+
+Only the supervisor and the command line read YAML (config/load.py); a role gets this document by an inherited
+descriptor and believes it. The stages own the types that are theirs; nothing below config/ reads a global.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from leyden.deliver.destination import Destination
+from leyden.dicom.negotiate import AcceptorPolicy
+from leyden.plan.rules import PlanSettings
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverSettings:
+    acceptor: AcceptorPolicy
+    client_timeout_s: float = 600.0
+    max_associations: int = 1000
+    min_free_percent: float = 10.0
+    quiet_ae_titles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One generation of the configuration. Paths are absolute."""
+
+    path: str
+    log_dir: str
+    cache_path: str
+    scp_port: int
+    my_ae_title: str
+    receiver: ReceiverSettings
+    plan: PlanSettings
+    destinations: tuple[Destination, ...]
+    receivers: int = 1
+    workers: int = 1
+    arena_mib: int = 256
+    max_frame_mib: int = 128
+    sync_spool: bool = True
+    receipt_expiry_h: float = 8.0
+    retry_rejected_at_start: bool = True
+    generation: int = 1
+
+    @property
+    def spool_root(self) -> Path:
+        return Path(self.cache_path)
+
+    def to_json(self) -> bytes:
+        return msgspec.json.encode(self)
+
+    @classmethod
+    def from_json(cls, document: bytes) -> "Settings":
+        return msgspec.json.decode(document, type=cls)

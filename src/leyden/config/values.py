@@ -1,0 +1,201 @@
+"""How the text of one value is read: each reader gives the value or raises ValueError with what is wrong, in words.
+
+A reader never guesses: `0104` is no octal number, `13:30` no sexagesimal one. It knows nothing of the key that it
+serves. Fields of the schema are made of these.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+
+from pydicom._dicom_dict import DicomDictionary
+from pydicom.datadict import tag_for_keyword
+
+from leyden.config.report import did_you_mean
+from leyden.config.yaml_text import Entries, Items, Node, Text
+from leyden.deliver.schedule import network
+from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, JPEG2000_LOSSLESS, SYNTAXES, is_well_formed, syntax_by_name
+from leyden.plan.rules import PSEUDO_TAGS
+
+MAKEABLE = (IMPLICIT_LE, EXPLICIT_LE, JPEG2000_LOSSLESS)  # what the workers can make today
+AE_TITLE_MAX_CHARS = 16  # PS3.5 table 6.2-1
+
+_YES, _NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+_TIME = re.compile(r"(\d{1,2}):(\d{2})")
+_TAG = re.compile(r"\(?\s*([0-9A-Fa-f]{1,4})\s*,\s*([0-9A-Fa-f]{1,4})\s*\)?")
+_HOST = re.compile(r"[A-Za-z0-9._:%-]{1,253}")
+
+
+def text(value: Node) -> Text:
+    """One text, without the line end that a block (|) adds. What [ ] or { } made a list of is taken back."""
+    if isinstance(value, Text):
+        return Text(value.rstrip("\n"), value.at, value.quoted)
+    if value.source:
+        return Text(value.source, value.at, quoted=True)
+    raise ValueError("must be one text; if it holds [ or { or a colon, put it in single quotes")
+
+
+def whole(low: int, high: int) -> Callable[[Node], int]:
+    def read(value: Node) -> int:
+        written = text(value).strip()
+        if not re.fullmatch(r"[+-]?\d{1,18}", written, re.ASCII) or not low <= int(written) <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}, not {written!r}")
+        return int(written)
+
+    return read
+
+
+def number(low: float, high: float) -> Callable[[Node], float]:
+    def read(value: Node) -> float:
+        written = text(value).strip()
+        if not re.fullmatch(r"[+-]?\d{1,18}(\.\d{1,9})?", written, re.ASCII) or not low <= float(written) <= high:
+            raise ValueError(f"must be a number from {low:g} to {high:g}, not {written!r}")
+        return float(written)
+
+    return read
+
+
+def boolean(value: Node) -> bool:
+    written = text(value).strip().lower()
+    if written not in _YES + _NO:
+        raise ValueError(f"must be true or false, not {str(text(value))!r}")
+    return written in _YES
+
+
+def choice(*names: str) -> Callable[[Node], str]:
+    """One of the names, in any case; gives the name as it is spelled here."""
+
+    def read(value: Node) -> str:
+        written = text(value).strip()
+        for name in names:
+            if name.casefold() == written.casefold():
+                return name
+        raise ValueError(f"there is no {written}{did_you_mean(written, names)}; there are {', '.join(names)}")
+
+    return read
+
+
+def listed(value: Node) -> Sequence[Node]:
+    """The items of a list, or of a text with commas."""
+    if isinstance(value, Items):
+        return value
+    if isinstance(value, Entries):
+        raise ValueError("must be a list, each item with a dash; not keys and values")
+    parts = [Text(part.strip(), value.at, quoted=True) for part in value.split(",")]
+    return [part for part in parts if part]
+
+
+def entries(value: Node) -> Items:
+    """A list of entries that have keys; a single entry without its dash is not taken for a list."""
+    if not isinstance(value, Items):
+        raise ValueError("must be a list: each entry begins with a dash")
+    return value
+
+
+def some_entries(value: Node) -> Items:
+    if not entries(value):
+        raise ValueError("needs at least one entry")
+    return entries(value)
+
+
+def ae_title(value: Node) -> Text:
+    """An AE title: 1 to 16 characters of ASCII, no backslash, no control character (PS3.5 section 6.2)."""
+    given = text(value)
+    title = given.strip(" \0")
+    if not 1 <= len(title) <= AE_TITLE_MAX_CHARS:
+        raise ValueError(f"an AE title has 1 to {AE_TITLE_MAX_CHARS} characters, {title!r} has {len(title)}")
+    if not title.isascii() or not title.isprintable() or "\\" in title:
+        raise ValueError(f"an AE title is plain ASCII without a backslash, not {title!r}")
+    return Text(title, given.at, given.quoted)
+
+
+def ae_title_prefix(value: Node) -> str:
+    given = text(value)
+    return "DCP_" if given.blank else ("" if not given.strip() else str(ae_title(given)))
+
+
+def folder(value: Node) -> Text:
+    """A folder of this system; one of Windows would become a file name with odd characters."""
+    written = text(value)
+    if "\\" in written or re.match(r"[A-Za-z]:", written) or not written.isprintable():
+        raise ValueError(f"{str(written)!r} is no folder of this system; write it with /, as in /var/spool/leyden")
+    return written
+
+
+def uid(value: Node) -> str:
+    written = text(value).strip()
+    if not is_well_formed(written):
+        raise ValueError(f"{written!r} is not a UID (numbers with dots between them, at most 64 characters)")
+    return written
+
+
+def uid_or_default(value: Node) -> str:
+    return "default" if text(value).strip().lower() == "default" else uid(value)
+
+
+def host(value: Node) -> str:
+    written = text(value).strip()
+    if not _HOST.fullmatch(written):
+        raise ValueError(f"{written!r} is not a host name or an IP address")
+    return written
+
+
+def makeable_syntax(value: Node) -> str:
+    """The UID of a transfer syntax that we can make, by its name or UID."""
+    written = text(value).strip()
+    syntax = syntax_by_name(written)
+    names = ", ".join(SYNTAXES[uid].name for uid in MAKEABLE)
+    if syntax is None:
+        known = did_you_mean(written, (SYNTAXES[uid].name for uid in SYNTAXES))
+        raise ValueError(f"there is no transfer syntax {written}{known}; this version makes {names}")
+    if syntax.uid not in MAKEABLE:
+        raise ValueError(f"this version can't make {syntax.name} yet; it makes {names}; empty = as received")
+    return syntax.uid
+
+
+def window(value: Node) -> tuple[int, int]:
+    """`HH:MM - HH:MM` as minutes after midnight; 24:00 as an end is the last minute of the day."""
+    written = text(value).strip()
+    ends = [_TIME.fullmatch(part.strip()) for part in written.split("-")]
+    minutes = [int(end[1]) * 60 + int(end[2]) for end in ends if end and int(end[1]) <= 24 and int(end[2]) < 60]
+    if len(minutes) != 2 or len(ends) != 2 or minutes[0] >= 1440 or minutes[1] > 1440:
+        raise ValueError(f"must be HH:MM - HH:MM, such as 13:30 - 23:59, not {written!r}")
+    return minutes[0], min(minutes[1], 1439)
+
+
+def local_network(value: Node) -> str:
+    written = text(value).strip()
+    try:
+        network(written)
+    except ValueError:
+        raise ValueError(f"{written!r} is not an address, a network (10.1.0.0/16) or address / mask") from None
+    return written
+
+
+def off(value: Node) -> str:
+    """Encryption, which is not there yet: to send in the clear what was to be encrypted is not acceptable."""
+    if not isinstance(value, Text) or value.strip().lower() not in (*_NO, "none"):
+        raise ValueError("TLS is not there yet in this version; only off is possible")
+    return "off"
+
+
+def tag(value: Node) -> str:
+    """A tag as eight lower-case hex digits, from gggg,eeee, 8,60, 00080060 or a keyword; or a pseudo-tag."""
+    written = text(value).strip()
+    for name in PSEUDO_TAGS:
+        if name.lower() == written.lower():
+            return name
+    numbers = _TAG.fullmatch(written)
+    if numbers:
+        return numbers[1].zfill(4).lower() + numbers[2].zfill(4).lower()
+    if re.fullmatch(r"[0-9A-Fa-f]{8}", written):
+        return written.lower()
+    number = tag_for_keyword(written)
+    if number is None:
+        keywords = (row[4] for row in DicomDictionary.values() if row[4])
+        raise ValueError(f"{written!r} is no tag (8,60, 0008,0060 or a keyword){did_you_mean(written, keywords)}")
+    return f"{number:08x}"
+
+
+def log_info(value: Node) -> bool:
+    """Log: debug, or anything else: info."""
+    return text(value).strip().lower() != "debug"

@@ -1,0 +1,278 @@
+"""YAML as texts with places: no scalar is ever turned into a number, a date or a truth value.
+
+Loading is safe and bounded: no tags, no anchors, no aliases, no two equal keys, limited size and depth. Values that
+strict YAML refuses or reads as nothing though the operator's meaning is beyond doubt (`$1_:timestamp:`, `*CT*`,
+`[0-9]+`, `#{2,2}`) are taken as the rest of their line; whatever leaves a doubt is an error with its remedy.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+SIZE_LIMIT_BYTES = 4 << 20
+DEPTH_LIMIT = 24
+
+_HEAD = re.compile(r"""(?P<head>\s*(?:-\s+)*(?:["']?[\w.]+["']?\s*:\s+)?)(?P<rest>\S.*?)\s*""")
+_COMMENT = re.compile(r"\s#(?!\{[0-9A-Fa-f]{1,4},)")  # but #{10,20} is a placeholder
+_LOST = re.compile(r"[ \t]+#\{[0-9A-Fa-f]{1,4},")
+_REMEDIES = (  # what PyYAML says -> what to do about it; the first that fits
+    ("found character '\\t'", "a tab; indent with blanks"),
+    ("found character '%'", "a text that begins with % belongs in single quotes"),
+    ("found character '@'", "a text that begins with @ belongs in single quotes"),
+    ("found character '`'", "a text that begins with ` belongs in single quotes"),
+    ("unknown escape character", r"in double quotes \ is special; put the text in single quotes"),
+    ("while scanning a quoted scalar", "a quote that is never closed"),
+    ("while parsing a flow", "a [ or { that is not closed; if it is part of a text, put that in single quotes"),
+    ("while scanning an alias", "a text that begins with * belongs in single quotes"),
+    ("while scanning an anchor", "a text that begins with & belongs in single quotes"),
+    ("while scanning a tag", "a text that begins with ! belongs in single quotes"),
+    ("while scanning a block scalar", "a text that begins with | or > belongs in single quotes"),
+    ("mapping values are not allowed", "a colon where none may be; use single quotes, or mend the indentation"),
+    ("sequence entries are not allowed", "a list begins on its own line; for a text with a dash use single quotes"),
+    ("could not find expected ':'", "a key without a colon and a blank after it"),
+    ("expected <block end>", "this does not continue what stands above: check indentation, dashes and closing quotes"),
+    ("expected the node content", "a text that begins with a special character belongs in single quotes"),
+)  # fmt: skip
+_BEGUN_EARLIER = ("quoted scalar", "parsing a flow", "simple key")  # what is wrong began in the line of the context
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class At:
+    """A place to name in a message: a file and its line, or, with line 0, an environment variable or a switch."""
+
+    file: str
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+NOWHERE = At("default")
+
+
+class Text(str):
+    """A scalar as it was written. `quoted`: it stood in quotes or in a block, so that nothing means nothing."""
+
+    at: At
+    quoted: bool
+
+    def __new__(cls, text: str, at: At, quoted: bool = False) -> "Text":
+        made = super().__new__(cls, text)
+        made.at, made.quoted = at, quoted
+        return made
+
+    @property
+    def blank(self) -> bool:
+        """Whether nothing stands here (as in `Port:`)."""
+        return not self.quoted and self in ("", "~", "null", "Null", "NULL")
+
+
+class Items(list["Node"]):
+    """A sequence. `source` is its text where [ ] made it one and the text could have been meant, else empty."""
+
+    def __init__(self, at: At, source: str = "") -> None:
+        super().__init__()
+        self.at, self.source = at, source
+
+
+class Entries(dict[Text, "Node"]):
+    """A mapping. `source` as in Items, for { }."""
+
+    def __init__(self, at: At, source: str = "") -> None:
+        super().__init__()
+        self.at, self.source = at, source
+
+
+Node = Text | Items | Entries
+
+
+class YamlError(Exception):
+    """A file that is no YAML we take; the text says what to do."""
+
+    def __init__(self, at: At, message: str) -> None:
+        super().__init__(message)
+        self.at = at
+
+
+def parse(data: bytes, file: str) -> Node | None:
+    """The document in `data`, or None where there is nothing in it. Raises YamlError, with the line."""
+    lines = _decoded(data, file).split("\n")
+    try:
+        return _document(list(lines), file, ahead=True)
+    except _Overreached:
+        return _document(lines, file, ahead=False)
+
+
+def _document(lines: list[str], file: str, ahead: bool) -> Node | None:
+    """Read, mend the line that is in trouble, and read again.
+
+    `ahead`: with the first, mend every line that would be in the same trouble, so that a file with a thousand of them
+    is not read a thousand times.
+    """
+    mended: set[int] = set()
+    guessed: set[int] = set()
+    while True:
+        try:
+            return _Reader("\n".join(lines), file, guessed).document()
+        except _Repairable as trouble:
+            better = _quoted_rest(lines[trouble.line]) if trouble.line not in mended | guessed else None
+            if better is None:
+                raise YamlError(At(file, trouble.line + 1), trouble.message) from None
+            lines[trouble.line] = better
+            if ahead and not mended:
+                for n in range(trouble.line + 1, len(lines)):
+                    if _hopeless(lines[n]):
+                        lines[n] = _quoted_rest(lines[n]) or lines[n]
+                        guessed.add(n)
+            mended.add(trouble.line)
+
+
+class _Overreached(Exception):
+    """A line that was mended ahead lies within a text of several lines: nothing was wrong with it."""
+
+
+class _Repairable(Exception):
+    """Trouble in a line (counted from 0) that quoting the line's value may end."""
+
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(message)
+        self.line, self.message = line, message
+
+
+def _decoded(data: bytes, file: str) -> str:
+    if len(data) > SIZE_LIMIT_BYTES:
+        raise YamlError(At(file), f"larger than {SIZE_LIMIT_BYTES >> 20} MiB: not a configuration file")
+    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise YamlError(At(file, line), "not UTF-8; save the file in that encoding") from None
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    odd = yaml.reader.Reader.NON_PRINTABLE.search(text)
+    if odd:
+        line = text.count("\n", 0, odd.start()) + 1
+        raise YamlError(At(file, line), f"a control character (code {ord(odd[0])}); remove it")
+    return text if text.endswith("\n") else text + "\n"
+
+
+def _quoted_rest(line: str) -> str | None:
+    """The line with its value in single quotes, where that is beyond doubt what was meant; else None."""
+    head, text = _parts(line)
+    if not text:
+        return None
+    opens_like_text = text[0] in "*%@`|>,]}?" or (text[0] in "[{" and _balanced(text))
+    if opens_like_text or _has_odd_colon(text) or "#{" in text:
+        return head + "'" + text.replace("'", "''") + "'"
+    return None
+
+
+def _hopeless(line: str) -> bool:
+    """Whether YAML can't but refuse or lose the line's value, unless the line is part of a longer text."""
+    head, text = _parts(line)
+    if not text or text[0] in "\"'":
+        return False
+    in_flow = ", " in text or text[-1] in ",]}"  # perhaps: within a [ or { of several lines
+    alone = head.rstrip().endswith(":") and not in_flow
+    closed_early = text[0] in "[{" and text[-1] not in "]}" and not set(text) & set("\"',") and _balanced(text)
+    return text[0] in "*%@`" or closed_early or (alone and _has_odd_colon(text)) or bool(_LOST.search(" " + text))
+
+
+def _parts(line: str) -> tuple[str, str]:
+    """Dashes and key, and the value without its comment; both empty where there is neither dash nor key."""
+    parts = _HEAD.fullmatch(line)
+    if parts is None or not parts["head"].strip():
+        return "", ""
+    rest = parts["rest"]
+    comment = _COMMENT.search(" " + rest)
+    return parts["head"], rest[: comment.start()].rstrip() if comment else rest
+
+
+def _has_odd_colon(text: str) -> bool:
+    return text[0] not in "\"'&![{" and not text.startswith("- ") and (": " in text or text.endswith(":"))
+
+
+def _balanced(text: str) -> bool:
+    return all(text.count(opening) == text.count(closing) for opening, closing in ("[]", "{}"))
+
+
+class _Reader:
+    """One pass over the events of one document."""
+
+    def __init__(self, text: str, file: str, guessed: set[int]) -> None:
+        self._text, self._file, self._guessed = text, file, guessed
+        self._anchors: set[str] = set(re.findall(r"[\s\[{,]&([\w-]+)", text))
+
+    def document(self) -> Node | None:
+        events = self._events()
+        node: Node | None = None
+        for event in events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                if node is not None:
+                    raise YamlError(self._at(event), "a second document (---); one file holds one")
+                node = self._node(next(events), events, 0)
+        return None if isinstance(node, Text) and node.blank else node
+
+    def _events(self) -> Iterator[Any]:
+        try:
+            yield from yaml.parse(self._text, Loader=yaml.SafeLoader)
+        except yaml.MarkedYAMLError as error:
+            said = f"{error.context or ''} {error.problem or ''}".strip()
+            remedy = next((remedy for sign, remedy in _REMEDIES if sign in said), said)
+            last = self._text.rstrip().count("\n")
+            line = error.problem_mark.line if error.problem_mark else last + 1
+            opening = error.context_mark.line if error.context_mark else line
+            if line > last or (line > opening and any(sign in said for sign in _BEGUN_EARLIER)):
+                raise YamlError(At(self._file, min(opening, last) + 1), remedy) from None
+            raise _Repairable(line, remedy) from None
+
+    def _node(self, event: Any, events: Iterator[Any], depth: int) -> Node:
+        line = event.start_mark.line
+        if depth > DEPTH_LIMIT:
+            raise YamlError(self._at(event), f"nested more than {DEPTH_LIMIT} deep")
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor not in self._anchors:
+                raise _Repairable(line, "a text that begins with * belongs in single quotes")
+            raise YamlError(self._at(event), "aliases (*name) are not taken; write it out, or use single quotes")
+        if event.anchor is not None:
+            raise YamlError(self._at(event), "anchors (&name) are not taken; write it out, or use single quotes")
+        if event.tag is not None:
+            raise YamlError(self._at(event), "tags (!name) are not taken; put the text in single quotes")
+        if isinstance(event, yaml.ScalarEvent):
+            return self._text_of(event)
+        ends = yaml.SequenceEndEvent if isinstance(event, yaml.SequenceStartEvent) else yaml.MappingEndEvent
+        node: Items | Entries = (Items if ends is yaml.SequenceEndEvent else Entries)(self._at(event))
+        keys: dict[str, int] = {}
+        while not isinstance(inner := next(events), ends):
+            if isinstance(node, Items):
+                node.append(self._node(inner, events, depth + 1))
+                continue
+            key = self._node(inner, events, depth + 1)
+            if not isinstance(key, Text):
+                raise YamlError(self._at(inner), "a key must be a plain word; put a text with [ or { in single quotes")
+            if key.casefold() in keys:
+                raise YamlError(key.at, f"{key} is given twice (first in line {keys[key.casefold()]})")
+            keys[key.casefold()] = key.at.line
+            node[key] = self._node(next(events), events, depth + 1)
+        end: Any = inner.end_mark
+        if event.flow_style and line == end.line:
+            source = self._text[event.start_mark.index : end.index]
+            node.source = source if not set(source) & set("\"'") else ""
+        return node
+
+    def _text_of(self, event: Any) -> Text:
+        line, last = event.start_mark.line, event.end_mark.line - (event.end_mark.column == 0)
+        if self._guessed and any(n in self._guessed for n in range(line + 1, last + 1)):
+            raise _Overreached
+        if event.style is None and line == event.end_mark.line:
+            end = self._text.find("\n", event.end_mark.index)
+            after = self._text[event.end_mark.index : end if end >= 0 else None]
+            if _LOST.match(after):
+                raise _Repairable(line, "#{ begins a comment here; put the text in single quotes")
+        return Text(event.value, self._at(event), quoted=event.style is not None)
+
+    def _at(self, event: Any) -> At:
+        return At(self._file, event.start_mark.line + 1)

@@ -1,0 +1,34 @@
+"""A destination as the sender sees it: one node of nodes.yml, every default resolved."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where and how to deliver. `syntax` is the wanted transfer syntax UID, or empty: send as received.
+
+    `aliases` hold every other title it answers to (prefix + title too); they are for the log only.
+    `schedule` holds pairs of minutes after midnight (start, end; end < start crosses midnight), `networks` the texts
+    of ProcessNetworks; empty = always and everywhere. A limit of 0 is off.
+    """
+
+    ae_title: str
+    host: str
+    port: int
+    aliases: tuple[str, ...] = ()
+    impersonate: bool = False
+    syntax: str = ""
+    priority: int = 0
+    max_associations: int = 4
+    batch_size: int = 0
+    minimum_line_speed_kb_per_s: int = 500
+    maximum_line_speed_kb_per_s: int = 0
+    stall_threshold_s: float = 90.0
+    connect_timeout_s: float = 30.0
+    storage_timeout_floor_s: float = 900.0
+    process_delay_ms: int = 0
+    process_delay_window_multiplier: float = 1.0
+    schedule: tuple[tuple[int, int], ...] = ()
+    networks: tuple[str, ...] = ()
+    retry_delays_s: tuple[float, ...] = ()
+    expiry_threshold_s: float = 604800.0

@@ -1,0 +1,158 @@
+"""From a dataset's header to its deliveries: where it goes, in which syntax, in which rank, and why.
+
+The called AE title gives the original destination (none for our own title). Then each matching route runs, in the
+order of the file. A route looks at the original destination only: one that a route added is not looked at again, so
+rules neither chain nor loop, and the order of routes changes no outcome. A route that removes the original does not
+keep later routes from running; a destination that a route added stays, whatever another route removes. What `drop`
+takes away is the original. Everything here is a pure function of the settings and the header.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from leyden.dicom.header import Header
+from leyden.dicom.uids import JPEG2000_LOSSLESS, SYNTAXES, syntax_name
+from leyden.plan.conditions import Note, matches
+from leyden.plan.placeholders import expand
+from leyden.plan.rules import Action, ActionType, PlanSettings, Route, Target
+
+LAST_RANK = 99
+_BITS_ALLOCATED = 0x00280100
+
+Wanted = Callable[[str, str], str]  # (destination's AE title, SOP class UID) -> syntax UID to send in; "" = as received
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One copy to send. `syntax` is the name of the transfer syntax to make ("" = as it came), `rank` two digits.
+
+    `kept` says why it goes as it came although the destination wants another syntax; the same text for every object
+    of a kind, so that it can be logged once.
+    """
+
+    destination: str
+    syntax: str
+    rank: str
+    reason: str
+    kept: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do with one dataset.
+
+    No deliveries: `dropped_by` names the rule that ended the trip (a drop, or a save_file that was all there was to
+    do: the `saves` are still to be written); if that is empty too, nobody wants it and `reason` says so: failed/.
+    `saves` are absolute paths of copies. `notes` are for the log.
+    """
+
+    deliveries: tuple[Delivery, ...] = ()
+    saves: tuple[str, ...] = ()
+    dropped_by: str = ""
+    reason: str = ""
+    notes: tuple[Note, ...] = ()
+
+
+def plan(settings: PlanSettings, header: Header, wanted: Wanted | None = None, *, by_hand: bool = False) -> Decision:
+    """Decide. `wanted` answers in which syntax a destination takes a SOP class (default: the node's own syntax).
+
+    `by_hand`: the file was put into the spool by somebody, so a receiving title that nobody knows here means our own.
+    A received one whose title is no longer served gets no destination and no rules: it waits in failed/ for a
+    configuration that knows the title again. Raises Corrupt.
+    """
+    called = header.meta.receiving.strip(" \0")
+    original = settings.titles.get(called, "" if by_hand or not called else None)
+    if original is None:
+        return Decision(reason=f"no node answers to the called title {called} any more")
+    notes: list[Note] = [(True, f"the rules saw a part of it only: {header.flaw}")] if header.flaw else []
+    added: dict[str, str] = {}
+    saves: dict[str, None] = {}
+    removed_by = saved_by = ""
+    touched = False
+    for route in settings.routes or ():
+        if not _looks_at(route, original) or not _all_hold(route, header, notes):
+            continue
+        touched = True
+        for action in route.actions:
+            what = f"{route.where} {action.type}"
+            if action.type is ActionType.ADD_DESTINATION:
+                added.setdefault(action.target, what)
+            elif action.type is ActionType.SAVE_FILE:
+                saves[expand(action.target, header)] = None
+                saved_by = saved_by or what
+            if action.type is ActionType.DROP or (action.remove_original and original):
+                removed_by = removed_by or what
+            notes.append((action.log_info or action.type is ActionType.DROP, _told(what, action, route)))
+    if settings.routes is not None and settings.drop_unfiltered and not touched and not header.flaw:
+        removed_by = "dropUnfilteredInstances"
+        notes.append((True, "dropUnfilteredInstances: no route touched it"))
+    reasons: dict[str, str] = {}
+    if original and not removed_by:
+        reasons[original] = f"called title {called}"
+    for destination, why in added.items():
+        reasons.setdefault(destination, why)
+    deliveries = tuple(_delivery(settings, header, wanted, destination, why) for destination, why in reasons.items())
+    if deliveries:
+        return Decision(deliveries, tuple(saves), notes=tuple(notes))
+    ended_by = removed_by or saved_by
+    nobody = "" if ended_by else "no destination: it came for our own title and no route added one"
+    return Decision((), tuple(saves), ended_by, nobody, tuple(notes))
+
+
+def wanted_syntax(header: Header, target_uid: str) -> tuple[str, str]:
+    """What to make of an object for a destination that wants `target_uid` ("" = as received).
+
+    The name of the syntax to make, or "" for: as it is, with the reason where there is something to say. The worker,
+    who sees the pixels, may still find that it can't be done.
+    """
+    source_uid = header.meta.transfer_syntax_uid
+    if not target_uid or target_uid == source_uid:
+        return "", ""
+    name, target = syntax_name(target_uid), SYNTAXES[target_uid]
+    pixels = header.pixel_data
+    if pixels == "encapsulated" or (header.syntax.encapsulated and pixels):
+        if pixels == "encapsulated" and source_uid == JPEG2000_LOSSLESS and not target.encapsulated:
+            return name, ""
+        return "", f"{syntax_name(source_uid)} is not decoded to become {name}: it goes as it came"
+    if not target.encapsulated:
+        return name, ""
+    if not pixels:
+        return "", f"without pixel data there is nothing to encode as {name}"
+    if pixels == "float":
+        return "", f"float pixel data can't be {name}"
+    if header.dataset.integer(_BITS_ALLOCATED) == 1:
+        return "", f"1-bit pixel data can't be {name}"
+    return name, ""
+
+
+def rank_of(target: Target, sop_class: str) -> str:
+    """The place of a SOP class among the node's SopClassPriorities as two digits: lower goes first."""
+    places = target.sop_class_priorities
+    for looked_for in (sop_class, "default"):
+        if looked_for in places:
+            return f"{min(places.index(looked_for), LAST_RANK):02d}"
+    return f"{min(len(places), LAST_RANK):02d}"
+
+
+def _looks_at(route: Route, destination: str) -> bool:
+    return not route.ae_titles or destination in route.ae_titles
+
+
+def _all_hold(route: Route, header: Header, notes: list[Note]) -> bool:
+    seen: list[Note] = []
+    held = all(matches(condition, header, seen) for condition in route.conditions)
+    notes += [(info, f"{route.where}: {text}") for info, text in seen]
+    return held
+
+
+def _told(what: str, action: Action, route: Route) -> str:
+    target = f" {action.target}" if action.type is ActionType.ADD_DESTINATION else ""
+    description = action.description or route.description
+    return f"{what}{target}{': ' if description else ''}{description}"
+
+
+def _delivery(settings: PlanSettings, header: Header, wanted: Wanted | None, destination: str, why: str) -> Delivery:
+    target = next((target for target in settings.targets if target.ae_title == destination), Target(destination))
+    sop_class = header.meta.sop_class_uid
+    syntax, kept = wanted_syntax(header, wanted(destination, sop_class) if wanted else target.syntax)
+    return Delivery(destination, syntax, rank_of(target, sop_class), why, kept)

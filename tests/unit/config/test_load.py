@@ -1,0 +1,407 @@
+"""Files, environment and command line to Settings; every error at once, each with its file, line and place."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from leyden.config.load import load
+from leyden.config.settings import Settings
+from leyden.errors import ConfigError
+from leyden.plan.rules import Action, ActionType, Condition, Kind
+
+NODES = """\
+- AeTitle: IMAGEPACS
+  Aliases: [PACS, ARCHIVE]
+  HostName: 192.168.1.200
+  TransferSyntax: JPEG2000Lossless
+- AeTitle: REPORTPACS
+  HostName: reports.example.org
+  Port: 11112
+  Impersonate: yes
+"""
+EXAMPLE = r"""- AeTitles:
+    - IMAGEPACS
+  Conditions:
+    - Tag: 0008,0016
+      MatchExpression: ^1\.2\.840\.10008\.5\.1\.4\.1\.1\.88\.[\d]{1,2}$
+  Actions:
+    - Description: Re-route to REPORTPACS
+      Type: add_destination
+      Target: REPORTPACS
+      RemoveOriginal: true
+"""
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Write:
+    """Write the files: folder(config="…", nodes="…", routings="…"), and give the folder."""
+
+    def write(nodes: str | None = NODES, **files: str) -> Path:
+        for name, content in ({"nodes": nodes} if nodes is not None else {}).items() | files.items():
+            (tmp_path / f"{name}.yml").write_text(content)
+        return tmp_path
+
+    return write
+
+
+def loaded(folder: Path, /, environ: dict[str, str] | None = None, **overrides: str) -> Settings:
+    return load(folder, overrides, environ or {})[0]
+
+
+def warnings(folder: Path, /, environ: dict[str, str] | None = None, **overrides: str) -> tuple[str, ...]:
+    return load(folder, overrides, environ or {})[1]
+
+
+def problems(folder: Path, /, environ: dict[str, str] | None = None, **overrides: str) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as caught:
+        load(folder, overrides, environ or {})
+    return caught.value.problems
+
+
+def test_the_example_of_the_reference(folder: Write) -> None:
+    settings, said = load(folder(config="scpPort: 1040\nfilters: route\n", routings=EXAMPLE), {}, {})
+    assert said == ()
+    assert settings.scp_port == 1040
+    images, reports = settings.destinations
+    assert (images.ae_title, images.host, images.port, images.syntax) == (
+        "IMAGEPACS", "192.168.1.200", 104, "1.2.840.10008.1.2.4.90",
+    )  # fmt: skip
+    assert set(images.aliases) == {"PACS", "ARCHIVE", "DCP_IMAGEPACS", "DCP_PACS", "DCP_ARCHIVE"}
+    assert (reports.port, reports.impersonate, reports.syntax) == (11112, True, "")
+    assert settings.plan.routes is not None
+    (route,) = settings.plan.routes
+    assert route.where == "routings.yml:1"
+    assert route.ae_titles == ("IMAGEPACS",)
+    expression = r"^1\.2\.840\.10008\.5\.1\.4\.1\.1\.88\.[\d]{1,2}$"
+    assert route.conditions == (Condition("00080016", Kind.REGEX, expression),)
+    assert route.actions == (Action(ActionType.ADD_DESTINATION, "REPORTPACS", True, "Re-route to REPORTPACS"),)
+
+
+def test_settings_survive_the_trip_to_a_role(folder: Write) -> None:
+    config = "filters: route\nprocessSchedule: 13:30 - 23:59, 0:00 - 5:00\nallowedCallingAeTitles: [CT1, MR1]\n"
+    settings = loaded(folder(config=config, routings=EXAMPLE))
+    assert Settings.from_json(settings.to_json()) == settings
+    assert Settings.from_json(settings.to_json()).destinations[0].schedule == ((810, 1439), (0, 300))
+
+
+def test_every_called_title_leads_somewhere(folder: Write) -> None:
+    titles = loaded(folder()).plan.titles
+    assert titles == {
+        "IMAGEPACS": "IMAGEPACS", "PACS": "IMAGEPACS", "ARCHIVE": "IMAGEPACS",
+        "DCP_IMAGEPACS": "IMAGEPACS", "DCP_PACS": "IMAGEPACS", "DCP_ARCHIVE": "IMAGEPACS",
+        "REPORTPACS": "REPORTPACS", "DCP_REPORTPACS": "REPORTPACS", "LEYDEN": "", "DCP_LEYDEN": "",
+    }  # fmt: skip
+    settings = loaded(folder(), aeTitlePrefix="", myAeTitle="ROUTER")
+    assert set(settings.plan.titles) == {"IMAGEPACS", "PACS", "ARCHIVE", "REPORTPACS", "ROUTER"}
+    assert set(settings.receiver.acceptor.titles) == set(settings.plan.titles)
+
+
+def test_a_prefix_makes_no_title_that_is_too_long_or_written_for_another(folder: Write) -> None:
+    nodes = "- AeTitle: THIRTEEN_LONG\n- AeTitle: A\n- AeTitle: B\n  Aliases: DCP_A\n"
+    settings, said = load(folder(nodes), {}, {})
+    assert "DCP_THIRTEEN_LONG" not in settings.plan.titles
+    assert settings.plan.titles["DCP_A"] == "B"
+    assert said == ("nodes.yml:2: aeTitlePrefix: DCP_A is not A with the prefix, it means B",)
+
+
+def test_defaults_with_nothing_but_an_empty_folder(folder: Write) -> None:
+    settings, said = load(folder(None), {}, {})
+    assert said == ("nodes.yml: is missing: nothing can be delivered",)
+    assert (settings.scp_port, settings.my_ae_title, settings.plan.routes) == (1040, "LEYDEN", None)
+    assert settings.cache_path == str(folder(None) / "cache")
+    assert settings.log_dir == str(folder(None) / "log")
+    assert settings.workers >= 1
+    assert settings.receiver.max_associations == 1000
+    assert settings.receiver.acceptor.max_pdu_bytes == 262144
+    assert settings.receiver.quiet_ae_titles == ("HEALTHCHECK",)
+
+
+@pytest.mark.parametrize("content", ["", "\ufeff", "# nothing\r\n", "---\n"])
+def test_empty_files_are_normal(folder: Write, content: str) -> None:
+    path = folder(content, config="filters: route\n", routings=content)
+    assert loaded(path).plan.routes == ()
+    assert warnings(path) == ("nodes.yml: holds no Storage node: nothing can be delivered",)
+    (path / "config.yml").write_text(content)
+    (path / "routings.yml").unlink()
+    assert loaded(path).plan.routes is None
+
+
+def test_config_values_reach_their_places(folder: Write) -> None:
+    config = """\
+SCPPORT: 11112
+MyAeTitle: ROUTER
+cachePath: spool/here
+minimumAge: 1.5
+maxClientsPerServer: 20
+maxDataBuffer: 65536
+clientTimeout: 60
+minFreeSpace: 5
+suppressLogAeTitles: [PING, PONG]
+rejectAbstractSyntaxes: 1.2.840.10008.5.1.4.1.1.7
+workers: 3
+receivers: 2
+arenaMib: 512
+maxFrameMib: 64
+syncSpool: Off
+storageReceiptExpiryHours: 0
+cycleRejectedFilesOnStartup: no
+"""
+    path = folder(config=config)
+    settings = loaded(path)
+    assert warnings(path) == ()
+    receiver = settings.receiver
+    assert (settings.scp_port, settings.my_ae_title, settings.plan.minimum_age_s) == (11112, "ROUTER", 1.5)
+    assert settings.cache_path == str(path / "spool/here")
+    assert (receiver.max_associations, receiver.client_timeout_s, receiver.min_free_percent) == (20, 60.0, 5.0)
+    assert receiver.acceptor.max_pdu_bytes == 65536
+    assert receiver.acceptor.rejected_abstract_syntaxes == ("1.2.840.10008.5.1.4.1.1.7",)
+    assert receiver.quiet_ae_titles == ("PING", "PONG")
+    assert (settings.workers, settings.receivers, settings.arena_mib, settings.max_frame_mib) == (3, 2, 512, 64)
+    assert (settings.sync_spool, settings.receipt_expiry_h, settings.retry_rejected_at_start) == (False, 0.0, False)
+
+
+def test_a_node_inherits_what_it_leaves_blank_and_overrides_with_zero(folder: Write) -> None:
+    config = "minimumLineSpeed: 300\nbatchSize: 7\nprocessDelay: 250\nstallThresholdSeconds: 30\n" + (
+        "processSchedule:\n  - 20:00 - 06:00\ndefaultTransferSyntax: ExplicitVRLittleEndian\n"
+    )
+    nodes = """\
+- AeTitle: A
+  MinimumLineSpeed:
+  BatchSize: ''
+- AeTitle: B
+  MinimumLineSpeed: 0
+  BatchSize: 0
+  ProcessDelay: 0
+  StallThreshold: 0
+  ProcessSchedule: []
+  TransferSyntax: 1.2.840.10008.1.2
+  ProcessNetworks: [10.1.0.0/16, 10.2.0.0 / 255.255.0.0, 192.168.1.7]
+  SopClassPriorities: [1.2.840.10008.5.1.4.1.1.1, Default, 1.2.840.10008.5.1.4.1.1.2]
+  Priority: 1
+  MaxAssociations: 2
+  MaximumLineSpeed: 2000
+  RetryDelays: 1, 2.5, 60
+"""
+    settings = loaded(folder(nodes, config=config))
+    a, b = settings.destinations
+    assert (a.minimum_line_speed_kb_per_s, a.batch_size, a.process_delay_ms, a.stall_threshold_s) == (300, 7, 250, 30)
+    assert (a.schedule, a.syntax) == (((1200, 360),), "1.2.840.10008.1.2.1")
+    assert (b.minimum_line_speed_kb_per_s, b.batch_size, b.process_delay_ms, b.stall_threshold_s) == (0, 0, 0, 0)
+    assert (b.schedule, b.syntax, b.priority) == ((), "1.2.840.10008.1.2", 1)
+    assert b.networks == ("10.1.0.0/16", "10.2.0.0 / 255.255.0.0", "192.168.1.7")
+    assert (b.max_associations, b.maximum_line_speed_kb_per_s, b.retry_delays_s) == (2, 2000, (1.0, 2.5, 60.0))
+    classes = ("1.2.840.10008.5.1.4.1.1.1", "default", "1.2.840.10008.5.1.4.1.1.2")
+    assert settings.plan.targets[1].sop_class_priorities == classes
+
+
+def test_precedence_of_switch_environment_file_and_default(folder: Write) -> None:
+    path = folder(config="myAeTitle: FILE\n")
+    assert loaded(path).my_ae_title == "FILE"
+    environ = {"CAPACITOR_MY_AE_TITLE": "CAPACITOR"}
+    assert loaded(path, environ).my_ae_title == "CAPACITOR"
+    environ |= {"LEYDEN_MYAETITLE": "LEYDENS", "LEYDEN_SCP_PORT": ""}
+    assert loaded(path, environ).my_ae_title == "LEYDENS"
+    assert loaded(path, environ, my_ae_title="SWITCH").my_ae_title == "SWITCH"
+    assert loaded(path, environ, myAeTitle="").my_ae_title == "LEYDEN"
+    assert loaded(path, environ).scp_port == 1040
+
+
+def test_environment_and_switches_reach_lists_and_nested_keys(folder: Write) -> None:
+    path = folder(config="api:\n  port: 99\n", routings="")
+    environ = {"LEYDEN_FILTERS": "route", "CAPACITOR_API_ENABLED": "true"}
+    assert loaded(path, environ).plan.routes == ()
+    assert any("api: has no effect yet" in line for line in warnings(path, environ))
+    assert warnings(path, environ, **{"api.enabled": "no"}) == ()
+
+
+def test_errors_of_environment_and_switches_name_them(folder: Write) -> None:
+    found = problems(folder(), {"LEYDEN_SCP_PORT": "70000"}, workers="many")
+    assert found == (
+        "--config.workers: workers: must be a whole number from 0 to 512, not 'many'",
+        "LEYDEN_SCP_PORT: scpPort: must be a whole number from 0 to 65535, not '70000'",
+    )
+
+
+def test_unknown_names_are_warned_of_with_the_nearest(folder: Write) -> None:
+    path = folder(NODES + "  MaxAssociation: 4\n", config="scpProt: 1\nnonsense: 2\nactivationCode: AB\n")
+    environ = {"LEYDEN_SCP_PROT": "1", "LEYDEN_HOME": "/x"}
+    assert warnings(path, environ, myAeTitel="X") == (
+        "config.yml:1: scpProt: unknown key (did you mean scpPort?)",
+        "config.yml:2: nonsense: unknown key",
+        "nodes.yml:9: MaxAssociation: unknown key (did you mean MaxAssociations?)",
+        "--config.myAeTitel: unknown key (did you mean myAeTitle?)",
+        "LEYDEN_SCP_PROT: unknown key (did you mean scpPort?)",
+    )
+
+
+def test_keys_without_effect_are_warned_of_once(folder: Write) -> None:
+    config = "echoInterval: 5\nworklistScpPort: 1043\nctoConvert: true\nlogSuffix: #{2,2}\nduplicateBehavior: reject\n"
+    nodes = (
+        NODES
+        + "  CFindFailureBehavior: empty\n- AeTitle: RIS\n  NodeRole: worklist\n- AeTitle: REPORTPACS\n"
+        + ("  NodeRole: QueryRetrieve\n  TransferSyntax: JPEGProcess1\n")
+    )
+    path = folder(nodes, config=config)
+    assert warnings(path) == (
+        "config.yml:1: echoInterval: has no effect yet in this version",
+        "config.yml:2: worklistScpPort: has no effect yet in this version",
+        "config.yml:3: ctoConvert: has no effect yet in this version",
+        "config.yml:4: logSuffix: has no effect yet in this version",
+        "config.yml:5: duplicateBehavior: has no effect yet in this version: all are accepted",
+        "nodes.yml:9: CFindFailureBehavior: has no effect yet in this version",
+        "nodes.yml:11: NodeRole: Worklist has no effect yet in this version",
+        "nodes.yml:13: NodeRole: QueryRetrieve has no effect yet in this version",
+    )
+    assert [d.ae_title for d in loaded(path).destinations] == ["IMAGEPACS", "REPORTPACS"]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("scpPort: 65536", "scpPort: must be a whole number from 0 to 65535, not '65536'"),
+        ("scpPort: 1040.5", "scpPort: must be a whole number from 0 to 65535, not '1040.5'"),
+        ("minimumAge: soon", "minimumAge: must be a number from 0 to 3.16224e+07, not 'soon'"),
+        ("syncSpool: maybe", "syncSpool: must be true or false, not 'maybe'"),
+        ("myAeTitle: SEVENTEEN_LETTERS", "myAeTitle: an AE title has 1 to 16 characters, 'SEVENTEEN_LETTERS' has 17"),
+        (r"myAeTitle: A\B", r"myAeTitle: an AE title is plain ASCII without a backslash, not 'A\\B'"),
+        ("filters: route, mutate", "filters[1]: the filter mutate is not there yet"),
+        ("filters: [sort]", "filters[0]: the filter sort is not there yet"),
+        ("filters: lua", "filters[0]: there is no filter lua; there is route"),
+        ("filters: rout", "filters[0]: there is no filter rout (did you mean route?)"),
+        ("filters: {route: yes}", "filters: must be a list, each item with a dash; not keys and values"),
+        (
+            "defaultTransferSyntax: JPEGProcess1",
+            "defaultTransferSyntax: this version can't make JPEGProcess1 yet; it makes",
+        ),
+        ("defaultTransferSyntax: JPEG2000Losles", "did you mean JPEG2000Lossless?"),
+        ("processSchedule: 25:00 - 06:00", "processSchedule[0]: must be HH:MM - HH:MM"),
+        ("processSchedule: 8 - 6", "processSchedule[0]: must be HH:MM - HH:MM"),
+        ("rejectAbstractSyntaxes: [CTImageStorage]", "rejectAbstractSyntaxes[0]: 'CTImageStorage' is not a UID"),
+        ("tls: on", "tls: TLS is not there yet in this version; only off is possible"),
+        ("tls:\n  certificate: x", "tls: TLS is not there yet"),
+        ("duplicateBehavior: drop", "duplicateBehavior: there is no drop; there are accept, reject, ignore"),
+        ("cachePath:\n  - x: y", "cachePath: must be one text"),
+        (r"cachePath: C:\ProgramData\cache", "is no folder of this system"),
+        ("api: yes", "api: must hold keys and values"),
+        ("maxDataBuffer: 0", "maxDataBuffer: must be a whole number from 4096"),
+    ],
+)
+def test_one_wrong_line_of_config_yml(folder: Write, line: str, problem: str) -> None:
+    (found,) = problems(folder(config=f"workers: 1\n{line}\nreceivers: 1\n"))
+    assert found.startswith(("config.yml:2: ", "config.yml:3: "))
+    assert problem in found
+
+
+@pytest.mark.parametrize(
+    ("lines", "line", "problem"),
+    [
+        ("- HostName: x", 1, "AeTitle: is missing"),
+        ("- AeTitle:\n  Port: 1", 1, "AeTitle: is missing"),
+        ("- IMAGEPACS", 1, "must hold keys and values, such as AeTitle: ..."),
+        ("AeTitle: A", 1, "must be a list: each node begins with a dash (- AeTitle: ...)"),
+        ("- AeTitle: A\n  Port: 0", 2, "Port: must be a whole number from 1 to 65535, not '0'"),
+        ("- AeTitle: A\n  HostName: 'a b'", 2, "HostName: 'a b' is not a host name or an IP address"),
+        ("- AeTitle: A\n  NodeRole: Storrage", 2, "NodeRole: there is no Storrage (did you mean Storage?)"),
+        ("- AeTitle: A\n  NodeRole: Printer", 2, "NodeRole: there is no Printer; there are Storage, QueryRetrieve"),
+        (
+            "- AeTitle: A\n  TransferSyntax: JPEG2000Lossy",
+            2,
+            "TransferSyntax: this version can't make JPEG2000Lossy yet",
+        ),
+        (
+            "- AeTitle: A\n  TransferSyntax: zip",
+            2,
+            "TransferSyntax: there is no transfer syntax zip; this version makes",
+        ),
+        ("- AeTitle: A\n  Impersonate: perhaps", 2, "Impersonate: must be true or false, not 'perhaps'"),
+        ("- AeTitle: A\n  Tls: true", 2, "Tls: TLS is not there yet"),
+        ("- AeTitle: A\n  Priority: 3", 2, "Priority: must be a whole number from 0 to 2, not '3'"),
+        ("- AeTitle: A\n  ProcessNetworks: office", 2, "ProcessNetworks[0]: 'office' is not an address"),
+        ("- AeTitle: A\n  SopClassPriorities:\n    - default\n    - CT", 4, "SopClassPriorities[1]: 'CT' is not a UID"),
+        ("- AeTitle: A\n  RetryDelays: 1, never", 2, "RetryDelays[1]: must be a number"),
+        ("- AeTitle: A\n  Aliases:\n    - TOO_LONG_FOR_A_TITLE", 3, "Aliases[0]: an AE title has 1 to 16 characters"),
+        (
+            "- AeTitle: A\n- AeTitle: B\n- AeTitle: A",
+            3,
+            "AeTitle: A is also the title of the Storage node in nodes.yml:1",
+        ),
+        ("- AeTitle: A\n- AeTitle: B\n  Aliases: A", 3, "Aliases[0]: A is also a title of the node A in nodes.yml:1"),
+        (
+            "- AeTitle: A\n  Aliases: X\n- AeTitle: B\n  Aliases: X",
+            4,
+            "Aliases[0]: X is also a title of the node A in nodes",
+        ),
+        ("- AeTitle: A\n  aetitle: B", 2, "aetitle is given twice (first in line 1)"),
+        ("- AeTitle: A\n   Port: 104", 2, "indentation"),
+    ],
+)
+def test_one_wrong_line_of_nodes_yml(folder: Write, lines: str, line: int, problem: str) -> None:
+    (found,) = problems(folder(lines + "\n"))
+    assert found.startswith(f"nodes.yml:{line}: ")
+    assert problem in found
+
+
+def test_every_error_of_every_file_at_once(folder: Write) -> None:
+    path = folder(
+        NODES.replace("Port: 11112", "Port: none"),
+        config="scpPort: x\nworkers: y\nfilters: route\n",
+        routings=EXAMPLE.replace("Target: REPORTPACS", "Target: REPORTPAC").replace("0008,0016", "0008"),
+    )
+    assert [line.split(" must")[0] for line in problems(path)] == [
+        "config.yml:1: scpPort:",
+        "config.yml:2: workers:",
+        "nodes.yml:7: Port:",
+        "routings.yml:4: Conditions[0].Tag: '0008' is no tag (8,60, 0008,0060 or a keyword)",
+        "routings.yml:9: Actions[0].Target: no node named REPORTPAC (did you mean REPORTPACS?)",
+    ]
+
+
+def test_a_file_that_is_no_yaml_does_not_hide_the_errors_of_the_others(folder: Write) -> None:
+    path = folder("- AeTitle: [\n", config="filters: route\nworkers: x\n", routings=EXAMPLE.replace("add_d", "ad_d"))
+    assert [line.split(": ")[0] for line in problems(path)] == ["config.yml:2", "nodes.yml:1", "routings.yml:8"]
+
+
+def test_which_rule_files_are_used_is_said(folder: Write) -> None:
+    path = folder(config="", mutations="- nonsense", sortings="]", routings="]")
+    assert warnings(path) == ("routings.yml: is not used: the filter route is not named in filters (config.yml)",)
+    (path / "routings.yml").rename(path / "Routings.yaml")
+    said = warnings(path, filters="route")
+    assert said[0] == "routings.yml: is missing: the filter route, named in filters, is off"
+    assert said[1] == "Routings.yaml: is not read; the file has to be called routings.yml"
+
+
+def test_drop_unfiltered_without_routes_is_warned_of(folder: Write) -> None:
+    path = folder(config="dropUnfilteredInstances: true\n")
+    assert warnings(path) == ("config.yml:1: dropUnfilteredInstances: does nothing: no filter is on",)
+    (path / "routings.yml").write_text("")
+    assert any("drops everything" in line for line in warnings(path, filters="route"))
+
+
+def test_our_own_title_may_not_hide_a_node(folder: Write) -> None:
+    path = folder(config="myAeTitle: PACS\n")
+    assert loaded(path).plan.titles["PACS"] == "IMAGEPACS"
+    assert warnings(path) == (
+        "config.yml:1: myAeTitle: PACS is also a title of the node IMAGEPACS: calls to it go there",
+    )
+
+
+def test_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="no such folder"):
+        load(tmp_path / "nowhere", {}, {})
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("leyden.config.load.DEFAULT_FOLDERS", (tmp_path / "absent", Path("data")))
+    settings, _ = load(None, {}, {}, log_dir=Path("logs"))
+    assert (settings.path, settings.log_dir) == (str(tmp_path / "data"), str(tmp_path / "logs"))
+    (tmp_path / "data").rmdir()
+    with pytest.raises(ConfigError, match="--path"):
+        load(None, {}, {})
+
+
+def test_a_file_that_cannot_be_read(folder: Write) -> None:
+    path = folder(None)
+    (path / "nodes.yml").mkdir()
+    assert problems(path) == ("nodes.yml: cannot be read: Is a directory",)

@@ -1,0 +1,148 @@
+"""YAML as texts with places: nothing is typed, what is beyond doubt is saved, the rest is an error with its line."""
+
+import pytest
+
+from leyden.config.yaml_text import SIZE_LIMIT_BYTES, At, Entries, Items, Text, YamlError, parse
+
+
+def value(document: str) -> object:
+    """What stands under the key `a` of a document."""
+    parsed = parse(document.encode(), "some.yml")
+    assert isinstance(parsed, Entries)
+    return parsed[Text("a", At(""))]
+
+
+@pytest.mark.parametrize(
+    "text", ["0104", "00123", "1.20", "8,60", "NO", "13:30", "13:30 - 23:59", "2024-01-01", "1e3", "0x1F", "1_000", "~"]
+)
+def test_a_scalar_stays_as_it_was_written(text: str) -> None:
+    assert value(f"a: {text}\n") == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "$1_:timestamp:",
+        ":uid:",
+        "*CT*",
+        "*",
+        "*it's*",
+        "[0-9]+",
+        r"[\d]{1,2}$",
+        "{1}x",
+        "%x",
+        "@home",
+        "#{2,2}-#{8,50}",
+        "/archive/ #{10,20}/",
+        "Re-route: reports",
+        "|CT",
+    ],
+)
+def test_what_strict_yaml_refuses_or_loses_is_saved(text: str) -> None:
+    assert value(f"a: {text}\nb: 1\n") == text
+    assert value(f"a: {text}   # why\nb: 1\n") == text
+    in_list = parse(f"- {text}\n- x\n".encode(), "some.yml")
+    if ": " not in text and not text.endswith(":"):  # that is a mapping in a list
+        assert in_list == [text, "x"]
+
+
+def test_a_class_of_characters_keeps_its_text_beside_the_list_that_yaml_makes_of_it() -> None:
+    found = value("a: [ABC]\n")
+    assert isinstance(found, Items)
+    assert found == ["ABC"]
+    assert found.source == "[ABC]"
+    quoted = value("a: ['x', y]\n")
+    assert isinstance(quoted, Items)
+    assert quoted.source == ""
+
+
+def test_a_comment_is_a_comment_and_a_block_is_left_alone() -> None:
+    assert value("a: x # see #{8,60}\n") == "x"
+    assert value("a: |\n  b: #{2,2}\n  *c*\n") == "b: #{2,2}\n*c*\n"
+
+
+def test_what_is_saved_in_one_place_harms_no_other() -> None:
+    document = """\
+first: *CT*
+second: [a: b,
+  c: d, e: 'f: g']
+third: {a: 1,
+  b: c, d: {e: f}}
+fourth: "x
+  y: *z*
+  end"
+fifth: |
+  k: *z*
+  m: [0-9]+
+sixth: [0-9]+
+"""
+    assert parse(document.encode(), "some.yml") == {
+        "first": "*CT*",
+        "second": [{"a": "b"}, {"c": "d"}, {"e": "f: g"}],
+        "third": {"a": "1", "b": "c", "d": {"e": "f"}},
+        "fourth": "x y: *z* end",
+        "fifth": "k: *z*\nm: [0-9]+\n",
+        "sixth": "[0-9]+",
+    }
+
+
+def test_byte_order_marks_line_ends_and_nothing_at_all() -> None:
+    assert value("\ufeffa: ü\r\nb: 2\r\n") == "ü"
+    assert parse("a: ü\n".encode("utf-16"), "some.yml") == {"a": "ü"}
+    for nothing in ("", "\ufeff", "# only a comment\r\n", "---\n", "~\n"):
+        assert parse(nothing.encode(), "some.yml") is None
+
+
+def test_places_are_lines_of_the_file() -> None:
+    parsed = parse(b"# first\r\n- a: 1\r\n  b:\r\n    - x\r\n", "some.yml")
+    assert isinstance(parsed, Items)
+    entry = parsed[0]
+    assert isinstance(entry, Entries)
+    assert [(str(key), str(key.at)) for key in entry] == [("a", "some.yml:2"), ("b", "some.yml:3")]
+    assert entry[Text("b", At(""))][0].at == At("some.yml", 4)  # type: ignore[union-attr]
+
+
+def test_blank_is_not_the_same_as_quoted_nothing() -> None:
+    assert value("a:\n").blank  # type: ignore[attr-defined]
+    assert value("a: ~\n").blank  # type: ignore[attr-defined]
+    assert not value("a: ''\n").blank  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("document", "line", "remedy"),
+    [
+        ("a: 1\nA: 2\n", 2, "A is given twice (first in line 1)"),
+        ("- x: {a: 1, b: 2, a: 3}\n", 1, "a is given twice (first in line 1)"),
+        ("a: 1\n\tb: 2\n", 2, "a tab; indent with blanks"),
+        ('x: 1\na: "\\d"\n', 2, "single quotes"),
+        ("a: 'it's'\nb: 1\n", 1, "closing quotes"),
+        ('a: "x\nb: 1\n\n', 1, "a quote that is never closed"),
+        ("x: 1\na: [A-Z\nb: 1\n", 2, "not closed"),
+        ("a: - b\n", 1, "a list begins on its own line"),
+        ("a: 1\n  b: 2\n", 2, "indentation"),
+        ("- a: 1\n b: 2\n", 2, "indentation"),
+        ("a: 1\nb\nc: 2\n", 2, "a key without a colon"),
+        ("a: &x 1\nb: 2\n", 1, "anchors"),
+        ("x: &n 1\na: *n\n", 1, "anchors"),
+        ("b: 1\na: !x y\n", 2, "tags"),
+        ("a: !!python/object:os.system x\n", 1, "tags"),
+        ("a: 1\n---\nb: 1\n", 2, "a second document"),
+        ("a: {{x}}\n", 1, "a key must be a plain word"),
+        ("b: 1\na: \x07\n", 2, "control character"),
+        ("[" * 5000, 1, "nested more than"),
+        ("- " * 5000 + "a\n", 1, "nested more than"),
+    ],
+)
+def test_errors_name_the_line_and_the_remedy(document: str, line: int, remedy: str) -> None:
+    with pytest.raises(YamlError) as caught:
+        parse(document.encode(), "some.yml")
+    assert caught.value.at == At("some.yml", line)
+    assert remedy in str(caught.value)
+
+
+def test_other_encodings_and_huge_files_are_refused() -> None:
+    with pytest.raises(YamlError, match="UTF-8") as caught:
+        parse(b"b: 1\na: \xfc\n", "some.yml")
+    assert caught.value.at.line == 2
+    with pytest.raises(YamlError, match="larger than"):
+        parse(b"#" * (SIZE_LIMIT_BYTES + 1), "some.yml")

@@ -1,0 +1,150 @@
+"""Conditions against real bytes, peeked at as the planner does."""
+
+import pydicom
+import pytest
+from pydicom.sequence import Sequence
+
+from leyden.plan.conditions import Note, matches
+from leyden.plan.rules import Condition, Kind
+from support.headers import header_of
+
+LITERAL, WILDCARD, REGEX = Kind.LITERAL, Kind.WILDCARD, Kind.REGEX
+
+
+def ds(**values: object) -> pydicom.Dataset:
+    dataset = pydicom.Dataset()
+    for keyword, value in values.items():
+        setattr(dataset, keyword, value)
+    return dataset
+
+
+CT = ds(Modality="CT", ImageType=["ORIGINAL", "PRIMARY", "AXIAL"], PatientID="", Rows=512, PatientName="Smith^John")
+
+
+@pytest.mark.parametrize(
+    ("tag", "kind", "expression", "held"),
+    [
+        ("00080060", LITERAL, "CT", True),
+        ("00080060", LITERAL, "C", False),
+        ("00080060", LITERAL, "ct", False),
+        ("00080060", WILDCARD, "C*", True),
+        ("00080060", WILDCARD, "?T", True),
+        ("00080060", WILDCARD, "?", False),
+        ("00080060", WILDCARD, "T*", False),
+        ("00080060", REGEX, "T", True),
+        ("00080060", REGEX, "^T", False),
+        ("00080060", REGEX, "(?i)^ct$", True),
+        ("00080060", REGEX, "^(?<kind>CT|MR)$", True),
+        ("00080060", REGEX, "^(?!MR)", True),
+        ("00080008", LITERAL, "PRIMARY", True),
+        ("00080008", LITERAL, "ORIGINAL\\PRIMARY\\AXIAL", True),
+        ("00080008", LITERAL, "ORIGINAL\\PRIMARY", False),
+        ("00080008", WILDCARD, "ORIGINAL*AXIAL", True),
+        ("00080008", REGEX, r"^ORIGINAL\\PRIMARY", True),
+        ("00280010", LITERAL, "512", True),
+        ("00280010", REGEX, "^5", True),
+        ("00100010", WILDCARD, "Smith^*", True),
+        ("00100020", Kind.PRESENT, "", True),
+        ("00100020", LITERAL, "", True),
+        ("00100020", REGEX, "^$", True),
+        ("00100020", WILDCARD, "*", True),
+        ("00100030", Kind.PRESENT, "", False),
+        ("00100030", LITERAL, "", False),
+        ("00100030", WILDCARD, "*", False),
+        ("00100030", REGEX, "^", False),
+        ("00020010", LITERAL, "1.2.840.10008.1.2.1", True),
+        ("00020002", REGEX, r"^1\.2\.840\.10008\.5\.1\.4\.1\.1\.[\d]{1,2}$", True),
+        ("00020099", Kind.PRESENT, "", False),
+        ("Source", LITERAL, "CT1", True),
+        ("Source", WILDCARD, "CT*", True),
+        ("Called", LITERAL, "IMAGEPACS", True),
+        ("Called", LITERAL, "CT1", False),
+    ],
+)
+def test_a_condition_and_its_negation(tag: str, kind: Kind, expression: str, held: bool) -> None:
+    header = header_of(CT)
+    assert matches(Condition(tag, kind, expression), header) is held
+    assert matches(Condition(tag, kind, expression, negate=True), header) is not held
+
+
+def sequences() -> pydicom.Dataset:
+    codes = Sequence([ds(CodeValue="A", CodeMeaning="one"), ds(CodeValue="B", CodeMeaning="two")])
+    inner = ds(ScheduledProtocolCodeSequence=codes, ScheduledProcedureStepID="S1")
+    return ds(Modality="SR", RequestAttributesSequence=Sequence([inner, ds(ScheduledProcedureStepID="S2")]))
+
+
+def test_search_looks_at_any_depth() -> None:
+    header = header_of(sequences())
+    assert matches(Condition("00080100", LITERAL, "B", search=True), header)
+    assert matches(Condition("00080100", search=True), header)
+    assert not matches(Condition("00080100", LITERAL, "B"), header)
+    assert not matches(Condition("00080100", LITERAL, "C", search=True), header)
+    assert matches(Condition("00080100", LITERAL, "C", search=True, negate=True), header)
+    assert not matches(Condition("00080104", LITERAL, "A", search=True), header)
+
+
+def test_items_hold_together_in_one_item() -> None:
+    header = header_of(sequences())
+
+    def codes(value: str, meaning: str) -> Condition:
+        pair = (Condition("00080100", LITERAL, value), Condition("00080104", LITERAL, meaning))
+        return Condition("00400275", items=(Condition("00400008", items=pair),))
+
+    assert matches(codes("A", "one"), header)
+    assert not matches(codes("A", "two"), header)
+    without = Condition("00400275", items=(Condition("00400008", negate=True), Condition("00400009", LITERAL, "S2")))
+    assert matches(without, header)
+    assert matches(Condition("00400275"), header)
+    assert not matches(Condition("00400276", items=(Condition("00080100"),)), header)
+
+
+def test_a_private_tag_is_found_by_its_creator_in_whatever_block() -> None:
+    dataset = ds(Modality="CT")
+    for creator, value in (("OTHER", "no"), ("ACME 1.1", "yes")):
+        dataset.private_block(0x0009, creator, create=True).add_new(0x10, "LO", value)
+    header = header_of(dataset)
+    for tag in ("00090010", "00091010"):
+        assert matches(Condition(tag, LITERAL, "yes", private_creator="ACME 1.1"), header)
+        assert not matches(Condition(tag, LITERAL, "no", private_creator="ACME 1.1"), header)
+    assert not matches(Condition("00090011", private_creator="ACME 1.1"), header)
+    assert not matches(Condition("00090010", private_creator="NOBODY"), header)
+    assert matches(Condition("00091110", LITERAL, "yes"), header)
+
+
+def test_an_expression_that_takes_too_long_does_not_match_and_is_told_of() -> None:
+    header = header_of(ds(SeriesDescription="a" * 60 + "b"))
+    notes: list[Note] = []
+    for negate in (False, True):
+        slow = Condition("0008103e", REGEX, "(a|aa)+$", negate=negate)
+        assert not matches(slow, header, notes)
+    assert notes == [(True, "condition on SeriesDescription had no answer within 50 ms: taken as not matching")] * 2
+
+
+def test_notes_carry_no_values_and_follow_log() -> None:
+    header = header_of(CT)
+    notes: list[Note] = []
+    matches(Condition("00100010", LITERAL, "Smith^John", log_info=True), header, notes)
+    matches(Condition("00100010", LITERAL, "Nobody", log_info=True), header, notes)
+    matches(Condition("00080060", LITERAL, "CT"), header, notes)
+    matches(Condition("00080060", LITERAL, "MR"), header, notes)
+    assert notes == [
+        (True, "condition on PatientName holds"),
+        (True, "condition on PatientName does not hold"),
+        (False, "condition on Modality holds"),
+    ]
+
+
+def test_what_a_broken_dataset_may_hide_matches_nothing() -> None:
+    header = header_of(ds(Modality="CT", PatientComments="x" * 3000, Rows=512), cut_bytes=2000)
+    assert header.flaw
+    notes: list[Note] = []
+    assert matches(Condition("00080060", LITERAL, "CT"), header)
+    assert matches(Condition("00080060", LITERAL, "MR", negate=True), header)
+    assert matches(Condition("Source", LITERAL, "MR", negate=True), header, notes)
+    for hidden in (
+        Condition("00280010", LITERAL, "512"),
+        Condition("00280010", LITERAL, "1", negate=True),
+        Condition("00080100", LITERAL, "B", search=True, negate=True),
+    ):
+        assert not matches(hidden, header, notes)
+    assert [info for info, text in notes if "broken" in text] == [True, True]

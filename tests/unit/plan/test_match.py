@@ -1,0 +1,225 @@
+"""From a header to deliveries: destinations, reasons, syntaxes and ranks."""
+
+from dataclasses import replace
+
+import pydicom
+import pytest
+
+from leyden.dicom.header import Header
+from leyden.dicom.uids import SYNTAXES
+from leyden.plan.match import Delivery, plan, rank_of, wanted_syntax
+from leyden.plan.rules import Action, ActionType, Condition, Kind, PlanSettings, Route, Target
+from support.headers import header_of
+
+J2K, IMPLICIT, EXPLICIT = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
+BIG_ENDIAN, DEFLATED, JPEG_LOSSLESS = "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.70"
+CT_IMAGE, BASIC_TEXT_SR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.88.11"
+ADD, SAVE, DROP = ActionType.ADD_DESTINATION, ActionType.SAVE_FILE, ActionType.DROP
+CT = Condition("00080060", Kind.LITERAL, "CT")
+
+
+def image(modality: str = "CT", called: str = "IMAGEPACS", **more: object) -> Header:
+    dataset = pydicom.Dataset()
+    dataset.Modality = modality
+    dataset.SOPInstanceUID = "2.25.7"
+    return header_of(dataset, called=called, sop_class=CT_IMAGE, **more)  # type: ignore[arg-type]
+
+
+def settings(*routes: Route, drop_unfiltered: bool = False, off: bool = False, **syntaxes: str) -> PlanSettings:
+    names = ("IMAGEPACS", "REPORTPACS", "THIRD")
+    titles = {name: name for name in names} | {"DCP_IMAGEPACS": "IMAGEPACS", "LEYDEN": "", "DCP_LEYDEN": ""}
+    targets = tuple(Target(name, syntaxes.get(name, "")) for name in names)
+    return PlanSettings("LEYDEN", titles, targets, None if off else routes, drop_unfiltered)
+
+
+def route(*actions: Action, line: int = 1, to: tuple[str, ...] = (), when: tuple[Condition, ...] = ()) -> Route:
+    return Route(f"routings.yml:{line}", to, when, actions)
+
+
+def destinations(rules: PlanSettings, header: Header) -> list[str]:
+    return [delivery.destination for delivery in plan(rules, header).deliveries]
+
+
+def test_a_called_title_or_alias_is_the_destination() -> None:
+    assert plan(settings(off=True), image()).deliveries == (Delivery("IMAGEPACS", "", "00", "called title IMAGEPACS"),)
+    assert plan(settings(), image(called="DCP_IMAGEPACS")).deliveries == (
+        Delivery("IMAGEPACS", "", "00", "called title DCP_IMAGEPACS"),
+    )
+
+
+def test_the_example_sends_reports_elsewhere() -> None:
+    expression = r"^1\.2\.840\.10008\.5\.1\.4\.1\.1\.88\.[\d]{1,2}$"
+    is_report = Condition("00080016", Kind.REGEX, expression)
+    rule = route(Action(ADD, "REPORTPACS", True, "Re-route"), to=("IMAGEPACS",), when=(is_report,))
+    rules = settings(rule, IMAGEPACS=J2K)
+    report = pydicom.Dataset()
+    report.SOPClassUID = BASIC_TEXT_SR
+    decision = plan(rules, header_of(report, sop_class=BASIC_TEXT_SR))
+    assert decision.deliveries == (Delivery("REPORTPACS", "", "00", "routings.yml:1 add_destination"),)
+    assert (False, "routings.yml:1 add_destination REPORTPACS: Re-route") in decision.notes
+    assert destinations(rules, image()) == ["IMAGEPACS"]
+
+
+def test_every_matching_route_runs_whatever_an_earlier_one_removed() -> None:
+    rules = settings(
+        route(Action(ADD, "REPORTPACS", remove_original=True), line=1, to=("IMAGEPACS",)),
+        route(Action(ADD, "THIRD"), line=5, when=(CT,)),
+        route(Action(ADD, "THIRD"), line=9),
+    )
+    assert [(d.destination, d.reason) for d in plan(rules, image()).deliveries] == [
+        ("REPORTPACS", "routings.yml:1 add_destination"),
+        ("THIRD", "routings.yml:5 add_destination"),
+    ]
+
+
+def test_the_same_destination_twice_is_one_delivery() -> None:
+    rules = settings(route(Action(ADD, "IMAGEPACS"), Action(ADD, "THIRD"), Action(ADD, "THIRD")))
+    assert [(d.destination, d.reason) for d in plan(rules, image()).deliveries] == [
+        ("IMAGEPACS", "called title IMAGEPACS"),
+        ("THIRD", "routings.yml:1 add_destination"),
+    ]
+
+
+def test_a_route_does_not_look_at_what_another_added() -> None:
+    rules = settings(
+        route(Action(ADD, "REPORTPACS"), to=("IMAGEPACS",)),
+        route(Action(ADD, "THIRD", remove_original=True), to=("REPORTPACS",)),
+    )
+    assert destinations(rules, image()) == ["IMAGEPACS", "REPORTPACS"]
+    assert destinations(rules, image(called="REPORTPACS")) == ["THIRD"]
+
+
+def test_a_destination_that_was_added_stays_whatever_is_removed() -> None:
+    rules = settings(route(Action(ADD, "IMAGEPACS", remove_original=True)), route(Action(DROP), line=4))
+    decision = plan(rules, image())
+    assert [d.reason for d in decision.deliveries] == ["routings.yml:1 add_destination"]
+    assert decision.dropped_by == ""
+
+
+def test_a_route_without_titles_looks_at_what_came_for_our_own() -> None:
+    rules = settings(route(Action(ADD, "THIRD")), route(Action(ADD, "REPORTPACS"), to=("IMAGEPACS",)))
+    for called in ("LEYDEN", "DCP_LEYDEN", ""):
+        assert destinations(rules, image(called=called)) == ["THIRD"]
+    nobody = plan(settings(), image(called="LEYDEN"))
+    assert (nobody.deliveries, nobody.dropped_by) == ((), "")
+    assert nobody.reason == "no destination: it came for our own title and no route added one"
+
+
+def test_a_title_that_is_no_longer_served_waits_unless_the_file_was_put_in_by_hand() -> None:
+    rules = settings(route(Action(ADD, "THIRD")))
+    gone = plan(rules, image(called="GONE"))
+    assert (gone.deliveries, gone.dropped_by) == ((), "")
+    assert gone.reason == "no node answers to the called title GONE any more"
+    by_hand = plan(rules, image(called="GONE"), by_hand=True)
+    assert [d.destination for d in by_hand.deliveries] == ["THIRD"]
+    assert [d.destination for d in plan(settings(), image(), by_hand=True).deliveries] == ["IMAGEPACS"]
+
+
+def test_drop_names_its_rule_and_is_told_at_info() -> None:
+    rules = settings(route(Action(DROP, description="no localizers"), line=7, when=(CT,)))
+    decision = plan(rules, image())
+    assert (decision.deliveries, decision.dropped_by, decision.reason) == ((), "routings.yml:7 drop", "")
+    assert (True, "routings.yml:7 drop: no localizers") in decision.notes
+    assert plan(rules, image(called="LEYDEN")).dropped_by == "routings.yml:7 drop"
+    assert destinations(rules, image("MR")) == ["IMAGEPACS"]
+
+
+def test_dropping_the_original_leaves_what_others_added() -> None:
+    rules = settings(route(Action(ADD, "THIRD")), route(Action(DROP)))
+    assert destinations(rules, image()) == ["THIRD"]
+
+
+def test_unfiltered_instances() -> None:
+    rules = settings(route(Action(ADD, "THIRD"), when=(CT,)), drop_unfiltered=True)
+    assert destinations(rules, image("CT")) == ["IMAGEPACS", "THIRD"]
+    assert plan(rules, image("MR")).dropped_by == "dropUnfilteredInstances"
+    assert destinations(settings(drop_unfiltered=True, off=True), image()) == ["IMAGEPACS"]
+
+
+def test_saves_are_paths_and_end_the_trip_where_nothing_else_is_to_do() -> None:
+    save = Action(SAVE, "/kept/#{8,60}/")
+    both = plan(settings(route(save, Action(SAVE, "/kept/#{8,60}/"))), image())
+    assert both.saves == ("/kept/CT/2.25.7.dcm",)
+    assert [d.destination for d in both.deliveries] == ["IMAGEPACS"]
+    only = plan(settings(route(Action(SAVE, "/kept/", remove_original=True), line=3)), image())
+    assert (only.saves, only.deliveries, only.dropped_by) == (("/kept/2.25.7.dcm",), (), "routings.yml:3 save_file")
+    ours = plan(settings(route(save, line=2)), image(called="LEYDEN"))
+    assert (ours.saves, ours.dropped_by) == (("/kept/CT/2.25.7.dcm",), "routings.yml:2 save_file")
+
+
+def test_a_broken_dataset_is_told_of() -> None:
+    dataset = pydicom.Dataset()
+    dataset.Modality = "CT"
+    dataset.PatientComments = "x" * 3000
+    decision = plan(settings(), header_of(dataset, cut_bytes=2000))
+    assert decision.notes[0][0]
+    assert decision.notes[0][1].startswith("the rules saw a part of it only: ")
+    unfiltered = plan(settings(drop_unfiltered=True), header_of(dataset, cut_bytes=2000))
+    assert [d.destination for d in unfiltered.deliveries] == ["IMAGEPACS"]  # a route might have touched what is hidden
+
+
+def test_the_syntax_is_the_nodes_or_what_the_planner_learned() -> None:
+    rules = settings(IMAGEPACS=IMPLICIT)
+    assert plan(rules, image()).deliveries[0].syntax == "ImplicitVRLittleEndian"
+    asked: list[tuple[str, str]] = []
+
+    def wanted(destination: str, sop_class: str) -> str:
+        asked.append((destination, sop_class))
+        return EXPLICIT
+
+    assert plan(rules, image(), wanted).deliveries[0].syntax == ""
+    assert asked == [("IMAGEPACS", CT_IMAGE)]
+
+
+def test_ranks() -> None:
+    target = Target("A", sop_class_priorities=("1.2", "default", "1.3"))
+    assert [rank_of(target, sop_class) for sop_class in ("1.2", "9.9", "1.3")] == ["00", "01", "02"]
+    assert [rank_of(Target("A", "", ("1.2", "1.3")), sop_class) for sop_class in ("1.3", "9.9")] == ["01", "02"]
+    assert rank_of(Target("A"), "1.2") == "00"
+    assert rank_of(Target("A", "", tuple(f"1.{n}" for n in range(150))), "1.149") == "99"
+
+
+def pixels(kind: str, syntax: str, bits: int = 16) -> Header:
+    """A header with pixel data of a kind: what wanted_syntax looks at."""
+    dataset = pydicom.Dataset()
+    dataset.BitsAllocated = bits
+    seen = header_of(dataset)
+    return replace(seen, meta=replace(seen.meta, transfer_syntax_uid=syntax), syntax=SYNTAXES[syntax], pixel_data=kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "source", "target", "made", "kept"),
+    [
+        ("native", IMPLICIT, "", "", ""),
+        ("native", EXPLICIT, EXPLICIT, "", ""),
+        ("encapsulated", J2K, J2K, "", ""),
+        ("native", IMPLICIT, J2K, "JPEG2000Lossless", ""),
+        ("native", BIG_ENDIAN, J2K, "JPEG2000Lossless", ""),
+        ("native", DEFLATED, J2K, "JPEG2000Lossless", ""),
+        ("native", IMPLICIT, EXPLICIT, "ExplicitVRLittleEndian", ""),
+        ("native", EXPLICIT, IMPLICIT, "ImplicitVRLittleEndian", ""),
+        ("native", BIG_ENDIAN, EXPLICIT, "ExplicitVRLittleEndian", ""),
+        ("", DEFLATED, EXPLICIT, "ExplicitVRLittleEndian", ""),
+        ("", J2K, EXPLICIT, "ExplicitVRLittleEndian", ""),
+        ("float", IMPLICIT, EXPLICIT, "ExplicitVRLittleEndian", ""),
+        ("encapsulated", J2K, EXPLICIT, "ExplicitVRLittleEndian", ""),
+        ("encapsulated", J2K, IMPLICIT, "ImplicitVRLittleEndian", ""),
+        ("", EXPLICIT, J2K, "", "without pixel data"),
+        ("float", EXPLICIT, J2K, "", "float pixel data"),
+        ("encapsulated", JPEG_LOSSLESS, J2K, "", "JPEGProcess14SV1 is not decoded"),
+        ("encapsulated", JPEG_LOSSLESS, EXPLICIT, "", "JPEGProcess14SV1 is not decoded"),
+        ("encapsulated", EXPLICIT, J2K, "", "is not decoded"),
+        ("native", JPEG_LOSSLESS, EXPLICIT, "", "is not decoded"),
+    ],
+)
+def test_what_is_made_of_an_object(kind: str, source: str, target: str, made: str, kept: str) -> None:
+    name, reason = wanted_syntax(pixels(kind, source), target)
+    assert name == made
+    assert (kept in reason) if kept else reason == ""
+
+
+def test_one_bit_pixels_go_as_they_are() -> None:
+    name, reason = wanted_syntax(pixels("native", EXPLICIT, bits=1), J2K)
+    assert name == ""
+    assert "1-bit" in reason
+    assert plan(settings(IMAGEPACS=J2K), pixels("native", EXPLICIT, bits=1)).deliveries[0].kept == reason

@@ -1,0 +1,107 @@
+"""save_file paths: placeholders, masks, and values that try to leave their folder."""
+
+import pydicom
+import pytest
+
+from leyden.dicom.part10 import FileMeta
+from leyden.plan.placeholders import COMPONENT_LIMIT_BYTES, expand, flaw, masked
+from support.headers import header_from, header_of
+
+
+def header(**values: object) -> object:
+    dataset = pydicom.Dataset()
+    dataset.SOPInstanceUID = "2.25.7"
+    for keyword, value in values.items():
+        setattr(dataset, keyword, value)
+    return header_of(dataset)
+
+
+@pytest.mark.parametrize(
+    ("value", "mask", "result"),
+    [
+        ("123456", "0000-00", "1234-56"),
+        ("20240131", "0000/00/00", "2024/01/31"),
+        ("smith", "Aaaaa", "Smith"),
+        ("SMITH", "Aaa", "Smi"),
+        ("A12B3", "000", "123"),
+        ("a-b", "???", "a-b"),
+        ("123456", "!!00", "34"),
+        ("1234", "00`000", "12034"),
+        ("1234", "(00)", "(12)"),
+        ("12", "0000-00", "12"),
+        ("1234", "0000-00", "1234"),
+        ("", "00", ""),
+        ("ab", "`A-a", "A-a"),
+        ("x", "", ""),
+        ("x", "?`", "x"),
+    ],
+)
+def test_masks(value: str, mask: str, result: str) -> None:
+    assert masked(value, mask) == result
+
+
+def test_values_names_and_masks_in_a_path() -> None:
+    seen = header(PatientID="123456", StudyDate="20240131", Modality="CT", ImageType=["A", "B"])
+    assert expand("/a/#{10,20:0000-00}/#{0008,0060}_#{8,20:0000/00}.dcm", seen) == "/a/1234-56/CT_2024/01.dcm"
+    assert expand("/a/#{10,10}/#{0009,1001}/#{ 8 , 8 }", seen) == "/a/PatientName/0009,1001/A_B"
+    assert expand("/a/#{2,10}.dcm", seen) == "/a/1.2.840.10008.1.2.1.dcm"
+    assert expand("/a/", seen) == "/a/2.25.7.dcm"
+    assert expand("/plain.dcm", seen) == "/plain.dcm"
+
+
+def test_a_file_without_a_sop_instance_uid_is_named_by_its_envelope() -> None:
+    meta = FileMeta("1.2.840.10008.5.1.4.1.1.7", "2.25.99", "1.2.840.10008.1.2.1")
+    assert expand("/a/", header_from(meta, b"\x08\x00\x60\x00CS\x02\x00CT")) == "/a/2.25.99.dcm"
+
+
+@pytest.mark.parametrize(
+    ("value", "component"),
+    [
+        ("../../etc/passwd", "___.._etc_passwd"),
+        ("..", "__"),
+        (".", "_"),
+        ("/etc", "_etc"),
+        ("a\\b", "a_b"),
+        ("a\x00b", "a_b"),
+        ("a\x07[31m", "a_[31m"),
+        (".hidden", "_hidden"),
+        ("  ", "_"),
+        ("", "_"),
+    ],
+)
+def test_no_value_leaves_its_folder(value: str, component: str) -> None:
+    seen = header_of(pydicom.Dataset())
+    raw = value.encode().ljust(len(value) + len(value) % 2)
+    meta = FileMeta("1.2.840.10008.5.1.4.1.1.7", "2.25.99", "1.2.840.10008.1.2.1")
+    seen = header_from(meta, b"\x10\x00\x20\x00LO" + len(raw).to_bytes(2, "little") + raw)
+    assert expand("/archive/#{10,20}/x.dcm", seen) == f"/archive/{component}/x.dcm"
+    assert expand("/archive/#{10,20}/x.dcm", seen).count("/") == 3
+
+
+def test_masks_make_no_way_out_and_names_stay_short() -> None:
+    seen = header(PatientID=".", PatientName="ä" * 60)
+    assert expand("/archive/#{10,20:../??}/x", seen).split("/")[:2] == ["", "archive"]
+    assert ".." not in expand("/archive/#{10,20:../../?}/x", seen).split("/")
+    long = expand("/a/" + "#{10,10}" * 5, seen).split("/")[-1]
+    assert len(long.encode()) <= COMPONENT_LIMIT_BYTES
+
+
+@pytest.mark.parametrize(
+    ("target", "problem"),
+    [
+        ("/a/#{10,20}/", ""),
+        ("/a/#{10,20:0000-`}0}/#{8,18}", ""),
+        ("/a..b/..c", ""),
+        ("/a/#{10}/", "is no placeholder"),
+        ("/a/#{PatientID}", "is no placeholder"),
+        ("/a/#{10,20", "is no placeholder"),
+        ("../a", "must not hold .."),
+        ("/a/..", "must not hold .."),
+        (r"D:\archive", "Windows"),
+        ("D:/archive", "Windows"),
+        ("/a\x07b", "control characters"),
+        ("/a/#{10,20:0\x000}", "control characters"),
+    ],
+)
+def test_flaws_of_a_target(target: str, problem: str) -> None:
+    assert (problem in flaw(target)) if problem else flaw(target) == ""
