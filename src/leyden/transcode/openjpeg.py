@@ -1,0 +1,311 @@
+"""JPEG 2000 lossless through OpenJPEG: one frame in memory <-> one bare codestream in memory.
+
+The calls are glymur's low-level bindings; its Jp2k class stays unused (it wants a file, and unsigned 8 or 16 bits). The
+library is the one inside the Pillow wheel, else the system's. Output and input go through stream callbacks into the
+caller's memory, so nothing is written to a file; running out of room is an ordinary error. What a codestream claims
+about its size is held against the caller's expectation before the library sees it: 241 bytes can ask for 6.7 GiB.
+Every codec, stream and image is destroyed on every path. Nothing is printed. Where two guard bits are not enough for
+what the wavelet makes of extreme values, the library drops bits without a word: such frames are decoded and compared.
+"""
+
+import ctypes
+import ctypes.util
+import importlib.util
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from leyden.errors import Corrupt, LeydenError
+from leyden.transcode.pixels import Planes, Unfit
+
+STREAM_BUFFER_BYTES = 1 << 20
+MAX_RESOLUTIONS = 6
+MAX_PRECISION = 16
+_FAILED = ctypes.c_size_t(-1).value
+_SIZ = struct.Struct(">HHHHIIIIIIIIH")  # SOC, SIZ, Lsiz, Rsiz, X, Y, XO, YO, XT, YT, XTO, YTO, Csiz
+
+_MESSAGE = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_void_p)
+_MOVE = ctypes.CFUNCTYPE(ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
+_SKIP = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
+_SEEK = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_int64, ctypes.c_void_p)
+
+
+class CodecError(LeydenError):
+    """The library failed although what it was given looked right."""
+
+
+def _library_path() -> str:
+    """libopenjp2 of the Pillow wheel, else what the system's loader finds."""
+    pillow = importlib.util.find_spec("PIL")
+    if pillow is not None and pillow.origin is not None:
+        inside = sorted(Path(pillow.origin).parents[1].glob("pillow.libs/libopenjp2*.so*"))
+        if inside:
+            return str(inside[0])
+    system = ctypes.util.find_library("openjp2")
+    if system is None:
+        raise LeydenError("no libopenjp2: install the Pillow wheel, or the system's package (Debian: libopenjp2-7)")
+    return system
+
+
+def _load() -> Any:
+    """glymur's bindings, bound to our library.
+
+    glymur asks `ctypes.util.find_library` while it is imported, and shapes its structures by the version found; so our
+    answer must be there at that moment. Its other question (libtiff) gets no answer: we have no use for it.
+    """
+    path, ask_system = _library_path(), ctypes.util.find_library
+    ctypes.util.find_library = lambda name: path if name == "openjp2" else None
+    try:
+        from glymur.lib import openjp2
+    finally:
+        ctypes.util.find_library = ask_system
+    if openjp2.OPENJP2 is None or not hasattr(openjp2.CompressionParametersType, "rsiz"):
+        raise LeydenError("glymur is not bound to an OpenJPEG of version 2.1 or later")
+    library = openjp2.OPENJP2
+    library.opj_stream_create.argtypes = [ctypes.c_size_t, ctypes.c_int32]
+    library.opj_stream_create.restype = ctypes.c_void_p
+    for name, callback in (("read", _MOVE), ("write", _MOVE), ("skip", _SKIP), ("seek", _SEEK)):
+        function = getattr(library, f"opj_stream_set_{name}_function")
+        function.argtypes, function.restype = [ctypes.c_void_p, callback], None
+    library.opj_stream_set_user_data_length.argtypes = [ctypes.c_void_p, ctypes.c_uint64]
+    library.opj_stream_set_user_data_length.restype = None
+    return openjp2
+
+
+_opj = _load()
+
+
+def version() -> str:
+    return str(_opj.version())
+
+
+class _Stream:
+    """A piece of memory as OpenJPEG reads or writes it. `used_bytes` is the end of what was written."""
+
+    def __init__(self, memory: memoryview, *, reading: bool) -> None:
+        self._array = np.frombuffer(memory, np.uint8)  # keeps the memory alive, gives its address
+        self._base, self._size = self._array.ctypes.data, self._array.nbytes
+        self._at = 0
+        self.used_bytes = 0
+        self.overflowed = False
+        move = _MOVE(self._read if reading else self._write)
+        self._callbacks = (move, _SKIP(self._skip), _SEEK(self._seek))
+        library = _opj.OPENJP2
+        self.handle = library.opj_stream_create(STREAM_BUFFER_BYTES, int(reading))
+        if not self.handle:
+            raise CodecError("no memory for a stream")
+        (library.opj_stream_set_read_function if reading else library.opj_stream_set_write_function)(self.handle, move)
+        library.opj_stream_set_skip_function(self.handle, self._callbacks[1])
+        library.opj_stream_set_seek_function(self.handle, self._callbacks[2])
+        if reading:
+            library.opj_stream_set_user_data_length(self.handle, self._size)
+
+    def _read(self, target: int, wanted: int, _user: int) -> int:
+        length = min(wanted, self._size - self._at)
+        if length <= 0:
+            return int(_FAILED)  # end of stream; 0 would be asked again for ever
+        ctypes.memmove(target, self._base + self._at, length)
+        self._at += length
+        return length
+
+    def _write(self, source: int, length: int, _user: int) -> int:
+        if self._at + length > self._size:
+            self.overflowed = True
+            return int(_FAILED)
+        ctypes.memmove(self._base + self._at, source, length)
+        self._at += length
+        self.used_bytes = max(self.used_bytes, self._at)
+        return length
+
+    def _skip(self, length: int, _user: int) -> int:
+        return length if self._seek(self._at + length, 0) else -1
+
+    def _seek(self, position: int, _user: int) -> int:
+        if not 0 <= position <= self._size:
+            return 0
+        self._at = position
+        return 1
+
+    def destroy(self) -> None:
+        _opj.stream_destroy(self.handle)
+
+
+class _Messages:
+    """What the library says while it works: errors for the exception, warnings for whoever wants to judge by them."""
+
+    def __init__(self, codec: int) -> None:
+        self.errors: list[str] = []
+        self.warnings: list[str] = []
+        self._callbacks = (
+            _MESSAGE(lambda text, _: self.errors.append(_line(text))),
+            _MESSAGE(lambda text, _: self.warnings.append(_line(text))),
+            _MESSAGE(lambda _text, _: None),
+        )
+        _opj.set_error_handler(codec, self._callbacks[0])
+        _opj.set_warning_handler(codec, self._callbacks[1])
+        _opj.set_info_handler(codec, self._callbacks[2])
+
+    def __str__(self) -> str:
+        return "; ".join((self.errors or self.warnings)[:3]) or "no message"
+
+
+def _line(text: bytes | None) -> str:
+    return (text or b"").decode("latin-1").strip()[:200]
+
+
+@contextmanager
+def _codec(create: Any, memory: memoryview, *, reading: bool) -> Iterator[tuple[int, _Stream, _Messages]]:
+    stream = _Stream(memory, reading=reading)
+    try:
+        codec = create(_opj.CODEC_J2K)
+        if not codec:
+            raise CodecError("no memory for a codec")
+        try:
+            yield codec, stream, _Messages(codec)
+        finally:
+            _opj.destroy_codec(codec)
+    finally:
+        stream.destroy()
+
+
+def encode(planes: Planes, pixels: memoryview, room: memoryview, threads: int = 0) -> int:
+    """Encode one frame losslessly and return the length of the codestream, which begins at room[0].
+
+    `pixels` holds the planes (Planes.view); `threads` are the codec's own besides the caller's (0: none). The global
+    interpreter lock is free meanwhile. Unfit: the codestream is longer than `room`, or would not decode to the same
+    pixels. CodecError: the library failed.
+    """
+    parameters = _opj.set_default_encoder_parameters()  # lossless, 64x64 blocks, one tile
+    parameters.numresolution = resolutions(planes.rows, planes.columns)
+    parameters.tcp_numlayers = 1
+    parameters.tcp_rates[0] = 0.0
+    parameters.cp_disto_alloc = 1
+    parameters.tcp_mct = int(planes.rct)
+    components = (_opj.ImageComptParmType * planes.samples)()
+    for component in components:
+        component.dx = component.dy = 1
+        component.w, component.h = planes.columns, planes.rows
+        component.prec = component.bpp = planes.precision
+        component.sgnd = int(planes.signed)
+    image = _opj.image_tile_create(components, _opj.CLRSPC_SRGB if planes.rct else _opj.CLRSPC_UNSPECIFIED)
+    if not image:
+        raise CodecError("no memory for an image")
+    image.contents.x1, image.contents.y1 = planes.columns, planes.rows
+    try:
+        with _codec(_opj.create_compress, room, reading=False) as (codec, stream, messages):
+            try:
+                _opj.setup_encoder(codec, parameters, image)
+                if threads:
+                    _opj.codec_set_threads(codec, threads)
+                _opj.start_compress(codec, image, stream.handle)
+                _opj.write_tile(codec, 0, planes.view(pixels), planes.size_bytes, stream.handle)
+                _opj.end_compress(codec, stream.handle)
+            except _opj.OpenJPEGLibraryError as error:
+                if stream.overflowed or any("output buffer" in text for text in messages.errors):
+                    raise Unfit("compression would make it larger") from error
+                raise CodecError(f"OpenJPEG could not encode: {messages}") from error
+    finally:
+        _opj.image_destroy(image)
+    if may_lose(planes, pixels) and not _decodes_to(planes, room[: stream.used_bytes], pixels, threads):
+        raise Unfit("extreme values that OpenJPEG would not keep")
+    return stream.used_bytes
+
+
+def may_lose(planes: Planes, pixels: memoryview) -> bool:
+    """Whether a coefficient of these planes may need more bits than OpenJPEG has for it (range + 2 guard bits - 1).
+
+    From the sums of the 5/3 filters' positive and negative weights over five levels (LL 1.956 and 0.956, HL and LH
+    2.406 each): only the colour differences of the component transform, a bit wider than the samples, can come so far;
+    and samples of one or two bits, where rounding counts as much as the values.
+    """
+    if planes.precision <= 2:
+        return True
+    if not planes.rct:
+        return False
+    rounding, full = 8, 1 << (planes.precision + 1)
+    red, green, blue = planes.view(pixels).astype(np.int32)
+    for difference in (red - green, blue - green):
+        low, high = int(difference.min()), int(difference.max())
+        farthest = max(1.957 * high - 0.957 * low, 0.957 * high - 1.957 * low)
+        if farthest + rounding >= full or 2.407 * (high - low) + rounding >= 2 * full:
+            return True
+    return False
+
+
+def _decodes_to(planes: Planes, codestream: memoryview, pixels: memoryview, threads: int) -> bool:
+    decoded = memoryview(bytearray(planes.size_bytes))
+    decode(codestream, planes, decoded, threads)
+    return bool(np.array_equal(planes.view(decoded), planes.view(pixels)))
+
+
+def decode(codestream: memoryview, planes: Planes, pixels: memoryview, threads: int = 0) -> None:
+    """Decode one codestream into the planes that `inspect` said it has.
+
+    Corrupt: the codestream is damaged or not of these planes (a warning of the library counts as damage: what it
+    makes up for missing data is not the image). CodecError: the library failed otherwise.
+    """
+    found = inspect(codestream)
+    if (found.samples, found.rows, found.columns, found.precision, found.signed) != (
+        planes.samples, planes.rows, planes.columns, planes.precision, planes.signed,
+    ):  # fmt: skip
+        raise Corrupt("a codestream of another shape than the ones before it")
+    image = None
+    with _codec(_opj.create_decompress, codestream, reading=True) as (codec, stream, messages):
+        try:
+            _opj.setup_decoder(codec, _opj.set_default_decoder_parameters())
+            if threads:
+                _opj.codec_set_threads(codec, threads)
+            image = _opj.read_header(stream.handle, codec)
+            _opj.decode(codec, stream.handle, image)
+            _opj.end_decompress(codec, stream.handle)
+            if messages.warnings:
+                raise Corrupt(f"a damaged JPEG 2000 codestream: {messages}")
+            target = planes.view(pixels)
+            for number in range(planes.samples):
+                component = image.contents.comps[number]
+                if (component.w, component.h) != (planes.columns, planes.rows) or not component.data:
+                    raise Corrupt("a JPEG 2000 component that is not as large as the image")
+                values = np.ctypeslib.as_array(component.data, (planes.rows, planes.columns))
+                np.copyto(target[number], values, casting="unsafe")
+        except _opj.OpenJPEGLibraryError as error:
+            raise Corrupt(f"a JPEG 2000 codestream that does not decode: {messages}") from error
+        finally:
+            if image:
+                _opj.image_destroy(image)
+
+
+def inspect(codestream: memoryview) -> Planes:
+    """What the SIZ segment of a codestream claims (ISO/IEC 15444-1 A.5.1). Corrupt: no codestream, or one not for us.
+
+    Components of different size, sign or precision, an image off the origin and an absurd number of tiles are refused.
+    """
+    if bytes(codestream[:4]) == b"\x00\x00\x00\x0c":
+        raise Corrupt("a JP2 file where PS3.5 A.4.4 wants a bare codestream")
+    if len(codestream) < _SIZ.size + 3:
+        raise Corrupt("a codestream too short for its SIZ segment")
+    soc, siz, length, _, x1, y1, x0, y0, tile_x, tile_y, tile_x0, tile_y0, samples = _SIZ.unpack_from(codestream)
+    if (soc, siz) != (0xFF4F, 0xFF51):
+        raise Corrupt("no JPEG 2000 codestream")
+    if not 1 <= samples <= 4 or length != 38 + 3 * samples or len(codestream) < _SIZ.size + 3 * samples:
+        raise Corrupt(f"a codestream of {samples} components")
+    described = {bytes(codestream[_SIZ.size + 3 * n :][:3]) for n in range(samples)}
+    depth, dx, dy = next(iter(described))
+    precision = (depth & 0x7F) + 1
+    if len(described) != 1 or (dx, dy) != (1, 1) or precision > MAX_PRECISION:
+        raise Corrupt("a codestream whose components are not alike, or of more than 16 bits")
+    columns, rows = x1 - x0, y1 - y0
+    if not (1 <= columns <= 65535 and 1 <= rows <= 65535 and tile_x and tile_y and tile_x0 <= x0 and tile_y0 <= y0):
+        raise Corrupt("a codestream of impossible size")
+    tiles = -(-(x1 - tile_x0) // tile_x) * -(-(y1 - tile_y0) // tile_y)
+    if tiles > max(64, rows * columns // 1024):
+        raise Corrupt(f"a codestream of {tiles} tiles")
+    return Planes(samples, rows, columns, precision, bool(depth & 0x80))
+
+
+def resolutions(rows: int, columns: int) -> int:
+    """Six, or as many as the smaller side has halvings (OpenJPEG refuses more)."""
+    return min(MAX_RESOLUTIONS, min(rows, columns).bit_length())

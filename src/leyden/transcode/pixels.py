@@ -1,0 +1,213 @@
+"""What the pixels of a dataset look like, whether a codec can hold them, and the way to planar samples and back.
+
+Pure functions over numpy. A codec sees `Planes`: one frame as (samples, rows, columns), each sample in the fewest whole
+bytes that hold its precision. `unfit` names the reason why pixels cannot go there without loss; such an object goes on
+as it came. Nothing here reads a file or knows an element of the dataset by anything but its name.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leyden.errors import LeydenError
+
+MAX_NATIVE_BYTES = (1 << 32) - 2
+MAX_FRAMES = 1 << 20
+
+Samples = NDArray[Any]
+
+
+class Unfit(LeydenError):
+    """These pixels cannot be made into the wanted syntax without loss; the text is the reason for the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planes:
+    """One frame as a codec takes it: planar, `sample_bytes` a sample, native byte order.
+
+    `rct`: the three samples are R, G, B, to be decorrelated by the reversible component transform.
+    """
+
+    samples: int
+    rows: int
+    columns: int
+    precision: int
+    signed: bool = False
+    rct: bool = False
+
+    @property
+    def sample_bytes(self) -> int:
+        return (self.precision + 7) // 8
+
+    @property
+    def size_bytes(self) -> int:
+        return self.samples * self.rows * self.columns * self.sample_bytes
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(f"{'i' if self.signed else 'u'}{self.sample_bytes}")
+
+    def view(self, buffer: memoryview) -> Samples:
+        """The first `size_bytes` of a buffer as an array (samples, rows, columns), without a copy."""
+        return np.frombuffer(buffer[: self.size_bytes], self.dtype).reshape(self.samples, self.rows, self.columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """The Image Pixel module of a dataset (PS3.3 C.7.6.3), as far as it shapes the bytes of Pixel Data."""
+
+    rows: int
+    columns: int
+    samples: int
+    bits_allocated: int
+    bits_stored: int
+    high_bit: int
+    signed: bool
+    photometric: str
+    planar: int = 0
+    frames: int = 1
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one frame of native pixels of 8, 16, 24, 32 … bits allocated."""
+        return self.rows * self.columns * self.samples * (self.bits_allocated // 8)
+
+    @property
+    def size_bytes(self) -> int:
+        return self.frame_bytes * self.frames
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(f"<{'i' if self.signed else 'u'}{self.bits_allocated // 8}")
+
+    @property
+    def planes(self) -> Planes:
+        rct = self.samples == 3 and self.photometric == "RGB"
+        return Planes(self.samples, self.rows, self.columns, self.bits_stored, self.signed, rct)
+
+    @property
+    def encoded_photometric(self) -> str:
+        """Photometric Interpretation once these pixels are JPEG 2000 lossless (PS3.5 8.2.4)."""
+        return "YBR_RCT" if self.planes.rct else self.photometric
+
+    @property
+    def decoded_photometric(self) -> str:
+        """Photometric Interpretation once a codestream of this description is native: a decoder undoes RCT and ICT."""
+        return "RGB" if self.photometric in ("YBR_RCT", "YBR_ICT") else self.photometric
+
+
+_GREY = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
+_COLOUR = ("RGB", "YBR_FULL")
+
+# (does it stand in the way?, the reason); the first that does is given.
+_OBSTACLES: tuple[tuple[Callable[[Description], bool], str], ...] = (
+    (lambda d: d.rows < 1 or d.columns < 1, "no rows or no columns"),
+    (lambda d: not 1 <= d.frames <= MAX_FRAMES, f"Number of Frames below 1 or above {MAX_FRAMES}"),
+    (lambda d: d.bits_allocated == 1, "1 bit allocated"),
+    (lambda d: d.bits_allocated not in (8, 16), "bits allocated other than 8 and 16"),
+    (lambda d: not 1 <= d.bits_stored <= d.bits_allocated, "Bits Stored does not fit Bits Allocated"),
+    (lambda d: d.high_bit != d.bits_stored - 1, "High Bit other than Bits Stored - 1"),
+    (lambda d: d.samples not in (1, 3), "Samples per Pixel other than 1 and 3"),
+    (lambda d: d.samples == 1 and d.photometric not in _GREY, "a Photometric Interpretation unknown for one sample"),
+    (
+        lambda d: d.samples == 3 and d.photometric not in _COLOUR,
+        "a Photometric Interpretation other than RGB, YBR_FULL",
+    ),
+    (lambda d: d.samples == 3 and d.signed, "signed colour"),
+    (lambda d: d.samples == 3 and d.planar not in (0, 1), "an unknown Planar Configuration"),
+)
+
+
+def unfit(description: Description, length_bytes: int, max_frame_bytes: int) -> str | None:
+    """Why native pixels of this description, `length_bytes` long, cannot be encoded losslessly; None = they can."""
+    for stands_in_the_way, reason in _OBSTACLES:
+        if stands_in_the_way(description):
+            return reason
+    if length_bytes < description.size_bytes:
+        return "Pixel Data shorter than Rows, Columns and Number of Frames say"
+    excess_bytes = length_bytes - description.size_bytes
+    if excess_bytes > 1 and excess_bytes >= description.frame_bytes:
+        return "Pixel Data longer by whole frames than Number of Frames says"
+    if description.planes.size_bytes > max_frame_bytes or description.frame_bytes > max_frame_bytes:
+        return "a frame larger than maxFrameMib"
+    return None
+
+
+# What a decoded codestream may be called: its components are all of full size, and RCT and ICT are undone.
+_DECODED = (*_GREY, *_COLOUR)
+
+
+def undecodable(description: Description, planes: Planes, max_frame_bytes: int) -> str | None:
+    """Why a codestream of these planes cannot become native pixels of this description; None = it can."""
+    d = description
+    if (d.rows, d.columns, d.samples) != (planes.rows, planes.columns, planes.samples):
+        return "a codestream of another shape than Rows, Columns and Samples per Pixel say"
+    if d.bits_allocated not in (8, 16) or planes.precision > d.bits_allocated:
+        return "a codestream that does not fit Bits Allocated"
+    if d.decoded_photometric not in _DECODED:
+        return "a Photometric Interpretation that native pixels of full size cannot have"
+    if max(planes.size_bytes, d.frame_bytes) > max_frame_bytes:
+        return "a frame larger than maxFrameMib"
+    if not 1 <= d.frames <= MAX_FRAMES or d.size_bytes > MAX_NATIVE_BYTES:
+        return "native pixels of no length, of too many frames, or of more than 4 GiB"
+    return None
+
+
+def planar_already(description: Description) -> bool:
+    """Whether the bytes of a native frame are the planes themselves, so that they may be read right into place."""
+    one_plane_each = description.samples == 1 or description.planar == 1
+    return one_plane_each and description.bits_allocated == 8 * description.planes.sample_bytes
+
+
+def swap_words(buffer: memoryview) -> None:
+    """Turn 16-bit words end for end in place; the length must be even."""
+    np.frombuffer(buffer, np.uint16).byteswap(inplace=True)
+
+
+def check(native: Samples, description: Description) -> None:
+    """Raise Unfit when a value does not fit in Bits Stored (overlays in high bits, bits that extend no sign)."""
+    bits = description.bits_stored
+    if bits == description.bits_allocated:
+        return
+    low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if description.signed else (0, (1 << bits) - 1)
+    # One reduction is enough for unsigned samples.
+    if int(native.max()) > high or (low < 0 and int(native.min()) < low):
+        raise Unfit("values outside Bits Stored, such as overlays in the high bits")
+
+
+def pack(frame: memoryview, description: Description, planes_buffer: memoryview) -> None:
+    """One native little-endian frame (`frame_bytes` long) into the planes; raises Unfit when a value does not fit.
+
+    The two may be the same memory where `planar_already` says so.
+    """
+    native = np.frombuffer(frame[: description.frame_bytes], description.dtype)
+    check(native, description)
+    planes = description.planes.view(planes_buffer)
+    if not planar_already(description) or native.ctypes.data != planes.ctypes.data:
+        np.copyto(planes, _as_planes(native, description), casting="unsafe")
+
+
+def unpack(planes_buffer: memoryview, planes: Planes, description: Description) -> memoryview:
+    """Decoded planes as one native frame: little endian, `bits_allocated`, Planar Configuration 0.
+
+    A codestream that has the other sign than Pixel Representation holds the same bits: they are extended anew from its
+    precision, as other readers do.
+    """
+    values: NDArray[Any] = planes.view(planes_buffer)
+    if planes.signed != description.signed:
+        values = values.view(f"{'i' if description.signed else 'u'}{planes.sample_bytes}")
+        spare_bits = 8 * planes.sample_bytes - planes.precision
+        values = np.right_shift(np.left_shift(values, spare_bits), spare_bits)
+    native = np.empty((planes.rows, planes.columns, planes.samples), description.dtype)
+    np.copyto(native, values.transpose(1, 2, 0), casting="unsafe")
+    return native.reshape(-1).view(np.uint8).data
+
+
+def _as_planes(native: Samples, description: Description) -> Samples:
+    rows, columns, samples = description.rows, description.columns, description.samples
+    if samples == 1 or description.planar == 1:
+        return native.reshape(samples, rows, columns)
+    return native.reshape(rows, columns, samples).transpose(2, 0, 1)

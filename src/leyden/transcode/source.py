@@ -1,0 +1,131 @@
+"""An entry opened for transcoding: its bytes by pread, its header, and what its header says of its pixels.
+
+A deflated dataset is inflated once, with a bound, into a file without a name beside the entry; the rest of the package
+then sees explicit little endian. Nothing is held whole.
+"""
+
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from leyden.dicom import uids
+from leyden.dicom.header import Header, peek
+from leyden.dicom.part10 import HEAD_MAX_BYTES, FileMeta, decode_head, encode_head
+from leyden.dicom.uids import SYNTAXES
+from leyden.errors import Corrupt
+from leyden.transcode.pixels import Description, Unfit
+
+CHUNK_BYTES = 1 << 20
+MAX_INFLATED_BYTES = 2 << 30
+_ROWS, _COLUMNS, _SAMPLES, _PHOTOMETRIC, _PLANAR = 0x00280010, 0x00280011, 0x00280002, 0x00280004, 0x00280006
+_FRAMES, _ALLOCATED, _STORED, _HIGH_BIT, _REPRESENTATION = 0x00280008, 0x00280100, 0x00280101, 0x00280102, 0x00280103
+
+
+class Source:
+    """One Part 10 file. `syntax` is how its bytes are now, `received` how they came; they differ after inflating.
+
+    `flaw` says why nothing can be made of it, "" = something may; `syntax`, `received` and `header` are there if so.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open, read the head and peek. Corrupt: not Part 10."""
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.flaw = ""
+        self.header: Header
+        try:
+            self._open(path.parent)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, scratch: Path) -> None:
+        self.size = os.fstat(self._fd).st_size
+        found = decode_head(self.read_at(0, 1024)) or decode_head(self.read_at(0, HEAD_MAX_BYTES))
+        if found is None:
+            raise Corrupt("a file that ends within its file meta")
+        self.meta: FileMeta = found[0]
+        syntax = SYNTAXES.get(self.meta.transfer_syntax_uid)
+        if syntax is None:
+            self.flaw = "a transfer syntax that the standard does not know"
+            return
+        self.received = self.syntax = syntax
+        try:
+            if syntax.uid == uids.DEFLATED_LE:
+                self._inflate(found[1], scratch)
+            self.header = peek(self.read_at, self.size)
+            if self.header.flaw:
+                self.flaw = f"a dataset that does not parse: {self.header.flaw}"
+        except Corrupt as error:
+            self.flaw = f"a dataset that does not parse: {error}"
+        except Unfit as error:
+            self.flaw = str(error)
+
+    def _inflate(self, start: int, scratch: Path) -> None:
+        with tempfile.TemporaryFile(dir=scratch, buffering=0) as inflated:
+            inflated.write(encode_head(replace(self.meta, transfer_syntax_uid=uids.EXPLICIT_LE)))
+            for piece in _inflated(self._chunks(start)):
+                inflated.write(piece)
+            os.close(self._fd)
+            self._fd = -1
+            self._fd = os.dup(inflated.fileno())
+        self.size = os.fstat(self._fd).st_size
+        self.syntax = SYNTAXES[uids.EXPLICIT_LE]
+
+    def _chunks(self, start: int) -> Iterator[bytes]:
+        while chunk := self.read_at(start, CHUNK_BYTES):
+            yield chunk
+            start += len(chunk)
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        return os.pread(self._fd, length, offset)
+
+    def read_into(self, buffer: memoryview, offset: int) -> None:
+        """Fill a buffer from `offset` on. Corrupt: the file ends before."""
+        at = 0
+        while at < len(buffer):
+            count = os.preadv(self._fd, [buffer[at:]], offset + at)
+            if count == 0:
+                raise Corrupt("the file ends within Pixel Data")
+            at += count
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def describe(header: Header) -> Description:
+    """The Image Pixel module. Unfit: something that shapes the pixels is missing or no number."""
+    dataset = header.dataset
+    wanted = (_ROWS, _COLUMNS, _SAMPLES, _ALLOCATED, _STORED, _HIGH_BIT, _REPRESENTATION)
+    numbers = [number for tag in wanted if (number := dataset.integer(tag)) is not None]
+    photometric = header.texts(_PHOTOMETRIC)
+    frames = dataset.integer(_FRAMES) if header.texts(_FRAMES) else 1
+    planar = dataset.integer(_PLANAR) if header.texts(_PLANAR) else 0
+    if len(numbers) != len(wanted) or not photometric or frames is None or planar is None:
+        raise Unfit("an incomplete Image Pixel module")
+    rows, columns, samples, allocated, stored, high_bit, representation = numbers
+    return Description(
+        rows, columns, samples, allocated, stored, high_bit, representation == 1, photometric[0], planar, frames
+    )
+
+
+def _inflated(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """What a raw deflate stream (PS3.5 A.5) holds, in pieces; Unfit beyond MAX_INFLATED_BYTES, Corrupt if broken."""
+    inflater, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    try:
+        for chunk in chunks:
+            rest = chunk
+            while rest and not inflater.eof:
+                piece = inflater.decompress(rest, CHUNK_BYTES)
+                rest, total = inflater.unconsumed_tail, total + len(piece)
+                if total > MAX_INFLATED_BYTES:
+                    raise Unfit(f"a deflated dataset of more than {MAX_INFLATED_BYTES >> 20} MiB")
+                yield piece
+    except zlib.error as error:
+        raise Corrupt(f"a deflated dataset that does not inflate: {error}") from error
+    if not inflater.eof:
+        raise Corrupt("a deflated dataset that ends too early")

@@ -1,0 +1,194 @@
+"""SIGKILL of workers in the middle of frames: the object is completed, and no slot of the arena is lost.
+
+The workers here are child processes with their own open of the arena, as the real ones have.
+"""
+
+import os
+import random
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from leyden.transcode.arena import Arena, Lease
+from leyden.transcode.frames import Crew, Order, spread
+from leyden.transcode.openjpeg import decode
+from leyden.transcode.pixels import Planes
+
+ARENA_BYTES = 32 << 20
+PLANES = Planes(1, 96, 96, 12)
+
+# Takes a frame, says so, and never finishes it.
+TAKES_AND_HANGS = """
+import sys, time
+from leyden.transcode.arena import Arena
+arena = Arena(int(sys.argv[1]), int(sys.argv[2]), 4)
+while (lease := arena.take_any()) is None:
+    time.sleep(0.001)
+print("taken", flush=True)
+sys.stdin.read()
+"""
+
+# A worker that helps with whatever is offered, for ever.
+HELPS = """
+import sys, time
+from leyden.transcode.arena import Arena
+from leyden.transcode.frames import Crew, help_out
+arena = Arena(int(sys.argv[1]), int(sys.argv[2]), 4)
+nothing = lambda *_: None
+crew = Crew(arena, 4, nothing, nothing, nothing, lambda size: 0, nothing)
+print("ready", flush=True)
+while True:
+    if not help_out(crew):
+        time.sleep(0.0005)
+"""
+
+# An owner that fills leases, offers them, and is never heard of again.
+OWNS_AND_HANGS = """
+import sys
+from leyden.transcode.arena import Arena
+from leyden.transcode.pixels import Planes
+arena = Arena(int(sys.argv[1]), int(sys.argv[2]), 4)
+planes = Planes(1, 96, 96, 12)
+for frame in range(5):
+    lease = arena.lease(planes.size_bytes, 60000)
+    lease.planes, lease.frame = planes, frame
+    if frame < 4:
+        arena.offer(lease)
+print("leased", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def arena_fd() -> Iterator[int]:
+    fd = os.memfd_create("test-arena")
+    os.ftruncate(fd, ARENA_BYTES)
+    yield fd
+    os.close(fd)
+
+
+@pytest.fixture
+def child(arena_fd: int) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Start a child on the arena and wait for its first word."""
+    children: list[subprocess.Popen[bytes]] = []
+
+    def start(script: str, number: int, wait: bool = True) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, str(arena_fd), str(number)],
+            pass_fds=[arena_fd], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        children.append(process)
+        if wait:
+            said(process)
+        return process
+
+    yield start
+    for process in children:
+        process.kill()
+        process.communicate()
+
+
+def said(process: subprocess.Popen[bytes]) -> bytes:
+    assert process.stdout is not None
+    ready, _, _ = select.select([process.stdout], [], [], 30)
+    assert ready, "the child says nothing"
+    return process.stdout.readline()
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def crew_of(arena: Arena) -> Crew:
+    return Crew(arena, 4, lambda number: None, lambda timeout_s: None, lambda size: None, lambda size: 0, lambda: None)
+
+
+def values(frame: int) -> np.ndarray:  # type: ignore[type-arg]
+    return np.random.default_rng(frame).integers(0, 4096, (1, PLANES.rows, PLANES.columns))
+
+
+def orders(count: int) -> Iterator[Order]:
+    def order(frame: int) -> Order:
+        def fill(lease: Lease) -> None:
+            lease.planes = PLANES
+            PLANES.view(lease.pixels)[:] = values(frame)
+
+        return Order(PLANES.size_bytes, 60000, fill)
+
+    return map(order, range(count))
+
+
+class Written:
+    """The frames as the owner wrote them, checked one by one."""
+
+    def __init__(self) -> None:
+        self.frames = 0
+
+    def __call__(self, lease: Lease) -> None:
+        pixels = memoryview(bytearray(PLANES.size_bytes))
+        decode(lease.room[: lease.length], PLANES, pixels)
+        assert np.array_equal(PLANES.view(pixels), values(self.frames))
+        self.frames += 1
+
+
+def test_a_helper_killed_within_a_frame(arena_fd: int, child: Callable[..., subprocess.Popen[bytes]]) -> None:
+    arena, written = Arena(arena_fd, 0, 4), Written()
+    victims = [child(TAKES_AND_HANGS, number, wait=False) for number in (1, 2)]
+    killed: list[int] = []
+
+    def between() -> None:
+        for victim in victims:
+            if victim.pid not in killed:
+                assert said(victim) == b"taken\n"
+                kill(victim)
+                killed.append(victim.pid)
+
+    spread(replace(crew_of(arena), between=between), orders(40), written)
+    assert written.frames == 40
+    assert len(killed) == 2
+    assert Arena(arena_fd, 3, 4).leased() == 0
+
+
+def test_an_owner_killed_with_leases_in_hand(arena_fd: int, child: Callable[..., subprocess.Popen[bytes]]) -> None:
+    seen = Arena(arena_fd, 3, 4)
+    for number in range(3):
+        owner = child(OWNS_AND_HANGS, number)
+        assert seen.leased() == 5
+        kill(owner)
+        assert seen.leased() == 0
+        assert seen.take_any() is None, "a dead owner's frames are nobody's work"
+    leases = []
+    while (lease := seen.lease(1, 1)) is not None:
+        leases.append(lease)
+    assert len(leases) == seen.slots
+
+
+def test_workers_killed_at_random_while_an_object_is_made(
+    arena_fd: int, child: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    arena, written = Arena(arena_fd, 0, 4), Written()
+    helpers = [child(HELPS, 1), child(HELPS, 2)]
+    chance = random.Random(7)
+    deaths = 0
+
+    def between() -> None:
+        nonlocal deaths
+        if written.frames % 25 == 10:
+            victim = chance.randrange(len(helpers))
+            kill(helpers[victim])
+            deaths += 1
+            helpers[victim] = child(HELPS, victim + 1, wait=False)
+
+    spread(replace(crew_of(arena), between=between), orders(200), written)
+    assert written.frames == 200
+    assert deaths == 8
+    for helper in helpers:
+        kill(helper)
+    assert Arena(arena_fd, 3, 4).leased() == 0

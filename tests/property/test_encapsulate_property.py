@@ -1,0 +1,66 @@
+"""Whatever codestreams are written are read again, by us and by pydicom; damage ends in frames or Corrupt."""
+
+import io
+import struct
+
+from hypothesis import given
+from hypothesis import strategies as st
+from pydicom.encaps import generate_frames
+
+from leyden.errors import Corrupt
+from leyden.transcode.encapsulate import Writer, frames
+
+CODESTREAMS = st.lists(st.binary(max_size=40), min_size=1, max_size=12)
+
+
+def padded(codestream: bytes) -> bytes:
+    return codestream + b"\0" * (len(codestream) & 1)
+
+
+def read(data: bytes, number_of_frames: int) -> list[bytes]:
+    places = frames(lambda offset, length: data[offset : offset + length], 0, number_of_frames)
+    return [b"".join(data[at : at + n] for at, n in frame) for frame in places]
+
+
+def written(codestreams: list[bytes], reach_bytes: int) -> bytes:
+    out = io.BytesIO()
+    writer = Writer(out, len(codestreams), reach_bytes)
+    for codestream in codestreams:
+        writer.frame(memoryview(codestream))
+    writer.end()
+    return out.getvalue()[12:]
+
+
+@given(CODESTREAMS, st.sampled_from([0, 1 << 32]))
+def test_round_trip(codestreams: list[bytes], reach_bytes: int) -> None:
+    data = written(codestreams, reach_bytes)
+    expected = [padded(codestream) for codestream in codestreams]
+    assert read(data, len(codestreams)) == expected
+    assert list(generate_frames(data, number_of_frames=len(codestreams))) == expected
+
+
+@given(st.lists(st.lists(st.binary(max_size=9), min_size=1, max_size=4), min_size=1, max_size=6))
+def test_fragments_of_a_frame_by_the_table(parts: list[list[bytes]]) -> None:
+    offsets, body = [], b""
+    for frame in parts:
+        offsets.append(len(body))
+        for part in frame:
+            body += struct.pack("<HHL", 0xFFFE, 0xE000, len(padded(part))) + padded(part)
+    table = struct.pack(f"<{len(offsets)}L", *offsets)
+    data = struct.pack("<HHL", 0xFFFE, 0xE000, len(table)) + table + body + struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
+    assert read(data, len(parts)) == [b"".join(map(padded, frame)) for frame in parts]
+
+
+@given(CODESTREAMS, st.data())
+def test_damage_ends_in_frames_or_corrupt(codestreams: list[bytes], data: st.DataObject) -> None:
+    whole = bytearray(written(codestreams, 0))
+    for _ in range(data.draw(st.integers(1, 4))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    cut = bytes(whole[: data.draw(st.integers(0, len(whole)))])
+    number_of_frames = data.draw(st.integers(-1, 14))
+    try:
+        found = read(cut, number_of_frames)
+    except Corrupt:
+        return
+    assert len(found) == number_of_frames
+    assert sum(map(len, found)) <= len(cut)

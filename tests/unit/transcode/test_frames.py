@@ -1,0 +1,164 @@
+"""Frames over several workers. Two arenas' views in one process are two workers; the second works when it is rung."""
+
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+
+from leyden.errors import Corrupt
+from leyden.transcode import codecs
+from leyden.transcode.arena import SLOT_BYTES, Arena, Lease
+from leyden.transcode.frames import Crew, Order, help_out, single, spread
+from leyden.transcode.pixels import Planes
+
+PLANES = Planes(1, 16, 16, 8)
+THREADS: list[int] = []
+
+
+@pytest.fixture(autouse=True)
+def deflate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A codec of its own for these tests: what matters here is who does which frame."""
+
+    def encode(planes: Planes, pixels: memoryview, room: memoryview, threads: int) -> int:
+        THREADS.append(threads)
+        data = zlib.compress(pixels[:256])
+        room[: len(data)] = data
+        if pixels[0] == 255:
+            raise Corrupt("frame 255")
+        return len(data)
+
+    codec = replace(codecs.CODECS[0], encode=encode)
+    monkeypatch.setattr(codecs, "CODECS", (codec,))
+
+
+def order(frame: int, pixels_bytes: int = PLANES.size_bytes) -> Order:
+    def fill(lease: Lease) -> None:
+        lease.planes = PLANES
+        lease.pixels[:] = bytes([frame]) * len(lease.pixels)
+
+    return Order(pixels_bytes, 1024, fill)
+
+
+def orders(count: int) -> Iterator[Order]:
+    return (order(frame) for frame in range(count))
+
+
+def collect(into: list[int]) -> Callable[[Lease], None]:
+    return lambda lease: into.append(zlib.decompress(lease.room[: lease.length])[0])
+
+
+def test_in_order_alone(crew: Crew) -> None:
+    seen: list[int] = []
+    spread(crew, orders(50), collect(seen))
+    assert seen == list(range(50))
+
+
+def test_in_order_with_a_helper_that_does_its_part(crew: Crew, arena_fd: int) -> None:
+    seen: list[int] = []
+    helping = Arena(arena_fd, 1, 2)
+    helper = replace(crew, arena=helping, ring=lambda number: None)
+    helped = deque[bool]()
+    owner = replace(crew, ring=lambda number: helped.append(help_out(helper)), wait=lambda timeout_s: None)
+    spread(owner, orders(50), collect(seen))
+    assert seen == list(range(50))
+    assert helped.count(True) == 50, "each frame was rung for, and each ring found one"
+    helping.close()
+
+
+def test_a_helper_that_never_comes_back(crew: Crew, arena_fd: int) -> None:
+    seen: list[int] = []
+    dying = Arena(arena_fd, 1, 2)
+    taken: list[Lease] = []
+
+    def ring(number: int) -> None:
+        if not taken and (lease := dying.take_any()):
+            taken.append(lease)
+
+    def wait(timeout_s: float) -> None:
+        dying.close()
+
+    spread(replace(crew, ring=ring, wait=wait), orders(20), collect(seen))
+    assert len(taken) == 1
+    assert seen == list(range(20))
+
+
+def test_frames_larger_than_the_arena_go_one_by_one(crew: Crew) -> None:
+    seen: list[int] = []
+    size_bytes = crew.arena.slots * SLOT_BYTES + 1
+    spread(crew, (order(frame, size_bytes) for frame in range(3)), collect(seen))
+    assert seen == [0, 1, 2]
+
+
+def test_a_full_arena_stops_nobody(crew: Crew, arena_fd: int) -> None:
+    seen: list[int] = []
+    greedy = Arena(arena_fd, 1, 2)
+    leases: list[Lease] = []
+    while (lease := greedy.lease(1, 1)) is not None:
+        leases.append(lease)
+    greedy.release(leases.pop())
+    spread(crew, orders(9), collect(seen))
+    assert seen == list(range(9))
+    lease = greedy.lease(1, 1)
+    assert lease is not None
+    spread(crew, orders(9), collect(seen))
+    single(crew, order(9), collect(seen))
+    assert seen == [*range(9), *range(9), 9]
+    greedy.close()
+
+
+@pytest.mark.parametrize("helping", [False, True])
+def test_what_a_frame_raises_ends_the_job_and_frees_the_leases(crew: Crew, arena_fd: int, helping: bool) -> None:
+    seen: list[int] = []
+    view = Arena(arena_fd, 1, 2)
+    helper = replace(crew, arena=view, ring=lambda number: None)
+    if helping:
+        crew = replace(crew, ring=lambda number: help_out(helper), wait=lambda timeout_s: None)
+    with pytest.raises(Corrupt, match="frame 255"):
+        spread(crew, (order(frame) for frame in (0, 1, 2, 255, 4, 5)), collect(seen))
+    assert seen == [0, 1, 2]
+    assert view.leased() == 0
+    view.close()
+
+
+def test_what_filling_raises_ends_the_job(crew: Crew) -> None:
+    def fill(lease: Lease) -> None:
+        raise Corrupt("no such frame")
+
+    with pytest.raises(Corrupt, match="no such frame"):
+        spread(crew, iter([order(0), Order(10, 10, fill)]), lambda lease: None)
+    with pytest.raises(Corrupt, match="no such frame"):
+        single(crew, Order(10, 10, fill), lambda lease: None)
+
+
+def test_turns_are_taken_after_each_frame(crew: Crew) -> None:
+    seen: list[int] = []
+    turns: list[int] = []
+    spread(replace(crew, between=lambda: turns.append(len(seen))), orders(5), collect(seen))
+    assert turns == [1, 2, 3, 4, 5]
+
+
+def test_memory_is_bounded_and_the_first_frame_comes_before_the_last_is_read(crew: Crew) -> None:
+    filled: list[int] = []
+
+    def counted(frame: int) -> Order:
+        one = order(frame)
+
+        def fill(lease: Lease) -> None:
+            filled.append(frame)
+            one.fill(lease)
+
+        return replace(one, fill=fill)
+
+    ahead = []
+    spread(crew, map(counted, range(100)), lambda lease: ahead.append(len(filled)))
+    assert max(at - number for number, at in enumerate(ahead)) <= 2 * crew.workers + 1
+
+
+def test_the_codecs_own_threads_are_for_single_frames(crew: Crew) -> None:
+    THREADS.clear()
+    threaded = replace(crew, threads=lambda size_bytes: 3)
+    single(threaded, order(1), collect([]))
+    spread(threaded, orders(3), collect([]))
+    assert THREADS == [3, 0, 0, 0]

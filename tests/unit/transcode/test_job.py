@@ -1,0 +1,315 @@
+"""Whole objects: what comes out is decoded by pydicom with pylibjpeg-openjpeg, independently of our codec path."""
+
+import lzma
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.data import get_testdata_file
+from pydicom.encaps import generate_frames, parse_basic_offsets
+
+from leyden.dicom.part10 import decode_head
+from leyden.dicom.uids import (
+    DEFLATED_LE,
+    EXPLICIT_BE,
+    EXPLICIT_LE,
+    IMPLICIT_LE,
+    JPEG2000_LOSSLESS,
+    RLE_LOSSLESS,
+)
+from leyden.errors import Corrupt
+from leyden.transcode import source as source_module
+from leyden.transcode.pixels import Unfit
+
+Transcode = Callable[..., Path]
+Image = Callable[..., Path]
+WG04 = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "wg04"
+UNCOMPRESSED = (EXPLICIT_LE, IMPLICIT_LE, EXPLICIT_BE, DEFLATED_LE)
+
+COMPRESSED_FILES = (
+    "CT_small.dcm", "ExplVR_BigEnd.dcm", "MR_small.dcm", "MR_small_bigendian.dcm", "MR_small_implicit.dcm",
+    "MR_small_padded.dcm", "SC_rgb_small_odd.dcm", "SC_rgb_small_odd_big_endian.dcm", "SC_rgb_jpeg_dcmd.dcm",
+    "examples_overlay.dcm", "examples_palette.dcm", "examples_rgb_color.dcm", "image_dfl.dcm",
+)  # fmt: skip
+UNFIT_FILES = {
+    "liver_1frame.dcm": "1 bit",
+    "liver_expb_1frame.dcm": "1 bit",
+    "rtdose.dcm": "bits allocated",
+    "SC_ybr_full_422_uncompressed.dcm": "Photometric",
+    "waveform_ecg.dcm": "no pixel data",
+    "test-SR.dcm": "no pixel data",
+    "rtplan.dcm": "no pixel data",
+    "examples_ybr_color.dcm": "already compressed as JPEGProcess1",
+    "MR_small_RLE.dcm": "already compressed as RLELossless",
+    "JPEG2000.dcm": "already compressed as JPEG2000Lossy",
+    "badVR.dcm": "incomplete Image Pixel module",
+    "rtplan_truncated.dcm": "does not parse",
+    "meta_missing_tsyntax.dcm": "transfer syntax",
+}
+DECODED_FILES = ("examples_jpeg2k.dcm", "MR_small_jp2klossless.dcm", "J2K_pixelrep_mismatch.dcm")
+
+
+def sample(name: str) -> Path:
+    path = get_testdata_file(name, download=False)
+    assert path is not None
+    return Path(path)
+
+
+def read(path: Path) -> pydicom.Dataset:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what pydicom thinks of its own odd files
+        return pydicom.dcmread(path, force=True)
+
+
+def decode(path: Path) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        plugin = "pylibjpeg" if encoded_as(path) == JPEG2000_LOSSLESS else ""
+        return pydicom.pixels.pixel_array(read(path), raw=True, decoding_plugin=plugin)
+
+
+def others(path: Path, *but: str) -> dict[int, Any]:
+    """The values of all elements, those of the pixels and group lengths left out."""
+    names = {"PixelData", *but}
+    return {int(e.tag): e.value for e in read(path) if e.keyword not in names and e.tag.element != 0}
+
+
+def encoded_as(path: Path) -> str:
+    return str(read(path).file_meta.TransferSyntaxUID)
+
+
+def random_pixels(shape: tuple[int, ...], stored: int, signed: bool) -> Any:
+    low, high = (-(1 << (stored - 1)), 1 << (stored - 1)) if signed else (0, 1 << stored)
+    pixels = np.random.default_rng(stored).integers(low, high, shape)
+    pixels.flat[0], pixels.flat[-1] = low, high - 1
+    return pixels
+
+
+@pytest.mark.parametrize("syntax", UNCOMPRESSED[:3])
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize(("allocated", "stored"), [(8, 3), (8, 8), (16, 5), (16, 8), (16, 12), (16, 15), (16, 16)])
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (1, 3, 5, 1), (3, 7, 9, 1)])
+def test_grey(
+    image: Image, transcode: Transcode, shape: Any, allocated: int, stored: int, signed: bool, syntax: str
+) -> None:
+    pixels = random_pixels(shape, stored, signed)
+    path = image(pixels, stored=stored, allocated=allocated, signed=signed, syntax=syntax)
+    made = transcode(path, JPEG2000_LOSSLESS)
+    assert encoded_as(made) == JPEG2000_LOSSLESS
+    assert np.array_equal(decode(made).reshape(shape), pixels)
+    assert others(made) == others(path)
+    for native in (EXPLICIT_LE, IMPLICIT_LE):
+        back = transcode(made, native)
+        assert encoded_as(back) == native
+        assert np.array_equal(decode(back).reshape(shape), pixels)
+        assert others(back) == others(path)
+
+
+@pytest.mark.parametrize("syntax", UNCOMPRESSED[:3])
+@pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL"])
+@pytest.mark.parametrize("planar", [0, 1])
+@pytest.mark.parametrize(("allocated", "stored"), [(8, 8), (16, 10), (16, 16)])
+@pytest.mark.parametrize("shape", [(1, 1, 1, 3), (1, 3, 5, 3), (3, 7, 9, 3)])
+def test_colour(
+    image: Image, transcode: Transcode, shape: Any, allocated: int, stored: int, planar: int, photometric: str,
+    syntax: str,
+) -> None:  # fmt: skip
+    pixels = random_pixels(shape, stored, False)
+    path = image(pixels, stored=stored, allocated=allocated, planar=planar, photometric=photometric, syntax=syntax)
+    made = transcode(path, JPEG2000_LOSSLESS)
+    dataset = read(made)
+    assert dataset.PhotometricInterpretation == ("YBR_RCT" if photometric == "RGB" else "YBR_FULL")
+    assert dataset.PlanarConfiguration == 0
+    assert np.array_equal(decode(made).reshape(shape), pixels)
+    changed = ("PhotometricInterpretation", "PlanarConfiguration")
+    assert others(made, *changed) == others(path, *changed)
+    back = transcode(made, EXPLICIT_LE)
+    assert np.array_equal(decode(back).reshape(shape), pixels)
+    assert others(back, "PlanarConfiguration") == others(path, "PlanarConfiguration")
+
+
+def test_all_but_the_pixels_stays_byte_for_byte(image: Image, transcode: Transcode) -> None:
+    path = image(random_pixels((2, 6, 7, 1), 12, False), stored=12)
+    before, after = path.read_bytes(), transcode(path, JPEG2000_LOSSLESS).read_bytes()
+    before = before[decode_head(before)[1] :]  # type: ignore[index]
+    after = after[decode_head(after)[1] :]  # type: ignore[index]
+    old, new = b"\xe0\x7f\x10\x00OW\0\0", b"\xe0\x7f\x10\x00OB\0\0\xff\xff\xff\xff"
+    assert before[: before.index(old)] == after[: after.index(new)]
+    assert before[before.index(old) + 12 + 2 * 6 * 7 * 2 :] == after[after.index(b"\xfe\xff\xdd\xe0\0\0\0\0") + 8 :]
+
+
+def test_the_envelope_stays(image: Image, transcode: Transcode) -> None:
+    path = image(random_pixels((1, 4, 4, 1), 12, False), stored=12)
+    before, after = read(path).file_meta, read(transcode(path, JPEG2000_LOSSLESS)).file_meta
+    for keyword in ("MediaStorageSOPClassUID", "MediaStorageSOPInstanceUID", "SourceApplicationEntityTitle"):
+        assert before[keyword].value == after[keyword].value
+
+
+def test_fragments_and_offset_table(image: Image, transcode: Transcode) -> None:
+    made = transcode(image(random_pixels((5, 30, 31, 1), 12, False), stored=12), JPEG2000_LOSSLESS)
+    data = read(made).PixelData
+    frames = list(generate_frames(data, number_of_frames=5))
+    assert len(parse_basic_offsets(data)) == 5
+    assert all(frame[:4] == b"\xff\x4f\xff\x51" and len(frame) % 2 == 0 for frame in frames)
+
+
+@pytest.mark.parametrize("name", COMPRESSED_FILES)
+def test_real_files_are_compressed_exactly(transcode: Transcode, name: str) -> None:
+    path = sample(name)
+    made = transcode(path, JPEG2000_LOSSLESS)
+    assert encoded_as(made) == JPEG2000_LOSSLESS
+    assert np.array_equal(decode(made), decode(path))
+    changed = ("PhotometricInterpretation", "PlanarConfiguration")
+    assert others(made, *changed) == others(path, *changed)
+    back = transcode(made, EXPLICIT_LE)
+    assert np.array_equal(decode(back), decode(path))
+
+
+@pytest.mark.parametrize(("name", "reason"), UNFIT_FILES.items())
+def test_real_files_that_go_on_as_they_came(transcode: Transcode, name: str, reason: str) -> None:
+    with pytest.raises(Unfit, match=reason):
+        transcode(sample(name), JPEG2000_LOSSLESS)
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT_LE, IMPLICIT_LE])
+@pytest.mark.parametrize("name", DECODED_FILES)
+def test_real_codestreams_are_decoded_exactly(transcode: Transcode, name: str, syntax: str) -> None:
+    path = sample(name)
+    made = transcode(path, syntax)
+    assert encoded_as(made) == syntax
+    assert np.array_equal(decode(made), decode(path))
+    assert others(made, "PhotometricInterpretation") == others(path, "PhotometricInterpretation")
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT_LE, IMPLICIT_LE])
+@pytest.mark.parametrize("name", ["CT_small.dcm", "liver_expb_1frame.dcm", "image_dfl.dcm", "rtdose.dcm", "rtplan.dcm"])
+def test_uncompressed_to_uncompressed(transcode: Transcode, name: str, syntax: str) -> None:
+    made = transcode(sample(name), syntax)
+    assert encoded_as(made) == syntax
+    assert others(made).keys() == others(sample(name)).keys()
+    if "PixelData" in read(sample(name)):
+        assert np.array_equal(decode(made), decode(sample(name)))
+
+
+@pytest.mark.parametrize("name", ["examples_ybr_color.dcm", "MR_small_RLE.dcm", "JPEG2000.dcm"])
+def test_codestreams_that_are_not_decoded(transcode: Transcode, name: str) -> None:
+    with pytest.raises(Unfit, match="not decoded by this version"):
+        transcode(sample(name), EXPLICIT_LE)
+
+
+@pytest.mark.parametrize("syntax", [RLE_LOSSLESS, DEFLATED_LE, EXPLICIT_BE])
+def test_syntaxes_that_are_not_made(transcode: Transcode, syntax: str) -> None:
+    with pytest.raises(Unfit, match="not made by this version"):
+        transcode(sample("CT_small.dcm"), syntax)
+
+
+def test_big_endian_beyond_16_bits_is_left_alone(transcode: Transcode) -> None:
+    with pytest.raises(Unfit, match="order"):
+        transcode(sample("rtdose_expb_1frame.dcm"), EXPLICIT_LE)
+
+
+def test_a_jp2_file_within_pixel_data_is_not_guessed_at(transcode: Transcode) -> None:
+    with pytest.raises(Corrupt, match="JP2"):
+        transcode(sample("GDCMJ2K_TextGBR.dcm"), EXPLICIT_LE)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("frame", [0, 2])
+def test_overlays_in_high_bits(image: Image, transcode: Transcode, frame: int, signed: bool) -> None:
+    pixels = random_pixels((3, 8, 8, 1), 12, signed)
+    pixels[frame, 4, 4, 0] = 1 << 12
+    with pytest.raises(Unfit, match="overlays in the high bits"):
+        transcode(image(pixels, stored=12, signed=signed), JPEG2000_LOSSLESS)
+
+
+def test_other_high_bit(image: Image, transcode: Transcode) -> None:
+    with pytest.raises(Unfit, match="High Bit"):
+        transcode(image(random_pixels((1, 4, 4, 1), 12, False), stored=12, high_bit=15), JPEG2000_LOSSLESS)
+
+
+def test_a_frame_above_the_limit(image: Image, transcode: Transcode) -> None:
+    path = image(random_pixels((1, 64, 64, 1), 12, False), stored=12)
+    with pytest.raises(Unfit, match="maxFrameMib"):
+        transcode(path, JPEG2000_LOSSLESS, max_frame_bytes=8191)
+    assert transcode(path, JPEG2000_LOSSLESS, max_frame_bytes=8192).exists()
+
+
+def test_more_pixels_than_the_header_says_are_no_part_of_the_image(image: Image, transcode: Transcode) -> None:
+    pixels = random_pixels((1, 5, 5, 1), 8, False)
+    path = image(pixels, stored=8, allocated=8, extra_bytes=b"\xff" * 21)
+    assert np.array_equal(decode(transcode(path, JPEG2000_LOSSLESS)).reshape(pixels.shape), pixels)
+
+
+def test_fewer_pixels_than_the_header_says(image: Image, transcode: Transcode) -> None:
+    path = image(random_pixels((1, 5, 5, 1), 12, False), stored=12)
+    dataset = read(path)
+    dataset.NumberOfFrames = 2
+    dataset.save_as(path)
+    with pytest.raises(Unfit, match="shorter"):
+        transcode(path, JPEG2000_LOSSLESS)
+
+
+@pytest.mark.parametrize("keep", [0.6, 0.99])
+def test_a_file_that_is_cut_off(image: Image, transcode: Transcode, keep: float) -> None:
+    path = image(random_pixels((1, 50, 50, 1), 12, False), stored=12)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * keep)])
+    with pytest.raises(Corrupt):
+        transcode(path, JPEG2000_LOSSLESS)
+
+
+@pytest.mark.parametrize("content", [b"", b"rubbish" * 100, bytes(128) + b"DICM", bytes(128) + b"DICM" + bytes(2000)])
+def test_what_is_no_part_10_file(tmp_path: Path, transcode: Transcode, content: bytes) -> None:
+    path = tmp_path / "rubbish.dcm"
+    path.write_bytes(content)
+    with pytest.raises((Corrupt, Unfit)):
+        transcode(path, JPEG2000_LOSSLESS)
+
+
+def test_a_damaged_codestream_is_corrupt(image: Image, transcode: Transcode) -> None:
+    made = transcode(image(random_pixels((1, 64, 64, 1), 12, False), stored=12), JPEG2000_LOSSLESS)
+    content = bytearray(made.read_bytes())
+    begin = content.index(b"\xff\x93") + 100
+    content[begin : begin + 3000] = b"\xff" * 3000
+    made.write_bytes(content)
+    with pytest.raises(Corrupt):
+        transcode(made, EXPLICIT_LE)
+
+
+def test_inflating_is_bounded(transcode: Transcode, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source_module, "MAX_INFLATED_BYTES", 10_000)
+    with pytest.raises(Unfit, match="deflated dataset of more than"):
+        transcode(sample("image_dfl.dcm"), JPEG2000_LOSSLESS)
+
+
+def test_a_deflated_dataset_that_is_cut_off(tmp_path: Path, transcode: Transcode) -> None:
+    path = tmp_path / "cut.dcm"
+    path.write_bytes(sample("image_dfl.dcm").read_bytes()[:-500])
+    with pytest.raises(Unfit, match="too early"):
+        transcode(path, JPEG2000_LOSSLESS)
+
+
+@pytest.mark.skipif(not WG04.is_dir(), reason=f"the NEMA WG04 images are not at {WG04}")
+@pytest.mark.parametrize("name", ["CT1", "MR1", "MR2", "NM1", "RG3", "US1", "VL1", "XA1"])
+def test_nema_images(tmp_path: Path, transcode: Transcode, name: str) -> None:
+    path = tmp_path / f"{name}.dcm"
+    path.write_bytes(lzma.decompress((WG04 / f"{name}.dcm.xz").read_bytes()))
+    made = transcode(path, JPEG2000_LOSSLESS)
+    assert np.array_equal(decode(made), decode(path))
+    nema = WG04 / f"{name}_J2KR.dcm"
+    if nema.exists():
+        assert made.stat().st_size < nema.stat().st_size * 1.01
+    back = transcode(made, EXPLICIT_LE)
+    assert np.array_equal(decode(back), decode(path))
+
+
+@pytest.mark.skipif(not WG04.is_dir(), reason=f"the NEMA WG04 images are not at {WG04}")
+@pytest.mark.parametrize("name", ["CT1", "MR2", "US1"])
+def test_nema_codestreams(transcode: Transcode, name: str) -> None:
+    path = WG04 / f"{name}_J2KR.dcm"
+    made = transcode(path, IMPLICIT_LE)
+    assert np.array_equal(decode(made), decode(path))

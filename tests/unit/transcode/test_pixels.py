@@ -1,0 +1,165 @@
+"""What goes to a lossless codec and what does not, and that packing loses nothing."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from leyden.transcode.pixels import Description, Planes, Unfit, pack, undecodable, unfit, unpack
+
+CT = Description(
+    rows=3, columns=5, samples=1, bits_allocated=16, bits_stored=12, high_bit=11, signed=False,
+    photometric="MONOCHROME2",
+)  # fmt: skip
+COLOUR = replace(CT, samples=3, bits_allocated=8, bits_stored=8, high_bit=7, photometric="RGB")
+LIMIT = 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({}, None),
+        ({"signed": True}, None),
+        ({"photometric": "MONOCHROME1"}, None),
+        ({"photometric": "PALETTE COLOR"}, None),
+        ({"frames": 7}, None),
+        ({"rows": 0}, "no rows"),
+        ({"frames": 0}, "Number of Frames"),
+        ({"bits_allocated": 1, "bits_stored": 1, "high_bit": 0}, "1 bit"),
+        ({"bits_allocated": 32, "bits_stored": 32, "high_bit": 31}, "other than 8 and 16"),
+        ({"bits_allocated": 12}, "other than 8 and 16"),
+        ({"bits_stored": 17, "high_bit": 16}, "Bits Stored"),
+        ({"bits_stored": 0, "high_bit": -1}, "Bits Stored"),
+        ({"high_bit": 15}, "High Bit"),
+        ({"samples": 2}, "Samples per Pixel"),
+        ({"samples": 4, "photometric": "ARGB"}, "Samples per Pixel"),
+        ({"photometric": "RGB"}, "Photometric"),
+        ({"rows": 1000, "columns": 1000}, "maxFrameMib"),
+    ],
+)
+def test_grey(change: dict[str, Any], reason: str | None) -> None:
+    described = replace(CT, **change)
+    found = unfit(described, described.size_bytes, LIMIT)
+    assert found == reason if reason is None else found is not None and reason in found
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({}, None),
+        ({"planar": 1}, None),
+        ({"photometric": "YBR_FULL"}, None),
+        ({"bits_allocated": 16, "bits_stored": 16, "high_bit": 15}, None),
+        ({"photometric": "YBR_FULL_422"}, "Photometric"),
+        ({"photometric": "YBR_RCT"}, "Photometric"),
+        ({"photometric": "MONOCHROME2"}, "Photometric"),
+        ({"planar": 2}, "Planar"),
+        ({"signed": True}, "signed colour"),
+    ],
+)
+def test_colour(change: dict[str, Any], reason: str | None) -> None:
+    described = replace(COLOUR, **change)
+    found = unfit(described, described.size_bytes, LIMIT)
+    assert found == reason if reason is None else found is not None and reason in found
+
+
+def test_length_of_pixel_data() -> None:
+    described = replace(CT, frames=2)
+    assert unfit(described, 60, LIMIT) is None
+    assert unfit(described, 61, LIMIT) is None, "a padding byte is none of our business"
+    shorter = unfit(described, 59, LIMIT)
+    assert shorter is not None
+    assert "shorter" in shorter
+    assert unfit(described, 89, LIMIT) is None
+    longer = unfit(described, 90, LIMIT)
+    assert longer is not None
+    assert "longer" in longer
+    one_byte = replace(CT, rows=1, columns=1, bits_allocated=8, bits_stored=8, high_bit=7)
+    assert unfit(one_byte, 2, LIMIT) is None, "the padding of an image of one byte is no second frame"
+
+
+def test_what_the_new_syntax_is_called() -> None:
+    assert (COLOUR.encoded_photometric, COLOUR.planes.rct) == ("YBR_RCT", True)
+    ybr = replace(COLOUR, photometric="YBR_FULL")
+    assert (ybr.encoded_photometric, ybr.planes.rct) == ("YBR_FULL", False)
+    assert CT.encoded_photometric == "MONOCHROME2"
+    assert replace(COLOUR, photometric="YBR_RCT").decoded_photometric == "RGB"
+    assert ybr.decoded_photometric == "YBR_FULL"
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("stored", range(1, 17))
+@pytest.mark.parametrize(("samples", "planar"), [(1, 0), (3, 0), (3, 1)])
+def test_packing_and_unpacking_change_nothing(samples: int, planar: int, stored: int, signed: bool) -> None:
+    described = replace(
+        CT, samples=samples, planar=planar, bits_stored=stored, high_bit=stored - 1, signed=signed, photometric="RGB"
+    )
+    low, high = (-(1 << (stored - 1)), 1 << (stored - 1)) if signed else (0, 1 << stored)
+    shape = (samples, 3, 5) if planar else (3, 5, samples)
+    native = np.random.default_rng(stored).integers(low, high, shape).astype(described.dtype)
+    native.flat[0], native.flat[1] = low, high - 1
+    planes = memoryview(bytearray(described.planes.size_bytes))
+    pack(memoryview(native.tobytes()), described, planes)
+    expected = native if planar else native.transpose(2, 0, 1)
+    assert np.array_equal(described.planes.view(planes), expected)
+    by_pixel = expected.transpose(1, 2, 0)
+    assert bytes(unpack(planes, described.planes, described)) == np.ascontiguousarray(by_pixel).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("signed", "value", "fits"),
+    [
+        (False, 4095, True),
+        (False, 4096, False),
+        (False, 0x8000, False),
+        (True, 2047, True),
+        (True, 2048, False),
+        (True, -2048, True),
+        (True, -2049, False),
+        (True, 0x0FFF, False),  # -1 whose sign was not extended: would come back as 0xFFFF
+    ],
+)
+def test_values_outside_bits_stored(signed: bool, value: int, fits: bool) -> None:
+    described = replace(CT, signed=signed)
+    native = np.zeros((3, 5), described.dtype)
+    native[1, 2] = value
+    planes = memoryview(bytearray(described.planes.size_bytes))
+    if fits:
+        pack(memoryview(native.tobytes()), described, planes)
+        assert described.planes.view(planes)[0, 1, 2] == value
+    else:
+        with pytest.raises(Unfit, match="outside Bits Stored"):
+            pack(memoryview(native.tobytes()), described, planes)
+
+
+def test_a_codestream_of_the_other_sign_holds_the_same_bits() -> None:
+    described = replace(CT, bits_stored=13, high_bit=12, signed=True)
+    planes = Planes(1, 3, 5, 13, signed=False)
+    buffer = memoryview(bytearray(planes.size_bytes))
+    planes.view(buffer)[:] = 0b1100000110000  # -2000 in 13 bits
+    assert set(np.frombuffer(unpack(buffer, planes, described), "<i2").tolist()) == {-2000}
+
+
+@pytest.mark.parametrize(
+    ("planes", "reason"),
+    [
+        (Planes(1, 3, 5, 12), None),
+        (Planes(1, 3, 5, 16), None),
+        (Planes(1, 5, 3, 12), "shape"),
+        (Planes(3, 3, 5, 12), "shape"),
+    ],
+)
+def test_codestreams_that_cannot_become_native(planes: Planes, reason: str | None) -> None:
+    found = undecodable(CT, planes, LIMIT)
+    assert found == reason if reason is None else found is not None and reason in found
+
+
+def test_what_else_cannot_become_native() -> None:
+    described = replace(COLOUR, photometric="YBR_RCT")
+    planes = Planes(3, 3, 5, 8)
+    assert undecodable(described, planes, LIMIT) is None
+    assert undecodable(replace(described, photometric="YBR_FULL_422"), planes, LIMIT)
+    assert undecodable(described, replace(planes, precision=9), LIMIT)
+    assert undecodable(described, planes, 44)
+    assert undecodable(replace(described, frames=1 << 30), planes, LIMIT)
