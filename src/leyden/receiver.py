@@ -1,0 +1,380 @@
+"""The receiver: takes associations on the inherited listening socket and puts data sets into the spool.
+
+A data set goes from the socket's buffer to its embryo file as it comes. Success is answered after the group commit and
+nowhere else; a release waits for the answers, and reading pauses while several commits are pending. Whatever cannot be
+kept is read to its last fragment and answered 0xA700; whatever is cut off leaves no file. SIGTERM: nobody new, finish
+what is being received, abort the rest. Deliberately absent: any look into a data set, any decision where it goes.
+"""
+
+import asyncio
+import logging
+import os
+import random
+import resource
+import signal
+import socket
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import uvloop
+
+from leyden.boot import Boot
+from leyden.config.settings import ReceiverSettings
+from leyden.dicom.association import (
+    Aborted,
+    AssociationRequested,
+    Connection,
+    Event,
+    Payload,
+    ReleaseRequested,
+    RequestRefused,
+    StoreEnded,
+    StoreStarted,
+)
+from leyden.dicom.dimse import OUT_OF_RESOURCES, SUCCESS
+from leyden.dicom.negotiate import TOO_MANY, AssociateReject, AssociateRequest, answer
+from leyden.dicom.part10 import FileMeta, encode_head
+from leyden.errors import LeydenError, RemoteProtocolError
+from leyden.net.link import READ_BUFFER_BYTES, ConnectionLost, Link
+from leyden.spool.batch import GroupCommit
+from leyden.spool.entry import ReceiptClock
+from leyden.spool.store import Spool
+
+logger = logging.getLogger("leyden.receiver")
+
+REQUEST_WITHIN_S = 10.0  # from the connection to the end of the A-ASSOCIATE-RQ
+MAX_STRANGERS = 200  # connections without an association; the oldest has to go
+MAX_PENDING_COMMITS = 4  # an association, before reading pauses
+MAX_VIEWS = 512  # gathered in one writev
+DRAIN_S = 7.0
+ALIVE_S = 60.0
+LOOK_S = 1.0
+LISTEN_BACKLOG = 512
+
+
+def run(boot: Boot) -> int:
+    """The role. Returns the exit code after SIGTERM."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(boot))
+
+
+async def _serve(boot: Boot) -> int:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    receiver = Receiver(boot.settings.receiver, boot.spool, boot.number)
+    listener = socket.socket(fileno=boot.listen_fd)
+    server = await loop.create_server(receiver.connection, sock=listener, backlog=LISTEN_BACKLOG)
+    while not stop.is_set():
+        boot.board.alive(ALIVE_S)
+        receiver.look_at_disk()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), LOOK_S)
+    server.close()
+    await receiver.drain(DRAIN_S)
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What a receiver has now and has had: connections and whole objects."""
+
+    strangers: int
+    associations: int
+    objects: int
+    object_bytes: int
+
+
+class Receiver:
+    """What the connections of one process share."""
+
+    def __init__(self, settings: ReceiverSettings, spool: Spool, number: int) -> None:
+        self.settings = settings
+        self.spool = spool
+        self.commits = GroupCommit(spool)
+        self.receipts = ReceiptClock(number, random.randrange(10_000))
+        self.buffer = memoryview(bytearray(READ_BUFFER_BYTES))
+        self.strangers: dict[Intake, None] = {}  # oldest first
+        self.associations: set[Intake] = set()
+        self.objects = 0
+        self.object_bytes = 0
+        self.full = False
+        self.draining = False
+        self._idle = asyncio.Event()
+
+    def connection(self) -> Link:
+        """The protocol of a new connection."""
+        intake = Intake(self)
+        if len(self.strangers) >= MAX_STRANGERS:
+            oldest = next(iter(self.strangers))
+            logger.warning("%d connections without an association, the oldest is dropped: %s", MAX_STRANGERS, oldest)
+            oldest.link.drop()
+            self.strangers.pop(oldest)
+        self.strangers[intake] = None
+        return intake.link
+
+    def statistics(self) -> Statistics:
+        return Statistics(len(self.strangers), len(self.associations), self.objects, self.object_bytes)
+
+    def look_at_disk(self) -> None:
+        """Compare the free space with the limit; the change is logged."""
+        free_percent = self.spool.free_percent()
+        full = free_percent < self.settings.min_free_percent
+        if full != self.full:
+            self.full = full
+            if full:
+                logger.error("%.1f %% of the spool's volume is free: objects are refused (0xA700)", free_percent)
+            else:
+                logger.info("%.1f %% of the spool's volume is free: objects are taken again", free_percent)
+
+    async def drain(self, within_s: float) -> None:
+        """End all associations, those in the middle of an object after it, and the commits; at most `within_s`."""
+        self.draining = True
+        for intake in (*self.strangers, *self.associations):
+            intake.drain()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while any(intake.busy for intake in self.associations):
+                    self._idle.clear()
+                    await self._idle.wait()
+        for intake in (*self.strangers, *self.associations):
+            intake.link.abort()
+            intake.link.drop()
+        self.commits.close()
+
+    def drained(self) -> None:
+        """An association that was waited for has ended."""
+        self._idle.set()
+
+    def gone(self, intake: "Intake") -> None:
+        self.strangers.pop(intake, None)
+        self.associations.discard(intake)
+
+
+@dataclass(slots=True)
+class _Embryo:
+    """An object that is being received."""
+
+    store: StoreStarted
+    fd: int
+    path: Path
+    receipt: str
+    size_bytes: int = 0
+
+
+class Intake:
+    """One connection: turns events into files and answers. An owner of a Link."""
+
+    def __init__(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+        self._connection = Connection.acceptor(receiver.settings.acceptor.max_pdu_bytes)
+        self.link = Link(self._connection, self, receiver.buffer, REQUEST_WITHIN_S)
+        self._begin_s = time.monotonic()
+        self._request: AssociateRequest | None = None
+        self._accepted = False
+        self._quiet = False
+        self._embryo: _Embryo | None = None
+        self._views: list[bytes | memoryview] = []  # payload of this read that is not written yet
+        self._refusal = ""  # why the object that is coming in will not be kept
+        self._pending = 0  # commits
+        self._releasing = False
+        self._objects = 0
+        self._object_bytes = 0
+        self._how = ""
+
+    def __str__(self) -> str:
+        request = self._request
+        return f"{request.calling} -> {request.called} ({self.link.peer})" if request else self.link.peer
+
+    @property
+    def busy(self) -> bool:
+        """An object is being received, or waits for its answer."""
+        return self._embryo is not None or bool(self._refusal) or self._pending > 0
+
+    # What the link tells
+
+    def handle(self, event: Event) -> None:
+        match event:
+            case Payload(data):
+                if self._embryo is not None:
+                    self._views.append(data)
+                    self._embryo.size_bytes += len(data)
+                    if len(self._views) >= MAX_VIEWS:
+                        self._write()
+            case StoreStarted():
+                self._start(event)
+            case StoreEnded(store):
+                self._end(store)
+            case AssociationRequested(request):
+                self._associate(request)
+            case ReleaseRequested():
+                self._releasing = True
+                self._release_if_done()
+            case RequestRefused(status, why):
+                self._log(logging.WARNING, f"request answered 0x{status:04X}: {why}")
+            case Aborted():
+                self._how = str(event)
+            case _:
+                pass
+
+    def fed(self) -> None:
+        if self._views:
+            self._write()
+
+    def ended(self, why: LeydenError | None) -> None:
+        how = self._how or (
+            str(why) if why else "aborted: the service stops" if self._receiver.draining else "released"
+        )
+        if self._embryo is not None:
+            lost = self._embryo
+            self._discard()
+            self._log(
+                logging.WARNING,
+                f"{lost.store.command.sop_instance} was cut off after {lost.size_bytes} bytes and discarded: {how}",
+            )
+        self._refusal = ""
+        if self._accepted:
+            took_s = time.monotonic() - self._begin_s
+            sizes = f"{self._objects} objects, {self._object_bytes} bytes in {took_s:.3f} s"
+            level = logging.WARNING if isinstance(why, RemoteProtocolError) else logging.INFO
+            self._log(level, f"{sizes}, {how}")
+        elif why is not None:
+            looked_in = type(why) is ConnectionLost and not self.link.received_bytes  # a load balancer's health check
+            self._log(logging.DEBUG if looked_in else logging.WARNING, f"no association: {how}")
+        self._receiver.drained()
+
+    def gone(self) -> None:
+        self._receiver.gone(self)
+
+    def _log(self, level: int, message: str) -> None:
+        if not self._quiet:
+            logger.log(level, "%s: %s", self, message)
+
+    # The association
+
+    def _associate(self, request: AssociateRequest) -> None:
+        receiver, settings = self._receiver, self._receiver.settings
+        self._request = request
+        self._quiet = request.calling in settings.quiet_ae_titles
+        said = answer(settings.acceptor, request)
+        if not isinstance(said, AssociateReject) and len(receiver.associations) >= settings.max_associations:
+            said = TOO_MANY
+        if isinstance(said, AssociateReject):
+            self._connection.reject(said)
+            self._log(logging.WARNING, str(said))
+            return
+        self._connection.accept(said)
+        self._accepted = True
+        receiver.strangers.pop(self, None)
+        receiver.associations.add(self)
+        self.link.expect(settings.client_timeout_s)
+
+    def _release_if_done(self) -> None:
+        if self._releasing and not self._pending:
+            self._connection.release_answer()
+
+    def drain(self) -> None:
+        """The service stops: end the association unless it is busy."""
+        if not self.busy:
+            self.link.abort()
+
+    # Objects
+
+    def _start(self, store: StoreStarted) -> None:
+        receiver, request, command = self._receiver, self._request, store.command
+        assert request is not None
+        if receiver.full or not receiver.commits.healthy:
+            self._refusal = "the spool takes nothing at the moment"
+            return
+        receipt = receiver.receipts.next(time.time_ns() // 1000)
+        meta = FileMeta(
+            sop_class_uid=command.sop_class,
+            sop_instance_uid=command.sop_instance,
+            transfer_syntax_uid=store.syntax,
+            source=request.calling,
+            sending=request.calling,
+            receiving=request.called,
+        )
+        try:
+            fd, path = receiver.spool.embryo(receipt)
+        except OSError as error:
+            self._refuse(error)
+            return
+        self._embryo = _Embryo(store, fd, path, receipt)
+        self._views.append(encode_head(meta))
+
+    def _write(self) -> None:
+        views, self._views = self._views, []
+        embryo = self._embryo
+        if embryo is None:
+            return
+        try:
+            written = os.writev(embryo.fd, views)
+            if written < sum(map(len, views)):  # rare: a signal, or the last block of a full disk
+                _write_all(embryo.fd, b"".join(views)[written:])
+        except OSError as error:
+            self._discard()
+            self._refuse(error)
+
+    def _refuse(self, error: OSError) -> None:
+        self._refusal = f"the spool cannot take it: {error.strerror}"
+        self._receiver.look_at_disk()
+
+    def _discard(self) -> None:
+        embryo, self._embryo = self._embryo, None
+        self._views.clear()
+        if embryo is not None:
+            os.close(embryo.fd)
+            embryo.path.unlink(missing_ok=True)
+
+    def _end(self, store: StoreStarted) -> None:
+        if self._views:
+            self._write()
+        embryo, self._embryo = self._embryo, None
+        if embryo is None:
+            why, self._refusal = self._refusal, ""
+            self._log(logging.WARNING, f"{store.command.sop_instance} answered 0xA700: {why}")
+            self._answer(store, OUT_OF_RESOURCES, why)
+            return
+        self._pending += 1
+        if self._pending == MAX_PENDING_COMMITS:
+            self.link.hold_reading(True)
+        commit = self._receiver.commits.commit(embryo.fd, embryo.path, embryo.receipt)
+        if commit.done():
+            self._committed(embryo, commit)
+        else:
+            commit.add_done_callback(partial(self._committed, embryo))
+
+    def _committed(self, embryo: _Embryo, commit: "asyncio.Future[None]") -> None:
+        if self._pending == MAX_PENDING_COMMITS:
+            self.link.hold_reading(False)
+        self._pending -= 1
+        error = commit.exception()
+        if error is None:
+            self._objects += 1
+            self._object_bytes += embryo.size_bytes
+            self._receiver.objects += 1
+            self._receiver.object_bytes += embryo.size_bytes
+            self._answer(embryo.store, SUCCESS)
+        else:
+            self._log(logging.ERROR, f"{embryo.store.command.sop_instance} answered 0xA700: {error}")
+            self._answer(embryo.store, OUT_OF_RESOURCES, str(error))
+
+    def _answer(self, store: StoreStarted, status: int, comment: str = "") -> None:
+        if not self.link.closing:
+            self._connection.store_answer(store, status, comment)
+            self._release_if_done()
+            self.link.flush()
+        if self._receiver.draining:
+            self.drain()
+            self._receiver.drained()
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(fd, data) :]

@@ -1,0 +1,274 @@
+"""The worker: takes what waits in transform/, makes it into the wanted syntax, and gives it on to prepared/. N of them.
+
+A plain loop: the next object, else a frame of somebody else's object, else a second's sleep at the bell. Compression
+never hurts: what cannot be made goes on as it came, with the reason logged once a kind; only what the destination
+does not take as it is goes to failed/. The disk's part (sync, link, unlink) runs in one thread beside the codec. The
+address space is limited: a hostile codestream kills one worker and one job. No sockets, no dataset on the network side.
+"""
+
+import contextlib
+import logging
+import os
+import resource
+import signal
+import time
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import FrameType
+
+from leyden.boot import Boot
+from leyden.deliver import ladder
+from leyden.dicom.uids import SYNTAXES, Syntax, syntax_by_name, syntax_name
+from leyden.errors import Corrupt
+from leyden.log import once
+from leyden.spool.doorbell import Bell, ring
+from leyden.spool.entry import Claim, Waiting, folder
+from leyden.transcode import job
+from leyden.transcode.arena import Arena
+from leyden.transcode.frames import Crew, help_out
+from leyden.transcode.pixels import Unfit
+from leyden.transcode.source import Source
+
+logger = logging.getLogger("leyden.worker")
+
+LOOK_S = 1.0  # without a bell
+RESCAN_S = 0.02  # nothing was there: how soon it is worth another look
+WINDOW = 16  # entries of a destination taken into view at a time
+CRASHES_MAX = 2
+DRAIN_S = 4.0
+TURN_S = 0.05  # between two small objects that a large one lets pass
+SMALL_BYTES = 32 << 20
+THREADS_FROM_BYTES = 1 << 20
+MIN_BYTES_PER_S = 1_000_000  # a tenth of what the slowest codec does on the slowest machine we care for
+BUFFER_BYTES = 128 << 10
+COMMITS_BEHIND = 2
+
+
+class Draining(BaseException):
+    """SIGTERM came and the time is up: what is in hand is given back."""
+
+
+def run(boot: Boot) -> int:
+    """The role's main: until SIGTERM (what is in hand is finished within DRAIN_S or given back; exit code 0)."""
+    worker = _Worker(boot)
+    signal.signal(signal.SIGTERM, worker.drain)
+    os.nice(5)  # the network roles are never starved by the codec
+    _limit_memory(boot.settings.arena_mib, boot.settings.max_frame_mib)
+    return worker.run()
+
+
+def _limit_memory(arena_mib: int, max_frame_mib: int) -> None:
+    with open("/proc/self/statm", encoding="ascii") as file:
+        present_bytes = int(file.read().split()[0]) * os.sysconf("SC_PAGESIZE")
+    limit = present_bytes + ((arena_mib + 10 * max_frame_mib) << 20)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+class _Worker:
+    def __init__(self, boot: Boot) -> None:
+        self.boot = boot
+        self.spool = boot.spool
+        self.bell = Bell(self.spool.root, boot.name)
+        workers = max(1, boot.settings.workers)
+        self.arena = Arena(boot.arena_fd, boot.number, workers)
+        self.crew = Crew(
+            arena=self.arena,
+            workers=workers,
+            ring=lambda number: ring(self.spool.root, f"worker-{number}"),
+            wait=self.bell.wait,
+            alive=self._alive,
+            threads=self._threads,
+            between=self._between,
+        )
+        self._max_frame_bytes = boot.settings.max_frame_mib << 20
+        self._commits = ThreadPoolExecutor(1, thread_name_prefix="commit")
+        self._committing: deque[Future[None]] = deque()
+        self._window: deque[Waiting] = deque()
+        self._found_nothing_s = 0.0
+        self._turned_s = 0.0
+        self._nested = False
+        self._drained_at_s: float | None = None
+        self._taken: dict[str, tuple[tuple[int, int], ladder.Knowledge]] = {}
+
+    # -- the loop
+
+    def run(self) -> int:
+        with contextlib.suppress(Draining):
+            while self._drained_at_s is None:
+                self._alive(0)
+                if claim := self._next():
+                    self._do(claim)
+                elif not help_out(self.crew):
+                    self.bell.wait(LOOK_S)
+                    self._found_nothing_s = 0.0
+        self._commits.shutdown(wait=True)
+        return 0
+
+    def drain(self, _number: int, _frame: FrameType | None) -> None:
+        if self._drained_at_s is None:
+            self._drained_at_s = time.monotonic() + DRAIN_S
+            self.bell.ring()
+
+    def _alive(self, size_bytes: int) -> None:
+        self.boot.board.alive(60.0 + size_bytes / MIN_BYTES_PER_S)
+
+    def _threads(self, size_bytes: int) -> int:
+        """The codec's own threads: all cores for a large frame, while there is nothing else for them to do."""
+        cores = len(os.sched_getaffinity(0))
+        busy = size_bytes < THREADS_FROM_BYTES or cores == 1 or self._nested or bool(self._window)
+        if busy or not self.arena.alone() or self._look():
+            return 0
+        return cores
+
+    def _between(self) -> None:
+        """After each frame of a large object: end in time, and let a small object pass now and then."""
+        now_s = time.monotonic()
+        if self._drained_at_s is not None and now_s > self._drained_at_s:
+            raise Draining
+        if self._nested or self._drained_at_s is not None or now_s - self._turned_s < TURN_S:
+            return
+        if claim := self._next(SMALL_BYTES):
+            self._nested = True
+            try:
+                self._do(claim)
+            finally:
+                self._nested = False
+        self._turned_s = time.monotonic()
+
+    # -- what is next
+
+    def _next(self, at_most_bytes: int | None = None) -> Claim | None:
+        """Claim the next object: the destinations in turn, of each the lowest rank and the oldest first."""
+        if (at_most_bytes is not None or not self._window) and not self._look():
+            return None
+        passed: list[Waiting] = []
+        claim = None
+        while self._window and claim is None:
+            waiting = self._window.popleft()
+            with contextlib.suppress(FileNotFoundError):
+                if at_most_bytes is None or waiting.size <= at_most_bytes:
+                    claim = self.spool.claim(waiting, self.boot.name)
+                else:
+                    passed.append(waiting)
+        self._window.extendleft(reversed(passed))
+        return claim
+
+    def _look(self) -> bool:
+        """Take what waits into the window; False if there is nothing."""
+        if time.monotonic() - self._found_nothing_s < RESCAN_S:
+            return False
+        found = [
+            (turn, waiting.entry.receipt, waiting)
+            for destination in self.spool.destinations("transform")
+            for turn, waiting in enumerate(self.spool.waiting("transform", destination, WINDOW))
+        ]
+        self._window = deque(waiting for _, _, waiting in sorted(found, key=lambda each: each[:2]))
+        self._found_nothing_s = 0.0 if found else time.monotonic()
+        return bool(found)
+
+    # -- one object
+
+    def _do(self, claim: Claim) -> None:
+        """One claim, to its end or given back; whatever happens here is logged and harms nothing else."""
+        receipt, destination = claim.entry.receipt, claim.destination
+        try:
+            self._alive(claim.size)
+            self._attempt(claim)
+        except OSError as error:
+            if not claim.path.exists():
+                logger.info("%s for %s was taken away by hand", receipt, destination)
+                return
+            logger.error("%s for %s: tried again, as the disk says: %s", receipt, destination, error)
+            with contextlib.suppress(OSError):  # else it stays claimed until this worker starts anew
+                self.spool.give_back(claim)
+            time.sleep(LOOK_S)
+
+    def _attempt(self, claim: Claim) -> None:
+        receipt, destination = claim.entry.receipt, claim.destination
+        try:
+            self._transform(claim)
+        except OSError:
+            raise
+        except Draining:
+            self.spool.give_back(claim)
+            raise
+        except Corrupt as error:
+            logger.warning("%s for %s: to failed/, not readable: %s", receipt, destination, error)
+            self.spool.fail(claim, {"reason": f"not readable: {error}"})
+        except Exception as error:
+            logger.error("%s for %s: %s: %s", receipt, destination, type(error).__name__, error)
+            self.spool.give_back(claim, crashed=True)
+
+    def _transform(self, claim: Claim) -> None:
+        """Make the wanted syntax, or the next best that the destination may take, or give it on as it came."""
+        with contextlib.closing(Source(claim.path)) as source:
+            received, wanted = source.meta.transfer_syntax_uid, syntax_by_name(claim.entry.syntax)
+            taken = self._taken_by(claim.destination, source.meta.sop_class_uid)
+            useless, reason = set[str](), ""
+            if wanted is None or claim.entry.crashes >= CRASHES_MAX:
+                useless = set(SYNTAXES) - {received}
+                reason = f"{CRASHES_MAX} workers died of it" if wanted else "a transfer syntax that is none"
+            while True:
+                known = (taken or ladder.Taken()).but(useless) if useless else taken
+                target = ladder.best(wanted.uid if wanted else "", received, known)
+                if target is None:
+                    why = reason or "the destination takes no transfer syntax that can be made of it"
+                    logger.warning("%s for %s: to failed/: %s", claim.entry.receipt, claim.destination, why)
+                    self.spool.fail(claim, {"reason": why, "syntax": syntax_name(received)})
+                    return
+                if target == received:
+                    self._as_it_came(claim, claim.entry.syntax, reason)
+                    return
+                try:
+                    self._make(claim, source, SYNTAXES[target])
+                    return
+                except (Unfit, Corrupt) as error:
+                    reason = reason or str(error)
+                    useless.add(target)
+
+    def _make(self, claim: Claim, source: Source, target: Syntax) -> None:
+        fd, path = self.spool.making(claim)
+        try:
+            with open(fd, "wb", BUFFER_BYTES) as out:
+                job.make(source, target, out, self.crew, self._max_frame_bytes)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        while len(self._committing) >= COMMITS_BEHIND:
+            self._committing.popleft().result()
+        self._committing.append(self._commits.submit(self._commit, claim, path))
+
+    def _commit(self, claim: Claim, made: Path) -> None:
+        """In the thread beside the codec: make it durable and give it on."""
+        try:
+            self.spool.transformed(claim, made)
+        except OSError as error:
+            logger.error("%s for %s: made again, as the disk says: %s", claim.entry.receipt, claim.destination, error)
+            made.unlink(missing_ok=True)
+            self.spool.give_back(claim)
+            time.sleep(LOOK_S)
+        else:
+            ring(self.spool.root, "sender")
+
+    def _as_it_came(self, claim: Claim, wanted: str, reason: str) -> None:
+        if reason:
+            once(
+                logger, logging.INFO, f"{wanted}: {reason}",
+                f"{claim.entry.receipt} for {claim.destination} goes on as it came, not as {wanted}: {reason}; "
+                "so do others of that kind",
+            )  # fmt: skip
+        self.spool.passed_on(claim)
+        ring(self.spool.root, "sender")
+
+    def _taken_by(self, destination: str, sop_class: str) -> ladder.Taken | None:
+        """What the destination was seen to take for a SOP class; the file is the sender's and read when it changes."""
+        path = self.spool.root / "state" / f"{folder(destination)}.json"
+        try:
+            status = path.stat()
+            stamp = (status.st_mtime_ns, status.st_ino)
+            if destination not in self._taken or self._taken[destination][0] != stamp:
+                self._taken[destination] = (stamp, ladder.parse(path.read_bytes()))
+        except (FileNotFoundError, Corrupt):
+            return None
+        return ladder.fresh(self._taken[destination][1], sop_class, time.time())

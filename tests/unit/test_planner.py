@@ -1,0 +1,362 @@
+"""The planner on real files: what it decides ends as names in the right places, and nothing is lost on the way."""
+
+import logging
+import os
+import signal
+import struct
+import threading
+import time
+from types import SimpleNamespace
+
+import orjson
+import pytest
+
+from leyden import log, planner
+from leyden.deliver import ladder
+from leyden.dicom.part10 import FileMeta, encode_head
+from leyden.dicom.uids import EXPLICIT_LE, JPEG2000_LOSSLESS
+from leyden.plan.rules import Action, ActionType, Condition, Kind, PlanSettings, Route, Target
+from leyden.planner import Planner
+from leyden.spool import moves
+from leyden.spool.doorbell import Bell
+from leyden.spool.entry import ReceiptClock, folder, key
+from leyden.spool.store import Spool
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+SR = "1.2.840.10008.5.1.4.1.1.88.11"
+REPORTS = Condition("00080016", Kind.REGEX, r"^1\.2\.840\.10008\.5\.1\.4\.1\.1\.88\.[\d]{1,2}$")
+
+
+def element(tag: int, vr: bytes, value: bytes) -> bytes:
+    value += b"\0" * (len(value) % 2)
+    head = struct.pack("<HH2s", tag >> 16, tag & 0xFFFF, vr)
+    return head + (struct.pack("<xxL", len(value)) if vr == b"OW" else struct.pack("<H", len(value))) + value
+
+
+def dataset(sop_class: str, instance: str, study: str) -> bytes:
+    return b"".join(
+        (
+            element(0x00080016, b"UI", sop_class.encode()),
+            element(0x00080018, b"UI", instance.encode()),
+            element(0x0020000D, b"UI", study.encode()),
+            element(0x00280100, b"US", struct.pack("<H", 16)) if sop_class == CT else b"",
+            element(0x7FE00010, b"OW", bytes(32)) if sop_class == CT else b"",
+        )
+    )
+
+
+class Site:
+    """A spool, a planner with these rules, and files that arrive."""
+
+    def __init__(self, root, **rules):
+        self.spool = Spool(root / "cache", sync=False)
+        self.spool.prepare(["PACS", "REPORTS"])
+        self.clock = ReceiptClock(0)
+        titles = {"PACS": "PACS", "DCP_PACS": "PACS", "REPORTS": "REPORTS", "LEYDEN": ""}
+        targets = (Target("PACS", JPEG2000_LOSSLESS, (CT,)), Target("REPORTS"))
+        self.settings = PlanSettings("LEYDEN", titles, targets, **rules)
+        self.alive = 0
+        self.planner = self.make()
+
+    def make(self) -> Planner:
+        return Planner(self.spool, self.settings, 2, 1, self._alive)
+
+    def _alive(self):
+        self.alive += 1
+
+    def receive(self, sop_class=CT, called="PACS", instance="1.2.3", study="1.2", content=None, age_s=0.0) -> str:
+        clock = ReceiptClock(1) if age_s else self.clock
+        receipt = clock.next(int((time.time() - age_s) * 1e6))
+        if content is None:
+            meta = FileMeta(sop_class, instance, EXPLICIT_LE, "host", "CT1", called)
+            content = encode_head(meta) + dataset(sop_class, instance, study)
+        fd, path = self.spool.embryo(receipt)
+        os.write(fd, content)
+        os.close(fd)
+        place = self.spool.root / "new" / receipt[:8]
+        place.mkdir(exist_ok=True)
+        path.rename(place / path.name)
+        return receipt
+
+    def waiting(self, stage="prepared", destination="PACS"):
+        return list(self.spool.waiting(stage, destination, 1000))
+
+    def reasons(self):
+        return [orjson.loads(p.read_bytes())["reason"] for p in sorted((self.spool.root / "failed").glob("*.json"))]
+
+
+@pytest.fixture
+def site(tmp_path, caplog):
+    caplog.set_level(logging.DEBUG)
+    made = []
+
+    def make(**rules):
+        made.append(Site(tmp_path, **rules))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.planner.close()
+
+
+def route(*actions, conditions=(), titles=()):
+    return Route("routings.yml:1", titles, conditions, actions)
+
+
+def add(target, remove_original=False):
+    return Action(ActionType.ADD_DESTINATION, target, remove_original)
+
+
+def test_an_image_goes_to_the_workers_a_report_as_it_came(site, caplog):
+    here = site()
+    bells = {role: Bell(here.spool.root, role) for role in ("sender", "worker-0", "worker-1")}
+    receipt = here.receive(instance="1.2.3", study="1.2")
+    here.planner.batch()
+    (image,) = here.waiting("transform")
+    entry = image.entry
+    assert (entry.receipt, entry.sop_key, entry.study_key, entry.source_key) == (
+        receipt, key("1.2.3"), key("1.2"), key("CT1"),
+    )  # fmt: skip
+    assert (entry.syntax, image.rank, entry.serial) == ("JPEG2000Lossless", "00", False)
+    assert {role: bell.drain() for role, bell in bells.items()} == {"sender": False, "worker-0": True, "worker-1": True}
+    here.receive(SR, called="DCP_PACS")
+    here.planner.batch()
+    (report,) = here.waiting()
+    assert (report.entry.syntax, report.rank) == ("", "01")
+    assert bells["sender"].drain()
+    assert "class 2, CT1 -> PACS: PACS as JPEG2000Lossless (called title PACS)" in caplog.text
+    for bell in bells.values():
+        bell.close()
+
+
+def test_the_example_reroutes_reports(site):
+    here = site(routes=(route(add("REPORTS", remove_original=True), conditions=(REPORTS,), titles=("PACS",)),))
+    here.receive()
+    here.receive(SR)
+    here.planner.batch()
+    assert len(here.waiting("transform")) == len(here.waiting(destination="REPORTS")) == 1
+    assert here.waiting() == here.waiting("transform", "REPORTS") == []
+
+
+def test_several_destinations_share_the_bytes(site):
+    here = site(routes=(route(add("REPORTS")),))
+    receipts = [here.receive(instance=f"1.{n}") for n in range(3)]
+    here.planner.batch()
+    for stage, destination in (("transform", "PACS"), ("prepared", "REPORTS")):
+        assert [w.entry.receipt for w in here.waiting(stage, destination)] == receipts
+
+
+def test_nobody_wants_it(site):
+    here = site()
+    here.receive(called="LEYDEN")
+    here.receive(called="GONE")
+    here.planner.batch()
+    assert here.spool.newcomers(10) == []
+    ours, gone = here.reasons()
+    assert "no destination" in ours
+    assert "GONE" in gone
+
+
+def test_a_dropped_one_leaves_a_receipt_that_names_the_rule(site):
+    here = site(routes=(route(Action(ActionType.DROP)),))
+    receipt = here.receive()
+    here.planner.batch()
+    assert not list((here.spool.root).rglob("*.dcm"))
+    (path,) = (here.spool.root / "receipts").iterdir()
+    line = orjson.loads(path.read_bytes())
+    assert line["receipt"] == receipt
+    assert line["dropped_by"].startswith("routings.yml:1")
+
+
+def test_a_copy_is_saved_before_anything_moves(site, tmp_path):
+    target = tmp_path / "deep" / "er" / "copy.dcm"
+    here = site(routes=(route(Action(ActionType.SAVE_FILE, str(target))),))
+    here.receive()
+    here.planner.batch()
+    (image,) = here.waiting("transform")
+    assert target.read_bytes() == image.path.read_bytes()
+    assert os.listdir(target.parent) == ["copy.dcm"]
+    assert here.alive == 2, "for the look and for the copy"
+
+
+def test_a_copy_that_cannot_be_saved_loses_nothing(site, tmp_path):
+    (tmp_path / "file").touch()
+    here = site(
+        routes=(route(Action(ActionType.SAVE_FILE, str(tmp_path / "file" / "copy.dcm"), remove_original=True)),)
+    )
+    here.receive()
+    here.planner.batch()
+    assert "could not be saved as" in here.reasons()[0]
+    assert len(list((here.spool.root / "failed").glob("*.dcm"))) == 1
+
+
+def test_what_does_not_parse_goes_on_as_it_came(site):
+    here = site(routes=(route(add("REPORTS", remove_original=True)),))
+    head = encode_head(FileMeta(CT, "1.2.3", EXPLICIT_LE, "host", "CT1", "PACS"))
+    here.receive(content=head + b"\x08\x00\x05\x00XX\xff\xff" + b"\xff" * 20)
+    here.receive(content=encode_head(FileMeta(CT, "1.2.4", EXPLICIT_LE, "host", "CT1", "LEYDEN")) + b"\xff" * 20)
+    here.receive(content=b"this is not DICOM")
+    here.receive(content=b"")
+    here.planner.batch()
+    assert here.spool.newcomers(10) == []
+    assert len(here.waiting()) + len(here.waiting(destination="REPORTS")) + len(here.reasons()) == 4
+    assert sum("unreadable" in reason for reason in here.reasons()) == 2
+
+
+def test_a_dataset_that_no_rule_can_read_is_sent_to_its_called_title(site, monkeypatch):
+    def corrupt(*_args, **_more):
+        raise planner.Corrupt("at byte 400")
+
+    here = site(routes=(route(Action(ActionType.DROP)),))
+    monkeypatch.setattr(planner, "peek", corrupt)
+    here.receive()
+    here.receive(called="LEYDEN")
+    here.planner.batch()
+    assert [w.rank for w in here.waiting()] == ["00"]
+    assert "no rule can read it: at byte 400" in here.reasons()[0]
+
+
+def test_a_hand_placed_file_is_bound_for_our_own_title(site, monkeypatch):
+    monkeypatch.setattr(moves, "SETTLE_S", 0.0)
+    here = site(routes=(route(add("REPORTS")),))
+    meta = FileMeta(CT, "1.2.3", EXPLICIT_LE)
+    (here.spool.root / "new" / "IM0001").write_bytes(encode_head(meta) + dataset(CT, "1.2.3", "1.2"))
+    here.planner.batch()
+    assert [w.entry.by_hand for w in here.waiting(destination="REPORTS")] == [True]
+    assert here.waiting() == []
+
+
+def test_twins_are_serial_also_after_a_restart(site):
+    here = site()
+    for _ in range(2):
+        here.receive(instance="1.2.3")
+    here.receive(instance="1.2.4")
+    here.planner.batch()
+    assert [w.entry.serial for w in here.waiting("transform")] == [False, True, False]
+    again = here.make()
+    here.receive(instance="1.2.4")
+    again.batch()
+    again.close()
+    assert [w.entry.serial for w in here.waiting("transform")] == [False, True, False, True]
+
+
+def test_the_memory_of_twins_is_bounded(site, monkeypatch):
+    monkeypatch.setattr(planner, "TWINS_MAX", 2)
+    here = site()
+    for instance in ("1.1", "1.2", "1.3", "1.1", "1.3"):
+        here.receive(instance=instance)
+    here.planner.batch()
+    assert [w.entry.serial for w in here.waiting("transform")] == [False, False, False, False, True]
+
+
+def test_what_a_destination_was_seen_to_take_is_read_when_it_changes(site, monkeypatch, caplog):
+    monkeypatch.setattr(log, "_said", set())
+    here = site()
+    state = here.spool.root / "state" / f"{folder('PACS')}.json"
+
+    def seen(**table):
+        taken = ladder.Taken(seen_s=time.time(), **table)
+        state.with_suffix(".new").write_bytes(ladder.serialize({CT: taken}))
+        state.with_suffix(".new").replace(state)
+
+    for table in ({"refused": (JPEG2000_LOSSLESS,)}, {"accepted": (JPEG2000_LOSSLESS,)}):
+        seen(**table)
+        here.receive()
+        here.planner.batch()
+    assert len(here.waiting()) == len(here.waiting("transform")) == 1
+    state.write_bytes(b"{")
+    here.receive()
+    here.planner.batch()
+    assert len(here.waiting("transform")) == 2
+    assert "is not used" in caplog.text
+
+
+def test_what_is_too_young_waits(site):
+    here = site(minimum_age_s=60.0)
+    here.receive(age_s=59.9)
+    assert 0.0 < here.planner.batch() <= 0.2
+    here.receive(age_s=-1000.0)
+    old = here.receive(age_s=61.0)
+    here.planner.batch()
+    assert len(here.waiting("transform")) == 2, "the old one, and the one of a clock that was set back"
+    assert here.waiting("transform")[0].entry.receipt == old
+    assert len(here.spool.newcomers(10)) == 1
+
+
+def test_batch_follows_batch_until_nothing_is_new(site, monkeypatch):
+    monkeypatch.setattr(planner, "BATCH", 2)
+    monkeypatch.setattr(planner, "LISTED", 4)
+    here = site()
+    for n in range(5):
+        here.receive(instance=f"1.{n}")
+    assert [here.planner.batch() for _ in range(4)] == [0.0, 0.0, 0.0, planner.LOOK_S]
+    assert len(here.waiting("transform")) == 5
+
+
+def test_one_that_breaks_the_planner_does_not_stop_the_others(site, monkeypatch, caplog):
+    here = site()
+    real = planner.plan
+
+    def fails(settings, header, *args, **more):
+        if header.meta.sop_instance_uid == "6.6.6":
+            raise ZeroDivisionError("a bug")
+        return real(settings, header, *args, **more)
+
+    monkeypatch.setattr(planner, "plan", fails)
+    here.receive(instance="6.6.6")
+    here.receive(instance="1.2.3")
+    here.planner.batch()
+    assert len(here.waiting("transform")) == 1
+    assert "a bug" in here.reasons()[0]
+
+
+def test_no_patient_data_in_the_log(site, caplog):
+    here = site(routes=(route(add("REPORTS"), conditions=(Condition("00100010", Kind.PRESENT, log_info=True),)),))
+    meta = FileMeta(CT, "1.2.3", EXPLICIT_LE, "host", "CT1", "PACS")
+    patient = element(0x00100010, b"PN", b"Doe^Jane") + element(0x00100020, b"LO", b"PATIENT-7")
+    body = dataset(CT, "1.2.3", "1.2")
+    at = body.index(struct.pack("<HH", 0x20, 0xD))
+    here.receive(content=encode_head(meta) + body[:at] + patient + body[at:])
+    here.planner.batch()
+    assert len(here.waiting(destination="REPORTS")) == 1
+    assert "Jane" not in caplog.text
+    assert "PATIENT-7" not in caplog.text
+
+
+def test_the_role_answers_the_bell_survives_a_full_disk_and_ends_on_sigterm(site, monkeypatch, caplog):
+    here = site()
+    boot = SimpleNamespace(
+        name="planner-0",
+        spool=here.spool,
+        settings=SimpleNamespace(plan=here.settings, workers=1, generation=1),
+        board=SimpleNamespace(alive=lambda for_s: None),
+    )
+    monkeypatch.setattr(planner, "LOOK_S", 0.05)
+    full = [True]
+    real = here.spool.plan_one
+
+    def plan_one(*args):
+        if full:
+            full.clear()
+            raise OSError(28, "No space left on device")
+        return real(*args)
+
+    monkeypatch.setattr(here.spool, "plan_one", plan_one)
+    bell = Bell(here.spool.root, "sender")
+    here.receive(SR)
+
+    def end_when_planned():
+        bell.wait(30.0)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    watcher = threading.Thread(target=end_when_planned)
+    watcher.start()
+    try:
+        assert planner.run(boot) == 0
+    finally:
+        watcher.join()
+        signal.signal(signal.SIGTERM, before)
+        bell.close()
+    assert len(here.waiting()) == 1
+    assert "can't be worked on" in caplog.text

@@ -1,0 +1,319 @@
+"""The worker role as a real child process on a real spool: what goes in by transform/ comes out in the right place."""
+
+import json
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.data import get_testdata_file
+
+from leyden.boot import BOARD_ROWS
+from leyden.config.settings import ReceiverSettings, Settings
+from leyden.deliver import ladder
+from leyden.dicom.negotiate import AcceptorPolicy
+from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, JPEG2000_LOSSLESS
+from leyden.plan.rules import PlanSettings
+from leyden.spool.doorbell import Bell, ring
+from leyden.spool.entry import Entry, ReceiptClock
+from leyden.spool.store import Spool
+from leyden.transcode.arena import Arena
+
+PACS = "PACS"
+LIMIT_S = 30.0
+
+
+def sample(name: str) -> Path:
+    path = get_testdata_file(name, download=False)
+    assert path is not None
+    return Path(path)
+
+
+class Workers:
+    """Worker processes as the supervisor would start them, and the spool that they work on."""
+
+    def __init__(self, folder: Path, workers: int, arena_mib: int = 16, max_frame_mib: int = 8) -> None:
+        settings = Settings(
+            path=str(folder), log_dir=str(folder / "log"), cache_path=str(folder / "cache"), scp_port=0,
+            my_ae_title="LEYDEN", receiver=ReceiverSettings(AcceptorPolicy(titles=("LEYDEN",))),
+            plan=PlanSettings("LEYDEN", {}, ()), destinations=(), workers=workers, arena_mib=arena_mib,
+            max_frame_mib=max_frame_mib,
+        )  # fmt: skip
+        self.folder = folder
+        self.spool = Spool(settings.spool_root)
+        self.spool.prepare([PACS])
+        self.bell = Bell(self.spool.root, "sender")
+        self.clock = ReceiptClock(0)
+        self.workers = workers
+        self.arena_fd = self._memfd(arena_mib << 20)
+        self._settings_fd = self._memfd(0)
+        os.write(self._settings_fd, settings.to_json())
+        self._board_fd = self._memfd(BOARD_ROWS * 8)
+        self._lifeline = os.pipe()
+        self.children: list[subprocess.Popen[bytes]] = []
+
+    @staticmethod
+    def _memfd(size_bytes: int) -> int:
+        fd = os.memfd_create("test")
+        os.ftruncate(fd, size_bytes)
+        return fd
+
+    def start(self) -> None:
+        fds = (self._settings_fd, self._lifeline[0], self._board_fd, self.arena_fd)
+        for number in range(self.workers):
+            command = [sys.executable, "-m", "leyden", "role", "worker", str(number), "--row", str(number)]
+            for name, fd in zip(("settings", "lifeline", "board", "arena"), fds, strict=True):
+                command += [f"--{name}-fd", str(fd)]
+            self.children.append(subprocess.Popen(command, pass_fds=fds, stdin=subprocess.DEVNULL))
+        self.wait(lambda: all(self.deadline_s(number) for number in range(self.workers)))
+
+    def deadline_s(self, number: int) -> float:
+        """What a worker wrote on the board; 0.0 = it has not begun."""
+        return float(struct.unpack("=d", os.pread(self._board_fd, 8, 8 * number))[0])
+
+    def put(self, source: Path | bytes, syntax: str = "JPEG2000Lossless", crashes: int = 0) -> str:
+        """An object into transform/PACS; its receipt."""
+        receipt = self.clock.next(time.time_ns() // 1000)
+        fd, path = self.spool.embryo(receipt)
+        with open(fd, "wb") as file:
+            file.write(source if isinstance(source, bytes) else source.read_bytes())
+        entry = Entry(receipt, "0" * 8, "0" * 8, "0" * 8, syntax=syntax, crashes=crashes)
+        self.spool.plan_one(path, entry, "transform", PACS, "00")
+        for number in range(self.workers):
+            ring(self.spool.root, f"worker-{number}")
+        return receipt
+
+    def takes(self, **classes: ladder.Taken) -> None:
+        knowledge = {uid.replace("_", "."): taken for uid, taken in classes.items()}
+        (self.spool.root / "state" / f"{PACS}.json").write_bytes(ladder.serialize(knowledge))
+
+    def wait(self, done: Callable[[], bool]) -> None:
+        deadline_s = time.monotonic() + LIMIT_S
+        while not done():
+            assert time.monotonic() < deadline_s, "".join(map(str, self.spool.counts()))
+            assert all(child.poll() is None for child in self.children), "a worker died"
+            self.bell.wait(0.02)
+
+    def prepared(self, *receipts: str) -> list[Path]:
+        """Where these objects wait for the sender, as soon as all do."""
+
+        def found() -> dict[str, Path]:
+            waiting = self.spool.waiting("prepared", PACS, 10000)
+            return {each.entry.receipt: each.path for each in waiting}
+
+        self.wait(lambda: set(receipts) <= set(found()))
+        return [found()[receipt] for receipt in receipts]
+
+    def failed(self, receipt: str) -> dict[str, object]:
+        """The .json beside a failed object, as soon as it is there."""
+        place = self.spool.root / "failed"
+        self.wait(lambda: any(place.glob(f"*{receipt}*.json")))
+        (why,) = place.glob(f"*{receipt}*.json")
+        return json.loads(why.read_text())  # type: ignore[no-any-return]
+
+    def log(self) -> str:
+        path = self.folder / "log" / "leyden.log"
+        return path.read_text() if path.exists() else ""
+
+    def end(self) -> list[int]:
+        """SIGTERM to all; their exit codes."""
+        for child in self.children:
+            child.send_signal(signal.SIGTERM)
+        codes = [child.wait(LIMIT_S) for child in self.children]
+        self.children.clear()
+        return codes
+
+    def close(self) -> None:
+        for child in self.children:
+            child.kill()
+            child.wait()
+        self.bell.close()
+        for fd in (self.arena_fd, self._settings_fd, self._board_fd, *self._lifeline):
+            os.close(fd)
+
+
+@pytest.fixture
+def workers(tmp_path: Path) -> Iterator[Callable[..., Workers]]:
+    made: list[Workers] = []
+
+    def start(count: int = 1, **settings: int) -> Workers:
+        made.append(Workers(tmp_path, count, **settings))
+        return made[-1]
+
+    yield start
+    for each in made:
+        each.close()
+
+
+def pixels(path: Path) -> np.ndarray:  # type: ignore[type-arg]
+    return pydicom.pixels.pixel_array(pydicom.dcmread(path), raw=True)
+
+
+def syntax_of(path: Path) -> str:
+    return str(pydicom.dcmread(path, stop_before_pixels=True).file_meta.TransferSyntaxUID)
+
+
+def multi_frame(path: Path, frames: int, size: int = 256) -> Path:
+    dataset = pydicom.dcmread(sample("MR_small.dcm"))
+    values = np.random.default_rng(3).integers(0, 2000, (frames, size, size)).astype("<i2")
+    dataset.NumberOfFrames, dataset.Rows, dataset.Columns = frames, size, size
+    dataset.PixelData = values.tobytes()
+    dataset.save_as(path)
+    return path
+
+
+def test_images_are_compressed_and_the_rest_goes_on_as_it_came(workers: Callable[..., Workers]) -> None:
+    service = workers(2)
+    service.start()
+    images = ["CT_small.dcm", "MR_small_bigendian.dcm", "examples_rgb_color.dcm", "image_dfl.dcm"]
+    others = ["test-SR.dcm", "liver_1frame.dcm", "examples_ybr_color.dcm", "waveform_ecg.dcm"]
+    receipts = [service.put(sample(name)) for name in (*images, *others)]
+    made = service.prepared(*receipts)
+    for name, path in zip(images, made, strict=False):
+        assert syntax_of(path) == JPEG2000_LOSSLESS
+        assert np.array_equal(pixels(path), pixels(sample(name)))
+    for name, path in zip(others, made[len(images) :], strict=True):
+        assert path.read_bytes() == sample(name).read_bytes()
+    assert service.end() == [0, 0]
+    assert Arena(service.arena_fd, 9, 10).leased() == 0
+    left = list(service.spool.root.glob("active/*/*")) + list(service.spool.root.glob("transform/*/*/*/*"))
+    assert left == []
+
+
+def test_a_reason_is_logged_once_a_kind(workers: Callable[..., Workers]) -> None:
+    service = workers()
+    service.start()
+    service.prepared(*(service.put(sample("liver_1frame.dcm")) for _ in range(3)))
+    service.prepared(service.put(sample("rtdose.dcm")))
+    assert service.log().count("1 bit allocated") == 1
+    assert service.log().count("bits allocated other than 8 and 16") == 1
+
+
+def test_what_the_destination_refuses_is_not_made(workers: Callable[..., Workers]) -> None:
+    service = workers()
+    ct, mr = str(pydicom.dcmread(sample("CT_small.dcm")).SOPClassUID), "1.2.840.10008.5.1.4.1.1.4"
+    now_s = time.time()
+    service.takes(**{
+        ct: ladder.Taken(accepted=(EXPLICIT_LE, IMPLICIT_LE), refused=(JPEG2000_LOSSLESS,), seen_s=now_s),
+        mr: ladder.Taken(accepted=(IMPLICIT_LE,), refused=(JPEG2000_LOSSLESS, EXPLICIT_LE), seen_s=now_s),
+    })  # fmt: skip
+    service.start()
+    as_it_was, implicit, back = service.prepared(
+        service.put(sample("CT_small.dcm")),
+        service.put(sample("MR_small.dcm")),
+        service.put(sample("MR_small_jp2klossless.dcm"), syntax="JPEG2000Lossless"),
+    )
+    assert as_it_was.read_bytes() == sample("CT_small.dcm").read_bytes()
+    assert syntax_of(implicit) == syntax_of(back) == IMPLICIT_LE
+    assert np.array_equal(pixels(implicit), pixels(sample("MR_small.dcm")))
+    assert np.array_equal(pixels(back), pixels(sample("MR_small_jp2klossless.dcm")))
+
+
+def test_what_cannot_be_made_for_a_destination_that_needs_it_fails_with_the_reason(
+    workers: Callable[..., Workers],
+) -> None:
+    service = workers()
+    lossy = pydicom.dcmread(sample("JPEG2000.dcm"))
+    refused = (str(lossy.file_meta.TransferSyntaxUID), JPEG2000_LOSSLESS)
+    service.takes(**{str(lossy.SOPClassUID): ladder.Taken((EXPLICIT_LE,), refused, time.time())})
+    service.start()
+    why = service.failed(service.put(sample("JPEG2000.dcm"), syntax="ExplicitVRLittleEndian"))
+    assert "JPEG2000Lossy is not decoded by this version" in str(why["reason"])
+    why = service.failed(service.put(b"rubbish"))
+    assert "not readable" in str(why["reason"])
+
+
+def test_an_object_that_killed_two_workers_goes_on_as_it_came(workers: Callable[..., Workers]) -> None:
+    service = workers()
+    service.start()
+    once, twice = service.prepared(
+        service.put(sample("CT_small.dcm"), crashes=1), service.put(sample("CT_small.dcm"), crashes=2)
+    )
+    assert syntax_of(once) == JPEG2000_LOSSLESS
+    assert twice.read_bytes() == sample("CT_small.dcm").read_bytes()
+    assert "2 workers died of it" in service.log()
+
+
+def test_a_large_object_over_all_workers_lets_small_ones_pass(workers: Callable[..., Workers], tmp_path: Path) -> None:
+    service = workers(2)
+    large = multi_frame(tmp_path / "large.dcm", 100)
+    service.start()
+    receipt = service.put(large)
+    service.wait(lambda: any(service.spool.root.glob(f"active/*/*{receipt}*")))
+    small = [service.put(sample("CT_small.dcm")) for _ in range(10)]
+    service.prepared(*small)
+    assert any(service.spool.root.glob(f"active/*/*{receipt}*")), "the large one still is at work"
+    (made,) = service.prepared(receipt)
+    assert np.array_equal(pixels(made), pixels(large))
+    assert service.end() == [0, 0]
+    assert Arena(service.arena_fd, 9, 10).leased() == 0
+
+
+def test_one_worker_takes_turns(workers: Callable[..., Workers], tmp_path: Path) -> None:
+    service = workers(1)
+    large = multi_frame(tmp_path / "large.dcm", 60)
+    service.start()
+    receipt = service.put(large)
+    service.put(large)
+    service.wait(lambda: any(service.spool.root.glob(f"active/*/*{receipt}*")))
+    service.prepared(service.put(sample("CT_small.dcm")))
+    assert any(service.spool.root.glob(f"active/*/*{receipt}*")), "the large one still is at work"
+    service.prepared(receipt)
+
+
+def test_a_frame_that_no_arena_holds(workers: Callable[..., Workers], tmp_path: Path) -> None:
+    service = workers(1, arena_mib=2, max_frame_mib=8)
+    large, too_large = multi_frame(tmp_path / "2.dcm", 1, 1200), multi_frame(tmp_path / "8.dcm", 1, 2100)
+    service.start()
+    private, as_it_came = service.prepared(service.put(large), service.put(too_large))
+    assert np.array_equal(pixels(private), pixels(large))
+    assert as_it_came.read_bytes() == too_large.read_bytes()
+    assert "maxFrameMib" in service.log()
+
+
+def test_sigterm_in_a_large_object_gives_it_back(workers: Callable[..., Workers], tmp_path: Path) -> None:
+    service = workers(1)
+    receipt = service.put(multi_frame(tmp_path / "large.dcm", 600))
+    service.start()
+    service.wait(lambda: any(service.spool.root.glob(f"active/*/{receipt}*.making")))
+    assert service.end() == [0]
+    places = [str(path.parent.relative_to(service.spool.root)) for path in service.spool.root.rglob(f"*{receipt}*")]
+    assert len(places) == 1, "one name, and nothing half made"
+    assert places[0].startswith(("transform/", "prepared/"))
+
+
+def test_a_killed_worker_frees_all_it_held(workers: Callable[..., Workers], tmp_path: Path) -> None:
+    service = workers(1)
+    receipt = service.put(multi_frame(tmp_path / "large.dcm", 200))
+    service.start()
+    seen = Arena(service.arena_fd, 9, 10)
+    service.wait(lambda: seen.leased() > 0)
+    service.children[0].kill()
+    service.children[0].wait()
+    assert seen.leased() == 0
+    assert any(service.spool.root.glob(f"active/worker-0/*{receipt}*")), "for the recovery to find"
+
+
+def test_the_board_is_told_before_each_object(workers: Callable[..., Workers]) -> None:
+    service = workers()
+    service.start()
+    service.prepared(service.put(sample("CT_small.dcm")))
+    assert service.deadline_s(0) > time.monotonic()
+
+
+def test_a_file_taken_away_by_hand_is_no_error(workers: Callable[..., Workers]) -> None:
+    service = workers()
+    receipts = [service.put(sample("CT_small.dcm")) for _ in range(3)]
+    shutil.rmtree(service.spool.root / "transform" / PACS)
+    receipts.append(service.put(sample("CT_small.dcm")))
+    service.start()
+    service.prepared(receipts[-1])
+    assert service.end() == [0]
