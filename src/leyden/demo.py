@@ -1,0 +1,396 @@
+"""`leyden demo`: the example of the README on this machine, with a real service, two PACS and four modalities.
+
+The service is `leyden run` as a child process; the PACS are pynetdicom's storage SCPs; the images and reports are the
+real ones that the pydicom wheel carries. What arrives is decoded by pydicom, independently of our own codec path, and
+held against what was sent. Nothing leaves the loopback interface.
+"""
+
+import asyncio
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pynetdicom
+from pydicom.uid import UID
+from pynetdicom import evt
+
+from leyden.dicom import part10
+from leyden.dicom.uids import JPEG2000_LOSSLESS, SYNTAXES, syntax_name
+from leyden.net.scu import Association
+
+START_LIMIT_S = 20.0
+ARRIVAL_LIMIT_S = 30.0
+_AS_IT_CAME = ""
+_FRAMES_OF_THE_LOOP = 24
+
+NODES = """\
+- AeTitle: IMAGEPACS
+  Aliases: [ARCHIVE]
+  HostName: 127.0.0.1
+  Port: {image_port}
+  NodeRole: Storage
+  Impersonate: true
+  TransferSyntax: JPEG2000Lossless
+  MinimumLineSpeed: 500
+- AeTitle: REPORTPACS
+  HostName: 127.0.0.1
+  Port: {report_port}
+  NodeRole: Storage
+  Impersonate: true
+  MinimumLineSpeed: 500
+"""
+ROUTINGS = """\
+- Description: Structured reports go to the report archive instead
+  AeTitles:
+    - IMAGEPACS
+  Conditions:
+    - Tag: 0008,0016
+      MatchExpression: ^1\\.2\\.840\\.10008\\.5\\.1\\.4\\.1\\.1\\.88\\.[\\d]{1,2}$
+  Actions:
+    - Description: Re-route to REPORTPACS
+      Type: add_destination
+      Target: REPORTPACS
+      RemoveOriginal: true
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One object to send, and what the example's rules must make of it."""
+
+    name: str
+    calling: str
+    called: str
+    destination: str
+    syntax_out: str
+
+
+SAMPLES = (
+    Sample("CT_small.dcm", "CT01", "IMAGEPACS", "IMAGEPACS", JPEG2000_LOSSLESS),
+    Sample("MR_small.dcm", "MR02", "DCP_IMAGEPACS", "IMAGEPACS", JPEG2000_LOSSLESS),
+    Sample("examples_overlay.dcm", "MR02", "DCP_IMAGEPACS", "IMAGEPACS", JPEG2000_LOSSLESS),
+    Sample("loop.dcm", "MR02", "DCP_IMAGEPACS", "IMAGEPACS", JPEG2000_LOSSLESS),
+    Sample("examples_rgb_color.dcm", "US03", "ARCHIVE", "IMAGEPACS", JPEG2000_LOSSLESS),
+    Sample("examples_palette.dcm", "US03", "ARCHIVE", "IMAGEPACS", JPEG2000_LOSSLESS),
+    Sample("ExplVR_BigEnd.dcm", "US03", "ARCHIVE", "IMAGEPACS", JPEG2000_LOSSLESS),
+    Sample("SC_rgb_jpeg_dcmd.dcm", "SC04", "IMAGEPACS", "IMAGEPACS", JPEG2000_LOSSLESS),
+    Sample("SC_rgb_small_odd.dcm", "SC04", "IMAGEPACS", "IMAGEPACS", JPEG2000_LOSSLESS),
+    Sample("image_dfl.dcm", "SC04", "IMAGEPACS", "IMAGEPACS", JPEG2000_LOSSLESS),
+    Sample("examples_jpeg2k.dcm", "US03", "ARCHIVE", "IMAGEPACS", _AS_IT_CAME),
+    Sample("examples_ybr_color.dcm", "US03", "ARCHIVE", "IMAGEPACS", _AS_IT_CAME),
+    Sample("JPEG-lossy.dcm", "SC04", "IMAGEPACS", "IMAGEPACS", _AS_IT_CAME),
+    Sample("liver_1frame.dcm", "SC04", "IMAGEPACS", "IMAGEPACS", _AS_IT_CAME),
+    Sample("waveform_ecg.dcm", "SC04", "IMAGEPACS", "IMAGEPACS", _AS_IT_CAME),
+    Sample("rtplan.dcm", "CT01", "IMAGEPACS", "IMAGEPACS", _AS_IT_CAME),
+    Sample("test-SR.dcm", "CT01", "IMAGEPACS", "REPORTPACS", _AS_IT_CAME),
+    Sample("reportsi.dcm", "MR02", "DCP_IMAGEPACS", "REPORTPACS", _AS_IT_CAME),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What a PACS saw of one C-STORE. `data` is the dataset as it was encoded on the wire."""
+
+    destination: str
+    calling: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    syntax: str
+    data: bytes
+    at_s: float
+
+
+@dataclass(slots=True)
+class _Trip:
+    """One sample on its way."""
+
+    sample: Sample
+    path: Path
+    meta: part10.FileMeta
+    data: bytes
+    answered_s: float = 0.0
+    status: int = -1
+    arrivals: list[Arrival] = field(default_factory=list)
+
+
+def run() -> int:
+    """Play the example; 0 only if every object arrived once, where, as and from whom it should."""
+    folder = Path(tempfile.mkdtemp(prefix="leyden-demo-"))
+    arrived: queue.Queue[Arrival] = queue.Queue()
+    servers = [_pacs(title, arrived) for title in ("IMAGEPACS", "REPORTPACS")]
+    port = _free_port()
+    (folder / "config.yml").write_text(f"scpPort: {port}\nfilters: route\nminFreeSpace: 1\n")
+    (folder / "nodes.yml").write_text(
+        NODES.format(image_port=servers[0].server_address[1], report_port=servers[1].server_address[1])
+    )
+    (folder / "routings.yml").write_text(ROUTINGS)
+    print(f"Leyden's demo in {folder}: two PACS, four modalities, one router on port {port}", flush=True)
+    service = subprocess.Popen(
+        [sys.executable, "-m", "leyden", "run", "--path", str(folder)], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        if not _ready(service):
+            print(f"the service did not start; see {folder}/log/leyden.log", file=sys.stderr)
+            return 1
+        trips = _samples(folder)
+        asyncio.run(_send_all(trips, port))
+        _collect(trips, arrived)
+        good = _report(trips)
+        service.send_signal(signal.SIGTERM)
+        code = service.wait(15)
+    finally:
+        if service.poll() is None:
+            service.kill()
+            service.wait()
+        for server in servers:
+            server.shutdown()
+    print(f"\nthe service stopped with exit code {code}")
+    print(f"spool: {folder}/cache   log: {folder}/log/leyden.log   configuration: {folder}/*.yml")
+    print("next: put your own nodes into a copy of that folder, then")
+    print("  leyden check --path DIR   leyden run --path DIR   leyden status --path DIR")
+    return 0 if good and code == 0 else 1
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def _pacs(title: str, arrived: "queue.Queue[Arrival]") -> Any:
+    """A storage SCP that takes every storage class in every syntax and puts what it sees into the queue."""
+
+    def on_store(event: evt.Event) -> int:
+        request: Any = event.request
+        arrived.put(
+            Arrival(
+                title,
+                event.assoc.requestor.ae_title,
+                str(request.AffectedSOPClassUID),
+                str(request.AffectedSOPInstanceUID),
+                str(event.context.transfer_syntax),
+                request.DataSet.getvalue(),
+                time.monotonic(),
+            )
+        )
+        return 0x0000
+
+    entity = pynetdicom.AE(ae_title=title)
+    syntaxes = [UID(uid) for uid in SYNTAXES]
+    for context in pynetdicom.AllStoragePresentationContexts:
+        entity.add_supported_context(str(context.abstract_syntax), syntaxes)
+    return entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, on_store)])
+
+
+def _ready(service: "subprocess.Popen[str]") -> bool:
+    """Read the service's log lines until it says `ready`; the rest is drained so that it never blocks."""
+    said: queue.Queue[str | None] = queue.Queue()
+
+    def drain() -> None:
+        assert service.stderr is not None
+        for line in service.stderr:
+            said.put(line)
+        said.put(None)
+
+    threading.Thread(target=drain, daemon=True).start()
+    deadline_s = time.monotonic() + START_LIMIT_S
+    while True:
+        try:
+            line = said.get(timeout=max(0.0, deadline_s - time.monotonic()))
+        except queue.Empty:
+            return False
+        if line is None:
+            return False
+        if "destination " in line or " ready: " in line:
+            print("  " + line.split(": ", 1)[1].rstrip(), flush=True)
+        if " ready: " in line:
+            return True
+
+
+def _samples(folder: Path) -> list[_Trip]:
+    source = Path(pydicom.__file__).parent / "data" / "test_files"
+    trips = []
+    for sample in SAMPLES:
+        path = (
+            source / sample.name
+            if sample.name != "loop.dcm"
+            else _make_loop(source / "MR_small.dcm", folder / "loop.dcm")
+        )
+        content = path.read_bytes()
+        head = part10.decode_head(content)
+        assert head is not None
+        trips.append(_Trip(sample, path, head[0], content[head[1] :]))
+    return trips
+
+
+def _make_loop(source: Path, path: Path) -> Path:
+    """A multi-frame object from a real image: each frame is the image moved on by some lines."""
+    image = pydicom.dcmread(source)
+    line_bytes = 2 * image.Columns
+    frames = [
+        image.PixelData[n * 2 * line_bytes :] + image.PixelData[: n * 2 * line_bytes]
+        for n in range(_FRAMES_OF_THE_LOOP)
+    ]
+    image.PixelData = b"".join(frames)
+    image.NumberOfFrames = len(frames)
+    image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = UID(f"{image.SOPInstanceUID}.24")
+    image.save_as(path)
+    return path
+
+
+async def _send_all(trips: list[_Trip], port: int) -> None:
+    """Every modality sends its objects over one association of its own, all modalities at once."""
+    titles = dict.fromkeys((trip.sample.calling, trip.sample.called) for trip in trips)
+    await asyncio.gather(
+        *(
+            _send(calling, called, [t for t in trips if (t.sample.calling, t.sample.called) == (calling, called)], port)
+            for calling, called in titles
+        )
+    )
+
+
+async def _send(calling: str, called: str, trips: list[_Trip], port: int) -> None:
+    association = await Association.open(
+        "127.0.0.1",
+        port,
+        calling=calling,
+        called=called,
+        contexts=list(dict.fromkeys((t.meta.sop_class_uid, t.meta.transfer_syntax_uid) for t in trips)),
+        connect_timeout_s=10,
+        answer_timeout_s=10,
+    )
+    for trip in trips:
+        meta = trip.meta
+        fd = os.open(trip.path, os.O_RDONLY)
+        try:
+            answer = await association.store(
+                association.accepted[meta.sop_class_uid, meta.transfer_syntax_uid],
+                meta.sop_class_uid,
+                meta.sop_instance_uid,
+                fd,
+                os.fstat(fd).st_size - len(trip.data),
+                len(trip.data),
+                stall_s=20,
+            )
+        finally:
+            os.close(fd)
+        trip.answered_s, trip.status = time.monotonic(), answer.status
+    await association.release()
+
+
+def _collect(trips: list[_Trip], arrived: "queue.Queue[Arrival]") -> None:
+    """Take arrivals until every object is there, and then a moment longer, for what should not come twice."""
+    by_uid = {trip.meta.sop_instance_uid: trip for trip in trips}
+    deadline_s = time.monotonic() + ARRIVAL_LIMIT_S
+    missing = set(by_uid)
+    while True:
+        wait_s = deadline_s - time.monotonic() if missing else 0.5
+        try:
+            arrival = arrived.get(timeout=max(0.0, wait_s))
+        except queue.Empty:
+            return
+        by_uid[arrival.sop_instance_uid].arrivals.append(arrival)
+        missing.discard(arrival.sop_instance_uid)
+        name = by_uid[arrival.sop_instance_uid].sample.name
+        print(f"  {len(by_uid) - len(missing):>2} of {len(by_uid)}: {name} is at {arrival.destination}", flush=True)
+
+
+_COLUMNS = "{:<23} {:<9} {:<27} {:<7} {:<30} {:<18} {:<17} {:>5}  {}"
+_SHORT = {
+    "ImplicitVRLittleEndian": "implicit LE",
+    "ExplicitVRLittleEndian": "explicit LE",
+    "ExplicitVRBigEndian": "explicit BE",
+    "DeflatedExplicitVRLittleEndian": "deflated",
+}
+
+
+def _report(trips: list[_Trip]) -> bool:
+    print()
+    print(
+        _COLUMNS.format(
+            "object",
+            "modality",
+            "from -> to",
+            "caller",
+            "syntax in -> out",
+            "bytes in -> out",
+            "pixels identical",
+            "ms",
+            "",
+        )
+    )
+    good = True
+    for trip in trips:
+        faults = _faults(trip)
+        good = good and not faults
+        sample, first = trip.sample, trip.arrivals[0] if trip.arrivals else None
+        pixels = _compare_pixels(trip, first) if first else "no"
+        if pixels == "no":
+            good = False
+        print(
+            _COLUMNS.format(
+                sample.name,
+                sample.calling,
+                f"{sample.called} -> {first.destination if first else 'nowhere'}",
+                first.calling if first else "-",
+                f"{_short(trip.meta.transfer_syntax_uid)} -> {_short(first.syntax) if first else '-'}",
+                f"{len(trip.data)} -> {len(first.data) if first else '-'}",
+                pixels,
+                f"{1000 * max(0.0, first.at_s - trip.answered_s):.0f}" if first else "-",
+                "; ".join(faults) or "ok",
+            )
+        )
+    print(f"\n{'all' if good else 'NOT all'} of {len(trips)} objects are as they should be")
+    print("(ms: from our answer to the modality until the object was at the PACS)")
+    return good
+
+
+def _short(syntax: str) -> str:
+    name = syntax_name(syntax)
+    return _SHORT.get(name, name)
+
+
+def _faults(trip: _Trip) -> list[str]:
+    """Every way in which an object's trip differs from what the example's rules say."""
+    sample = trip.sample
+    if trip.status != 0x0000:
+        return [f"answered 0x{trip.status:04X}"]
+    if len(trip.arrivals) != 1:
+        return [f"arrived {len(trip.arrivals)} times"]
+    arrival = trip.arrivals[0]
+    faults = []
+    if arrival.destination != sample.destination:
+        faults.append(f"belongs to {sample.destination}")
+    if arrival.calling != sample.calling:
+        faults.append(f"should call as {sample.calling}")
+    if arrival.syntax != (sample.syntax_out or trip.meta.transfer_syntax_uid):
+        faults.append("wrong syntax")
+    if sample.syntax_out == _AS_IT_CAME and arrival.data != trip.data:
+        faults.append("bytes changed")
+    return faults
+
+
+def _compare_pixels(trip: _Trip, arrival: Arrival) -> str:
+    """`yes`, `no`, or `-` where there are none; equal bytes in the same syntax need no decoding."""
+    before = _dataset(trip.meta.transfer_syntax_uid, trip.data)
+    if "PixelData" not in before:
+        return "-"
+    if arrival.syntax == trip.meta.transfer_syntax_uid:
+        return "yes" if arrival.data == trip.data else "no"
+    after = _dataset(arrival.syntax, arrival.data)
+    return "yes" if (before.pixel_array == after.pixel_array).all() else "no"
+
+
+def _dataset(syntax: str, data: bytes) -> pydicom.Dataset:
+    meta = part10.FileMeta("1.2.840.10008.5.1.4.1.1.7", "2.25.1", syntax)
+    return pydicom.dcmread(BytesIO(part10.encode_head(meta) + data))
