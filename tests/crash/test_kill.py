@@ -1,0 +1,133 @@
+"""kill -9 at random moments, of every process, of the supervisor alone, of one role: nothing is lost."""
+
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from support.objects import make_cts
+from support.peers import DCMTK_ENVIRONMENT, Pacs, dcmtk
+from support.service import EXAMPLE_ROUTINGS, Service, node, wait_for
+
+OBJECTS = 200
+
+
+def send(service: Service, files: list[Path], *, kill_after: int = 0) -> set[str]:
+    """Send with storescu, as its log says which object got Success; returns the UIDs of those.
+
+    After the `kill_after`-th Success every process of the service is killed.
+    """
+    words = ["-v", "-xe", "-aet", "CT01", "-aec", "IMAGEPACS", "127.0.0.1", str(service.port), *map(str, files)]
+    said = []
+    with subprocess.Popen(
+        [dcmtk("storescu"), *words],
+        env=DCMTK_ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as source:
+        assert source.stdout is not None
+        for line in source.stdout:
+            said.append(line)
+            if "Received Store Response (Success)" in line:
+                kill_after -= 1
+                if kill_after == 0:
+                    service.kill_all()
+    return acknowledged("".join(said), files)
+
+
+def acknowledged(said: str, files: list[Path]) -> set[str]:
+    """The SOP Instance UIDs that were answered with Success. storescu sends in order and names each file first."""
+    uids, current = set(), None
+    for line in said.splitlines():
+        if "Sending file: " in line:
+            current = line.split("Sending file: ")[1].strip()
+        elif "Received Store Response (Success)" in line and current is not None:
+            uids.add(f"2.25.1001.{[str(f) for f in files].index(current) + 1}")
+    return uids
+
+
+@pytest.mark.timeout(600)
+def test_every_process_killed_ten_times(
+    service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
+) -> None:
+    images = pacs("IMAGEPACS")
+    nodes = node("IMAGEPACS", images.port, Impersonate="true", TransferSyntax="JPEG2000Lossless")
+    leyden = service(nodes, EXAMPLE_ROUTINGS.replace("REPORTPACS", "IMAGEPACS"))
+    files = make_cts(tmp_path / "cts", OBJECTS, rows=256, columns=256)
+    chance = random.Random(20261124)
+    promised: set[str] = set()
+    for _ in range(10):
+        leyden.start()
+        done = send(leyden, files, kill_after=chance.randrange(1, OBJECTS))
+        assert len(done) >= 1
+        promised |= done
+    leyden.start()
+    images.wait_until(lambda arrivals: promised <= {a.sop_instance_uid for a in arrivals}, 120, "all that got Success")
+    leyden.wait_empty(120)
+    assert not any((leyden.spool / "embryo").iterdir())
+
+
+def test_the_supervisor_killed_alone_takes_every_role_with_it(service: Callable[..., Service]) -> None:
+    leyden = service(node("IMAGEPACS", 1)).start()
+    parent, *roles = leyden.processes()
+    assert len(roles) == 5
+    parent.kill()
+    _, alive = psutil.wait_procs(roles, timeout=2)
+    assert not alive
+    assert leyden.process is not None
+    leyden.process.wait(5)
+    leyden.start()
+    assert leyden.stop() == 0
+
+
+def test_a_role_that_dies_comes_back(
+    service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
+) -> None:
+    images = pacs("IMAGEPACS")
+    leyden = service(node("IMAGEPACS", images.port, TransferSyntax="JPEG2000Lossless")).start()
+    files = make_cts(tmp_path / "cts", 60, rows=256, columns=256)
+    for name in ("worker-0", "planner-0", "sender-0", "receiver-0"):
+        leyden.role(name).kill()
+        leyden.wait_line(f"{name} killed by SIGKILL")
+    promised = send(leyden, files)
+    assert len(promised) == 60
+    images.wait_until(lambda arrivals: promised <= {a.sop_instance_uid for a in arrivals}, 60, "all that got Success")
+    leyden.wait_empty()
+
+
+def test_a_second_service_on_the_same_spool_refuses_and_touches_nothing(service: Callable[..., Service]) -> None:
+    leyden = service(node("IMAGEPACS", 1)).start()
+    marker = leyden.spool / "embryo" / "0000.dcm"
+    marker.write_bytes(b"being received")
+    second = subprocess.run(
+        [sys.executable, "-m", "leyden", "run", "--path", str(leyden.folder), "--config.scpPort=0"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert second.returncode == 2
+    assert leyden.process is not None
+    assert str(leyden.process.pid) in second.stderr
+    assert marker.read_bytes() == b"being received"
+    assert leyden.process.poll() is None
+    assert leyden.stop() == 0
+
+
+def test_sigterm_leaves_the_rest_in_the_spool(
+    service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
+) -> None:
+    images = pacs("IMAGEPACS")
+    leyden = service(node("IMAGEPACS", images.port, TransferSyntax="JPEG2000Lossless")).start()
+    files = make_cts(tmp_path / "cts", 60)
+    promised = send(leyden, files)
+    assert leyden.stop() == 0
+    assert len(promised) == 60
+    assert leyden.left() or len(images.arrivals) == 60
+    leyden.start()
+    images.wait_until(lambda arrivals: promised <= {a.sop_instance_uid for a in arrivals}, 60, "all that got Success")
+    wait_for(lambda: not leyden.left(), 30)

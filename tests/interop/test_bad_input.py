@@ -1,0 +1,226 @@
+"""Hostile and broken senders: a clear line in the log, a proper answer, no leak, and the service goes on."""
+
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from pydicom.uid import CTImageStorage, ImplicitVRLittleEndian
+from pynetdicom.pdu import A_ASSOCIATE_RQ
+from pynetdicom.pdu_primitives import (
+    A_ASSOCIATE,
+    ImplementationClassUIDNotification,
+    MaximumLengthNotification,
+)
+from pynetdicom.presentation import build_context
+
+from support.peers import Pacs, run_dcmtk
+from support.service import Service, descriptors, node, wait_for
+
+ABORT = 0x07
+
+
+def associate_rq(called: bytes = b"IMAGEPACS", calling: bytes = b"CT01") -> bytes:
+    """An A-ASSOCIATE-RQ for CT images; the titles are put in as the bytes given, unpadded ones with blanks."""
+    primitive = A_ASSOCIATE()
+    primitive.application_context_name = "1.2.840.10008.3.1.1.1"
+    primitive.called_ae_title, primitive.calling_ae_title = "CALLED", "CALLING"
+    context = build_context(CTImageStorage, [ImplicitVRLittleEndian])
+    context.context_id = 1
+    primitive.presentation_context_definition_list = [context]
+    length, implementation = MaximumLengthNotification(), ImplementationClassUIDNotification()
+    length.maximum_length_received = 16384
+    implementation.implementation_class_uid = "2.25.9"
+    primitive.user_information = [length, implementation]
+    pdu = A_ASSOCIATE_RQ()
+    pdu.from_primitive(primitive)
+    encoded = bytearray(pdu.encode())
+    encoded[10:26], encoded[26:42] = called.ljust(16), calling.ljust(16)
+    return bytes(encoded)
+
+
+def pdv(body: bytes, *, command: bool, last: bool) -> bytes:
+    """One P-DATA-TF PDU with one PDV on context 1 (PS3.8 section 9.3.5)."""
+    header = (1 if command else 0) | (2 if last else 0)
+    return struct.pack(">BxIIBB", 4, len(body) + 6, len(body) + 2, 1, header) + body
+
+
+def store_rq(instance: str, sop_class: str = CTImageStorage) -> bytes:
+    """The command set of a C-STORE-RQ (PS3.7 section 9.3.1); an empty text leaves the element out."""
+    elements = b""
+    for tag, value in (
+        (0x0002, sop_class.encode()),
+        (0x0100, struct.pack("<H", 1)),
+        (0x0110, struct.pack("<H", 7)),
+        (0x0700, struct.pack("<H", 0)),
+        (0x0800, struct.pack("<H", 1)),
+        (0x1000, instance.encode()),
+    ):
+        value += b"\0" * (len(value) % 2)
+        if value:
+            elements += struct.pack("<HHI", 0, tag, len(value)) + value
+    return struct.pack("<HHII", 0, 0, 4, len(elements)) + elements
+
+
+@contextmanager
+def connection(service: Service) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as link:
+        yield link
+
+
+def read_pdu(link: socket.socket) -> tuple[int, bytes]:
+    """The next PDU: type and body; (0, b"") at the end of the connection."""
+    head = _read(link, 6)
+    if len(head) < 6:
+        return 0, b""
+    return head[0], _read(link, struct.unpack(">I", head[2:])[0])
+
+
+def _read(link: socket.socket, size: int) -> bytes:
+    got = b""
+    while len(got) < size:
+        try:
+            part = link.recv(size - len(got))
+        except ConnectionResetError:
+            break
+        if not part:
+            break
+        got += part
+    return got
+
+
+@pytest.fixture
+def leyden(service: Callable[..., Service], pacs: Callable[..., Pacs]) -> Service:
+    return service(node("IMAGEPACS", pacs("IMAGEPACS").port)).start()
+
+
+def assert_serves(leyden: Service) -> None:
+    assert run_dcmtk("echoscu", "-aec", "IMAGEPACS", "127.0.0.1", str(leyden.port)).returncode == 0
+
+
+def test_garbage_is_aborted(leyden: Service) -> None:
+    with connection(leyden) as link:
+        link.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        kind, body = read_pdu(link)
+        assert (kind, body[2]) == (ABORT, 2)
+        assert read_pdu(link) == (0, b"")
+    leyden.wait_line("127.0.0.1")
+    assert_serves(leyden)
+
+
+def test_an_announced_length_of_4_gb_is_aborted_unread(leyden: Service) -> None:
+    for kind in (1, 4):
+        with connection(leyden) as link:
+            if kind == 4:
+                link.sendall(associate_rq())
+                assert read_pdu(link)[0] == 2
+            link.sendall(struct.pack(">BxI", kind, 0xFFFFFFFE))
+            assert read_pdu(link)[0] == ABORT
+    assert_serves(leyden)
+
+
+def test_a_truncated_pdu_ends_with_its_connection(leyden: Service) -> None:
+    with connection(leyden) as link:
+        link.sendall(associate_rq()[:50])
+    assert_serves(leyden)
+
+
+def test_padded_titles(leyden: Service) -> None:
+    for called in (b"IMAGEPACS", b"IMAGEPACS\0\0\0\0\0\0\0", b"  IMAGEPACS", b"IMAGEPACS \0 \0"):
+        with connection(leyden) as link:
+            link.sendall(associate_rq(called, b"CT01\0\0\0\0\0\0\0\0\0\0\0\0"))
+            assert read_pdu(link)[0] == 2, called
+
+
+def test_an_unknown_title_is_rejected(leyden: Service) -> None:
+    with connection(leyden) as link:
+        link.sendall(associate_rq(b"NOBODY"))
+        kind, body = read_pdu(link)
+        assert (kind, body[1:]) == (3, bytes([1, 1, 7]))
+    assert "NOBODY" in leyden.wait_line("NOBODY")
+
+
+def test_a_dataset_cut_off_in_the_middle_leaves_nothing(leyden: Service) -> None:
+    with connection(leyden) as link:
+        link.sendall(associate_rq())
+        assert read_pdu(link)[0] == 2
+        link.sendall(pdv(store_rq("2.25.5"), command=True, last=True))
+        link.sendall(pdv(b"\x08\x00\x16\x00\x02\x00\x00\x001\0", command=False, last=False))
+        wait_for(lambda: any((leyden.spool / "embryo").iterdir()), why="the embryo")
+    assert "2.25.5" in leyden.wait_line("2.25.5")
+    wait_for(lambda: not any((leyden.spool / "embryo").iterdir()), why="the embryo to go")
+    assert not leyden.left()
+    assert_serves(leyden)
+
+
+@pytest.mark.parametrize(("instance", "sop_class"), [("2.25.6", ""), ("", CTImageStorage)])
+def test_a_request_without_its_uids_is_refused_with_a_status(leyden: Service, instance: str, sop_class: str) -> None:
+    with connection(leyden) as link:
+        link.sendall(associate_rq())
+        assert read_pdu(link)[0] == 2
+        link.sendall(pdv(store_rq(instance, sop_class), command=True, last=True))
+        link.sendall(pdv(b"\x08\x00\x18\x00\x02\x00\x00\x001\0", command=False, last=True))
+        kind, body = read_pdu(link)
+        assert kind == 4
+        status = struct.unpack("<H", body[body.index(b"\0\0\0\x09\x02\0\0\0") + 8 :][:2])[0]
+        assert status not in (0x0000, 0xB000)
+        link.sendall(struct.pack(">BxII", 5, 4, 0))
+        assert read_pdu(link)[0] == 6
+    assert not leyden.left()
+
+
+def test_a_thousand_bad_connections_leak_nothing(leyden: Service) -> None:
+    def abuse(number: int) -> None:
+        with connection(leyden) as link:
+            match number % 5:
+                case 0:
+                    link.sendall(b"\x99" * 64)
+                    read_pdu(link)
+                case 1:
+                    link.sendall(associate_rq()[:70])
+                case 2:
+                    link.sendall(struct.pack(">BxI", 1, 0xFFFFFFF0))
+                    read_pdu(link)
+                case 3:
+                    pass
+                case 4:
+                    link.sendall(associate_rq())
+                    read_pdu(link)
+                    link.sendall(pdv(store_rq("2.25.8"), command=True, last=True))
+                    link.sendall(pdv(b"\x08\x00\x16\x00\x02\x00\x00\x001\0", command=False, last=False))
+
+    receiver = leyden.role("receiver-0")
+    for number in range(100):
+        abuse(number)
+    assert_serves(leyden)
+    wait_for(lambda: not any((leyden.spool / "embryo").iterdir()), why="embryos to go")
+    files, memory_bytes = descriptors(receiver), receiver.memory_info().rss
+    for number in range(1000):
+        abuse(number)
+    assert_serves(leyden)
+    wait_for(lambda: not any((leyden.spool / "embryo").iterdir()), why="embryos to go")
+    wait_for(lambda: descriptors(receiver) <= files, why=f"{files} descriptors again")
+    assert receiver.memory_info().rss - memory_bytes < 8 << 20
+    assert leyden.role("receiver-0").pid == receiver.pid
+
+
+def test_a_connection_that_says_nothing_is_closed(leyden: Service) -> None:
+    with connection(leyden) as link:
+        assert read_pdu(link)[0] in (0, ABORT)
+    assert_serves(leyden)
+
+
+def test_a_full_disk_refuses_and_loses_nothing(service: Callable[..., Service], pacs: Callable[..., Pacs]) -> None:
+    leyden = service(node("IMAGEPACS", pacs("IMAGEPACS").port), minFreeSpace=99).start()
+    with connection(leyden) as link:
+        link.sendall(associate_rq())
+        assert read_pdu(link)[0] == 2
+        link.sendall(pdv(store_rq("2.25.9"), command=True, last=True))
+        link.sendall(pdv(b"\x08\x00\x16\x00\x02\x00\x00\x001\0", command=False, last=True))
+        kind, body = read_pdu(link)
+        assert kind == 4
+        assert struct.unpack("<H", body[body.index(b"\0\0\0\x09\x02\0\0\0") + 8 :][:2])[0] == 0xA700
+    assert not leyden.left()
+    assert not any(Path(leyden.spool / "embryo").iterdir())

@@ -1,0 +1,153 @@
+"""What destinations do to a router: off, slow to learn, refusing; and that the others never notice."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from pydicom.uid import CTImageStorage
+
+from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, JPEG2000_LOSSLESS
+from support.objects import decode, make_cts, real, split
+from support.peers import Pacs, run_dcmtk
+from support.service import Service, free_port, node, wait_for
+
+BOTH = """\
+- Actions:
+    - Target: FIRST
+    - Target: SECOND
+"""
+
+
+def send(service: Service, calling: str, called: str, files: list[Path]) -> None:
+    done = run_dcmtk(
+        "dcmsend", "-dn", "-aet", calling, "-aec", called, "127.0.0.1", str(service.port), *map(str, files)
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_destination_that_is_off_gets_everything_once_it_starts(
+    service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
+) -> None:
+    living, port = pacs("FIRST"), free_port()
+    leyden = service(node("FIRST", living.port) + node("SECOND", port, RetryDelays="[1, 1, 2]"), BOTH).start()
+    files = make_cts(tmp_path / "cts", 40, rows=128, columns=128)
+    send(leyden, "CT01", "FIRST", files)
+    living.wait(40)
+    assert len([p for p in leyden.left() if "SECOND" in str(p)]) == 40
+    late = pacs("SECOND", port=port)
+    late.wait(40, 60)
+    leyden.wait_empty()
+    assert sorted(late.uids()) == sorted(living.uids()) == sorted(f"2.25.1001.{n}" for n in range(1, 41))
+
+
+def test_a_destination_without_jpeg_2000_gets_the_pixels_uncompressed(
+    service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
+) -> None:
+    for syntax in (EXPLICIT_LE, IMPLICIT_LE):
+        plain = pacs("PLAIN", syntaxes=[EXPLICIT_LE, IMPLICIT_LE] if syntax == EXPLICIT_LE else [IMPLICIT_LE])
+        leyden = service(node("PLAIN", plain.port, TransferSyntax="JPEG2000Lossless")).start()
+        files = [*make_cts(tmp_path / "cts", 5), real("examples_rgb_color.dcm"), real("test-SR.dcm")]
+        send(leyden, "CT01", "PLAIN", files)
+        plain.wait(len(files), 60)
+        send(leyden, "CT01", "PLAIN", make_cts(tmp_path / "more", 5, study=2))
+        plain.wait(len(files) + 5, 60)
+        leyden.wait_empty()
+        assert {a.syntax for a in plain.arrivals} == {syntax}
+        by_uid = {a.sop_instance_uid: a for a in plain.arrivals}
+        assert len(by_uid) == len(plain.arrivals)
+        for path in files[:-1]:
+            meta, sent = split(path.read_bytes())
+            before, after = decode(meta.transfer_syntax_uid, sent), by_uid[meta.sop_instance_uid]
+            assert np.array_equal(before.pixel_array, decode(after.syntax, after.data).pixel_array)
+            assert decode(after.syntax, after.data).PhotometricInterpretation == before.PhotometricInterpretation
+        leyden.stop()
+
+
+def test_a_refused_class_is_rejected_alone_and_goes_when_the_peer_has_learnt(
+    service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
+) -> None:
+    picky = pacs("PICKY", refuse=[CTImageStorage])
+    leyden = service(node("PICKY", picky.port)).start()
+    send(leyden, "CT01", "PICKY", [*make_cts(tmp_path / "cts", 3, rows=64, columns=64), real("MR_small.dcm")])
+    picky.wait(1)
+    rejected = leyden.spool / "rejected" / "PICKY"
+    wait_for(lambda: len(list(rejected.glob("*.json"))) == 3, why="three reasons in rejected/")
+    for path in rejected.glob("*.json"):
+        assert CTImageStorage in json.loads(path.read_bytes())["reason"]
+    assert len(picky.arrivals) == 1
+    picky.stop()
+    picky.refuse.clear()
+    picky.start()
+    done = leyden.leyden("queue", "retry")
+    assert "3 from rejected" in done.stdout, done.stdout + done.stderr
+    picky.wait(4, 60)
+    leyden.wait_empty()
+    assert not list(rejected.iterdir()) if rejected.exists() else True
+
+
+def test_statuses_decide_between_later_and_never(
+    service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
+) -> None:
+    asked: dict[str, int] = {}
+
+    def answer(arrival):  # type: ignore[no-untyped-def]
+        uid = arrival.sop_instance_uid
+        asked[uid] = asked.get(uid, 0) + 1
+        if uid.endswith(".1"):
+            return 0xC001
+        return 0xA700 if uid.endswith(".2") and asked[uid] < 3 else 0x0000
+
+    moody = pacs("MOODY", answer=answer)
+    leyden = service(node("MOODY", moody.port, RetryDelays="[0.2]")).start()
+    send(leyden, "CT01", "MOODY", make_cts(tmp_path / "cts", 3, rows=64, columns=64))
+    moody.wait(2)
+    rejected = leyden.spool / "rejected" / "MOODY"
+    wait_for(lambda: list(rejected.glob("*.json")), why="the reason in rejected/")
+    assert sorted(moody.uids()) == ["2.25.1001.2", "2.25.1001.3"]
+    assert "C001" in next(rejected.glob("*.json")).read_text()
+    assert asked["2.25.1001.2"] == 3
+
+
+def test_modalities_in_turn_at_a_peer_that_serves_one_association(
+    service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
+) -> None:
+    single = pacs("SINGLE", associations=1)
+    leyden = service(node("SINGLE", single.port, Impersonate="true", TransferSyntax="JPEG2000Lossless")).start()
+    callers = {}
+    for number, calling in enumerate(("CT01", "CT02", "MR03"), 1):
+        files = make_cts(tmp_path / calling, 6, study=number, rows=128, columns=128)
+        callers.update({f"2.25.{1000 + number}.{n}": calling for n in range(1, 7)})
+        send(leyden, calling, "SINGLE", files)
+    single.wait(18, 60)
+    assert {a.sop_instance_uid: a.calling for a in single.arrivals} == callers
+    assert {a.syntax for a in single.arrivals} == {JPEG2000_LOSSLESS}
+    leyden.wait_empty()
+
+
+def test_save_file_masks_and_drop(service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path) -> None:
+    archive = pacs("ARCHIVE")
+    saved = tmp_path / "saved"
+    rules = f"""\
+- Conditions:
+    - Tag: Modality
+      MatchExpression: CT
+  Actions:
+    - Type: save_file
+      Target: {saved}/#{{8,60}}/#{{10,20:AAAA-0}}/
+- Conditions:
+    - Tag: 0008,0060
+      MatchExpression: MR
+  Actions:
+    - Type: drop
+"""
+    leyden = service(node("ARCHIVE", archive.port), rules).start()
+    files = make_cts(tmp_path / "cts", 1, rows=64, columns=64)
+    send(leyden, "CT01", "ARCHIVE", [*files, real("MR_small.dcm"), real("rtplan.dcm")])
+    archive.wait(2)
+    leyden.wait_empty()
+    plan = str(pydicom.dcmread(real("rtplan.dcm"), stop_before_pixels=True).SOPInstanceUID)
+    assert sorted(archive.uids()) == sorted(["2.25.1001.1", plan])
+    kept = saved / "CT" / "TEST-1" / "2.25.1001.1.dcm"
+    assert split(kept.read_bytes())[1] == archive.arrivals[0].data
