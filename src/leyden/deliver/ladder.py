@@ -1,0 +1,120 @@
+"""The negotiation ladder: what a destination was seen to take, what to propose to it, and the best that it takes.
+
+The wanted syntax is proposed at every negotiation, so that a peer that learns better is noticed. Nothing here ever
+chooses a lossy syntax that nobody asked for. The document of state/<DEST>.json is read and written here as bytes; the
+file is the sender's, workers and the planner only read it.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, SYNTAXES
+from leyden.errors import Corrupt
+
+KNOWN_FOR_S = 24 * 3600.0
+MAX_CONTEXTS = 128  # PS3.8 section 9.3.2.2: odd context ids up to 255
+MAX_CLASSES = 512  # of one destination in its state file; far more than the standard has
+
+Pair = tuple[str, str]  # (SOP class UID, transfer syntax UID)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a destination was seen to accept and to refuse for one SOP class: transfer syntax UIDs, and when."""
+
+    accepted: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+    seen_s: float = 0.0
+
+    def but(self, useless: Collection[str]) -> "Taken":
+        """The same with some more syntaxes out of the question."""
+        return Taken(
+            tuple(uid for uid in self.accepted if uid not in useless), tuple({*self.refused, *useless}), self.seen_s
+        )
+
+
+Knowledge = Mapping[str, Taken]  # by SOP class UID
+
+
+def fresh(knowledge: Knowledge, sop_class: str, now_s: float) -> Taken | None:
+    """What is known of a SOP class; None when it was never seen or too long ago."""
+    taken = knowledge.get(sop_class)
+    return taken if taken is not None and now_s - taken.seen_s < KNOWN_FOR_S else None
+
+
+def learn(knowledge: Knowledge, proposed: Iterable[Pair], accepted: Collection[Pair], now_s: float) -> dict[str, Taken]:
+    """The knowledge after a negotiation. What was not proposed this time stays as it was, unless that is too old."""
+    answers: dict[str, dict[str, bool]] = {}
+    for pair in proposed:
+        answers.setdefault(pair[0], {})[pair[1]] = pair in accepted
+    learned = {sop_class: taken for sop_class, taken in knowledge.items() if now_s - taken.seen_s < KNOWN_FOR_S}
+    for sop_class, answer in answers.items():
+        before = learned.pop(sop_class, Taken())
+        now = {**dict.fromkeys(before.accepted, True), **dict.fromkeys(before.refused, False), **answer}
+        learned[sop_class] = Taken(
+            tuple(sorted(uid for uid, yes in now.items() if yes)),
+            tuple(sorted(uid for uid, yes in now.items() if not yes)),
+            now_s,
+        )
+    return dict(list(learned.items())[-MAX_CLASSES:])
+
+
+def differ(before: Knowledge, after: Knowledge) -> bool:
+    """Whether `after` says something new, or something old anew (worth a write of the state file)."""
+    return before.keys() != after.keys() or any(
+        (taken.accepted, taken.refused) != (before[sop_class].accepted, before[sop_class].refused)
+        or taken.seen_s - before[sop_class].seen_s > KNOWN_FOR_S / 24
+        for sop_class, taken in after.items()
+    )
+
+
+def best(wanted: str, source: str, taken: Taken | None) -> str | None:
+    """The best syntax for an object of syntax `source`: a UID (`source` itself = as it is), or None: it takes none.
+
+    `wanted` is the destination's syntax, "" = as received. The ladder: wanted, as it is, explicit, implicit little
+    endian; what was not refused counts as possible. A lossy one is made only for a destination seen to accept it.
+    """
+    if taken is None:
+        return source if not wanted or _lossy(wanted) else wanted
+    rungs = [source, EXPLICIT_LE, IMPLICIT_LE]
+    if wanted and (not _lossy(wanted) or wanted in taken.accepted):
+        rungs.insert(0, wanted)
+    return next((uid for uid in rungs if uid not in taken.refused), None)
+
+
+def _lossy(uid: str) -> bool:
+    syntax = SYNTAXES.get(uid)
+    return syntax is None or syntax.lossy
+
+
+def proposals(pairs: Iterable[Pair], wanted: str) -> tuple[Pair, ...]:
+    """The presentation contexts of an association, one syntax each: at most 128.
+
+    `pairs` are those of the entries at hand, the one that the association is opened for first. For each SOP class:
+    the syntaxes at hand, the wanted one, explicit and implicit little endian; a class that no longer fits is left to
+    another association.
+    """
+    classes: dict[str, dict[str, None]] = {}
+    for sop_class, syntax in pairs:
+        classes.setdefault(sop_class, {})[syntax] = None
+    chosen: list[Pair] = []
+    for sop_class, syntaxes in classes.items():
+        ladder = dict.fromkeys((*list(syntaxes)[: MAX_CONTEXTS - 3], wanted or EXPLICIT_LE, EXPLICIT_LE, IMPLICIT_LE))
+        if len(chosen) + len(ladder) <= MAX_CONTEXTS:
+            chosen += [(sop_class, syntax) for syntax in ladder]
+    return tuple(chosen)
+
+
+def serialize(knowledge: Knowledge) -> bytes:
+    """The document of state/<DEST>.json."""
+    return msgspec.json.encode(dict(knowledge))
+
+
+def parse(document: bytes) -> dict[str, Taken]:
+    """The inverse of serialize(). Corrupt if it is not such a document."""
+    try:
+        return msgspec.json.decode(document, type=dict[str, Taken])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Corrupt(f"not a table of accepted syntaxes: {error}") from error

@@ -1,0 +1,190 @@
+"""The pool of associations of one destination as one pure function: assign(requests, associations, ...) -> actions.
+
+There is a pool for each destination, so that what is left of the pool key (destination, calling AE) is the calling AE.
+A request is bound only to an association that is established and whose contexts fit; an opening one is merely counted
+on. Whoever stands first in the queue (rank, then age) is served first; so nobody starves, whatever the calling titles.
+The caller does what the actions say at once (it changes the states), and asks again whenever anything has happened.
+
+A peer may serve fewer associations at once than we would like: it rejects the others, or leaves them without an answer
+until the first has ended. So an idle association is released at once when another calling AE has none and none can be
+opened; a busy one is, between two objects, when its turn is over; and an opening one that takes long while another
+works is given up (retry.Health then knows a lower limit). Deliberately absent: sockets, time, and who is to blame.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from leyden.deliver.ladder import Pair
+
+IDLE_S = 2.0
+TURN_S = 1.0
+LATE_S = 2.0
+PATIENCE_S = 1.0
+GRAIN = 4
+
+
+class State(Enum):
+    OPENING = "opening"  # under negotiation; nothing is bound to it
+    IDLE = "idle"
+    RESERVED = "reserved"  # bound to a request, from the Bind until the answer
+    CLOSING = "closing"  # under release; the peer may still count it
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An entry that wants to be sent. `pair` is its SOP class and the transfer syntax of its file; `since_s` is when
+    it came into the window."""
+
+    rank: str
+    receipt: str
+    calling: str
+    pair: Pair
+    since_s: float
+
+
+@dataclass(slots=True, eq=False)
+class Association:
+    """What must be known of an association. One that has ended is no longer listed.
+
+    `opened_s` is when it was asked for, `established_s` when the peer said yes, `idle_s` when it was last served.
+    """
+
+    calling: str
+    opened_s: float
+    proposed: Collection[Pair]
+    state: State = State.OPENING
+    accepted: Collection[Pair] = ()
+    established_s: float = 0.0
+    idle_s: float = 0.0
+    served: int = 0
+
+    def fits(self, request: Request) -> bool:
+        """Whether the request could go over this association, or could as far as is known while it opens."""
+        contexts = self.proposed if self.state is State.OPENING else self.accepted
+        return self.calling == request.calling and request.pair in contexts
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`max_associations` counts those of all calling AE titles; `batch_size` objects wear one out, 0 = never; one that
+    opens for longer than `late_s`, while another works, is given up."""
+
+    max_associations: int
+    batch_size: int = 0
+    late_s: float = LATE_S
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Open an association for this request, and propose what else waits under its calling AE title."""
+
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    association: Association
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    association: Association
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Abort an association that does not open: the peer seems to serve no more at once than those that work."""
+
+    association: Association
+
+
+Action = Open | Bind | Release | GiveUp
+
+
+def assign(
+    requests: Collection[Request], associations: Sequence[Association], now_s: float, limits: Limits
+) -> list[Action]:
+    """What to do now. `requests` in the order of their claim (rank, receipt), without those that are bound.
+
+    Costs a few microseconds while one association asks for its next request, and looks at all requests only when
+    nothing that fits is idle.
+    """
+    actions: list[Action] = []
+    opening: list[Association] = []
+    idle: list[Association] = []
+    busy: list[Association] = []
+    room = limits.max_associations - len(associations)
+    works = any(a.state in (State.IDLE, State.RESERVED) for a in associations)
+    closing = 0
+    for association in associations:
+        if association.state is State.CLOSING:
+            closing += 1
+        elif association.state is State.OPENING and works and now_s - association.opened_s >= limits.late_s:
+            actions.append(GiveUp(association))
+            room = 0  # the limit is about to fall
+        elif association.state is State.IDLE and 0 < limits.batch_size <= association.served:
+            actions.append(Release(association))
+            closing += 1
+        elif association.state is State.OPENING:
+            opening.append(association)
+        else:
+            (idle if association.state is State.IDLE else busy).append(association)
+    if not works:  # the first one goes ahead: a dead peer is asked once, a narrow one has nothing to reject
+        room = min(room, 1 - len(opening))
+    idle.sort(key=lambda a: a.idle_s, reverse=True)  # the one used last first, so that the others may end
+
+    bound: set[str] = set()
+    waiting: Counter[str] = Counter()
+    opened: Counter[str] = Counter()
+    starved: set[str] = set()
+    served: set[tuple[str, Pair]] = set()  # nothing more can be done for these, since there is no room
+    for request in requests:
+        if room <= 0 and (not idle or (request.calling, request.pair) in served):
+            if not idle:
+                break
+            continue
+        fitting = next((a for a in idle if a.fits(request)), None)
+        if fitting is not None:
+            idle.remove(fitting)
+            busy.append(fitting)
+            bound.add(request.receipt)
+            actions.append(Bind(fitting, request))
+            continue
+        calling = request.calling
+        if calling in starved:
+            continue
+        waiting[calling] += 1
+        coming = opened[calling] + sum(a.fits(request) for a in opening)
+        serving = coming + sum(a.fits(request) for a in busy)
+        impatient = not coming and now_s - request.since_s >= PATIENCE_S
+        if room <= 0 and serving:
+            served.add((calling, request.pair))
+        elif serving and waiting[calling] <= GRAIN * serving and not impatient:
+            continue
+        elif room > 0:
+            actions.append(Open(request))
+            opened[calling] += 1
+            room -= 1
+        else:
+            starved.add(calling)
+            if len(starved) <= closing:
+                continue  # room is being made already
+            left = [other for other in requests if other.receipt not in bound]
+            spare = _spare(idle, left, now_s)
+            if spare is not None:
+                idle.remove(spare)
+                actions.append(Release(spare))
+                closing += 1
+    actions += [Release(a) for a in idle if now_s - a.idle_s >= IDLE_S]
+    return actions
+
+
+def _spare(idle: Sequence[Association], requests: Sequence[Request], now_s: float) -> Association | None:
+    """The idle association that can best be done without: of no use to anybody, or else one whose turn is over."""
+    for association in reversed(idle):
+        if not any(association.fits(request) for request in requests):
+            return association
+    return next((a for a in reversed(idle) if now_s - a.established_s >= TURN_S), None)

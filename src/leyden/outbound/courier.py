@@ -1,0 +1,325 @@
+"""What becomes of one object: it is claimed, sent over an association, and its claim ended in exactly one way.
+
+Delivered (a durable receipt, then the unlink), given back (the association broke), deferred (a transient answer),
+turned (back to transform/, for a syntax that the destination does take), rejected, or failed (it cannot be read).
+An object under which associations keep breaking is deferred, so that it stands in nobody's way.
+"""
+
+import asyncio
+import logging
+import math
+import os
+import random
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Protocol
+
+from leyden import log
+from leyden.deliver import ladder, retry
+from leyden.deliver.destination import Destination
+from leyden.deliver.retry import Verdict
+from leyden.deliver.throttle import Throttle
+from leyden.dicom.uids import syntax_name
+from leyden.errors import Corrupt, Transient
+from leyden.net import scu
+from leyden.outbound.window import OPEN_FLAGS, OURS, Parcel
+from leyden.spool import doorbell
+from leyden.spool.entry import Claim
+from leyden.spool.store import Spool
+
+logger = logging.getLogger("leyden.sender")
+
+SLOW_ABORTS = 3
+LOSSES = 2  # so many associations broken under one object, and it has to make room each time
+PAST_MAX = 10_000
+DISK_PAUSE_S = 1.0
+
+
+class Receipts(Protocol):
+    """Where proof of delivery goes: `add` makes the line durable, then unlinks the claim, then calls `done`."""
+
+    def add(self, claim: Claim, line: Mapping[str, Any], done: Callable[[], None]) -> None: ...
+
+    async def room(self) -> None:
+        """Wait while too many are not durable yet."""
+
+
+class Fate(Enum):
+    """What an attempt told about the destination."""
+
+    ANSWERED = "answered"
+    CONGESTED = "congested"  # a transient answer
+    LOST = "lost"
+    SUSPECT = "suspect"  # lost, and not for the first time under this object
+    UNTRIED = "untried"  # nothing was sent: somebody was faster, or the file cannot be read
+
+
+@dataclass(slots=True)
+class _Past:
+    """What happened to one object before, as long as the process lives."""
+
+    losses: int = 0
+    slow_aborts: int = 0
+    turned: tuple[str, ...] = ()  # the syntaxes it was sent back to transform/ for
+
+
+@dataclass(slots=True)
+class Statistics:
+    """Counts since the start of the process."""
+
+    delivered: int = 0
+    warnings: int = 0
+    delivered_bytes: int = 0
+    deferred: int = 0
+    turned: int = 0
+    rejected: int = 0
+    lost: int = 0
+
+
+class Courier:
+    """Carries the objects of one destination. `done(receipt, moved)` is called when a claim has ended; `moved`: the
+    object waits again, here or in transform/."""
+
+    def __init__(
+        self,
+        destination: Destination,
+        spool: Spool,
+        claimant: str,
+        receipts: Receipts,
+        threads: Executor,
+        workers: int,
+        done: Callable[[str, bool], None],
+    ) -> None:
+        self.statistics = Statistics()
+        self._destination, self._spool, self._claimant = destination, spool, claimant
+        self._receipts, self._threads, self._workers, self._done = receipts, threads, workers, done
+        self._loop = asyncio.get_running_loop()
+        self._past: dict[str, _Past] = {}
+        rate = destination.maximum_line_speed_kb_per_s * 1000
+        self._throttle = Throttle(rate) if rate else None
+
+    async def send(
+        self, link: scu.Association, parcel: Parcel, taken: ladder.Taken | None, sharing: int
+    ) -> tuple[Fate, str]:
+        """Claim, send, act on the answer; what it says of the destination, and the reason of a failure.
+
+        `taken` is what the destination takes of this SOP class, `sharing` how many associations share the line.
+        Never raises for what the peer or the disk does.
+        """
+        claim = await self._claim(parcel)
+        if claim is None:
+            return Fate.UNTRIED, ""
+        begin_s = time.monotonic()
+        try:
+            answer, size = await self._store(link, parcel, claim, sharing)
+        except Transient as error:
+            return await self._lost(parcel, claim, error)
+        except (OSError, Corrupt) as error:
+            if isinstance(error, OSError) and error.errno in OURS:
+                await self._pause(parcel, claim, error)
+            else:
+                self._log(logging.ERROR, "%s cannot be read, moved to failed/: %s", parcel, error)
+                await self._end(parcel, self._spool.fail, claim, {"reason": f"cannot be read: {error}"})
+            return Fate.UNTRIED, ""
+        except asyncio.CancelledError:
+            self._spool.give_back(claim)
+            raise
+        return await self._answered(parcel, claim, answer, taken, size, time.monotonic() - begin_s)
+
+    async def settle(self, parcels: list[Parcel], taken: Mapping[str, ladder.Taken]) -> None:
+        """End objects whose syntax was refused in negotiation: turned if another one is taken, else rejected."""
+        for parcel in parcels:
+            claim = await self._claim(parcel)
+            if claim is None:
+                continue
+            if (uid := self.turnable(parcel, taken.get(parcel.pair[0]))) is not None:
+                await self._turn(parcel, claim, uid)
+            else:
+                why = f"the destination takes none of the syntaxes it can have, for SOP class {parcel.pair[0]}"
+                await self._reject(parcel, claim, {"reason": why})
+
+    def turnable(self, parcel: Parcel, taken: ladder.Taken | None) -> str | None:
+        """The syntax to turn an object into whose own was refused; None if there is none left."""
+        if taken is None:
+            return None
+        source = parcel.pair[1]
+        useless = {source, *self._history(parcel.receipt).turned}
+        return ladder.best(self._destination.syntax, source, taken.but(useless))
+
+    def _history(self, receipt: str) -> _Past:
+        return self._past.get(receipt) or _Past()
+
+    def _remember(self, receipt: str) -> _Past:
+        while len(self._past) >= PAST_MAX:
+            del self._past[next(iter(self._past))]
+        return self._past.setdefault(receipt, _Past())
+
+    async def _claim(self, parcel: Parcel) -> Claim | None:
+        """None: moved or deleted by hand, or the listing was older than the last delivery, or the disk says no."""
+        try:
+            claim = self._spool.claim(parcel.waiting, self._claimant)
+        except OSError as error:
+            await self._pause(parcel, None, error)
+            return None
+        if claim is None:
+            self._done(parcel.receipt, False)
+        return claim
+
+    async def _pause(self, parcel: Parcel, claim: Claim | None, error: OSError) -> None:
+        """A fault of this machine: the object stays in the queue, and whoever met it holds on for a second."""
+        self._log(logging.ERROR, "%s stays in the queue: %s", parcel, error)
+        try:
+            await asyncio.sleep(DISK_PAUSE_S)
+        finally:
+            if claim is not None:
+                self._spool.give_back(claim)
+            self._done(parcel.receipt, True)
+
+    async def _store(
+        self, link: scu.Association, parcel: Parcel, claim: Claim, sharing: int
+    ) -> tuple[scu.StoreAnswer, int]:
+        destination = self._destination
+        fd = os.open(claim.path, OPEN_FLAGS)
+        try:
+            size = os.fstat(fd).st_size - parcel.offset
+            minimum = self._minimum_bytes_per_s(parcel.receipt, sharing)
+            answer = await link.store(
+                link.accepted[parcel.pair],
+                parcel.meta.sop_class_uid,
+                parcel.meta.sop_instance_uid,
+                fd,
+                parcel.offset,
+                size,
+                priority=destination.priority,
+                stall_s=destination.stall_threshold_s,
+                minimum_bytes_per_s=minimum,
+                deadline_s=destination.storage_timeout_floor_s + size / minimum if minimum else 0.0,
+                throttle=self._throttle,
+            )
+        finally:
+            os.close(fd)
+        return answer, size
+
+    def _minimum_bytes_per_s(self, receipt: str, sharing: int) -> float:
+        """MinimumLineSpeed as this association's share of the line; MaximumLineSpeed must not make it a fault."""
+        destination = self._destination
+        if self._history(receipt).slow_aborts >= SLOW_ABORTS:
+            return 0.0
+        minimum = destination.minimum_line_speed_kb_per_s * 1000
+        if destination.maximum_line_speed_kb_per_s:
+            minimum = min(minimum, destination.maximum_line_speed_kb_per_s * 500)
+        return minimum / max(1, sharing)
+
+    # -- the ways in which a claim ends
+
+    async def _answered(
+        self,
+        parcel: Parcel,
+        claim: Claim,
+        answer: scu.StoreAnswer,
+        taken: ladder.Taken | None,
+        size: int,
+        took_s: float,
+    ) -> tuple[Fate, str]:
+        past = self._history(parcel.receipt)
+        said = f"status 0x{answer.status:04X} {answer.comment}".rstrip()
+        tries = claim.entry.attempt + 1
+        match retry.classify(answer.status, unanswered_before=bool(past.losses or past.slow_aborts)):
+            case Verdict.DELIVERED:
+                # Not before the next object is on its way: then the peer works while we write this down.
+                self._loop.call_soon(self._deliver, parcel, claim, answer.status, said, size, took_s)
+                await self._receipts.room()
+            case Verdict.TRANSIENT:
+                await self._defer(parcel, claim, said)
+                return Fate.CONGESTED, said
+            case Verdict.PERMANENT if tries < retry.PERMANENT_TRIES:
+                await self._defer(parcel, claim, said)
+            case Verdict.UNSUPPORTED if not past.turned and (uid := self.turnable(parcel, taken)) is not None:
+                await self._turn(parcel, claim, uid)
+            case _:
+                why = {"reason": said, "status": f"0x{answer.status:04X}", "comment": answer.comment, "tries": tries}
+                await self._reject(parcel, claim, why)
+        return Fate.ANSWERED, ""
+
+    def _deliver(self, parcel: Parcel, claim: Claim, status: int, said: str, size: int, took_s: float) -> None:
+        title, meta = self._destination.ae_title, parcel.meta
+        line = {
+            "receipt": parcel.receipt,
+            "destination": title,
+            "sop_instance_uid": meta.sop_instance_uid,
+            "status": status,
+            "syntax": meta.transfer_syntax_uid,
+            "calling": parcel.calling,
+            "bytes": size,
+            "at": round(time.time(), 3),
+        }
+        self._past.pop(parcel.receipt, None)
+        self._receipts.add(claim, line, lambda: self._done(parcel.receipt, False))
+        self.statistics.delivered += 1
+        self.statistics.delivered_bytes += size
+        if status:
+            self.statistics.warnings += 1
+        logger.info(
+            "%s: delivered %s as %s, %d bytes in %.0f ms, calling as %s%s",
+            title, meta.sop_instance_uid, syntax_name(meta.transfer_syntax_uid), size, took_s * 1000, parcel.calling,
+            f", with {said}" if status else "",
+        )  # fmt: skip
+
+    async def _lost(self, parcel: Parcel, claim: Claim, error: Transient) -> tuple[Fate, str]:
+        self.statistics.lost += 1
+        past = self._remember(parcel.receipt)
+        if isinstance(error, scu.TooSlow):
+            past.slow_aborts += 1
+            if past.slow_aborts == SLOW_ABORTS:
+                text = "the line is slower than MinimumLineSpeed: %s goes without that limit now"
+                logger.warning("%s: " + text, self._destination.ae_title, parcel.meta.sop_instance_uid)
+        else:
+            past.losses += 1
+        if past.losses >= LOSSES:
+            await self._defer(parcel, claim, f"{error}, {past.losses} times under this object")
+            return Fate.SUSPECT, str(error)
+        self._spool.give_back(claim)
+        self._done(parcel.receipt, True)
+        return Fate.LOST, str(error)
+
+    async def _defer(self, parcel: Parcel, claim: Claim, said: str) -> None:
+        attempt = claim.entry.attempt + 1
+        wait_s = retry.delay_s(attempt, random.random(), self._destination.retry_delays_s)
+        self.statistics.deferred += 1
+        self._log(logging.INFO, "%s: %s; next try in %.3g s", parcel, said, wait_s)
+        await self._end(parcel, self._spool.defer, claim, attempt, math.ceil(time.time() + wait_s))
+
+    async def _turn(self, parcel: Parcel, claim: Claim, uid: str) -> None:
+        sop_class, source = parcel.pair
+        name, title = syntax_name(uid), self._destination.ae_title
+        self._remember(parcel.receipt).turned += (uid,)
+        self.statistics.turned += 1
+        log.once(
+            logger, logging.WARNING, f"{title} {sop_class} {source} {uid}",
+            f"{title} does not take {syntax_name(source)} for SOP class {sop_class}; it gets {name}",
+        )  # fmt: skip
+        await self._end(parcel, self._spool.to_transform, claim, name)
+        for number in range(self._workers):
+            doorbell.ring(self._spool.root, f"worker-{number}")
+
+    async def _reject(self, parcel: Parcel, claim: Claim, why: Mapping[str, Any]) -> None:
+        self._past.pop(parcel.receipt, None)
+        self.statistics.rejected += 1
+        self._log(logging.WARNING, "%s: rejected: %s", parcel, why["reason"])
+        await self._end(parcel, self._spool.reject, claim, why)
+
+    async def _end(self, parcel: Parcel, move: Callable[..., None], claim: Claim, *details: Any) -> None:
+        """Move a claim where it belongs, in a thread: it may wait for the disk."""
+        try:
+            await asyncio.shield(self._loop.run_in_executor(self._threads, move, claim, *details))
+        except OSError as error:
+            await self._pause(parcel, claim, error)
+        else:
+            self._done(parcel.receipt, True)
+
+    def _log(self, level: int, text: str, parcel: Parcel, *details: Any) -> None:
+        title, uid = self._destination.ae_title, parcel.meta.sop_instance_uid
+        logger.log(level, "%s: " + text, title, uid, *details)

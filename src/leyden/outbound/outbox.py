@@ -1,0 +1,381 @@
+"""Everything that leaves for one destination: a window on its queue and a pool of associations.
+
+The decisions are pure and stand in deliver/; this is the loop around them, and courier.py ends each object's claim. An
+Outbox shares nothing with the others but the event loop and a few threads for the disk, so that a dead destination
+costs them nothing: while it is backed off its queue is not even listed. Trouble with a destination renames nothing.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Collection, Coroutine
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from typing import Any
+
+from leyden.deliver import ladder, retry
+from leyden.deliver.destination import Destination
+from leyden.deliver.pool import LATE_S, Action, Association, Bind, GiveUp, Limits, Open, Release, State, assign
+from leyden.errors import Transient
+from leyden.net import scu
+from leyden.outbound import taken
+from leyden.outbound.courier import Courier, Fate, Receipts, Statistics
+from leyden.outbound.window import WINDOW, Parcel, Window
+from leyden.spool.store import Spool
+
+logger = logging.getLogger("leyden.sender")
+
+LOOK_S = 1.0
+LOOK_BLOCKED_S = 60.0  # while nothing can be sent: only for the sake of expiryThreshold
+LOOK_SHARE = 4  # after a look of t seconds the next one comes 4 t later: a fifth of a core at most
+ANSWER_TIMEOUT_S = 30.0
+RELEASE_TIMEOUT_S = 2.0
+RENEGOTIATE_S = 5.0  # a SOP class that was refused whole is proposed anew for waiting entries at most so often
+CALLING_NOT_RECOGNIZED = (1, 1, 3)
+
+
+@dataclass(slots=True, eq=False)
+class Lane(Association):
+    """An association of the pool with its connection, its task, and what is bound to it."""
+
+    contexts: tuple[ladder.Pair, ...] = ()  # as proposed, in order
+    refused: frozenset[ladder.Pair] = frozenset()
+    link: scu.Association | None = None
+    task: "asyncio.Task[None] | None" = None
+    bound: Parcel | None = None
+    waiter: "asyncio.Future[None] | None" = None
+
+    def bind(self, parcel: Parcel) -> None:
+        self.state, self.bound = State.RESERVED, parcel
+        self._wake()
+
+    def end(self) -> None:
+        """Release it, if nothing is bound to it."""
+        if self.state is State.IDLE:
+            self.state = State.CLOSING
+            self._wake()
+
+    def _wake(self) -> None:
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
+
+    async def next(self) -> Parcel | None:
+        """The next object to send; None when the association is to end."""
+        while self.bound is None and self.state is not State.CLOSING:
+            self.waiter = asyncio.get_running_loop().create_future()
+            await self.waiter
+        parcel, self.bound = self.bound, None
+        return parcel
+
+
+class Outbox:
+    """Delivers what stands in prepared/<DEST>. Every method is for the thread of the event loop."""
+
+    def __init__(
+        self,
+        destination: Destination,
+        spool: Spool,
+        claimant: str,
+        my_ae_title: str,
+        receipts: Receipts,
+        threads: Executor,
+        workers: int = 0,
+    ) -> None:
+        self.destination = destination
+        self.serving = True  # ProcessSchedule and ProcessNetworks allow it
+        self._threads = threads
+        self._loop = asyncio.get_running_loop()
+        self._window = Window(spool, destination, claimant, my_ae_title)
+        self._courier = Courier(destination, spool, claimant, receipts, threads, workers, self._ended)
+        self._health = retry.Health(destination.max_associations, destination.retry_delays_s)
+        self._root = spool.root
+        self._knowledge = taken.recall(spool.root, destination.ae_title)
+        self._waiting: dict[str, Parcel] = {}  # by receipt, in the order of sending
+        self._in_hand: dict[str, Parcel] = {}
+        self._lanes: list[Lane] = []
+        self._jobs: set[asyncio.Task[None]] = set()
+        self._refused_s: dict[tuple[str, str], float] = {}  # (calling, SOP class) -> when all of it was refused
+        self._late_s = LATE_S
+        self._looking = self._stopping = False
+        self._look_wanted = True
+        self._looked_s = self._look_after_s = float("-inf")
+        self._moves = 0  # objects that went back to the queue; a look that overlaps one is not trusted with their order
+
+    def __repr__(self) -> str:
+        lanes = " ".join(f"{lane.calling}:{lane.state.value}" for lane in self._lanes)
+        return (
+            f"<Outbox {self.destination.ae_title} waiting={len(self._waiting)} in_hand={len(self._in_hand)} [{lanes}]>"
+        )
+
+    def statistics(self) -> Statistics:
+        """The counts as they are now."""
+        return replace(self._courier.statistics)
+
+    # -- the window
+
+    def look(self) -> None:
+        """Something may have arrived (the bell)."""
+        self._look_wanted = True
+        self.tick()
+
+    def tick(self) -> None:
+        """To be called a few times a second: refill the window when it is time, and look after the pool."""
+        now_s = time.monotonic()
+        blocked = not self.serving or self._health.limit(now_s) == 0
+        wanted = self._look_wanted and len(self._waiting) < WINDOW // 2 and not blocked
+        due = now_s - self._looked_s >= (LOOK_BLOCKED_S if blocked else LOOK_S)
+        if (wanted or due) and now_s >= self._look_after_s and not self._looking and not self._stopping:
+            self._looking, self._look_wanted = True, False
+            self._start(self._refill(now_s))
+        self._act()
+
+    async def _refill(self, begin_s: float) -> None:
+        title, moves = self.destination.ae_title, self._moves
+        try:
+            known = {**self._waiting, **self._in_hand}
+            passed_over = self._health.backed_off(begin_s)
+            found = await self._loop.run_in_executor(self._threads, self._window.look, known, passed_over, time.time())
+        except OSError as error:
+            logger.error("%s: the queue cannot be read: %s", title, error)
+            return
+        finally:
+            self._looking = False
+            self._looked_s = time.monotonic()
+            self._look_after_s = self._looked_s + LOOK_SHARE * (self._looked_s - begin_s)
+        if found.expired:
+            logger.warning("%s: %d objects older than expiryThreshold moved to expired/", title, found.expired)
+        for reason in found.unreadable:
+            logger.error("%s: not a DICOM file, moved to failed/: %s", title, reason)
+        disturbed = moves != self._moves
+        self._waiting = {
+            parcel.receipt: parcel
+            for parcel in found.parcels
+            if parcel.receipt not in self._in_hand and not (disturbed and parcel.waiting.entry.serial)
+        }
+        for lane in self._lanes:
+            self._settle(lane)
+        self._act()
+
+    def _take(self, parcel: Parcel) -> Parcel:
+        """Out of the window, into hand."""
+        del self._waiting[parcel.receipt]
+        self._in_hand[parcel.receipt] = parcel
+        return parcel
+
+    def _ended(self, receipt: str, moved: bool) -> None:
+        """The claim of an object has ended."""
+        self._in_hand.pop(receipt, None)
+        if moved:
+            self._moves += 1
+            self._look_wanted = True
+
+    # -- the pool
+
+    def _act(self) -> None:
+        """Let assign() decide, and do what it says."""
+        if self._stopping:
+            return
+        now_s = time.monotonic()
+        for lane in self._lanes:
+            if lane.link is not None and lane.link.closed:
+                lane.end()
+        limit = self._health.limit(now_s)
+        requests = self._sendable(now_s) if self.serving and limit else ()
+        if self._health.holds(now_s):
+            limit = min(limit, len(self._lanes))
+        for action in assign(requests, self._lanes, now_s, Limits(limit, self.destination.batch_size, self._late_s)):
+            self._do(action, now_s)
+
+    def _sendable(self, now_s: float) -> Collection[Parcel]:
+        callers = self._health.backed_off(now_s)
+        if self._refused_s:
+            self._refused_s = {what: s for what, s in self._refused_s.items() if now_s < s + RENEGOTIATE_S}
+        if not callers and not self._refused_s:
+            return self._waiting.values()
+        return [
+            parcel
+            for parcel in self._waiting.values()
+            if parcel.calling not in callers and (parcel.calling, parcel.pair[0]) not in self._refused_s
+        ]
+
+    def _do(self, action: Action, now_s: float) -> None:
+        match action:
+            case Bind(association=Lane() as lane, request=Parcel() as parcel):
+                lane.bind(self._take(parcel))
+            case Open(request=request):
+                pairs = (parcel.pair for parcel in self._waiting.values() if parcel.calling == request.calling)
+                contexts = ladder.proposals((request.pair, *pairs), self.destination.syntax)
+                lane = Lane(request.calling, now_s, frozenset(contexts), contexts=contexts)
+                self._lanes.append(lane)
+                lane.task = self._start(self._run(lane))
+            case Release(association=Lane() as lane):
+                lane.end()
+            case GiveUp(association=Lane() as lane) if lane.task is not None:
+                lane.state = State.CLOSING
+                self._did_not_open(lane, "another association is not answered while the first works")
+                lane.task.cancel()
+
+    async def _run(self, lane: Lane) -> None:
+        """The life of one association."""
+        try:
+            if await self._open(lane) and lane.link is not None:
+                while (parcel := await lane.next()) is not None:
+                    await self._send(lane, lane.link, parcel)
+                    lane.idle_s, lane.served = time.monotonic(), lane.served + 1
+                    lane.state = State.CLOSING if self._stopping or lane.link.closed else State.IDLE
+                    self._act()
+                await self._close(lane.link)
+        finally:
+            if lane.link is not None:
+                lane.link.abort()
+            self._lanes.remove(lane)
+        self._act()
+
+    async def _send(self, lane: Lane, link: scu.Association, parcel: Parcel) -> None:
+        established, opening = self._others(lane)
+        sharing = 1 + established + min(opening, len(self._waiting))
+        known = ladder.fresh(self._knowledge, parcel.pair[0], time.time())
+        fate, reason = await self._courier.send(link, parcel, known, sharing)
+        now_s = time.monotonic()
+        match fate:
+            case Fate.ANSWERED:
+                self._recovered()
+            case Fate.CONGESTED:
+                self._warn(self._health.congested(reason, now_s, random.random()))
+            case Fate.LOST | Fate.SUSPECT:
+                established, _ = self._others(lane)
+                suspect, jitter = fate is Fate.SUSPECT, random.random()
+                self._warn(self._health.lost(reason, now_s, jitter, established=established, suspect=suspect))
+
+    def _others(self, lane: Lane) -> tuple[int, int]:
+        """How many other associations are established, and how many are opening."""
+        states = [other.state for other in self._lanes if other is not lane]
+        return states.count(State.IDLE) + states.count(State.RESERVED), states.count(State.OPENING)
+
+    def _warn(self, said: str) -> None:
+        if said:
+            logger.warning("%s: %s", self.destination.ae_title, said)
+
+    def _recovered(self) -> None:
+        if self._health.answered():
+            more = "or more " if len(self._waiting) >= WINDOW else ""
+            logger.info("%s: works again; %d %swait", self.destination.ae_title, len(self._waiting), more)
+
+    async def _open(self, lane: Lane) -> bool:
+        destination, caller = self.destination, ""
+        try:
+            lane.link = await scu.Association.open(
+                destination.host,
+                destination.port,
+                calling=lane.calling,
+                called=destination.ae_title,
+                contexts=lane.contexts,
+                connect_timeout_s=destination.connect_timeout_s,
+                answer_timeout_s=ANSWER_TIMEOUT_S,
+            )
+        except scu.AssociationRejected as error:
+            reason = str(error)
+            if (error.result, error.source, error.reason) == CALLING_NOT_RECOGNIZED:
+                caller = lane.calling
+        except Transient as error:
+            reason = str(error)
+        except asyncio.CancelledError:
+            if self._stopping:
+                raise
+            return False  # given up
+        else:
+            self._established(lane, lane.link)
+            return True
+        self._did_not_open(lane, reason, caller)
+        return False
+
+    def _did_not_open(self, lane: Lane, reason: str, caller: str = "") -> None:
+        established, opening = self._others(lane)
+        now_s, jitter = time.monotonic(), random.random()
+        self._warn(
+            self._health.did_not_open(reason, now_s, jitter, established=established, opening=opening, caller=caller)
+        )
+
+    def _established(self, lane: Lane, link: scu.Association) -> None:
+        now_s = time.monotonic()
+        lane.accepted, lane.state = link.accepted, State.IDLE
+        lane.refused = frozenset(lane.proposed) - link.accepted.keys()
+        lane.established_s = lane.idle_s = now_s
+        self._late_s = max(LATE_S, 2 * (now_s - lane.opened_s))
+        self._health.opened(lane.calling)
+        self._learn(lane)
+        self._settle(lane)
+        self._start(self._watch(lane, link))
+        self._act()
+
+    async def _watch(self, lane: Lane, link: scu.Association) -> None:
+        await link.wait_closed()
+        lane.end()
+
+    async def _close(self, link: scu.Association) -> None:
+        if not link.closed:
+            try:
+                await asyncio.wait_for(link.release(), RELEASE_TIMEOUT_S)
+            except TimeoutError:
+                link.abort()
+        self._health.freed(time.monotonic())
+
+    # -- what it takes
+
+    def _learn(self, lane: Lane) -> None:
+        before = self._knowledge
+        self._knowledge = ladder.learn(before, lane.proposed, lane.accepted, time.time())
+        if ladder.differ(before, self._knowledge):
+            self._start(self._remember(self._knowledge))
+
+    async def _remember(self, knowledge: ladder.Knowledge) -> None:
+        title = self.destination.ae_title
+        try:
+            await self._loop.run_in_executor(self._threads, taken.remember, self._root, title, knowledge)
+        except OSError as error:
+            logger.warning("%s: what it takes cannot be noted: %s", title, error)
+
+    def _settle(self, lane: Lane) -> None:
+        """End what waits under this association's title in a syntax that it refused.
+
+        Without another syntax left, only an association that was asked for after an entry had come may reject it.
+        """
+        now_s, settled = time.time(), []
+        for parcel in list(self._waiting.values()) if lane.refused else ():
+            if parcel.pair not in lane.refused or parcel.calling != lane.calling:
+                continue
+            known = ladder.fresh(self._knowledge, parcel.pair[0], now_s)
+            if self._courier.turnable(parcel, known) is not None or parcel.since_s <= lane.opened_s:
+                settled.append(self._take(parcel))
+            else:
+                self._refused_s.setdefault((parcel.calling, parcel.pair[0]), lane.opened_s)
+        if settled:
+            self._start(self._courier.settle(settled, self._knowledge))
+            self._recovered()
+
+    # -- the end
+
+    async def drain(self, for_s: float) -> None:
+        """Claim nothing more, let what is under way finish for so long, then abort; every claim is given back."""
+        self._stopping = True
+        for lane in self._lanes:
+            lane.end()
+            if lane.state is State.OPENING and lane.task is not None:
+                lane.task.cancel()
+        if self._jobs:
+            await asyncio.wait(self._jobs, timeout=for_s)
+        for job in list(self._jobs):
+            job.cancel()
+        await asyncio.gather(*self._jobs, return_exceptions=True)
+
+    def _start(self, job: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = self._loop.create_task(job)
+        self._jobs.add(task)
+        task.add_done_callback(self._finished)
+        return task
+
+    def _finished(self, task: "asyncio.Task[None]") -> None:
+        self._jobs.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("%s: a fault of ours", self.destination.ae_title, exc_info=error)

@@ -1,0 +1,126 @@
+"""The window on one destination's queue: which entries may be sent now, in which order, and what their heads say.
+
+It lists names and opens only the files that it has not seen yet. It runs in a thread of the sender, one look at a time
+for a destination; what it gives back is the caller's. Deliberately absent: claiming and sending.
+"""
+
+import errno
+import os
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from leyden.deliver.destination import Destination
+from leyden.deliver.pool import Request
+from leyden.deliver.schedule import StudyDelay
+from leyden.dicom.part10 import HEAD_MAX_BYTES, FileMeta, decode_head
+from leyden.errors import Corrupt
+from leyden.spool.entry import Waiting, key
+from leyden.spool.store import Spool
+
+WINDOW = 4096  # entries of one destination in memory
+LISTED_MAX = 10_000_000
+HEAD_BYTES = 1024
+OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # no link, no FIFO that hangs us
+OURS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # says nothing of the file: try again
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel(Request):
+    """A request together with its file: `offset` is where the dataset begins."""
+
+    waiting: Waiting
+    meta: FileMeta
+    offset: int
+
+
+@dataclass(slots=True)
+class Found:
+    """What a look brought: the parcels in the order of sending, and what was put on a shelf meanwhile."""
+
+    parcels: list[Parcel] = field(default_factory=list)
+    expired: int = 0
+    unreadable: list[str] = field(default_factory=list)
+
+
+class Window:
+    """Looks at prepared/<DEST>/ of one destination."""
+
+    def __init__(self, spool: Spool, destination: Destination, claimant: str, my_ae_title: str) -> None:
+        self._spool, self._destination, self._claimant = spool, destination, claimant
+        self._my_ae_title = my_ae_title
+        self._delay = StudyDelay(destination.process_delay_ms / 1000, destination.process_delay_window_multiplier)
+
+    def look(self, known: Mapping[str, Parcel], passed_over: Collection[str], wall_s: float) -> Found:
+        """The entries that may be sent now: at most WINDOW, lowest rank first, then the oldest.
+
+        `known` holds the parcels of the last look by receipt; they are not read again. Entries of the calling AE
+        titles in `passed_over` are left out, so that they can't fill the window. `wall_s` is the time of day in
+        seconds since 1970. OSError: the folders cannot be read.
+        """
+        found = Found()
+        title = self._destination.ae_title
+        self._delay.forget(wall_s)
+        self._spool.due(title, wall_s)
+        ready = self._ready({key(calling) for calling in passed_over}, wall_s, found)
+        serial = [waiting.entry for waiting in ready if waiting.entry.serial]
+        held_back = self._spool.held_back(title, serial) if serial else set()
+        for waiting in ready:
+            receipt = waiting.entry.receipt
+            if receipt in held_back:
+                continue
+            parcel = known.get(receipt)
+            if parcel is None or parcel.waiting.entry != waiting.entry or parcel.rank != waiting.rank:
+                parcel = self._peek(waiting, found)
+            if parcel is not None:
+                found.parcels.append(parcel)
+        return found
+
+    def _ready(self, passed_over: set[str], wall_s: float, found: Found) -> list[Waiting]:
+        ready: list[Waiting] = []
+        for waiting in self._spool.waiting("prepared", self._destination.ae_title, LISTED_MAX):
+            entry = waiting.entry
+            if wall_s - entry.received_s > self._destination.expiry_threshold_s > 0:
+                claim = self._spool.claim(waiting, self._claimant)
+                if claim is not None:
+                    self._spool.expire(claim)
+                    found.expired += 1
+            elif (
+                entry.source_key not in passed_over and self._delay.ready_s(entry.study_key, entry.received_s) <= wall_s
+            ):
+                ready.append(waiting)
+                if len(ready) == WINDOW:
+                    break
+        return ready
+
+    def _peek(self, waiting: Waiting, found: Found) -> Parcel | None:
+        try:
+            head = _read_head(waiting)
+        except FileNotFoundError:
+            return None
+        except (OSError, Corrupt) as error:
+            if isinstance(error, OSError) and error.errno in OURS:
+                raise
+            self._fail(waiting, f"{waiting.entry.receipt}: {error}", found)
+            return None
+        meta, offset = head
+        calling = (meta.sending if self._destination.impersonate else "") or self._my_ae_title
+        pair = (meta.sop_class_uid, meta.transfer_syntax_uid)
+        return Parcel(waiting.rank, waiting.entry.receipt, calling, pair, time.monotonic(), waiting, meta, offset)
+
+    def _fail(self, waiting: Waiting, reason: str, found: Found) -> None:
+        claim = self._spool.claim(waiting, self._claimant)
+        if claim is not None:
+            self._spool.fail(claim, {"reason": f"cannot be sent: {reason}"})
+            found.unreadable.append(reason)
+
+
+def _read_head(waiting: Waiting) -> tuple[FileMeta, int]:
+    fd = os.open(waiting.path, OPEN_FLAGS)
+    try:
+        head = decode_head(os.pread(fd, HEAD_BYTES, 0)) or decode_head(os.pread(fd, HEAD_MAX_BYTES, 0))
+    finally:
+        os.close(fd)
+    if head is None:
+        raise Corrupt("the file meta information does not end")
+    return head

@@ -1,0 +1,735 @@
+"""The sender as a real process against peers that others wrote, and that behave as real ones do."""
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from leyden.boot import BOARD_ROWS
+from leyden.config.settings import ReceiverSettings, Settings
+from leyden.deliver.destination import Destination
+from leyden.dicom.negotiate import AcceptorPolicy
+from leyden.dicom.part10 import FileMeta, encode_head
+from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, JPEG2000_LOSSLESS
+from leyden.plan.rules import PlanSettings
+from leyden.spool import doorbell
+from leyden.spool.entry import Entry, ReceiptClock, key
+from leyden.spool.store import Spool
+from support.service import free_port, wait_for
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+MR = "1.2.840.10008.5.1.4.1.1.4"
+SR = "1.2.840.10008.5.1.4.1.1.88.22"
+PRIVATE = "1.2.826.0.1.3680043.9.9.1"
+
+
+class Sender:
+    """`leyden role sender 0`, born as the supervisor would bear it, on a spool that the test fills."""
+
+    def __init__(self, folder: Path, *destinations: Destination, **settings) -> None:
+        self.folder, self.root = folder, folder / "cache"
+        self.spool = Spool(self.root, sync=False)
+        self.spool.prepare([d.ae_title for d in destinations])
+        self.clock = ReceiptClock(0)
+        self.settings = Settings(
+            path=str(folder),
+            log_dir=str(folder / "log"),
+            cache_path=str(self.root),
+            scp_port=0,
+            my_ae_title="LEYDEN",
+            receiver=ReceiverSettings(AcceptorPolicy(("LEYDEN",))),
+            plan=PlanSettings("LEYDEN", {}, ()),
+            destinations=destinations,
+            **settings,
+        )
+        self.process: subprocess.Popen[bytes] | None = None
+        self.lifeline = -1
+
+    def put(
+        self,
+        number: int,
+        data: bytes = b"",
+        *,
+        to="PACS",
+        sop_class=CT,
+        syntax=EXPLICIT_LE,
+        calling="CT1",
+        rank="50",
+        uid="",
+        serial=False,
+    ) -> str:
+        """An entry in prepared/, as the planner leaves it; its SOP Instance UID."""
+        uid = uid or f"2.25.77.{number}"
+        receipt = self.clock.next(int(time.time() * 1e6))
+        fd, path = self.spool.embryo(receipt)
+        with open(fd, "wb") as file:
+            file.write(encode_head(FileMeta(sop_class, uid, syntax, calling, calling, to)))
+            file.write(data or dataset(sop_class, uid))
+        entry = Entry(receipt, key(uid), key("2.25.1"), key(calling), serial=serial)
+        assert self.spool.plan_one(path, entry, "prepared", to, rank)
+        return uid
+
+    def start(self) -> "Sender":
+        settings_fd, board_fd = os.memfd_create("settings"), os.memfd_create("board")
+        os.write(settings_fd, self.settings.to_json())
+        os.ftruncate(board_fd, 8 * BOARD_ROWS)
+        read_fd, self.lifeline = os.pipe()
+        fds = {"settings": settings_fd, "board": board_fd, "lifeline": read_fd}
+        words = [word for name, fd in fds.items() for word in (f"--{name}-fd", str(fd))]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "leyden", "role", "sender", "0", "--row", "0", *words],
+            pass_fds=tuple(fds.values()),
+            stderr=subprocess.DEVNULL,
+        )
+        for fd in fds.values():
+            os.close(fd)
+        return self
+
+    def ring(self) -> None:
+        doorbell.ring(self.root, "sender")
+
+    def stop(self) -> int:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(10)
+
+    def end(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(10)
+        if self.lifeline >= 0:
+            os.close(self.lifeline)
+            self.lifeline = -1
+
+    @property
+    def log(self) -> str:
+        with contextlib.suppress(FileNotFoundError):
+            return (self.folder / "log" / "leyden.log").read_text()
+        return ""
+
+    def wait_line(self, text: str, limit_s: float = 20.0) -> None:
+        wait_for(lambda: text in self.log, limit_s, f"{text!r} in {self.log[-2000:]}")
+
+    def counts(self) -> dict[str, int]:
+        """How many objects stand in each folder that holds any."""
+        counted: Counter[str] = Counter()
+        for count in self.spool.counts():
+            counted[count.folder] += count.files
+        return dict(+counted)
+
+    def wait_counts(self, limit_s: float = 20.0, **expected: int) -> None:
+        try:
+            wait_for(lambda: self.counts() == expected, limit_s)
+        except AssertionError:
+            raise AssertionError(f"expected {expected}, there are {self.counts()}\n{self.log[-3000:]}") from None
+
+    def whys(self) -> list[dict]:
+        return [json.loads(path.read_bytes()) for path in sorted(self.root.glob("rejected/*/*.json"))]
+
+    def receipts(self) -> list[dict]:
+        paths = sorted(self.root.glob("receipts/*.log"))
+        return [json.loads(line) for path in paths for line in path.read_bytes().splitlines()]
+
+
+def dataset(sop_class: str, uid: str, size: int = 200) -> bytes:
+    """A dataset in explicit little endian: SOP class and instance, and a comment of `size` bytes."""
+
+    def element(group: int, number: int, vr: bytes, value: bytes) -> bytes:
+        value += (b"\0" if vr == b"UI" else b" ") * (len(value) & 1)
+        length = len(value).to_bytes(4, "little")
+        return group.to_bytes(2, "little") + number.to_bytes(2, "little") + vr + b"\0\0" + length + value
+
+    def short(group: int, number: int, vr: bytes, value: bytes) -> bytes:
+        value += b"\0" * (len(value) & 1)
+        head = group.to_bytes(2, "little") + number.to_bytes(2, "little") + vr
+        return head + len(value).to_bytes(2, "little") + value
+
+    return (
+        short(8, 0x16, b"UI", sop_class.encode())
+        + short(8, 0x18, b"UI", uid.encode())
+        + element(0x20, 0x4000, b"UT", b"x" * size)
+    )
+
+
+@pytest.fixture
+def sender(tmp_path):
+    made: list[Sender] = []
+
+    def make(*destinations: Destination, **settings) -> Sender:
+        made.append(Sender(tmp_path / f"sender{len(made)}", *destinations, **settings))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.end()
+
+
+def destination(port: int, title: str = "PACS", **keys) -> Destination:
+    return Destination(title, "127.0.0.1", port, **keys)
+
+
+class OneAtATime:
+    """A door before a peer: it takes every TCP connection, but lets one through at a time; the others get no answer."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=50)
+        self.port = int(self._listener.getsockname()[1])
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            with client, contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._target)) as server:
+                self._pump(client, server)
+
+    def _pump(self, client: socket.socket, server: socket.socket) -> None:
+        with selectors.DefaultSelector() as both:
+            both.register(client, selectors.EVENT_READ, server)
+            both.register(server, selectors.EVENT_READ, client)
+            while True:
+                for ready, _ in both.select():
+                    data = ready.fileobj.recv(65536)
+                    if not data:
+                        return
+                    ready.data.sendall(data)
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(10)
+
+
+def test_storescp_gets_every_byte_and_the_spool_is_empty_after(sender, storescp, tmp_path):
+    peer = storescp()
+    one = sender(destination(peer.port))
+    sizes = {one.put(n, dataset(CT, f"2.25.77.{n}", n * 7001)): n * 7001 for n in range(40)}
+    one.start().wait_counts()
+    files = list(peer.folder.iterdir())
+    assert len(files) == 40
+    for n in range(40):
+        (path,) = (path for path in files if path.name.endswith(f"2.25.77.{n}"))
+        assert path.read_bytes().endswith(dataset(CT, f"2.25.77.{n}", n * 7001))
+    receipts = one.receipts()
+    assert {line["sop_instance_uid"] for line in receipts} == set(sizes)
+    assert all(line["status"] == 0 and line["destination"] == "PACS" for line in receipts)
+    assert all(line["calling"] == "LEYDEN" and line["syntax"] == EXPLICIT_LE for line in receipts)
+    assert one.log.count("delivered 2.25.77.") == 40
+    assert one.stop() == 0
+
+
+def test_the_bell_sends_at_once_over_the_association_that_is_there(sender, pacs):
+    peer = pacs("PACS")
+    one = sender(destination(peer.port)).start()
+    one.put(1)
+    peer.wait(1)
+    for n in range(2, 8):
+        one.put(n)
+        one.ring()
+        peer.wait(n)
+    assert len(peer.associations_seen) == 1
+    one.wait_counts()
+
+
+def test_each_modality_calls_under_its_own_title(sender, pacs):
+    peer = pacs("PACS")
+    one = sender(destination(peer.port, impersonate=True))
+    titles = ["CT1", "MR1", "US1", ""]
+    for n in range(40):
+        one.put(n, calling=titles[n % 4])
+    one.start()
+    arrivals = peer.wait(40)
+    one.wait_counts()
+    for arrival in arrivals:
+        n = int(arrival.sop_instance_uid.rpartition(".")[2])
+        assert arrival.calling == (titles[n % 4] or "LEYDEN")
+        assert arrival.called == "PACS"
+
+
+@pytest.mark.parametrize("peer_leaves_them_waiting", [False, True])
+def test_several_titles_get_through_to_a_peer_that_serves_one_at_a_time(sender, pacs, peer_leaves_them_waiting):
+    peer = pacs("PACS", associations=1)
+    door = OneAtATime(peer.port) if peer_leaves_them_waiting else None
+    one = sender(destination(door.port if door else peer.port, impersonate=True))
+    for n in range(90):
+        one.put(n, calling=f"CT{n % 3}")
+    one.start()
+    arrivals = peer.wait(90, 60)
+    one.wait_counts()
+    assert len(set(peer.uids())) == len(arrivals) == 90
+    assert {arrival.calling for arrival in arrivals} == {"CT0", "CT1", "CT2"}
+    assert len(peer.associations_seen) < 30  # in turns, not an association an object
+    assert "next try" not in one.log  # that is no trouble
+    if door:
+        door.close()
+
+
+def test_an_object_for_another_title_does_not_wait_for_the_end_of_a_long_queue(sender, pacs):
+    """One association at a time, CT1 busy with objects that came later."""
+    peer = pacs("PACS", associations=1)
+    one = sender(destination(peer.port, impersonate=True))
+    for n in range(400):
+        one.put(n, calling="CT1")
+    one.start()
+    peer.wait(20)
+    one.put(1000, calling="MR1")
+    one.ring()
+    for n in range(1001, 1400):
+        one.put(n, calling="CT1")
+    peer.wait(800, 90)
+    order = peer.uids()
+    assert order.index("2.25.77.1000") < 799
+    one.wait_counts()
+
+
+def test_a_destination_that_is_down_gets_everything_when_it_is_up_and_costs_the_other_nothing(sender, pacs):
+    port = free_port()
+    living = pacs("LIVING")
+    one = sender(destination(port, "DEAD", retry_delays_s=(0.3,)), destination(living.port, "LIVING"))
+    for n in range(30):
+        one.put(n, to="DEAD")
+        one.put(100 + n, to="LIVING")
+    one.start()
+    living.wait(30)
+    one.wait_line("DEAD: Connection refused; next try in 0.3 s")
+    one.wait_counts(prepared=30)  # a dead destination renames nothing
+    dead = pacs("DEAD", port=port)
+    dead.wait(30)
+    one.wait_counts()
+    assert one.log.count("DEAD: ") - one.log.count("DEAD: delivered") == 2  # it fails, it works again
+    assert "DEAD: works again; " in one.log
+
+
+def test_a_connection_that_is_lost_in_mid_send_gives_the_object_back(sender, pacs):
+    """The door is shut when half of the first object is through, and opened after."""
+    peer = pacs("PACS")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        one = sender(destination(port, retry_delays_s=(0.2,)))
+        uid = one.put(1, dataset(CT, "2.25.77.1", 20_000_000))
+        one.start()
+        client, _ = listener.accept()
+        with client, socket.create_connection(("127.0.0.1", peer.port)) as server:
+            client.settimeout(10)
+            server.sendall(client.recv(65536))
+            client.sendall(server.recv(65536))
+            for _ in range(20):
+                assert client.recv(65536)
+    one.wait_line("next try in")
+    one.wait_counts(prepared=1)
+    second = pacs("PACS", port=port)
+    assert second.wait(1)[0].sop_instance_uid == uid
+    one.wait_counts()
+
+
+@pytest.mark.parametrize("taken", [[EXPLICIT_LE], [IMPLICIT_LE, EXPLICIT_LE], [IMPLICIT_LE]])
+def test_a_syntax_that_is_refused_goes_back_to_be_made_anew(sender, pacs, taken):
+    peer = pacs("PACS", syntaxes=taken)
+    one = sender(destination(peer.port, syntax=JPEG2000_LOSSLESS), workers=0)
+    for n in range(20):
+        one.put(n, syntax=JPEG2000_LOSSLESS)
+    one.start().wait_counts(transform=20)
+    made = "ExplicitVRLittleEndian" if EXPLICIT_LE in taken else "ImplicitVRLittleEndian"
+    for path in one.root.glob("transform/*/*/*/*.dcm"):
+        assert f".{made}." in path.name
+    assert one.log.count("it gets") == 1  # the log says so once
+    state = json.loads((one.root / "state" / "PACS.json").read_bytes())
+    assert state[CT]["accepted"] == sorted(taken)
+    assert JPEG2000_LOSSLESS in state[CT]["refused"]
+    assert peer.arrivals == []
+
+
+def test_what_can_not_be_made_anew_is_rejected_and_not_sent_in_circles(sender, pacs):
+    """A worker that gives every object on as it came."""
+    peer = pacs("PACS", syntaxes=[EXPLICIT_LE, IMPLICIT_LE])
+    one = sender(destination(peer.port, syntax=JPEG2000_LOSSLESS))
+    one.put(1, syntax=JPEG2000_LOSSLESS)
+    one.start()
+    for _ in range(2):  # explicit, implicit
+        one.wait_counts(transform=1)
+        (waiting,) = one.spool.waiting("transform", "PACS", 10)
+        claim = one.spool.claim(waiting, "worker-0")
+        assert claim is not None
+        one.spool.passed_on(claim)
+        one.ring()
+    one.wait_counts(rejected=1)
+    assert "none of the syntaxes" in one.whys()[0]["reason"]
+
+
+def test_a_class_that_is_refused_is_rejected_with_the_reason_and_nothing_else_is_disturbed(sender, pacs):
+    peer = pacs("PACS", refuse=[SR])
+    one = sender(destination(peer.port))
+    for n in range(10):
+        one.put(n)
+        one.put(100 + n, sop_class=SR)
+    one.start()
+    peer.wait(10)
+    one.wait_counts(rejected=10)
+    assert SR in one.whys()[0]["reason"]
+    assert {arrival.sop_class_uid for arrival in peer.arrivals} == {CT}
+    # It has learnt better: the old association's refusal does not count for what comes back.
+    peer.refuse = set()
+    peer.stop()
+    peer.start()
+    assert one.spool.retry("rejected", "PACS") == 10
+    one.ring()
+    peer.wait(20)
+    one.wait_counts()
+
+
+def test_a_class_that_the_open_association_does_not_know_gets_a_new_one(sender, pacs):
+    peer = pacs("PACS")
+    one = sender(destination(peer.port, max_associations=1)).start()
+    one.put(1)
+    peer.wait(1)
+    one.put(2, sop_class=MR)
+    one.ring()
+    peer.wait(2)
+    assert len(peer.associations_seen) == 2
+    one.wait_counts()
+
+
+def test_out_of_resources_is_tried_again(sender, pacs):
+    said: list[str] = []
+
+    def answer(arrival):
+        said.append(arrival.sop_instance_uid)
+        return 0xA700 if said.count(arrival.sop_instance_uid) == 1 else 0x0000
+
+    peer = pacs("PACS", answer=answer)
+    one = sender(destination(peer.port, retry_delays_s=(0.1,)))
+    for n in range(5):
+        one.put(n)
+    one.start()
+    peer.wait(5)
+    one.wait_counts()
+    assert one.log.count("status 0xA700") == 5
+    assert len(said) == 10
+
+
+def test_a_refused_object_is_tried_a_few_times_and_then_rejected_and_the_others_go_on(sender, pacs):
+    said: list[str] = []
+
+    def answer(arrival):
+        said.append(arrival.sop_instance_uid)
+        return 0xC000 if arrival.sop_instance_uid == "2.25.77.0" else 0x0000
+
+    peer = pacs("PACS", answer=answer)
+    one = sender(destination(peer.port, retry_delays_s=(0.1,)))
+    for n in range(5):
+        one.put(n)
+    one.start()
+    peer.wait(4)
+    one.wait_counts(rejected=1)
+    assert said.count("2.25.77.0") == 3
+    (why,) = one.whys()
+    assert why["status"] == "0xC000"
+    assert why["reason"].startswith("status 0xC000")
+
+
+@pytest.mark.parametrize(("status", "tries"), [(0x0122, 1), (0xA900, 3), (0x0111, 3)])
+def test_permanent_answers(sender, pacs, status, tries):
+    said: list[str] = []
+
+    def answer(arrival):
+        said.append(arrival.sop_instance_uid)
+        return status
+
+    peer = pacs("PACS", answer=answer, syntaxes=[EXPLICIT_LE])
+    one = sender(destination(peer.port, retry_delays_s=(0.1,)))
+    one.put(1)
+    one.start().wait_counts(rejected=1)
+    assert len(said) == tries
+
+
+def test_a_warning_is_a_delivery(sender, pacs):
+    peer = pacs("PACS", answer=lambda _: 0xB007)
+    one = sender(destination(peer.port))
+    one.put(1)
+    one.start().wait_counts()
+    (line,) = one.receipts()
+    assert line["status"] == 0xB007
+    assert "with status 0xB007" in one.log
+
+
+def test_a_batch_size_is_an_association_for_so_many(sender, pacs):
+    peer = pacs("PACS")
+    one = sender(destination(peer.port, batch_size=3, max_associations=1))
+    for n in range(9):
+        one.put(n)
+    one.start()
+    peer.wait(9)
+    assert len(peer.associations_seen) == 3
+
+
+def test_equal_instance_uids_go_one_after_the_other(sender, pacs):
+    """The first gets a transient answer; the one that corrects it must not overtake it."""
+    seen: list[bytes] = []
+
+    def answer(arrival):
+        seen.append(arrival.data)
+        return 0xA700 if len(seen) == 1 else 0x0000
+
+    peer = pacs("PACS", answer=answer)
+    one = sender(destination(peer.port, retry_delays_s=(1.5,)))
+    first, second = dataset(CT, "2.25.5", 10), dataset(CT, "2.25.5", 20)
+    one.put(1, first, uid="2.25.5")
+    one.put(2, second, uid="2.25.5", serial=True)
+    one.put(3)
+    one.start()
+    peer.wait(3)
+    assert [arrival.data for arrival in peer.arrivals if arrival.sop_instance_uid == "2.25.5"] == [first, second]
+    one.wait_counts()
+
+
+def test_lower_ranks_go_first(sender, pacs):
+    peer = pacs("PACS")
+    one = sender(destination(peer.port, max_associations=1))
+    for n in range(20):
+        one.put(n, rank="02")
+    for n in range(100, 120):
+        one.put(n, rank="01")
+    one.start()
+    peer.wait(40)
+    assert peer.uids() == [f"2.25.77.{n}" for n in (*range(100, 120), *range(20))]
+
+
+def test_a_private_class_goes_to_storescp_that_takes_it(sender, storescp):
+    peer = storescp("--promiscuous")
+    one = sender(destination(peer.port))
+    one.put(1, sop_class=PRIVATE)
+    one.start().wait_counts()
+    assert len(list(peer.folder.iterdir())) == 1
+
+
+def test_an_unknown_calling_title_backs_off_alone(sender, pacs, tmp_path):
+    import pynetdicom
+    from pydicom.uid import UID
+
+    entity = pynetdicom.AE("PACS")
+    entity.require_calling_aet = ["CT1"]
+    entity.add_supported_context(CT, [UID(EXPLICIT_LE)])
+    seen: list[str] = []
+
+    def on_store(event):
+        seen.append(str(event.request.AffectedSOPInstanceUID))
+        return 0
+
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(pynetdicom.evt.EVT_C_STORE, on_store)])
+    try:
+        one = sender(destination(server.server_address[1], impersonate=True))
+        for n in range(10):
+            one.put(n, calling="STRANGER")
+            one.put(100 + n, calling="CT1")
+        one.start().wait_counts(prepared=10)
+        assert sorted(seen) == sorted(f"2.25.77.{100 + n}" for n in range(10))
+        assert "calling as STRANGER: " in one.log
+        # require_calling_aet is read for each association
+        entity.require_calling_aet = []
+        server.ae.require_calling_aet = []
+        one.wait_counts()
+    finally:
+        server.shutdown()
+
+
+def test_a_file_that_is_none_goes_to_failed(sender, pacs):
+    peer = pacs("PACS")
+    one = sender(destination(peer.port))
+    receipt = one.clock.next(int(time.time() * 1e6))
+    fd, path = one.spool.embryo(receipt)
+    os.write(fd, b"not a DICOM file" * 100)
+    os.close(fd)
+    one.spool.plan_one(path, Entry(receipt, key("a"), key("b"), key("c")), "prepared", "PACS", "00")
+    one.put(1)
+    one.start()
+    peer.wait(1)
+    one.wait_counts(failed=1)
+
+
+def test_old_ones_expire(sender, pacs):
+    one = sender(destination(free_port(), expiry_threshold_s=2.0))
+    one.put(1)
+    one.start().wait_counts(prepared=1)
+    old = one.clock
+    one.clock = ReceiptClock(1)
+    one.clock._last_us = 0
+    fd, path = one.spool.embryo("0000001000000000010001")
+    os.close(fd)
+    one.spool.plan_one(path, Entry("0000001000000000010001", key("a"), key("b"), key("c")), "prepared", "PACS", "00")
+    one.clock = old
+    one.end()
+    one.start().wait_counts(expired=2)
+
+
+def test_a_window_that_is_closed_sends_nothing(sender, pacs):
+    peer = pacs("PACS")
+    minute = time.localtime().tm_hour * 60 + time.localtime().tm_min
+    closed = ((minute + 120) % 1440, (minute + 180) % 1440)
+    living = pacs("OTHER")
+    one = sender(
+        destination(peer.port, schedule=(closed,)),
+        destination(
+            living.port, "OTHER", schedule=(((minute - 60) % 1440, (minute + 60) % 1440),), networks=("127.0.0.0/8",)
+        ),
+        destination(peer.port, "ELSEWHERE", networks=("203.0.113.0/24",)),
+    )
+    one.put(1)
+    one.put(2, to="OTHER")
+    one.put(3, to="ELSEWHERE")
+    one.start()
+    living.wait(1)
+    one.wait_counts(prepared=2)
+    assert peer.arrivals == []
+    assert "PACS: deliveries paused" in one.log
+    assert "ELSEWHERE: deliveries paused" in one.log
+
+
+def test_sigterm_finishes_what_is_under_way_and_gives_the_rest_back(sender, pacs):
+    under_way, go_on = threading.Event(), threading.Event()
+
+    def answer(arrival):
+        under_way.set()
+        go_on.wait(10)
+        return 0x0000
+
+    peer = pacs("PACS", answer=answer)
+    one = sender(destination(peer.port, max_associations=1))
+    for n in range(5):
+        one.put(n)
+    one.start()
+    assert under_way.wait(10)
+    assert one.process is not None
+    one.process.send_signal(signal.SIGTERM)
+    go_on.set()
+    assert one.process.wait(10) == 0
+    assert peer.uids() == ["2.25.77.0"]
+    assert one.counts() == {"prepared": 4}
+    assert len(one.receipts()) == 1
+
+
+def test_sigterm_does_not_wait_for_a_peer_that_hangs(sender, pacs):
+    under_way, go_on = threading.Event(), threading.Event()
+
+    def answer(arrival):
+        under_way.set()
+        go_on.wait(20)
+        return 0x0000
+
+    peer = pacs("PACS", answer=answer)
+    one = sender(destination(peer.port, max_associations=1))
+    one.put(1)
+    one.start()
+    assert under_way.wait(10)
+    assert one.stop() == 0
+    assert one.counts() == {"prepared": 1}
+    go_on.set()
+
+
+def test_a_peer_that_stalls_gets_it_again(sender, pacs):
+    stall = threading.Event()
+
+    def answer(arrival):
+        if not stall.is_set():
+            stall.set()
+            stall.wait(0)
+            time.sleep(3)  # longer than StallThreshold
+        return 0x0000
+
+    peer = pacs("PACS", answer=answer)
+    one = sender(destination(peer.port, stall_threshold_s=1.0, retry_delays_s=(0.1,), max_associations=1))
+    one.put(1)
+    one.start()
+    one.wait_line("not one byte moved for 1 s")
+    peer.wait(2)
+    one.wait_counts()
+
+
+def test_a_duplicate_after_an_unanswered_send_is_a_delivery(sender, pacs):
+    seen: list[str] = []
+
+    def answer(arrival):
+        seen.append(arrival.sop_instance_uid)
+        if len(seen) == 1:
+            time.sleep(3)  # the answer comes too late
+            return 0x0000
+        return 0x0111
+
+    peer = pacs("PACS", answer=answer)
+    one = sender(destination(peer.port, stall_threshold_s=1.0, retry_delays_s=(0.1,), max_associations=1))
+    one.put(1)
+    one.start().wait_counts()
+    assert [line["status"] for line in one.receipts()] == [0x0111]
+
+
+def test_an_object_that_breaks_every_association_stands_in_nobodys_way(sender, pacs):
+    """The oldest one makes the peer abort, whenever it comes."""
+    peer = pacs("PACS")
+    seen: list[str] = []
+
+    def answer(arrival):
+        seen.append(arrival.sop_instance_uid)
+        if arrival.sop_instance_uid == "2.25.77.0":
+            for association in peer._server.active_associations:
+                association.abort()
+        return 0x0000
+
+    peer.answer = answer
+    one = sender(destination(peer.port, retry_delays_s=(0.2, 60.0), max_associations=1))
+    for n in range(10):
+        one.put(n)
+    one.start()
+    peer.wait_until(lambda arrivals: {a.sop_instance_uid for a in arrivals} >= {f"2.25.77.{n}" for n in range(1, 10)})
+    assert seen.count("2.25.77.0") >= 2
+    one.wait_line("times under this object")
+
+
+def test_a_full_destination_is_not_flooded(sender, pacs):
+    """It says out of resources to everything for a while: then objects are tried one at a time, with pauses."""
+    full = threading.Event()
+    full.set()
+    peer = pacs("PACS", answer=lambda _: 0xA700 if full.is_set() else 0x0000)
+    one = sender(destination(peer.port, retry_delays_s=(0.3,)))
+    for n in range(60):
+        one.put(n)
+    one.start()
+    one.wait_line("nothing but transient answers: status 0xA700")
+    full.clear()
+    peer.wait(60)
+    one.wait_counts()
+    assert "PACS: works again" in one.log
+
+
+def test_the_line_is_not_used_faster_than_allowed(sender, pacs):
+    peer = pacs("PACS")
+    one = sender(destination(peer.port, maximum_line_speed_kb_per_s=1000))
+    for n in range(4):
+        one.put(n, dataset(CT, f"2.25.77.{n}", 600_000))
+    one.start()
+    arrivals = peer.wait(4)
+    # What comes after the first has started: no more than the rate and one burst.
+    assert arrivals[-1].at_s - arrivals[0].at_s > 1.2
+    one.wait_counts()
+
+
+def test_a_study_goes_when_its_delay_is_over(sender, pacs):
+    peer = pacs("PACS")
+    one = sender(destination(peer.port, process_delay_ms=2500))
+    begin_s = time.monotonic()
+    one.put(1)
+    one.put(2)
+    one.start()
+    assert all(arrival.at_s >= begin_s + 2.4 for arrival in peer.wait(2))

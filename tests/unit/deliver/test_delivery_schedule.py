@@ -1,0 +1,139 @@
+"""ProcessSchedule, ProcessNetworks and the process delay."""
+
+import pytest
+
+from leyden.deliver.schedule import StudyDelay, is_here, is_open, local_addresses, network
+
+DAY = [(8 * 60, 18 * 60)]
+NIGHT = [(22 * 60, 6 * 60)]
+
+
+@pytest.mark.parametrize(
+    ("windows", "minute", "expected"),
+    [
+        ([], 0, True),
+        (DAY, 8 * 60, True),
+        (DAY, 18 * 60, True),
+        (DAY, 18 * 60 + 1, False),
+        (DAY, 7 * 60 + 59, False),
+        (NIGHT, 23 * 60, True),
+        (NIGHT, 0, True),
+        (NIGHT, 6 * 60, True),
+        (NIGHT, 6 * 60 + 1, False),
+        (NIGHT, 21 * 60 + 59, False),
+        ([(0, 1439)], 1439, True),
+        ([(300, 300)], 7, True),
+        (DAY + NIGHT, 19 * 60, False),
+        (DAY + NIGHT, 23 * 60, True),
+    ],
+)
+def test_windows(windows, minute, expected):
+    assert is_open(windows, minute) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "meaning"),
+    [
+        ("192.168.1.7", "192.168.1.7/32"),
+        ("192.168.1.0", "192.168.1.0/24"),
+        ("172.16.0.0", "172.16.0.0/16"),
+        ("10.0.0.0", "10.0.0.0/8"),
+        ("10.0.0.1", "10.0.0.1/32"),
+        ("192.168.1.130/25", "192.168.1.128/25"),
+        ("192.168.1.7 / 255.255.255.0", "192.168.1.0/24"),
+        ("fd00::1", "fd00::1/128"),
+        ("fd00::/8", "fd00::/8"),
+    ],
+)
+def test_networks(text, meaning):
+    assert str(network(text)) == meaning
+
+
+@pytest.mark.parametrize("text", ["", "here", "1.2.3", "1.2.3.4/33", "1.2.3.4/255.0.255.0", "1.2.3.256"])
+def test_what_is_no_network(text):
+    with pytest.raises(ValueError, match=r"."):
+        network(text)
+
+
+def test_where_we_are():
+    ours = {"192.168.1.7", "fd00::2"}
+    assert is_here([], ours)
+    assert is_here(["10.0.0.0", "192.168.1.7"], ours)
+    assert is_here(["192.168.1.0/24"], ours)
+    assert is_here(["fd00::/16"], ours)
+    assert not is_here(["192.168.1.8"], ours)
+    assert not is_here(["192.168.2.0/24"], ours)
+    assert not is_here(["192.168.1.0/24"], set())
+
+
+FIB_TRIE = """Main:
+  +-- 0.0.0.0/0 3 0 5
+     |-- 0.0.0.0
+        /0 universe UNICAST
+     +-- 127.0.0.0/8 2 0 2
+        +-- 127.0.0.0/31 1 0 0
+           |-- 127.0.0.0
+              /8 host LOCAL
+           |-- 127.0.0.1
+              /32 host LOCAL
+        |-- 127.255.255.255
+           /32 link BROADCAST
+     +-- 192.0.2.0/24 2 0 2
+        |-- 192.0.2.0
+           /24 link UNICAST
+        |-- 192.0.2.2
+           /32 host LOCAL
+        |-- 192.0.2.255
+           /32 link BROADCAST
+"""
+IF_INET6 = """fe8000000000000000fc00fffe000001 04 40 20 80     eth0
+00000000000000000000000000000001 01 80 10 80       lo
+"""
+
+
+def test_addresses_of_the_host():
+    assert local_addresses(FIB_TRIE, IF_INET6) == {"127.0.0.1", "192.0.2.2", "fe80::fc:ff:fe00:1", "::1"}
+    assert local_addresses("", "") == frozenset()
+
+
+class TestStudyDelay:
+    def test_a_study_waits_from_its_first_instance_on(self):
+        delay = StudyDelay(10, 1)
+        assert delay.ready_s("s", 100) == 110
+        assert delay.ready_s("s", 105) == 110
+        assert delay.ready_s("other", 105) == 115
+
+    def test_what_comes_soon_after_goes_at_once(self):
+        delay = StudyDelay(10, 1)
+        delay.ready_s("s", 100)
+        assert delay.ready_s("s", 115) == 115
+        assert delay.ready_s("s", 120) == 120
+
+    def test_what_comes_later_begins_a_new_wait(self):
+        delay = StudyDelay(10, 1)
+        delay.ready_s("s", 100)
+        assert delay.ready_s("s", 121) == 131
+        assert delay.ready_s("s", 125) == 131
+
+    def test_a_window_of_zero_is_off(self):
+        delay = StudyDelay(10, 0)
+        delay.ready_s("s", 100)
+        assert delay.ready_s("s", 110) == 110
+        assert delay.ready_s("s", 110.5) == 120.5
+
+    def test_an_older_one_may_be_listed_later(self):
+        delay = StudyDelay(10, 1)
+        assert delay.ready_s("s", 105) == 115
+        assert delay.ready_s("s", 100) == 110
+        assert delay.ready_s("s", 105) == 110
+
+    def test_no_delay(self):
+        assert StudyDelay(0, 1).ready_s("s", 100) == 100
+
+    def test_old_studies_are_forgotten(self):
+        delay = StudyDelay(10, 1)
+        delay.ready_s("s", 100)
+        delay.forget(120)
+        assert delay.ready_s("s", 119) == 119
+        delay.forget(121)
+        assert delay.ready_s("s", 119) == 129

@@ -1,0 +1,154 @@
+"""assign(): single decisions, each as an operator would put it. The long run is in tests/property."""
+
+import pytest
+
+from leyden.deliver.pool import (
+    IDLE_S,
+    LATE_S,
+    PATIENCE_S,
+    TURN_S,
+    Association,
+    Bind,
+    GiveUp,
+    Limits,
+    Open,
+    Release,
+    Request,
+    State,
+    assign,
+)
+
+CT, MR = ("ct", "explicit"), ("mr", "explicit")
+NOW_S = 1000.0
+FOUR = Limits(4)
+
+
+def requests(*callings, pair=CT, since_s=NOW_S):
+    return [Request("00", f"{n:022d}", calling, pair, since_s) for n, calling in enumerate(callings)]
+
+
+def association(calling, state=State.IDLE, *, pairs=(CT,), age_s=0.1, idle_s=0.0, served=0):
+    accepted = () if state is State.OPENING else pairs
+    return Association(calling, NOW_S - age_s, pairs, state, accepted, NOW_S - age_s, NOW_S - idle_s, served)
+
+
+def test_the_first_request_opens_an_association_and_is_not_bound_to_it():
+    (first,) = requests("A")
+    assert assign([first], [], NOW_S, FOUR) == [Open(first)]
+
+
+def test_a_few_requests_share_one_association():
+    waiting = requests("A", "A", "A", "A")
+    assert assign(waiting, [], NOW_S, FOUR) == [Open(waiting[0])]
+    assert assign(waiting, [association("A", State.OPENING)], NOW_S, FOUR) == []
+    assert assign(waiting, [association("A", State.RESERVED)], NOW_S, FOUR) == []
+
+
+def opens(actions):
+    return sum(isinstance(action, Open) for action in actions)
+
+
+def test_the_first_association_goes_ahead_and_many_requests_open_as_many_as_are_allowed():
+    waiting = requests(*"A" * 40, "B", "C")
+    assert opens(assign(waiting, [], NOW_S, FOUR)) == 1
+    assert assign(waiting, [association("A", State.OPENING)], NOW_S, FOUR) == []
+    assert opens(assign(waiting, [association("A", State.RESERVED)], NOW_S, FOUR)) == 3
+
+
+def test_a_request_that_has_waited_long_gets_an_association_of_its_own():
+    waiting = requests("A", since_s=NOW_S - PATIENCE_S)
+    assert assign(waiting, [association("A", State.RESERVED)], NOW_S, FOUR) == [Open(waiting[0])]
+    one_comes = [association("A", State.RESERVED), association("A", State.OPENING)]
+    assert assign(waiting, one_comes, NOW_S, FOUR) == []
+
+
+def test_the_association_used_last_is_used_again():
+    (first,) = requests("A")
+    older, newer = association("A", idle_s=1.0), association("A", idle_s=0.5)
+    assert assign([first], [older, newer], NOW_S, FOUR) == [Bind(newer, first)]
+
+
+def test_each_calling_title_has_its_own_associations():
+    (first,) = requests("B")
+    assert assign([first], [association("A")], NOW_S, FOUR) == [Open(first)]
+
+
+def test_a_context_that_was_not_accepted_is_not_used():
+    (first,) = requests("A", pair=MR)
+    assert assign([first], [association("A")], NOW_S, FOUR) == [Open(first)]
+
+
+def test_idle_associations_end_after_a_while():
+    young, old = association("A", idle_s=IDLE_S - 0.1), association("A", idle_s=IDLE_S)
+    assert assign([], [young, old], NOW_S, FOUR) == [Release(old)]
+
+
+def test_a_worn_association_is_released_though_more_waits():
+    worn = association("A", served=5)
+    waiting = requests("A")
+    assert assign(waiting, [worn], NOW_S, Limits(4, batch_size=5)) == [Release(worn), Open(waiting[0])]
+    assert assign(waiting, [worn], NOW_S, Limits(4, batch_size=6)) == [Bind(worn, waiting[0])]
+
+
+class TestWithoutRoom:
+    LIMITS = Limits(1)
+
+    def test_an_idle_association_is_released_at_once_for_another_title(self):
+        other = association("A")
+        assert assign(requests("B"), [other], NOW_S, self.LIMITS) == [Release(other)]
+
+    def test_and_for_another_sop_class_of_the_same_title(self):
+        other = association("A")
+        assert assign(requests("A", pair=MR), [other], NOW_S, self.LIMITS) == [Release(other)]
+
+    def test_one_that_is_wanted_serves_on_until_its_turn_is_over(self):
+        waiting = requests("B", "A")
+        young, old = association("A", age_s=TURN_S - 0.1), association("A", age_s=TURN_S)
+        assert assign(waiting, [young], NOW_S, self.LIMITS) == [Bind(young, waiting[1])]
+        assert assign(waiting, [old], NOW_S, self.LIMITS) == [Release(old)]
+
+    def test_older_requests_go_first_even_then(self):
+        waiting = requests("A", "B")
+        old = association("A", age_s=100)
+        assert assign(waiting, [old], NOW_S, self.LIMITS) == [Bind(old, waiting[0])]
+
+    def test_a_busy_one_is_left_alone(self):
+        assert assign(requests("B"), [association("A", State.RESERVED, age_s=100)], NOW_S, self.LIMITS) == []
+
+    def test_one_that_is_closing_makes_room_for_one_title_only(self):
+        closing, idle = association("A", State.CLOSING), association("A")
+        assert assign(requests("B"), [closing, idle], NOW_S, Limits(2)) == []
+        assert assign(requests("B", "C"), [closing, idle], NOW_S, Limits(2)) == [Release(idle)]
+
+    def test_an_idle_one_that_only_a_bound_request_would_want_is_spare(self):
+        waiting = requests("A", "B")
+        newer, older = association("A", idle_s=0.1), association("A", idle_s=0.2)
+        assert assign(waiting, [newer, older], NOW_S, Limits(2)) == [Bind(newer, waiting[0]), Release(older)]
+
+
+class TestWhenThePeerServesOneAtATime:
+    def test_one_that_does_not_open_while_another_works_is_given_up(self):
+        works, late = association("A", State.RESERVED), association("B", State.OPENING, age_s=LATE_S)
+        assert assign(requests("B"), [works, late], NOW_S, FOUR) == [GiveUp(late)]
+
+    @pytest.mark.parametrize("state", [State.OPENING, State.CLOSING])
+    def test_but_not_while_none_works(self, state):
+        late = association("B", State.OPENING, age_s=LATE_S)
+        assert assign(requests("B"), [association("A", state), late], NOW_S, FOUR) == []
+
+
+def test_the_hot_case_looks_at_one_request_only():
+    """One association asks for its next object, and nothing else can be done."""
+
+    class Counted(list):
+        looked = 0
+
+        def __iter__(self):
+            for request in list.__iter__(self):
+                Counted.looked += 1
+                yield request
+
+    waiting = Counted(requests(*"A" * 4000))
+    actions = assign(waiting, [association("A"), association("A", State.RESERVED)], NOW_S, Limits(2))
+    assert len(actions) == 1
+    assert Counted.looked <= 2

@@ -1,0 +1,127 @@
+"""What of a destination's queue may be sent now, and what a look costs."""
+
+import os
+
+from leyden.deliver.destination import Destination
+from leyden.dicom.part10 import FileMeta, encode_head
+from leyden.dicom.uids import EXPLICIT_LE
+from leyden.outbound.window import WINDOW, Window
+from leyden.spool.entry import Entry, key
+from leyden.spool.store import Spool
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+NOW_S = 1795560000
+
+
+def put(spool, number, *, received_s=NOW_S, rank="50", calling="CT1", study="s", uid="", content=None, **names):
+    receipt = f"{int(received_s * 1e6):016d}00{number:04d}"
+    fd, path = spool.embryo(receipt)
+    uid = uid or f"2.25.{number}"
+    os.write(fd, encode_head(FileMeta(CT, uid, EXPLICIT_LE, sending=calling)) if content is None else content)
+    os.close(fd)
+    entry = Entry(receipt, key(uid), key(study), key(calling), **names)
+    spool.plan_one(path, entry, "prepared", "PACS", rank)
+    return receipt
+
+
+def make(tmp_path, **keys):
+    spool = Spool(tmp_path, sync=False)
+    spool.prepare(["PACS"])
+    return spool, Window(spool, Destination("PACS", "127.0.0.1", 104, **keys), "sender-0", "LEYDEN")
+
+
+def receipts(found):
+    return [parcel.receipt for parcel in found.parcels]
+
+
+def test_lowest_rank_then_oldest(tmp_path):
+    spool, window = make(tmp_path)
+    last = put(spool, 1, rank="02", received_s=NOW_S - 500)
+    second = put(spool, 2, rank="01", received_s=NOW_S)
+    first = put(spool, 3, rank="01", received_s=NOW_S - 300)
+    assert receipts(window.look({}, (), NOW_S)) == [first, second, last]
+
+
+def test_what_the_head_says(tmp_path):
+    spool, window = make(tmp_path, impersonate=True)
+    put(spool, 1, calling="CT1")
+    put(spool, 2, calling="")
+    one, two = window.look({}, (), NOW_S).parcels
+    assert (one.calling, two.calling) == ("CT1", "LEYDEN")
+    assert one.pair == (CT, EXPLICIT_LE)
+    assert one.meta.sop_instance_uid == "2.25.1"
+    assert one.waiting.size == one.offset
+
+
+def test_without_impersonation_the_title_is_ours(tmp_path):
+    spool, window = make(tmp_path)
+    put(spool, 1, calling="CT1")
+    (one,) = window.look({}, (), NOW_S).parcels
+    assert one.calling == "LEYDEN"
+
+
+def test_known_files_are_not_opened_again(tmp_path):
+    spool, window = make(tmp_path)
+    receipt = put(spool, 1)
+    (parcel,) = window.look({}, (), NOW_S).parcels
+    parcel.waiting.path.write_bytes(b"nobody reads this")
+    assert window.look({receipt: parcel}, (), NOW_S).parcels == [parcel]
+    assert window.look({}, (), NOW_S).parcels == []
+
+
+def test_titles_that_are_passed_over_do_not_fill_the_window(tmp_path):
+    spool, window = make(tmp_path, impersonate=True)
+    put(spool, 1, calling="STRANGER")
+    other = put(spool, 2, calling="CT1")
+    assert receipts(window.look({}, {"STRANGER"}, NOW_S)) == [other]
+
+
+def test_it_is_bounded(tmp_path):
+    spool, window = make(tmp_path)
+    content = encode_head(FileMeta(CT, "2.25.1", EXPLICIT_LE))
+    for n in range(WINDOW + 5):
+        put(spool, n, content=content)
+    assert len(window.look({}, (), NOW_S).parcels) == WINDOW
+
+
+def test_serial_entries_wait_for_older_ones_of_their_instance(tmp_path):
+    spool, window = make(tmp_path)
+    older = put(spool, 1, uid="2.25.9", received_s=NOW_S - 5)
+    younger = put(spool, 2, uid="2.25.9", serial=True)
+    assert receipts(window.look({}, (), NOW_S)) == [older]
+    (parcel,) = window.look({}, (), NOW_S).parcels
+    claim = spool.claim(parcel.waiting, "sender-0")
+    assert receipts(window.look({}, (), NOW_S)) == []
+    spool.defer(claim, 1, NOW_S + 60)
+    assert receipts(window.look({}, (), NOW_S)) == []
+    assert receipts(window.look({}, (), NOW_S + 61)) == [older]
+    spool.delivered(spool.claim(window.look({}, (), NOW_S + 61).parcels[0].waiting, "sender-0"))
+    assert receipts(window.look({}, (), NOW_S + 61)) == [younger]
+
+
+def test_a_study_waits_for_the_rest_of_it(tmp_path):
+    spool, window = make(tmp_path, process_delay_ms=10_000)
+    first = put(spool, 1, study="a", received_s=NOW_S)
+    other = put(spool, 2, study="b", received_s=NOW_S + 5)
+    assert receipts(window.look({}, (), NOW_S + 9)) == []
+    third = put(spool, 3, study="a", received_s=NOW_S + 9)
+    assert receipts(window.look({}, (), NOW_S + 10)) == [first, third]
+    assert receipts(window.look({}, (), NOW_S + 15)) == [first, other, third]
+
+
+def test_old_ones_expire_and_what_is_no_file_of_ours_fails(tmp_path):
+    spool, window = make(tmp_path, expiry_threshold_s=100.0)
+    put(spool, 1, received_s=NOW_S - 101)
+    kept = put(spool, 2, received_s=NOW_S - 99)
+    put(spool, 3, content=b"no DICOM" * 50)
+    put(spool, 4, content=b"")
+    fifo = put(spool, 5)
+    (path,) = tmp_path.rglob(f"{fifo}.*")
+    path.unlink()
+    os.mkfifo(path)
+    found = window.look({}, (), NOW_S)
+    assert receipts(found) == [kept]
+    assert found.expired == 1
+    assert len(found.unreadable) == 3
+    counts = {count.folder: count.files for count in spool.counts() if count.files}
+    assert counts == {"prepared": 1, "expired": 1, "failed": 3}
