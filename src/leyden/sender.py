@@ -41,9 +41,9 @@ _Delivered = tuple[Claim, Mapping[str, Any], Callable[[], None]]
 class GroupReceipts:
     """Receipts made durable by the group: while one batch is being synced the next one gathers."""
 
-    def __init__(self, spool: Spool, writer: str, kept: bool) -> None:
+    def __init__(self, spool: Spool, writer: str) -> None:
         self._spool = spool
-        self._log = ReceiptLog(spool.root, writer) if kept else None
+        self._log = ReceiptLog(spool.root, writer)
         self._thread = ThreadPoolExecutor(1, "receipts")
         self._gathering: list[_Delivered] = []
         self._running: asyncio.Task[None] | None = None
@@ -79,15 +79,14 @@ class GroupReceipts:
         self._running = None
 
     def _commit(self, batch: Sequence[_Delivered]) -> None:
-        if self._log is not None:
-            try:
-                for _, line, _ in batch:
-                    self._log.append(line)
-                if self._spool.sync:
-                    self._log.sync()
-            except OSError as error:
-                # Delivered is delivered: keeping the files would only fill a full disk for good.
-                logger.error("%d receipts could not be written: %s", len(batch), error)
+        try:
+            for _, line, _ in batch:
+                self._log.append(line)
+            if self._spool.sync:
+                self._log.sync()
+        except OSError as error:
+            # Delivered is delivered: keeping the files would only fill a full disk for good.
+            logger.error("%d receipts could not be written: %s", len(batch), error)
         for claim, _, _ in batch:
             try:
                 self._spool.delivered(claim)
@@ -100,17 +99,18 @@ class GroupReceipts:
             self._running.result()
 
     async def purge(self, expiry_h: float) -> None:
-        """Remove the receipts of hours that are long over."""
-        if self._log is not None:
+        """Remove the receipts of hours that are long over; the running hour stays, whatever is to be kept."""
+        try:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._log.purge, expiry_h, time.time())
+        except OSError as error:
+            logger.error("old receipts could not be removed: %s", error)
 
     async def close(self) -> None:
         """After everything handed in is durable."""
         if self._running is not None:
             await self._running
         self._thread.shutdown()
-        if self._log is not None:
-            self._log.close()
+        self._log.close()
 
 
 def run(boot: Boot) -> int:
@@ -125,7 +125,7 @@ async def _serve(boot: Boot) -> None:
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     bell = Bell(spool.root, "sender")
-    receipts = GroupReceipts(spool, boot.name, kept=settings.receipt_expiry_h > 0)
+    receipts = GroupReceipts(spool, boot.name)
     threads = ThreadPoolExecutor(DISK_THREADS, "disk")
     outboxes = [
         Outbox(destination, spool, boot.name, settings.my_ae_title, receipts, threads, settings.workers)
@@ -143,6 +143,7 @@ async def _serve(boot: Boot) -> None:
         await _watch(boot, outboxes, receipts, stop)
     finally:
         loop.remove_reader(bell.fileno())
+        logger.info("stopping: nothing more is claimed; what is under way has %.0f s", DRAIN_S)
         await asyncio.gather(*(outbox.drain(DRAIN_S) for outbox in outboxes))
         await receipts.close()
         threads.shutdown()

@@ -614,6 +614,7 @@ def test_sigterm_finishes_what_is_under_way_and_gives_the_rest_back(sender, pacs
     assert under_way.wait(10)
     assert one.process is not None
     one.process.send_signal(signal.SIGTERM)
+    one.wait_line("stopping: ")
     go_on.set()
     assert one.process.wait(10) == 0
     assert peer.uids() == ["2.25.77.0"]

@@ -137,7 +137,7 @@ class Health:
         """An association did not open. What to log, or "".
 
         `established` and `opening` count the destination's other associations. `caller` is set when the rejection is
-        about that calling AE title (1,1,3).
+        about that calling AE title.
         """
         if caller:
             while len(self._callers) >= CALLERS_MAX and caller not in self._callers:

@@ -32,7 +32,10 @@ LOOK_SHARE = 4  # after a look of t seconds the next one comes 4 t later: a fift
 ANSWER_TIMEOUT_S = 30.0
 RELEASE_TIMEOUT_S = 2.0
 RENEGOTIATE_S = 5.0  # a SOP class that was refused whole is proposed anew for waiting entries at most so often
-CALLING_NOT_RECOGNIZED = (1, 1, 3)
+# PS3.8 table 9-21. A rejection for good is taken for one of this calling AE title, unless it says that it is not: many
+# peers give no reason when they do not know a title, and one unknown modality must not stop the others.
+FOR_GOOD = 1
+NOT_THE_CALLER = ((1, 2), (1, 7), (2, 2))  # (source, reason): application context, called AE title, protocol version
 
 
 @dataclass(slots=True, eq=False)
@@ -276,7 +279,7 @@ class Outbox:
             )
         except scu.AssociationRejected as error:
             reason = str(error)
-            if (error.result, error.source, error.reason) == CALLING_NOT_RECOGNIZED:
+            if error.result == FOR_GOOD and (error.source, error.reason) not in NOT_THE_CALLER:
                 caller = lane.calling
         except Transient as error:
             reason = str(error)
