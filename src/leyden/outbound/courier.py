@@ -124,8 +124,9 @@ class Courier:
                 self._log(logging.ERROR, "%s cannot be read, moved to failed/: %s", parcel, error)
                 await self._end(parcel, self._spool.fail, claim, {"reason": f"cannot be read: {error}"})
             return Fate.UNTRIED, ""
-        except asyncio.CancelledError:
+        except BaseException:  # cancelled, or a fault of ours: the object goes back to the queue
             self._spool.give_back(claim)
+            self._done(parcel.receipt, True)
             raise
         return await self._answered(parcel, claim, answer, taken, size, time.monotonic() - begin_s)
 

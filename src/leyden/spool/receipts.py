@@ -37,7 +37,7 @@ class ReceiptLog:
         self._swap = threading.Lock()
 
     def append(self, line: Mapping[str, Any]) -> None:
-        """Write a line (one write(2)). OSError: the disk says no; then the entry is not to be unlinked."""
+        """Write a line (one write(2)). OSError: the disk says no."""
         hour = time.strftime("%Y%m%d%H", time.gmtime())
         if hour != self._hour:
             self._turn_to(hour)
