@@ -140,8 +140,14 @@ class _Worker:
 
     def _next(self, at_most_bytes: int | None = None) -> Claim | None:
         """Claim the next object: the destinations in turn, of each the lowest rank and the oldest first."""
-        if (at_most_bytes is not None or not self._window) and not self._look():
-            return None
+        if at_most_bytes is not None:
+            return self._claim_from_window(at_most_bytes) if self._look() else None
+        while self._window or self._look():
+            if claim := self._claim_from_window():
+                return claim  # else the other workers took all that was in view: look again, do not sleep
+        return None
+
+    def _claim_from_window(self, at_most_bytes: int | None = None) -> Claim | None:
         passed: list[Waiting] = []
         claim = None
         while self._window and claim is None:
