@@ -49,11 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         count = len(error.problems)
         print(f"leyden: {count} error{'s' if count > 1 else ''} in the configuration", file=sys.stderr)
         return 2
-    except LeydenError as error:
-        print(f"leyden: {error}", file=sys.stderr)
-        return 1
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (LeydenError, OSError) as error:
+        print(f"leyden: {error}", file=sys.stderr)
         return 1
 
 
@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-c", "--console", action="store_true", help="stay in the foreground (we always do)")
     parser.add_argument("--status", action="store_true", dest="show_status", help="the same as the command status")
     parser.add_argument("-q", "--quit", action="store_true", help="stop the service that runs on this folder")
-    parser.set_defaults(call=_run, path=None, log=None)
+    parser.set_defaults(call=_run)  # not path and log: a subcommand would put these over what stood before it
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     def add(name: str, call: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
@@ -123,9 +123,9 @@ def _parser() -> argparse.ArgumentParser:
         scu = add(name, call, text)
         scu.add_argument("peer", metavar="HOST:PORT", help="where to send to")
         scu.add_argument(
-            "--called", required=name == "send", default="ANY-SCP", metavar="TITLE", help="called AE title"
+            "--called", required=name == "send", default="ANY-SCP", type=_title, metavar="TITLE", help="called AE title"
         )
-        scu.add_argument("--calling", default="LEYDEN", metavar="TITLE", help="our own AE title")
+        scu.add_argument("--calling", default="LEYDEN", type=_title, metavar="TITLE", help="our own AE title")
         scu.add_argument(
             "--timeout", type=float, default=30.0, metavar="SECONDS", help="for connecting and for silence"
         )
@@ -149,7 +149,8 @@ def _role_parser() -> argparse.ArgumentParser:
 def _load(options: argparse.Namespace) -> "tuple[Settings, tuple[str, ...]]":
     from leyden.config.load import load
 
-    return load(options.path, options.overrides, os.environ, log_dir=options.log)
+    path, log_dir = getattr(options, "path", None), getattr(options, "log", None)
+    return load(path, options.overrides, os.environ, log_dir=log_dir)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -225,7 +226,7 @@ def _quit(options: argparse.Namespace) -> int:
         return 1
     os.kill(pid, signal.SIGTERM)
     for _ in range(150):
-        if holder(settings.spool_root) != pid:
+        if holder(settings.spool_root) is None:
             print("leyden: stopped")
             return 0
         time.sleep(0.1)
@@ -264,6 +265,12 @@ def _send(options: argparse.Namespace) -> int:
 
     host, port = _peer(options.peer)
     return asyncio.run(client.send(host, port, options.calling, options.called, options.files, options.timeout))
+
+
+def _title(text: str) -> str:
+    if not 1 <= len(text.strip()) <= 16 or "\\" in text or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"{text} is no AE title: 1 to 16 characters, no backslash (PS3.5 section 6.2)")
+    return text.strip()
 
 
 def _peer(text: str) -> tuple[str, int]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import orjson
 
 from leyden.config.settings import Settings
+from leyden.deliver.retry import Verdict, classify
 from leyden.dicom import part10
 from leyden.dicom.part10 import FileMeta
 from leyden.dicom.uids import IMPLICIT_LE, VERIFICATION, syntax_name
@@ -71,6 +72,7 @@ def queue_retry(settings: Settings, destination: str | None) -> int:
     known = {d.ae_title for d in settings.destinations} | {
         c.destination for c in spool.counts() if c.folder == "rejected"
     }
+    destination = settings.plan.titles.get(destination or "") or destination  # an alias will do
     if destination is not None and destination not in known:
         print(f"leyden: no destination {destination}; there are: {', '.join(sorted(known))}", file=sys.stderr)
         return 2
@@ -120,7 +122,7 @@ async def send(host: str, port: int, calling: str, called: str, paths: Iterable[
             return 1
         for file in batch:
             said = await _store(association, file, timeout_s)
-            failures += said != "stored"
+            failures += not said.startswith("stored")
             print(f"{said}: {file.path}")
             if association.closed:
                 print("the association is gone; the files after this one were not sent", file=sys.stderr)
@@ -203,8 +205,8 @@ async def _store(association: Association, file: _File, timeout_s: float) -> str
         return f"not stored, {error}"
     finally:
         os.close(fd)
-    if answer.status in (0x0000, 0xB000, 0xB006, 0xB007):
-        return (
-            "stored" if answer.status == 0 else f"stored with warning 0x{answer.status:04X} {answer.comment}".rstrip()
-        )
-    return f"refused with status 0x{answer.status:04X} {answer.comment}".rstrip()
+    if answer.status == 0x0000:
+        return "stored"
+    comment = "".join(c if c.isprintable() else "?" for c in answer.comment)  # a peer's text, on our terminal
+    stored = classify(answer.status) is Verdict.DELIVERED
+    return f"{'stored with warning' if stored else 'refused with'} status 0x{answer.status:04X} {comment}".rstrip()

@@ -1,0 +1,126 @@
+"""The command line by its exit codes and words, as an administrator meets it."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from support.objects import make_ct, real
+from support.peers import Pacs
+from support.service import Service, free_port, node
+
+
+def leyden(*words: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([sys.executable, "-m", "leyden", *words], capture_output=True, text=True, timeout=60, cwd=cwd)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "config.yml").write_text("scpPort: 11112\nfilters: route\n")
+    (tmp_path / "nodes.yml").write_text(node("IMAGEPACS", 104) + node("REPORTPACS", 105, Aliases="[REPORTS]"))
+    (tmp_path / "routings.yml").write_text("- Actions:\n    - Target: REPORTPACS\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["run"], ["check"], ["demo"], ["status"], ["queue"], ["queue", "retry"], ["echo"], ["send"]]
+)
+def test_every_command_explains_itself(command: list[str]) -> None:
+    done = leyden(*command, "--help")
+    assert done.returncode == 0
+    assert done.stdout.startswith("usage: leyden")
+    assert command in ([], ["demo"], ["echo"], ["send"]) or "--path" in done.stdout
+
+
+def test_the_folder_may_stand_before_or_behind_the_command(folder: Path) -> None:
+    for words in (["--path", str(folder), "check"], ["check", "--path", str(folder)]):
+        done = leyden(*words, cwd=folder / "..")
+        assert done.returncode == 0, done.stderr
+        assert "the configuration is good" in done.stdout
+        assert "destination IMAGEPACS (also DCP_IMAGEPACS) -> 127.0.0.1:104, as received" in done.stdout
+
+
+def test_a_wrong_target_is_named_with_its_line_before_a_port_opens(folder: Path) -> None:
+    (folder / "routings.yml").write_text("- Actions:\n    - Target: REPORTPAC\n")
+    for command in ("check", "run"):
+        done = leyden(command, "--path", str(folder))
+        assert done.returncode == 2
+        assert "routings.yml:2: " in done.stderr
+        assert "Actions[0].Target: no node named REPORTPAC (did you mean REPORTPACS?)" in done.stderr
+    assert not (folder / "cache").exists()
+
+
+def test_keys_of_config_yml_on_the_command_line(folder: Path) -> None:
+    done = leyden("check", "--path", str(folder), "--config.myAeTitle=GATEWAY", "--config.scpPort", "1234")
+    assert "our title GATEWAY, port 1234" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["frobnicate"],
+        ["check", "--pth", "x"],
+        ["queue"],
+        ["echo", "nowhere"],
+        ["echo", "127.0.0.1:104", "--called", "LONGER_THAN_SIXTEEN"],
+        ["send", "127.0.0.1:104"],
+        ["check", "--path", "/nonexistent"],
+    ],
+)
+def test_wrong_use_is_2(words: list[str]) -> None:
+    done = leyden(*words)
+    assert done.returncode == 2
+    assert done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_status_and_retry_without_a_service(folder: Path) -> None:
+    done = leyden("status", "--path", str(folder))
+    assert (done.returncode, "not running" in done.stdout, "nothing waits" in done.stdout) == (0, True, True)
+    done = leyden("queue", "retry", "REPORTS", "--path", str(folder))
+    assert (done.returncode, done.stdout) == (0, "back in the queue: 0 from rejected, 0 from failed\n")
+    done = leyden("queue", "retry", "NOBODY", "--path", str(folder))
+    assert done.returncode == 2
+    assert "there are: IMAGEPACS, REPORTPACS" in done.stderr
+    done = leyden("--quit", "--path", str(folder))
+    assert done.returncode == 1
+    assert "no service runs" in done.stdout
+
+
+def test_a_spool_that_is_no_folder_is_said_in_a_line(folder: Path) -> None:
+    (folder / "cache").write_text("")
+    done = leyden("status", "--path", str(folder))
+    assert done.returncode == 1
+    assert done.stderr.startswith("leyden: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_echo_and_send_say_what_the_peer_answers(pacs: Callable[..., Pacs], tmp_path: Path) -> None:
+    archive = pacs("ARCHIVE", answer=lambda arrival: 0xA700 if arrival.sop_instance_uid == "2.25.1001.2" else 0)
+    where = f"127.0.0.1:{archive.port}"
+    done = leyden("echo", where, "--called", "ARCHIVE")
+    assert (done.returncode, "status 0x0000" in done.stdout) == (0, True)
+    done = leyden("echo", f"127.0.0.1:{free_port()}")
+    assert (done.returncode, done.stdout) == (1, "")
+    files = tmp_path / "files"
+    files.mkdir()
+    make_ct(files / "1.dcm", 1, rows=16, columns=16)
+    make_ct(files / "2.dcm", 2, rows=16, columns=16)
+    (files / "notes.txt").write_text("no DICOM")
+    done = leyden("send", where, "--called", "ARCHIVE", str(files), str(real("test-SR.dcm")))
+    assert done.returncode == 1
+    assert "stored: " in done.stdout
+    assert "refused with status 0xA700" in done.stdout
+    assert "notes.txt" in done.stderr
+    assert "2 stored, 2 not" in done.stdout
+    assert len(archive.arrivals) == 2
+
+
+def test_quit_stops_the_service(service: Callable[..., Service]) -> None:
+    running = service(node("IMAGEPACS", 104)).start()
+    assert "running, process" in running.leyden("status").stdout
+    assert running.leyden("--quit").returncode == 0
+    assert running.process is not None
+    assert running.process.wait(5) == 0
