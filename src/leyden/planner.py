@@ -2,19 +2,20 @@
 
 It decides alone, so that no report waits behind five thousand images that wait for the codec, and each dataset is
 planned by one generation of the rules. A batch is: look into each newcomer, write the copies that rules ask for, then
-move the names. What nobody wants, what can't be read and what can't be saved stands in failed/ with the reason; a
-dataset that does not parse goes on as it came to the node that it was sent to. Deliberately absent: pixels.
+move the names. What nobody wants and what can't be read stands in failed/ with the reason; a dataset that does not
+parse goes on as it came to the node that it was sent to. One that can't be moved, or not be saved where a rule wants
+a copy, stays in new/ and is tried again each minute; the others go on. Deliberately absent: pixels.
 """
 
-import contextlib
-import functools
 import logging
+import math
 import os
 import signal
 import stat
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -26,10 +27,11 @@ from leyden.dicom.header import Header, peek
 from leyden.dicom.part10 import HEAD_MAX_BYTES, FileMeta, decode_head
 from leyden.errors import Corrupt
 from leyden.plan.match import Decision, Delivery, plan, rank_of
+from leyden.plan.memory import ASIDE_S, Aside, Twins
 from leyden.plan.rules import PlanSettings, Target
+from leyden.saving import save
 from leyden.spool.doorbell import Bell, ring
 from leyden.spool.entry import Entry, folder, key, parse
-from leyden.spool.moves import sync_folder
 from leyden.spool.receipts import ReceiptLog
 from leyden.spool.recover import reclaim
 from leyden.spool.store import Placement, Plan, Spool
@@ -39,9 +41,8 @@ logger = logging.getLogger("leyden.planner")
 BATCH = 128
 LISTED = 8 * BATCH  # names taken from one listing of new/, which costs about 1 us a name that is there
 LOOK_S = 1.0
+_NAME = "planner-0"
 ALIVE_S = 60.0
-TWINS_MAX = 200_000
-_COPY_BYTES = 16 * 1024 * 1024
 _STUDY_INSTANCE_UID = 0x0020000D
 _STORAGE_PREFIX = "1.2.840.10008.5.1.4.1.1."
 
@@ -58,19 +59,15 @@ def run(boot: Boot) -> int:
         bell.ring()
 
     signal.signal(signal.SIGTERM, stop)
-    alive = functools.partial(boot.board.alive, ALIVE_S)
+    alive = partial(boot.board.alive, ALIVE_S)
     planner = Planner(spool, settings.plan, settings.workers, settings.generation, alive)
-    clean = False  # no plan of a former turn, or of a former life, is left half carried out
     while not stopping:
         alive()
         try:
-            if not clean:
-                reclaim(spool, boot.name)
-                clean = True
             wait_s = planner.batch()
         except OSError as error:
             logger.error("the spool can't be worked on, next try in %.0f s: %s", LOOK_S, error)
-            clean, wait_s = False, LOOK_S
+            wait_s = LOOK_S
         if wait_s:
             bell.wait(wait_s)
     planner.close()
@@ -92,7 +89,7 @@ class _Newcomer:
         found = []
         for d in self.decision.deliveries:
             e = self.entry
-            entry = Entry(e.receipt, e.sop_key, e.study_key, e.source_key, syntax=d.syntax)
+            entry = replace(e, syntax=d.syntax)
             found.append(Placement(entry, "transform" if d.syntax else "prepared", d.destination, d.rank))
         return tuple(found)
 
@@ -110,20 +107,22 @@ class Planner:
         self._alive = alive
         self._targets = {target.ae_title: target for target in settings.targets}
         self._seen = {title: _Seen(spool.root / "state" / f"{folder(title)}.json") for title in self._targets}
-        self._twins = _Twins(spool.bound())
-        self._receipts = ReceiptLog(spool.root, "planner-0")
+        self._twins = Twins(spool.bound())
+        self._aside = Aside()
+        self._receipts = ReceiptLog(spool.root, _NAME)
         self._listed: list[Path] = []
+        self._finish_s = 0.0  # when to look for plans that are half carried out, of a former life too
 
     def batch(self) -> float:
         """Plan the oldest newcomers, at most BATCH of them. Returns the seconds to wait for the bell before the next
         turn; 0 = there may be more. OSError: the spool itself can't be worked on (full, read-only)."""
-        now_s = time.time()
-        listed = self._listed or self._spool.newcomers(LISTED)
+        now_s, at_s = time.time(), time.monotonic()
+        self._finish_plans(at_s)
+        listed = self._listed or self._newcomers(at_s)
         paths, self._listed = listed[:BATCH], listed[BATCH:]
         waits_s = {path: self._young_for_s(path, now_s) for path in paths}
         newcomers = [found for found in (self._look(path, now_s) for path in paths if not waits_s[path]) if found]
-        self._save([n for n in newcomers if not n.failure])
-        self._move(newcomers)
+        self._move([newcomer for newcomer in newcomers if self._saved(newcomer)])
         if not any(waits_s.values()):
             return 0.0 if paths else LOOK_S
         self._listed = []
@@ -132,6 +131,22 @@ class Planner:
     def close(self) -> None:
         """Sync and close what is open."""
         self._receipts.close()
+
+    def _finish_plans(self, at_s: float) -> None:
+        """Carry out what a plan file still asks for; where that fails, the others need not wait for it."""
+        if at_s < self._finish_s:
+            return
+        try:
+            reclaim(self._spool, _NAME)
+            self._finish_s = math.inf
+        except OSError as error:
+            self._finish_s = at_s + ASIDE_S
+            logger.error("a plan can't be carried out, next try in %.0f s: %s", ASIDE_S, error.strerror)
+
+    def _newcomers(self, at_s: float) -> list[Path]:
+        self._aside.release(at_s)
+        found = self._spool.newcomers(LISTED + len(self._aside))
+        return [path for path in found if str(path) not in self._aside][:LISTED]
 
     def _young_for_s(self, path: Path, now_s: float) -> float:
         """The seconds until it is old enough (minimumAge); 0 = it is, or is from the future (a clock set back)."""
@@ -169,7 +184,9 @@ class Planner:
         try:
             header = peek(lambda offset, length: os.pread(fd, length, offset), status.st_size)
             meta = header.meta
-            decision = plan(self._settings, header, self._wanted(header, now_s), by_hand=entry.by_hand)
+            decision = plan(
+                self._settings, header, self._wanted(header, now_s), by_hand=entry.by_hand, clock=time.process_time
+            )
             study = next(iter(header.texts(_STUDY_INSTANCE_UID) or ()), "")
         except Corrupt as flaw:
             try:
@@ -179,7 +196,7 @@ class Planner:
             if found is None:
                 return _Newcomer(path, entry, _UNREAD, Decision(), failure=f"unreadable: {flaw}")
             meta = found[0]
-            decision = self._unparsed(meta, flaw)
+            decision = self._unparsed(meta, flaw, entry.by_hand)
         entry = Entry(entry.receipt, key(meta.sop_instance_uid), key(study), key(meta.sending))
         failure = "" if decision.deliveries or decision.dropped_by else decision.reason or "no destination"
         return _Newcomer(path, entry, meta, decision, failure)
@@ -197,9 +214,9 @@ class Planner:
 
         return answer
 
-    def _unparsed(self, meta: FileMeta, flaw: Corrupt) -> Decision:
+    def _unparsed(self, meta: FileMeta, flaw: Corrupt, by_hand: bool) -> Decision:
         """A dataset that can't be read: no rule matched, deliver as it is to the node that it was sent to."""
-        original = self._settings.titles.get(meta.receiving.strip(" \0"), "")
+        original = "" if by_hand else self._settings.titles.get(meta.receiving.strip(" \0"), "")
         if not original:
             return Decision(reason=f"no destination: no rule can read it: {flaw}")
         rank = rank_of(self._targets.get(original, Target(original)), meta.sop_class_uid)
@@ -207,44 +224,91 @@ class Planner:
 
     # -- to act
 
-    def _save(self, newcomers: Iterable[_Newcomer]) -> None:
-        for newcomer in newcomers:
-            for target in newcomer.decision.saves:
-                try:
-                    copy(newcomer.path, Path(target), self._alive)
-                except FileNotFoundError:
-                    if not newcomer.path.exists():
-                        break
-                    newcomer.failure = f"could not be saved as {target}: no such folder"
-                except OSError as error:
-                    newcomer.failure = f"could not be saved as {target}: {error.strerror}"
+    def _overtakes(self, newcomer: _Newcomer) -> bool:
+        """Whether an elder of the same instance is put aside; then so is this one, behind it."""
+        path, sop_key = str(newcomer.path), newcomer.entry.sop_key
+        if sop_key == _NO_UID or not self._aside.holds_elder(path, sop_key):
+            return False
+        self._aside.put(path, sop_key, time.monotonic())
+        return True
 
-    def _move(self, newcomers: Iterable[_Newcomer]) -> None:
+    def _put_aside(self, newcomer: _Newcomer, kind: str, what: str) -> None:
+        """It is tried again in a minute. Of one kind of trouble, only the first in a minute is told."""
+        at_s = time.monotonic()
+        self._aside.put(str(newcomer.path), newcomer.entry.sop_key, at_s)
+        if self._aside.to_tell(kind, at_s):
+            logger.warning("%s waits in new/, next try in %.0f s: %s", _tail(newcomer.entry), ASIDE_S, what)
+
+    def _saved(self, newcomer: _Newcomer) -> bool:
+        """Write the copies that rules ask for. False: it is put aside, or gone."""
+        if self._overtakes(newcomer):
+            return False
+        for wanted in () if newcomer.failure else newcomer.decision.saves:
+            try:
+                save(newcomer.path, Path(wanted.path), newcomer.entry.receipt, self._alive)
+            except OSError as error:
+                if os.path.lexists(newcomer.path):
+                    what = f"{wanted.where} could not save it as {wanted.target}: {error.strerror}"
+                    self._put_aside(newcomer, wanted.where, what)
+                return False
+        return True
+
+    def _move(self, newcomers: Sequence[_Newcomer]) -> None:
+        """Each to its places; what can't be moved is put aside. OSError: none of them can."""
         dropped: list[_Newcomer] = []
-        many: list[Plan] = []
-        stages: set[str] = set()
+        many: list[tuple[_Newcomer, Plan]] = []
+        stuck: list[OSError] = []
+
+        def moved(act: Callable[[], object], *those: _Newcomer) -> bool:
+            try:
+                act()
+            except OSError as error:
+                stuck.append(error)
+                for each in those:
+                    self._put_aside(each, str(error.strerror), f"it can't be moved: {error.strerror}")
+                return False
+            return True
+
         for newcomer in newcomers:
-            if newcomer.failure:
-                self._spool.fail(newcomer.path, {"reason": newcomer.failure})
-                logger.warning("%s: to failed/: %s", _tail(newcomer.entry), newcomer.failure)
+            if self._overtakes(newcomer):
                 continue
-            placements = tuple(self._twins.mark(p) for p in newcomer.placements())
-            if not placements:
+            placements = tuple(map(self._marked, newcomer.placements()))
+            if newcomer.failure:
+                moved(partial(self._spool.fail, newcomer.path, {"reason": newcomer.failure}), newcomer)
+            elif not placements:
                 dropped.append(newcomer)
             elif len(placements) == 1:
                 (p,) = placements
-                self._spool.plan_one(newcomer.path, p.entry, p.stage, p.destination, p.rank)
+                act = partial(self._spool.plan_one, newcomer.path, p.entry, p.stage, p.destination, p.rank)
+                moved(act, newcomer)
             else:
-                many.append(Plan(newcomer.path, placements))
-            stages.update(p.stage for p in placements)
-            _tell(newcomer)
-        self._spool.plan_many(many, self._generation)
-        self._drop(dropped)
-        for role in self._to_ring(stages):
+                many.append((newcomer, Plan(newcomer.path, placements)))
+        try:
+            self._spool.plan_many([planned for _, planned in many], self._generation)
+        except OSError:  # one by one, then; what stays in a plan file is carried out later
+            self._finish_s = 0.0
+            for newcomer, planned in many:
+                if os.path.lexists(planned.source):
+                    moved(partial(self._spool.plan_many, [planned], self._generation), newcomer)
+        if moved(partial(self._prove, dropped), *dropped):
+            for newcomer in dropped:
+                moved(partial(self._spool.dropped, newcomer.path), newcomer)
+        gone = [newcomer for newcomer in newcomers if str(newcomer.path) not in self._aside]
+        for role in self._to_ring({p.stage for newcomer in gone for p in newcomer.placements()}):
             ring(self._spool.root, role)
+        for newcomer in gone:
+            _tell(newcomer)
+        if stuck and not gone:
+            raise stuck[-1]
 
-    def _drop(self, dropped: Iterable[_Newcomer]) -> None:
-        dropped = list(dropped)
+    def _marked(self, placement: Placement) -> Placement:
+        entry = placement.entry
+        if entry.sop_key == _NO_UID or not self._twins.seen(placement.destination, entry.sop_key):
+            return placement
+        return replace(placement, entry=replace(entry, serial=True))
+
+    def _prove(self, dropped: Sequence[_Newcomer]) -> None:
+        """A receipt for each one that a rule ends the trip of."""
         for newcomer in dropped:
             line: dict[str, Any] = {
                 "receipt": newcomer.entry.receipt,
@@ -258,8 +322,6 @@ class Planner:
             self._receipts.append(line)
         if dropped and self._spool.sync:
             self._receipts.sync()
-        for newcomer in dropped:
-            self._spool.dropped(newcomer.path)
 
     def _to_ring(self, stages: set[str]) -> Iterable[str]:
         if "prepared" in stages:
@@ -294,36 +356,6 @@ class _Seen:
         return self._knowledge
 
 
-class _Twins:
-    """Which instances were planned for which destination lately: a second one is marked to wait for the first.
-
-    Bounded: the oldest are forgotten. One that is long delivered still marks its twin, which costs the sender a look.
-    """
-
-    def __init__(self, known: Iterable[tuple[str, str]]) -> None:
-        self._keys: dict[tuple[str, str], None] = {}
-        for pair in known:
-            self._remember(pair)
-
-    def mark(self, placement: Placement) -> Placement:
-        e = placement.entry
-        pair = (placement.destination, e.sop_key)
-        if e.sop_key == _NO_UID:
-            return placement
-        serial = pair in self._keys
-        self._remember(pair)
-        if not serial:
-            return placement
-        entry = Entry(e.receipt, e.sop_key, e.study_key, e.source_key, syntax=e.syntax, serial=True)
-        return Placement(entry, placement.stage, placement.destination, placement.rank)
-
-    def _remember(self, pair: tuple[str, str]) -> None:
-        self._keys.pop(pair, None)
-        self._keys[pair] = None
-        if len(self._keys) > TWINS_MAX:
-            del self._keys[next(iter(self._keys))]
-
-
 _NO_UID = key("")
 
 
@@ -335,6 +367,9 @@ def _tail(entry: Entry) -> str:
 def _tell(newcomer: _Newcomer) -> None:
     """One line an instance, the notes of the rules before it; UIDs and titles, never a patient."""
     tail, meta, decision = _tail(newcomer.entry), newcomer.meta, newcomer.decision
+    if newcomer.failure:
+        logger.warning("%s: to failed/: %s", tail, newcomer.failure)
+        return
     for info, text in decision.notes:
         logger.log(logging.INFO if info else logging.DEBUG, "%s: %s", tail, text)
     for delivery in decision.deliveries:
@@ -358,22 +393,3 @@ def _tell(newcomer: _Newcomer) -> None:
             meta.receiving or "-",
             ways or f"nowhere ({decision.dropped_by})",
         )
-
-
-def copy(source: Path, target: Path, alive: Callable[[], None]) -> None:
-    """A durable copy of a file under its final name or not at all; folders are made. OSError: the disk says no."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f".{source.name}.part")
-    try:
-        with open(source, "rb") as reading, open(unfinished, "wb") as writing:
-            left = os.fstat(reading.fileno()).st_size
-            while left and (sent := os.sendfile(writing.fileno(), reading.fileno(), None, min(left, _COPY_BYTES))):
-                left -= sent
-                alive()
-            os.fsync(writing.fileno())
-        os.replace(unfinished, target)
-    except OSError:
-        with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)
-        raise
-    sync_folder(target.parent)

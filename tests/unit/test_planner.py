@@ -15,15 +15,17 @@ from leyden import log, planner
 from leyden.deliver import ladder
 from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.dicom.uids import EXPLICIT_LE, JPEG2000_LOSSLESS
+from leyden.plan import memory
 from leyden.plan.rules import Action, ActionType, Condition, Kind, PlanSettings, Route, Target
 from leyden.planner import Planner
-from leyden.spool import moves
+from leyden.spool import moves, store
 from leyden.spool.doorbell import Bell
 from leyden.spool.entry import ReceiptClock, folder, key
 from leyden.spool.store import Spool
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 SR = "1.2.840.10008.5.1.4.1.1.88.11"
+CTS = Condition("00080016", Kind.LITERAL, CT)
 REPORTS = Condition("00080016", Kind.REGEX, r"^1\.2\.840\.10008\.5\.1\.4\.1\.1\.88\.[\d]{1,2}$")
 
 
@@ -33,11 +35,12 @@ def element(tag: int, vr: bytes, value: bytes) -> bytes:
     return head + (struct.pack("<xxL", len(value)) if vr == b"OW" else struct.pack("<H", len(value))) + value
 
 
-def dataset(sop_class: str, instance: str, study: str) -> bytes:
+def dataset(sop_class: str, instance: str, study: str, patient: bytes = b"") -> bytes:
     return b"".join(
         (
             element(0x00080016, b"UI", sop_class.encode()),
             element(0x00080018, b"UI", instance.encode()),
+            element(0x00100010, b"PN", patient) if patient else b"",
             element(0x0020000D, b"UI", study.encode()),
             element(0x00280100, b"US", struct.pack("<H", 16)) if sop_class == CT else b"",
             element(0x7FE00010, b"OW", bytes(32)) if sop_class == CT else b"",
@@ -64,12 +67,14 @@ class Site:
     def _alive(self):
         self.alive += 1
 
-    def receive(self, sop_class=CT, called="PACS", instance="1.2.3", study="1.2", content=None, age_s=0.0) -> str:
+    def receive(
+        self, sop_class=CT, called="PACS", instance="1.2.3", study="1.2", content=None, age_s=0.0, **more
+    ) -> str:
         clock = ReceiptClock(1) if age_s else self.clock
         receipt = clock.next(int((time.time() - age_s) * 1e6))
         if content is None:
             meta = FileMeta(sop_class, instance, EXPLICIT_LE, "host", "CT1", called)
-            content = encode_head(meta) + dataset(sop_class, instance, study)
+            content = encode_head(meta) + dataset(sop_class, instance, study, **more)
         fd, path = self.spool.embryo(receipt)
         os.write(fd, content)
         os.close(fd)
@@ -97,6 +102,18 @@ def site(tmp_path, caplog):
     yield make
     for each in made:
         each.planner.close()
+
+
+@pytest.fixture
+def later(monkeypatch):
+    """Turn the planner's clock of intervals on by some seconds."""
+    real, ahead_s = time.monotonic, [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: real() + ahead_s[0])
+
+    def turn(seconds):
+        ahead_s[0] += seconds
+
+    return turn
 
 
 def route(*actions, conditions=(), titles=()):
@@ -179,15 +196,128 @@ def test_a_copy_is_saved_before_anything_moves(site, tmp_path):
     assert here.alive == 2, "for the look and for the copy"
 
 
-def test_a_copy_that_cannot_be_saved_loses_nothing(site, tmp_path):
-    (tmp_path / "file").touch()
-    here = site(
-        routes=(route(Action(ActionType.SAVE_FILE, str(tmp_path / "file" / "copy.dcm"), remove_original=True)),)
-    )
-    here.receive()
+def test_a_copy_that_cannot_be_saved_waits_for_better_times_and_tells_no_patient(site, tmp_path, caplog, later):
+    share = tmp_path / "share"
+    share.touch()
+    target = f"{share}/#{{10,10}}/"
+    here = site(routes=(route(Action(ActionType.SAVE_FILE, target), conditions=(CTS,)),))
+    here.receive(patient=b"Doe^Jane")
+    here.receive(SR, instance="1.4")
     here.planner.batch()
-    assert "could not be saved as" in here.reasons()[0]
-    assert len(list((here.spool.root / "failed").glob("*.dcm"))) == 1
+    assert len(here.waiting()) == 1, "what the rule does not look at goes on"
+    assert here.reasons() == []
+    assert len(here.spool.newcomers(10)) == 1
+    later(59)
+    assert here.planner.batch() == planner.LOOK_S
+    here.receive(instance="1.5")
+    here.planner.batch()
+    assert caplog.text.count("WARNING") == 1, "once a minute"
+    assert f"routings.yml:1 save_file could not save it as {target}: Not a directory" in caplog.text
+    assert "Jane" not in caplog.text
+    share.unlink()
+    later(2)
+    here.planner.batch()
+    assert len(here.waiting("transform")) == 1
+    assert len(list((share / "Doe^Jane").iterdir())) == 1
+
+
+def test_a_copy_never_replaces_another_one(site, tmp_path):
+    target = tmp_path / "copies" / "copy.dcm"
+    here = site(routes=(route(Action(ActionType.SAVE_FILE, str(target))),))
+    here.receive(study="1.1")
+    here.receive(study="1.1")
+    other = here.receive(study="1.2")
+    here.planner.batch()
+    assert sorted(os.listdir(target.parent)) == [f"copy.{other}.dcm", "copy.dcm"]
+    assert b"1.1" in target.read_bytes()
+
+
+def test_one_that_cannot_be_moved_does_not_stop_the_others(site, caplog, later):
+    here = site(routes=(route(add("REPORTS"), conditions=(CTS,)),))
+    failed = here.spool.root / "failed"
+    failed.rmdir()
+    failed.touch()
+    stuck = here.receive(content=b"this is not DICOM")
+    here.receive()
+    here.receive(SR, instance="1.4")
+    assert here.planner.batch() == 0.0
+    assert len(here.waiting("transform")) == len(here.waiting(destination="REPORTS")) == len(here.waiting()) == 1
+    assert [p.name[:22] for p in here.spool.newcomers(10)] == [stuck]
+    for _ in range(3):
+        assert here.planner.batch() == planner.LOOK_S
+    assert caplog.text.count("can't be moved") == 1
+    failed.unlink()
+    later(61)
+    here.planner.batch()
+    assert len(here.reasons()) == 1
+
+
+def test_one_of_many_whose_plan_cannot_be_carried_out_does_not_stop_the_others(site, monkeypatch, later):
+    here = site(routes=(route(add("REPORTS")),))
+    receipts = [here.receive(instance=f"1.{n}") for n in range(3)]
+    real, immutable = store.link, [receipts[0]]
+
+    def link(source, place, name):
+        if name[:22] in immutable:
+            raise PermissionError(1, "Operation not permitted")
+        return real(source, place, name)
+
+    monkeypatch.setattr(store, "link", link)
+    for _ in range(2):
+        here.planner.batch()
+        assert [w.entry.receipt for w in here.waiting("transform")] == receipts[1:]
+        assert [w.entry.receipt for w in here.waiting(destination="REPORTS")] == receipts[1:]
+    immutable.clear()
+    later(61)
+    here.planner.batch()
+    assert [w.entry.receipt for w in here.waiting("transform")] == receipts
+    assert list((here.spool.root / "active" / "planner-0").iterdir()) == []
+
+
+def test_that_nothing_at_all_can_be_moved_is_trouble_of_the_spool(site, later):
+    here = site()
+    queue = here.spool.root / "transform" / "PACS"
+    queue.rmdir()
+    queue.touch()
+    here.receive()
+    with pytest.raises(NotADirectoryError):
+        here.planner.batch()
+    queue.unlink()
+    later(61)
+    here.planner.batch()
+    assert len(here.waiting("transform")) == 1
+
+
+def test_a_younger_one_does_not_overtake_its_elder_that_is_put_aside(site, tmp_path, later):
+    share = tmp_path / "share"
+    share.touch()
+    here = site(routes=(route(Action(ActionType.SAVE_FILE, f"{share}/"), conditions=(CTS,)),))
+    elder = here.receive(instance="1.9")
+    younger = here.receive(SR, instance="1.9")
+    here.planner.batch()
+    share.unlink()
+    later(30)
+    youngest = here.receive(SR, instance="1.9")
+    here.planner.batch()
+    assert here.waiting() == []
+    later(31)
+    here.planner.batch()
+    later(61)
+    here.planner.batch()
+    assert [w.entry.receipt for w in here.waiting("transform")] == [elder]
+    assert [w.entry.receipt for w in here.waiting()] == [younger, youngest]
+    assert all(w.entry.serial for w in here.waiting())
+
+
+def test_an_elder_does_not_wait_for_a_younger_one_that_is_put_aside(site, tmp_path):
+    share = tmp_path / "share"
+    share.touch()
+    here = site(routes=(route(Action(ActionType.SAVE_FILE, f"{share}/"), conditions=(CTS,)),))
+    elder = here.receive(SR, instance="1.9")
+    here.receive(instance="1.9")
+    here.planner.batch()
+    assert [w.entry.receipt for w in here.waiting()] == [elder]
+    assert len(here.spool.newcomers(10)) == 1
 
 
 def test_what_does_not_parse_goes_on_as_it_came(site):
@@ -221,9 +351,13 @@ def test_a_hand_placed_file_is_bound_for_our_own_title(site, monkeypatch):
     here = site(routes=(route(add("REPORTS")),))
     meta = FileMeta(CT, "1.2.3", EXPLICIT_LE)
     (here.spool.root / "new" / "IM0001").write_bytes(encode_head(meta) + dataset(CT, "1.2.3", "1.2"))
+    meta = FileMeta(CT, "1.2.4", EXPLICIT_LE, receiving="PACS")
+    (here.spool.root / "new" / "IM0002").write_bytes(encode_head(meta) + dataset(CT, "1.2.4", "1.2"))
+    (here.spool.root / "new" / "IM0003").write_bytes(encode_head(meta) + b"\xff" * 20)
     here.planner.batch()
-    assert [w.entry.by_hand for w in here.waiting(destination="REPORTS")] == [True]
-    assert here.waiting() == []
+    assert [w.entry.by_hand for w in here.waiting(destination="REPORTS")] == [True, True]
+    assert here.waiting() == here.waiting("transform") == []
+    assert "no rule can read it" in here.reasons()[0]
 
 
 def test_twins_are_serial_also_after_a_restart(site):
@@ -241,7 +375,7 @@ def test_twins_are_serial_also_after_a_restart(site):
 
 
 def test_the_memory_of_twins_is_bounded(site, monkeypatch):
-    monkeypatch.setattr(planner, "TWINS_MAX", 2)
+    monkeypatch.setattr(memory, "TWINS_MAX", 2)
     here = site()
     for instance in ("1.1", "1.2", "1.3", "1.1", "1.3"):
         here.receive(instance=instance)
@@ -332,6 +466,7 @@ def test_the_role_answers_the_bell_survives_a_full_disk_and_ends_on_sigterm(site
         board=SimpleNamespace(alive=lambda for_s: None),
     )
     monkeypatch.setattr(planner, "LOOK_S", 0.05)
+    monkeypatch.setattr(memory, "ASIDE_S", 0.05)
     full = [True]
     real = here.spool.plan_one
 

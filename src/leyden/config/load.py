@@ -4,6 +4,7 @@ Precedence: --config.key=value, then LEYDEN_KEY, then CAPACITOR_KEY, then config
 is its filter off (or the defaults); a wrong one stops the start. Nothing is written here, no port or spool touched.
 """
 
+import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -20,7 +21,7 @@ from leyden.plan.rules import PlanSettings, Route
 
 DEFAULT_FOLDERS = (Path("/var/lib/leyden/data"), Path("data"))
 PREFIXES = ("CAPACITOR_", "LEYDEN_")  # of environment variables; the later one wins
-MAX_ASSOCIATIONS = 1000
+MAX_ASSOCIATIONS = 1000  # of all receivers together
 _RULE_FILES = ("mutations.yml", "sortings.yml")
 
 
@@ -36,12 +37,13 @@ def load(
     report = Report()
     _misnamed(folder, report)
     config = _config(folder, overrides, environ, report)
+    in_doubt = bool(report.errors) and "filters" not in config.places  # what is said there may be what is wrong
     known = _served(folder, config, report)
     plan = PlanSettings(
         my_ae_title=str(config.my_ae_title),
         titles=known.titles if known else {},
         targets=targets(known) if known else (),
-        routes=_routes(folder, config, known, report),
+        routes=_routes(folder, "route" in config.filters or in_doubt, known, report),
         drop_unfiltered=config.drop_unfiltered_instances,
         minimum_age_s=config.minimum_age,
     )
@@ -75,7 +77,8 @@ def _document(folder: Path, file: str, report: Report) -> tuple[bool, Node | Non
     except OSError as error:
         report.error(At(file), "", f"cannot be read: {error.strerror}")
     except YamlError as error:
-        report.error(error.at, "", str(error))
+        for each in (error, *error.more):
+            report.error(each.at, "", str(each))
     return False, None
 
 
@@ -163,9 +166,9 @@ def _served(folder: Path, config: Config, report: Report) -> Served | None:
     return known
 
 
-def _routes(folder: Path, config: Config, known: Served | None, report: Report) -> tuple[Route, ...] | None:
+def _routes(folder: Path, named: bool, known: Served | None, report: Report) -> tuple[Route, ...] | None:
     """The routes, or None while the filter is off: not named, or without a file."""
-    if "route" not in config.filters:
+    if not named:
         if (folder / "routings.yml").exists():
             report.warn(At("routings.yml"), "", "is not used: the filter route is not named in filters (config.yml)")
         return None
@@ -194,7 +197,7 @@ def _settings(folder: Path, log_dir: Path | None, config: Config, known: Served,
                 max_pdu_bytes=min(config.max_data_buffer, PDU_LIMIT_BYTES),
             ),
             client_timeout_s=config.client_timeout,
-            max_associations=config.max_clients_per_server or MAX_ASSOCIATIONS,
+            max_associations=math.ceil((config.max_clients_per_server or MAX_ASSOCIATIONS) / config.receivers),
             min_free_percent=config.min_free_space,
             quiet_ae_titles=tuple(map(str, config.suppress_log_ae_titles)),
         ),

@@ -48,7 +48,7 @@ def served(document: Node | None, config: Config, report: Report) -> Served:
     others: dict[str, str] = {}
     for given in document or ():
         node = read(NodeEntry, given, report)
-        if node is None:
+        if node is None or not node.ae_title:
             continue
         if node.node_role != "Storage":
             report.warn(node.places["NodeRole"], "NodeRole", f"{node.node_role} {NO_EFFECT}")
@@ -138,7 +138,10 @@ def _called_titles(owners: dict[Text, str], config: Config, report: Report) -> d
         report.warn(ours.at, "myAeTitle", f"{ours} is also a title of the node {titles[ours]}: calls to it go there")
     for title, node in (*owners.items(), (ours, titles[ours])):
         prefixed = config.ae_title_prefix + title
-        if len(prefixed) <= values.AE_TITLE_MAX_CHARS and titles.setdefault(prefixed, node) != node:
+        if len(prefixed) > values.AE_TITLE_MAX_CHARS:
+            too_long = f"{prefixed} has more than {values.AE_TITLE_MAX_CHARS} characters: not a title we answer to"
+            report.warn(title.at, "aeTitlePrefix", too_long)
+        elif titles.setdefault(prefixed, node) != node:
             meant = titles[prefixed] or "our own title"
             report.warn(title.at, "aeTitlePrefix", f"{prefixed} is not {title} with the prefix, it means {meant}")
     return titles

@@ -10,10 +10,10 @@ import regex  # type: ignore[import-untyped]
 
 from leyden.config.nodes import Served
 from leyden.config.report import Report
-from leyden.config.schema import ActionEntry, ConditionEntry, RouteEntry, place, read
+from leyden.config.schema import ActionEntry, ConditionEntry, RouteEntry, Steps, place, read
 from leyden.config.yaml_text import Items, Node, Text
 from leyden.plan.conditions import compiled
-from leyden.plan.placeholders import flaw
+from leyden.plan.placeholders import flaw, is_shared
 from leyden.plan.rules import PSEUDO_TAGS, Action, ActionType, Condition, Kind, Route
 
 _REGEX_SIGNS = frozenset("[](){}|+\\")
@@ -31,8 +31,11 @@ def routes(document: Node | None, served: Served | None, folder: str, report: Re
     return tuple(_route(entry, served, folder, report) for entry in read_ones if entry is not None)
 
 
-def condition(entry: ConditionEntry, steps: tuple[int | str, ...], report: Report) -> Condition:
-    """One checked condition; `steps` is the way to it within its rule."""
+def condition(given: Node, steps: Steps, report: Report) -> Condition:
+    """One checked condition; `steps` is the way to it within its rule. With errors, one that is of no use."""
+    entry = read(ConditionEntry, given, report, steps)
+    if entry is None:
+        return Condition("")
     expression = entry.match_expression
     for message in _contradictions(entry):
         report.error(entry.at, place(steps), message)
@@ -87,7 +90,7 @@ def _contradictions(entry: ConditionEntry) -> list[str]:
         found.append("MatchExpression and SequenceItems exclude each other")
     if pseudo and (entry.search or entry.sequence_items or entry.private_tag_creator):
         found.append(f"{entry.tag} is no element: it goes with MatchExpression and Negate only")
-    if entry.private_tag_creator and not pseudo:
+    if entry.private_tag_creator and entry.tag and not pseudo:
         if entry.search:
             found.append("Search and PrivateTagCreator exclude each other in this version")
         if int(entry.tag[:4], 16) % 2 == 0 or int(entry.tag[6:], 16) < 0x10:
@@ -105,7 +108,7 @@ def _route(entry: RouteEntry, served: Served | None, folder: str, report: Report
     )
 
 
-def _resolved(title: Text, steps: tuple[int | str, ...], served: Served | None, report: Report) -> str:
+def _resolved(title: Text, steps: Steps, served: Served | None, report: Report) -> str:
     if served is None:
         return str(title)
     found = served.resolve(title)
@@ -114,7 +117,10 @@ def _resolved(title: Text, steps: tuple[int | str, ...], served: Served | None, 
     return found or str(title)
 
 
-def _action(entry: ActionEntry, n: int, served: Served | None, folder: str, report: Report) -> Action:
+def _action(given: Node, n: int, served: Served | None, folder: str, report: Report) -> Action:
+    entry = read(ActionEntry, given, report, ("Actions", n))
+    if entry is None:
+        return Action(ActionType.DROP)  # of a configuration that will not be taken
     kind, target = ActionType(entry.type), ""
     where = ("Actions", n, "Target")
     if kind is ActionType.DROP:
@@ -129,6 +135,9 @@ def _action(entry: ActionEntry, n: int, served: Served | None, folder: str, repo
         problem = flaw(entry.target)
         if problem:
             report.error(entry.target.at, place(where), problem)
+        elif is_shared(entry.target):
+            advice = "several instances share this path, so all but the first get a number; end it in / or use #{8,18}"
+            report.warn(entry.target.at, place(where), advice)
         absolute = entry.target if entry.target.startswith("/") else f"{folder}/{entry.target}"
         target = re.sub("/(?:/|\\./)+", "/", absolute)
     return Action(kind, target, entry.remove_original, str(entry.description or ""), entry.log)

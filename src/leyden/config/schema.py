@@ -3,7 +3,8 @@
 A model per kind of entry; field names are the keys (camelCase in config.yml, PascalCase elsewhere, any case accepted).
 None = absent or blank: inherit. `later` are keys of the format that have no effect in this version, `silent` those
 that nobody needs to be told of. A key that would narrow a rule (`narrowing`) must not be misspelt: the rule would take
-in more than the operator wrote. Deliberately absent: what needs a second file or entry (nodes.py, routings.py).
+in more than the operator wrote. Entries within an entry are kept as they were written and read by themselves, so that
+no mistake hides its neighbours. Deliberately absent: what needs a second file or entry (nodes.py, routings.py).
 """
 
 from typing import Annotated, ClassVar, TypeVar
@@ -23,7 +24,7 @@ from pydantic.alias_generators import to_camel, to_pascal
 
 from leyden.config import values
 from leyden.config.report import Report, did_you_mean, nearest
-from leyden.config.yaml_text import NOWHERE, At, Entries, Node, Text
+from leyden.config.yaml_text import NOWHERE, At, Entries, Items, Node, Text
 
 FILTERS = ("route",)
 FILTERS_TO_COME = ("mutate", "sort")
@@ -33,6 +34,7 @@ DAY_S = 86400.0
 _PLACE = "@"  # no key of a file; the alias of Entry.places
 NO_EFFECT = "has no effect yet in this version"
 
+NO_ITEMS = Items(NOWHERE)
 Plain = PlainValidator
 AnyText = Annotated[Text, Plain(values.text)]
 Boolean = Annotated[bool, Plain(values.boolean)]
@@ -69,6 +71,8 @@ class Entry(BaseModel):
     silent: ClassVar[tuple[str, ...]] = ()
     narrowing: ClassVar[tuple[str, ...]] = ()
     keeps_blank: ClassVar[tuple[str, ...]] = ()
+    required: ClassVar[tuple[str, ...]] = ()
+    deciding: ClassVar[tuple[str, ...]] = ()  # while one of these is wrong, nothing is known of what the others mean
 
     places: SkipValidation[dict[str, At]] = Field(alias="@")  # of each key that is there, and of the entry as ""
 
@@ -79,6 +83,11 @@ class Entry(BaseModel):
     @classmethod
     def keys(cls) -> list[str]:
         return [alias for field in cls.model_fields.values() if (alias := field.alias or "") != _PLACE]
+
+    @classmethod
+    def name_of(cls, key: str) -> str:
+        """The name, in any case, of the key that is meant by one which may be a synonym."""
+        return cls.synonyms.get(key.lower(), key)
 
     @model_validator(mode="before")
     @classmethod
@@ -91,7 +100,7 @@ class Entry(BaseModel):
         places = {"": given.at}
         named: dict[str, Node | dict[str, At]] = {_PLACE: places}
         for key, value in given.items():
-            name = spelled.get(cls.synonyms.get(key.lower(), key).lower())
+            name = spelled.get(cls.name_of(key).lower())
             if name is None:
                 cls._unknown(key, report)
             elif name in cls.later:
@@ -175,11 +184,12 @@ class Config(Entry):
 
 
 class NodeEntry(Entry):
-    """One entry of nodes.yml. None = as in config.yml."""
+    """One entry of nodes.yml. None = as in config.yml. Without a title only while it has an error."""
 
     later = ("CFindFailureBehavior",)
+    required = ("AeTitle",)
 
-    ae_title: Title
+    ae_title: Title = Text("", NOWHERE)
     aliases: Titles = ()
     host_name: Annotated[str, Plain(values.host)] = "127.0.0.1"
     port: Annotated[int, Plain(values.whole(1, 65535))] = 104
@@ -209,21 +219,24 @@ class NodeEntry(Entry):
 class ConditionEntry(Entry):
     """A condition of any rule file. The kind of its expression is decided in routings.py."""
 
+    required = ("Tag",)
     synonyms = {"matchtag": "Tag"}
     narrowing = ("MatchExpression", "Negate", "Search", "SequenceItems", "PrivateTagCreator")
     keeps_blank = ("MatchExpression",)
 
-    tag: Annotated[str, Plain(values.tag)]
+    tag: Annotated[str, Plain(values.tag)] = ""  # only while there is an error
     match_expression: AnyText | None = None
     negate: Boolean = False
     search: Boolean = False
-    sequence_items: Annotated[tuple["ConditionEntry", ...], BeforeValidator(values.entries)] = ()
+    sequence_items: Annotated[Items, Plain(values.entries)] = NO_ITEMS
     private_tag_creator: AnyText | None = None
     log: Annotated[bool, Plain(values.log_info)] = False
 
 
 class ActionEntry(Entry):
     """An action of a route."""
+
+    deciding = ("Type",)
 
     type: Annotated[str, Plain(values.choice(*ACTIONS))] = "add_destination"
     target: AnyText | None = None
@@ -236,41 +249,58 @@ class RouteEntry(Entry):
     """One entry of routings.yml."""
 
     narrowing = ("AeTitles", "Conditions")
+    required = ("Actions",)
 
     ae_titles: Titles = ()
-    conditions: Annotated[tuple[ConditionEntry, ...], BeforeValidator(values.entries)] = ()
-    actions: Annotated[tuple[ActionEntry, ...], BeforeValidator(values.some_entries)]
+    conditions: Annotated[Items, Plain(values.entries)] = NO_ITEMS
+    actions: Annotated[Items, Plain(values.some_entries)] = NO_ITEMS
     description: AnyText | None = None
 
 
 Model = TypeVar("Model", bound=Entry)
+Steps = tuple[int | str, ...]
 
 
-def read(model: type[Model], given: Node, report: Report) -> Model | None:
-    """The entry as a model, every error of it reported with its line.
+def read(model: type[Model], given: Node, report: Report, steps: Steps = ()) -> Model | None:
+    """The entry as a model, every error of it reported with its line; `steps` is the way to it within its outer entry.
 
     With errors, what remains without the wrong keys (so that further checks find further errors), or None.
     """
+    wrong: dict[str, set[int | str]] = {}  # key -> numbers of its items; "" = the value as a whole
+    entry: Model | None = None
     try:
-        return model.model_validate(given, context=report)
+        entry = model.model_validate(given, context=report)
     except ValidationError as found:
-        errors = found.errors()
-    for error in errors:
-        cause = error.get("ctx", {}).get("error")
-        message = "is missing" if error["type"] == "missing" else str(cause or error["msg"])
-        wrong_one = error["input"]
-        at = wrong_one[_PLACE][""] if isinstance(wrong_one, dict) and _PLACE in wrong_one else wrong_one.at
-        report.error(at, place(error["loc"]), message)
-    wrong = {str(error["loc"][0]).lower() for error in errors if error["loc"]}
-    rest = Entries(given.at)
-    if isinstance(given, Entries):
-        rest.update((key, value) for key, value in given.items() if key.lower() not in wrong)
-    try:
-        return model.model_validate(rest, context=Report())
-    except ValidationError:
-        return None
+        for error in found.errors():
+            message = str(error.get("ctx", {}).get("error") or error["msg"])
+            report.error(error["input"].at, place((*steps, *error["loc"])), message)
+            if error["loc"]:
+                key, *inner = error["loc"]
+                wrong.setdefault(str(key).lower(), set()).add(inner[0] if inner else "")
+    if wrong and isinstance(given, Entries) and not any(key.lower() in wrong for key in model.deciding):
+        rest = Entries(given.at)
+        for key, value in given.items():
+            right = _right_part(value, wrong.get(model.name_of(key).lower(), set()))
+            if right is not None:
+                rest[key] = right
+        entry = model.model_validate(rest, context=Report())
+    if entry is not None:
+        for key in model.required:
+            if key not in entry.places and key.lower() not in wrong:
+                report.error(entry.at, place((*steps, key)), "is missing")
+    return entry
 
 
-def place(steps: tuple[int | str, ...]) -> str:
+def _right_part(value: Node, wrong: set[int | str]) -> Node | None:
+    """A value without its wrong items; None = it is wrong as a whole."""
+    if not wrong:
+        return value
+    left = Items(value.at)
+    if all(isinstance(number, int) for number in wrong):
+        left.extend(item for number, item in enumerate(values.listed(value)) if number not in wrong)
+    return left or None
+
+
+def place(steps: Steps) -> str:
     """A path within an entry as an operator writes it: Actions[0].Target."""
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).lstrip(".")

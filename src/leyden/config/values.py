@@ -116,6 +116,8 @@ def ae_title_prefix(value: Node) -> str:
 def folder(value: Node) -> Text:
     """A folder of this system; one of Windows would become a file name with odd characters."""
     written = text(value)
+    if written.startswith("~"):
+        raise ValueError("~ is nobody's home here; write the absolute path")
     if "\\" in written or re.match(r"[A-Za-z]:", written) or not written.isprintable():
         raise ValueError(f"{str(written)!r} is no folder of this system; write it with /, as in /var/spool/leyden")
     return written

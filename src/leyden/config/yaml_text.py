@@ -90,11 +90,11 @@ Node = Text | Items | Entries
 
 
 class YamlError(Exception):
-    """A file that is no YAML we take; the text says what to do."""
+    """A file that is no YAML we take; the text says what to do. `more`: what else is wrong with it."""
 
-    def __init__(self, at: At, message: str) -> None:
+    def __init__(self, at: At, message: str, more: "tuple[YamlError, ...]" = ()) -> None:
         super().__init__(message)
-        self.at = at
+        self.at, self.more = at, more
 
 
 def parse(data: bytes, file: str) -> Node | None:
@@ -115,12 +115,15 @@ def _document(lines: list[str], file: str, ahead: bool) -> Node | None:
     mended: set[int] = set()
     guessed: set[int] = set()
     while True:
+        reader = _Reader("\n".join(lines), file, guessed)
         try:
-            return _Reader("\n".join(lines), file, guessed).document()
+            return reader.document()
+        except YamlError as error:
+            raise YamlError(error.at, str(error), tuple(reader.repeated)) from None
         except _Repairable as trouble:
             better = _quoted_rest(lines[trouble.line]) if trouble.line not in mended | guessed else None
             if better is None:
-                raise YamlError(At(file, trouble.line + 1), trouble.message) from None
+                raise YamlError(At(file, trouble.line + 1), trouble.message, tuple(reader.repeated)) from None
             lines[trouble.line] = better
             if ahead and not mended:
                 for n in range(trouble.line + 1, len(lines)):
@@ -204,6 +207,7 @@ class _Reader:
 
     def __init__(self, text: str, file: str, guessed: set[int]) -> None:
         self._text, self._file, self._guessed = text, file, guessed
+        self.repeated: list[YamlError] = []
         self._anchors: set[str] = set(re.findall(r"[\s\[{,]&([\w-]+)", text))
 
     def document(self) -> Node | None:
@@ -214,6 +218,8 @@ class _Reader:
                 if node is not None:
                     raise YamlError(self._at(event), "a second document (---); one file holds one")
                 node = self._node(next(events), events, 0)
+        if self.repeated:
+            raise self.repeated.pop(0)
         return None if isinstance(node, Text) and node.blank else node
 
     def _events(self) -> Iterator[Any]:
@@ -254,8 +260,9 @@ class _Reader:
             if not isinstance(key, Text):
                 raise YamlError(self._at(inner), "a key must be a plain word; put a text with [ or { in single quotes")
             if key.casefold() in keys:
-                raise YamlError(key.at, f"{key} is given twice (first in line {keys[key.casefold()]})")
-            keys[key.casefold()] = key.at.line
+                twice = f"{key} is given twice (first in line {keys[key.casefold()]})"
+                self.repeated.append(YamlError(key.at, twice))
+            keys.setdefault(key.casefold(), key.at.line)
             node[key] = self._node(next(events), events, depth + 1)
         end: Any = inner.end_mark
         if event.flow_style and line == end.line:

@@ -17,6 +17,7 @@ HEAD_MAX_BYTES = 65536
 _SHORT_HEADER = struct.Struct("<HH2sH")
 _LONG_HEADER = struct.Struct("<HH2sHL")
 _AE_MAX_CHARS = 16
+_NOT_IN_TITLES = dict.fromkeys((*range(0x20), 0x5C, 0x7F), "?")  # PS3.5 table 6.2-1, VR AE
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class FileMeta:
     """What Leyden keeps in group 0002 (PS3.10 table 7.1-1).
 
     `source` is (0002,0016), `sending` (0002,0017) the calling AE title, `receiving` (0002,0018) the called one.
+    A character of a title is a byte, whatever character set the peer had in mind: as it came it goes on.
     """
 
     sop_class_uid: str
@@ -45,7 +47,11 @@ def encode_head(meta: FileMeta) -> bytes:
             _element(0x0010, "UI", _padded(meta.transfer_syntax_uid, b"\0")),
             _element(0x0012, "UI", _padded(IMPLEMENTATION_CLASS_UID, b"\0")),
             _element(0x0013, "SH", _padded(IMPLEMENTATION_VERSION, b" ")),
-            *(_element(number, "AE", _padded(title[:_AE_MAX_CHARS], b" ")) for number, title in titles if title),
+            *(
+                _element(number, "AE", _padded(_title(title)[:_AE_MAX_CHARS], b" ", "latin-1"))
+                for number, title in titles
+                if title
+            ),
         )
     )
     return bytes(128) + b"DICM" + _element(0x0000, "UL", struct.pack("<L", len(group))) + group
@@ -66,7 +72,7 @@ def decode_head(head: bytes) -> tuple[FileMeta, int] | None:
     at = META_OFFSET
     declared_end = 0
     while at != declared_end or head[at : at + 2] == b"\x02\x00":
-        if len(head) < at + _LONG_HEADER.size:
+        if len(head) < at + _LONG_HEADER.size and not at < declared_end <= len(head):
             return None
         if head[at : at + 2] != b"\x02\x00":
             break
@@ -82,7 +88,7 @@ def decode_head(head: bytes) -> tuple[FileMeta, int] | None:
     if not values:
         raise Corrupt("no file meta information behind DICM")
     uids = (clean_uid(values.get(number, b"")) for number in (0x0002, 0x0003, 0x0010))
-    titles = (_title(values.get(number, b"")) for number in (0x0016, 0x0017, 0x0018))
+    titles = (_title(values.get(number, b"").decode("latin-1")) for number in (0x0016, 0x0017, 0x0018))
     return FileMeta(*uids, *titles), at
 
 
@@ -92,10 +98,10 @@ def _element(number: int, vr: str, value: bytes) -> bytes:
     return _SHORT_HEADER.pack(2, number, vr.encode(), len(value)) + value
 
 
-def _padded(text: str, pad: bytes) -> bytes:
-    value = text.encode("ascii", "replace")
+def _padded(text: str, pad: bytes, encoding: str = "ascii") -> bytes:
+    value = text.encode(encoding, "replace")
     return value + pad * (len(value) & 1)
 
 
-def _title(value: bytes) -> str:
-    return "".join(chr(byte) if 0x20 <= byte <= 0x7E else "?" for byte in value.strip(b"\0 "))
+def _title(text: str) -> str:
+    return text.strip("\0 ").translate(_NOT_IN_TITLES)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from leyden.dicom.header import Header
 from leyden.dicom.uids import JPEG2000_LOSSLESS, SYNTAXES, syntax_name
-from leyden.plan.conditions import Note, matches
+from leyden.plan.conditions import Clock, Note, matches, standing
 from leyden.plan.placeholders import expand
 from leyden.plan.rules import Action, ActionType, PlanSettings, Route, Target
 
@@ -38,39 +38,55 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
+class Save:
+    """One copy to write: its absolute path (patient data, not for a log), and the rule and target that ask for it."""
+
+    path: str
+    where: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """What to do with one dataset.
 
     No deliveries: `dropped_by` names the rule that ended the trip (a drop, or a save_file that was all there was to
     do: the `saves` are still to be written); if that is empty too, nobody wants it and `reason` says so: failed/.
-    `saves` are absolute paths of copies. `notes` are for the log.
+    `notes` are for the log.
     """
 
     deliveries: tuple[Delivery, ...] = ()
-    saves: tuple[str, ...] = ()
+    saves: tuple[Save, ...] = ()
     dropped_by: str = ""
     reason: str = ""
     notes: tuple[Note, ...] = ()
 
 
-def plan(settings: PlanSettings, header: Header, wanted: Wanted | None = None, *, by_hand: bool = False) -> Decision:
+def plan(
+    settings: PlanSettings,
+    header: Header,
+    wanted: Wanted | None = None,
+    *,
+    by_hand: bool = False,
+    clock: Clock = standing,
+) -> Decision:
     """Decide. `wanted` answers in which syntax a destination takes a SOP class (default: the node's own syntax).
 
-    `by_hand`: the file was put into the spool by somebody, so a receiving title that nobody knows here means our own.
-    A received one whose title is no longer served gets no destination and no rules: it waits in failed/ for a
-    configuration that knows the title again. Raises Corrupt.
+    `by_hand`: the file was put into the spool by somebody, so it is bound for our own title, whatever it says itself.
+    `clock` tells the processor time, for the limit of a condition. A received dataset whose title is no longer served
+    has no destination and no rules: it waits in failed/ for a configuration that knows it again. Raises Corrupt.
     """
     called = header.meta.receiving.strip(" \0")
-    original = settings.titles.get(called, "" if by_hand or not called else None)
+    original = "" if by_hand or not called else settings.titles.get(called)
     if original is None:
         return Decision(reason=f"no node answers to the called title {called} any more")
     notes: list[Note] = [(True, f"the rules saw a part of it only: {header.flaw}")] if header.flaw else []
     added: dict[str, str] = {}
-    saves: dict[str, None] = {}
+    saves: dict[str, Save] = {}
     removed_by = saved_by = ""
     touched = False
     for route in settings.routes or ():
-        if not _looks_at(route, original) or not _all_hold(route, header, notes):
+        if not _looks_at(route, original) or not _all_hold(route, header, notes, clock):
             continue
         touched = True
         for action in route.actions:
@@ -78,7 +94,8 @@ def plan(settings: PlanSettings, header: Header, wanted: Wanted | None = None, *
             if action.type is ActionType.ADD_DESTINATION:
                 added.setdefault(action.target, what)
             elif action.type is ActionType.SAVE_FILE:
-                saves[expand(action.target, header)] = None
+                path = expand(action.target, header)
+                saves.setdefault(path, Save(path, what, action.target))
                 saved_by = saved_by or what
             if action.type is ActionType.DROP or (action.remove_original and original):
                 removed_by = removed_by or what
@@ -93,10 +110,10 @@ def plan(settings: PlanSettings, header: Header, wanted: Wanted | None = None, *
         reasons.setdefault(destination, why)
     deliveries = tuple(_delivery(settings, header, wanted, destination, why) for destination, why in reasons.items())
     if deliveries:
-        return Decision(deliveries, tuple(saves), notes=tuple(notes))
+        return Decision(deliveries, tuple(saves.values()), notes=tuple(notes))
     ended_by = removed_by or saved_by
     nobody = "" if ended_by else "no destination: it came for our own title and no route added one"
-    return Decision((), tuple(saves), ended_by, nobody, tuple(notes))
+    return Decision((), tuple(saves.values()), ended_by, nobody, tuple(notes))
 
 
 def wanted_syntax(header: Header, target_uid: str) -> tuple[str, str]:
@@ -138,9 +155,9 @@ def _looks_at(route: Route, destination: str) -> bool:
     return not route.ae_titles or destination in route.ae_titles
 
 
-def _all_hold(route: Route, header: Header, notes: list[Note]) -> bool:
+def _all_hold(route: Route, header: Header, notes: list[Note], clock: Clock) -> bool:
     seen: list[Note] = []
-    held = all(matches(condition, header, seen) for condition in route.conditions)
+    held = all(matches(condition, header, seen, clock) for condition in route.conditions)
     notes += [(info, f"{route.where}: {text}") for info, text in seen]
     return held
 

@@ -15,7 +15,7 @@ from leyden.dicom.header import Header
 from leyden.plan.conditions import name_of
 
 VALUE_LIMIT_CHARS = 64
-COMPONENT_LIMIT_BYTES = 255  # of most file systems
+COMPONENT_LIMIT_BYTES = 232  # 255 of most file systems, and room for a receipt
 _PLACEHOLDER = re.compile(
     r"#\{\s*(?P<group>[0-9A-Fa-f]{1,4})\s*,\s*(?P<element>[0-9A-Fa-f]{1,4})\s*(?::(?P<mask>(?:`.|[^`}])*))?\}"
 )
@@ -30,11 +30,20 @@ def flaw(target: str) -> str:
         return f"{rest[rest.index('#{') :]} is no placeholder; they look like #{{10,20}} or #{{10,20:0000-00}}"
     if ".." in rest.split("/"):
         return "must not hold .. as a folder"
+    if target.startswith("~"):
+        return "~ is nobody's home here; write the absolute path"
     if "\\" in rest or re.match(r"[A-Za-z]:", rest):
         return "looks like a Windows path; write folders with /, as in /archive/"
     if any(not character.isprintable() for character in target):
         return "holds control characters"
     return ""
+
+
+def is_shared(target: str) -> bool:
+    """Whether several instances get one and the same path: nothing in it is an instance's own."""
+    own = {("0008", "0018"), ("0002", "0003")}
+    tags = {(found["group"].zfill(4), found["element"].zfill(4)) for found in _PLACEHOLDER.finditer(target)}
+    return not target.endswith("/") and not tags & own
 
 
 def expand(target: str, header: Header) -> str:
@@ -71,8 +80,8 @@ def masked(value: str, mask: str) -> str:
 def _value(found: "re.Match[str]", header: Header) -> str:
     tag = found["group"].zfill(4).lower() + found["element"].zfill(4).lower()
     texts = header.texts(int(tag, 16))
-    if texts is None and tag == "00080018":
-        texts = (header.meta.sop_instance_uid,)
+    if tag == "00080018" and not any(texts or ()):
+        texts = (header.meta.sop_instance_uid,) if header.meta.sop_instance_uid else None
     text = name_of(tag) if texts is None else _clean("\\".join(texts))
     return text if found["mask"] is None else masked(text, found["mask"])
 

@@ -104,7 +104,17 @@ def test_a_prefix_makes_no_title_that_is_too_long_or_written_for_another(folder:
     settings, said = load(folder(nodes), {}, {})
     assert "DCP_THIRTEEN_LONG" not in settings.plan.titles
     assert settings.plan.titles["DCP_A"] == "B"
-    assert said == ("nodes.yml:2: aeTitlePrefix: DCP_A is not A with the prefix, it means B",)
+    assert said == (
+        "nodes.yml:1: aeTitlePrefix: DCP_THIRTEEN_LONG has more than 16 characters: not a title we answer to",
+        "nodes.yml:2: aeTitlePrefix: DCP_A is not A with the prefix, it means B",
+    )
+
+
+def test_the_bound_of_associations_is_that_of_all_receivers_together(folder: Write) -> None:
+    path = folder()
+    for given, receivers, each in (("20", "3", 7), ("1", "2", 1), ("0", "4", 250)):
+        settings = loaded(path, maxClientsPerServer=given, receivers=receivers)
+        assert settings.receiver.max_associations == each
 
 
 def test_defaults_with_nothing_but_an_empty_folder(folder: Write) -> None:
@@ -155,7 +165,7 @@ cycleRejectedFilesOnStartup: no
     receiver = settings.receiver
     assert (settings.scp_port, settings.my_ae_title, settings.plan.minimum_age_s) == (11112, "ROUTER", 1.5)
     assert settings.cache_path == str(path / "spool/here")
-    assert (receiver.max_associations, receiver.client_timeout_s, receiver.min_free_percent) == (20, 60.0, 5.0)
+    assert (receiver.max_associations, receiver.client_timeout_s, receiver.min_free_percent) == (10, 60.0, 5.0)
     assert receiver.acceptor.max_pdu_bytes == 65536
     assert receiver.acceptor.rejected_abstract_syntaxes == ("1.2.840.10008.5.1.4.1.1.7",)
     assert receiver.quiet_ae_titles == ("PING", "PONG")
@@ -284,6 +294,7 @@ def test_keys_without_effect_are_warned_of_once(folder: Write) -> None:
         ("tls:\n  certificate: x", "tls: TLS is not there yet"),
         ("duplicateBehavior: drop", "duplicateBehavior: there is no drop; there are accept, reject, ignore"),
         ("cachePath:\n  - x: y", "cachePath: must be one text"),
+        ("cachePath: ~/spool", "cachePath: ~ is nobody's home here; write the absolute path"),
         (r"cachePath: C:\ProgramData\cache", "is no folder of this system"),
         ("api: yes", "api: must hold keys and values"),
         ("maxDataBuffer: 0", "maxDataBuffer: must be a whole number from 4096"),
@@ -362,6 +373,28 @@ def test_every_error_of_every_file_at_once(folder: Write) -> None:
 def test_a_file_that_is_no_yaml_does_not_hide_the_errors_of_the_others(folder: Write) -> None:
     path = folder("- AeTitle: [\n", config="filters: route\nworkers: x\n", routings=EXAMPLE.replace("add_d", "ad_d"))
     assert [line.split(": ")[0] for line in problems(path)] == ["config.yml:2", "nodes.yml:1", "routings.yml:8"]
+
+
+@pytest.mark.parametrize(
+    ("config", "lines"),
+    [
+        ("scpPort: [\nfilters: route\n", ["config.yml:1"]),
+        ("scpPort: 1\nscpport: 2\nfilters: route\nworkers: 1\nworkers: 2\n", ["config.yml:2", "config.yml:5"]),
+        ("filters: rout\n", ["config.yml:1"]),
+        ("- scpPort: 1\n", ["config.yml:1"]),
+    ],
+)
+def test_a_broken_config_yml_does_not_hide_the_errors_of_the_others(
+    folder: Write, config: str, lines: list[str]
+) -> None:
+    path = folder(NODES.replace("11112", "none"), config=config, routings=EXAMPLE.replace("add_d", "ad_d"))
+    assert [line.split(": ")[0] for line in problems(path)] == [*lines, "nodes.yml:7", "routings.yml:8"]
+
+
+def test_one_wrong_item_takes_nothing_from_its_neighbours(folder: Write) -> None:
+    nodes = "- AeTitle: A\n  Aliases: ALIAS, TOO_LONG_FOR_A_TITLE\n- Aliases: [X, Y]\n  Port: 0\n"
+    path = folder(nodes, config="filters: route\n", routings="- AeTitles: ALIAS\n  Actions:\n    - Type: drop\n")
+    assert [line.partition(": ")[2].partition(": ")[0] for line in problems(path)] == ["Aliases[1]", "AeTitle", "Port"]
 
 
 def test_which_rule_files_are_used_is_said(folder: Write) -> None:

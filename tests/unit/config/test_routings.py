@@ -154,6 +154,7 @@ def test_titles_are_resolved_and_paths_made_absolute(tmp_path: Path) -> None:
             "Actions[0].Target: #{10}/ is no placeholder",
         ),
         ("- Actions:\n    - Type: save_file\n      Target: /a/../b", 3, "must not hold .. as a folder"),
+        ("- Actions:\n    - Type: save_file\n      Target: ~/a/", 3, "write the absolute path"),
         ("- Actions:\n    - Type: save_file\n      Target: C:\\a\\b", 3, "looks like a Windows path"),
         (
             "- Actions:\n    - Type: drop\n      RemoveOriginal: x",
@@ -216,3 +217,59 @@ def test_one_wrong_line_of_a_condition(tmp_path: Path, lines: str, line: int, pr
     (found,) = caught.value.problems
     assert found.startswith(f"routings.yml:{line}: ")
     assert problem in found
+
+
+def test_every_error_inside_a_route_at_once(tmp_path: Path) -> None:
+    text = """\
+- AeTitles: [LEYDEN, TOO_LONG_FOR_A_TITLE]
+  Conditions:
+    - Tag: 8.60
+      MatchExpression: ^(
+      SequenceItems:
+        - Negate: perhaps
+          MatchExpression: ^[
+        - Tag: Source
+          Search: true
+    - Tag: 9,1010
+      PrivateTagCreator: ACME
+      Search: true
+  Actions:
+    - Target: REPORTPAC
+    - Type: lua
+      Target: REPORTPAC
+    - Type: save_file
+    - Type: drop
+      Target: PACS
+    - drop
+- Conditions:
+    - Tag: 8,60
+      MatchExpression: ^(
+"""
+    with pytest.raises(ConfigError) as caught:
+        routes(tmp_path, text)
+    assert [problem.removeprefix("routings.yml:").split(": ")[:2] for problem in caught.value.problems] == [
+        ["1", "AeTitles[1]"],
+        ["1", "AeTitles[0]"],
+        ["3", "Conditions[0].Tag"],
+        ["3", "Conditions[0]"],
+        ["4", "Conditions[0].MatchExpression"],
+        ["6", "Conditions[0].SequenceItems[0].Negate"],
+        ["6", "Conditions[0].SequenceItems[0].Tag"],
+        ["7", "Conditions[0].SequenceItems[0].MatchExpression"],
+        ["8", "Conditions[0].SequenceItems[1]"],
+        ["10", "Conditions[1]"],
+        ["14", "Actions[0].Target"],
+        ["15", "Actions[1].Type"],
+        ["17", "Actions[2].Target"],
+        ["19", "Actions[3].Target"],
+        ["20", "Actions[4]"],
+        ["21", "Actions"],
+        ["23", "Conditions[0].MatchExpression"],
+    ]
+
+
+def test_a_path_that_several_instances_share_is_warned_of(tmp_path: Path) -> None:
+    actions = "".join(f"    - Type: save_file\n      Target: {target}\n" for target in ("/a/b.dcm", "/a/", "/#{8,18}"))
+    routes(tmp_path, f"- Actions:\n{actions}")
+    (warning,) = (line for line in load(tmp_path, {}, {})[1] if line.startswith("routings.yml"))
+    assert warning.startswith("routings.yml:3: Actions[0].Target: several instances share this path")

@@ -140,6 +140,19 @@ def test_errors_name_the_line_and_the_remedy(document: str, line: int, remedy: s
     assert remedy in str(caught.value)
 
 
+@pytest.mark.parametrize("end", ["", "z: &x 1\n", "z: 'it's'\n"])
+def test_every_repeated_key_is_told(end: str) -> None:
+    with pytest.raises(YamlError) as caught:
+        parse(f"a: 1\nA: 2\nb:\n  - c: 1\n    c: 2\na: 3\n{end}".encode(), "some.yml")
+    found = sorted((error.at.line, str(error)) for error in (caught.value, *caught.value.more))
+    assert found[:3] == [
+        (2, "A is given twice (first in line 1)"),
+        (5, "c is given twice (first in line 4)"),
+        (6, "a is given twice (first in line 1)"),
+    ]
+    assert len(found) == (4 if end else 3)
+
+
 def test_other_encodings_and_huge_files_are_refused() -> None:
     with pytest.raises(YamlError, match="UTF-8") as caught:
         parse(b"b: 1\na: \xfc\n", "some.yml")

@@ -52,6 +52,29 @@ def test_titles_are_cut_to_sixteen_characters() -> None:
     assert decoded[0].source == "X" * 16
 
 
+@pytest.mark.parametrize("title", ["KLINIK_M\xdc", "KLINIK_M\xc3\x9c", "\xff" * 16, "a.b c~{}"])
+def test_a_title_keeps_its_bytes_in_whatever_character_set(title: str) -> None:
+    head = encode_head(FileMeta("1", "2", EXPLICIT_LE, title, title, title))
+    assert head.count(title.encode("latin-1")) == 3
+    decoded = decode_head(head)
+    assert decoded is not None
+    assert (decoded[0].source, decoded[0].sending, decoded[0].receiving) == (title, title, title)
+
+
+def test_controls_and_backslashes_get_into_no_title() -> None:
+    head = encode_head(FileMeta("1", "2", EXPLICIT_LE, sending="A\\B\n\x1b\x7f\u0394"))
+    decoded = decode_head(head)
+    assert decoded is not None
+    assert decoded[0].sending == "A?B????"
+
+
+@pytest.mark.parametrize("title", ["A", "AB", "ABC", "ABCD", "ABCDE"])
+def test_a_head_is_whole_although_nothing_follows_it(title: str) -> None:
+    meta = FileMeta("1", "2", EXPLICIT_LE, receiving=title)
+    head = encode_head(meta)
+    assert decode_head(head) == (meta, len(head))
+
+
 def test_every_prefix_asks_for_more() -> None:
     head = encode_head(META)
     assert [length for length in range(len(head)) if decode_head(head[:length]) is not None] == []
@@ -78,7 +101,7 @@ def test_padding_and_strange_characters() -> None:
     decoded = decode_head(head)
     assert decoded is not None
     assert decoded[0].sop_instance_uid == "1.2.3"
-    assert decoded[0].sending == "CT??"
+    assert decoded[0].sending == "CT?\xe9"
 
 
 @pytest.mark.parametrize(

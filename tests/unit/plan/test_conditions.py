@@ -6,7 +6,7 @@ from pydicom.sequence import Sequence
 
 from leyden.plan.conditions import Note, matches
 from leyden.plan.rules import Condition, Kind
-from support.headers import header_of
+from support.headers import encode, header_from, header_of
 
 LITERAL, WILDCARD, REGEX = Kind.LITERAL, Kind.WILDCARD, Kind.REGEX
 
@@ -118,6 +118,32 @@ def test_an_expression_that_takes_too_long_does_not_match_and_is_told_of() -> No
         slow = Condition("0008103e", REGEX, "(a|aa)+$", negate=negate)
         assert not matches(slow, header, notes)
     assert notes == [(True, "condition on SeriesDescription had no answer within 50 ms: taken as not matching")] * 2
+
+
+def test_all_values_of_a_condition_share_one_limit() -> None:
+    now_s = [0.0]
+
+    def clock() -> float:
+        now_s[0] += 0.01
+        return now_s[0]
+
+    items = Sequence([ds(CodeValue=f"A{n}") for n in range(100)])
+    header = header_of(ds(Modality="SR", RequestAttributesSequence=items))
+    notes: list[Note] = []
+    assert not matches(Condition("00080100", REGEX, "[B]", search=True), header, notes, clock)
+    assert now_s[0] < 0.2
+    assert "had no answer within 50 ms" in notes[0][1]
+    assert matches(Condition("00080100", REGEX, "[1]$", search=True), header, notes, clock), "found in time"
+
+
+def test_what_stands_before_the_broken_item_can_be_told() -> None:
+    whole = header_of(sequences())
+    assert matches(Condition("00080100", LITERAL, "A", search=True), whole)
+    start = encode(sequences()).index(b"B ")  # the value of the second code
+    broken = encode(sequences())[: start - 2] + b"\xff\x7f" + encode(sequences())[start:]
+    header = header_from(whole.meta, broken)
+    assert matches(Condition("00080100", LITERAL, "A", search=True), header)
+    assert not matches(Condition("00080100", LITERAL, "A", search=True, negate=True), header)
 
 
 def test_notes_carry_no_values_and_follow_log() -> None:

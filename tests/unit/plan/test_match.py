@@ -6,10 +6,11 @@ import pydicom
 import pytest
 
 from leyden.dicom.header import Header
+from leyden.dicom.part10 import FileMeta
 from leyden.dicom.uids import SYNTAXES
-from leyden.plan.match import Delivery, plan, rank_of, wanted_syntax
+from leyden.plan.match import Delivery, Save, plan, rank_of, wanted_syntax
 from leyden.plan.rules import Action, ActionType, Condition, Kind, PlanSettings, Route, Target
-from support.headers import header_of
+from support.headers import header_from, header_of
 
 J2K, IMPLICIT, EXPLICIT = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 BIG_ENDIAN, DEFLATED, JPEG_LOSSLESS = "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.70"
@@ -112,7 +113,32 @@ def test_a_title_that_is_no_longer_served_waits_unless_the_file_was_put_in_by_ha
     assert gone.reason == "no node answers to the called title GONE any more"
     by_hand = plan(rules, image(called="GONE"), by_hand=True)
     assert [d.destination for d in by_hand.deliveries] == ["THIRD"]
-    assert [d.destination for d in plan(settings(), image(), by_hand=True).deliveries] == ["IMAGEPACS"]
+
+
+def test_a_file_put_in_by_hand_is_bound_for_our_own_title_whatever_it_says() -> None:
+    rules = settings(route(Action(ADD, "THIRD")))
+    assert [d.destination for d in plan(rules, image(), by_hand=True).deliveries] == ["THIRD"]
+    assert plan(settings(), image(), by_hand=True).reason.startswith("no destination: it came for our own title")
+
+
+def broken_item() -> Header:
+    """A dataset whose top level parses, but not the item in its Request Attributes Sequence."""
+    item = b"\x08\x00\x00\x01SH\xff\x7fA"
+    sequence = b"\xfe\xff\x00\xe0" + len(item).to_bytes(4, "little") + item
+    data = b"\x40\x00\x75\x02SQ\0\0" + len(sequence).to_bytes(4, "little") + sequence
+    meta = FileMeta(CT_IMAGE, "2.25.7", EXPLICIT, sending="CT1", receiving="IMAGEPACS")
+    return header_from(meta, b"\x08\x00\x60\x00CS\x02\x00CT" + data)
+
+
+@pytest.mark.parametrize("negate", [False, True])
+@pytest.mark.parametrize("search", [False, True])
+def test_a_condition_that_meets_a_broken_item_switches_off_its_own_rule_only(negate: bool, search: bool) -> None:
+    inner = Condition("00080100", Kind.LITERAL, "B", negate)
+    asked = replace(inner, search=True) if search else Condition("00400275", items=(inner,), negate=negate)
+    rules = settings(route(Action(ADD, "THIRD"), when=(asked,)), route(Action(DROP), line=9, when=(CT,)))
+    decision = plan(rules, broken_item())
+    assert (decision.deliveries, decision.dropped_by) == ((), "routings.yml:9 drop")
+    assert any(info and "can't be told" in text for info, text in decision.notes)
 
 
 def test_drop_names_its_rule_and_is_told_at_info() -> None:
@@ -139,12 +165,14 @@ def test_unfiltered_instances() -> None:
 def test_saves_are_paths_and_end_the_trip_where_nothing_else_is_to_do() -> None:
     save = Action(SAVE, "/kept/#{8,60}/")
     both = plan(settings(route(save, Action(SAVE, "/kept/#{8,60}/"))), image())
-    assert both.saves == ("/kept/CT/2.25.7.dcm",)
+    assert both.saves == (Save("/kept/CT/2.25.7.dcm", "routings.yml:1 save_file", "/kept/#{8,60}/"),)
     assert [d.destination for d in both.deliveries] == ["IMAGEPACS"]
     only = plan(settings(route(Action(SAVE, "/kept/", remove_original=True), line=3)), image())
-    assert (only.saves, only.deliveries, only.dropped_by) == (("/kept/2.25.7.dcm",), (), "routings.yml:3 save_file")
+    assert [save.path for save in only.saves] == ["/kept/2.25.7.dcm"]
+    assert (only.deliveries, only.dropped_by) == ((), "routings.yml:3 save_file")
     ours = plan(settings(route(save, line=2)), image(called="LEYDEN"))
-    assert (ours.saves, ours.dropped_by) == (("/kept/CT/2.25.7.dcm",), "routings.yml:2 save_file")
+    assert [save.path for save in ours.saves] == ["/kept/CT/2.25.7.dcm"]
+    assert ours.dropped_by == "routings.yml:2 save_file"
 
 
 def test_a_broken_dataset_is_told_of() -> None:

@@ -1,10 +1,12 @@
 """save_file paths: placeholders, masks, and values that try to leave their folder."""
 
+from dataclasses import replace
+
 import pydicom
 import pytest
 
 from leyden.dicom.part10 import FileMeta
-from leyden.plan.placeholders import COMPONENT_LIMIT_BYTES, expand, flaw, masked
+from leyden.plan.placeholders import COMPONENT_LIMIT_BYTES, expand, flaw, is_shared, masked
 from support.headers import header_from, header_of
 
 
@@ -51,7 +53,24 @@ def test_values_names_and_masks_in_a_path() -> None:
 
 def test_a_file_without_a_sop_instance_uid_is_named_by_its_envelope() -> None:
     meta = FileMeta("1.2.840.10008.5.1.4.1.1.7", "2.25.99", "1.2.840.10008.1.2.1")
-    assert expand("/a/", header_from(meta, b"\x08\x00\x60\x00CS\x02\x00CT")) == "/a/2.25.99.dcm"
+    for data in (b"\x08\x00\x60\x00CS\x02\x00CT", b"\x08\x00\x18\x00UI\x00\x00"):
+        assert expand("/a/", header_from(meta, data)) == "/a/2.25.99.dcm"
+        assert expand("/a/", header_from(replace(meta, sop_instance_uid=""), data)) == "/a/SOPInstanceUID.dcm"
+
+
+@pytest.mark.parametrize(
+    ("target", "shared"),
+    [
+        ("/a/", False),
+        ("/a/#{10,20}/#{8,18}.dcm", False),
+        ("/a/#{0008,0018:????}", False),
+        ("/a/#{2,3}", False),
+        ("/a/#{10,20}/#{8,60}.dcm", True),
+        ("/a/b.dcm", True),
+    ],
+)
+def test_a_target_that_several_instances_share(target: str, shared: bool) -> None:
+    assert is_shared(target) is shared
 
 
 @pytest.mark.parametrize(
@@ -99,6 +118,7 @@ def test_masks_make_no_way_out_and_names_stay_short() -> None:
         ("/a/..", "must not hold .."),
         (r"D:\archive", "Windows"),
         ("D:/archive", "Windows"),
+        ("~/archive/", "write the absolute path"),
         ("/a\x07b", "control characters"),
         ("/a/#{10,20:0\x000}", "control characters"),
     ],

@@ -1,0 +1,84 @@
+"""What the planner remembers from one turn to the next: twins, and entries that it could not move.
+
+Both are hints and bounded (the oldest are forgotten): losing one costs a look, or a try before its time, never a
+dataset. Entries are told apart by path, instances by the key of their UID. Deliberately absent: a clock (times are
+seconds of one that is never set back), the disk.
+"""
+
+from collections.abc import Iterable
+
+TWINS_MAX = 200_000
+ASIDE_MAX = 200_000
+ASIDE_S = 60.0  # between two tries of an entry, and between two messages of a kind
+
+
+class Twins:
+    """Which instances were planned for which destination lately: a second one is marked to wait for the first.
+
+    One that is long delivered still marks its twin, which costs the sender a look.
+    """
+
+    def __init__(self, known: Iterable[tuple[str, str]] = ()) -> None:
+        """`known`: (destination, key of the SOP Instance UID) of what is planned already."""
+        self._pairs: dict[tuple[str, str], None] = {}
+        for destination, sop_key in known:
+            self.seen(destination, sop_key)
+
+    def seen(self, destination: str, sop_key: str) -> bool:
+        """Whether that instance was planned for the destination before; from now on it was."""
+        pair = (destination, sop_key)
+        before = pair in self._pairs
+        self._pairs.pop(pair, None)
+        self._pairs[pair] = None
+        if len(self._pairs) > TWINS_MAX:
+            del self._pairs[next(iter(self._pairs))]
+        return before
+
+
+class Aside:
+    """Entries of new/ that could not be moved, or whose copies could not be saved: each is left alone for ASIDE_S."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, tuple[float, str]] = {}  # path -> until when, and its sop key; in the order of the times
+        self._of: dict[str, set[str]] = {}  # sop key -> paths
+        self._told_s: dict[str, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __contains__(self, path: str) -> bool:
+        return path in self._held
+
+    def put(self, path: str, sop_key: str, now_s: float) -> None:
+        """Leave this entry alone. `sop_key` is empty where nothing is known of its instance. Elder paths are less."""
+        self._forget(path)
+        self._held[path] = (now_s + ASIDE_S, sop_key)
+        self._of.setdefault(sop_key, set()).add(path)
+        if len(self._held) > ASIDE_MAX:
+            self._forget(next(iter(self._held)))
+
+    def holds_elder(self, path: str, sop_key: str) -> bool:
+        """Whether an elder entry of the same instance is put aside: this one must not overtake it."""
+        return bool(sop_key) and any(other < path for other in self._of.get(sop_key, ()))
+
+    def release(self, now_s: float) -> None:
+        """Let those go whose time has come."""
+        while self._held:
+            path, (until_s, _) = next(iter(self._held.items()))
+            if until_s > now_s:
+                break
+            self._forget(path)
+
+    def to_tell(self, kind: str, now_s: float) -> bool:
+        """Whether trouble of this kind (a rule, an error of the system) is to be told: once in ASIDE_S."""
+        if now_s < self._told_s.get(kind, now_s):
+            return False
+        self._told_s[kind] = now_s + ASIDE_S
+        return True
+
+    def _forget(self, path: str) -> None:
+        _, sop_key = self._held.pop(path, (0.0, ""))
+        paths = self._of.get(sop_key, set())
+        paths.discard(path)
+        if not paths:
+            self._of.pop(sop_key, None)
