@@ -5,6 +5,7 @@ and the role ends at once, in whatever line it is (recovery is the same code as 
 page on which each role writes until when it wants to be believed alive; the supervisor kills whoever is late.
 """
 
+import contextlib
 import mmap
 import os
 import signal
@@ -18,19 +19,19 @@ from leyden import log
 from leyden.config.settings import Settings
 from leyden.spool.store import Spool
 
-BOARD_ROWS = 256
 _DEADLINE = struct.Struct("=d")
+BOARD_ROW_BYTES = _DEADLINE.size
 
 
 class Board:
     """One row of the shared page: the CLOCK_MONOTONIC time, in seconds, up to which a role vouches for itself.
 
-    0.0 means that the role has not begun its work yet.
+    0.0 means that the role has not begun its work yet. `fd` is as many rows long as there are roles.
     """
 
     def __init__(self, fd: int, row: int) -> None:
-        self._page = mmap.mmap(fd, BOARD_ROWS * _DEADLINE.size)
-        self._offset = row * _DEADLINE.size
+        self._page = mmap.mmap(fd, 0)
+        self._offset = row * BOARD_ROW_BYTES
 
     def alive(self, for_s: float) -> None:
         """Promise to write again within `for_s` seconds; a role that does not is stuck and gets killed."""
@@ -79,7 +80,8 @@ def start(
     """Take what the supervisor handed over, begin logging, and tie this process's life to the supervisor's."""
     size = os.fstat(settings_fd).st_size
     settings = Settings.from_json(os.pread(settings_fd, size, 0))
-    log.set_up(f"{role}-{number}", Path(settings.log_dir))
+    with contextlib.suppress(OSError):  # what cannot be written now is on standard error, and is tried again
+        log.set_up(f"{role}-{number}", Path(settings.log_dir))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     threading.Thread(target=_end_with_supervisor, args=(lifeline_fd,), name="lifeline", daemon=True).start()

@@ -1,20 +1,24 @@
 """Where log lines go: standard error and <log_dir>/leyden.log, one line a record, one write a line.
 
 Every process appends for itself (a line is one write to a file opened for appending); the supervisor alone rotates,
-and the others follow the renamed file by its inode. Control characters never reach a terminal or forge a line.
-Patient data does not belong in a message: callers name UIDs, AE titles and counts.
+and the others follow the renamed file by its inode, at most FOLLOW_S later. Logging never raises: a line that the file
+cannot take is on standard error only, and the file is tried again. Control characters never reach a terminal or forge
+a line. Patient data does not belong in a message: callers name UIDs, AE titles and counts.
 """
 
+import contextlib
 import logging
 import os
 import sys
-from logging.handlers import WatchedFileHandler
+import time
 from pathlib import Path
 
 ROTATE_BYTES = 100 * 1024 * 1024
 KEPT_FILES = 5
+FOLLOW_S = 1.0
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
 _said: set[tuple[str, str]] = set()
+_logger = logging.getLogger("leyden.log")
 
 
 class _Formatter(logging.Formatter):
@@ -27,17 +31,81 @@ class _Formatter(logging.Formatter):
         )
 
 
+class _Lines(logging.Handler):
+    """Formats a record once, for standard error and for the file."""
+
+    def __init__(self, path: Path | None) -> None:
+        super().__init__()
+        self._path = path
+        self._fd = -1
+        self._inode = (0, 0)
+        self._look_at_s = 0.0
+        self._broken = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = f"{self.format(record)}\n".encode("utf-8", "backslashreplace")
+        except Exception:
+            self.handleError(record)
+            return
+        _say(line.decode())
+        if self._path is None:
+            return
+        now_s = time.monotonic()
+        look = now_s >= self._look_at_s
+        try:
+            try:
+                if look:
+                    self._look_at_s = now_s + FOLLOW_S
+                    self.follow()
+            finally:
+                if self._fd >= 0:
+                    os.write(self._fd, line)
+        except OSError as error:
+            if not self._broken:
+                self._broken = True
+                _say(f"leyden: {self._path} can't be written, see standard error: {error.strerror}\n")
+        else:
+            self._broken = self._broken and not look
+
+    def follow(self) -> None:
+        """Open the file unless it is the open one that bears the name. OSError: what was open, if any, stays so."""
+        if self._path is None:
+            return
+        with contextlib.suppress(FileNotFoundError):
+            status = os.stat(self._path)
+            if (status.st_dev, status.st_ino) == self._inode:
+                return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        status = os.fstat(fd)
+        self._fd, old_fd, self._inode = fd, self._fd, (status.st_dev, status.st_ino)
+        if old_fd >= 0:
+            os.close(old_fd)
+
+    def close(self) -> None:
+        with self.lock or contextlib.nullcontext():
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd, self._inode, self._path = -1, (0, 0), None
+        super().close()
+
+
+def _say(line: str) -> None:
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # it may be full, closed, or not there
+        sys.stderr.write(line)  # flushed by the line's end
+
+
 def set_up(who: str, log_dir: Path | None, level: int = logging.INFO) -> None:
-    """Send this process's records to standard error and, given a folder, to leyden.log in it (0600)."""
+    """Send this process's records to standard error and, given a folder, to leyden.log in it (0600).
+
+    OSError: the file cannot be opened. Records go to standard error then, and the file is tried again.
+    """
     os.umask(0o077)
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
-    if log_dir is not None:
-        log_dir.mkdir(parents=True, exist_ok=True)
-        handlers.append(WatchedFileHandler(log_dir / "leyden.log", encoding="utf-8"))
-    formatter = _Formatter(f"%(asctime)s.%(msecs)03d %(levelname)-7s {who}: %(message)s", "%Y-%m-%d %H:%M:%S")
-    for handler in handlers:
-        handler.setFormatter(formatter)
-    logging.basicConfig(level=level, handlers=handlers, force=True)
+    lines = _Lines(log_dir / "leyden.log" if log_dir is not None else None)
+    lines.setFormatter(_Formatter(f"%(asctime)s.%(msecs)03d %(levelname)-7s {who}: %(message)s", "%Y-%m-%d %H:%M:%S"))
+    logging.basicConfig(level=level, handlers=[lines], force=True)
+    lines.follow()
 
 
 def once(logger: logging.Logger, level: int, kind: str, message: str) -> None:
@@ -48,15 +116,19 @@ def once(logger: logging.Logger, level: int, kind: str, message: str) -> None:
 
 
 def rotate(log_dir: Path) -> None:
-    """Rename leyden.log away when it has grown beyond ROTATE_BYTES, keeping KEPT_FILES old ones. Supervisor only."""
+    """Rename leyden.log away when it has grown beyond ROTATE_BYTES, keeping KEPT_FILES old ones. Supervisor only.
+
+    What the disk does not let be renamed goes on growing, and is said once.
+    """
     current = log_dir / "leyden.log"
     try:
         if current.stat().st_size < ROTATE_BYTES:
             return
+        for n in range(KEPT_FILES - 1, 0, -1):
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(log_dir / f"leyden.log.{n}", log_dir / f"leyden.log.{n + 1}")
+        os.replace(current, log_dir / "leyden.log.1")
     except FileNotFoundError:
         return
-    for n in range(KEPT_FILES - 1, 0, -1):
-        older = log_dir / f"leyden.log.{n}"
-        if older.exists():
-            older.replace(log_dir / f"leyden.log.{n + 1}")
-    current.replace(log_dir / "leyden.log.1")
+    except OSError as error:
+        once(_logger, logging.WARNING, "rotate", f"leyden.log is not rotated: {error}")

@@ -122,15 +122,19 @@ class Receiver:
         return Statistics(len(self.strangers), len(self.associations), self.objects, self.object_bytes)
 
     def look_at_disk(self) -> None:
-        """Compare the free space with the limit; the change is logged."""
-        free_percent = self.spool.free_percent()
-        full = free_percent < self.settings.min_free_percent
+        """Compare the free space with the limit; the change is logged. A volume that does not tell counts as full."""
+        try:
+            free_percent = self.spool.free_percent()
+            full = free_percent < self.settings.min_free_percent
+            free = f"{free_percent:.1f} % of the spool's volume is free"
+        except OSError as error:
+            full, free = True, f"the spool's volume does not say what is free ({error.strerror})"
         if full != self.full:
             self.full = full
             if full:
-                logger.error("%.1f %% of the spool's volume is free: objects are refused (0xA700)", free_percent)
+                logger.error("%s: objects are refused (0xA700)", free)
             else:
-                logger.info("%.1f %% of the spool's volume is free: objects are taken again", free_percent)
+                logger.info("%s: objects are taken again", free)
 
     async def drain(self, within_s: float) -> None:
         """End all associations, those in the middle of an object after it, and the commits; at most `within_s`."""
@@ -329,8 +333,10 @@ class Intake:
         embryo, self._embryo = self._embryo, None
         self._views.clear()
         if embryo is not None:
-            os.close(embryo.fd)
-            embryo.path.unlink(missing_ok=True)
+            with suppress(OSError):
+                os.close(embryo.fd)
+            with suppress(OSError):  # recovery removes what a broken disk keeps
+                embryo.path.unlink()
 
     def _end(self, store: StoreStarted) -> None:
         if self._views:

@@ -19,12 +19,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from leyden import __version__, log
-from leyden.boot import BOARD_ROWS, Board
+from leyden.boot import BOARD_ROW_BYTES, Board
 from leyden.config.settings import Settings
 from leyden.deliver.destination import Destination
 from leyden.dicom.uids import syntax_name
 from leyden.errors import Transient
 from leyden.spool import recover
+from leyden.spool.entry import Claim
+from leyden.spool.listing import names
 from leyden.spool.lock import SpoolLock
 from leyden.spool.store import Spool
 
@@ -34,7 +36,10 @@ START_LIMIT_S = 60.0
 DRAIN_LIMIT_S = 9.0
 RESTART_DELAY_S = 1.0
 RESTART_DELAY_MAX_S = 30.0
+QUICK_S = 10.0
+RETRY_LEFT_S = 30.0
 LISTEN_BACKLOG = 1024
+_STOP = {signal.SIGTERM, signal.SIGINT}
 
 
 @dataclass(slots=True)
@@ -48,7 +53,7 @@ class _Role:
     process: subprocess.Popen[bytes] | None = None
     started_s: float = 0.0
     restart_at_s: float = 0.0
-    quick_deaths: int = 0
+    delay_s: float = 0.0  # what it waited last before it was started again
     killed_as_stuck: bool = False
 
     @property
@@ -67,44 +72,49 @@ class _Shared:
     arena_fd: int
     listener: socket.socket | None
     lock_fd: int
+    spool: Spool
     roles: list[_Role] = field(default_factory=list)
+    left: dict[str, list[Claim]] = field(default_factory=dict)  # claims of the dead that the disk does not let go
+    retry_left_at_s: float = field(default_factory=lambda: time.monotonic() + RETRY_LEFT_S)
 
 
 def run(settings: Settings, warnings: tuple[str, ...]) -> int:
     """Serve until SIGTERM or SIGINT; the exit code: 0 after a drain, 2 when it could not start."""
     log_dir = Path(settings.log_dir)
-    log.set_up("leyden", log_dir)
-    logger.info("Leyden %s starts; configuration %s, spool %s", __version__, settings.path, settings.cache_path)
-    for warning in warnings:
-        logger.warning("%s", warning)
-    try:
-        lock = SpoolLock(settings.spool_root)
-        listener = _bind(settings.scp_port)
-        shared = _share(settings, lock.fd, listener)
-    except (Transient, OSError) as error:
-        logger.error("not started: %s", error)
-        return 2
-    spool = Spool(settings.spool_root, sync=settings.sync_spool)
-    spool.prepare(tuple(d.ae_title for d in settings.destinations))
-    recover.recover(spool, retry_rejected=settings.retry_rejected_at_start)
     with _signals() as (wake_fd, received):
-        for role in shared.roles:
-            _start(role, shared)
-        if _await_ready(shared, spool, wake_fd, received):
-            _announce(settings, listener)
-        while signal.SIGTERM not in received and signal.SIGINT not in received:
+        try:
+            log.set_up("leyden", log_dir)
+            shared = _prepare(settings, warnings)
+        except (Transient, OSError) as error:
+            logger.error("not started: %s", error)
+            return 2
+        if _await_ready(shared, wake_fd, received):
+            _announce(settings, shared.listener)
+        while received.isdisjoint(_STOP):
             select.select([wake_fd], [], [], 0.5)
             _drain_pipe(wake_fd)
             if signal.SIGHUP in received:
                 received.discard(signal.SIGHUP)
                 logger.warning("SIGHUP: this version does not reload; restart to take a changed configuration")
-            _reap(shared, spool)
-            _kill_stuck(shared)
-            _keep_count(shared)
+            _tend(shared)
             log.rotate(log_dir)
-        _drain(shared, listener)
+        _drain(shared)
     logger.info("stopped; what was not delivered waits in the spool")
     return 0
+
+
+def _prepare(settings: Settings, warnings: tuple[str, ...]) -> _Shared:
+    """Everything that comes before the first role. Transient, OSError: the service can't start; the text says why."""
+    logger.info("Leyden %s starts; configuration %s, spool %s", __version__, settings.path, settings.cache_path)
+    for warning in warnings:
+        logger.warning("%s", warning)
+    lock = SpoolLock(settings.spool_root)
+    shared = _share(settings, lock.fd, _bind(settings.scp_port))
+    spool, known = shared.spool, tuple(d.ae_title for d in settings.destinations)
+    spool.prepare(known)
+    recover.recover(spool, retry_rejected=settings.retry_rejected_at_start, known=known)
+    shared.left = {name: spool.claims(name) for name in names(f"{spool.root}/active")}
+    return shared
 
 
 def _bind(port: int) -> socket.socket | None:
@@ -131,8 +141,11 @@ def _bind(port: int) -> socket.socket | None:
 def _share(settings: Settings, lock_fd: int, listener: socket.socket | None) -> _Shared:
     settings_fd = os.memfd_create("leyden-settings", os.MFD_CLOEXEC)
     os.write(settings_fd, settings.to_json())
+    wanted = [("planner", 0), ("sender", 0)]
+    wanted += [("worker", n) for n in range(settings.workers)]
+    wanted += [("receiver", n) for n in range(settings.receivers if listener is not None else 0)]
     board_fd = os.memfd_create("leyden-board", os.MFD_CLOEXEC)
-    os.ftruncate(board_fd, BOARD_ROWS * 8)
+    os.ftruncate(board_fd, len(wanted) * BOARD_ROW_BYTES)
     arena_fd = os.memfd_create("leyden-arena", os.MFD_CLOEXEC)
     try:
         os.posix_fallocate(arena_fd, 0, settings.arena_mib << 20)  # touched here, not by the first image
@@ -141,10 +154,8 @@ def _share(settings: Settings, lock_fd: int, listener: socket.socket | None) -> 
             f"no memory for the arena of {settings.arena_mib} MiB ({error.strerror}); lower arenaMib"
         ) from error
     read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
-    shared = _Shared(settings_fd, read_fd, write_fd, board_fd, arena_fd, listener, lock_fd)
-    wanted = [("planner", 0), ("sender", 0)]
-    wanted += [("worker", n) for n in range(settings.workers)]
-    wanted += [("receiver", n) for n in range(settings.receivers if listener is not None else 0)]
+    spool = Spool(settings.spool_root, sync=settings.sync_spool)
+    shared = _Shared(settings_fd, read_fd, write_fd, board_fd, arena_fd, listener, lock_fd, spool)
     for row, (role, number) in enumerate(wanted):
         shared.roles.append(_Role(role, number, Board(board_fd, row), row))
     return shared
@@ -187,16 +198,14 @@ def _start(role: _Role, shared: _Shared) -> None:
     )
 
 
-def _await_ready(shared: _Shared, spool: Spool, wake_fd: int, received: set[int]) -> bool:
-    """Wait until every role has begun its work; False when a signal came first."""
+def _await_ready(shared: _Shared, wake_fd: int, received: set[int]) -> bool:
+    """Start the roles and wait until every one has begun its work; False when a signal came first."""
     while any(role.board.deadline_s() == 0.0 for role in shared.roles):
+        if not received.isdisjoint(_STOP):
+            return False
+        _tend(shared)
         select.select([wake_fd], [], [], 0.02)
         _drain_pipe(wake_fd)
-        if signal.SIGTERM in received or signal.SIGINT in received:
-            return False
-        _reap(shared, spool)
-        _kill_stuck(shared)
-        _keep_count(shared)
     return True
 
 
@@ -216,22 +225,39 @@ def describe(destination: Destination) -> str:
     return f"destination {destination.ae_title}{aliases} -> {address}, {syntax}, calling with {caller}"
 
 
-def _reap(shared: _Shared, spool: Spool) -> None:
+def _tend(shared: _Shared) -> None:
+    """One round over all roles."""
+    _reap(shared)
+    _kill_stuck(shared)
+    _keep_count(shared)
+    _give_back_left(shared)
+
+
+def _reap(shared: _Shared) -> None:
     for role in shared.roles:
         if role.process is None or role.process.poll() is None:
             continue
         code, role.process = role.process.returncode, None
         lived_s = time.monotonic() - role.started_s
-        role.quick_deaths = role.quick_deaths + 1 if lived_s < 10.0 else 0
-        delay_s = min(RESTART_DELAY_S * 2**role.quick_deaths, RESTART_DELAY_MAX_S) if role.quick_deaths else 0.0
-        role.restart_at_s = time.monotonic() + delay_s
+        if lived_s < QUICK_S:
+            _postpone(role)
+        else:
+            role.delay_s = 0.0
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         stuck = ", as it was stuck" if role.killed_as_stuck else ""
-        given_back = recover.reclaim(spool, role.name)
-        logger.error(
-            "%s %s%s after %.1f s; %d claims given back; starts again in %.0f s",
-            role.name, how, stuck, lived_s, given_back, delay_s,
-        )  # fmt: skip
+        logger.error("%s %s%s after %.1f s; starts again in %.0f s", role.name, how, stuck, lived_s, role.delay_s)
+        try:
+            given_back = recover.reclaim(shared.spool, role.name)
+        except OSError as error:
+            logger.error("what %s left can't be given back yet: %s", role.name, error)
+        else:
+            logger.info("%d claims of %s given back", given_back, role.name)
+
+
+def _postpone(role: _Role) -> None:
+    """A role that does not come to live is started again each time later."""
+    role.delay_s = min(2.0 * max(role.delay_s, RESTART_DELAY_S), RESTART_DELAY_MAX_S)
+    role.restart_at_s = time.monotonic() + role.delay_s
 
 
 def _kill_stuck(shared: _Shared) -> None:
@@ -247,15 +273,32 @@ def _kill_stuck(shared: _Shared) -> None:
 
 def _keep_count(shared: _Shared) -> None:
     for role in shared.roles:
-        if role.process is None and time.monotonic() >= role.restart_at_s:
+        if role.process is not None or time.monotonic() < role.restart_at_s:
+            continue
+        try:
+            # Once more: what could not be read or finished after its death. No plan is made beside one half done.
+            recover.reclaim(shared.spool, role.name, crashed=False)
+            shared.left[role.name] = shared.spool.claims(role.name)
             _start(role, shared)
+        except OSError as error:
+            _postpone(role)
+            logger.error("%s can't be started: %s; tried again in %.0f s", role.name, error, role.delay_s)
 
 
-def _drain(shared: _Shared, listener: socket.socket | None) -> None:
+def _give_back_left(shared: _Shared) -> None:
+    """Try again what the disk did not let go when its role died; a role that lives has never seen these claims."""
+    if time.monotonic() >= shared.retry_left_at_s:
+        shared.retry_left_at_s = time.monotonic() + RETRY_LEFT_S
+        for name, claims in shared.left.items():
+            if claims:
+                shared.left[name] = recover.give_back(shared.spool, claims)
+
+
+def _drain(shared: _Shared) -> None:
     """Stop accepting, let every role finish what it has in hand, and end whoever takes too long."""
     logger.info("stopping: no new associations; what is being received is finished")
-    if listener is not None:
-        listener.close()
+    if shared.listener is not None:
+        shared.listener.close()
     running = [role.process for role in shared.roles if role.process is not None]
     for process in running:
         process.terminate()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from leyden.boot import BOARD_ROWS
+from leyden.boot import BOARD_ROW_BYTES
 from leyden.config.settings import ReceiverSettings, Settings
 from leyden.deliver.destination import Destination
 from leyden.dicom.negotiate import AcceptorPolicy
@@ -82,7 +82,7 @@ class Sender:
     def start(self) -> "Sender":
         settings_fd, board_fd = os.memfd_create("settings"), os.memfd_create("board")
         os.write(settings_fd, self.settings.to_json())
-        os.ftruncate(board_fd, 8 * BOARD_ROWS)
+        os.ftruncate(board_fd, BOARD_ROW_BYTES)
         read_fd, self.lifeline = os.pipe()
         fds = {"settings": settings_fd, "board": board_fd, "lifeline": read_fd}
         words = [word for name, fd in fds.items() for word in (f"--{name}-fd", str(fd))]

@@ -16,7 +16,7 @@ import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 
-from leyden.boot import BOARD_ROWS
+from leyden.boot import BOARD_ROW_BYTES
 from leyden.config.settings import ReceiverSettings, Settings
 from leyden.deliver import ladder
 from leyden.dicom.negotiate import AcceptorPolicy
@@ -56,7 +56,7 @@ class Workers:
         self.arena_fd = self._memfd(arena_mib << 20)
         self._settings_fd = self._memfd(0)
         os.write(self._settings_fd, settings.to_json())
-        self._board_fd = self._memfd(BOARD_ROWS * 8)
+        self._board_fd = self._memfd(2 * BOARD_ROW_BYTES)
         self._lifeline = os.pipe()
         self.children: list[subprocess.Popen[bytes]] = []
 

@@ -74,7 +74,7 @@ class GroupCommit:
         """
         loop = asyncio.get_running_loop()
         job = _Job(fd, os.fspath(path), receipt, loop.create_future(), loop)
-        if self._threads and self.healthy:
+        if self._threads:
             self._jobs.put(job)
         else:
             if self._still_healthy(job):
@@ -99,7 +99,7 @@ class GroupCommit:
                 try:
                     os.fdatasync(job.fd)
                 except OSError as error:
-                    self._discard((job,), error)
+                    self._fail((job,), error)
                 else:
                     self._synced.append(job)
             if job.error is not None:
@@ -117,16 +117,19 @@ class GroupCommit:
         """Give synced files their names in new/, durably. What fails has `error` set and is discarded."""
         folders: dict[str, bool] = {}
         for job in jobs:
-            os.close(job.fd)
             bucket = job.receipt[:8]
             place = f"{self._spool.root}/new/{bucket}"
+            fd, job.fd = job.fd, -1
             try:
+                os.close(fd)
                 made = into(os.rename, job.embryo, place, f"{job.receipt}.dcm")
-            except OSError as error:
-                job.fd = -1
-                self._discard((job,), error)
+            except FileNotFoundError:  # says nothing about the volume
+                self._discard((job,), "somebody removed it while it was received")
                 continue
-            job.fd, job.place = -1, place
+            except OSError as error:
+                self._fail((job,), error)
+                continue
+            job.place = place
             folders[place] = folders.get(place, False) or made or bucket != self._bucket
         for place, new in folders.items() if self._spool.sync else ():
             try:
@@ -136,16 +139,16 @@ class GroupCommit:
                     sync_folder(self._spool.root / "new")
                     self._bucket = place[-8:]
             except OSError as error:
-                self._discard([job for job in jobs if job.place == place], error)
+                self._fail([job for job in jobs if job.place == place], error)
 
     def _still_healthy(self, job: _Job) -> bool:
-        if not self.healthy:
-            self._discard((job,), None)
-        return self.healthy
+        healthy = self.healthy  # read once: the probe may set it at any moment
+        if not healthy:
+            self._discard((job,), "it failed before and no probe has passed since")
+        return healthy
 
-    def _discard(self, jobs: Sequence[_Job], error: OSError | None) -> None:
-        """The disk said no: nothing of these files may be believed, or found again after a crash."""
-        reason = error.strerror if error is not None else "it failed before and no probe has passed since"
+    def _discard(self, jobs: Sequence[_Job], reason: str) -> None:
+        """Nothing of these files may be believed, or found again after a crash."""
         for job in jobs:
             job.error = Transient(f"the spool cannot keep this object: {reason}")
             if job.fd >= 0:
@@ -153,8 +156,12 @@ class GroupCommit:
                 job.fd = -1
             with contextlib.suppress(OSError):
                 os.unlink(f"{job.place}/{job.receipt}.dcm" if job.place else job.embryo)
+
+    def _fail(self, jobs: Sequence[_Job], error: OSError) -> None:
+        """The disk said no: discard these, and take the volume out of intake."""
+        self._discard(jobs, error.strerror or str(error))
         with self._fault:
-            if error is not None and self.healthy:
+            if self.healthy:
                 self.healthy = False
                 logger.error("the spool is out of intake: %s", error)
                 threading.Thread(target=self._probe, name="probe", daemon=True).start()

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from leyden.errors import Transient
+from leyden.spool.moves import make_folder
 
 _POLL_S = 0.05
 _DYING_S = 0.25  # a killed process needs a moment to be gone
@@ -30,7 +31,7 @@ class SpoolLock:
 
         SpoolInUse: at once (0.25 s) if the recorded pid lives; after `wait_s` if it is dead, but its orphans stay.
         """
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(os.fspath(root))
         path = root / "lock"
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         start_s = time.monotonic()
@@ -44,8 +45,8 @@ class SpoolLock:
                         f"process {pid} is gone, but one that it started still holds {path} (`fuser {path}` names it)"
                     )
                 time.sleep(_POLL_S)
-            os.ftruncate(self.fd, 0)
-            os.pwrite(self.fd, f"{os.getpid()}\n".encode(), 0)
+            # Written over what was there, then cut: a full disk gives no block for a file that was emptied first.
+            os.ftruncate(self.fd, os.pwrite(self.fd, f"{os.getpid()}\n".encode(), 0))
         except BaseException:
             os.close(self.fd)
             raise
@@ -56,13 +57,17 @@ class SpoolLock:
 
 
 def holder(root: Path) -> int | None:
-    """The pid of the service that works on this spool; None if none does."""
+    """The pid of the service that works on this spool, which is safe to signal; None if none does, or if all that is
+    left of it are roles about to end."""
     try:
         fd = os.open(root / "lock", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     try:
-        return None if _take(fd, fcntl.LOCK_SH) else _recorded(fd)
+        if _take(fd, fcntl.LOCK_SH):
+            return None
+        pid = _recorded(fd)
+        return pid if _lives(pid) else None
     finally:
         os.close(fd)
 
@@ -78,16 +83,17 @@ def _take(fd: int, how: int) -> bool:
 def _recorded(fd: int) -> int:
     """The pid in the lock file; 0 if there is none yet."""
     with contextlib.suppress(ValueError):
-        return int(os.pread(fd, 32, 0))
+        return int(os.pread(fd, 32, 0).partition(b"\n")[0])
     return 0
 
 
 def _lives(pid: int) -> bool:
-    if pid <= 0:
+    """Whether this is a living process that may be a service: to kill(2), 0 and less are groups, and 1 is init."""
+    if pid <= 1:
         return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True

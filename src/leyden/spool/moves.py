@@ -22,15 +22,40 @@ _receipts = ReceiptClock(BY_HAND, int.from_bytes(os.urandom(2), "big"))
 
 
 def sync_folder(path: str | Path) -> None:
-    """Force a folder's entries to the disk. One that is gone has nothing to force."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return
+    """Force a folder's entries to the disk.
+
+    Of one that is gone, the nearest folder above it: its removal changed that one after the last entry had moved on,
+    so that forcing it forces the move, too.
+    """
+    place = os.fspath(path)
+    while True:
+        try:
+            fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            break
+        except FileNotFoundError:
+            place = os.path.dirname(place) or "."
     try:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def make_folder(path: str) -> None:
+    """Make a folder and whatever is missing above it, every level 0700 (os.makedirs does so for the last one only).
+
+    OSError: what the disk says, or that a file bears the name.
+    """
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
+    except FileNotFoundError:
+        above = os.path.dirname(path)
+        if above in ("", path):
+            raise
+        make_folder(above)
+        make_folder(path)  # again from the start: a lister may have removed an empty bucket meanwhile
 
 
 def into(act: Callable[[str, str], None], source: str, place: str, name: str) -> bool:
@@ -45,7 +70,7 @@ def into(act: Callable[[str, str], None], source: str, place: str, name: str) ->
         except FileNotFoundError:
             if not os.path.lexists(source):
                 raise
-            os.makedirs(place, 0o700, exist_ok=True)
+            make_folder(place)
             made = True
         else:
             return made

@@ -4,11 +4,14 @@ recover() runs under the spool's lock, before any role; reclaim() does the same 
 go on. A plan that was begun is finished, never made anew; a delivery that a receipt proves, or that has a name in
 another state, is not made twice. Crashes are counted only for a worker that died alone: nobody else runs foreign code
 over the data, and the end of the whole service says nothing about one object.
+What the disk does not let go is left where it is, with a warning, for a later try: a service on a full disk must start,
+for what it delivers makes room.
 """
 
 import contextlib
 import logging
 import os
+from collections.abc import Collection, Iterable
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -30,21 +33,25 @@ class Recovered:
     retried: int = 0
 
 
-def recover(spool: Spool, retry_rejected: bool = False) -> Recovered:
+def recover(spool: Spool, retry_rejected: bool = False, known: Collection[str] | None = None) -> Recovered:
     """Embryos removed, plans finished, every claim given back (or dropped where its delivery is proved), failed/ tried
-    again, rejected/ too when asked. OSError: the disk says no."""
+    again, rejected/ too when asked, both for the `known` titles only, if given.
+
+    OSError: the spool can't be listed. A plan that could not be finished is left: reclaim() before its planner starts.
+    """
     done = Recovered()
-    for folder, name in listing.files(f"{spool.root}/embryo", 0):
-        os.unlink(f"{folder}/{name}")
-        done.embryos += 1
+    done.embryos = _remove(listing.files(f"{spool.root}/embryo", 0))
     for claimant in listing.names(f"{spool.root}/active"):
-        _reclaim(spool, claimant, done, crashed=False)
+        try:
+            _reclaim(spool, claimant, done, crashed=False)
+        except OSError as error:
+            logger.warning("what %s left stays in active/, to be tried again later: %s", claimant, error)
         with contextlib.suppress(OSError):
             os.rmdir(spool.root / "active" / claimant)
     shelves.sweep(os.fspath(spool.root))
-    done.retried += spool.retry("failed")
+    done.retried += spool.retry("failed", known=known)
     if retry_rejected:
-        done.retried += spool.retry("rejected")
+        done.retried += spool.retry("rejected", known=known)
     if any(astuple(done)):
         logger.info(
             "recovery: %d half-received files removed, %d claims given back, %d were done already, %d plans finished, "
@@ -54,40 +61,76 @@ def recover(spool: Spool, retry_rejected: bool = False) -> Recovered:
     return done
 
 
-def reclaim(spool: Spool, claimant: str) -> int:
+def reclaim(spool: Spool, claimant: str, *, crashed: bool | None = None) -> int:
     """Finish or give back what `claimant` ("worker-1"), which is dead, left; returns the number of claims and plans.
-    What a receiver left half received goes.
+    What a receiver left half received goes. `crashed`: whether that counts against the claims (None: a worker's).
 
-    Whoever reaps a role calls it before the role starts again.
+    Whoever reaps a role calls it before the role starts again. A claim that the disk does not let go stays in
+    Spool.claims(claimant), for give_back(). OSError: a plan could not be finished, or the disk can't be read.
     """
     done = Recovered()
     role, _, number = claimant.rpartition("-")
     if role == "receiver":
-        for folder, name in listing.files(f"{spool.root}/embryo", 0):
-            entry = parse(name)
-            if entry is not None and entry.receiver == int(number):
-                os.unlink(f"{folder}/{name}")
-    _reclaim(spool, claimant, done, crashed=role == "worker")
+        embryos = ((place, name, parse(name)) for place, name in listing.files(f"{spool.root}/embryo", 0))
+        _remove((place, name) for place, name, entry in embryos if entry and entry.receiver == int(number))
+    _reclaim(spool, claimant, done, crashed=role == "worker" if crashed is None else crashed)
     return done.given_back + done.already_done + done.plans
+
+
+def give_back(spool: Spool, claims: list[Claim]) -> list[Claim]:
+    """Try again to give back claims of the dead; returns those that the disk still does not let go."""
+    try:
+        return _give_back(spool, claims, Recovered(), crashed=False)
+    except OSError as error:
+        logger.warning("%d claims stay in active/, to be tried again later: %s", len(claims), error)
+        return claims
+
+
+def _remove(found: Iterable[tuple[str, str]]) -> int:
+    """Unlink half-received files. One that stays is in nobody's way until the next start."""
+    removed = 0
+    for place, name in found:
+        try:
+            os.unlink(f"{place}/{name}")
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            logger.warning("the half-received %s stays: %s", name, error.strerror)
+        else:
+            removed += 1
+    return removed
 
 
 def _reclaim(spool: Spool, claimant: str, done: Recovered, *, crashed: bool) -> None:
     place = spool.root / "active" / claimant
     for name in listing.names(os.fspath(place)):
         if name.endswith(".making"):
-            (place / name).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # Spool.making() replaces it
+                os.unlink(place / name)
     for name in listing.names(os.fspath(place)):
         if name.endswith(".plan"):
             done.plans += spool.finish_plan(place / name, lambda wanted: _done(spool.root, wanted))
-    claims = spool.claims(claimant)
+    _give_back(spool, spool.claims(claimant), done, crashed=crashed)
+
+
+def _give_back(spool: Spool, claims: list[Claim], done: Recovered, *, crashed: bool) -> list[Claim]:
     proved = _proved(spool.root, claims)
+    left: list[Claim] = []
+    why: OSError | None = None
     for claim in claims:
-        if (claim.entry.receipt, claim.destination) in proved:
-            spool.delivered(claim)
-            done.already_done += 1
-        else:
-            spool.give_back(claim, crashed=crashed)
-            done.given_back += 1
+        try:
+            if (claim.entry.receipt, claim.destination) in proved:
+                spool.delivered(claim)
+                done.already_done += 1
+            else:
+                spool.give_back(claim, crashed=crashed)
+                done.given_back += 1
+        except OSError as error:
+            left.append(claim)
+            why = error
+    if left:
+        logger.warning("%d claims stay in active/, to be tried again later: %s", len(left), why)
+    return left
 
 
 def _done(root: Path, wanted: set[tuple[str, str]]) -> set[tuple[str, str]]:

@@ -6,9 +6,10 @@ written first: no file is ever without one, a note without a file is rubbish.
 """
 
 import contextlib
+import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ import orjson
 
 from leyden.spool.entry import SEPARATOR, UNRANKED, Entry, folder, is_rank, parse, parse_claim, title
 from leyden.spool.listing import is_object, names
-from leyden.spool.moves import fresh_receipt, move
+from leyden.spool.moves import fresh_receipt, make_folder, move
+
+logger = logging.getLogger("leyden.spool")
 
 
 def shelve(source: str, place: str, name: str, origin: tuple[str, str, str], why: Mapping[str, Any]) -> None:
@@ -27,7 +30,7 @@ def shelve(source: str, place: str, name: str, origin: tuple[str, str, str], why
         "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "origin": dict(zip(("stage", "destination", "rank"), origin, strict=True)),
     }
-    os.makedirs(place, 0o700, exist_ok=True)
+    make_folder(place)
     fd = os.open(f"{place}/{name}.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with open(fd, "wb") as file:
         file.write(orjson.dumps(note, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
@@ -35,21 +38,28 @@ def shelve(source: str, place: str, name: str, origin: tuple[str, str, str], why
         os.unlink(f"{place}/{name}.json")
 
 
-def retry(root: str, shelf: str, destination: str | None) -> int:
+def retry(root: str, shelf: str, destination: str | None, known: Collection[str] | None) -> int:
     """Spool.retry."""
     if shelf == "rejected":
-        places = [name for name in names(f"{root}/rejected") if destination in (None, title(name))]
+        places = names(f"{root}/rejected")
     elif shelf == "failed":
         places = [""]
     else:
         raise ValueError(f"nothing is retried from {shelf}")
-    moved = 0
+    moved, left = 0, 0
+    why: OSError | None = None
     for place in places:
         path = os.path.join(root, shelf, place).rstrip("/")
         for name in filter(is_object, names(path)):
-            origin = _origin(path, name, title(place))
-            if destination in (None, origin[1]):
-                moved += _bring_back(root, f"{path}/{name}", *origin)
+            stage, bound_for, rank, entry = _origin(path, name, title(place))
+            if destination not in (None, bound_for) or (known is not None and bound_for and bound_for not in known):
+                continue
+            try:
+                moved += _bring_back(root, f"{path}/{name}", stage, bound_for, rank, entry)
+            except OSError as error:
+                left, why = left + 1, error
+    if left:
+        logger.warning("%d files stay in %s/, to be tried again later: %s", left, shelf, why)
     return moved
 
 
@@ -86,7 +96,7 @@ def _note(path: str) -> dict[str, Any]:
 
 
 def _remove_note(path: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(OSError):  # a note without a file is rubbish that the next start removes
         os.unlink(path)
 
 

@@ -11,7 +11,7 @@ import itertools
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from leyden.spool.entry import (
     title,
 )
 from leyden.spool.listing import Count
-from leyden.spool.moves import adopt, link, move, sync_folder
+from leyden.spool.moves import adopt, link, make_folder, move, sync_folder
 
 __all__ = ["Count", "Placement", "Plan", "Spool"]
 
@@ -82,13 +82,15 @@ class Spool:
         and an operator may move them."""
         known = tuple(destinations)
         for name in _FOLDERS:
-            os.makedirs(f"{self._root}/{name}", 0o700, exist_ok=True)
+            make_folder(f"{self._root}/{name}")
         for stage in _QUEUES:
             for destination in known:
-                os.makedirs(f"{self._root}/{stage}/{folder(destination)}", 0o700, exist_ok=True)
+                make_folder(self._queue(stage, destination))
         if self.sync:
-            for name in (".", "..", *_QUEUES):
+            for name in (".", *_QUEUES):
                 sync_folder(f"{self._root}/{name}")
+            with contextlib.suppress(PermissionError):  # who may not read it can't force it, and has not changed it
+                sync_folder(f"{self._root}/..")
         strangers = sorted(
             {
                 found
@@ -181,7 +183,7 @@ class Spool:
             for plan in plans
         ]
         place = f"{self._root}/active/planner-0"
-        os.makedirs(place, 0o700, exist_ok=True)
+        make_folder(place)
         path = f"{place}/{plans[0].source.stem}.plan"
         fd = os.open(f"{path}.making", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with open(fd, "wb") as file:
@@ -214,7 +216,7 @@ class Spool:
         for plan in plans:
             left = tuple(p for p in plan.placements if (p.entry.receipt, p.destination) not in proved)
             self._carry_out(Plan(plan.source, left))
-        path.unlink()
+        path.unlink(missing_ok=True)
         return len(plans)
 
     def _carry_out(self, plan: Plan) -> None:
@@ -361,12 +363,13 @@ class Spool:
         """Older than its destination's expiryThreshold: to expired/, never deleted."""
         self._shelve(claim, "expired", claim.path.name, {"reason": "not delivered within expiryThreshold"})
 
-    def retry(self, shelf: str, destination: str | None = None) -> int:
+    def retry(self, shelf: str, destination: str | None = None, known: Collection[str] | None = None) -> int:
         """Bring back what stands in rejected/ or failed/ (of one destination, or all); returns how many.
 
-        Each goes to where it came from; its attempts and crashes are forgotten.
+        Each goes to where it came from; its attempts and crashes are forgotten. With `known` (titles), what is bound
+        for another stays, with its reason; so does, with a warning, what the disk does not let go.
         """
-        return shelves.retry(self._root, shelf, destination)
+        return shelves.retry(self._root, shelf, destination, known)
 
     # -- figures
 

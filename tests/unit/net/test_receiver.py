@@ -1,6 +1,7 @@
 """The receiver over real sockets and a real spool: what is kept, what is answered, and what is left of bad company."""
 
 import asyncio
+import errno
 import logging
 import os
 import resource
@@ -273,6 +274,48 @@ def test_a_full_disk_is_an_answer(tmp_path: Path, caplog: pytest.LogCaptureFixtu
 
     uvloop.run(main())
     assert [record.levelname for record in caplog.records if record.message.endswith("(0xA700)")] == ["ERROR"]
+
+
+def test_a_volume_that_does_not_tell_what_is_free_counts_as_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def gone(path: str) -> os.statvfs_result:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    async def main() -> None:
+        async with receiving(tmp_path) as (receiver, port):
+            association = await opened(port)
+            with monkeypatch.context() as patched:
+                patched.setattr(os, "statvfs", gone)
+                receiver.look_at_disk()
+                receiver.look_at_disk()
+                assert (await store(association, tmp_path, b"data")).status == 0xA700
+            receiver.look_at_disk()
+            assert await store(association, tmp_path, b"data") == StoreAnswer(0)
+            await association.release()
+
+    with caplog.at_level(logging.INFO):
+        uvloop.run(main())
+    assert caplog.text.count("does not say what is free (Input/output error): objects are refused") == 1
+    assert caplog.text.count("objects are taken again") == 1
+
+
+def test_a_disk_that_keeps_even_the_embryo_is_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_only(*_given: object) -> int:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    async def main() -> None:
+        async with receiving(tmp_path) as (receiver, port):
+            association = await opened(port)
+            with monkeypatch.context() as patched:
+                patched.setattr(os, "writev", read_only)
+                patched.setattr(os, "unlink", read_only)
+                assert (await store(association, tmp_path, b"data")).status == 0xA700
+            assert await store(association, tmp_path, b"data") == StoreAnswer(0)
+            assert len(entries(receiver)) == 1
+            await association.release()
+
+    uvloop.run(main())
 
 
 @pytest.mark.parametrize("limit_bytes", [0, 300_000, 1_000_000])  # the last one cuts the very last write short

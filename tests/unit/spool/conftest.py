@@ -1,5 +1,6 @@
 """A spool in a temporary folder, and entries made as a receiver and a planner would."""
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -57,3 +58,18 @@ def spool(tmp_path) -> Spooled:
     spool.clock = ReceiptClock(0)
     spool.prepare(["PACS", "REPORTS"])
     return spool
+
+
+@pytest.fixture
+def full_disk(monkeypatch) -> list[str]:
+    """No folder can be made while the list holds a part of its path."""
+    parts: list[str] = []
+    real = os.mkdir
+
+    def mkdir(path, *more, **named):
+        if any(part in os.fspath(path) for part in parts):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+        return real(path, *more, **named)
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    return parts

@@ -191,3 +191,68 @@ def test_a_bucket_that_the_planner_removes_is_made_again(spool):
 
     asyncio.run(main())
     assert len(spool.newcomers(10)) == 1
+
+
+def test_a_name_that_was_moved_on_at_once_is_forced_with_its_bucket_gone(spool, monkeypatch):
+    """The planner may take the new name and remove the empty bucket before we come to force it."""
+    calls = recorded(monkeypatch)
+    real = batch.into
+
+    def into(act, source, place, name):
+        made = real(act, source, place, name)
+        os.rename(f"{place}/{name}", spool.root / "prepared" / name)
+        os.rmdir(place)
+        return made
+
+    async def main():
+        commit = GroupCommit(spool)
+        await commit.commit(*embryo(spool))
+        spool.newcomers(1)[0].unlink()
+        calls.clear()
+        monkeypatch.setattr(batch, "into", into)
+        await commit.commit(*embryo(spool))
+        commit.close()
+
+    asyncio.run(main())
+    assert [call for call in calls if call[0] == "fsync"] == [("fsync", "new")]
+
+
+def test_a_probe_that_passes_between_two_looks_opens_no_second_way(either, monkeypatch, caplog):
+    """Whatever `healthy` says when: an object is synced, or refused."""
+    looks = [False]
+
+    class Flickers(GroupCommit):
+        healthy = property(lambda self: looks.pop() if looks else True, lambda self, value: None)
+
+    calls = recorded(monkeypatch)
+
+    async def main():
+        commit = Flickers(either)
+        fd, path, receipt = embryo(either)
+        try:
+            await commit.commit(fd, path, receipt)
+        except Transient:
+            assert either.newcomers(10) == []
+        else:
+            assert ("fdatasync", path.name) in calls
+        assert not looks
+        assert "out of intake" not in caplog.text  # it is dealt with once
+        commit.close()
+
+    asyncio.run(main())
+    assert os.listdir(either.root / "embryo") == []
+
+
+def test_a_file_removed_by_hand_says_nothing_about_the_volume(either):
+    async def main():
+        commit = GroupCommit(either)
+        fd, path, receipt = embryo(either)
+        path.unlink()
+        with pytest.raises(Transient, match="somebody removed it"):
+            await commit.commit(fd, path, receipt)
+        assert commit.healthy
+        await commit.commit(*embryo(either))
+        commit.close()
+
+    asyncio.run(main())
+    assert len(either.newcomers(10)) == 1

@@ -67,6 +67,28 @@ def test_an_orphan_is_waited_for(tmp_path, child):
     SpoolLock(tmp_path, wait_s=30.0).release()
 
 
+@pytest.mark.parametrize("recorded", ["", "0\n", "1\n", "-1\n", "-4711\n", "99999999999999999999\n", "x", "dead"])
+def test_nobody_is_named_who_must_not_be_signalled(tmp_path, child, recorded):
+    """A held lock, and in it no pid, a process group's, init's, or that of somebody who is gone."""
+    _, pid = child("stay")
+    if recorded == "dead":
+        gone = subprocess.Popen(["true"])
+        gone.wait()
+        recorded = f"{gone.pid}\n"
+    (tmp_path / "lock").write_text(recorded)
+    assert holder(tmp_path) is None
+    (tmp_path / "lock").write_text(f"{pid}\n")
+    assert holder(tmp_path) == pid
+
+
+def test_the_pid_is_written_over_a_longer_one(tmp_path):
+    """And over, not after emptying the file: a full disk would have no block for it."""
+    (tmp_path / "lock").write_text("123456789012345\n")
+    lock = SpoolLock(tmp_path)
+    assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+    lock.release()
+
+
 def test_nobody_holds_what_is_not_there(tmp_path):
     assert holder(tmp_path) is None
     SpoolLock(tmp_path / "made" / "for it").release()

@@ -1,5 +1,6 @@
 """What is found half done is finished or given back, once."""
 
+import errno
 import os
 
 import orjson
@@ -7,7 +8,7 @@ import pytest
 
 from leyden.spool.entry import Entry, key
 from leyden.spool.receipts import ReceiptLog
-from leyden.spool.recover import Recovered, reclaim, recover
+from leyden.spool.recover import Recovered, give_back, reclaim, recover
 from leyden.spool.store import Placement, Plan
 
 
@@ -206,3 +207,75 @@ def test_the_plan_file_says_what_was_planned(spool, monkeypatch):
     lines = [orjson.loads(line) for line in path.read_bytes().splitlines()]
     assert [line["generation"] for line in lines] == [1, 1]
     assert [to.split("~")[:3] for to in lines[0]["to"]] == [["prepared", "PACS", "10"], ["prepared", "REPORTS", "10"]]
+
+
+def test_on_a_full_disk_what_can_go_back_goes_and_the_rest_is_tried_again(spool, full_disk, caplog):
+    stuck, free = spool.put("prepared", "PACS"), spool.put("prepared", "REPORTS")
+    spool.first("prepared", "PACS")
+    spool.first("prepared", "REPORTS")
+    (spool.root / "prepared" / "PACS" / "10" / stuck.bucket).rmdir()
+    full_disk.append("prepared/PACS")
+    assert recover(spool).given_back == 1
+    assert [w.entry for w in waiting(spool, destination="REPORTS")] == [free]
+    assert "1 claims stay in active/, to be tried again later: [Errno 28]" in caplog.text
+    left = spool.claims("sender-0")
+    assert [claim.entry for claim in left] == [stuck]
+    assert give_back(spool, left) == left
+    full_disk.clear()
+    assert give_back(spool, left) == []
+    assert [w.entry for w in waiting(spool)] == [stuck]
+
+
+def test_on_a_full_disk_a_plan_is_left_and_finished_before_its_planner_starts(spool, monkeypatch, full_disk):
+    receipts = planned(spool, monkeypatch, die_at=0)
+    full_disk.append("prepared/REPORTS")
+    assert recover(spool).plans == 0
+    with pytest.raises(OSError, match="No space left"):
+        reclaim(spool, "planner-0")
+    full_disk.clear()
+    assert reclaim(spool, "planner-0") == 2
+    for destination in ("PACS", "REPORTS"):
+        assert [w.entry.receipt for w in waiting(spool, destination=destination)] == receipts
+
+
+def test_receipts_that_cannot_be_read_leave_the_claims_where_they_are(spool, monkeypatch):
+    """Else what was delivered would be delivered again."""
+    spool.put("prepared")
+    claim = spool.first("prepared")
+    with monkeypatch.context() as patched:
+        patched.setattr("leyden.spool.receipts.delivered", broken_disk)
+        assert recover(spool) == Recovered()
+        assert give_back(spool, [claim]) == [claim]
+        with pytest.raises(OSError, match="Input/output"):
+            reclaim(spool, "sender-0")
+    assert reclaim(spool, "sender-0") == 1
+
+
+def test_an_embryo_that_cannot_be_removed_stops_nobody(spool, monkeypatch):
+    os.close(spool.embryo("1764000000123456000001")[0])
+    (spool.root / "active" / "worker-0").mkdir()
+    (spool.root / "active" / "worker-0" / "x.making").touch()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "unlink", broken_disk)
+        assert recover(spool) == Recovered()
+        assert reclaim(spool, "receiver-0") == reclaim(spool, "worker-0") == 0
+    assert recover(spool).embryos == 1
+
+
+def broken_disk(*_args):
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_who_did_not_die_alone_has_crashed_nothing(spool):
+    spool.put("transform", syntax="JPEG2000Lossless")
+    spool.first("transform", claimant="worker-0")
+    assert reclaim(spool, "worker-0", crashed=False) == 1
+    assert waiting(spool, "transform")[0].entry.crashes == 0
+
+
+def test_what_a_node_refused_that_is_gone_stays(spool):
+    for destination in ("PACS", "GONE"):
+        spool.put("prepared", destination)
+        spool.reject(spool.first("prepared", destination), {"reason": "no"})
+    assert recover(spool, retry_rejected=True, known=["PACS"]).retried == 1
+    assert len(list((spool.root / "rejected" / "GONE").glob("*.dcm"))) == 1

@@ -1,5 +1,6 @@
 """Every change of state of the spool, races, hand-editing and the shelves."""
 
+import errno
 import json
 import os
 import threading
@@ -433,3 +434,70 @@ def test_without_sync_nothing_is_synced(spool, monkeypatch):
     os.close(fd)
     lax.transformed(claim, made)
     assert len(waiting(spool)) == 1
+
+
+def test_a_refusal_by_a_node_that_is_gone_stays_with_its_reason(spool):
+    for destination in ("PACS", "GONE"):
+        spool.put("prepared", destination)
+        spool.reject(spool.first("prepared", destination), {"reason": "no"})
+        spool.put("transform", destination)
+        spool.fail(spool.first("transform", destination, "worker-0"), {"reason": "broken"})
+    new = spool.receive()
+    spool.fail(new, {"reason": "no destination"})
+    assert spool.retry("rejected", known={"PACS"}) == 1
+    assert spool.retry("failed", known={"PACS"}) == 2
+    assert spool.newcomers(10) == [new]
+    assert waiting(spool, "prepared", "GONE") == waiting(spool, "transform", "GONE") == []
+    (left,) = (spool.root / "rejected" / "GONE").glob("*.dcm")
+    assert note(left)["reason"] == "no"
+    assert spool.retry("rejected") == 1
+    assert spool.retry("failed") == 1
+
+
+def test_what_the_disk_does_not_let_go_stays_on_its_shelf(spool, full_disk, caplog):
+    first, second = spool.put("prepared", "PACS"), spool.put("prepared", "REPORTS")
+    for destination in ("PACS", "REPORTS"):
+        spool.reject(spool.first("prepared", destination), {"reason": "no"})
+    (spool.root / "prepared" / "PACS" / "10" / first.bucket).rmdir()
+    full_disk.append("PACS")
+    assert spool.retry("rejected") == 1
+    assert [w.entry for w in waiting(spool, destination="REPORTS")] == [second]
+    assert "1 files stay in rejected/, to be tried again later: [Errno 28]" in caplog.text
+    (left,) = (spool.root / "rejected" / "PACS").glob("*.dcm")
+    assert note(left)["reason"] == "no"
+    full_disk.clear()
+    assert spool.retry("rejected") == 1
+
+
+def test_every_folder_is_for_its_owner_alone_whatever_the_umask(tmp_path):
+    old = os.umask(0)
+    try:
+        spool = Spool(tmp_path / "a" / "b" / "cache")
+        spool.prepare(["PACS"])
+        path = spool.root / "new" / "17640000" / "1764000000123456000001.dcm"
+        path.parent.mkdir(0o700)
+        path.touch()
+        spool.plan_one(path, Entry(path.stem), "prepared", "PACS", "10")
+    finally:
+        os.umask(old)
+    folders = [tmp_path / "a", *(p for p in (tmp_path / "a").rglob("*") if p.is_dir())]
+    assert {oct(p.stat().st_mode & 0o777) for p in folders} == {"0o700"}
+    assert (spool.root / "prepared" / "PACS" / "10" / "17640000").is_dir()
+
+
+def test_a_folder_above_the_spool_that_may_not_be_read_is_no_fault(tmp_path, monkeypatch):
+    real = os.open
+
+    def guarded(path, *more):
+        if str(path).endswith("/.."):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return real(path, *more)
+
+    monkeypatch.setattr(os, "open", guarded)
+    Spool(tmp_path / "cache").prepare(["PACS"])
+
+
+def test_a_file_where_a_folder_should_be_is_said(tmp_path):
+    (tmp_path / "new").touch()
+    with pytest.raises(FileExistsError, match=f"{tmp_path}/new"):
+        Spool(tmp_path).prepare(["PACS"])

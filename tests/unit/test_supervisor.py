@@ -1,0 +1,205 @@
+"""The supervisor as a process, on a machine that denies it this and that."""
+
+import errno
+import os
+import queue
+import resource
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from leyden import supervisor
+from leyden.boot import BOARD_ROW_BYTES, Board
+from leyden.config.load import load
+from leyden.spool.entry import Entry, ReceiptClock, claim_name, key
+from support.peers import Pacs
+from support.service import Service, node, wait_for
+
+# `leyden run` with some of its parts changed: what is said below goes in at the mark.
+CODE = """
+import errno, os, signal, sys
+from pathlib import Path
+from leyden import supervisor
+from leyden.config.load import load
+from leyden.spool import moves, recover
+folder = Path(sys.argv[1])
+supervisor.RESTART_DELAY_S, supervisor.RESTART_DELAY_MAX_S = 0.05, 0.5
+{change}
+sys.exit(supervisor.run(*load(folder, {{}}, os.environ, log_dir=None)))
+"""
+
+FULL_WHILE_SAID = """
+supervisor.RETRY_LEFT_S = 0.1
+real = os.mkdir
+def mkdir(path, *more):
+    if "/prepared/PACS/" in os.fspath(path) and (folder / "full").exists():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+    real(path, *more)
+os.mkdir = mkdir
+"""
+
+READ_ONLY_WHILE_SAID = """
+real = recover.reclaim
+def reclaim(*given, **named):
+    if (folder / "broken").exists():
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+    return real(*given, **named)
+recover.reclaim = reclaim
+"""
+
+STOP_IN = """
+real = {0}
+def stop(*given, **named):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return real(*given, **named)
+{0} = stop
+"""
+
+
+class Changed(Service):
+    """A service whose supervisor has `change` run in it first."""
+
+    def start_changed(self, change: str) -> "Changed":
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", CODE.format(change=change), str(self.folder)], stderr=subprocess.PIPE, text=True
+        )
+        self._said = queue.Queue()
+        threading.Thread(target=self._read, args=(self.process, self._said), daemon=True).start()
+        return self
+
+    def ended(self) -> tuple[int, str]:
+        """The exit code, and all that was said."""
+        assert self.process is not None
+        code = self.process.wait(20)
+        while self._said.get(timeout=20) is not None:
+            pass
+        return code, "".join(self.lines)
+
+
+@pytest.fixture
+def changed(tmp_path: Path) -> Iterator[Callable[..., Changed]]:
+    made: list[Changed] = []
+
+    def make(nodes: str, **config: object) -> Changed:
+        made.append(Changed(tmp_path / "leyden", nodes, workers=1, **{"arenaMib": 16, **config}))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.end()
+
+
+@pytest.mark.parametrize(
+    "where", ["supervisor.SpoolLock", "supervisor.Spool.prepare", "recover.recover", "supervisor._share"]
+)
+def test_a_stop_at_any_moment_of_the_start_is_heard(changed: Callable[..., Changed], where: str) -> None:
+    code, said = changed(node("PACS", 1)).start_changed(STOP_IN.format(where)).ended()
+    assert code == 0, said
+    assert "stopped; what was not delivered waits in the spool" in said
+    assert " ready: " not in said
+
+
+@pytest.mark.parametrize("what", ["cache/new", "cache", "log", "cache/prepared/PACS", "cache/lock"])
+def test_what_stands_in_the_way_is_named(changed: Callable[..., Changed], what: str) -> None:
+    leyden = changed(node("PACS", 1))
+    path = leyden.folder / what
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.mkdir() if what == "cache/lock" else path.touch()
+    code, said = leyden.start_changed("").ended()
+    assert code == 2
+    assert "Traceback" not in said
+    assert f"not started: [Errno {errno.EISDIR if what == 'cache/lock' else errno.EEXIST}" in said or (
+        f"not started: [Errno {errno.ENOTDIR}" in said
+    )
+    assert f"{leyden.folder}/{what.split('/')[0]}" in said
+
+
+def test_a_service_on_a_full_disk_starts_and_brings_back_later_what_it_could_not(
+    changed: Callable[..., Changed], pacs: Callable[..., Pacs]
+) -> None:
+    images = pacs("PACS")
+    leyden = changed(node("PACS", images.port))
+    entry = Entry(ReceiptClock(0).next(time.time_ns() // 1000), key("1.2"), key("study"), key("CT1"))
+    claim = leyden.spool / "active" / "sender-0" / claim_name("prepared", "PACS", "10", entry)
+    claim.parent.mkdir(parents=True)
+    claim.write_bytes(b"not DICOM: it will stand in failed/")
+    (leyden.folder / "full").touch()
+    leyden.start_changed(FULL_WHILE_SAID)
+    leyden.wait_line(" ready: ")
+    leyden.wait_line("1 claims stay in active/, to be tried again later: [Errno 28]")
+    assert claim.exists()
+    (leyden.folder / "full").unlink()
+    wait_for(lambda: any((leyden.spool / "failed").glob("*.dcm")))
+    assert not claim.exists()
+    assert leyden.stop() == 0
+
+
+def test_a_supervisor_outlives_a_spool_that_says_no(changed: Callable[..., Changed]) -> None:
+    leyden = changed(node("PACS", 1)).start_changed(READ_ONLY_WHILE_SAID)
+    leyden.wait_line(" ready: ")
+    (leyden.folder / "broken").touch()
+    leyden.role("sender-0").kill()
+    leyden.wait_line("what sender-0 left can't be given back yet: [Errno 30]")
+    leyden.wait_line("sender-0 can't be started: [Errno 30]")
+    (leyden.folder / "broken").unlink()
+    wait_for(lambda: any("sender" in process.cmdline() for process in leyden.processes()[1:]))
+    assert leyden.stop() == 0
+
+
+def test_a_supervisor_outlives_a_want_of_descriptors(changed: Callable[..., Changed]) -> None:
+    leyden = changed(node("PACS", 1)).start_changed("")
+    leyden.wait_line(" ready: ")
+    assert leyden.process is not None
+    limits = resource.prlimit(leyden.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(leyden.process.pid, resource.RLIMIT_NOFILE, (8, limits[1]))
+    leyden.role("worker-0").kill()
+    leyden.wait_line("worker-0 can't be started: [Errno 24]")
+    resource.prlimit(leyden.process.pid, resource.RLIMIT_NOFILE, limits)
+    wait_for(lambda: any("worker" in process.cmdline() for process in leyden.processes()[1:]))
+    assert leyden.stop() == 0
+
+
+def test_a_board_has_a_row_for_every_role_that_there_may_be() -> None:
+    rows = 600
+    fd = os.memfd_create("board")
+    try:
+        os.ftruncate(fd, rows * BOARD_ROW_BYTES)
+        first, last = Board(fd, 0), Board(fd, rows - 1)
+        last.alive(1.0)
+        assert Board(fd, rows - 1).deadline_s() == last.deadline_s() > 0.0
+        assert first.deadline_s() == 0.0
+    finally:
+        os.close(fd)
+
+
+def test_the_supervisor_sizes_the_board(changed: Callable[..., Changed]) -> None:
+    leyden = changed(node("PACS", 1))
+    settings, _ = load(leyden.folder, {"workers": "512"}, {}, log_dir=None)
+    shared = supervisor._share(settings, -1, None)
+    try:
+        for role in shared.roles:
+            role.board.alive(1.0)
+        assert len([role for role in shared.roles if role.board.deadline_s()]) == 514
+    finally:
+        for fd in (shared.settings_fd, shared.lifeline_read_fd, shared.lifeline_write_fd, shared.board_fd):
+            os.close(fd)
+        os.close(shared.arena_fd)
+
+
+def test_what_a_node_refused_that_is_gone_stays_where_it_is(changed: Callable[..., Changed]) -> None:
+    leyden = changed(node("PACS", 1), cycleRejectedFilesOnStartup="true")
+    name = Entry(ReceiptClock(0).next(time.time_ns() // 1000), key("1.2"), key("study"), key("CT1")).name
+    for title in ("PACS", "GONE"):
+        (leyden.spool / "rejected" / title).mkdir(parents=True)
+        (leyden.spool / "rejected" / title / name).touch()
+        (leyden.spool / "rejected" / title / f"{name}.json").write_text('{"reason": "no"}')
+    code, said = leyden.start_changed(STOP_IN.format("recover.recover")).ended()
+    assert code == 0, said
+    assert [path.parent.name for path in (leyden.spool / "rejected").rglob("*.json")] == ["GONE"]
+    assert not any((leyden.spool / "prepared" / "GONE").rglob("*.dcm"))
+    assert any((leyden.spool / "prepared" / "PACS").rglob("*.dcm"))
