@@ -76,8 +76,9 @@ def queue_retry(settings: Settings, destination: str | None) -> int:
     if destination is not None and destination not in known:
         print(f"leyden: no destination {destination}; there are: {', '.join(sorted(known))}", file=sys.stderr)
         return 2
-    rejected = spool.retry("rejected", destination)
-    failed = spool.retry("failed", destination)
+    nodes = {d.ae_title for d in settings.destinations}  # what was bound for a node that is gone stays where it is
+    rejected = spool.retry("rejected", destination, nodes)
+    failed = spool.retry("failed", destination, nodes)
     for role in ("planner", "sender", *(f"worker-{n}" for n in range(settings.workers))):
         doorbell.ring(settings.spool_root, role)
     print(f"back in the queue: {rejected} from rejected, {failed} from failed")

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from leyden import log
 from leyden.spool.entry import BY_HAND, Entry, ReceiptClock, parse
 from leyden.spool.listing import is_object
 
@@ -116,14 +117,23 @@ def adopt(root: str, queue: str, folder: str, name: str) -> None:
         status = os.lstat(path)
     except FileNotFoundError:
         return
+    if not is_object(name):
+        return
+    if not stat.S_ISREG(status.st_mode):
+        log.once(logger, logging.WARNING, folder, f"something in {folder} is no file: put in the files themselves")
+        return
     now_s = time.time()
-    if not stat.S_ISREG(status.st_mode) or not is_object(name) or 0 <= now_s - status.st_ctime < SETTLE_S:
+    if 0 <= now_s - status.st_ctime < SETTLE_S:
         return
     entry = parse(name) or Entry(fresh_receipt(now_s))
     if queue == "new":
         entry = Entry(entry.receipt)
-    logger.info("%s was put into %s by hand: taken on as %s", name, queue, entry.receipt)
-    move(path, f"{root}/{queue}/{entry.bucket}", entry.name)
+    try:
+        move(path, f"{root}/{queue}/{entry.bucket}", entry.name)
+    except OSError as error:
+        log.once(logger, logging.WARNING, folder, f"a file in {folder} cannot be taken on: {error.strerror}")
+    else:
+        logger.info("a file put into %s by hand is taken on as %s", queue, entry.receipt)
 
 
 def fresh_receipt(now_s: float) -> str:

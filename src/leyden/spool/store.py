@@ -18,6 +18,7 @@ from typing import Any
 
 import orjson
 
+from leyden import log
 from leyden.spool import listing, shelves
 from leyden.spool.entry import (
     UNRANKED,
@@ -148,7 +149,11 @@ class Spool:
 
     def _entries(self, place: str, queue: str) -> Iterator[tuple[str, Entry]]:
         """The entries of a bucket, oldest first; removes it when it is old and empty, adopts what is not ours."""
-        found = listing.names(place)
+        try:
+            found = listing.names(place)
+        except OSError as error:  # put there by hand with another owner's rights: it must not stop the others
+            log.once(logger, logging.WARNING, place, f"{place} cannot be looked into: {error.strerror}")
+            return
         for name in found:
             entry = parse(name)
             if entry is not None:
@@ -230,7 +235,10 @@ class Spool:
 
     def bound(self) -> Iterator[tuple[str, str]]:
         """(destination, sop key) of all that is planned and neither delivered nor given up: one walk over all names."""
-        return listing.bound(self._root)
+        try:
+            yield from listing.bound(self._root)
+        except OSError as error:
+            logger.warning("not all that is planned could be looked at, equal instances may overtake: %s", error)
 
     def dropped(self, source: Path) -> None:
         """An entry of new/ that a rule dropped: unlink. Its receipt must be synced before."""

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from leyden.spool import moves
+from leyden.spool import listing, moves
 from leyden.spool.entry import Entry, folder, key, parse
 from leyden.spool.store import Placement, Plan, Spool
 
@@ -331,6 +331,39 @@ def test_a_hand_placed_file_is_taken_on_once_it_is_quiet(spool, monkeypatch):
     (path,) = spool.newcomers(10)
     assert parse(path.name).by_hand
     assert path.read_bytes() == b"image"
+
+
+def test_what_cannot_be_taken_on_does_not_stop_the_others(spool, monkeypatch, caplog):
+    monkeypatch.setattr(moves, "SETTLE_S", 0.0)
+    good = spool.receive()
+    (spool.root / "new" / "study").mkdir()
+    (spool.root / "new" / "link.dcm").symlink_to("/etc/hostname")
+    (spool.root / "new" / "stuck.dcm").write_bytes(b"image")
+    into = moves.into
+
+    def refuse(how, source, place, name):
+        if source.endswith("stuck.dcm"):
+            raise PermissionError(errno.EPERM, "Operation not permitted", source)
+        return into(how, source, place, name)
+
+    monkeypatch.setattr(moves, "into", refuse)
+    assert spool.newcomers(10) == [good]
+    assert "is no file" in caplog.text
+
+
+def test_a_bucket_that_cannot_be_looked_into_does_not_stop_the_others(spool, monkeypatch, caplog):
+    good = spool.receive()
+    (spool.root / "new" / "17000000").mkdir()
+    names = listing.names
+
+    def refuse(path):
+        if path.endswith("17000000"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return names(path)
+
+    monkeypatch.setattr(listing, "names", refuse)
+    assert spool.newcomers(10) == [good]
+    assert "17000000 cannot be looked into" in caplog.text
 
 
 @pytest.mark.parametrize("below", ["", "10", "10/17000000"])
