@@ -2,7 +2,7 @@
 
 The service is `leyden run` as a child process; the PACS are pynetdicom's storage SCPs; the images and reports are the
 real ones that the pydicom wheel carries. What arrives is decoded by pydicom, independently of our own codec path, and
-held against what was sent. Nothing leaves the loopback interface.
+held against what was sent. Nothing is sent beyond the loopback interface.
 """
 
 import asyncio

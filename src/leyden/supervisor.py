@@ -239,19 +239,25 @@ def _reap(shared: _Shared) -> None:
             continue
         code, role.process = role.process.returncode, None
         lived_s = time.monotonic() - role.started_s
-        if lived_s < QUICK_S:
-            _postpone(role)
+        given_back = _reclaim(role, shared)
+        if lived_s >= QUICK_S or (role.role == "worker" and given_back):
+            role.delay_s = 0.0  # what killed a worker is counted with the object, and that bounds it
         else:
-            role.delay_s = 0.0
+            _postpone(role)
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         stuck = ", as it was stuck" if role.killed_as_stuck else ""
-        logger.error("%s %s%s after %.1f s; starts again in %.0f s", role.name, how, stuck, lived_s, role.delay_s)
-        try:
-            given_back = recover.reclaim(shared.spool, role.name)
-        except OSError as error:
-            logger.error("what %s left can't be given back yet: %s", role.name, error)
-        else:
-            logger.info("%d claims of %s given back", given_back, role.name)
+        logger.error(
+            "%s %s%s after %.1f s; %d claims given back; starts again in %.0f s",
+            role.name, how, stuck, lived_s, given_back, role.delay_s,
+        )  # fmt: skip
+
+
+def _reclaim(role: _Role, shared: _Shared) -> int:
+    try:
+        return recover.reclaim(shared.spool, role.name)
+    except OSError as error:
+        logger.error("what %s left can't be given back yet: %s", role.name, error)
+        return 0
 
 
 def _postpone(role: _Role) -> None:

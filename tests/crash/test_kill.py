@@ -131,3 +131,16 @@ def test_sigterm_leaves_the_rest_in_the_spool(
     leyden.start()
     images.wait_until(lambda arrivals: promised <= {a.sop_instance_uid for a in arrivals}, 60, "all that got Success")
     wait_for(lambda: not leyden.left(), 30)
+
+
+def test_a_worker_that_dies_with_an_object_in_hand_is_replaced_at_once(
+    service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
+) -> None:
+    """Its object counts the crash and is bounded by that; a pause would stop compression for everybody."""
+    images = pacs("IMAGEPACS")
+    leyden = service(node("IMAGEPACS", images.port, TransferSyntax="JPEG2000Lossless"), workers=1, arenaMib=128).start()
+    assert len(send(leyden, make_cts(tmp_path / "cts", 2, rows=2048, columns=2048))) == 2
+    wait_for(lambda: list((leyden.spool / "active" / "worker-0").glob("*.dcm")), why="a claim of the worker")
+    leyden.role("worker-0").kill()
+    assert "starts again in 0 s" in leyden.wait_line("worker-0 killed by SIGKILL")
+    images.wait(2, 60)
