@@ -18,7 +18,8 @@ import pytest
 from leyden.boot import BOARD_ROW_BYTES
 from leyden.config.settings import ReceiverSettings, Settings
 from leyden.deliver.destination import Destination
-from leyden.dicom.negotiate import AcceptorPolicy
+from leyden.dicom import pdu
+from leyden.dicom.negotiate import AcceptorPolicy, AnsweredContext, AssociateAccept
 from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, JPEG2000_LOSSLESS
 from leyden.plan.rules import PlanSettings
@@ -734,3 +735,80 @@ def test_a_study_goes_when_its_delay_is_over(sender, pacs):
     one.put(2)
     one.start()
     assert all(arrival.at_s >= begin_s + 2.4 for arrival in peer.wait(2))
+
+
+@pytest.mark.parametrize("end", [pdu.abort_pdu(0, 0), pdu.RELEASE_PDU, b""], ids=["abort", "release", "close"])
+def test_a_peer_that_accepts_and_ends_every_association_at_once_is_backed_off(sender, end):
+    seen: list[float] = []
+
+    def serve(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                with client:
+                    seen.append(time.monotonic())
+                    head = client.recv(6, socket.MSG_WAITALL)
+                    body = client.recv(int.from_bytes(head[2:6], "big"), socket.MSG_WAITALL)
+                    request = pdu.decode_request(head + body)
+                    answers = tuple(AnsweredContext(each.id, 0, each.syntaxes[0]) for each in request.contexts)
+                    client.sendall(pdu.encode_accept(AssociateAccept(request.called, request.calling, answers)) + end)
+                    client.shutdown(socket.SHUT_WR)
+                    while client.recv(65536):
+                        pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,), daemon=True)
+        thread.start()
+        one = sender(destination(listener.getsockname()[1], retry_delays_s=(0.5,)))
+        one.put(1)
+        one.start()
+        wait_for(lambda: len(seen) >= 4, 20)
+        assert seen[3] - seen[0] >= 1.0  # with pauses, not as fast as it can
+        assert "next try in 0.5 s" in one.log
+        one.end()
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+    assert sum(one.counts().values()) == 1
+
+
+def test_objects_that_always_get_a_transient_answer_stand_in_nobodys_way(sender, pacs):
+    peer = pacs("PACS", answer=lambda a: 0x0110 if int(a.sop_instance_uid.rpartition(".")[2]) < 12 else 0x0000)
+    one = sender(destination(peer.port, retry_delays_s=(0.2, 0.2, 0.2, 60.0)))
+    for n in range(12):
+        one.put(n)
+    one.start()
+    one.wait_line("nothing but transient answers")
+    wait_for(lambda: one.log.count("2.25.77.0: status 0x0110") >= 2, 20)
+    for n in range(100, 105):
+        one.put(n)
+    peer.wait(5)
+    one.wait_line("PACS: works again")
+
+
+def test_a_class_that_only_the_answers_refuse_costs_a_few_transfers_and_is_tried_again_when_asked(sender, pacs):
+    asked: list[str] = []
+    knows: list[str] = [CT]
+
+    def answer(arrival):
+        asked.append(arrival.sop_class_uid)
+        return 0x0000 if arrival.sop_class_uid in knows else 0x0122
+
+    peer = pacs("PACS", answer=answer, syntaxes=[EXPLICIT_LE])
+    one = sender(destination(peer.port, max_associations=1))
+    for n in range(30):
+        one.put(n, sop_class=SR)
+        one.put(100 + n)
+    one.start()
+    peer.wait(30)
+    one.wait_counts(rejected=30)
+    assert asked.count(SR) == 1
+    time.sleep(2.5)  # the association ends; the next one negotiates anew
+    one.put(200, sop_class=SR)
+    one.ring()
+    one.wait_counts(rejected=31)
+    assert asked.count(SR) == 1
+    knows.append(SR)
+    assert one.spool.retry("rejected", "PACS") == 31
+    one.ring()
+    peer.wait(61)
+    one.wait_counts()

@@ -215,6 +215,7 @@ ENTRIES = st.builds(
     due_s=st.integers(0, 99_999_999_999),
     crashes=st.integers(0, 9999),
     serial=st.booleans(),
+    retried_s=st.integers(0, 99_999_999_999),
 )
 TITLES = st.text(min_size=1, max_size=16)
 

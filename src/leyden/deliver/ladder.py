@@ -22,7 +22,10 @@ Pair = tuple[str, str]  # (SOP class UID, transfer syntax UID)
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What a destination was seen to accept and to refuse for one SOP class: transfer syntax UIDs, and when."""
+    """What a destination was seen to accept and to refuse for one SOP class: transfer syntax UIDs, and when.
+
+    `seen_s` is the time of the oldest of these answers.
+    """
 
     accepted: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
@@ -45,18 +48,22 @@ def fresh(knowledge: Knowledge, sop_class: str, now_s: float) -> Taken | None:
 
 
 def learn(knowledge: Knowledge, proposed: Iterable[Pair], accepted: Collection[Pair], now_s: float) -> dict[str, Taken]:
-    """The knowledge after a negotiation. What was not proposed this time stays as it was, unless that is too old."""
+    """The knowledge after a negotiation. What was not proposed this time stays as it was, unless that is too old.
+
+    While anything stays, so does its time: an answer that is never asked for again ends with its own age.
+    """
     answers: dict[str, dict[str, bool]] = {}
     for pair in proposed:
         answers.setdefault(pair[0], {})[pair[1]] = pair in accepted
     learned = {sop_class: taken for sop_class, taken in knowledge.items() if now_s - taken.seen_s < KNOWN_FOR_S}
     for sop_class, answer in answers.items():
         before = learned.pop(sop_class, Taken())
+        stays = not answer.keys() >= {*before.accepted, *before.refused}
         now = {**dict.fromkeys(before.accepted, True), **dict.fromkeys(before.refused, False), **answer}
         learned[sop_class] = Taken(
             tuple(sorted(uid for uid, yes in now.items() if yes)),
             tuple(sorted(uid for uid, yes in now.items() if not yes)),
-            now_s,
+            before.seen_s if stays else now_s,
         )
     return dict(list(learned.items())[-MAX_CLASSES:])
 

@@ -12,7 +12,7 @@ works is given up (retry.Health then knows a lower limit). Deliberately absent: 
 """
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -62,8 +62,11 @@ class Association:
 
     def fits(self, request: Request) -> bool:
         """Whether the request could go over this association, or could as far as is known while it opens."""
-        contexts = self.proposed if self.state is State.OPENING else self.accepted
-        return self.calling == request.calling and request.pair in contexts
+        return self.calling == request.calling and self.takes(request.pair)
+
+    def takes(self, pair: Pair) -> bool:
+        """The same of a pair, whoever calls."""
+        return pair in (self.proposed if self.state is State.OPENING else self.accepted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,7 @@ def assign(
     waiting: Counter[str] = Counter()
     opened: Counter[str] = Counter()
     starved: set[str] = set()
+    left: dict[str, Counter[Pair]] = {}  # what waits unbound, by calling AE title; counted when it is first needed
     served: set[tuple[str, Pair]] = set()  # nothing more can be done for these, since there is no room
     for request in requests:
         if room <= 0 and (not idle or (request.calling, request.pair) in served):
@@ -151,6 +155,8 @@ def assign(
             idle.remove(fitting)
             busy.append(fitting)
             bound.add(request.receipt)
+            if left:
+                left[request.calling][request.pair] -= 1
             actions.append(Bind(fitting, request))
             continue
         calling = request.calling
@@ -172,7 +178,10 @@ def assign(
             starved.add(calling)
             if len(starved) <= closing:
                 continue  # room is being made already
-            left = [other for other in requests if other.receipt not in bound]
+            if not left:
+                for other in requests:
+                    if other.receipt not in bound:
+                        left.setdefault(other.calling, Counter())[other.pair] += 1
             spare = _spare(idle, left, now_s)
             if spare is not None:
                 idle.remove(spare)
@@ -182,9 +191,10 @@ def assign(
     return actions
 
 
-def _spare(idle: Sequence[Association], requests: Sequence[Request], now_s: float) -> Association | None:
+def _spare(idle: Sequence[Association], left: Mapping[str, Counter[Pair]], now_s: float) -> Association | None:
     """The idle association that can best be done without: of no use to anybody, or else one whose turn is over."""
     for association in reversed(idle):
-        if not any(association.fits(request) for request in requests):
+        pairs = left.get(association.calling, Counter[Pair]())
+        if not any(number and association.takes(pair) for pair, number in pairs.items()):
             return association
     return next((a for a in reversed(idle) if now_s - a.established_s >= TURN_S), None)

@@ -167,7 +167,8 @@ class Health:
         return self._failed(reason, now_s, jitter)
 
     def congested(self, reason: str, now_s: float, jitter: float) -> str:
-        """A transient answer. Many in a row, and nothing else, are the destination's trouble. What to log, or ""."""
+        """A transient answer to the first try of an object. Many in a row, and nothing else, are the destination's
+        trouble; an object that gets one every time says nothing more. What to log, or ""."""
         self._congestions += 1
         if self._congestions < CONGESTIONS or now_s < self._trouble.until_s:
             return ""

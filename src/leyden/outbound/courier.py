@@ -34,7 +34,7 @@ logger = logging.getLogger("leyden.sender")
 
 SLOW_ABORTS = 3
 LOSSES = 2  # so many associations broken under one object, and it has to make room each time
-PAST_MAX = 10_000
+PAST_MAX = 100_000
 DISK_PAUSE_S = 1.0
 
 
@@ -51,7 +51,9 @@ class Fate(Enum):
     """What an attempt told about the destination."""
 
     ANSWERED = "answered"
-    CONGESTED = "congested"  # a transient answer
+    UNSUPPORTED = "unsupported"  # answered: it does not take this SOP class in this syntax, whatever it negotiated
+    CONGESTED = "congested"  # a transient answer to the first try
+    DEFERRED = "deferred"  # a transient answer to an object that had one before: that may be the object's own doing
     LOST = "lost"
     SUSPECT = "suspect"  # lost, and not for the first time under this object
     UNTRIED = "untried"  # nothing was sent: somebody was faster, or the file cannot be read
@@ -63,6 +65,7 @@ class _Past:
 
     losses: int = 0
     slow_aborts: int = 0
+    refusals: int = 0  # permanent answers
     turned: tuple[str, ...] = ()  # the syntaxes it was sent back to transform/ for
 
 
@@ -125,8 +128,7 @@ class Courier:
                 await self._end(parcel, self._spool.fail, claim, {"reason": f"cannot be read: {error}"})
             return Fate.UNTRIED, ""
         except BaseException:  # cancelled, or a fault of ours: the object goes back to the queue
-            self._spool.give_back(claim)
-            self._done(parcel.receipt, True)
+            self._give_back(parcel, claim)
             raise
         return await self._answered(parcel, claim, answer, taken, size, time.monotonic() - begin_s)
 
@@ -176,8 +178,17 @@ class Courier:
             await asyncio.sleep(DISK_PAUSE_S)
         finally:
             if claim is not None:
-                self._spool.give_back(claim)
-            self._done(parcel.receipt, True)
+                self._give_back(parcel, claim)
+            else:
+                self._done(parcel.receipt, True)
+
+    def _give_back(self, parcel: Parcel, claim: Claim) -> None:
+        """To the queue again. What the disk does not let go the window finds, since nobody holds it any more."""
+        try:
+            self._spool.give_back(claim)
+        except OSError as error:
+            self._log(logging.ERROR, "%s cannot go back to the queue yet: %s", parcel, error)
+        self._done(parcel.receipt, True)
 
     async def _store(
         self, link: scu.Association, parcel: Parcel, claim: Claim, sharing: int
@@ -227,23 +238,25 @@ class Courier:
     ) -> tuple[Fate, str]:
         past = self._history(parcel.receipt)
         said = f"status 0x{answer.status:04X} {answer.comment}".rstrip()
-        tries = claim.entry.attempt + 1
-        match retry.classify(answer.status, unanswered_before=bool(past.losses or past.slow_aborts)):
+        tries = past.refusals + 1
+        verdict = retry.classify(answer.status, unanswered_before=bool(past.losses or past.slow_aborts))
+        match verdict:
             case Verdict.DELIVERED:
                 # Not before the next object is on its way: then the peer works while we write this down.
                 self._loop.call_soon(self._deliver, parcel, claim, answer.status, said, size, took_s)
                 await self._receipts.room()
             case Verdict.TRANSIENT:
                 await self._defer(parcel, claim, said)
-                return Fate.CONGESTED, said
+                return Fate.DEFERRED if claim.entry.attempt else Fate.CONGESTED, said
             case Verdict.PERMANENT if tries < retry.PERMANENT_TRIES:
+                self._remember(parcel.receipt).refusals = tries
                 await self._defer(parcel, claim, said)
             case Verdict.UNSUPPORTED if not past.turned and (uid := self.turnable(parcel, taken)) is not None:
                 await self._turn(parcel, claim, uid)
             case _:
                 why = {"reason": said, "status": f"0x{answer.status:04X}", "comment": answer.comment, "tries": tries}
                 await self._reject(parcel, claim, why)
-        return Fate.ANSWERED, ""
+        return Fate.UNSUPPORTED if verdict is Verdict.UNSUPPORTED else Fate.ANSWERED, ""
 
     def _deliver(self, parcel: Parcel, claim: Claim, status: int, said: str, size: int, took_s: float) -> None:
         title, meta = self._destination.ae_title, parcel.meta
@@ -282,8 +295,7 @@ class Courier:
         if past.losses >= LOSSES:
             await self._defer(parcel, claim, f"{error}, {past.losses} times under this object")
             return Fate.SUSPECT, str(error)
-        self._spool.give_back(claim)
-        self._done(parcel.receipt, True)
+        self._give_back(parcel, claim)
         return Fate.LOST, str(error)
 
     async def _defer(self, parcel: Parcel, claim: Claim, said: str) -> None:

@@ -92,8 +92,7 @@ class Outbox:
         self._window = Window(spool, destination, claimant, my_ae_title)
         self._courier = Courier(destination, spool, claimant, receipts, threads, workers, self._ended)
         self._health = retry.Health(destination.max_associations, destination.retry_delays_s)
-        self._root = spool.root
-        self._knowledge = taken.recall(spool.root, destination.ae_title)
+        self._memory = taken.Memory(spool.root, destination.ae_title, threads)
         self._waiting: dict[str, Parcel] = {}  # by receipt, in the order of sending
         self._in_hand: dict[str, Parcel] = {}
         self._lanes: list[Lane] = []
@@ -156,6 +155,9 @@ class Outbox:
             for parcel in found.parcels
             if parcel.receipt not in self._in_hand and not (disturbed and parcel.waiting.entry.serial)
         }
+        for parcel in self._waiting.values():
+            if parcel.waiting.entry.retried_s:
+                self._memory.ask_again(parcel.pair, parcel.waiting.entry.retried_s)
         for lane in self._lanes:
             self._settle(lane)
         self._act()
@@ -194,13 +196,16 @@ class Outbox:
         callers = self._health.backed_off(now_s)
         if self._refused_s:
             self._refused_s = {what: s for what, s in self._refused_s.items() if now_s < s + RENEGOTIATE_S}
-        if not callers and not self._refused_s:
+        if not callers and not self._refused_s and not self._health.in_trouble:
             return self._waiting.values()
-        return [
+        sendable = [
             parcel
             for parcel in self._waiting.values()
             if parcel.calling not in callers and (parcel.calling, parcel.pair[0]) not in self._refused_s
         ]
+        if self._health.in_trouble:  # what was never tried goes first: it tells more than what was put off before
+            sendable.sort(key=lambda parcel: parcel.waiting.entry.attempt > 0)
+        return sendable
 
     def _do(self, action: Action, now_s: float) -> None:
         match action:
@@ -228,7 +233,7 @@ class Outbox:
                     lane.idle_s, lane.served = time.monotonic(), lane.served + 1
                     lane.state = State.CLOSING if self._stopping or lane.link.closed else State.IDLE
                     self._act()
-                await self._close(lane.link)
+                await self._close(lane, lane.link)
         finally:
             if lane.link is not None:
                 lane.link.abort()
@@ -238,18 +243,24 @@ class Outbox:
     async def _send(self, lane: Lane, link: scu.Association, parcel: Parcel) -> None:
         established, opening = self._others(lane)
         sharing = 1 + established + min(opening, len(self._waiting))
-        known = ladder.fresh(self._knowledge, parcel.pair[0], time.time())
+        known = self._memory.known(parcel.pair[0], time.time())
         fate, reason = await self._courier.send(link, parcel, known, sharing)
         now_s = time.monotonic()
         match fate:
             case Fate.ANSWERED:
                 self._recovered()
+            case Fate.UNSUPPORTED:
+                self._recovered()
+                self._unsupported(parcel.pair)
             case Fate.CONGESTED:
                 self._warn(self._health.congested(reason, now_s, random.random()))
             case Fate.LOST | Fate.SUSPECT:
-                established, _ = self._others(lane)
-                suspect, jitter = fate is Fate.SUSPECT, random.random()
-                self._warn(self._health.lost(reason, now_s, jitter, established=established, suspect=suspect))
+                self._lost(lane, reason, suspect=fate is Fate.SUSPECT)
+
+    def _lost(self, lane: Lane, reason: str, *, suspect: bool = False) -> None:
+        established, _ = self._others(lane)
+        now_s, jitter = time.monotonic(), random.random()
+        self._warn(self._health.lost(reason, now_s, jitter, established=established, suspect=suspect))
 
     def _others(self, lane: Lane) -> tuple[int, int]:
         """How many other associations are established, and how many are opening."""
@@ -302,12 +313,12 @@ class Outbox:
 
     def _established(self, lane: Lane, link: scu.Association) -> None:
         now_s = time.monotonic()
-        lane.accepted, lane.state = link.accepted, State.IDLE
-        lane.refused = frozenset(lane.proposed) - link.accepted.keys()
+        lane.accepted = self._memory.negotiated(lane.proposed, link.accepted, time.time())
+        lane.refused, lane.state = frozenset(lane.proposed) - lane.accepted, State.IDLE
         lane.established_s = lane.idle_s = now_s
         self._late_s = max(LATE_S, 2 * (now_s - lane.opened_s))
         self._health.opened(lane.calling)
-        self._learn(lane)
+        self._start(self._memory.note())
         self._settle(lane)
         self._start(self._watch(lane, link))
         self._act()
@@ -316,28 +327,27 @@ class Outbox:
         await link.wait_closed()
         lane.end()
 
-    async def _close(self, link: scu.Association) -> None:
+    async def _close(self, lane: Lane, link: scu.Association) -> None:
+        """Release it, unless the peer was faster. One that was of no use at all is a failure then."""
         if not link.closed:
             try:
                 await asyncio.wait_for(link.release(), RELEASE_TIMEOUT_S)
             except TimeoutError:
                 link.abort()
-        self._health.freed(time.monotonic())
+            self._health.freed(time.monotonic())
+        elif not lane.served and not self._stopping:
+            self._lost(lane, "it accepted the association and ended it before an object was sent")
 
     # -- what it takes
 
-    def _learn(self, lane: Lane) -> None:
-        before = self._knowledge
-        self._knowledge = ladder.learn(before, lane.proposed, lane.accepted, time.time())
-        if ladder.differ(before, self._knowledge):
-            self._start(self._remember(self._knowledge))
-
-    async def _remember(self, knowledge: ladder.Knowledge) -> None:
-        title = self.destination.ae_title
-        try:
-            await self._loop.run_in_executor(self._threads, taken.remember, self._root, title, knowledge)
-        except OSError as error:
-            logger.warning("%s: what it takes cannot be noted: %s", title, error)
+    def _unsupported(self, pair: ladder.Pair) -> None:
+        """It accepts a SOP class in a syntax and refuses the objects: what waits of that kind is not even sent."""
+        self._memory.unsupported(pair, time.time())
+        self._start(self._memory.note())
+        for lane in self._lanes:
+            if pair in lane.accepted:
+                lane.accepted, lane.refused = frozenset(lane.accepted) - {pair}, lane.refused | {pair}
+                self._settle(lane)
 
     def _settle(self, lane: Lane) -> None:
         """End what waits under this association's title in a syntax that it refused.
@@ -348,13 +358,13 @@ class Outbox:
         for parcel in list(self._waiting.values()) if lane.refused else ():
             if parcel.pair not in lane.refused or parcel.calling != lane.calling:
                 continue
-            known = ladder.fresh(self._knowledge, parcel.pair[0], now_s)
+            known = self._memory.known(parcel.pair[0], now_s)
             if self._courier.turnable(parcel, known) is not None or parcel.since_s <= lane.opened_s:
                 settled.append(self._take(parcel))
             else:
                 self._refused_s.setdefault((parcel.calling, parcel.pair[0]), lane.opened_s)
         if settled:
-            self._start(self._courier.settle(settled, self._knowledge))
+            self._start(self._courier.settle(settled, self._memory.knowledge))
             self._recovered()
 
     # -- the end

@@ -1,8 +1,14 @@
-"""state/<DEST>.json: what a destination was seen to take, kept across restarts. The sender alone writes it; whoever
-plans or transcodes for the destination reads it. What it means stands in deliver/ladder.py."""
+"""What a destination takes: learnt from negotiations and from answers, and kept across restarts in state/<DEST>.json.
 
+The sender alone writes the file, one write at a time; whoever plans or transcodes for the destination reads it. What it
+means stands in deliver/ladder.py.
+"""
+
+import asyncio
 import logging
 import os
+from collections.abc import Collection
+from concurrent.futures import Executor
 from pathlib import Path
 
 from leyden.deliver import ladder
@@ -10,6 +16,65 @@ from leyden.errors import Corrupt
 from leyden.spool.entry import folder
 
 logger = logging.getLogger("leyden.sender")
+
+UNSUPPORTED_MAX = 1000
+
+
+class Memory:
+    """What is known of one destination. Times are seconds since 1970."""
+
+    def __init__(self, root: Path, destination: str, threads: Executor) -> None:
+        self._root, self._destination, self._threads = root, destination, threads
+        self.knowledge: ladder.Knowledge = recall(root, destination)
+        self._unsupported: dict[ladder.Pair, float] = {}  # accepted in negotiation, refused by an answer; and when
+        self._unnoted: ladder.Knowledge | None = None
+        self._noting = False
+
+    def known(self, sop_class: str, now_s: float) -> ladder.Taken | None:
+        """What it takes of a SOP class, as far as that is known."""
+        return ladder.fresh(self.knowledge, sop_class, now_s)
+
+    def negotiated(
+        self, proposed: Collection[ladder.Pair], accepted: Collection[ladder.Pair], now_s: float
+    ) -> frozenset[ladder.Pair]:
+        """Learn from a negotiation; what of the accepted is of use."""
+        after_s = now_s - ladder.KNOWN_FOR_S
+        self._unsupported = {pair: at_s for pair, at_s in self._unsupported.items() if at_s > after_s}
+        useful = frozenset(pair for pair in accepted if pair not in self._unsupported)
+        self._learn(proposed, useful, now_s)
+        return useful
+
+    def unsupported(self, pair: ladder.Pair, now_s: float) -> None:
+        """An answer said that it does not take this after all; negotiations do not make it good again for a while."""
+        while len(self._unsupported) >= UNSUPPORTED_MAX:
+            del self._unsupported[next(iter(self._unsupported))]
+        self._unsupported[pair] = now_s
+        self._learn((pair,), (), now_s)
+
+    def ask_again(self, pair: ladder.Pair, asked_s: float) -> None:
+        """Somebody wants such an object to be tried again: if that was after the answer, negotiations count."""
+        if pair in self._unsupported and self._unsupported[pair] < asked_s:
+            del self._unsupported[pair]
+
+    def _learn(self, proposed: Collection[ladder.Pair], accepted: Collection[ladder.Pair], now_s: float) -> None:
+        before, self.knowledge = self.knowledge, ladder.learn(self.knowledge, proposed, accepted, now_s)
+        if ladder.differ(before, self.knowledge):
+            self._unnoted = self.knowledge
+
+    async def note(self) -> None:
+        """Write down what is new, if anything is. Whoever writes already takes it along."""
+        if self._noting:
+            return
+        self._noting = True
+        loop = asyncio.get_running_loop()
+        try:
+            while self._unnoted is not None:
+                newest, self._unnoted = self._unnoted, None
+                await loop.run_in_executor(self._threads, remember, self._root, self._destination, newest)
+        except OSError as error:
+            logger.warning("%s: what it takes cannot be noted: %s", self._destination, error)
+        finally:
+            self._noting = False
 
 
 def recall(root: Path, destination: str) -> dict[str, ladder.Taken]:

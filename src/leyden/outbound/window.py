@@ -15,10 +15,12 @@ from leyden.deliver.pool import Request
 from leyden.deliver.schedule import StudyDelay
 from leyden.dicom.part10 import HEAD_MAX_BYTES, FileMeta, decode_head
 from leyden.errors import Corrupt
+from leyden.spool import recover
 from leyden.spool.entry import Waiting, key
 from leyden.spool.store import Spool
 
 WINDOW = 4096  # entries of one destination in memory
+RECLAIM_S = 10.0
 LISTED_MAX = 10_000_000
 HEAD_BYTES = 1024
 OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # no link, no FIFO that hangs us
@@ -49,17 +51,21 @@ class Window:
     def __init__(self, spool: Spool, destination: Destination, claimant: str, my_ae_title: str) -> None:
         self._spool, self._destination, self._claimant = spool, destination, claimant
         self._my_ae_title = my_ae_title
+        self._reclaim_s = 0.0
         self._delay = StudyDelay(destination.process_delay_ms / 1000, destination.process_delay_window_multiplier)
 
     def look(self, known: Mapping[str, Parcel], passed_over: Collection[str], wall_s: float) -> Found:
         """The entries that may be sent now: at most WINDOW, lowest rank first, then the oldest.
 
-        `known` holds the parcels of the last look by receipt; they are not read again. Entries of the calling AE
-        titles in `passed_over` are left out, so that they can't fill the window. `wall_s` is the time of day in
-        seconds since 1970. OSError: the folders cannot be read.
+        `known` holds the parcels of the last look by receipt, and all that are claimed; they are not read again.
+        Entries of the calling AE titles in `passed_over` are left out, so that they can't fill the window. `wall_s` is
+        the time of day in seconds since 1970. OSError: the folders cannot be read.
         """
         found = Found()
         title = self._destination.ae_title
+        if wall_s >= self._reclaim_s:
+            self._reclaim_s = wall_s + RECLAIM_S
+            self._reclaim(known)
         self._delay.forget(wall_s)
         self._spool.due(title, wall_s)
         ready = self._ready({key(calling) for calling in passed_over}, wall_s, found)
@@ -76,11 +82,20 @@ class Window:
                 found.parcels.append(parcel)
         return found
 
+    def _reclaim(self, known: Collection[str]) -> None:
+        """Give back the claims that nobody holds any more: the disk did not let them go when their work ended."""
+        title = self._destination.ae_title
+        held = self._spool.claims(self._claimant)
+        lost = [claim for claim in held if claim.destination == title and claim.entry.receipt not in known]
+        if lost:
+            recover.give_back(self._spool, lost)
+
     def _ready(self, passed_over: set[str], wall_s: float, found: Found) -> list[Waiting]:
         ready: list[Waiting] = []
         for waiting in self._spool.waiting("prepared", self._destination.ae_title, LISTED_MAX):
             entry = waiting.entry
-            if wall_s - entry.received_s > self._destination.expiry_threshold_s > 0:
+            age_s = wall_s - max(entry.received_s, entry.retried_s)
+            if age_s > self._destination.expiry_threshold_s > 0:
                 claim = self._spool.claim(waiting, self._claimant)
                 if claim is not None:
                     self._spool.expire(claim)

@@ -1,8 +1,9 @@
 """The names of the spool: what a file name says, and how it is read back. Pure; the folders are store.py's.
 
 A name says everything that ordering, grouping and filtering need, so that a million entries are handled without
-opening one: `<receipt>.<sop>.<study>.<source>[.<syntax>][.<attempt>.<due>][.c<crashes>][.s].dcm`, before planning
-`<receipt>.dcm`. A UID or a title never gets into a path as it is: UIDs become keys (hashes), titles are escaped.
+opening one: `<receipt>.<sop>.<study>.<source>[.<syntax>][.<attempt>.<due>][.r<retried>][.c<crashes>][.s].dcm`, before
+planning `<receipt>.dcm`. A UID or a title never gets into a path as it is: UIDs become keys (hashes), titles are
+escaped.
 Deliberately absent: any knowledge of what the file holds.
 """
 
@@ -22,8 +23,9 @@ _ESCAPED = re.compile(rb"%([0-9A-F]{2})")
 _NAME = re.compile(
     r"(?P<receipt>\d{22})"
     r"(?:\.(?P<sop>[0-9a-f]{8})\.(?P<study>[0-9a-f]{8})\.(?P<source>[0-9a-f]{8}))?"
-    r"(?:\.(?!c\d+\.)(?=[^.]*[^.\d])(?P<syntax>[A-Za-z0-9_%-]{2,96}))?"
+    r"(?:\.(?![cr]\d+\.)(?=[^.]*[^.\d])(?P<syntax>[A-Za-z0-9_%-]{2,96}))?"
     r"(?:\.(?P<attempt>\d{1,6})\.(?P<due>\d{1,12}))?"
+    r"(?:\.r(?P<retried>\d{1,12}))?"
     r"(?:\.c(?P<crashes>\d{1,4}))?"
     r"(?P<serial>\.s)?"
     r"\.dcm",
@@ -61,7 +63,8 @@ class Entry:
     """What the name of one file says.
 
     `syntax` is the transfer syntax to be made ("" = as it is), `attempt` counts transient answers, `due_s` is when a
-    deferred entry may go again (seconds since 1970), `crashes` how many workers died of it. `serial`: an older entry
+    deferred entry may go again (seconds since 1970), `crashes` how many workers died of it, `retried_s` when it was
+    last taken from a shelf to be tried again (seconds since 1970, 0 = never). `serial`: an older entry
     with the same SOP Instance UID for the same destination stood in the spool when this one was planned, so whoever
     sends it must first see that none is left (Spool.held_back).
     """
@@ -75,6 +78,7 @@ class Entry:
     due_s: int = 0
     crashes: int = 0
     serial: bool = False
+    retried_s: int = 0
 
     @property
     def name(self) -> str:
@@ -85,6 +89,8 @@ class Entry:
             parts.append(folder(self.syntax))
         if self.attempt or self.due_s:
             parts.append(f"{self.attempt}.{self.due_s}")
+        if self.retried_s:
+            parts.append(f"r{self.retried_s}")
         if self.crashes:
             parts.append(f"c{self.crashes}")
         if self.serial:
@@ -117,7 +123,7 @@ def parse(name: str) -> Entry | None:
     found = _NAME.fullmatch(name)
     if found is None:
         return None
-    receipt, sop, study, source, syntax, attempt, due, crashes, serial = found.groups()
+    receipt, sop, study, source, syntax, attempt, due, retried, crashes, serial = found.groups()
     return Entry(
         receipt,
         sop or "",
@@ -128,6 +134,7 @@ def parse(name: str) -> Entry | None:
         int(due or 0),
         int(crashes or 0),
         serial is not None,
+        int(retried or 0),
     )
 
 

@@ -7,6 +7,7 @@ written first: no file is ever without one, a note without a file is rubbish.
 
 import contextlib
 import logging
+import math
 import os
 import time
 from collections.abc import Collection, Mapping
@@ -64,7 +65,7 @@ def retry(root: str, shelf: str, destination: str | None, known: Collection[str]
 
 
 def _origin(path: str, name: str, destination: str) -> tuple[str, str, str, Entry]:
-    """Where a shelved file came from, and the entry to go on with: every count starts anew."""
+    """Where a shelved file came from, and the entry to go on with: every count starts anew, and so does its age."""
     claim = parse_claim(Path(name))
     if claim is not None:
         stage, destination, rank, entry = claim.stage, claim.destination, claim.rank, claim.entry
@@ -75,7 +76,8 @@ def _origin(path: str, name: str, destination: str) -> tuple[str, str, str, Entr
             if isinstance(noted, dict) and is_rank(str(noted.get("rank"))):
                 stage, rank = "transform" if noted.get("stage") == "transform" else "prepared", str(noted["rank"])
         entry = parse(name.rpartition(SEPARATOR)[2]) or Entry(fresh_receipt(time.time()))
-    return stage, destination, rank, replace(entry, attempt=0, due_s=0, crashes=0)
+    entry = replace(entry, attempt=0, due_s=0, crashes=0, retried_s=math.ceil(time.time()))
+    return stage, destination, rank, entry
 
 
 def _bring_back(root: str, path: str, stage: str, destination: str, rank: str, entry: Entry) -> bool:

@@ -61,8 +61,19 @@ def test_learning_keeps_what_was_not_asked_this_time():
     first = learn({}, [(CT, J2K), (CT, EXPLICIT_LE)], {(CT, EXPLICIT_LE)}, 100.0)
     assert first == {CT: Taken((EXPLICIT_LE,), (J2K,), 100.0)}
     second = learn(first, [(CT, IMPLICIT_LE), (MR, J2K)], {(MR, J2K)}, 200.0)
-    assert second[CT] == Taken((EXPLICIT_LE,), tuple(sorted((J2K, IMPLICIT_LE))), 200.0)
+    assert second[CT] == Taken((EXPLICIT_LE,), tuple(sorted((J2K, IMPLICIT_LE))), 100.0)
     assert second[MR] == Taken((J2K,), (), 200.0)
+
+
+def test_a_refusal_that_is_never_proposed_again_ends_with_its_own_age():
+    """Negotiations of other syntaxes, every hour, must not keep it alive."""
+    known = learn({}, [(CT, JPEG_BASELINE), (CT, EXPLICIT_LE)], {(CT, EXPLICIT_LE)}, 0.0)
+    for hour in range(1, 24):
+        known = learn(known, [(CT, EXPLICIT_LE)], {(CT, EXPLICIT_LE)}, hour * 3600.0)
+        assert known[CT].refused == (JPEG_BASELINE,)
+    assert fresh(known, CT, KNOWN_FOR_S) is None
+    known = learn(known, [(CT, EXPLICIT_LE)], {(CT, EXPLICIT_LE)}, KNOWN_FOR_S)
+    assert known[CT] == Taken((EXPLICIT_LE,), (), KNOWN_FOR_S)
 
 
 def test_a_peer_that_learns_better_is_noticed():

@@ -1,5 +1,7 @@
 """assign(): single decisions, each as an operator would put it. The long run is in tests/property."""
 
+from unittest.mock import ANY
+
 import pytest
 
 from leyden.deliver.pool import (
@@ -152,3 +154,23 @@ def test_the_hot_case_looks_at_one_request_only():
     actions = assign(waiting, [association("A"), association("A", State.RESERVED)], NOW_S, Limits(2))
     assert len(actions) == 1
     assert Counted.looked <= 2
+
+
+def test_many_titles_without_an_association_cost_one_more_look_at_the_requests():
+    class Counted(list):
+        looked = 0
+
+        def __iter__(self):
+            Counted.looked += len(self)
+            return list.__iter__(self)
+
+    waiting = Counted(requests(*(f"CT{n}" for n in range(200)), "A"))
+    busy = [association(title, State.RESERVED) for title in "BCD"]
+    assert assign(waiting, [*busy, association("A", age_s=TURN_S / 2)], NOW_S, FOUR) == [Bind(ANY, waiting[-1])]
+    assert Counted.looked <= 2 * len(waiting)
+
+
+def test_an_association_that_only_served_a_request_that_is_bound_can_be_spared():
+    first, second = association("A", idle_s=0.5), association("A", idle_s=0.1)
+    actions = assign(requests("A", "B"), [first, second], NOW_S, Limits(2))
+    assert [type(action) for action in actions] == [Bind, Release]

@@ -1,6 +1,7 @@
 """How the claim of one object ends, on a real spool; the far end is a script of answers."""
 
 import asyncio
+import contextlib
 import errno
 import json
 import os
@@ -248,3 +249,46 @@ async def test_refused_in_negotiation_turned_as_long_as_there_is_another_syntax_
     await desk.courier.settle([desk.parcel()], taken)
     assert desk.counts() == {"rejected": 1}
     assert desk.courier.statistics.turned == 2
+
+
+@on_a_loop
+async def test_only_the_first_transient_answer_to_an_object_says_something_of_the_destination(tmp_path):
+    desk = Desk(tmp_path)
+    assert (await desk.send(Link(0xA700)))[0] is Fate.CONGESTED
+    for _ in range(3):
+        desk.spool.due("PACS", 4e9)
+        assert (await desk.send(Link(0xA700)))[0] is Fate.DEFERRED
+
+
+@on_a_loop
+async def test_transient_answers_and_losses_are_no_tries_of_a_permanent_one(tmp_path):
+    desk = Desk(tmp_path)
+    for said in (0xA700, 0x0110, ConnectionLost("gone"), ConnectionLost("gone"), 0xC001, 0xA700, 0xC001):
+        await desk.send(Link(said))
+        assert desk.counts() in ({"deferred": 1}, {"prepared": 1}), said
+        desk.spool.due("PACS", 4e9)
+    await desk.send(Link(0xC001))
+    assert desk.counts() == {"rejected": 1}
+    (path,) = (tmp_path / "rejected").rglob("*.json")
+    assert json.loads(path.read_bytes())["tries"] == 3
+
+
+@pytest.mark.parametrize("said", [ConnectionLost("gone"), asyncio.CancelledError(), OSError(errno.EMFILE, "files")])
+def test_an_object_that_a_full_disk_does_not_let_back_is_not_held_on_to(tmp_path, monkeypatch, said):
+    @on_a_loop
+    async def run(tmp_path):
+        desk = Desk(tmp_path)
+
+        def full(claim):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(desk.spool, "give_back", full)
+        with contextlib.suppress(asyncio.CancelledError):
+            await desk.send(Link(said))
+        assert [moved for _, moved in desk.ended] == [True]
+        monkeypatch.undo()
+        assert desk.counts() == {"active": 1}
+        desk.parcel()  # a look finds it, since nobody holds it
+        assert desk.counts() == {"prepared": 1}
+
+    run(tmp_path)

@@ -1,11 +1,12 @@
 """What of a destination's queue may be sent now, and what a look costs."""
 
 import os
+import time
 
 from leyden.deliver.destination import Destination
 from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.dicom.uids import EXPLICIT_LE
-from leyden.outbound.window import WINDOW, Window
+from leyden.outbound.window import RECLAIM_S, WINDOW, Window
 from leyden.spool.entry import Entry, key
 from leyden.spool.store import Spool
 
@@ -125,3 +126,25 @@ def test_old_ones_expire_and_what_is_no_file_of_ours_fails(tmp_path):
     assert len(found.unreadable) == 3
     counts = {count.folder: count.files for count in spool.counts() if count.files}
     assert counts == {"prepared": 1, "expired": 1, "failed": 3}
+
+
+def test_the_age_of_what_was_taken_from_a_shelf_begins_anew_and_lasts_through_a_transient_answer(tmp_path):
+    spool, window = make(tmp_path, expiry_threshold_s=100.0)
+    now_s = time.time()
+    put(spool, 1, received_s=now_s - 1000)
+    spool.reject(spool.claim(next(spool.waiting("prepared", "PACS", 1)), "sender-0"), {"reason": "no"})
+    assert spool.retry("rejected", "PACS") == 1
+    (parcel,) = window.look({}, (), now_s + 99).parcels
+    spool.defer(spool.claim(parcel.waiting, "sender-0"), 1, now_s + 1)
+    assert len(window.look({}, (), now_s + 99).parcels) == 1
+    assert window.look({}, (), now_s + 110).expired == 1
+
+
+def test_a_claim_that_nobody_holds_any_more_goes_back_to_the_queue(tmp_path):
+    spool, window = make(tmp_path)
+    held, stranded = put(spool, 1), put(spool, 2)
+    first, second = window.look({}, (), NOW_S).parcels
+    for parcel in (first, second):
+        assert spool.claim(parcel.waiting, "sender-0")
+    assert receipts(window.look({held: first}, (), NOW_S + RECLAIM_S)) == [stranded]
+    assert [claim.entry.receipt for claim in spool.claims("sender-0")] == [held]

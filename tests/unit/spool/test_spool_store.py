@@ -494,7 +494,7 @@ def test_what_the_disk_does_not_let_go_stays_on_its_shelf(spool, full_disk, capl
     (spool.root / "prepared" / "PACS" / "10" / first.bucket).rmdir()
     full_disk.append("PACS")
     assert spool.retry("rejected") == 1
-    assert [w.entry for w in waiting(spool, destination="REPORTS")] == [second]
+    assert [w.entry.receipt for w in waiting(spool, destination="REPORTS")] == [second.receipt]
     assert "1 files stay in rejected/, to be tried again later: [Errno 28]" in caplog.text
     (left,) = (spool.root / "rejected" / "PACS").glob("*.dcm")
     assert note(left)["reason"] == "no"
