@@ -1,19 +1,21 @@
 """The worker: takes what waits in transform/, makes it into the wanted syntax, and gives it on to prepared/. N of them.
 
 A plain loop: the next object, else a frame of somebody else's object, else a second's sleep at the bell. Compression
-never hurts: what cannot be made goes on as it came, with the reason logged once a kind; only what the destination
-does not take as it is goes to failed/. The disk's part (sync, link, unlink) runs in one thread beside the codec. The
-address space is limited: a hostile codestream kills one worker and one job. No sockets, no dataset on the network side.
+never hurts: what cannot be made goes on as it came, with the reason logged once a kind. To failed/ goes only what
+cannot be read, or cannot be made into what the destination was seen to take instead. The disk's part (sync, link,
+unlink) runs in one thread beside the codec. The address space is limited: a hostile codestream kills one worker and one
+job. No sockets, no dataset on the network side.
 """
 
 import contextlib
 import logging
 import os
+import re
 import resource
 import signal
 import time
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import FrameType
 
@@ -28,7 +30,7 @@ from leyden.transcode import job
 from leyden.transcode.arena import Arena
 from leyden.transcode.frames import Crew, help_out
 from leyden.transcode.pixels import Unfit
-from leyden.transcode.source import Source
+from leyden.transcode.source import Source, Unreadable
 
 logger = logging.getLogger("leyden.worker")
 
@@ -43,6 +45,8 @@ THREADS_FROM_BYTES = 1 << 20
 MIN_BYTES_PER_S = 1_000_000  # a tenth of what the slowest codec does on the slowest machine we care for
 BUFFER_BYTES = 128 << 10
 COMMITS_BEHIND = 2
+THREADS_MAX = 8  # of the codec; each takes address space, and more do not make a frame faster
+_PARTICULARS = re.compile(r"\([0-9A-F]{4},[0-9A-F]{4}\)|[0-9]+")  # tags, offsets, sizes: no part of a reason's kind
 
 
 class Draining(BaseException):
@@ -102,6 +106,7 @@ class _Worker:
                 elif not help_out(self.crew):
                     self.bell.wait(LOOK_S)
                     self._found_nothing_s = 0.0
+        self._finish_commits(0)
         self._commits.shutdown(wait=True)
         return 0
 
@@ -114,12 +119,12 @@ class _Worker:
         self.boot.board.alive(60.0 + size_bytes / MIN_BYTES_PER_S)
 
     def _threads(self, size_bytes: int) -> int:
-        """The codec's own threads: all cores for a large frame, while there is nothing else for them to do."""
+        """The codec's own threads: the cores, for a large frame, while there is nothing else for them to do."""
         cores = len(os.sched_getaffinity(0))
         busy = size_bytes < THREADS_FROM_BYTES or cores == 1 or self._nested or bool(self._window)
         if busy or not self.arena.alone() or self._look():
             return 0
-        return cores
+        return min(cores, THREADS_MAX)
 
     def _between(self) -> None:
         """After each frame of a large object: end in time, and let a small object pass now and then."""
@@ -186,9 +191,15 @@ class _Worker:
                 logger.info("%s for %s was taken away by hand", receipt, destination)
                 return
             logger.error("%s for %s: tried again, as the disk says: %s", receipt, destination, error)
-            with contextlib.suppress(OSError):  # else it stays claimed until this worker starts anew
-                self.spool.give_back(claim)
+            self._give_back(claim)
             time.sleep(LOOK_S)
+
+    def _give_back(self, claim: Claim) -> None:
+        try:
+            self.spool.give_back(claim)
+        except OSError as error:
+            receipt, destination = claim.entry.receipt, claim.destination
+            logger.error("%s for %s: stays claimed until it is reclaimed: %s", receipt, destination, error)
 
     def _attempt(self, claim: Claim) -> None:
         receipt, destination = claim.entry.receipt, claim.destination
@@ -199,7 +210,7 @@ class _Worker:
         except Draining:
             self.spool.give_back(claim)
             raise
-        except Corrupt as error:
+        except (Corrupt, Unreadable) as error:
             logger.warning("%s for %s: to failed/, not readable: %s", receipt, destination, error)
             self.spool.fail(claim, {"reason": f"not readable: {error}"})
         except Exception as error:
@@ -218,12 +229,13 @@ class _Worker:
             while True:
                 known = (taken or ladder.Taken()).but(useless) if useless else taken
                 target = ladder.best(wanted.uid if wanted else "", received, known)
-                if target is None:
-                    why = reason or "the destination takes no transfer syntax that can be made of it"
-                    logger.warning("%s for %s: to failed/: %s", claim.entry.receipt, claim.destination, why)
-                    self.spool.fail(claim, {"reason": why, "syntax": syntax_name(received)})
+                if target is None and useless and taken and taken.accepted:
+                    logger.warning("%s for %s: to failed/: %s", claim.entry.receipt, claim.destination, reason)
+                    self.spool.fail(claim, {"reason": reason, "syntax": syntax_name(received)})
                     return
-                if target == received:
+                if target is None:  # all was refused, or what it takes is not for us to make: the sender asks it anew
+                    reason = reason or "the destination was seen to refuse all that can be made of it"
+                if target is None or target == received:
                     self._as_it_came(claim, claim.entry.syntax, reason)
                     return
                 try:
@@ -241,9 +253,15 @@ class _Worker:
         except BaseException:
             path.unlink(missing_ok=True)
             raise
-        while len(self._committing) >= COMMITS_BEHIND:
-            self._committing.popleft().result()
+        self._finish_commits(COMMITS_BEHIND - 1)
         self._committing.append(self._commits.submit(self._commit, claim, path))
+
+    def _finish_commits(self, behind: int) -> None:
+        """Wait until at most so many are under way. A slow disk is no fault of ours: we live."""
+        while len(self._committing) > behind:
+            while not wait([self._committing[0]], LOOK_S).done:
+                self._alive(0)
+            self._committing.popleft().result()
 
     def _commit(self, claim: Claim, made: Path) -> None:
         """In the thread beside the codec: make it durable and give it on."""
@@ -251,8 +269,9 @@ class _Worker:
             self.spool.transformed(claim, made)
         except OSError as error:
             logger.error("%s for %s: made again, as the disk says: %s", claim.entry.receipt, claim.destination, error)
-            made.unlink(missing_ok=True)
-            self.spool.give_back(claim)
+            with contextlib.suppress(OSError):  # the next try or the recovery removes it
+                made.unlink(missing_ok=True)
+            self._give_back(claim)
             time.sleep(LOOK_S)
         else:
             ring(self.spool.root, "sender")
@@ -260,7 +279,7 @@ class _Worker:
     def _as_it_came(self, claim: Claim, wanted: str, reason: str) -> None:
         if reason:
             once(
-                logger, logging.INFO, f"{wanted}: {reason}",
+                logger, logging.INFO, f"{wanted}: {_PARTICULARS.sub('', reason)}",
                 f"{claim.entry.receipt} for {claim.destination} goes on as it came, not as {wanted}: {reason}; "
                 "so do others of that kind",
             )  # fmt: skip

@@ -87,6 +87,29 @@ def test_a_refused_class_is_rejected_alone_and_goes_when_the_peer_has_learnt(
     assert not list(rejected.iterdir()) if rejected.exists() else True
 
 
+def test_a_refused_class_is_rejected_also_where_it_would_be_compressed(
+    service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
+) -> None:
+    picky = pacs("PICKY", refuse=[CTImageStorage])
+    leyden = service(node("PICKY", picky.port, TransferSyntax="JPEG2000Lossless", RetryDelays="[0.5]")).start()
+    rejected = leyden.spool / "rejected" / "PICKY"
+    send(leyden, "CT01", "PICKY", make_cts(tmp_path / "first", 2, rows=64, columns=64))
+    wait_for(lambda: len(list(rejected.glob("*.json"))) == 2, why="what is learnt of the peer")
+    send(leyden, "CT01", "PICKY", make_cts(tmp_path / "cts", 20, study=2, rows=64, columns=64))
+    wait_for(lambda: len(list(rejected.glob("*.json"))) == 22, why="all in rejected/")
+    assert not list((leyden.spool / "failed").glob("*"))
+    for path in rejected.glob("*.json"):
+        assert CTImageStorage in json.loads(path.read_bytes())["reason"]
+    picky.stop()
+    picky.refuse.clear()
+    picky.start()
+    done = leyden.leyden("queue", "retry")
+    assert "22 from rejected" in done.stdout, done.stdout + done.stderr
+    picky.wait(22, 60)
+    leyden.wait_empty()
+    assert len(set(picky.uids())) == 22
+
+
 def test_statuses_decide_between_later_and_never(
     service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
 ) -> None:

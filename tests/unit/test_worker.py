@@ -1,5 +1,6 @@
 """The worker role as a real child process on a real spool: what goes in by transform/ comes out in the right place."""
 
+import errno
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,16 +18,18 @@ import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 
-from leyden.boot import BOARD_ROW_BYTES
+from leyden import worker as worker_module
+from leyden.boot import BOARD_ROW_BYTES, Board, Boot
 from leyden.config.settings import ReceiverSettings, Settings
 from leyden.deliver import ladder
 from leyden.dicom.negotiate import AcceptorPolicy
-from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, JPEG2000_LOSSLESS
+from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, JPEG2000_LOSSLESS, JPEG_BASELINE
 from leyden.plan.rules import PlanSettings
 from leyden.spool.doorbell import Bell, ring
 from leyden.spool.entry import Entry, ReceiptClock
 from leyden.spool.store import Spool
 from leyden.transcode.arena import Arena
+from leyden.worker import _Worker
 
 PACS = "PACS"
 LIMIT_S = 30.0
@@ -48,6 +52,7 @@ class Workers:
             max_frame_mib=max_frame_mib,
         )  # fmt: skip
         self.folder = folder
+        self.settings = settings
         self.spool = Spool(settings.spool_root)
         self.spool.prepare([PACS])
         self.bell = Bell(self.spool.root, "sender")
@@ -90,6 +95,11 @@ class Workers:
         for number in range(self.workers):
             ring(self.spool.root, f"worker-{number}")
         return receipt
+
+    def here(self) -> _Worker:
+        """A worker in this process, that does what it is told: for a disk that says no at the right moment."""
+        board = Board(self._board_fd, 1)
+        return _Worker(Boot("worker", 0, self.settings, board, self._lifeline[0], arena_fd=self.arena_fd))
 
     def takes(self, **classes: ladder.Taken) -> None:
         knowledge = {uid.replace("_", "."): taken for uid, taken in classes.items()}
@@ -229,6 +239,121 @@ def test_what_cannot_be_made_for_a_destination_that_needs_it_fails_with_the_reas
     assert "JPEG2000Lossy is not decoded by this version" in str(why["reason"])
     why = service.failed(service.put(b"rubbish"))
     assert "not readable" in str(why["reason"])
+
+
+def test_what_was_seen_refused_whole_goes_on_as_it_came_to_be_asked_for_anew(workers: Callable[..., Workers]) -> None:
+    service = workers()
+    ct = str(pydicom.dcmread(sample("CT_small.dcm")).SOPClassUID)
+    mr = pydicom.dcmread(sample("JPEG2000.dcm"))
+    refused = (str(mr.file_meta.TransferSyntaxUID), JPEG2000_LOSSLESS, EXPLICIT_LE, IMPLICIT_LE)
+    now_s = time.time()
+    service.takes(**{
+        ct: ladder.Taken((), refused, now_s),
+        str(mr.SOPClassUID): ladder.Taken((JPEG_BASELINE,), refused, now_s),
+    })  # fmt: skip
+    service.start()
+    names = ["CT_small.dcm", "CT_small.dcm", "JPEG2000.dcm"]
+    receipts = [service.put(sample(name)) for name in names] + [service.put(sample("CT_small.dcm"), crashes=2)]
+    for path, name in zip(service.prepared(*receipts), [*names, "CT_small.dcm"], strict=True):
+        assert path.read_bytes() == sample(name).read_bytes()
+    assert "was seen to refuse" in service.log()
+    # One that it was not seen to refuse turns out not to be possible; nothing that it takes is known either.
+    service.takes(**{str(mr.SOPClassUID): ladder.Taken((), (refused[0], JPEG2000_LOSSLESS, EXPLICIT_LE), now_s)})
+    (path,) = service.prepared(service.put(sample("JPEG2000.dcm")))
+    assert path.read_bytes() == sample("JPEG2000.dcm").read_bytes()
+    assert not list(service.spool.root.glob("failed/*"))
+
+
+def test_what_cannot_be_read_fails_and_does_not_stop_the_others(workers: Callable[..., Workers]) -> None:
+    service = workers()
+    receipt = service.put(sample("CT_small.dcm"))
+    (place,) = service.spool.root.glob(f"transform/*/*/*/*{receipt}*")
+    place.unlink()
+    place.mkdir()
+    service.start()
+    service.prepared(service.put(sample("CT_small.dcm")))
+    why = service.failed(receipt)
+    assert "Is a directory" in str(why["reason"])
+    assert not list(service.spool.root.glob(f"active/*/*{receipt}*"))
+
+
+def test_a_disk_that_takes_nothing_strands_no_claim_without_a_word(
+    workers: Callable[..., Workers], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = workers()
+    worker = service.here()
+    monkeypatch.setattr(worker_module, "LOOK_S", 0.01)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for broken in (("making",), ("making", "give_back"), ("transformed",), ("transformed", "give_back")):
+        receipt = service.put(sample("CT_small.dcm"))
+        caplog.clear()
+        with monkeypatch.context() as patch:
+            for name in broken:
+                patch.setattr(worker.spool, name, full)
+            claim = worker._next()
+            assert claim is not None
+            worker._do(claim)
+            worker._finish_commits(0)
+        assert "as the disk says" in caplog.text
+        (place,) = service.spool.root.rglob(f"*{receipt}*.dcm")
+        back = place.is_relative_to(service.spool.root / "transform")
+        assert back == ("give_back" not in broken)
+        assert ("stays claimed" in caplog.text) == (not back)
+        place.unlink()
+    worker.arena.close()
+
+
+def test_a_slow_sync_is_no_fault_of_the_worker(
+    workers: Callable[..., Workers], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = workers()
+    worker = service.here()
+    monkeypatch.setattr(worker_module, "LOOK_S", 0.01)
+    synced, transformed = threading.Event(), worker.spool.transformed
+    monkeypatch.setattr(worker.spool, "transformed", lambda *what: (synced.wait(LIMIT_S), transformed(*what)))
+    receipts = [service.put(sample("CT_small.dcm")) for _ in range(3)]
+    lives: list[int] = []
+
+    def alive(size_bytes: int) -> None:
+        lives.append(len(worker._committing))
+        if lives.count(worker_module.COMMITS_BEHIND) > 5:
+            synced.set()  # the disk is done only when the worker has said several times that it lives
+
+    monkeypatch.setattr(worker, "_alive", alive)
+    for _ in receipts:
+        claim = worker._next()
+        assert claim is not None
+        worker._do(claim)
+    assert synced.is_set()
+    worker._finish_commits(0)
+    service.prepared(*receipts)
+    worker.arena.close()
+
+
+def test_a_kind_of_reason_is_told_without_its_particulars(
+    workers: Callable[..., Workers], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = workers()
+    worker = service.here()
+    kinds: set[str] = set()
+    monkeypatch.setattr(worker_module, "once", lambda _logger, _level, kind, _message: kinds.add(kind))
+    for reason in ("(0008,0060) at byte 17 has no VR", "(FFFC,FFFC) at byte 40000 has no VR", "1 bit allocated"):
+        service.put(sample("CT_small.dcm"))
+        claim = worker._next()
+        assert claim is not None
+        worker._as_it_came(claim, "JPEG2000Lossless", reason)
+    assert len(kinds) == 2
+    worker.arena.close()
+
+
+def test_the_codecs_threads_have_a_limit(workers: Callable[..., Workers], monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = workers(1).here()
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    assert worker._threads(worker_module.THREADS_FROM_BYTES) == 8
+    worker.arena.close()
 
 
 def test_an_object_that_killed_two_workers_goes_on_as_it_came(workers: Callable[..., Workers]) -> None:

@@ -95,6 +95,20 @@ def rewrite(
         yield from _converted(dataset, stale, output)
 
 
+def encapsulated_inside(dataset: Dataset) -> bool:
+    """Whether pixel data of undefined length stand in a sequence (PS3.5 A.4: as an icon's may where the image's are).
+
+    Raises Corrupt where nested elements do not parse. Ends at the top-level pixel data.
+    """
+    depth = 0
+    for tag, vr, _, _, length, _ in walk(dataset.source, dataset.start, dataset.end, dataset.encoding):
+        if vr and tag == PIXEL_DATA and (not depth or length == UNDEFINED):
+            return depth > 0
+        if not vr:
+            depth += (tag == ITEM) - (tag == ITEM_END)
+    return False
+
+
 class _Output:
     """The pieces made so far that nobody took yet: small ones joined, replacements put in at their place."""
 

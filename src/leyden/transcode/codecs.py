@@ -7,9 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from leyden.dicom.uids import JPEG2000_LOSSLESS
+from leyden.errors import Corrupt
 from leyden.transcode import openjpeg, pixels
 from leyden.transcode.arena import Lease
-from leyden.transcode.pixels import Description, Planes
+from leyden.transcode.openjpeg import CodecError
+from leyden.transcode.pixels import Description, Planes, Unfit
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,21 @@ def decoder(syntax_uid: str) -> int | None:
 def perform(lease: Lease, threads: int = 0) -> None:
     """Do the work that a filled lease describes: its pixels into its room, or the other way round.
 
-    Raises Unfit, Corrupt or CodecError, and then what it wrote is rubbish.
+    Where it fails with threads (they need memory) it is tried without. Raises Unfit (a failure of the codec, too) or
+    Corrupt, and then what it wrote is rubbish.
     """
+    try:
+        _perform(lease, threads)
+    except (CodecError, Corrupt) as error:
+        if threads:
+            perform(lease)
+        elif isinstance(error, CodecError):
+            raise Unfit(str(error)) from error
+        else:
+            raise
+
+
+def _perform(lease: Lease, threads: int) -> None:
     codec = CODECS[lease.codec]
     if lease.decode:
         codec.decode(lease.room[: lease.length], lease.planes, lease.pixels, threads)

@@ -25,6 +25,7 @@ from leyden.transcode.source import CHUNK_BYTES, Source, describe
 
 _PHOTOMETRIC, _PLANAR, _BITS_ALLOCATED = 0x00280004, 0x00280006, 0x00280100
 _EXTENDED_OFFSETS = (0x7FE00001, 0x7FE00002, 0x7FE00003)
+_PLAIN = (uids.IMPLICIT_LE, uids.EXPLICIT_LE, uids.DEFLATED_LE, uids.EXPLICIT_BE)
 _EXPLICIT_HEADER = struct.Struct("<HH2sHL")
 _IMPLICIT_HEADER = struct.Struct("<HHL")
 
@@ -34,7 +35,7 @@ Changes = dict[int, tuple[str, bytes] | None]
 def make(source: Source, target: Syntax, out: BinaryIO, crew: Crew, max_frame_bytes: int) -> None:
     """Write `source` in the syntax `target` to a seekable file, all or an exception (then `out` is rubbish).
 
-    Unfit: it cannot be made so, or not without loss. Corrupt: the source is broken. CodecError, MemoryError, OSError.
+    Unfit: it cannot be made so, or not without loss. Corrupt: the source is broken. Unreadable, MemoryError, OSError.
     """
     job = _Job(source, target, out, crew, max_frame_bytes)
     changes = job.plan()
@@ -66,9 +67,12 @@ class _Job:
         header, target, name = self.source.header, self.target, self.source.received.name
         if not target.encapsulated and target.uid not in (uids.EXPLICIT_LE, uids.IMPLICIT_LE):
             raise Unfit(f"{target.name} is not made by this version")
+        encapsulated = self.source.syntax.encapsulated
+        if not encapsulated and self.source.received.uid not in _PLAIN:
+            raise Unfit(f"{name}, whose pixels are elsewhere")
         if target.encapsulated:
             self.codec = _known(encoder(target.uid), f"{target.name} is not made by this version")
-            if header.pixel_data != "native" or self.source.syntax.encapsulated:
+            if header.pixel_data != "native" or encapsulated:
                 obstacle = {"": "no pixel data", "float": "float pixel data"}
                 raise Unfit(obstacle.get(header.pixel_data, f"already compressed as {name}"))
             self.description = described = describe(header)
@@ -76,6 +80,10 @@ class _Job:
             if reason is not None:
                 raise Unfit(reason)
             return _changes(described, described.encoded_photometric)
+        if encapsulated and header.pixel_data not in ("", "encapsulated"):
+            raise Unfit(f"pixel data of defined length, although compressed as {name}")
+        if encapsulated and edit.encapsulated_inside(header.dataset):
+            raise Unfit("an icon or other nested image that is compressed too")
         if header.pixel_data == "encapsulated":
             self.codec = _known(decoder(self.source.syntax.uid), f"{name} is not decoded by this version")
             self.description = described = describe(header)

@@ -4,24 +4,33 @@ A deflated dataset is inflated once, with a bound, into a file without a name be
 then sees explicit little endian. Nothing is held whole.
 """
 
+import errno
 import os
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from leyden.dicom import uids
 from leyden.dicom.header import Header, peek
 from leyden.dicom.part10 import HEAD_MAX_BYTES, FileMeta, decode_head, encode_head
 from leyden.dicom.uids import SYNTAXES
-from leyden.errors import Corrupt
+from leyden.errors import Corrupt, LeydenError
 from leyden.transcode.pixels import Description, Unfit
 
 CHUNK_BYTES = 1 << 20
 MAX_INFLATED_BYTES = 2 << 30
+_T = TypeVar("_T")
+_OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # no link, no FIFO that hangs us
+_NOT_THE_FILE = (errno.ENOENT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # taken away, or a want of ours
 _ROWS, _COLUMNS, _SAMPLES, _PHOTOMETRIC, _PLANAR = 0x00280010, 0x00280011, 0x00280002, 0x00280004, 0x00280006
 _FRAMES, _ALLOCATED, _STORED, _HIGH_BIT, _REPRESENTATION = 0x00280008, 0x00280100, 0x00280101, 0x00280102, 0x00280103
+
+
+class Unreadable(LeydenError):
+    """The file is there, but the system does not let it be read."""
 
 
 class Source:
@@ -31,8 +40,8 @@ class Source:
     """
 
     def __init__(self, path: Path) -> None:
-        """Open, read the head and peek. Corrupt: not Part 10."""
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        """Open, read the head and peek. Corrupt: not Part 10. Unreadable, here and later: what the system says."""
+        self._fd = _reading(os.open, path, _OPEN_FLAGS)
         self.flaw = ""
         self.header: Header
         try:
@@ -80,13 +89,13 @@ class Source:
             start += len(chunk)
 
     def read_at(self, offset: int, length: int) -> bytes:
-        return os.pread(self._fd, length, offset)
+        return _reading(os.pread, self._fd, length, offset)
 
     def read_into(self, buffer: memoryview, offset: int) -> None:
         """Fill a buffer from `offset` on. Corrupt: the file ends before."""
         at = 0
         while at < len(buffer):
-            count = os.preadv(self._fd, [buffer[at:]], offset + at)
+            count = _reading(os.preadv, self._fd, [buffer[at:]], offset + at)
             if count == 0:
                 raise Corrupt("the file ends within Pixel Data")
             at += count
@@ -95,6 +104,16 @@ class Source:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _reading(call: Callable[..., _T], *arguments: object) -> _T:
+    """An error of the source is told from one of what is written: that one may pass, this one stays."""
+    try:
+        return call(*arguments)
+    except OSError as error:
+        if error.errno in _NOT_THE_FILE:
+            raise
+        raise Unreadable(str(error)) from error
 
 
 def describe(header: Header) -> Description:

@@ -533,3 +533,17 @@ def test_a_source_that_shrinks_is_corrupt(monkeypatch: pytest.MonkeyPatch) -> No
 
     with pytest.raises(Corrupt, match="the source ends before"):
         list(rewrite(read_at, 0, len(data), LITTLE, False, {}))
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT_LE, JPEG2000_LOSSLESS])
+@pytest.mark.parametrize("depth", [0, 1, 2])
+@pytest.mark.parametrize("native", [False, True])
+def test_whether_nested_pixel_data_are_encapsulated(syntax: str, depth: int, native: bool) -> None:
+    fragments = b"\xe0\x7f\x10\x00OB\0\0" + b"\xff" * 4 + b"\xfe\xff\0\xe0\0\0\0\0" + b"\xfe\xff\xdd\xe0\0\0\0\0"
+    image = element(0x7FE00010, "OB", b"12", explicit=True) if native else fragments
+    for _ in range(depth):
+        item = struct.pack("<HHL", 0xFFFE, 0xE000, len(image)) + image
+        image = struct.pack("<HH2sHL", 0x0088, 0x0200, b"SQ", 0, len(item)) + item
+    data = encode_head(FileMeta("1.2", "1.3", syntax)) + element(0x00080060, "CS", b"MR", explicit=True) + image
+    header = peek(lambda at, length: data[at : at + length], len(data))
+    assert edit.encapsulated_inside(header.dataset) == (depth > 0 and not native)

@@ -11,7 +11,8 @@ from leyden.errors import Corrupt
 from leyden.transcode import codecs
 from leyden.transcode.arena import SLOT_BYTES, Arena, Lease
 from leyden.transcode.frames import Crew, Order, help_out, single, spread
-from leyden.transcode.pixels import Planes
+from leyden.transcode.openjpeg import CodecError
+from leyden.transcode.pixels import Planes, Unfit
 
 PLANES = Planes(1, 16, 16, 8)
 THREADS: list[int] = []
@@ -162,3 +163,29 @@ def test_the_codecs_own_threads_are_for_single_frames(crew: Crew) -> None:
     single(threaded, order(1), collect([]))
     spread(threaded, orders(3), collect([]))
     assert THREADS == [3, 0, 0, 0]
+
+
+@pytest.mark.parametrize("error", [CodecError, Corrupt])
+def test_a_codec_that_fails_with_threads_is_tried_once_without(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    tried: list[int] = []
+
+    def encode(planes: Planes, pixels: memoryview, room: memoryview, threads: int) -> int:
+        tried.append(threads)
+        if threads or pixels[0] == 2:
+            raise error("no memory for threads")
+        return 0
+
+    monkeypatch.setattr(codecs, "CODECS", (replace(codecs.CODECS[0], encode=encode),))
+    threaded = replace(crew, threads=lambda size_bytes: 3)
+    done: list[Lease] = []
+    single(threaded, order(1), done.append)
+    assert (tried, len(done)) == ([3, 0], 1)
+    expected = Unfit if error is CodecError else error
+    with pytest.raises(expected, match="no memory"):
+        single(threaded, order(2), done.append)
+    assert tried == [3, 0, 3, 0]
+    with pytest.raises(expected, match="no memory"):
+        spread(crew, map(order, (1, 2)), done.append)
+    assert len(done) == 2

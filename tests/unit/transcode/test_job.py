@@ -1,8 +1,13 @@
 """Whole objects: what comes out is decoded by pydicom with pylibjpeg-openjpeg, independently of our codec path."""
 
+import errno
 import lzma
+import os
+import struct
 import warnings
+import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +17,7 @@ import pytest
 from pydicom.data import get_testdata_file
 from pydicom.encaps import generate_frames, parse_basic_offsets
 
-from leyden.dicom.part10 import decode_head
+from leyden.dicom.part10 import decode_head, encode_head
 from leyden.dicom.uids import (
     DEFLATED_LE,
     EXPLICIT_BE,
@@ -24,6 +29,7 @@ from leyden.dicom.uids import (
 from leyden.errors import Corrupt
 from leyden.transcode import source as source_module
 from leyden.transcode.pixels import Unfit
+from leyden.transcode.source import Source, Unreadable
 
 Transcode = Callable[..., Path]
 Image = Callable[..., Path]
@@ -205,6 +211,89 @@ def test_codestreams_that_are_not_decoded(transcode: Transcode, name: str) -> No
 def test_syntaxes_that_are_not_made(transcode: Transcode, syntax: str) -> None:
     with pytest.raises(Unfit, match="not made by this version"):
         transcode(sample("CT_small.dcm"), syntax)
+
+
+@pytest.mark.parametrize("name", ["MR_small_jp2klossless.dcm", "examples_ybr_color.dcm"])
+def test_a_codestream_in_a_value_of_defined_length_is_not_taken_for_pixels(
+    tmp_path: Path, transcode: Transcode, name: str
+) -> None:
+    data = sample(name).read_bytes()
+    begin = data.index(b"\xff\xff\xff\xff", data.rindex(b"\xe0\x7f\x10\x00O"))
+    value = data[begin + 4 : data.rindex(b"\xfe\xff\xdd\xe0")]
+    path = tmp_path / "defined.dcm"
+    path.write_bytes(data[:begin] + struct.pack("<L", len(value)) + value)
+    for syntax in (EXPLICIT_LE, IMPLICIT_LE):
+        with pytest.raises(Unfit, match="defined length"):
+            transcode(path, syntax)
+
+
+@pytest.mark.parametrize("jpip", ["1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.204"])
+@pytest.mark.parametrize("syntax", [EXPLICIT_LE, IMPLICIT_LE, JPEG2000_LOSSLESS])
+def test_what_has_its_pixels_elsewhere_is_not_relabelled(
+    tmp_path: Path, transcode: Transcode, jpip: str, syntax: str
+) -> None:
+    data = sample("CT_small.dcm").read_bytes()
+    meta, begin = decode_head(data)  # type: ignore[misc]
+    body = data[begin:]
+    if jpip.endswith("95"):
+        deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+        body = deflate.compress(body) + deflate.flush()
+    path = tmp_path / "jpip.dcm"
+    path.write_bytes(encode_head(replace(meta, transfer_syntax_uid=jpip)) + body)
+    with pytest.raises(Unfit, match="elsewhere"):
+        transcode(path, syntax)
+
+
+@pytest.mark.parametrize("undefined", [False, True])
+def test_a_compressed_icon_is_not_left_in_what_is_uncompressed(
+    tmp_path: Path, transcode: Transcode, undefined: bool
+) -> None:
+    dataset = read(sample("MR_small_jp2klossless.dcm"))
+    icon = pydicom.Dataset()
+    icon.Rows = icon.Columns = 8
+    icon.PixelData = pydicom.encaps.encapsulate([b"\xff\x4f\xff\x51icon"])
+    icon["PixelData"].VR = "OB"
+    icon["PixelData"].is_undefined_length = True
+    dataset.IconImageSequence = [icon]
+    dataset["IconImageSequence"].is_undefined_length = undefined
+    icon.is_undefined_length_sequence_item = undefined
+    path = tmp_path / "icon.dcm"
+    dataset.save_as(path)
+    for syntax in (EXPLICIT_LE, IMPLICIT_LE):
+        with pytest.raises(Unfit, match="icon"):
+            transcode(path, syntax)
+    icon.PixelData = bytes(64)
+    icon["PixelData"].is_undefined_length = False
+    dataset.save_as(path)
+    made = transcode(path, EXPLICIT_LE)
+    assert np.array_equal(decode(made), decode(path))
+    assert read(made).IconImageSequence[0].PixelData == bytes(64)
+
+
+def test_a_source_that_the_system_does_not_read_is_told_from_a_full_disk(
+    image: Image, transcode: Transcode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = image(random_pixels((1, 4, 4, 1), 12, False), stored=12)
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to(path)
+    for unreadable in (tmp_path, tmp_path / "fifo", tmp_path / "link"):
+        with pytest.raises(Unreadable):
+            Source(unreadable)
+    with pytest.raises(FileNotFoundError):
+        Source(tmp_path / "gone")
+
+    def failing(number: int) -> Callable[..., Any]:
+        def call(*_: Any) -> Any:
+            raise OSError(number, os.strerror(number))
+
+        return call
+
+    monkeypatch.setattr(os, "preadv", failing(errno.EIO))
+    with pytest.raises(Unreadable, match="Input/output"):
+        transcode(path, JPEG2000_LOSSLESS)
+    monkeypatch.setattr(os, "preadv", failing(errno.ENOMEM))
+    with pytest.raises(OSError, match="memory"):
+        transcode(path, JPEG2000_LOSSLESS)
 
 
 def test_big_endian_beyond_16_bits_is_left_alone(transcode: Transcode) -> None:
