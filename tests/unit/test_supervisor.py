@@ -125,7 +125,7 @@ def test_a_service_on_a_full_disk_starts_and_brings_back_later_what_it_could_not
     images = pacs("PACS")
     leyden = changed(node("PACS", images.port))
     entry = Entry(ReceiptClock(0).next(time.time_ns() // 1000), key("1.2"), key("study"), key("CT1"))
-    claim = leyden.spool / "active" / "sender-0" / claim_name("prepared", "PACS", "10", entry)
+    claim = leyden.spool / "active" / "worker-0" / claim_name("prepared", "PACS", "10", entry)
     claim.parent.mkdir(parents=True)
     claim.write_bytes(b"not DICOM: it will stand in failed/")
     (leyden.folder / "full").touch()
