@@ -2,8 +2,7 @@
 
 The types here are what an A-ASSOCIATE PDU says, free of its encoding (pdu.py has that). AE titles are stripped of
 blanks and NULs. Deliberately absent: user identity, extended negotiation, the asynchronous operations window (never
-granted: one operation at a time), counting associations (the receiver does that and answers with OVERLOADED or
-TOO_MANY).
+granted: one operation at a time), counting associations (the receiver does that and answers with TOO_MANY).
 """
 
 from collections.abc import Iterable
@@ -104,7 +103,6 @@ CALLED_UNKNOWN = AssociateReject(1, 1, 7)
 CALLING_UNKNOWN = AssociateReject(1, 1, 3)
 PROTOCOL_VERSION_UNKNOWN = AssociateReject(1, 2, 2)
 APPLICATION_CONTEXT_UNKNOWN = AssociateReject(1, 1, 2)
-OVERLOADED = AssociateReject(2, 3, 1)
 TOO_MANY = AssociateReject(2, 3, 2)
 _REASONS = {
     (1, 1): "no reason given",
