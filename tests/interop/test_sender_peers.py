@@ -18,7 +18,7 @@ import pytest
 from leyden.boot import BOARD_ROW_BYTES
 from leyden.config.settings import ReceiverSettings, Settings
 from leyden.deliver.destination import Destination
-from leyden.dicom import pdu
+from leyden.dicom import associate, pdu
 from leyden.dicom.negotiate import AcceptorPolicy, AnsweredContext, AssociateAccept
 from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, JPEG2000_LOSSLESS
@@ -749,9 +749,10 @@ def test_a_peer_that_accepts_and_ends_every_association_at_once_is_backed_off(se
                     seen.append(time.monotonic())
                     head = client.recv(6, socket.MSG_WAITALL)
                     body = client.recv(int.from_bytes(head[2:6], "big"), socket.MSG_WAITALL)
-                    request = pdu.decode_request(head + body)
+                    request = associate.decode_request(head + body)
                     answers = tuple(AnsweredContext(each.id, 0, each.syntaxes[0]) for each in request.contexts)
-                    client.sendall(pdu.encode_accept(AssociateAccept(request.called, request.calling, answers)) + end)
+                    accept = AssociateAccept(request.called, request.calling, answers)
+                    client.sendall(associate.encode_accept(accept) + end)
                     client.shutdown(socket.SHUT_WR)
                     while client.recv(65536):
                         pass

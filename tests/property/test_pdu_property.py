@@ -1,20 +1,17 @@
 """However a peer's bytes are split on their way, the events are the same; garbage is the peer's error and no other."""
 
 from collections.abc import Iterable
-from contextlib import suppress
 from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leyden.dicom import pdu, uids
+from leyden.dicom import associate, pdu, uids
 from leyden.dicom.association import AssociationRequested, Connection, Payload
 from leyden.dicom.negotiate import (
     AnsweredContext,
     AssociateAccept,
     AssociateRequest,
-    ProposedContext,
-    Role,
     contexts_for,
 )
 from leyden.errors import RemoteProtocolError
@@ -28,15 +25,13 @@ MAX_PDU_BYTES = 512
 
 objects = st.lists(st.tuples(st.binary(max_size=2000), st.sampled_from(["1.2.3", ""])), max_size=4)
 cuts = st.lists(st.integers(0, 10_000), max_size=30)
-uid = st.from_regex(r"[1-9][0-9]{0,5}(\.[1-9][0-9]{0,8}){0,4}", fullmatch=True)
-title = st.from_regex(r"[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?", fullmatch=True)
 
 
 def conversation(data_sets: list[tuple[bytes, str]], echoes: int) -> bytes:
     """What a well-behaved requestor sends, from the request to the release."""
     requestor = Connection.requestor(REQUEST)
     said = [requestor.output()]
-    list(requestor.feed(memoryview(pdu.encode_accept(ACCEPT))))
+    list(requestor.feed(memoryview(associate.encode_accept(ACCEPT))))
     requestor.max_outgoing_pdu_bytes = MAX_PDU_BYTES
     for n, (data, instance) in enumerate(data_sets):
         requestor.store_request(1, n, CT, instance, 0)
@@ -107,36 +102,6 @@ def test_garbage_is_the_peers_error_and_no_other(data: bytes) -> None:
         list(requestor.feed(memoryview(data)))
     except RemoteProtocolError:
         assert requestor.is_over
-
-
-@given(st.sampled_from([1, 2]), st.binary(max_size=300))
-def test_association_pdus_of_garbage(kind: int, body: bytes) -> None:
-    decode = pdu.decode_request if kind == 1 else pdu.decode_accept
-    with suppress(RemoteProtocolError):
-        decode(bytes([kind, 0, 0, 0, 0, 0]) + bytes(68) + body)
-
-
-@given(
-    title,
-    title,
-    st.lists(st.tuples(uid, st.lists(uid, min_size=1, max_size=4)), max_size=20),
-    st.integers(128, 0xFFFFFFFF),
-    st.dictionaries(uid, st.tuples(st.booleans(), st.booleans()), max_size=3),
-)
-def test_association_pdus_come_back(
-    called: str,
-    calling: str,
-    contexts: list[tuple[str, list[str]]],
-    max_pdu_bytes: int,
-    roles: dict[str, tuple[bool, bool]],
-) -> None:
-    selection = tuple(Role(abstract, scu, scp) for abstract, (scu, scp) in roles.items())
-    proposed = tuple(ProposedContext(2 * n + 1, a, tuple(s)) for n, (a, s) in enumerate(contexts))
-    request = AssociateRequest(called, calling, proposed, max_pdu_bytes, roles=selection)
-    assert pdu.decode_request(pdu.encode_request(request)) == request
-    answered = tuple(AnsweredContext(context.id, 0, context.syntaxes[0]) for context in proposed)
-    accept = AssociateAccept(called, calling, answered, max_pdu_bytes, roles=selection)
-    assert pdu.decode_accept(pdu.encode_accept(accept)) == accept
 
 
 @given(st.binary(max_size=3000), st.integers(128, 4096), st.booleans())

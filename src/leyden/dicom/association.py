@@ -10,7 +10,7 @@ every DIMSE service but C-STORE and C-ECHO (answered: unrecognized operation; a 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from leyden.dicom import dimse, pdu
+from leyden.dicom import associate, dimse, pdu
 from leyden.dicom.dimse import Command
 from leyden.dicom.machine import Event as Evt
 from leyden.dicom.machine import State, step
@@ -145,7 +145,7 @@ class Connection:
         """Has the A-ASSOCIATE-RQ in its output already."""
         connection = cls(State.AWAITING_ANSWER, request.max_pdu_bytes)
         connection._request = request
-        connection._output.append(pdu.encode_request(request))
+        connection._output.append(associate.encode_request(request))
         return connection
 
     @property
@@ -195,11 +195,11 @@ class Connection:
     def _whole(self, part: pdu.Whole) -> Event | None:
         match part.type:
             case pdu.REQUEST:
-                request = pdu.decode_request(part.data)
+                request = associate.decode_request(part.data)
                 self.max_outgoing_pdu_bytes = outgoing_pdu_bytes(request.max_pdu_bytes)
                 return AssociationRequested(request)
             case pdu.ACCEPT:
-                accept = pdu.decode_accept(part.data)
+                accept = associate.decode_accept(part.data)
                 self.max_outgoing_pdu_bytes = outgoing_pdu_bytes(accept.max_pdu_bytes)
                 self._established(accept)
                 return Accepted(accept)
@@ -289,7 +289,7 @@ class Connection:
         """Answer an AssociationRequested."""
         self._sends(Evt.ACCEPT)
         self._established(accept)
-        self._output.append(pdu.encode_accept(accept))
+        self._output.append(associate.encode_accept(accept))
 
     def reject(self, reject: AssociateReject) -> None:
         """Answer an AssociationRequested; wait for the peer to close, then close."""

@@ -1,12 +1,13 @@
 """Association negotiation as pure functions: what an acceptor answers, what a requestor proposes (PS3.8 section 7.1).
 
-The types here are what an A-ASSOCIATE PDU says, free of its encoding (pdu.py has that). AE titles are stripped of
+The types here are what an A-ASSOCIATE PDU says, free of its encoding (associate.py has that). AE titles are stripped of
 blanks and NULs. Deliberately absent: user identity, extended negotiation, the asynchronous operations window (never
 granted: one operation at a time), counting associations (the receiver does that and answers with TOO_MANY).
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from leyden.dicom import uids
 from leyden.errors import RemoteProtocolError
@@ -17,6 +18,9 @@ PDU_LIMIT_BYTES = 256 * 1024
 SMALLEST_PDU_BYTES = 128
 
 ACCEPTED, USER_REJECTED, ABSTRACT_NOT_SUPPORTED, SYNTAXES_NOT_SUPPORTED = 0, 1, 3, 4
+
+_LOSSLESS = frozenset(uid for uid, syntax in uids.SYNTAXES.items() if not syntax.lossy)
+_PLAIN = frozenset(uid for uid, syntax in uids.SYNTAXES.items() if not syntax.encapsulated and not syntax.deflated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +37,7 @@ class AcceptorPolicy:
     max_pdu_bytes: int = PDU_LIMIT_BYTES
 
 
-@dataclass(frozen=True, slots=True)
-class ProposedContext:
+class ProposedContext(NamedTuple):
     """One presentation context of a request (PS3.8 section 9.3.2.2): `id` is odd, 1 to 255."""
 
     id: int
@@ -42,8 +45,7 @@ class ProposedContext:
     syntaxes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class AnsweredContext:
+class AnsweredContext(NamedTuple):
     """The answer to one context (PS3.8 section 9.3.3.2): result 0 is acceptance, `syntax` the one chosen."""
 
     id: int
@@ -136,17 +138,23 @@ def answer(policy: AcceptorPolicy, request: AssociateRequest) -> AssociateAccept
 
 
 def _answer_context(policy: AcceptorPolicy, context: ProposedContext) -> AnsweredContext:
-    known = [uids.SYNTAXES[uid] for uid in context.syntaxes if uid in uids.SYNTAXES]
-    plain = [syntax for syntax in known if not syntax.encapsulated and not syntax.deflated]
-    if context.abstract == uids.VERIFICATION:
-        choice = plain
-    elif context.abstract in policy.rejected_abstract_syntaxes or not uids.is_storage(context.abstract):
-        return AnsweredContext(context.id, ABSTRACT_NOT_SUPPORTED, uids.IMPLICIT_LE)
+    context_id, abstract, syntaxes = context
+    if abstract == uids.VERIFICATION:
+        chosen = _first(syntaxes, _PLAIN)
+    elif abstract not in policy.rejected_abstract_syntaxes and uids.is_storage(abstract):
+        chosen = _first(syntaxes, _LOSSLESS) or _first(syntaxes, uids.SYNTAXES)  # never talk a modality into lossy
     else:
-        choice = [syntax for syntax in known if not syntax.lossy] or known  # never talk a modality into lossy
-    if not choice:
-        return AnsweredContext(context.id, SYNTAXES_NOT_SUPPORTED, uids.IMPLICIT_LE)
-    return AnsweredContext(context.id, ACCEPTED, choice[0].uid)
+        return AnsweredContext(context_id, ABSTRACT_NOT_SUPPORTED, uids.IMPLICIT_LE)
+    if not chosen:
+        return AnsweredContext(context_id, SYNTAXES_NOT_SUPPORTED, uids.IMPLICIT_LE)
+    return AnsweredContext(context_id, ACCEPTED, chosen)
+
+
+def _first(syntaxes: tuple[str, ...], wanted: Container[str]) -> str:
+    for uid in syntaxes:
+        if uid in wanted:
+            return uid
+    return ""
 
 
 def contexts_for(wanted: Iterable[tuple[str, str]]) -> tuple[ProposedContext, ...]:

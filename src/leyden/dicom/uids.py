@@ -194,8 +194,10 @@ def syntax_name(uid: str) -> str:
 
 
 def is_storage(abstract_syntax: str) -> bool:
-    """Whether objects of this class may be sent with C-STORE: all but the known non-storage classes (PS3.4)."""
-    if abstract_syntax in _NOT_STORAGE:
+    """Whether objects of this class may be sent with C-STORE: all but the known non-storage classes (PS3.4), and what
+    is too short or too long to be a UID.
+    """
+    if abstract_syntax in _NOT_STORAGE or not 0 < len(abstract_syntax) <= _UID_MAX_CHARS:
         return False
     return not abstract_syntax.startswith(_NOT_STORAGE_FAMILIES) or abstract_syntax in _STORAGE_IN_THOSE_FAMILIES
 

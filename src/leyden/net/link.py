@@ -10,7 +10,6 @@ SO_RCVBUF and SO_SNDBUF (the kernel knows better), TLS.
 
 import asyncio
 import fcntl
-import logging
 import socket
 import struct
 import termios
@@ -23,10 +22,6 @@ from leyden.errors import LeydenError, RemoteProtocolError, Transient
 
 READ_BUFFER_BYTES = 256 * 1024
 LINGER_S = 3.0
-
-# Foreign code that reads A-ASSOCIATE PDUs; what is wrong with one is told by the RemoteProtocolError.
-for _name in ("pynetdicom", "pydicom"):
-    logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 
 class ConnectionLost(Transient):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from leyden.dicom import dimse, pdu, uids
+from leyden.dicom import associate, dimse, pdu, uids
 from leyden.dicom.association import (
     Aborted,
     Accepted,
@@ -218,14 +218,14 @@ def test_what_may_not_come_before_a_request(unexpected: bytes) -> None:
 
 def test_a_second_request_is_unexpected() -> None:
     _, acceptor = associated()
-    expect_abort(acceptor, pdu.encode_request(AssociateRequest("A", "B", CONTEXTS)), 2)
+    expect_abort(acceptor, associate.encode_request(AssociateRequest("A", "B", CONTEXTS)), 2)
 
 
 def test_data_before_the_answer_is_unexpected() -> None:
     requestor, _ = associated()
     data = store(requestor, b"12")
     acceptor = Connection.acceptor(16384)
-    list(acceptor.feed(memoryview(pdu.encode_request(AssociateRequest("A", "B", CONTEXTS)))))
+    list(acceptor.feed(memoryview(associate.encode_request(AssociateRequest("A", "B", CONTEXTS)))))
     assert acceptor.state is State.AWAITING_OUR_ANSWER
     expect_abort(acceptor, data, 2)
 
@@ -264,7 +264,7 @@ def test_a_response_to_an_acceptor_is_unexpected() -> None:
 
 @pytest.mark.parametrize("announced", [1, 127])
 def test_a_peer_that_takes_next_to_nothing_is_aborted(announced: int) -> None:
-    request = pdu.encode_request(AssociateRequest("A", "B", CONTEXTS, max_pdu_bytes=announced))
+    request = associate.encode_request(AssociateRequest("A", "B", CONTEXTS, max_pdu_bytes=announced))
     expect_abort(Connection.acceptor(16384), request, 6)
 
 

@@ -60,6 +60,14 @@ def test_what_is_refused() -> None:
     assert answered(CT, uids.EXPLICIT_LE, policy=AcceptorPolicy(("LEYDEN",), (), (CT,))).result == 3
 
 
+@pytest.mark.parametrize("abstract", ["", "9" * 65])
+def test_an_abstract_syntax_that_names_nothing_is_refused_alone(abstract: str) -> None:
+    contexts = (ProposedContext(1, abstract, (uids.EXPLICIT_LE,)), ProposedContext(3, "CT IMAGE", (uids.EXPLICIT_LE,)))
+    said = answer(POLICY, AssociateRequest("LEYDEN", "CT01", contexts))
+    assert isinstance(said, AssociateAccept)
+    assert [context.result for context in said.contexts] == [3, 0]
+
+
 def test_verification_is_uncompressed() -> None:
     assert answered(uids.VERIFICATION, uids.JPEG2000_LOSSLESS, uids.EXPLICIT_LE).syntax == uids.EXPLICIT_LE
     assert answered(uids.VERIFICATION, uids.JPEG2000_LOSSLESS).result == 4
