@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from leyden import log
+from leyden import crash, log
 from leyden.config.settings import Settings
 from leyden.spool.store import Spool
 
@@ -82,6 +82,7 @@ def start(
     settings = Settings.from_json(os.pread(settings_fd, size, 0))
     with contextlib.suppress(OSError):  # what cannot be written now is on standard error, and is tried again
         log.set_up(f"{role}-{number}", Path(settings.log_dir))
+    crash.arm(role)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     threading.Thread(target=_end_with_supervisor, args=(lifeline_fd,), name="lifeline", daemon=True).start()

@@ -20,18 +20,19 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from leyden import log
+from leyden import crash, log
 from leyden.boot import Boot
 from leyden.deliver import ladder
 from leyden.dicom.header import Header, peek
 from leyden.dicom.part10 import HEAD_MAX_BYTES, FileMeta, decode_head
 from leyden.errors import Corrupt
+from leyden.outbound.taken import Seen
 from leyden.plan.match import Decision, Delivery, plan, rank_of
 from leyden.plan.memory import ASIDE_S, Aside, Twins
 from leyden.plan.rules import PlanSettings, Target
 from leyden.saving import save
-from leyden.spool.doorbell import Bell, ring
-from leyden.spool.entry import Entry, folder, key, parse
+from leyden.spool.doorbell import Bell, Ringer, gather_s
+from leyden.spool.entry import Entry, key, parse
 from leyden.spool.receipts import ReceiptLog
 from leyden.spool.recover import reclaim
 from leyden.spool.store import Placement, Plan, Spool
@@ -63,13 +64,14 @@ def run(boot: Boot) -> int:
     planner = Planner(spool, settings.plan, settings.workers, settings.generation, alive)
     while not stopping:
         alive()
+        begin_s = time.monotonic()
         try:
             wait_s = planner.batch()
         except OSError as error:
             logger.error("the spool can't be worked on, next try in %.0f s: %s", LOOK_S, error)
             wait_s = LOOK_S
-        if wait_s:
-            bell.wait(wait_s)
+        if wait_s and bell.wait(wait_s):
+            time.sleep(max(0.0, begin_s + gather_s(planner.planned) - time.monotonic()))
     planner.close()
     bell.close()
     return 0
@@ -103,14 +105,18 @@ class Planner:
         self._spool = spool
         self._settings = settings
         self._workers = workers
+        roles = ("sender", *(f"worker-{number}" for number in range(workers)))
+        self._bells = {role: Ringer(spool.root, role) for role in roles}
         self._generation = generation
         self._alive = alive
         self._targets = {target.ae_title: target for target in settings.targets}
-        self._seen = {title: _Seen(spool.root / "state" / f"{folder(title)}.json") for title in self._targets}
+        self._seen = {title: Seen(spool.root, title) for title in self._targets}
         self._twins = Twins(spool.bound())
         self._aside = Aside()
         self._receipts = ReceiptLog(spool.root, _NAME)
         self._listed: list[Path] = []
+        self._more = False  # whether the listing stopped before the end
+        self.planned = 0  # in the last turn
         self._finish_s = 0.0  # when to look for plans that are half carried out, of a former life too
 
     def batch(self) -> float:
@@ -123,8 +129,9 @@ class Planner:
         waits_s = {path: self._young_for_s(path, now_s) for path in paths}
         newcomers = [found for found in (self._look(path, now_s) for path in paths if not waits_s[path]) if found]
         self._move([newcomer for newcomer in newcomers if self._saved(newcomer)])
+        self.planned = len(newcomers)
         if not any(waits_s.values()):
-            return 0.0 if paths else LOOK_S
+            return 0.0 if self._listed or (paths and self._more) else LOOK_S
         self._listed = []
         return min(LOOK_S, *filter(None, waits_s.values()))
 
@@ -146,6 +153,7 @@ class Planner:
     def _newcomers(self, at_s: float) -> list[Path]:
         self._aside.release(at_s)
         found = self._spool.newcomers(LISTED + len(self._aside))
+        self._more = len(found) >= LISTED
         return [path for path in found if str(path) not in self._aside][:LISTED]
 
     def _young_for_s(self, path: Path, now_s: float) -> float:
@@ -281,6 +289,7 @@ class Planner:
                 (p,) = placements
                 act = partial(self._spool.plan_one, newcomer.path, p.entry, p.stage, p.destination, p.rank)
                 moved(act, newcomer)
+                crash.point("planned-one")
             else:
                 many.append((newcomer, Plan(newcomer.path, placements)))
         try:
@@ -295,9 +304,10 @@ class Planner:
                 moved(partial(self._spool.dropped, newcomer.path), newcomer)
         gone = [newcomer for newcomer in newcomers if str(newcomer.path) not in self._aside]
         for role in self._to_ring({p.stage for newcomer in gone for p in newcomer.placements()}):
-            ring(self._spool.root, role)
-        for newcomer in gone:
-            _tell(newcomer)
+            self._bells[role].ring()
+        with log.together():
+            for newcomer in gone:
+                _tell(newcomer)
         if stuck and not gone:
             raise stuck[-1]
 
@@ -331,29 +341,6 @@ class Planner:
 
 
 _UNREAD = FileMeta("", "", "")
-
-
-class _Seen:
-    """What a destination was seen to take: state/<DEST>.json, read again when it has changed."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._version: tuple[int, int] = (0, 0)
-        self._knowledge: ladder.Knowledge = {}
-
-    def knowledge(self) -> ladder.Knowledge:
-        try:
-            status = os.stat(self._path)
-            version = (status.st_mtime_ns, status.st_ino)
-            if version != self._version:
-                self._version = version
-                self._knowledge = ladder.parse(self._path.read_bytes())
-        except FileNotFoundError:
-            self._version, self._knowledge = (0, 0), {}
-        except (OSError, Corrupt) as error:
-            log.once(logger, logging.WARNING, str(self._path), f"{self._path} is not used: {error}")
-            self._knowledge = {}
-        return self._knowledge
 
 
 _NO_UID = key("")

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import uvloop
 
+from leyden import crash
 from leyden.boot import Boot
 from leyden.config.settings import ReceiverSettings
 from leyden.dicom.association import (
@@ -39,7 +40,7 @@ from leyden.dicom.negotiate import TOO_MANY, AssociateReject, AssociateRequest, 
 from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.errors import LeydenError, RemoteProtocolError
 from leyden.net.link import READ_BUFFER_BYTES, ConnectionLost, Link
-from leyden.spool.batch import GroupCommit
+from leyden.spool.batch import GroupCommit, begin_writing
 from leyden.spool.entry import ReceiptClock
 from leyden.spool.store import Spool
 
@@ -48,6 +49,7 @@ logger = logging.getLogger("leyden.receiver")
 REQUEST_WITHIN_S = 10.0  # from the connection to the end of the A-ASSOCIATE-RQ
 MAX_STRANGERS = 200  # connections without an association; the oldest has to go
 MAX_PENDING_COMMITS = 4  # an association, before reading pauses
+WRITE_OUT_BYTES = 1024 * 1024  # the disk writes while the rest is still coming: a sync at the end has less to wait for
 MAX_VIEWS = 512  # gathered in one writev
 DRAIN_S = 7.0
 ALIVE_S = 60.0
@@ -169,6 +171,7 @@ class _Embryo:
     path: Path
     receipt: str
     size_bytes: int = 0
+    begun_bytes: int = 0  # how much of it the disk was asked to write
 
 
 class Intake:
@@ -324,6 +327,10 @@ class Intake:
         except OSError as error:
             self._discard()
             self._refuse(error)
+        else:
+            if self._receiver.spool.sync and embryo.size_bytes - embryo.begun_bytes >= WRITE_OUT_BYTES:
+                embryo.begun_bytes = embryo.size_bytes
+                begin_writing(embryo.fd)
 
     def _refuse(self, error: OSError) -> None:
         self._refusal = f"the spool cannot take it: {error.strerror}"
@@ -347,10 +354,12 @@ class Intake:
             self._log(logging.WARNING, f"{store.command.sop_instance} answered 0xA700: {why}")
             self._answer(store, OUT_OF_RESOURCES, why)
             return
+        crash.point("embryo-written")
         self._pending += 1
         if self._pending == MAX_PENDING_COMMITS:
             self.link.hold_reading(True)
-        commit = self._receiver.commits.commit(embryo.fd, embryo.path, embryo.receipt)
+        alone = len(self._receiver.associations) == 1
+        commit = self._receiver.commits.commit(embryo.fd, embryo.path, embryo.receipt, alone)
         if commit.done():
             self._committed(embryo, commit)
         else:
@@ -367,6 +376,7 @@ class Intake:
             self._receiver.objects += 1
             self._receiver.object_bytes += embryo.size_bytes
             self._answer(embryo.store, SUCCESS)
+            crash.soon("answered")
         else:
             self._log(logging.ERROR, f"{embryo.store.command.sop_instance} answered 0xA700: {error}")
             self._answer(embryo.store, OUT_OF_RESOURCES, str(error))

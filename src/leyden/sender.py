@@ -16,6 +16,7 @@ from typing import Any
 
 import uvloop
 
+from leyden import crash, log
 from leyden.boot import Boot
 from leyden.deliver import schedule
 from leyden.outbound.outbox import Outbox
@@ -71,8 +72,9 @@ class GroupReceipts:
             await asyncio.sleep(GATHER_S)
             batch, self._gathering = self._gathering, []
             await loop.run_in_executor(self._thread, self._commit, batch)
-            for _, _, done in batch:
-                done()
+            with log.together():
+                for _, _, done in batch:
+                    done()
             self._not_durable -= len(batch)
             if self._not_durable < NOT_DURABLE_MAX:
                 self._room.set()
@@ -80,16 +82,18 @@ class GroupReceipts:
 
     def _commit(self, batch: Sequence[_Delivered]) -> None:
         try:
-            for _, line, _ in batch:
-                self._log.append(line)
+            self._log.append(*(line for _, line, _ in batch))
+            crash.point("receipt-written")
             if self._spool.sync:
                 self._log.sync()
+            crash.point("receipt-synced")
         except OSError as error:
             # Delivered is delivered: keeping the files would only fill a full disk for good.
             logger.error("%d receipts could not be written: %s", len(batch), error)
         for claim, _, _ in batch:
             try:
                 self._spool.delivered(claim)
+                crash.point("delivered-unlinked")
             except OSError as error:
                 logger.error("%s was delivered but cannot be removed: %s", claim.path.name, error)
 

@@ -6,7 +6,9 @@ runs. It never opens a dataset.
 """
 
 import contextlib
+import errno
 import logging
+import math
 import os
 import select
 import signal
@@ -18,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from leyden import __version__, log
+from leyden import __version__, crash, log
 from leyden.boot import BOARD_ROW_BYTES, Board
 from leyden.config.settings import Settings
 from leyden.deliver.destination import Destination
@@ -80,6 +82,7 @@ class _Shared:
 
 def run(settings: Settings, warnings: tuple[str, ...]) -> int:
     """Serve until SIGTERM or SIGINT; the exit code: 0 after a drain, 2 when it could not start."""
+    crash.arm("supervisor")
     log_dir = Path(settings.log_dir)
     with _signals() as (wake_fd, received):
         try:
@@ -148,6 +151,8 @@ def _share(settings: Settings, lock_fd: int, listener: socket.socket | None) -> 
     os.ftruncate(board_fd, len(wanted) * BOARD_ROW_BYTES)
     arena_fd = os.memfd_create("leyden-arena", os.MFD_CLOEXEC)
     try:
+        if settings.arena_mib << 20 > _memory_bytes():
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))  # the kernel would not say so, but kill somebody
         os.posix_fallocate(arena_fd, 0, settings.arena_mib << 20)  # touched here, not by the first image
     except OSError as error:
         raise OSError(
@@ -159,6 +164,15 @@ def _share(settings: Settings, lock_fd: int, listener: socket.socket | None) -> 
     for row, (role, number) in enumerate(wanted):
         shared.roles.append(_Role(role, number, Board(board_fd, row), row))
     return shared
+
+
+def _memory_bytes() -> float:
+    """What this machine has to spare, or the limit of our control group if that is less."""
+    with open("/proc/meminfo", encoding="ascii") as file:
+        spare = next((int(line.split()[1]) << 10 for line in file if line.startswith("MemAvailable:")), math.inf)
+    with contextlib.suppress(OSError, ValueError):  # no control groups, or no limit ("max")
+        return min(spare, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return spare
 
 
 @contextlib.contextmanager

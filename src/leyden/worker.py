@@ -19,11 +19,13 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import FrameType
 
+from leyden import crash
 from leyden.boot import Boot
 from leyden.deliver import ladder
 from leyden.dicom.uids import SYNTAXES, Syntax, syntax_by_name, syntax_name
 from leyden.errors import Corrupt
 from leyden.log import once
+from leyden.spool import recover
 from leyden.spool.doorbell import Bell, ring
 from leyden.spool.entry import Claim, Waiting, folder
 from leyden.transcode import job
@@ -45,6 +47,7 @@ THREADS_FROM_BYTES = 1 << 20
 MIN_BYTES_PER_S = 1_000_000  # a tenth of what the slowest codec does on the slowest machine we care for
 BUFFER_BYTES = 128 << 10
 COMMITS_BEHIND = 2
+RETRY_LEFT_S = 5.0
 THREADS_MAX = 8  # of the codec; each takes address space, and more do not make a frame faster
 _PARTICULARS = re.compile(r"\([0-9A-F]{4},[0-9A-F]{4}\)|[0-9]+")  # tags, offsets, sizes: no part of a reason's kind
 
@@ -88,6 +91,8 @@ class _Worker:
         self._max_frame_bytes = boot.settings.max_frame_mib << 20
         self._commits = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._committing: deque[Future[None]] = deque()
+        self._left: deque[Claim] = deque()  # what the disk did not let go
+        self._retry_left_at_s = 0.0
         self._window: deque[Waiting] = deque()
         self._found_nothing_s = 0.0
         self._turned_s = 0.0
@@ -101,6 +106,7 @@ class _Worker:
         with contextlib.suppress(Draining):
             while self._drained_at_s is None:
                 self._alive(0)
+                self._give_back_left()
                 if claim := self._next():
                     self._do(claim)
                 elif not help_out(self.crew):
@@ -184,6 +190,7 @@ class _Worker:
         """One claim, to its end or given back; whatever happens here is logged and harms nothing else."""
         receipt, destination = claim.entry.receipt, claim.destination
         try:
+            crash.point("claimed")
             self._alive(claim.size)
             self._attempt(claim)
         except OSError as error:
@@ -194,12 +201,14 @@ class _Worker:
             self._give_back(claim)
             time.sleep(LOOK_S)
 
-    def _give_back(self, claim: Claim) -> None:
-        try:
-            self.spool.give_back(claim)
-        except OSError as error:
-            receipt, destination = claim.entry.receipt, claim.destination
-            logger.error("%s for %s: stays claimed until it is reclaimed: %s", receipt, destination, error)
+    def _give_back(self, *claims: Claim) -> None:
+        """Now, or as soon as the disk lets them go. One whose result stands further on already is not made again."""
+        self._left.extend(recover.give_back(self.spool, list(claims)))
+
+    def _give_back_left(self) -> None:
+        if self._left and time.monotonic() >= self._retry_left_at_s:
+            self._retry_left_at_s = time.monotonic() + RETRY_LEFT_S
+            self._give_back(*(self._left.popleft() for _ in range(len(self._left))))
 
     def _attempt(self, claim: Claim) -> None:
         receipt, destination = claim.entry.receipt, claim.destination
@@ -250,6 +259,7 @@ class _Worker:
         try:
             with open(fd, "wb", BUFFER_BYTES) as out:
                 job.make(source, target, out, self.crew, self._max_frame_bytes)
+            crash.point("encoded")
         except BaseException:
             path.unlink(missing_ok=True)
             raise

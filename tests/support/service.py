@@ -72,9 +72,12 @@ class Service:
     def log(self) -> str:
         return (self.folder / "log" / "leyden.log").read_text()
 
-    def start(self, limit_s: float = 30.0) -> "Service":
+    def start(self, limit_s: float = 30.0, **environment: str) -> "Service":
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "leyden", "run", "--path", str(self.folder)], stderr=subprocess.PIPE, text=True
+            [sys.executable, "-m", "leyden", "run", "--path", str(self.folder)],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **environment},
         )
         self._said = queue.Queue()
         threading.Thread(target=self._read, args=(self.process, self._said), daemon=True).start()
@@ -120,14 +123,16 @@ class Service:
         raise AssertionError(f"no role {name}")
 
     def kill_all(self) -> None:
-        """SIGKILL for every process of the service, at once."""
+        """SIGKILL for every process of the service, at once; returns when none is left."""
         assert self.process is not None
-        for process in self.processes():
+        processes = self.processes()
+        for process in processes:
             try:
                 process.kill()
             except psutil.NoSuchProcess:
                 continue
         self.process.wait(10)
+        psutil.wait_procs(processes, timeout=10)
 
     def stop(self) -> int:
         """SIGTERM, and the exit code."""

@@ -25,6 +25,7 @@ from leyden.deliver import ladder
 from leyden.dicom.negotiate import AcceptorPolicy
 from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, JPEG2000_LOSSLESS, JPEG_BASELINE
 from leyden.plan.rules import PlanSettings
+from leyden.spool import store as store_module
 from leyden.spool.doorbell import Bell, ring
 from leyden.spool.entry import Entry, ReceiptClock
 from leyden.spool.store import Spool
@@ -301,8 +302,36 @@ def test_a_disk_that_takes_nothing_strands_no_claim_without_a_word(
         (place,) = service.spool.root.rglob(f"*{receipt}*.dcm")
         back = place.is_relative_to(service.spool.root / "transform")
         assert back == ("give_back" not in broken)
-        assert ("stays claimed" in caplog.text) == (not back)
+        assert ("stay in active/" in caplog.text) == (not back)
+        worker._give_back_left()
+        (place,) = service.spool.root.rglob(f"*{receipt}*.dcm")
+        assert place.is_relative_to(service.spool.root / "transform"), "the disk is well again"
+        assert not worker._left
+        worker._retry_left_at_s = 0.0
         place.unlink()
+    worker.arena.close()
+
+
+def test_what_stands_in_prepared_already_is_not_made_again(
+    workers: Callable[..., Workers], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder cannot be synced after the link: the sender may have taken it, so a second one would arrive twice."""
+    service = workers()
+    worker = service.here()
+    monkeypatch.setattr(worker_module, "LOOK_S", 0.01)
+
+    def fails(_path: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    receipt = service.put(sample("CT_small.dcm"))
+    with monkeypatch.context() as patch:
+        patch.setattr(store_module, "sync_folder", fails)
+        claim = worker._next()
+        assert claim is not None
+        worker._do(claim)
+        worker._finish_commits(0)
+    (place,) = service.spool.root.rglob(f"*{receipt}*.dcm")
+    assert place.is_relative_to(service.spool.root / "prepared")
     worker.arena.close()
 
 

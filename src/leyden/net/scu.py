@@ -7,6 +7,7 @@ decides, the sender acts).
 """
 
 import asyncio
+import mmap
 import os
 import time
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
+from leyden import crash
 from leyden.dicom.association import Aborted, Accepted, Connection, Event, Rejected, ReleaseRequested, Responded
 from leyden.dicom.dimse import Command
 from leyden.dicom.negotiate import AssociateReject, AssociateRequest, accepted_pairs, contexts_for
@@ -124,7 +126,7 @@ class Association:
         self._response: Command | None = None
         self._busy = False
         self._timer: asyncio.TimerHandle | None = None
-        self._buffers = [memoryview(bytearray(SEND_BUFFER_BYTES)) for _ in range(2)]  # pages come with first use
+        self._buffers = [memoryview(mmap.mmap(-1, SEND_BUFFER_BYTES)) for _ in range(2)]  # pages come with first use
 
     @classmethod
     async def open(
@@ -202,6 +204,7 @@ class Association:
             self._connection.store_request(context_id, message_id, sop_class, sop_instance, priority)
             self._watch(pace)
             await self._send(context_id, fd, offset, size, pace, throttle)
+            crash.soon("sent")
             response = await self._answer()
         except Transient:
             if self._response is None or self._response.status == 0 or self._response.status in _WARNINGS:

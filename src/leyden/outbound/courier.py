@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
 
-from leyden import log
+from leyden import crash, log
 from leyden.deliver import ladder, retry
 from leyden.deliver.destination import Destination
 from leyden.deliver.retry import Verdict
@@ -169,6 +169,8 @@ class Courier:
             return None
         if claim is None:
             self._done(parcel.receipt, False)
+        else:
+            crash.point("claimed")
         return claim
 
     async def _pause(self, parcel: Parcel, claim: Claim | None, error: OSError) -> None:
@@ -213,6 +215,7 @@ class Courier:
             )
         finally:
             os.close(fd)
+        crash.point("peer-answered")
         return answer, size
 
     def _minimum_bytes_per_s(self, receipt: str, sharing: int) -> float:
@@ -270,17 +273,21 @@ class Courier:
             "bytes": size,
             "at": round(time.time(), 3),
         }
+
+        def proved() -> None:
+            self._done(parcel.receipt, False)
+            logger.info(
+                "%s: delivered %s as %s, %d bytes in %.0f ms, calling as %s%s",
+                title, meta.sop_instance_uid, syntax_name(meta.transfer_syntax_uid), size, took_s * 1000,
+                parcel.calling, f", with {said}" if status else "",
+            )  # fmt: skip
+
         self._past.pop(parcel.receipt, None)
-        self._receipts.add(claim, line, lambda: self._done(parcel.receipt, False))
+        self._receipts.add(claim, line, proved)
         self.statistics.delivered += 1
         self.statistics.delivered_bytes += size
         if status:
             self.statistics.warnings += 1
-        logger.info(
-            "%s: delivered %s as %s, %d bytes in %.0f ms, calling as %s%s",
-            title, meta.sop_instance_uid, syntax_name(meta.transfer_syntax_uid), size, took_s * 1000, parcel.calling,
-            f", with {said}" if status else "",
-        )  # fmt: skip
 
     async def _lost(self, parcel: Parcel, claim: Claim, error: Transient) -> tuple[Fate, str]:
         self.statistics.lost += 1

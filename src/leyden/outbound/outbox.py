@@ -11,17 +11,19 @@ import random
 import time
 from collections.abc import Collection, Coroutine
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from leyden.deliver import ladder, retry
 from leyden.deliver.destination import Destination
-from leyden.deliver.pool import LATE_S, Action, Association, Bind, GiveUp, Limits, Open, Release, State, assign
+from leyden.deliver.pool import LATE_S, Action, Bind, GiveUp, Limits, Open, Release, State, assign
 from leyden.errors import Transient
 from leyden.net import scu
 from leyden.outbound import taken
 from leyden.outbound.courier import Courier, Fate, Receipts, Statistics
+from leyden.outbound.lane import Lane
 from leyden.outbound.window import WINDOW, Parcel, Window
+from leyden.spool import doorbell
 from leyden.spool.store import Spool
 
 logger = logging.getLogger("leyden.sender")
@@ -36,40 +38,6 @@ RENEGOTIATE_S = 5.0  # a SOP class that was refused whole is proposed anew for w
 # peers give no reason when they do not know a title, and one unknown modality must not stop the others.
 FOR_GOOD = 1
 NOT_THE_CALLER = ((1, 2), (1, 7), (2, 2))  # (source, reason): application context, called AE title, protocol version
-
-
-@dataclass(slots=True, eq=False)
-class Lane(Association):
-    """An association of the pool with its connection, its task, and what is bound to it."""
-
-    contexts: tuple[ladder.Pair, ...] = ()  # as proposed, in order
-    refused: frozenset[ladder.Pair] = frozenset()
-    link: scu.Association | None = None
-    task: "asyncio.Task[None] | None" = None
-    bound: Parcel | None = None
-    waiter: "asyncio.Future[None] | None" = None
-
-    def bind(self, parcel: Parcel) -> None:
-        self.state, self.bound = State.RESERVED, parcel
-        self._wake()
-
-    def end(self) -> None:
-        """Release it, if nothing is bound to it."""
-        if self.state is State.IDLE:
-            self.state = State.CLOSING
-            self._wake()
-
-    def _wake(self) -> None:
-        if self.waiter is not None and not self.waiter.done():
-            self.waiter.set_result(None)
-
-    async def next(self) -> Parcel | None:
-        """The next object to send; None when the association is to end."""
-        while self.bound is None and self.state is not State.CLOSING:
-            self.waiter = asyncio.get_running_loop().create_future()
-            await self.waiter
-        parcel, self.bound = self.bound, None
-        return parcel
 
 
 class Outbox:
@@ -102,6 +70,7 @@ class Outbox:
         self._looking = self._stopping = False
         self._look_wanted = True
         self._looked_s = self._look_after_s = float("-inf")
+        self._early: asyncio.TimerHandle | None = None  # a look that was wanted too early
         self._moves = 0  # objects that went back to the queue; a look that overlaps one is not trusted with their order
 
     def __repr__(self) -> str:
@@ -127,10 +96,17 @@ class Outbox:
         blocked = not self.serving or self._health.limit(now_s) == 0
         wanted = self._look_wanted and len(self._waiting) < WINDOW // 2 and not blocked
         due = now_s - self._looked_s >= (LOOK_BLOCKED_S if blocked else LOOK_S)
-        if (wanted or due) and now_s >= self._look_after_s and not self._looking and not self._stopping:
-            self._looking, self._look_wanted = True, False
-            self._start(self._refill(now_s))
+        if (wanted or due) and not self._looking and not self._stopping:
+            if now_s >= self._look_after_s:
+                self._looking, self._look_wanted = True, False
+                self._start(self._refill(now_s))
+            elif self._early is None:
+                self._early = self._loop.call_later(self._look_after_s - now_s, self._look_again)
         self._act()
+
+    def _look_again(self) -> None:
+        self._early = None
+        self.tick()
 
     async def _refill(self, begin_s: float) -> None:
         title, moves = self.destination.ae_title, self._moves
@@ -149,6 +125,8 @@ class Outbox:
             logger.warning("%s: %d objects older than expiryThreshold moved to expired/", title, found.expired)
         for reason in found.unreadable:
             logger.error("%s: not a DICOM file, moved to failed/: %s", title, reason)
+        fresh = sum(parcel.receipt not in known for parcel in found.parcels)
+        self._look_after_s = max(self._look_after_s, begin_s + doorbell.gather_s(fresh))
         disturbed = moves != self._moves
         self._waiting = {
             parcel.receipt: parcel
@@ -160,7 +138,7 @@ class Outbox:
                 self._memory.ask_again(parcel.pair, parcel.waiting.entry.retried_s)
         for lane in self._lanes:
             self._settle(lane)
-        self._act()
+        self.tick()
 
     def _take(self, parcel: Parcel) -> Parcel:
         """Out of the window, into hand."""

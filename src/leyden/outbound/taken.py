@@ -11,6 +11,7 @@ from collections.abc import Collection
 from concurrent.futures import Executor
 from pathlib import Path
 
+from leyden import log
 from leyden.deliver import ladder
 from leyden.errors import Corrupt
 from leyden.spool.entry import folder
@@ -75,6 +76,30 @@ class Memory:
             logger.warning("%s: what it takes cannot be noted: %s", self._destination, error)
         finally:
             self._noting = False
+
+
+class Seen:
+    """What a destination was seen to take, for whoever reads only: the file is read again when it has changed."""
+
+    def __init__(self, root: Path, destination: str) -> None:
+        self._path = _path(root, destination)
+        self._version: tuple[int, int] = (0, 0)
+        self._knowledge: ladder.Knowledge = {}
+
+    def knowledge(self) -> ladder.Knowledge:
+        """By SOP class UID; nothing, if there is no such file or no sense in it."""
+        try:
+            status = os.stat(self._path)
+            version = (status.st_mtime_ns, status.st_ino)
+            if version != self._version:
+                self._version = version
+                self._knowledge = ladder.parse(self._path.read_bytes())
+        except FileNotFoundError:
+            self._version, self._knowledge = (0, 0), {}
+        except (OSError, Corrupt) as error:
+            log.once(logger, logging.WARNING, str(self._path), f"{self._path} is not used: {error}")
+            self._knowledge = {}
+        return self._knowledge
 
 
 def recall(root: Path, destination: str) -> dict[str, ladder.Taken]:

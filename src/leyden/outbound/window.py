@@ -131,7 +131,7 @@ class Window:
 
 
 def _read_head(waiting: Waiting) -> tuple[FileMeta, int]:
-    fd = os.open(waiting.path, OPEN_FLAGS)
+    fd = os.open(waiting.file, OPEN_FLAGS)
     try:
         head = decode_head(os.pread(fd, HEAD_BYTES, 0)) or decode_head(os.pread(fd, HEAD_MAX_BYTES, 0))
     finally:

@@ -2,7 +2,8 @@
 
 A few threads fdatasync the files as they come. Whoever finds files that are synced and nobody publishing publishes
 them all: rename embryo -> new, one fsync of the folder, the answers. What is synced meanwhile is the next round: nobody
-waits for a batch to fill, sixteen associations share one fsync of the folder, and a lone one pays one hop to a thread.
+waits for a batch to fill, and sixteen associations share one fsync of the folder. A lone one does it all in the event
+loop, on a fast disk: the way to a thread and back takes as long as the sync.
 After a failed sync the kernel calls the pages clean, and a second sync would lie (tried): the file is discarded, the
 volume is out of intake until a probe write has passed.
 Deliberately absent: a second way to Success.
@@ -10,9 +11,11 @@ Deliberately absent: a second way to Success.
 
 import asyncio
 import contextlib
+import ctypes
 import logging
 import os
 import threading
+import time
 from asyncio import AbstractEventLoop, Future
 from collections import deque
 from collections.abc import Sequence
@@ -20,14 +23,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
+from leyden import crash
 from leyden.errors import Transient
-from leyden.spool.doorbell import ring
+from leyden.spool.doorbell import Ringer
 from leyden.spool.moves import into, sync_folder
 from leyden.spool.store import Spool
 
 logger = logging.getLogger("leyden.spool")
 
 PROBE_S = 1.0
+FAST_S = 0.005  # a sync that takes no longer costs less than the way to a thread and back
 _PROBE_BYTES = 4096
 
 
@@ -40,6 +45,16 @@ class _Job:
     loop: AbstractEventLoop
     place: str = ""
     error: Exception | None = None
+
+
+_WRITE = 2  # SYNC_FILE_RANGE_WRITE
+_libc = ctypes.CDLL(None)
+_libc.sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+
+
+def begin_writing(fd: int) -> None:
+    """Ask the kernel to write out what it holds of a file; no waiting. A failure is the later sync's to tell."""
+    _libc.sync_file_range(fd, 0, 0, _WRITE)
 
 
 class GroupCommit:
@@ -57,6 +72,8 @@ class GroupCommit:
         self._synced: deque[_Job] = deque()
         self._publishing = threading.Lock()
         self._fault = threading.Lock()
+        self._planner = Ringer(spool.root, "planner")
+        self._sync_s = 0.0  # how long the last one took
         self._bucket = ""  # whose name in new/ this process has synced
         self._closed = threading.Event()
         self._threads = [
@@ -66,21 +83,23 @@ class GroupCommit:
         for thread in self._threads:
             thread.start()
 
-    def commit(self, fd: int, path: Path, receipt: str) -> "Future[None]":
+    def commit(self, fd: int, path: Path, receipt: str, alone: bool = False) -> "Future[None]":
         """`await commit(...)` returns once the file and its name are durable. Takes `fd` over and closes it.
 
         Raises Transient when the disk says no; the file is discarded then. Rings the planner, once a round. A caller
-        that stops waiting changes nothing: the file is committed all the same.
+        that stops waiting changes nothing: the file is committed all the same. `alone`: nobody else needs the event
+        loop at the moment, so that on a fast disk it may wait itself.
         """
         loop = asyncio.get_running_loop()
         job = _Job(fd, os.fspath(path), receipt, loop.create_future(), loop)
-        if self._threads:
+        if self._threads and not (alone and self._sync_s < FAST_S):
             self._jobs.put(job)
-        else:
-            if self._still_healthy(job):
+            return job.future
+        if self._sync(job):
+            with self._publishing:
                 self._publish((job,))
-                ring(self._spool.root, "planner")
-            _answer((job,))
+            loop.call_soon(self._planner.ring)
+        _answer((job,))
         return job.future
 
     def close(self) -> None:
@@ -90,28 +109,39 @@ class GroupCommit:
             self._jobs.put(None)
         for thread in self._threads:
             thread.join()
+        self._planner.close()
 
     # -- in the threads
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            if self._still_healthy(job):
-                try:
-                    os.fdatasync(job.fd)
-                except OSError as error:
-                    self._fail((job,), error)
-                else:
-                    self._synced.append(job)
-            if job.error is not None:
+            if self._sync(job):
+                self._synced.append(job)
+            else:
                 _answer_from_thread((job,))
             while self._synced and self._publishing.acquire(blocking=False):
                 try:
                     jobs = [self._synced.popleft() for _ in range(len(self._synced))]
                     self._publish(jobs)
                     _answer_from_thread(jobs)
-                    ring(self._spool.root, "planner")
+                    self._planner.ring()
                 finally:
                     self._publishing.release()
+
+    def _sync(self, job: _Job) -> bool:
+        """Force a file's bytes to the disk; False: it is discarded, and `error` is set."""
+        if not self._still_healthy(job):
+            return False
+        if self._spool.sync:
+            begin_s = time.monotonic()
+            try:
+                os.fdatasync(job.fd)
+            except OSError as error:
+                self._fail((job,), error)
+                return False
+            self._sync_s = time.monotonic() - begin_s
+            crash.point("embryo-synced")
+        return True
 
     def _publish(self, jobs: Sequence[_Job]) -> None:
         """Give synced files their names in new/, durably. What fails has `error` set and is discarded."""
@@ -129,6 +159,7 @@ class GroupCommit:
             except OSError as error:
                 self._fail((job,), error)
                 continue
+            crash.point("embryo-renamed")
             job.place = place
             folders[place] = folders.get(place, False) or made or bucket != self._bucket
         for place, new in folders.items() if self._spool.sync else ():
@@ -138,6 +169,7 @@ class GroupCommit:
                     # Another process may have made it a moment ago and not have synced its name yet.
                     sync_folder(self._spool.root / "new")
                     self._bucket = place[-8:]
+                crash.point("new-synced")
             except OSError as error:
                 self._fail([job for job in jobs if job.place == place], error)
 

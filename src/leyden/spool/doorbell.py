@@ -13,6 +13,18 @@ from pathlib import Path
 _BUFFER_BYTES = 65536  # what a FIFO holds: one read empties it
 
 
+GATHER_S, GATHER_MAX_S = 0.005, 0.02
+
+
+def gather_s(found: int) -> float:
+    """How long after the start of a turn that found so many the next one is to begin, however soon it rings.
+
+    What comes one by one is so looked after together, since a turn costs more than an object; where little comes, the
+    first one has long been over and the next is at once.
+    """
+    return min(GATHER_MAX_S, found * GATHER_S)
+
+
 class Bell:
     """The reader's end of bell/<role>, made if it is not there (0600)."""
 
@@ -52,15 +64,36 @@ class Bell:
         os.close(self._fd)
 
 
+class Ringer:
+    """Rings one bell ("planner", "sender", "worker-0"), which it keeps open; never blocks, never fails."""
+
+    def __init__(self, root: Path, role: str) -> None:
+        self._path = root / "bell" / role
+        self._fd = -1
+
+    def ring(self) -> None:
+        """Nobody there is nobody there. A bell that was put in the place of the open one is found by the next ring."""
+        try:
+            if self._fd < 0:
+                self._fd = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            # A regular file that somebody put there takes the byte, too; the reader replaces it when it starts.
+            os.write(self._fd, b"!")
+            if not os.fstat(self._fd).st_nlink:
+                self.close()
+        except BlockingIOError:
+            return  # full of rings
+        except OSError:
+            self.close()
+
+    def close(self) -> None:
+        """Let go of the bell."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
 def ring(root: Path, role: str) -> None:
-    """Ring ("planner", "sender", "worker-0"); never blocks, never fails: nobody there is nobody there."""
-    try:
-        fd = os.open(root / "bell" / role, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return
-    try:
-        # A regular file that somebody put there takes the byte, too; the reader replaces it when it starts.
-        with contextlib.suppress(OSError):
-            os.write(fd, b"!")
-    finally:
-        os.close(fd)
+    """Ring once."""
+    ringer = Ringer(root, role)
+    ringer.ring()
+    ringer.close()

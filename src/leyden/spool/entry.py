@@ -163,16 +163,21 @@ class ReceiptClock:
 class Waiting:
     """An entry that waits in `stage` (transform or prepared) for a claimant. `destination` is an AE title."""
 
-    path: Path
+    file: str  # a path as text: a listing makes thousands of these
     entry: Entry
     stage: str
     destination: str
     rank: str
 
     @property
+    def path(self) -> Path:
+        """The file, as long as nobody was faster."""
+        return Path(self.file)
+
+    @property
     def size(self) -> int:
         """Bytes on disk now; FileNotFoundError if somebody was faster."""
-        return os.stat(self.path).st_size
+        return os.stat(self.file).st_size
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,12 +36,12 @@ class ReceiptLog:
         self._fresh = False  # the name is not synced yet
         self._swap = threading.Lock()
 
-    def append(self, line: Mapping[str, Any]) -> None:
-        """Write a line (one write(2)). OSError: the disk says no."""
+    def append(self, *lines: Mapping[str, Any]) -> None:
+        """Write lines (one write(2) for all). OSError: the disk says no."""
         hour = time.strftime("%Y%m%d%H", time.gmtime())
         if hour != self._hour:
             self._turn_to(hour)
-        text = orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+        text = b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines)
         if os.write(self._fd, text) < len(text):
             self._hour = ""  # the next one starts on a line of its own
             raise OSError(errno.ENOSPC, "a receipt was written in part only")

@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from leyden import log
+from leyden import crash, log
 from leyden.spool import listing, shelves
 from leyden.spool.entry import (
     UNRANKED,
@@ -199,6 +199,7 @@ class Spool:
         os.rename(f"{path}.making", path)
         if self.sync:
             sync_folder(place)
+        crash.point("plan-written")
         for plan in plans:
             self._carry_out(plan)
         os.unlink(path)
@@ -229,7 +230,10 @@ class Spool:
         try:
             for p in plan.placements:
                 link(source, self._bucket(p.stage, p.destination, p.rank, p.entry), p.entry.name)
+                crash.point("one-link")
+            crash.point("last-link")
             os.unlink(source)
+            crash.point("newcomer-unlinked")
         except FileNotFoundError:
             logger.info("%s was taken away by hand while it was planned", plan.source.name)
 
@@ -262,7 +266,7 @@ class Spool:
                     if left <= 0:
                         return
                     left -= 1
-                    yield Waiting(Path(f"{place}/{name}"), entry, stage, destination, queue[-2:])
+                    yield Waiting(f"{place}/{name}", entry, stage, destination, queue[-2:])
 
     def held_back(self, destination: str, entries: Iterable[Entry]) -> set[str]:
         """The receipts of those entries for which an older entry of the same sop_key for this destination still
@@ -274,7 +278,7 @@ class Spool:
         """Take an entry for `claimant` ("worker-0", "sender-0"): a rename. None if somebody was faster."""
         place = f"{self._root}/active/{claimant}"
         name = claim_name(waiting.stage, waiting.destination, waiting.rank, waiting.entry)
-        if not move(os.fspath(waiting.path), place, name):
+        if not move(waiting.file, place, name):
             return None
         return Claim(Path(f"{place}/{name}"), waiting.entry, waiting.stage, waiting.destination, waiting.rank)
 
@@ -310,13 +314,17 @@ class Spool:
                 os.fdatasync(fd)
             finally:
                 os.close(fd)
+        crash.point("made-synced")
         folder_made = link(os.fspath(made), place, entry.name)
+        crash.point("made-linked")
         if self.sync:
             sync_folder(place)
             if folder_made:
                 sync_folder(os.path.dirname(place))
                 sync_folder(self._queue("prepared", claim.destination))
+        crash.point("prepared-synced")
         claim.path.unlink(missing_ok=True)
+        crash.point("claim-unlinked")
         made.unlink(missing_ok=True)
 
     def passed_on(self, claim: Claim) -> None:

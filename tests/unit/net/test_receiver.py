@@ -215,15 +215,18 @@ def test_a_disk_that_hangs_stops_the_reading(tmp_path: Path, monkeypatch: pytest
 
     async def main() -> None:
         async with receiving(tmp_path) as (receiver, port):
+            other = await Client.connect(port)  # alone, it would wait in the event loop
             client = await Client.connect(port)
             for n in range(60):
                 client.begin_store(f"1.2.{n}", bytes(300_000), ends=True, message_id=n)
-            (intake,) = receiver.associations
+            await until(lambda: any(intake.busy for intake in receiver.associations))
+            (intake,) = (intake for intake in receiver.associations if intake.busy)
             await until(lambda: not intake.link._transport.is_reading())  # type: ignore[union-attr]
             assert len(embryos(receiver)) <= receiver_module.MAX_PENDING_COMMITS + 1
             disk_works.set()
             assert [type(await client.hear()) for _ in range(60)] == [Responded] * 60
             await client.close()
+            await other.close()
 
     uvloop.run(main())
 

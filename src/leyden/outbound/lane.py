@@ -1,0 +1,46 @@
+"""An association of a destination's pool: its connection, its task, and the object that is bound to it.
+
+Who binds what is decided by deliver/pool.py; the outbox acts on it.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from leyden.deliver import ladder
+from leyden.deliver.pool import Association, State
+from leyden.net import scu
+from leyden.outbound.window import Parcel
+
+
+@dataclass(slots=True, eq=False)
+class Lane(Association):
+    """One association of the pool."""
+
+    contexts: tuple[ladder.Pair, ...] = ()  # as proposed, in order
+    refused: frozenset[ladder.Pair] = frozenset()
+    link: scu.Association | None = None
+    task: "asyncio.Task[None] | None" = None
+    bound: Parcel | None = None
+    waiter: "asyncio.Future[None] | None" = None
+
+    def bind(self, parcel: Parcel) -> None:
+        self.state, self.bound = State.RESERVED, parcel
+        self._wake()
+
+    def end(self) -> None:
+        """Release it, if nothing is bound to it."""
+        if self.state is State.IDLE:
+            self.state = State.CLOSING
+            self._wake()
+
+    def _wake(self) -> None:
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
+
+    async def next(self) -> Parcel | None:
+        """The next object to send; None when the association is to end."""
+        while self.bound is None and self.state is not State.CLOSING:
+            self.waiter = asyncio.get_running_loop().create_future()
+            await self.waiter
+        parcel, self.bound = self.bound, None
+        return parcel

@@ -1,0 +1,371 @@
+"""The proof that nothing is lost: a load that knows what was promised to it, archives that keep what they got, a count.
+
+Sources and archives are DCMTK's programs, one process an association, so that what is counted is what another vendor's
+code saw. Each object has pixels of its own, so that a swap is seen. Three kinds: for a destination that gets JPEG 2000,
+for one that gets everything as it came, and for both (a rule adds the second).
+"""
+
+import os
+import signal
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+
+import orjson
+import pydicom
+
+from leyden.dicom.uids import SYNTAXES
+from support.objects import make_ct
+from support.peers import DCMTK_ENVIRONMENT, dcmtk, listens
+from support.service import Service, free_port, node, wait_for
+
+COMPRESSED, AS_IS = "COMPRESSED", "ASIS"
+ROUTINGS = f"""\
+- AeTitles:
+    - {COMPRESSED}
+  Conditions:
+    - Tag: 0008,0060
+      MatchExpression: ^MR$
+  Actions:
+    - Type: add_destination
+      Target: {AS_IS}
+"""
+KINDS = (  # called title, modality, destinations
+    (COMPRESSED, b"CT", frozenset({COMPRESSED})),
+    (AS_IS, b"CT", frozenset({AS_IS})),
+    (COMPRESSED, b"MR", frozenset({COMPRESSED, AS_IS})),
+)
+SIDE = 64
+AGAIN_S = 0.2  # after an association without a success
+LANES = 4  # associations a destination, the default of MaxAssociations
+NOT_DURABLE_MAX = 256  # answers whose receipts are being written (sender.py)
+_UID = b"2.25.1001.1000000"  # of the template; the last seven digits are the object's number
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """One object of the load and what must become of it."""
+
+    path: Path
+    uid: str
+    called: str
+    destinations: frozenset[str]
+    pixels: str
+
+
+@cache
+def _template(folder: Path) -> bytes:
+    path = make_ct(folder / "template.dcm", 1_000_000, rows=SIDE, columns=SIDE)
+    content = path.read_bytes()
+    path.unlink()
+    return content
+
+
+def make_objects(folder: Path, count: int, first: int = 0) -> list[Object]:
+    """Objects number first, first + 1 … of the three kinds in turn."""
+    folder.mkdir(parents=True, exist_ok=True)
+    template = _template(folder)
+    pixel_bytes = 2 * SIDE * SIDE
+    pixels = template[-pixel_bytes:]
+    made = []
+    for number in range(first, first + count):
+        called, modality, destinations = KINDS[number % len(KINDS)]
+        uid = b"2.25.1001.%d" % (1_000_000 + number)
+        own = b"%07d\0" % number + pixels[8:]
+        content = template[:-pixel_bytes].replace(_UID, uid).replace(b"CS\x02\x00CT", b"CS\x02\x00" + modality) + own
+        path = folder / f"{number:07}.dcm"
+        path.write_bytes(content)
+        made.append(Object(path, uid.decode(), called, destinations, sha256(own).hexdigest()))
+    return made
+
+
+class Archive:
+    """A destination: DCMTK's storescp, a process an association, which keeps every object that it gets as a file."""
+
+    def __init__(self, title: str, folder: Path) -> None:
+        self.title, self.folder, self.port = title, folder, free_port()
+        self.deaths = 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> "Archive":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        options = [
+            "--fork",
+            "--accept-all",
+            "--bit-preserving",
+            "--unique-filenames",
+            "-od",
+            str(self.folder),
+            "-pdu",
+            "131072",
+        ]
+        self._process = subprocess.Popen(
+            [dcmtk("storescp"), *options, str(self.port)],
+            env=DCMTK_ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        wait_for(lambda: listens(self.port), 20, f"storescp on port {self.port}")
+        return self
+
+    def die(self) -> None:
+        """SIGKILL, with every association that it serves."""
+        if self._process is not None:
+            self.deaths += 1
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+    def node(self, **keys: object) -> str:
+        return node(self.title, self.port, RetryDelays="0.5, 1, 2", **keys)
+
+
+class Load:
+    """Objects on their way to the service: what was sent how often, and what was promised (answered Success)."""
+
+    def __init__(self, port: int, objects: Iterable[Object]) -> None:
+        self.objects = list(objects)
+        self.sends: Counter[str] = Counter()
+        self.promised: set[str] = set()
+        self.refused = 0  # objects answered with anything else
+        self.stop = threading.Event()
+        self._port = port
+        self._news = threading.Condition()
+        self._threads: list[threading.Thread] = []
+
+    def start(self, associations: int) -> "Load":
+        """Send over so many associations at once. What is not promised is sent again, until all is, or `stop`."""
+        half = max(1, associations // 2)
+        for called in (COMPRESSED, AS_IS):
+            those = [each for each in self.objects if each.called == called]
+            for number in range(half):
+                thread = threading.Thread(target=self._send, args=(called, those[number::half]), daemon=True)
+                self._threads.append(thread)
+                thread.start()
+        return self
+
+    def _send(self, called: str, objects: Sequence[Object]) -> None:
+        left = {str(each.path): each.uid for each in objects}
+        while left and not self.stop.is_set():
+            before = len(left)
+            self._associate(called, left)
+            if len(left) == before:
+                self.stop.wait(AGAIN_S)
+
+    def _associate(self, called: str, left: dict[str, str]) -> None:
+        """One association; takes what was promised out of `left`."""
+        limits = ["-to", "30", "-ta", "60", "-td", "60"]
+        words = ["-v", "-R", *limits, "-aet", "CT01", "-aec", called, "127.0.0.1", str(self._port), *left]
+        with subprocess.Popen(
+            [dcmtk("storescu"), *words],
+            env=DCMTK_ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+        ) as source:  # fmt: skip
+            assert source.stdout is not None
+            current = ""
+            for line in source.stdout:
+                if "Sending file: " in line:
+                    current = line.split("Sending file: ")[1].strip()
+                    self.sends[left[current]] += 1
+                elif "Received Store Response (Success)" in line:
+                    with self._news:
+                        self.promised.add(left.pop(current))
+                        self._news.notify_all()
+                elif "Received Store Response" in line:
+                    with self._news:
+                        self.refused += 1
+                        self._news.notify_all()
+
+    def wait_promised(self, count: int, limit_s: float = 60.0) -> None:
+        with self._news:
+            if not self._news.wait_for(lambda: len(self.promised) >= count, limit_s):
+                raise AssertionError(f"{len(self.promised)} of {count} promised within {limit_s} s")
+
+    def wait_refused(self, limit_s: float = 60.0) -> None:
+        """Until one more object is refused than are now."""
+        with self._news:
+            before = self.refused
+            if not self._news.wait_for(lambda: self.refused > before, limit_s):
+                raise AssertionError(f"nothing was refused within {limit_s} s")
+
+    def join(self, limit_s: float = 120.0) -> "Load":
+        """Until everything is promised, or the sources have heeded `stop`."""
+        for thread in self._threads:
+            thread.join(limit_s)
+            assert not thread.is_alive(), f"a source does not end: {len(self.promised)} of {len(self.objects)}"
+        return self
+
+
+@dataclass(slots=True)
+class Count:
+    """What arrived where, and what is wrong with it."""
+
+    arrivals: dict[str, Counter[str]] = field(default_factory=dict)
+    receipts: dict[str, Counter[str]] = field(default_factory=dict)
+    torn: dict[str, int] = field(default_factory=dict)
+    syntaxes: dict[str, Counter[str]] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+
+    @property
+    def again(self) -> int:
+        """Arrivals beyond those that a receipt proves: the destination's answer was not received, or not written."""
+        return sum((arrived - self.receipts[title]).total() for title, arrived in self.arrivals.items())
+
+
+def count(spool: Path, archives: Iterable[Archive], objects: Sequence[Object], sends: Counter[str]) -> Count:
+    """Look at everything when the spool is empty. The faults that hold whatever was killed:
+
+    an object with other pixels; one at a destination that it was not planned for; a delivery that has two receipts (it
+    was made once more though its receipt was there); more receipts than the object was sent; a file left in the spool.
+    """
+    found = Count()
+    wanted = {each.uid: each for each in objects}
+    for archive in archives:
+        title = archive.title
+        arrived: Counter[str] = Counter()
+        syntaxes: Counter[str] = Counter()
+        torn = 0
+        paths = sorted(path for path in archive.folder.iterdir() if path.is_file())
+        with ThreadPoolExecutor(2) as threads:
+            seen = list(threads.map(_look_at, paths))
+        for path, (uid, syntax, pixels) in zip(paths, seen, strict=True):
+            if not pixels:
+                torn += 1
+            elif uid not in wanted:
+                found.faults.append(f"{title}: {uid} was never sent")
+            elif pixels != wanted[uid].pixels:
+                found.faults.append(f"{title}: {uid} has other pixels ({path})")
+            elif title not in wanted[uid].destinations:
+                found.faults.append(f"{title}: {uid} was not planned for it")
+            else:
+                arrived[uid] += 1
+                syntaxes[syntax] += 1
+        found.arrivals[title], found.syntaxes[title], found.torn[title] = arrived, syntaxes, torn
+        found.receipts[title] = Counter()
+        if torn > LANES * archive.deaths:
+            found.faults.append(f"{title}: {torn} torn files")
+    proofs = Counter((line["receipt"], line["destination"]) for line in receipts(spool))
+    found.faults += [f"delivered again though its receipt was there: {pair}" for pair, n in proofs.items() if n > 1]
+    for line in receipts(spool):
+        if line["sop_instance_uid"] in wanted:
+            found.receipts[line["destination"]][line["sop_instance_uid"]] += 1
+    for title, proved in found.receipts.items():
+        found.faults += [f"{title}: {n} receipts of {uid}" for uid, n in proved.items() if n > sends[uid]]
+    found.faults += [f"left behind: {path}" for path in left_behind(spool)]
+    return found
+
+
+def missing(found: Count, objects: Iterable[Object], promised: set[str]) -> list[str]:
+    """What was promised and did not arrive at each of its destinations."""
+    return [
+        f"{each.uid} for {title}"
+        for each in objects if each.uid in promised
+        for title in each.destinations if not found.arrivals[title][each.uid]
+    ]  # fmt: skip
+
+
+def _look_at(path: Path) -> tuple[str, str, str]:
+    """(UID, transfer syntax, hash of the pixels) of a received file; no hash: it is torn."""
+    try:
+        image = pydicom.dcmread(path)
+        pixels = image.pixel_array.astype("<i2").tobytes()
+        uid, syntax = str(image.SOPInstanceUID), str(image.file_meta.TransferSyntaxUID)
+    except Exception:  # whatever a half-written file makes pydicom say
+        return "", "", ""
+    assert syntax in SYNTAXES
+    return uid, syntax, sha256(pixels).hexdigest()
+
+
+def receipts(spool: Path) -> list[dict[str, str]]:
+    """The lines of all receipt logs that are whole."""
+    lines = []
+    for path in sorted((spool / "receipts").glob("*.log")):
+        for line in path.read_bytes().splitlines():
+            try:
+                lines.append(orjson.loads(line))
+            except orjson.JSONDecodeError:
+                continue  # torn by a crash
+    return lines
+
+
+def left_behind(spool: Path) -> list[Path]:
+    """Files that no empty spool has."""
+    kept = {"receipts", "state", "lost+found"}
+    found = (path for path in spool.rglob("*") if path.is_file() and path.name != "lock")
+    return [path for path in found if path.relative_to(spool).parts[0] not in kept]
+
+
+class Rig:
+    """A service with the two archives and the objects that were sent to it so far."""
+
+    def __init__(self, folder: Path, **config: object) -> None:
+        self.folder = folder
+        self.compressed = Archive(COMPRESSED, folder / COMPRESSED)
+        self.as_is = Archive(AS_IS, folder / AS_IS)
+        nodes = self.compressed.node(TransferSyntax="JPEG2000Lossless") + self.as_is.node()
+        self.service = Service(folder / "leyden", nodes, ROUTINGS, **{"workers": 1, "arenaMib": 32, **config})
+        self.objects: list[Object] = []
+        self.loads: list[Load] = []
+        self._made = 0
+
+    @property
+    def archives(self) -> tuple[Archive, Archive]:
+        return self.compressed, self.as_is
+
+    def start_archives(self) -> None:
+        for archive in self.archives:
+            archive.start()
+
+    def load(self, objects: int, associations: int) -> Load:
+        """Make that many new objects and begin to send them."""
+        made = make_objects(self.folder / "objects", objects, self._made)
+        self._made += objects
+        self.objects += made
+        self.loads.append(Load(self.service.port, made))
+        return self.loads[-1].start(associations)
+
+    def counted(self) -> Count:
+        sends: Counter[str] = Counter()
+        for load in self.loads:
+            sends.update(load.sends)
+        return count(self.service.spool, self.archives, self.objects, sends)
+
+    @property
+    def promised(self) -> set[str]:
+        return {uid for load in self.loads for uid in load.promised}
+
+    def settle(self, limit_s: float = 120.0, *, stop: bool = True) -> Count:
+        """Wait until nothing is left to do, stop the service in good order, and count; nothing may be missing."""
+        self.service.wait_empty(limit_s)
+        if stop:
+            assert self.service.stop() == 0
+        else:
+            wait_for(lambda: not left_behind(self.service.spool), 20, "nothing to be left behind")
+        found = self.counted()
+        assert not found.faults, found.faults
+        lost = missing(found, self.objects, self.promised)
+        assert not lost, lost
+        return found
+
+    def forget(self) -> None:
+        """What was sent and kept so far is not looked at any more."""
+        for path in (*(each.path for each in self.objects), *self._kept()):
+            path.unlink()
+        self.objects, self.loads = [], []
+        for archive in self.archives:
+            archive.deaths = 0
+
+    def _kept(self) -> list[Path]:
+        return [path for archive in self.archives for path in archive.folder.iterdir()]
+
+    def end(self) -> None:
+        for load in self.loads:
+            load.stop.set()
+        self.service.end()
+        for load in self.loads:
+            load.join()
+        for archive in self.archives:
+            archive.die()

@@ -1,0 +1,93 @@
+"""Disks for the tests: an ext4 image on a loop device whose power can be cut, and a library that makes a disk fail."""
+
+import ctypes
+import fcntl
+import os
+import shutil
+import struct
+import subprocess
+from pathlib import Path
+
+import pytest
+
+FS_IOC_SHUTDOWN = 0x8004587D
+NOLOGFLUSH = 2  # what is in the journal's memory only is gone, as with the power
+_COMMIT_S = 300  # the journal writes nothing by itself within a test
+_FAULTS = Path(__file__).with_name("faults.c")
+
+
+class Volume:
+    """An ext4 file system in an image file, mounted at `place`. Skips the test where that is not allowed."""
+
+    def __init__(self, image: Path, place: Path, size_mib: int = 64) -> None:
+        self.place = place
+        self._image = image
+        place.mkdir(parents=True, exist_ok=True)
+        mkfs = shutil.which("mkfs.ext4", path=os.pathsep.join([*os.get_exec_path(), "/sbin", "/usr/sbin"]))
+        if mkfs is None or os.geteuid() != 0:
+            pytest.skip("no loop mounts here: that takes root and mkfs.ext4")
+        with open(image, "wb") as file:
+            file.truncate(size_mib << 20)
+        subprocess.run([mkfs, "-F", "-q", image], check=True)
+        try:
+            self.mount()
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"no loop mounts here: {error.stderr.decode().strip()}")
+
+    def mount(self) -> None:
+        options = f"loop,errors=remount-ro,commit={_COMMIT_S}"
+        subprocess.run(["mount", "-o", options, self._image, self.place], check=True, capture_output=True)
+
+    def umount(self) -> None:
+        """Nobody may have a file open there any more."""
+        subprocess.run(["umount", self.place], check=True, capture_output=True)
+
+    def end(self) -> None:
+        if os.path.ismount(self.place):
+            self.umount()
+
+    def cut(self) -> None:
+        """The power is gone: what was not forced to the disk is lost, and every call fails until it is mounted anew."""
+        fd = os.open(self.place, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.ioctl(fd, FS_IOC_SHUTDOWN, struct.pack("I", NOLOGFLUSH))
+        finally:
+            os.close(fd)
+
+    def sync(self) -> None:
+        """Force all that was done so far to the disk."""
+        fd = os.open(self.place, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def break_down(self) -> None:
+        """The file system finds an error in itself and becomes read-only (errors=remount-ro)."""
+        device = os.stat(self.place).st_dev
+        name = Path(os.path.realpath(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}")).name
+        Path(f"/sys/fs/ext4/{name}/trigger_fs_error").write_text("1")
+
+    def fill(self) -> Path:
+        """A file that takes all the space that is left; remove it to have it back."""
+        ballast = self.place / "ballast"
+        with open(ballast, "wb", buffering=0) as file:
+            for size in (1 << 20, 4096):
+                try:
+                    while file.write(bytes(size)):
+                        pass
+                except OSError:
+                    continue
+        return ballast
+
+
+def fault_library(folder: Path) -> str:
+    """Build faults.c; the path of the library, for LD_PRELOAD. Skips the test where there is no C compiler."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler here: the library that makes a disk fail cannot be built")
+    library = folder / "faults.so"
+    assert not set(" :") & set(os.fspath(library)), "LD_PRELOAD is a list"
+    subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", library, _FAULTS, "-ldl"], check=True)
+    ctypes.CDLL(os.fspath(library))  # says why, if it cannot be loaded
+    return os.fspath(library)
