@@ -77,7 +77,7 @@ def test_the_supervisor_killed_alone_takes_every_role_with_it(service: Callable[
     parent, *roles = leyden.processes()
     assert len(roles) == 5
     parent.kill()
-    _, alive = psutil.wait_procs(roles, timeout=2)
+    _, alive = psutil.wait_procs(roles, timeout=10)
     assert not alive
     assert leyden.process is not None
     leyden.process.wait(5)

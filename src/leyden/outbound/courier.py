@@ -11,6 +11,7 @@ import math
 import os
 import random
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -100,7 +101,7 @@ class Courier:
         self._destination, self._spool, self._claimant = destination, spool, claimant
         self._receipts, self._threads, self._workers, self._done = receipts, threads, workers, done
         self._loop = asyncio.get_running_loop()
-        self._past: dict[str, _Past] = {}
+        self._past: OrderedDict[str, _Past] = OrderedDict()
         rate = destination.maximum_line_speed_kb_per_s * 1000
         self._throttle = Throttle(rate) if rate else None
 
@@ -157,7 +158,7 @@ class Courier:
 
     def _remember(self, receipt: str) -> _Past:
         while len(self._past) >= PAST_MAX:
-            del self._past[next(iter(self._past))]
+            self._past.popitem(last=False)
         return self._past.setdefault(receipt, _Past())
 
     async def _claim(self, parcel: Parcel) -> Claim | None:

@@ -5,9 +5,10 @@ dataset. Entries are told apart by path, instances by the key of their UID. Deli
 seconds of one that is never set back), the disk.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable
 
-TWINS_MAX = 200_000
+TWINS_MAX = 1_000_000
 ASIDE_MAX = 200_000
 ASIDE_S = 60.0  # between two tries of an entry, and between two messages of a kind
 
@@ -15,23 +16,24 @@ ASIDE_S = 60.0  # between two tries of an entry, and between two messages of a k
 class Twins:
     """Which instances were planned for which destination lately: a second one is marked to wait for the first.
 
-    One that is long delivered still marks its twin, which costs the sender a look.
+    The last TWINS_MAX are known for sure, at most twice as many are (80 bytes each). One that is long delivered still
+    marks its twin, which costs the sender a look.
     """
 
     def __init__(self, known: Iterable[tuple[str, str]] = ()) -> None:
         """`known`: (destination, key of the SOP Instance UID) of what is planned already."""
-        self._pairs: dict[tuple[str, str], None] = {}
+        self._young: set[int] = set()
+        self._old: set[int] = set()
         for destination, sop_key in known:
             self.seen(destination, sop_key)
 
     def seen(self, destination: str, sop_key: str) -> bool:
         """Whether that instance was planned for the destination before; from now on it was."""
-        pair = (destination, sop_key)
-        before = pair in self._pairs
-        self._pairs.pop(pair, None)
-        self._pairs[pair] = None
-        if len(self._pairs) > TWINS_MAX:
-            del self._pairs[next(iter(self._pairs))]
+        number = hash((destination, sop_key))
+        before = number in self._young or number in self._old
+        self._young.add(number)
+        if len(self._young) >= TWINS_MAX:
+            self._young, self._old = set(), self._young
         return before
 
 
@@ -39,7 +41,10 @@ class Aside:
     """Entries of new/ that could not be moved, or whose copies could not be saved: each is left alone for ASIDE_S."""
 
     def __init__(self) -> None:
-        self._held: dict[str, tuple[float, str]] = {}  # path -> until when, and its sop key; in the order of the times
+        # OrderedDict: the first of a plain dict is found by passing over all that were deleted before it
+        self._held: OrderedDict[str, tuple[float, str]] = (
+            OrderedDict()
+        )  # path -> until when, and its sop key; in the order of the times
         self._of: dict[str, set[str]] = {}  # sop key -> paths
         self._told_s: dict[str, float] = {}
 

@@ -1,0 +1,183 @@
+"""How fast are objects received and kept, beside other SCPs? Durable (syncSpool: true) and not.
+
+    python perf/ingest.py [--quick] [--cases ct:1,cr:4] [--clients source,dcmsend] [--rounds 5] [--svg FILE]
+
+A case is a kind of object (ct 0.5 MB, cr 7.5 MB, small 10 KB), a number of associations, and maybe `:each`: one
+association an object with 64 proposed contexts, as many devices do. Two load clients: source.py (objects a second from
+the first request to the last release, response times beside it) and dcmsend (a process an association, its start
+included). Leyden's destination is off, so that nothing is sent on; its planner works beside the receiver all the
+same. The others, each with 128 KiB PDUs: storescp --bit-preserving (one association at a time; it never syncs), the
+same with --fork, pynetdicom's SCP, Orthanc (which syncs). The native limit is a C program that does nothing but read
+from a socket and write files: with fdatasync, rename and fsync of the folder for the durable row.
+Read the columns `÷ it`: how many times what the row's way makes, round by round.
+"""
+
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from operator import methodcaller
+from pathlib import Path
+
+import objects
+import plot
+import rig
+import source
+
+DURABLE, UNSYNCED = "Leyden durable", "Leyden, syncSpool: false"
+LIMIT, DURABLE_LIMIT = "native, no sync", "native, durable"
+STORESCP, FORK = "storescp", "storescp --fork"
+CASES = "ct:1,ct:4,ct:16,cr:1,cr:4,cr:16,ct:1:each"
+QUICK_CASES = "ct:1,ct:4"
+COUNTS = {"ct": 400, "cr": 40, "small": 1500}
+CONTEXTS = 64
+PERCENTS = (50, 95, 99)
+
+Deliver = Callable[[int], source.Report]
+"""Sends the load of a case to a port."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    kind: str
+    associations: int
+    each: bool  # one association an object
+    count: int
+
+    @classmethod
+    def parse(cls, word: str, *, quick: bool) -> "Case":
+        kind, number, *more = word.split(":")
+        count = COUNTS[kind] // (2 if quick or more else 1)
+        return cls(kind, int(number), more == ["each"], count)
+
+    @property
+    def title(self) -> str:
+        over = f"an association an object, {CONTEXTS} contexts, {self.associations} at once"
+        return f"receive {self.kind}, " + (over if self.each else f"{self.associations} associations")
+
+    def by_source(self, port: int) -> source.Report:
+        report = source.run(
+            source.Load(
+                port,
+                [objects.made(self.kind)],
+                called="DEST",
+                associations=self.associations,
+                objects=self.count,
+                per_association=1 if self.each else 0,
+                contexts=CONTEXTS if self.each else 0,
+            )
+        )
+        rig.must_be_whole(report.objects, self.count)
+        return report
+
+    def by_dcmsend(self, files: list[Path], port: int) -> source.Report:
+        seconds = rig.dcmsend(port, "DEST", files, associations=self.associations)
+        return source.Report(objects=len(files), seconds=seconds)
+
+
+def into_leyden(sync: str, deliver: Deliver, folder: Path) -> source.Report:
+    with rig.leyden(folder, {"DEST": rig.free_port()}, syncSpool=sync) as service:
+        return deliver(service.port)
+
+
+def into(peer: Callable[[Path], rig.Peer], deliver: Deliver, folder: Path) -> source.Report:
+    with rig.running(peer(folder)) as far:
+        return deliver(far.port)
+
+
+def natively(case: Case, figure: str, folder: Path) -> source.Report:
+    size_bytes = objects.made(case.kind).size_bytes
+    per_s = rig.native(
+        "receive_files", figure, folder, objects=case.count, size_bytes=size_bytes, connections=case.associations
+    )
+    return source.Report(objects=case.count, seconds=case.count / per_s)
+
+
+def ways(case: Case, deliver: Deliver) -> Mapping[str, Callable[[Path], source.Report]]:
+    return {
+        DURABLE: partial(into_leyden, "true", deliver),
+        UNSYNCED: partial(into_leyden, "false", deliver),
+        STORESCP: partial(into, rig.storescp, deliver),
+        FORK: partial(into, lambda folder: rig.storescp(folder, "--fork"), deliver),
+        "pynetdicom": partial(into, rig.pynetdicom_scp, deliver),
+        "Orthanc": partial(into, rig.orthanc, deliver),
+        LIMIT: partial(natively, case, "objects_per_s"),
+        DURABLE_LIMIT: partial(natively, case, "durable_objects_per_s"),
+    }
+
+
+def measure(run: rig.Run, case: Case, client: str) -> dict[str, list[source.Report]]:
+    """All ways in turn, and their table."""
+    deliver: Deliver = case.by_source
+    if client == "dcmsend":
+        deliver = partial(case.by_dcmsend, objects.write_files(run.folder / "files", case.kind, case.count))
+    reports, missing = rig.alternate(ways(case, deliver), run.rounds, run.folder)
+    run.add(
+        rig.Comparison(
+            f"{case.title}, by {client}",
+            "objects/s",
+            {way: [report.per_s for report in each] for way, each in reports.items()},
+            missing,
+            (DURABLE, UNSYNCED),
+            {DURABLE: DURABLE_LIMIT, UNSYNCED: LIMIT, STORESCP: LIMIT, FORK: LIMIT, "Orthanc": DURABLE_LIMIT},
+        )
+    )
+    if client == "source":
+        run.table(f"response times, {case.title}", response_table(case, reports))
+    return reports
+
+
+def response_table(case: Case, reports: Mapping[str, list[source.Report]]) -> list[list[str]]:
+    """The response times of one case: medians of the percentiles of each round."""
+    rows = [[f"response, {case.title}, ms", *(f"p{percent}" for percent in PERCENTS), "max"]]
+    for way, each in reports.items():
+        if each[0].response_us:
+            marks = [statistics.median(report.response_ms(percent) for report in each) for percent in (*PERCENTS, 100)]
+            rows.append([way, *map(rig.number, marks)])
+    return rows
+
+
+def charts(measured: Mapping[Case, Mapping[str, list[source.Report]]]) -> list[plot.Chart]:
+    """For each kind: objects/s and our response times against associations."""
+    found = []
+    for kind in dict.fromkeys(case.kind for case in measured):
+        cases = sorted((c for c in measured if c.kind == kind and not c.each), key=lambda case: case.associations)
+        xs = [case.associations for case in cases]
+        names = dict.fromkeys(way for case in cases for way in measured[case])
+        rates = {name: [_median(measured[case].get(name), lambda r: r.per_s) for case in cases] for name in names}
+        times = {
+            f"{name}, p{percent}": [
+                _median(measured[case].get(name), methodcaller("response_ms", percent)) for case in cases
+            ]
+            for name in (DURABLE, FORK)
+            for percent in PERCENTS
+        }
+        found.append(plot.Chart(f"Receive, {kind}", "associations", "objects/s", xs, rates))
+        found.append(plot.Chart(f"Response time, {kind}", "associations", "ms", xs, times))
+    return found
+
+
+def _median(reports: list[source.Report] | None, of: Callable[[source.Report], float]) -> float | None:
+    return statistics.median(map(of, reports)) if reports else None
+
+
+def main() -> None:
+    parser = rig.parser(__doc__, svg=True)
+    parser.add_argument("--cases", help=f"default {CASES}; with --quick {QUICK_CASES}")
+    parser.add_argument("--clients", help="source, dcmsend or both (default: both; with --quick source)")
+    with rig.Run(parser.parse_args()) as run:
+        words = run.asked.cases or (QUICK_CASES if run.quick else CASES)
+        clients = (run.asked.clients or ("source" if run.quick else "source,dcmsend")).split(",")
+        measured = {}
+        for case in [Case.parse(word, quick=run.quick) for word in words.split(",")]:
+            for client in clients:
+                if client == "source":
+                    measured[case] = measure(run, case, client)
+                elif not case.each:  # dcmsend has no option for it
+                    measure(run, case, client)
+        if run.asked.svg:
+            plot.write(run.asked.svg, charts(measured))
+
+
+if __name__ == "__main__":
+    main()

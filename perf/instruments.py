@@ -1,0 +1,71 @@
+"""Do the instruments outrun what they measure? source.py into sink.py, with nothing of ours between them.
+
+    python perf/instruments.py [--quick]
+
+Beside them: DCMTK's own pair, dcmsend -> storescp --ignore (its start included, as always; above one association
+--fork), and each half of ours against one of theirs. A figure of another table here that comes close to `source ->
+sink` tells of the instrument, not of what was measured. Client and server share the cores.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import objects
+import rig
+import source
+
+CASES = [("ct", 1), ("ct", 4), ("ct", 16), ("cr", 1), ("cr", 4), ("small", 4)]
+
+
+def by_source(kind: str, count: int, associations: int, peer: Callable[[Path], rig.Peer], folder: Path) -> float:
+    with rig.running(peer(folder)) as far:
+        report = source.run(source.Load(far.port, [objects.made(kind)], associations=associations, objects=count))
+    rig.must_be_whole(report.objects, count)
+    return report.per_s
+
+
+def by_dcmsend(files: list[Path], associations: int, peer: Callable[[Path], rig.Peer], folder: Path) -> float:
+    with rig.running(peer(folder)) as far:
+        return len(files) / rig.dcmsend(far.port, "ANY-SCP", files, associations=associations)
+
+
+def main() -> None:
+    with rig.Run(rig.parser(__doc__).parse_args()) as run:
+        cases = (
+            [("ct", 1), ("ct", 4)]
+            if run.quick
+            else [("ct", 1), ("ct", 4), ("ct", 16), ("cr", 1), ("cr", 4), ("small", 4)]
+        )
+        for kind, associations in cases:
+            count = {"cr": 100, "small": 3000}.get(kind, 1000)
+            files = objects.write_files(run.folder / f"{kind}-files", kind, count)
+            fork = ["--fork"] if associations > 1 else []
+            ignore = partial(_storescp, ["--ignore", *fork])
+            run.compare(
+                f"{associations} associations, {kind}",
+                "objects/s",
+                {
+                    "source -> sink": partial(by_source, kind, count, associations, _sink),
+                    "dcmsend -> storescp --ignore": partial(by_dcmsend, files, associations, ignore),
+                    "dcmsend -> sink": partial(by_dcmsend, files, associations, _sink),
+                    "source -> storescp --ignore": partial(by_source, kind, count, associations, ignore),
+                    "native loopback": partial(
+                        rig.native, "loopback", "objects_per_s", objects=count,
+                        size_bytes=objects.made(kind).size_bytes, connections=associations,
+                    ),
+                },
+                ours=["source -> sink"],
+            )  # fmt: skip
+
+
+def _sink(folder: Path) -> rig.Peer:
+    return rig.sink()
+
+
+def _storescp(options: list[str], folder: Path) -> rig.Peer:
+    return rig.storescp(folder, *options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""What the roles of a running service hold: memory and descriptors, looked at now and then from outside.
+
+Memory is RssAnon of /proc: what the process itself has written to. Pages of files (the page cache, the interpreter) and
+shared ones (the arena) are not counted, for they are not the role's to give back.
+"""
+
+import os
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+import rig
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What one role held at a time of CLOCK_MONOTONIC."""
+
+    at_s: float
+    own_bytes: int
+    descriptors: int
+
+
+def processes(service: rig.Service) -> dict[str, psutil.Process]:
+    """By role ("receiver-0", "supervisor"); one that is just being replaced is left out."""
+    found = {}
+    for process in service.processes():
+        with suppress(psutil.NoSuchProcess):
+            words = process.cmdline()
+            if "role" in words:
+                role, number = words[words.index("role") + 1 :][:2]
+                found[f"{role}-{number}"] = process
+            elif "run" in words:
+                found["supervisor"] = process
+    return found
+
+
+def look(service: rig.Service) -> dict[str, Held]:
+    """What each one holds now."""
+    found = {}
+    for role, process in processes(service).items():
+        with suppress(OSError, StopIteration):  # it has just ended
+            found[role] = Held(time.monotonic(), _own_bytes(process.pid), len(os.listdir(f"/proc/{process.pid}/fd")))
+    return found
+
+
+def _own_bytes(pid: int) -> int:
+    with open(f"/proc/{pid}/status") as rows:
+        return next(int(row.split()[1]) * 1024 for row in rows if row.startswith("RssAnon"))
+
+
+@dataclass(slots=True)
+class Watch:
+    """Looks every so often while its block runs; `seen[role]` are all looks at it."""
+
+    service: rig.Service
+    every_s: float = 0.05
+    seen: dict[str, list[Held]] = field(default_factory=dict)
+    _over: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        self._look()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._over.set()
+        assert self._thread is not None
+        self._thread.join()
+        if error is None:
+            self._look()
+
+    def _run(self) -> None:
+        while not self._over.wait(self.every_s):
+            try:
+                self._look()
+            except psutil.NoSuchProcess:  # the service is dead, or being started again
+                continue
+
+    def _look(self) -> None:
+        for role, held in look(self.service).items():
+            self.seen.setdefault(role, []).append(held)
+
+    def growth_bytes(self, role: str) -> int:
+        """The most that it held, less what it held at first."""
+        looks = self.seen[role]
+        return max(held.own_bytes for held in looks) - looks[0].own_bytes
+
+
+def slope_per_hour(points: list[tuple[float, float]]) -> float:
+    """The straight line through (seconds, value) with the least squares: value an hour."""
+    mean_s, mean = (sum(column) / len(points) for column in zip(*points, strict=True))
+    spread = sum((at_s - mean_s) ** 2 for at_s, _ in points)
+    return 3600 * sum((at_s - mean_s) * (value - mean) for at_s, value in points) / spread if spread else 0.0

@@ -1,0 +1,159 @@
+"""How fast are waiting objects sent, beside dcmsend and pynetdicom's SCU? The receive half is not in it.
+
+    python perf/send.py [--quick] [--rounds 5]
+
+Leyden is filled while its destination is off; once all is planned and on the disk, the destination is started, and what
+counts is the time between the first and the last receipt: N - 1 objects, with opening, negotiating and waiting for the
+next try left out. For the others the same is left out by difference: (N - 1) / (seconds for N - seconds for 1).
+Destination of the first table: storescp --ignore, with one association from each. Of the second: our own sink.py,
+which takes the time itself, the same for all three, from the first byte of the first object to the last answer; with
+one association and with four. Leyden writes a receipt for each object and, unless syncSpool is false, syncs it before
+it forgets the object; dcmsend and the SCU keep nothing. The native limit sends files over a bare socket, an answer to
+each.
+"""
+
+import json
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import orjson
+
+import objects
+import rig
+import source
+
+DURABLE, UNSYNCED, LIMIT = "Leyden durable", "Leyden, syncSpool: false", "native"
+KIND = "ct"
+
+
+class Filled:
+    """A service with `count` objects waiting for a destination that is off."""
+
+    def __init__(self, folder: Path, count: int, associations: int, sync: str) -> None:
+        self.count, self.port = count, rig.free_port()
+        nodes = rig.node("DEST", self.port, MaxAssociations=associations, RetryDelays="[0.5]")
+        self.service = rig.Service(folder / "leyden", nodes, workers=1, arenaMib=64, syncSpool=sync)
+
+    def fill(self) -> None:
+        load = source.Load(self.service.port, [objects.made(KIND)], called="DEST", associations=4, objects=self.count)
+        rig.must_be_whole(source.run(load).objects, self.count)
+        prepared = self.service.spool / "prepared" / "DEST"
+        rig.wait_for(lambda: len(list(prepared.rglob("*.dcm"))) == self.count, rig.LIMIT_S, "all to be planned")
+        rig.settle()
+
+    def receipts_per_s(self) -> float:
+        """Objects a second between the first and the last receipt."""
+        lines = [
+            orjson.loads(line)
+            for path in (self.service.spool / "receipts").glob("*.log")
+            for line in path.read_bytes().splitlines()
+        ]
+        times_s = sorted(line["at"] for line in lines)
+        return (len(times_s) - 1) / float(times_s[-1] - times_s[0])
+
+
+def by_leyden(count: int, sync: str, folder: Path) -> float:
+    """To storescp, timed by the receipts."""
+    filled = Filled(folder, count, 1, sync)
+    with rig.serving(filled.service):
+        filled.fill()
+        with rig.running(rig.storescp(folder / "scp", "--ignore", port=filled.port)):
+            rig.wait_delivered(filled.service, "DEST", count)
+        return filled.receipts_per_s()
+
+
+def by_leyden_to_sink(count: int, associations: int, sync: str, folder: Path) -> float:
+    filled = Filled(folder, count, associations, sync)
+    with rig.serving(filled.service):
+        filled.fill()
+        sink = rig.sink(port=filled.port).start()
+        try:
+            rig.wait_delivered(filled.service, "DEST", count)
+        finally:
+            said = sink.stop()
+        return between(said, count)
+
+
+def between(said: str, count: int) -> float:
+    """Objects a second as the sink saw them."""
+    counts = json.loads(said)
+    rig.must_be_whole(counts["objects"], count)
+    return float(counts["per_s"])
+
+
+def by_dcmsend(files: list[Path], folder: Path) -> float:
+    with rig.running(rig.storescp(folder / "scp", "--ignore")) as scp:
+        one_s, all_s = (rig.dcmsend(scp.port, "DEST", these) for these in (files[:1], files))
+    return (len(files) - 1) / (all_s - one_s)
+
+
+def by_pynetdicom(files: list[Path], folder: Path) -> float:
+    alone = folder / "one"
+    alone.mkdir()
+    (alone / files[0].name).symlink_to(files[0])
+    with rig.running(rig.storescp(folder / "scp", "--ignore")) as scp:
+        one_s, all_s = (rig.pynetdicom_scu(scp.port, "DEST", at) for at in (alone, files[0].parent))
+    return (len(files) - 1) / (all_s - one_s)
+
+
+def others_to_sink(files: list[Path], associations: int, who: str, folder: Path) -> float:
+    sink = rig.sink().start()
+    try:
+        if who == "dcmsend":
+            rig.dcmsend(sink.port, "DEST", files, associations=associations)
+        else:
+            rig.pynetdicom_scu(sink.port, "DEST", files[0].parent, associations=associations)
+    finally:
+        said = sink.stop()
+    return between(said, len(files))
+
+
+def limit(count: int, associations: int, folder: Path) -> float:
+    size_bytes = objects.made(KIND).size_bytes
+    return rig.native(
+        "send_files", "objects_per_s", folder, objects=count, size_bytes=size_bytes, connections=associations
+    )
+
+
+LIMITS: Mapping[str, str] = {DURABLE: LIMIT, UNSYNCED: LIMIT, "dcmsend": LIMIT, "pynetdicom's SCU": LIMIT}
+
+
+def main() -> None:
+    parser = rig.parser(__doc__)
+    parser.add_argument("--tables", default="storescp:1,sink:1,sink:4", help="default %(default)s; quick: the first")
+    with rig.Run(parser.parse_args()) as run:
+        count = 200 if run.quick else 600
+        files = objects.write_files(run.folder / "files", KIND, count)
+        for word in run.asked.tables.split(",")[: 1 if run.quick else None]:
+            where, _, associations = word.partition(":")
+            ways = to_storescp if where == "storescp" else partial(to_sink, int(associations))
+            run.compare(
+                f"send {count} {KIND} to {where}, {associations} associations",
+                "objects/s",
+                {**ways(files), LIMIT: partial(limit, count, int(associations))},
+                ours=(DURABLE, UNSYNCED),
+                limits=LIMITS,
+            )
+
+
+def to_storescp(files: list[Path]) -> rig.Ways[float]:
+    return {
+        DURABLE: partial(by_leyden, len(files), "true"),
+        UNSYNCED: partial(by_leyden, len(files), "false"),
+        "dcmsend": partial(by_dcmsend, files),
+        "pynetdicom's SCU": partial(by_pynetdicom, files),
+    }
+
+
+def to_sink(associations: int, files: list[Path]) -> rig.Ways[float]:
+    return {
+        DURABLE: partial(by_leyden_to_sink, len(files), associations, "true"),
+        UNSYNCED: partial(by_leyden_to_sink, len(files), associations, "false"),
+        "dcmsend": partial(others_to_sink, files, associations, "dcmsend"),
+        "pynetdicom's SCU": partial(others_to_sink, files, associations, "pynetdicom"),
+    }
+
+
+if __name__ == "__main__":
+    main()
