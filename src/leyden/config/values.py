@@ -7,12 +7,10 @@ serves. Fields of the schema are made of these.
 import re
 from collections.abc import Callable, Sequence
 
-from pydicom._dicom_dict import DicomDictionary
-from pydicom.datadict import tag_for_keyword
-
 from leyden.config.report import did_you_mean
 from leyden.config.yaml_text import Entries, Items, Node, Text
 from leyden.deliver.schedule import network
+from leyden.dicom.dictionary import keywords
 from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, JPEG2000_LOSSLESS, SYNTAXES, is_well_formed, syntax_by_name
 from leyden.plan.rules import PSEUDO_TAGS
 
@@ -191,10 +189,10 @@ def tag(value: Node) -> str:
         return numbers[1].zfill(4).lower() + numbers[2].zfill(4).lower()
     if re.fullmatch(r"[0-9A-Fa-f]{8}", written):
         return written.lower()
-    number = tag_for_keyword(written)
+    known = keywords()
+    number = known.get(written)
     if number is None:
-        keywords = (row[4] for row in DicomDictionary.values() if row[4])
-        raise ValueError(f"{written!r} is no tag (8,60, 0008,0060 or a keyword){did_you_mean(written, keywords)}")
+        raise ValueError(f"{written!r} is no tag (8,60, 0008,0060 or a keyword){did_you_mean(written, known)}")
     return f"{number:08x}"
 
 

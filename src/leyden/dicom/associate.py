@@ -18,7 +18,7 @@ from leyden.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from leyden.errors import LocalProtocolError, RemoteProtocolError
 
 SYNTAXES_LIMIT = 8192  # in one PDU, abstract ones too: an association keeps them for as long as it lasts
-# A device that opens an association for each image asks the same each time. Hostile requests fill 6 MB at most.
+# A device that opens an association for each image asks the same each time. Hostile requests fill 7 MB at most.
 REMEMBERED_REQUESTS, REMEMBERED_BYTES = 32, 16 * 1024
 
 _APPLICATION, _PROPOSED, _ANSWERED, _ABSTRACT, _TRANSFER, _USER = 0x10, 0x20, 0x21, 0x30, 0x40, 0x50

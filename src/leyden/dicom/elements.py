@@ -9,9 +9,7 @@ import struct
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 
-from pydicom._dicom_dict import DicomDictionary, RepeatersDictionary
-from pydicom.datadict import mask_match
-
+from leyden.dicom import dictionary
 from leyden.dicom.uids import Syntax
 from leyden.errors import Corrupt
 
@@ -78,7 +76,7 @@ def tag_name(tag: int) -> str:
 @lru_cache(maxsize=8192)
 def dictionary_vr(tag: int) -> str:
     """The VR of a tag by PS3.6, maybe a choice such as `US or SS`; private and unknown ones are UN, delimiters ""."""
-    entry = DicomDictionary.get(tag)
+    entry = dictionary.entry(tag)
     if entry is not None:
         return "" if tag >> 16 == 0xFFFE else entry[0]
     element = tag & 0xFFFF
@@ -86,8 +84,7 @@ def dictionary_vr(tag: int) -> str:
         return "UL"  # group length
     if tag & 0x10000:
         return "LO" if 0x10 <= element <= 0xFF else "UN"  # private creator, private element
-    mask = mask_match(tag)
-    return RepeatersDictionary[mask][0] if mask else "UN"
+    return "UN"
 
 
 def _unknown_vr(tag: int, code: bytes, at: int) -> tuple[str, bool]:

@@ -10,8 +10,8 @@ import functools
 from collections.abc import Callable, Iterable
 
 import regex  # type: ignore[import-untyped]
-from pydicom.datadict import keyword_for_tag
 
+from leyden.dicom.dictionary import keyword_of
 from leyden.dicom.header import Dataset, Header
 from leyden.errors import Corrupt
 from leyden.plan.rules import PSEUDO_TAGS, Condition, Kind
@@ -82,7 +82,7 @@ def name_of(tag: str) -> str:
     """What to call a tag of a rule: its keyword, else gggg,eeee; a pseudo-tag is its own name."""
     if tag in PSEUDO_TAGS:
         return tag
-    return keyword_for_tag(int(tag, 16)) or f"{tag[:4]},{tag[4:]}"
+    return keyword_of(int(tag, 16)) or f"{tag[:4]},{tag[4:]}"
 
 
 @functools.lru_cache(maxsize=4096)

@@ -73,6 +73,7 @@ class GroupCommit:
         self._publishing = threading.Lock()
         self._fault = threading.Lock()
         self._planner = Ringer(spool.root, "planner")
+        self._in_threads = 0  # jobs that the threads have not answered yet
         self._sync_s = 0.0  # how long the last one took
         self._bucket = ""  # whose name in new/ this process has synced
         self._closed = threading.Event()
@@ -92,7 +93,8 @@ class GroupCommit:
         """
         loop = asyncio.get_running_loop()
         job = _Job(fd, os.fspath(path), receipt, loop.create_future(), loop)
-        if self._threads and not (alone and self._sync_s < FAST_S):
+        if self._threads and (not alone or self._in_threads or self._sync_s >= FAST_S):
+            self._in_threads += 1
             self._jobs.put(job)
             return job.future
         if self._sync(job):
@@ -118,15 +120,23 @@ class GroupCommit:
             if self._sync(job):
                 self._synced.append(job)
             else:
-                _answer_from_thread((job,))
+                self._answer_from_thread((job,))
             while self._synced and self._publishing.acquire(blocking=False):
                 try:
                     jobs = [self._synced.popleft() for _ in range(len(self._synced))]
                     self._publish(jobs)
-                    _answer_from_thread(jobs)
+                    self._answer_from_thread(jobs)
                     self._planner.ring()
                 finally:
                     self._publishing.release()
+
+    def _answer_from_thread(self, jobs: Sequence[_Job]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            jobs[0].loop.call_soon_threadsafe(self._back, jobs)
+
+    def _back(self, jobs: Sequence[_Job]) -> None:
+        self._in_threads -= len(jobs)
+        _answer(jobs)
 
     def _sync(self, job: _Job) -> bool:
         """Force a file's bytes to the disk; False: it is discarded, and `error` is set."""
@@ -216,11 +226,6 @@ class GroupCommit:
             logger.info("the spool is back in intake: a probe write has passed")
             self.healthy = True
             return
-
-
-def _answer_from_thread(jobs: Sequence[_Job]) -> None:
-    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-        jobs[0].loop.call_soon_threadsafe(_answer, jobs)
 
 
 def _answer(jobs: Sequence[_Job]) -> None:

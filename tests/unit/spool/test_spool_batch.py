@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import threading
 import time
 
 import pytest
@@ -67,6 +68,30 @@ def test_a_lone_one_waits_itself_unless_the_disk_is_slow(spool, monkeypatch):
 
     asyncio.run(main())
     assert len(spool.newcomers(10)) == 2
+
+
+def test_a_lone_one_does_not_get_in_the_way_of_the_threads(spool, monkeypatch):
+    disk_works, fdatasync = threading.Event(), os.fdatasync
+
+    def hanging(fd):
+        disk_works.wait(30)
+        fdatasync(fd)
+
+    monkeypatch.setattr(os, "fdatasync", hanging)
+
+    async def main():
+        commit = GroupCommit(spool)
+        first = commit.commit(*embryo(spool))
+        second = commit.commit(*embryo(spool), alone=True)
+        assert not second.done()
+        disk_works.set()
+        await asyncio.gather(first, second)
+        third = commit.commit(*embryo(spool), alone=True)
+        assert third.done()
+        commit.close()
+
+    asyncio.run(main())
+    assert len(spool.newcomers(10)) == 3
 
 
 def test_many_share_and_none_is_lost(either):
