@@ -29,6 +29,7 @@ def test_the_map_names_every_module_and_no_other() -> None:
 
 @pytest.mark.parametrize("role", ["receiver", "planner", "sender", "supervisor"])
 def test_a_role_without_a_codec_loads_none(role: str) -> None:
-    code = f"import sys, leyden.{role}; print([m for m in ('glymur', 'leyden.transcode') if m in sys.modules])"
+    heavy = ("glymur", "numpy", "PIL", "pydicom", "pynetdicom", "leyden.transcode")
+    code = f"import sys, leyden.{role}; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]", done.stderr

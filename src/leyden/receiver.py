@@ -103,6 +103,7 @@ class Receiver:
         self.buffer = memoryview(bytearray(READ_BUFFER_BYTES))
         self.strangers: dict[Intake, None] = {}  # oldest first
         self.associations: set[Intake] = set()
+        self.lingering = 0  # of these: over, but not closed yet
         self.objects = 0
         self.object_bytes = 0
         self.full = False
@@ -253,9 +254,11 @@ class Intake:
         elif why is not None:
             looked_in = type(why) is ConnectionLost and not self.link.received_bytes  # a load balancer's health check
             self._log(logging.DEBUG if looked_in else logging.WARNING, f"no association: {how}")
+        self._receiver.lingering += self._accepted
         self._receiver.drained()
 
     def gone(self) -> None:
+        self._receiver.lingering -= self._accepted
         self._receiver.gone(self)
 
     def _log(self, level: int, message: str) -> None:
@@ -358,8 +361,9 @@ class Intake:
         self._pending += 1
         if self._pending == MAX_PENDING_COMMITS:
             self.link.hold_reading(True)
-        alone = len(self._receiver.associations) == 1
-        commit = self._receiver.commits.commit(embryo.fd, embryo.path, embryo.receipt, alone)
+        receiver = self._receiver
+        alone = len(receiver.associations) - receiver.lingering == 1
+        commit = receiver.commits.commit(embryo.fd, embryo.path, embryo.receipt, alone)
         if commit.done():
             self._committed(embryo, commit)
         else:

@@ -1,0 +1,189 @@
+"""Faults of the machine under load: nothing is promised that is not durable, and the service is back when they end.
+
+A disk whose fsync fails, one that is read-only for a while (both by a library that is loaded before the others), a file
+system that finds an error in itself, a full disk, and no memory for the arena. The service itself is never restarted,
+but where its file system has to be mounted anew.
+"""
+
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from support.proof import LANES, NOT_DURABLE_MAX, Rig
+from support.service import Service, node, wait_for
+from support.volume import Volume, fault_library
+
+OBJECTS = 90
+ASSOCIATIONS = 4
+BACK_S = 150.0  # an entry that could not be planned is tried again after a minute
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    name: str
+    happens: Callable[[Path], None]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def play(self, folder: Path) -> None:
+        self.happens(folder)
+
+
+@contextmanager
+def rig_in(folder: Path, **config: object) -> Iterator[Rig]:
+    rig = Rig(folder, **config)
+    try:
+        rig.start_archives()
+        yield rig
+    finally:
+        rig.end()
+
+
+def refused_while_it_lasts(rig: Rig) -> None:
+    """Objects that come after the fault began: a promise would be one that nothing stands behind."""
+    late = rig.load(OBJECTS, ASSOCIATIONS)
+    for _ in range(ASSOCIATIONS):
+        late.wait_refused()
+    assert not late.promised
+
+
+def comes_back(rig: Rig) -> None:
+    """By itself; half-received files that could not be removed may stay in embryo/ until the next start."""
+    for load in rig.loads:
+        load.join(BACK_S)
+    embryo = rig.service.spool / "embryo"
+    wait_for(lambda: all(path.parent == embryo for path in rig.service.left()), BACK_S, "the spool to be empty")
+    assert rig.service.stop() == 0
+    rig.service.start(60)
+    found = rig.settle()
+    assert len(rig.promised) == len(rig.objects)
+    assert found.again <= 2 * LANES + NOT_DURABLE_MAX
+
+
+def sync_fails(folder: Path) -> None:
+    flag = folder / "fails"
+    with rig_in(folder) as rig:
+        rig.service.start(60, LD_PRELOAD=fault_library(folder), FAULT_SYNC=str(flag))
+        load = rig.load(OBJECTS, ASSOCIATIONS)
+        load.wait_promised(OBJECTS // 4)
+        flag.touch()
+        refused_while_it_lasts(rig)
+        flag.unlink()
+        rig.service.wait_line("the spool is back in intake", 60)
+        comes_back(rig)
+
+
+def sync_fails_and_then_the_power(folder: Path) -> None:
+    """What was promised before the disk began to say no, and nothing else, is there after a cut."""
+    flag = folder / "fails"
+    with rig_in(folder) as rig:
+        volume = Volume(folder / "image", rig.service.spool)
+        try:
+            rig.service.start(60, LD_PRELOAD=fault_library(folder), FAULT_SYNC=str(flag))
+            load = rig.load(OBJECTS, ASSOCIATIONS)
+            load.wait_promised(OBJECTS // 4)
+            flag.touch()
+            refused_while_it_lasts(rig)
+            volume.cut()
+            rig.service.kill_all()
+            volume.umount()
+            volume.mount()
+            flag.unlink()
+            rig.service.start(60)
+            comes_back(rig)
+        finally:
+            rig.end()
+            volume.end()
+
+
+def read_only_for_a_while(folder: Path) -> None:
+    flag = folder / "readonly"
+    with rig_in(folder) as rig:
+        environment = {"FAULT_READONLY": str(flag), "FAULT_ROOT": str(rig.service.spool)}
+        rig.service.start(60, LD_PRELOAD=fault_library(folder), **environment)
+        load = rig.load(OBJECTS, ASSOCIATIONS)
+        load.wait_promised(OBJECTS // 4)
+        flag.touch()
+        refused_while_it_lasts(rig)
+        flag.unlink()
+        comes_back(rig)
+
+
+def file_system_breaks_down(folder: Path) -> None:
+    with rig_in(folder) as rig:
+        volume = Volume(folder / "image", rig.service.spool)
+        try:
+            rig.service.start(60)
+            load = rig.load(OBJECTS, ASSOCIATIONS)
+            load.wait_promised(OBJECTS // 4)
+            volume.break_down()
+            refused_while_it_lasts(rig)
+            rig.service.stop()
+            volume.umount()
+            volume.mount()
+            rig.service.start(60)
+            comes_back(rig)
+        finally:
+            rig.end()
+            volume.end()
+
+
+def disk_is_full(folder: Path) -> None:
+    with rig_in(folder, minFreeSpace=5) as rig:
+        volume = Volume(folder / "image", rig.service.spool)
+        try:
+            rig.service.start(60)
+            load = rig.load(OBJECTS, ASSOCIATIONS)
+            load.wait_promised(OBJECTS // 4)
+            ballast = volume.fill()
+            rig.service.wait_line("objects are refused")
+            refused_while_it_lasts(rig)
+            ballast.unlink()
+            comes_back(rig)
+        finally:
+            rig.end()
+            volume.end()
+
+
+def no_address_space_for_the_arena(folder: Path) -> None:
+    """The workers cannot map it any more; the supervisor gets its limit back while the service runs."""
+    arena_mib, limit_bytes = 512, 400 << 20
+    with rig_in(folder, arenaMib=arena_mib) as rig:
+        rig.service.start(60)
+        parent = rig.service.processes()[0]
+        before = resource.prlimit(parent.pid, resource.RLIMIT_AS, (limit_bytes, resource.RLIM_INFINITY))
+        rig.service.role("worker-0").kill()
+        rig.service.wait_line("worker-0 killed by SIGKILL")
+        rig.service.wait_line("worker-0 ended with exit code", 60)
+        rig.load(OBJECTS, ASSOCIATIONS).join()
+        resource.prlimit(parent.pid, resource.RLIMIT_AS, before)
+        comes_back(rig)
+
+
+FAULTS = [
+    Fault("sync fails", sync_fails),
+    Fault("sync fails and then the power", sync_fails_and_then_the_power),
+    Fault("read-only for a while", read_only_for_a_while),
+    Fault("file system breaks down", file_system_breaks_down),
+    Fault("disk is full", disk_is_full),
+    Fault("no address space for the arena", no_address_space_for_the_arena),
+]
+
+
+@pytest.mark.parametrize("scene", FAULTS, ids=str)
+def test_faults(scene: Fault, played: Callable[[Fault], None]) -> None:
+    played(scene)
+
+
+def test_an_arena_larger_than_the_memory_is_refused_at_start(tmp_path: Path) -> None:
+    """Taken page by page it would have the kernel kill somebody instead."""
+    service = Service(tmp_path / "leyden", node("ASIS", 1), arenaMib=1_048_576)
+    with pytest.raises(AssertionError, match=r"no memory for the arena of 1048576 MiB.*lower arenaMib"):
+        service.start()
+    assert service.process is not None
+    assert service.process.wait(10) == 2
