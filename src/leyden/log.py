@@ -22,7 +22,20 @@ _said: set[tuple[str, str]] = set()
 _logger = logging.getLogger("leyden.log")
 
 
+# Nobody shows where a line was logged, or in which thread: that is half of what a record costs.
+logging._srcfile = None
+logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+
+
 class _Formatter(logging.Formatter):
+    _second, _shown = 0, ""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        """As the superclass, once a second."""
+        if int(record.created) != self._second:
+            self._second, self._shown = int(record.created), super().formatTime(record, datefmt)
+        return self._shown
+
     def format(self, record: logging.LogRecord) -> str:
         lines = super().format(record).split("\n")
         return (

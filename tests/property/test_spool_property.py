@@ -229,7 +229,7 @@ def test_names_come_back(entry: Entry) -> None:
 @given(TITLES, st.sampled_from(("transform", "prepared")), st.integers(0, 99), ENTRIES)
 def test_claims_come_back(destination: str, stage: str, rank: int, entry: Entry) -> None:
     path = Path("/active/worker-0") / claim_name(stage, destination, f"{rank:02d}", entry)
-    assert parse_claim(path) == Claim(path, entry, stage, destination, f"{rank:02d}")
+    assert parse_claim(path) == Claim(str(path), entry, stage, destination, f"{rank:02d}")
 
 
 @given(st.text(max_size=60) | st.binary(max_size=60).map(lambda b: b.decode("utf-8", "surrogateescape")))

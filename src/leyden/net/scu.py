@@ -70,12 +70,17 @@ class Throttle(Protocol):
 
 
 class Pace:
-    """Judges whether a transfer moves, from what the peer's TCP acknowledged and what came from it. 0 = no limit."""
+    """Judges whether a transfer moves, from what the peer's TCP acknowledged and what came from it. 0 = no limit.
 
-    def __init__(self, now_s: float, *, stall_s: float, minimum_bytes_per_s: float, deadline_s: float) -> None:
+    `sent_bytes`: what had been sent before it began, all of it acknowledged or about to be.
+    """
+
+    def __init__(
+        self, now_s: float, sent_bytes: int, *, stall_s: float, minimum_bytes_per_s: float, deadline_s: float
+    ) -> None:
         self._stall_s, self._minimum_bytes_per_s, self._deadline_s = stall_s, minimum_bytes_per_s, deadline_s
         self._start_s = self._moved_s = now_s
-        self._first_bytes = -1
+        self._first_bytes = sent_bytes
         self._moved_bytes = -1
         self._paused_s = 0.0
 
@@ -86,8 +91,6 @@ class Pace:
 
     def judge(self, now_s: float, acknowledged_bytes: int, received_bytes: int, sent_bytes: int) -> Transient | None:
         """What is wrong by now, if anything. Once all is acknowledged, the peer thinks: no matter for the speed."""
-        if self._first_bytes < 0:
-            self._first_bytes = acknowledged_bytes
         if acknowledged_bytes + received_bytes != self._moved_bytes:
             self._moved_bytes = acknowledged_bytes + received_bytes
             self._moved_s = max(self._moved_s, now_s)
@@ -198,7 +201,13 @@ class Association:
         Raises Stalled, TooSlow or ConnectionLost, all Transient, and Corrupt if the file ends early; the association is
         dead then. A refusal that the peer sent before the end is returned even if it stopped reading after it.
         """
-        pace = Pace(time.monotonic(), stall_s=stall_s, minimum_bytes_per_s=minimum_bytes_per_s, deadline_s=deadline_s)
+        pace = Pace(
+            time.monotonic(),
+            self._link.sent_bytes,
+            stall_s=stall_s,
+            minimum_bytes_per_s=minimum_bytes_per_s,
+            deadline_s=deadline_s,
+        )
         message_id = self._begin()
         try:
             self._connection.store_request(context_id, message_id, sop_class, sop_instance, priority)
@@ -249,7 +258,8 @@ class Association:
         try:
             self._connection.echo_request(context_ids[0], message_id)
             self._link.flush()
-            self._watch(Pace(time.monotonic(), stall_s=0, minimum_bytes_per_s=0, deadline_s=timeout_s))
+            sent_bytes = self._link.sent_bytes
+            self._watch(Pace(time.monotonic(), sent_bytes, stall_s=0, minimum_bytes_per_s=0, deadline_s=timeout_s))
             return (await self._answer()).status
         except BaseException:
             self.abort()
@@ -294,12 +304,15 @@ class Association:
 
     def _watch(self, pace: Pace) -> None:
         """Look after the pace now and then, until the operation is over or has to be ended."""
+        self._timer = asyncio.get_running_loop().call_later(TICK_S, self._look, pace)
+
+    def _look(self, pace: Pace) -> None:
         link = self._link
         why = pace.judge(time.monotonic(), link.acknowledged_bytes, link.received_bytes, link.sent_bytes)
         if why is not None:
             link.abort(why)
         else:
-            self._timer = asyncio.get_running_loop().call_later(TICK_S, self._watch, pace)
+            self._watch(pace)
 
     async def _answer(self) -> Command:
         while self._response is None:

@@ -197,7 +197,7 @@ class Courier:
         self, link: scu.Association, parcel: Parcel, claim: Claim, sharing: int
     ) -> tuple[scu.StoreAnswer, int]:
         destination = self._destination
-        fd = os.open(claim.path, OPEN_FLAGS)
+        fd = os.open(claim.file, OPEN_FLAGS)
         try:
             size = os.fstat(fd).st_size - parcel.offset
             minimum = self._minimum_bytes_per_s(parcel.receipt, sharing)

@@ -184,16 +184,21 @@ class Waiting:
 class Claim:
     """An entry that one process works on. Its file name in active/<role>-<n>/ says where it came from."""
 
-    path: Path
+    file: str  # a path as text
     entry: Entry
     stage: str
     destination: str
     rank: str
 
     @property
+    def path(self) -> Path:
+        """The file in active/."""
+        return Path(self.file)
+
+    @property
     def size(self) -> int:
         """Bytes on disk."""
-        return os.stat(self.path).st_size
+        return os.stat(self.file).st_size
 
 
 def claim_name(stage: str, destination: str, rank: str, entry: Entry) -> str:
@@ -201,13 +206,14 @@ def claim_name(stage: str, destination: str, rank: str, entry: Entry) -> str:
     return SEPARATOR.join((stage, folder(destination), rank, entry.name))
 
 
-def parse_claim(path: Path) -> Claim | None:
+def parse_claim(path: str | Path) -> Claim | None:
     """The claim that a path stands for; None if its name is not a claim's."""
-    parts = path.name.split(SEPARATOR)
+    file = os.fspath(path)
+    parts = os.path.basename(file).split(SEPARATOR)
     if len(parts) != 4 or parts[0] not in _STAGES or not is_rank(parts[2]):
         return None
     entry = parse(parts[3])
-    return Claim(path, entry, parts[0], title(parts[1]), parts[2]) if entry else None
+    return Claim(file, entry, parts[0], title(parts[1]), parts[2]) if entry else None
 
 
 def is_rank(text: str) -> bool:

@@ -213,7 +213,7 @@ class Spool:
             logger.warning("%s is not readable: what it planned is planned anew", path.name)
             documents = []
         for document in documents:
-            to = [claim for claim in (parse_claim(Path(name)) for name in document["to"]) if claim]
+            to = [claim for claim in (parse_claim(name) for name in document["to"]) if claim]
             source = self.root / document["source"]
             if source.exists():
                 placements = tuple(Placement(c.entry, c.stage, c.destination, c.rank) for c in to)
@@ -280,15 +280,15 @@ class Spool:
         name = claim_name(waiting.stage, waiting.destination, waiting.rank, waiting.entry)
         if not move(waiting.file, place, name):
             return None
-        return Claim(Path(f"{place}/{name}"), waiting.entry, waiting.stage, waiting.destination, waiting.rank)
+        return Claim(f"{place}/{name}", waiting.entry, waiting.stage, waiting.destination, waiting.rank)
 
     def claims(self, claimant: str) -> list[Claim]:
         """What `claimant` holds."""
         place = f"{self._root}/active/{claimant}"
-        return [claim for claim in (parse_claim(Path(f"{place}/{name}")) for name in listing.names(place)) if claim]
+        return [claim for claim in (parse_claim(f"{place}/{name}") for name in listing.names(place)) if claim]
 
     def _send(self, claim: Claim, stage: str, entry: Entry) -> None:
-        move(os.fspath(claim.path), self._bucket(stage, claim.destination, claim.rank, entry), entry.name)
+        move(claim.file, self._bucket(stage, claim.destination, claim.rank, entry), entry.name)
 
     def give_back(self, claim: Claim, crashed: bool = False) -> None:
         """Put a claim back to where it came from; `crashed` adds one to its crash count."""
@@ -356,13 +356,14 @@ class Spool:
 
     def delivered(self, claim: Claim) -> None:
         """Done: unlink. The receipt must be synced before."""
-        claim.path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(claim.file)
 
     # -- the shelves
 
     def _shelve(self, claim: Claim, place: str, name: str, why: Mapping[str, Any]) -> None:
         origin = (claim.stage, claim.destination, claim.rank)
-        shelves.shelve(os.fspath(claim.path), f"{self._root}/{place}", name, origin, why)
+        shelves.shelve(claim.file, f"{self._root}/{place}", name, origin, why)
 
     def reject(self, claim: Claim, why: Mapping[str, Any]) -> None:
         """The destination said no for good: to rejected/<DEST>/, with a .json beside it. `why` holds "reason"."""

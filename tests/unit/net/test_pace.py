@@ -4,7 +4,7 @@ from leyden.net.scu import Pace, Stalled, TooSlow
 
 
 def paced(*, stall_s: float = 0, minimum_bytes_per_s: float = 0, deadline_s: float = 0) -> Pace:
-    return Pace(100.0, stall_s=stall_s, minimum_bytes_per_s=minimum_bytes_per_s, deadline_s=deadline_s)
+    return Pace(100.0, 0, stall_s=stall_s, minimum_bytes_per_s=minimum_bytes_per_s, deadline_s=deadline_s)
 
 
 def test_slow_but_moving_is_not_stalled() -> None:
@@ -18,8 +18,8 @@ def test_the_average_is_judged_after_ten_seconds() -> None:
     pace = paced(minimum_bytes_per_s=1000)
     assert pace.judge(100.0, 500, 0, 10**6) is None
     assert pace.judge(109.9, 500, 0, 10**6) is None
-    assert pace.judge(110.0, 10_500, 0, 10**6) is None
-    assert isinstance(pace.judge(110.0, 10_499, 0, 10**6), TooSlow)
+    assert pace.judge(110.0, 10_000, 0, 10**6) is None
+    assert isinstance(pace.judge(110.0, 9_999, 0, 10**6), TooSlow)
 
 
 def test_a_peer_that_thinks_is_not_too_slow() -> None:
