@@ -139,18 +139,20 @@ class GroupCommit:
         _answer(jobs)
 
     def _sync(self, job: _Job) -> bool:
-        """Force a file's bytes to the disk; False: it is discarded, and `error` is set."""
+        """Force a file's bytes to the disk and close it; False: it is discarded, and `error` is set."""
         if not self._still_healthy(job):
             return False
-        if self._spool.sync:
-            begin_s = time.monotonic()
-            try:
+        begin_s = time.monotonic()
+        try:
+            if self._spool.sync:
                 os.fdatasync(job.fd)
-            except OSError as error:
-                self._fail((job,), error)
-                return False
-            self._sync_s = time.monotonic() - begin_s
-            crash.point("embryo-synced")
+            fd, job.fd = job.fd, -1
+            os.close(fd)
+        except OSError as error:
+            self._fail((job,), error)
+            return False
+        self._sync_s = time.monotonic() - begin_s
+        crash.point("embryo-synced")
         return True
 
     def _publish(self, jobs: Sequence[_Job]) -> None:
@@ -159,9 +161,7 @@ class GroupCommit:
         for job in jobs:
             bucket = job.receipt[:8]
             place = f"{self._spool.root}/new/{bucket}"
-            fd, job.fd = job.fd, -1
             try:
-                os.close(fd)
                 made = into(os.rename, job.embryo, place, f"{job.receipt}.dcm")
             except FileNotFoundError:  # says nothing about the volume
                 self._discard((job,), "somebody removed it while it was received")
