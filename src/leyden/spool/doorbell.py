@@ -8,6 +8,7 @@ import contextlib
 import os
 import select
 import stat
+import threading
 from pathlib import Path
 
 _BUFFER_BYTES = 65536  # what a FIFO holds: one read empties it
@@ -65,28 +66,34 @@ class Bell:
 
 
 class Ringer:
-    """Rings one bell ("planner", "sender", "worker-0"), which it keeps open; never blocks, never fails."""
+    """Rings one bell ("planner", "sender", "worker-0"), which it keeps open; never blocks, never fails. Any thread."""
 
     def __init__(self, root: Path, role: str) -> None:
         self._path = root / "bell" / role
         self._fd = -1
+        self._lock = threading.Lock()  # a number that one thread closes may be another file's before a second one rings
 
     def ring(self) -> None:
         """Nobody there is nobody there. A bell that was put in the place of the open one is found by the next ring."""
-        try:
-            if self._fd < 0:
-                self._fd = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            # A regular file that somebody put there takes the byte, too; the reader replaces it when it starts.
-            os.write(self._fd, b"!")
-            if not os.fstat(self._fd).st_nlink:
-                self.close()
-        except BlockingIOError:
-            return  # full of rings
-        except OSError:
-            self.close()
+        with self._lock:
+            try:
+                if self._fd < 0:
+                    self._fd = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+                # A regular file that somebody put there takes the byte, too; the reader replaces it when it starts.
+                os.write(self._fd, b"!")
+                if not os.fstat(self._fd).st_nlink:
+                    self._close()
+            except BlockingIOError:
+                return  # full of rings
+            except OSError:
+                self._close()
 
     def close(self) -> None:
         """Let go of the bell."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

@@ -4,7 +4,7 @@ import os
 import stat
 import threading
 
-from leyden.spool.doorbell import Bell, ring
+from leyden.spool.doorbell import GATHER_MAX_S, Bell, Ringer, gather_s, ring
 
 
 def test_a_ring_is_heard_once(tmp_path):
@@ -52,3 +52,40 @@ def test_a_file_in_the_bells_place_gives_way(tmp_path):
     ring(tmp_path, "planner")
     assert bell.drain()
     bell.close()
+
+
+def test_a_ringer_outlives_the_bell_that_it_rings(tmp_path):
+    ringer = Ringer(tmp_path, "planner")
+    ringer.ring()  # nobody there
+    for _ in range(2):
+        bell = Bell(tmp_path, "planner")
+        ringer.ring()
+        assert bell.drain()
+        bell.close()
+        ringer.ring()  # nobody there any more
+    bell = Bell(tmp_path, "planner")
+    ringer.ring()
+    bell.close()
+    (tmp_path / "bell" / "planner").unlink()
+    bell = Bell(tmp_path, "planner")
+    ringer.ring()  # into the old one, perhaps
+    ringer.ring()
+    assert bell.drain()
+    ringer.close()
+    bell.close()
+
+
+def test_a_full_bell_stops_nobody(tmp_path):
+    bell, ringer = Bell(tmp_path, "planner"), Ringer(tmp_path, "planner")
+    for _ in range(70_000):
+        ringer.ring()
+    assert bell.drain()
+    ringer.ring()
+    assert bell.drain()
+    ringer.close()
+    bell.close()
+
+
+def test_turns_gather_by_what_the_last_one_found():
+    assert gather_s(0) == 0.0
+    assert 0.0 < gather_s(1) < gather_s(2) <= gather_s(1000) == GATHER_MAX_S
