@@ -11,7 +11,6 @@ from collections.abc import Collection
 from concurrent.futures import Executor
 from pathlib import Path
 
-from leyden import log
 from leyden.deliver import ladder
 from leyden.errors import Corrupt
 from leyden.spool.entry import folder
@@ -19,6 +18,7 @@ from leyden.spool.entry import folder
 logger = logging.getLogger("leyden.sender")
 
 UNSUPPORTED_MAX = 1000
+_NO_FILE = (0, 0)
 
 
 class Memory:
@@ -82,23 +82,21 @@ class Seen:
     """What a destination was seen to take, for whoever reads only: the file is read again when it has changed."""
 
     def __init__(self, root: Path, destination: str) -> None:
-        self._path = _path(root, destination)
-        self._version: tuple[int, int] = (0, 0)
+        self._root, self._destination = root, destination
+        self._version = _NO_FILE
         self._knowledge: ladder.Knowledge = {}
 
     def knowledge(self) -> ladder.Knowledge:
         """By SOP class UID; nothing, if there is no such file or no sense in it."""
         try:
-            status = os.stat(self._path)
+            status = os.stat(_path(self._root, self._destination))
             version = (status.st_mtime_ns, status.st_ino)
-            if version != self._version:
-                self._version = version
-                self._knowledge = ladder.parse(self._path.read_bytes())
         except FileNotFoundError:
-            self._version, self._knowledge = (0, 0), {}
-        except (OSError, Corrupt) as error:
-            log.once(logger, logging.WARNING, str(self._path), f"{self._path} is not used: {error}")
-            self._knowledge = {}
+            version = _NO_FILE
+        except OSError:
+            version = (-1, 0)  # recall() tells what is wrong
+        if version != self._version:
+            self._version, self._knowledge = version, recall(self._root, self._destination)
         return self._knowledge
 
 

@@ -41,10 +41,9 @@ class Aside:
     """Entries of new/ that could not be moved, or whose copies could not be saved: each is left alone for ASIDE_S."""
 
     def __init__(self) -> None:
-        # OrderedDict: the first of a plain dict is found by passing over all that were deleted before it
-        self._held: OrderedDict[str, tuple[float, str]] = (
-            OrderedDict()
-        )  # path -> until when, and its sop key; in the order of the times
+        # Path -> until when, and its sop key; in the order of the times. OrderedDict, since the first of a plain dict
+        # is found by passing over all that were deleted before it.
+        self._held: OrderedDict[str, tuple[float, str]] = OrderedDict()
         self._of: dict[str, set[str]] = {}  # sop key -> paths
         self._told_s: dict[str, float] = {}
 
