@@ -177,6 +177,34 @@ def test_a_board_has_a_row_for_every_role_that_there_may_be() -> None:
         os.close(fd)
 
 
+VOUCHES = """
+import sys
+from leyden.boot import Board
+board = Board(int(sys.argv[1]), 0)
+board.alive(60.0)
+print("alive", flush=True)
+while True:
+    board.alive(60.0)
+"""
+
+
+def test_a_row_that_is_being_written_never_looks_like_another_time() -> None:
+    fd = os.memfd_create("board")
+    os.ftruncate(fd, BOARD_ROW_BYTES)
+    command = [sys.executable, "-c", VOUCHES, str(fd)]
+    with subprocess.Popen(command, pass_fds=[fd], stdout=subprocess.PIPE) as role:
+        try:
+            assert role.stdout is not None
+            assert role.stdout.readline() == b"alive\n"
+            board, begin_s = Board(fd, 0), time.monotonic()
+            seen = [board.deadline_s() for _ in range(300_000)]
+            assert begin_s < min(seen)
+            assert max(seen) < time.monotonic() + 60.0
+        finally:
+            role.kill()
+            os.close(fd)
+
+
 def test_the_supervisor_sizes_the_board(changed: Callable[..., Changed]) -> None:
     leyden = changed(node("PACS", 1))
     settings, _ = load(leyden.folder, {"workers": "512"}, {}, log_dir=None)
