@@ -153,7 +153,9 @@ class Service:
 
     def left(self) -> list[Path]:
         """Every entry that stands anywhere in the spool."""
-        return sorted(p for p in self.spool.rglob("*.dcm") if p.is_file()) if self.spool.exists() else []
+        # os.walk passes over folders that are removed meanwhile.
+        found = (Path(folder, name) for folder, _, names in os.walk(self.spool) for name in names)
+        return sorted(path for path in found if path.suffix == ".dcm")
 
     def wait_empty(self, limit_s: float = 60.0) -> None:
         wait_for(
