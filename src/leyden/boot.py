@@ -25,7 +25,7 @@ class Board:
     """One row of the shared page: the CLOCK_MONOTONIC time, in seconds, up to which a role vouches for itself.
 
     0.0 means that the role has not begun its work yet. `fd` is as many rows long as there are roles. A row is one
-    aligned machine word and is stored as such: struct would write zeros first, and a look in between kill a living role.
+    aligned machine word and is stored as such: struct writes zeros first, and a look in between kills a living role.
     """
 
     def __init__(self, fd: int, row: int) -> None:

@@ -14,8 +14,9 @@ import re
 import resource
 import signal
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -31,7 +32,7 @@ from leyden.spool.entry import Claim, Waiting, folder
 from leyden.transcode import job
 from leyden.transcode.arena import Arena
 from leyden.transcode.frames import Crew, help_out
-from leyden.transcode.pixels import Unfit
+from leyden.transcode.pixels import Differs, Unfit
 from leyden.transcode.source import Source, Unreadable
 
 logger = logging.getLogger("leyden.worker")
@@ -48,8 +49,32 @@ MIN_BYTES_PER_S = 1_000_000  # a tenth of what the slowest codec does on the slo
 BUFFER_BYTES = 128 << 10
 COMMITS_BEHIND = 2
 RETRY_LEFT_S = 5.0
+SERIES_KEPT = 4096  # whose first object was compared
 THREADS_MAX = 8  # of the codec; each takes address space, and more do not make a frame faster
+_SERIES_INSTANCE_UID = 0x0020000E
 _PARTICULARS = re.compile(r"\([0-9A-F]{4},[0-9A-F]{4}\)|[0-9]+")  # tags, offsets, sizes: no part of a reason's kind
+
+
+class _Compared:
+    """The series of which an object was decoded and compared; the ones longest ago are forgotten."""
+
+    def __init__(self) -> None:
+        self._series: OrderedDict[object, None] = OrderedDict()
+
+    def is_first(self, series: object) -> bool:
+        first = series not in self._series
+        self._series[series] = None
+        self._series.move_to_end(series)
+        if len(self._series) > SERIES_KEPT:
+            self._series.popitem(last=False)
+        return first
+
+    def forget(self, series: object) -> None:
+        self._series.pop(series, None)
+
+
+def _series(source: Source, target: Syntax) -> object:
+    return source.header.texts(_SERIES_INSTANCE_UID), target.uid
 
 
 class Draining(BaseException):
@@ -88,7 +113,21 @@ class _Worker:
             threads=self._threads,
             between=self._between,
         )
-        self._max_frame_bytes = boot.settings.max_frame_mib << 20
+        verify = job.Verify.ALL if boot.settings.verify_compression == "always" else job.Verify.NONE
+        self._nobody = job.Terms(boot.settings.max_frame_mib << 20, verify=verify)
+        self._asked = {
+            each.ae_title: replace(
+                self._nobody,
+                destination=each.ae_title,
+                quality=each.quality,
+                ratio=each.compression_ratio,
+                near=each.near_lossless,
+                recompress_lossy=each.recompress_lossy,
+            )
+            for each in boot.settings.destinations
+        }
+        self._compared = _Compared()
+        self._differed = 0
         self._commits = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._committing: deque[Future[None]] = deque()
         self._left: deque[Claim] = deque()  # what the disk did not let go
@@ -228,6 +267,7 @@ class _Worker:
 
     def _transform(self, claim: Claim) -> None:
         """Make the wanted syntax, or the next best that the destination may take, or give it on as it came."""
+        receipt = claim.entry.receipt
         with contextlib.closing(Source(claim.path)) as source:
             received, wanted = source.meta.transfer_syntax_uid, syntax_by_name(claim.entry.syntax)
             taken = self._taken_by(claim.destination, source.meta.sop_class_uid)
@@ -239,7 +279,7 @@ class _Worker:
                 known = (taken or ladder.Taken()).but(useless) if useless else taken
                 target = ladder.best(wanted.uid if wanted else "", received, known)
                 if target is None and useless and taken and taken.accepted:
-                    logger.warning("%s for %s: to failed/: %s", claim.entry.receipt, claim.destination, reason)
+                    logger.warning("%s for %s: to failed/: %s", receipt, claim.destination, reason)
                     self.spool.fail(claim, {"reason": reason, "syntax": syntax_name(received)})
                     return
                 if target is None:  # all was refused, or what it takes is not for us to make: the sender asks it anew
@@ -251,14 +291,28 @@ class _Worker:
                     self._make(claim, source, SYNTAXES[target])
                     return
                 except (Unfit, Corrupt) as error:
+                    if isinstance(error, Differs):
+                        self._differed += 1
+                        self._compared.forget(_series(source, SYNTAXES[target]))
+                        what = f"{error} ({self._differed} since start)"
+                        logger.error("%s for %s: %s", receipt, claim.destination, what)
                     reason = reason or str(error)
                     useless.add(target)
+
+    def _terms(self, claim: Claim, source: Source, target: Syntax) -> job.Terms:
+        """What the settings and the destination ask of this object; one that has killed a worker gets no help."""
+        terms = replace(self._asked.get(claim.destination, self._nobody), alone=claim.entry.crashes > 0)
+        if self.boot.settings.verify_compression != "first-of-series":
+            return terms
+        if source.flaw or not self._compared.is_first(_series(source, target)):
+            return terms
+        return replace(terms, verify=job.Verify.FIRST)
 
     def _make(self, claim: Claim, source: Source, target: Syntax) -> None:
         fd, path = self.spool.making(claim)
         try:
             with open(fd, "wb", BUFFER_BYTES) as out:
-                job.make(source, target, out, self.crew, self._max_frame_bytes)
+                job.make(source, target, out, self.crew, self._terms(claim, source, target))
             crash.point("encoded")
         except BaseException:
             path.unlink(missing_ok=True)

@@ -15,13 +15,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from leyden.transcode.arena import Arena, Lease
+from leyden.transcode.arena import Arena, Lease, Work
 from leyden.transcode.frames import Crew, Order, spread
 from leyden.transcode.openjpeg import decode
 from leyden.transcode.pixels import Planes
 
 ARENA_BYTES = 32 << 20
 PLANES = Planes(1, 96, 96, 12)
+WORK = Work(PLANES, PLANES, writes=0)
 
 # Takes a frame, says so, and never finishes it.
 TAKES_AND_HANGS = """
@@ -51,13 +52,13 @@ while True:
 # An owner that fills leases, offers them, and is never heard of again.
 OWNS_AND_HANGS = """
 import sys
-from leyden.transcode.arena import Arena
+from leyden.transcode.arena import Arena, Work
 from leyden.transcode.pixels import Planes
 arena = Arena(int(sys.argv[1]), int(sys.argv[2]), 4)
 planes = Planes(1, 96, 96, 12)
 for frame in range(5):
     lease = arena.lease(planes.size_bytes, 60000)
-    lease.planes, lease.frame = planes, frame
+    lease.work, lease.frame = Work(planes, planes, writes=0), frame
     if frame < 4:
         arena.offer(lease)
 print("leased", flush=True)
@@ -117,10 +118,9 @@ def values(frame: int) -> np.ndarray:  # type: ignore[type-arg]
 def orders(count: int) -> Iterator[Order]:
     def order(frame: int) -> Order:
         def fill(lease: Lease) -> None:
-            lease.planes = PLANES
             PLANES.view(lease.pixels)[:] = values(frame)
 
-        return Order(PLANES.size_bytes, 60000, fill)
+        return Order(WORK, 60000, fill)
 
     return map(order, range(count))
 

@@ -10,7 +10,7 @@ import pydicom
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leyden.dicom.edit import Copy, element_header, rewrite, swapped
+from leyden.dicom.edit import Copy, Replacements, element_header, rewrite, swapped
 from leyden.dicom.elements import (
     BIG,
     EXPLICIT,
@@ -112,19 +112,20 @@ def decode(data: bytes, encoding: Encoding) -> Tree:
                 tree[tag] = vr, swapped(value, WORD_BYTES.get(vr, 1)) if encoding is BIG else value
         return tree
 
-    return tree_of(Dataset(source(data), 0, len(data), encoding))
+    return tree_of(whole(data, encoding))
 
 
 def source(data: bytes) -> Source:
     return Source(lambda offset, length: data[offset : offset + length], len(data))
 
 
-def made(data: bytes, encoding: Encoding, explicit: bool) -> bytes:
+def whole(data: bytes, encoding: Encoding) -> Dataset:
+    return Dataset(source(data), 0, len(data), encoding)
+
+
+def made(data: bytes, encoding: Encoding, target: Encoding) -> bytes:
     done = b""
-    stream = rewrite(
-        lambda offset, length: data[offset : offset + length], 0, len(data), SYNTAX[encoding], explicit, {}
-    )
-    for piece in stream:
+    for piece in rewrite(whole(data, encoding), SYNTAX[target], {}):
         if isinstance(piece, bytes):
             done += piece
         elif isinstance(piece, Copy):
@@ -150,19 +151,19 @@ def test_rewriting_keeps_the_tree(tree: Tree, encoding: Encoding, choices: "st.R
     data = encode(tree, encoding, lambda: choices.random() < 0.5)
     known = as_implicit(tree) if encoding is IMPLICIT else tree
     assert decode(data, encoding) == known
-    explicit, implicit = made(data, encoding, True), made(data, encoding, False)
+    explicit, implicit, big = (made(data, encoding, target) for target in (EXPLICIT, IMPLICIT, BIG))
     assert decode(explicit, EXPLICIT) == known
+    assert decode(big, BIG) == known
     assert decode(implicit, IMPLICIT) == as_implicit(tree)
-    if encoding is EXPLICIT:
-        assert explicit == data
-    if encoding is IMPLICIT:
-        assert implicit == data
-    if encoding is BIG:
-        assert len(explicit) == len(data)
-    assert decode(made(explicit, EXPLICIT, False), IMPLICIT) == as_implicit(tree)
-    again = made(implicit, IMPLICIT, True)
+    assert data == {EXPLICIT: explicit, IMPLICIT: implicit, BIG: big}[encoding]
+    assert len(big) == len(explicit)
+    assert made(explicit, EXPLICIT, BIG) == big
+    assert made(big, BIG, EXPLICIT) == explicit
+    assert decode(made(explicit, EXPLICIT, IMPLICIT), IMPLICIT) == as_implicit(tree)
+    again = made(implicit, IMPLICIT, EXPLICIT)
     assert decode(again, EXPLICIT) == as_implicit(tree)
-    assert made(made(again, EXPLICIT, False), IMPLICIT, True) == again
+    assert made(made(again, EXPLICIT, IMPLICIT), IMPLICIT, EXPLICIT) == again
+    assert made(made(implicit, IMPLICIT, BIG), BIG, EXPLICIT) == again
 
 
 @settings(max_examples=100, deadline=None)
@@ -172,26 +173,23 @@ def test_rewriting_keeps_the_tree(tree: Tree, encoding: Encoding, choices: "st.R
         st.sampled_from(KNOWN), st.none() | st.binary(max_size=9).map(lambda value: ("OB", value)), max_size=4
     ),
     encoding=st.sampled_from([IMPLICIT, EXPLICIT, BIG]),
-    explicit=st.booleans(),
+    target=st.sampled_from([IMPLICIT, EXPLICIT, BIG]),
 )
 def test_replacements(
-    tree: Tree, replace: dict[int, tuple[str, bytes] | None], encoding: Encoding, explicit: bool
+    tree: Tree, replace: dict[int, tuple[str, bytes] | None], encoding: Encoding, target: Encoding
 ) -> None:
     data = encode(tree, encoding, lambda: False)
-    pieces = rewrite(
-        lambda offset, length: data[offset : offset + length], 0, len(data), SYNTAX[encoding], explicit, replace
-    )
     done = b""
-    for piece in pieces:
-        assert not hasattr(piece, "tag")
+    for piece in rewrite(whole(data, encoding), SYNTAX[target], replace):
+        assert isinstance(piece, bytes | Copy)
         done += piece if isinstance(piece, bytes) else swapped(data[piece.offset :][: piece.length], piece.swap)
-    seen = decode(done, EXPLICIT if explicit else IMPLICIT)
+    seen = decode(done, target)
     assert list(seen) == sorted(seen)
     for tag, new in replace.items():
         if new is None:
             assert tag not in seen
         else:
-            assert seen[tag][1] == new[1] + b"\0" * (len(new[1]) & 1) or not explicit
+            assert seen[tag][1] == new[1] + b"\0" * (len(new[1]) & 1) or target is IMPLICIT
     kept = {tag: what for tag, what in as_implicit(tree).items() if tag not in replace}
     assert {tag: what for tag, what in as_implicit(seen).items() if tag not in replace} == kept
 
@@ -251,19 +249,17 @@ def test_broken_files_raise_corrupt_or_nothing(data: bytes) -> None:
             header.dataset.items(tag)
     with suppress(Corrupt):
         list(header.dataset.find(0x00081155))
-    for explicit in (True, False):
-        stream = rewrite(
-            lambda offset, length: data[offset : offset + length],
-            header.offset,
-            len(data),
-            header.syntax,
-            explicit,
-            {0x00280004: ("CS", b"RGB")},
-        )
+    dataset = header.dataset
+    for target in SYNTAX.values():
         with suppress(Corrupt):
-            for piece in stream:
+            replace: Replacements = {
+                0x00082112: ("SQ", dataset.items(0x00082112)),
+                0x00280004: ("CS", b"RGB"),
+            }
+            for piece in rewrite(dataset, target, replace):
                 if isinstance(piece, Copy):
-                    assert header.offset <= piece.offset <= piece.offset + piece.length <= len(data)
+                    assert dataset.start <= piece.offset <= piece.offset + piece.length <= dataset.end
+                    assert piece.length % piece.swap == 0
 
 
 @settings(max_examples=200, deadline=None)
@@ -284,8 +280,13 @@ def test_swapping_twice_is_nothing(value: bytes, word_bytes: int) -> None:
     assert swapped(swapped(value, word_bytes), word_bytes) == value
 
 
-@given(tag=st.integers(0, 0xFFFDFFFF), vr=st.sampled_from(["LO", "OB", "UN", "US"]), length=st.integers(0, UNDEFINED))
-def test_headers_can_be_read_again(tag: int, vr: str, length: int) -> None:
-    data = element_header(tag, vr, length, True)
-    seen = source(data).head(0, len(data), EXPLICIT)
+@given(
+    tag=st.integers(0, 0xFFFDFFFF),
+    vr=st.sampled_from(["LO", "OB", "UN", "US"]),
+    length=st.integers(0, UNDEFINED),
+    encoding=st.sampled_from([EXPLICIT, BIG]),
+)
+def test_headers_can_be_read_again(tag: int, vr: str, length: int, encoding: Encoding) -> None:
+    data = element_header(tag, vr, length, encoding)
+    seen = source(data).head(0, len(data), encoding)
     assert seen == (tag, vr if len(data) == 8 or vr in LONG_FORM else "UN", len(data), length)

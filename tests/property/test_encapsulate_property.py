@@ -2,6 +2,7 @@
 
 import io
 import struct
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,8 +18,8 @@ def padded(codestream: bytes) -> bytes:
     return codestream + b"\0" * (len(codestream) & 1)
 
 
-def read(data: bytes, number_of_frames: int) -> list[bytes]:
-    places = frames(lambda offset, length: data[offset : offset + length], 0, number_of_frames)
+def read(data: bytes, number_of_frames: int, **known: Any) -> list[bytes]:
+    places = frames(lambda offset, length: data[offset : offset + length], 0, number_of_frames, **known)
     return [b"".join(data[at : at + n] for at, n in frame) for frame in places]
 
 
@@ -51,6 +52,17 @@ def test_fragments_of_a_frame_by_the_table(parts: list[list[bytes]]) -> None:
     assert read(data, len(parts)) == [b"".join(map(padded, frame)) for frame in parts]
 
 
+@given(st.lists(st.lists(st.binary(max_size=9), max_size=4), min_size=1, max_size=6), st.booleans())
+def test_fragments_of_a_frame_by_its_beginning(parts: list[list[bytes]], empty_between: bool) -> None:
+    body = b""
+    for frame in parts:
+        for part in (b"\xff\xd8\xff\xf7", *(b"\0" + part for part in frame), *[b""] * empty_between):
+            body += struct.pack("<HHL", 0xFFFE, 0xE000, len(padded(part))) + padded(part)
+    data = struct.pack("<HHL", 0xFFFE, 0xE000, 0) + body + struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
+    expected = [b"\xff\xd8\xff\xf7" + b"".join(padded(b"\0" + part) for part in frame) for frame in parts]
+    assert read(data, len(parts), begins=b"\xff\xd8") == expected
+
+
 @given(CODESTREAMS, st.data())
 def test_damage_ends_in_frames_or_corrupt(codestreams: list[bytes], data: st.DataObject) -> None:
     whole = bytearray(written(codestreams, 0))
@@ -58,8 +70,9 @@ def test_damage_ends_in_frames_or_corrupt(codestreams: list[bytes], data: st.Dat
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     cut = bytes(whole[: data.draw(st.integers(0, len(whole)))])
     number_of_frames = data.draw(st.integers(-1, 14))
+    extended = data.draw(st.none() | st.lists(st.integers(0, 1 << 64), max_size=14))
     try:
-        found = read(cut, number_of_frames)
+        found = read(cut, number_of_frames, extended=extended, begins=data.draw(st.sampled_from([b"", b"\xff\xd8"])))
     except Corrupt:
         return
     assert len(found) == number_of_frames

@@ -208,6 +208,7 @@ def _settings(folder: Path, log_dir: Path | None, config: Config, known: Served,
         arena_mib=config.arena_mib,
         max_frame_mib=config.max_frame_mib,
         sync_spool=config.sync_spool,
+        verify_compression=config.verify_compression,
         receipt_expiry_h=config.storage_receipt_expiry_hours,
         retry_rejected_at_start=config.cycle_rejected_files_on_startup,
     )

@@ -13,7 +13,16 @@ from leyden.config.report import Report, did_you_mean
 from leyden.config.schema import NO_EFFECT, Config, NodeEntry, read
 from leyden.config.yaml_text import At, Items, Node, Text
 from leyden.deliver.destination import Destination
+from leyden.dicom import uids
 from leyden.plan.rules import Target
+
+# The keys of a node that say how much may be lost, and the syntaxes that each concerns.
+_OF_LOSS = {
+    "Quality": (uids.JPEG_BASELINE, uids.JPEG_EXTENDED),
+    "CompressionRatio": (uids.JPEG2000, uids.HTJ2K),
+    "NearLossless": (uids.JPEGLS_NEAR_LOSSLESS,),
+    "RecompressLossy": tuple(uid for uid, syntax in uids.SYNTAXES.items() if syntax.lossy and uid in uids.MADE),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +63,19 @@ def served(document: Node | None, config: Config, report: Report) -> Served:
             report.warn(node.places["NodeRole"], "NodeRole", f"{node.node_role} {NO_EFFECT}")
             others[node.ae_title] = node.node_role
         else:
-            nodes.append((node, _syntax_of(node, config, report)))
+            syntax = _syntax_of(node, config, report)
+            _warn_of_idle_keys(node, syntax, report)
+            nodes.append((node, syntax))
     own = _own_titles([node for node, _ in nodes], report)
     return Served(tuple(nodes), _called_titles(own, config, report), others)
 
 
 def targets(served: Served) -> tuple[Target, ...]:
     """What the planner must know of each destination."""
-    return tuple(Target(str(node.ae_title), syntax, node.sop_class_priorities) for node, syntax in served.nodes)
+    return tuple(
+        Target(str(node.ae_title), syntax, node.sop_class_priorities, node.recompress_lossy)
+        for node, syntax in served.nodes
+    )
 
 
 def destinations(served: Served, config: Config) -> tuple[Destination, ...]:
@@ -78,6 +92,10 @@ def _destination(node: NodeEntry, syntax: str, titles: dict[str, str], config: C
         aliases=tuple(called for called, meant in titles.items() if meant == title != called),
         impersonate=node.impersonate,
         syntax=syntax,
+        quality=node.quality,
+        compression_ratio=node.compression_ratio,
+        near_lossless=node.near_lossless,
+        recompress_lossy=node.recompress_lossy,
         priority=node.priority,
         max_associations=node.max_associations,
         batch_size=_either(node.batch_size, config.batch_size),
@@ -110,6 +128,14 @@ def _syntax_of(node: NodeEntry, config: Config, report: Report) -> str:
     except ValueError as error:
         report.error(node.transfer_syntax.at, "TransferSyntax", str(error))
         return ""
+
+
+def _warn_of_idle_keys(node: NodeEntry, syntax: str, report: Report) -> None:
+    for key, concerned in _OF_LOSS.items():
+        if key in node.places and syntax not in concerned:
+            names = ", ".join(map(uids.syntax_name, concerned))
+            wanted = uids.syntax_name(syntax) if syntax else "as received"
+            report.warn(node.places[key], key, f"does nothing: it is for {names}; this node's syntax is {wanted}")
 
 
 def _own_titles(nodes: Sequence[NodeEntry], report: Report) -> dict[Text, str]:

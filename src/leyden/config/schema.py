@@ -42,7 +42,7 @@ Title = Annotated[Text, Plain(values.ae_title)]
 Titles = Annotated[tuple[Title, ...], BeforeValidator(values.listed)]
 Uids = Annotated[tuple[Annotated[str, Plain(values.uid)], ...], BeforeValidator(values.listed)]
 Windows = Annotated[tuple[Annotated[tuple[int, int], Plain(values.window)], ...], BeforeValidator(values.listed)]
-Syntax = Annotated[str, Plain(values.makeable_syntax)]
+LosslessSyntax = Annotated[str, Plain(values.lossless_syntax)]
 Seconds = Annotated[float, Plain(values.number(0, 366 * DAY_S))]
 Speed = Annotated[int, Plain(values.whole(0, 100_000_000))]
 Count = Annotated[int, Plain(values.whole(0, 1_000_000))]
@@ -140,7 +140,7 @@ class Config(Entry):
         "echoInterval", "autoAdjustLineSpeed", "autoSaveLineSpeed", "maxEnumeratedFiles", "maxEnumeratedItems",
         "removeOrphanedIncomingFiles", "storageInterval", "supervisionFloorMinutes", "findScpPort",
         "queryRetrieveScpPort", "storageCommitScpPort", "limitMaxCMoveResponseRemainingCount", "suppressWebLog",
-        "sendAbandonGraceSeconds", "duplicateThreshold", "holdIncomingStorageAssociations", "verifyCompression",
+        "sendAbandonGraceSeconds", "duplicateThreshold", "holdIncomingStorageAssociations",
         "storageAssociationHoldExpectedTtlSeconds", "moveRejectedCachedFiles", "maxPDVsPerPDU", "logSuffix",
         "daysToKeepLogs",
     )  # fmt: skip
@@ -152,7 +152,7 @@ class Config(Entry):
     ae_title_prefix: Annotated[str, Plain(values.ae_title_prefix)] = "DCP_"
     filters: Annotated[tuple[Annotated[str, Plain(_filter)], ...], BeforeValidator(values.listed)] = ()
     cache_path: Annotated[Text | None, Plain(values.folder)] = None
-    default_transfer_syntax: Syntax | None = None
+    default_transfer_syntax: LosslessSyntax | None = None
     minimum_age: Seconds = 0.0
     process_delay: Milliseconds = 0
     process_delay_window_multiplier: Annotated[float, Plain(values.number(0, 10_000))] = 1.0
@@ -179,6 +179,7 @@ class Config(Entry):
     arena_mib: Annotated[int, Plain(values.whole(16, 1_048_576))] = 256
     max_frame_mib: Annotated[int, Plain(values.whole(1, 4096))] = 128
     sync_spool: Boolean = True
+    verify_compression: Annotated[str, Plain(values.choice("first-of-series", "always", "off"))] = "first-of-series"
     tls: Annotated[str, Plain(values.off)] = "off"
     allowed_calling_ae_titles: Titles = ()
 
@@ -195,6 +196,10 @@ class NodeEntry(Entry):
     port: Annotated[int, Plain(values.whole(1, 65535))] = 104
     node_role: Annotated[str, Plain(values.choice(*ROLES))] = "Storage"
     transfer_syntax: AnyText | None = None  # read by syntax_of(): only a Storage node's has to be one that we make
+    quality: Annotated[int, Plain(values.whole(1, 100))] = 90
+    compression_ratio: Annotated[float, Plain(values.number(1.5, 1000))] = 10.0
+    near_lossless: Annotated[int, Plain(values.whole(1, 255))] = 2
+    recompress_lossy: Boolean = False
     impersonate: Boolean = False
     minimum_line_speed: Speed | None = None
     batch_size: Count | None = None

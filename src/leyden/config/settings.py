@@ -25,7 +25,10 @@ class ReceiverSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """One generation of the configuration. Paths are absolute."""
+    """One generation of the configuration. Paths are absolute.
+
+    `verify_compression`: which objects are decoded again and compared: first-of-series, always or off.
+    """
 
     path: str
     log_dir: str
@@ -40,6 +43,7 @@ class Settings:
     arena_mib: int = 256
     max_frame_mib: int = 128
     sync_spool: bool = True
+    verify_compression: str = "first-of-series"
     receipt_expiry_h: float = 8.0
     retry_rejected_at_start: bool = True
     generation: int = 1

@@ -11,10 +11,9 @@ from leyden.config.report import did_you_mean
 from leyden.config.yaml_text import Entries, Items, Node, Text
 from leyden.deliver.schedule import network
 from leyden.dicom.dictionary import keywords
-from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, JPEG2000_LOSSLESS, SYNTAXES, is_well_formed, syntax_by_name
+from leyden.dicom.uids import MADE, SYNTAXES, is_well_formed, syntax_by_name
 from leyden.plan.rules import PSEUDO_TAGS
 
-MAKEABLE = (IMPLICIT_LE, EXPLICIT_LE, JPEG2000_LOSSLESS)  # what the workers can make today
 AE_TITLE_MAX_CHARS = 16  # PS3.5 table 6.2-1
 
 _YES, _NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
@@ -143,13 +142,22 @@ def makeable_syntax(value: Node) -> str:
     """The UID of a transfer syntax that we can make, by its name or UID."""
     written = text(value).strip()
     syntax = syntax_by_name(written)
-    names = ", ".join(SYNTAXES[uid].name for uid in MAKEABLE)
+    names = ", ".join(syntax.name for uid, syntax in SYNTAXES.items() if uid in MADE)
     if syntax is None:
         known = did_you_mean(written, (SYNTAXES[uid].name for uid in SYNTAXES))
         raise ValueError(f"there is no transfer syntax {written}{known}; this version makes {names}")
-    if syntax.uid not in MAKEABLE:
-        raise ValueError(f"this version can't make {syntax.name} yet; it makes {names}; empty = as received")
+    if syntax.uid not in MADE:
+        raise ValueError(f"this version can't make {syntax.name}; it makes {names}; empty = as received")
     return syntax.uid
+
+
+def lossless_syntax(value: Node) -> str:
+    """The UID of one that we can make and that loses nothing: lossy is only for a node that asks for it by name."""
+    uid = makeable_syntax(value)
+    if SYNTAXES[uid].lossy:
+        name = SYNTAXES[uid].name
+        raise ValueError(f"{name} is lossy: name it in each node that is to get it (TransferSyntax in nodes.yml)")
+    return uid
 
 
 def window(value: Node) -> tuple[int, int]:

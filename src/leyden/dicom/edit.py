@@ -1,12 +1,11 @@
 """The rewrite of a dataset as a stream of pieces: a pure plan of what to copy and what to put in between.
 
 Nothing is held whole and no value is interpreted but the few that decide a VR. What need not change is one long Copy.
-The target is always little endian. Deliberately absent: pixels (the caller fills them in) and deflate (it inflates
-first).
+From any encoding into any. Deliberately absent: pixels (the caller fills them in) and deflate (it inflates first).
 """
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from leyden.dicom.elements import (
@@ -20,10 +19,11 @@ from leyden.dicom.elements import (
     UNDEFINED,
     WINDOW_BYTES,
     WORD_BYTES,
-    ReadAt,
-    Source,
+    Element,
+    Encoding,
     behind,
     content,
+    dictionary_vr,
     encoding_of,
     level,
     tag_name,
@@ -35,15 +35,19 @@ from leyden.errors import Corrupt
 
 _INLINE_BYTES = 1024  # a copy up to this size is read at once and joined with its neighbours
 _LAST_TAG = 0xFFFFFFFF
+_MISSING = ("  ", "??")  # what broken writers put in the place of a VR
 
-_SHORT_HEADER = struct.Struct("<HH2sH")
-_LONG_HEADER = struct.Struct("<HH2sHL")
-_IMPLICIT_HEADER = struct.Struct("<HHL")
+_SHORT_HEADER = {order: struct.Struct(order + "HH2sH") for order in "<>"}
+_LONG_HEADER = {order: struct.Struct(order + "HH2sHL") for order in "<>"}
+_IMPLICIT_HEADER = {order: struct.Struct(order + "HHL") for order in "<>"}
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """Take `length` bytes of the source at `offset`, each word of `swap` bytes turned end for end (see `swapped`)."""
+    """Take `length` bytes of the source at `offset`, each word of `swap` bytes turned end for end (see `swapped`).
+
+    `length` is a whole number of words.
+    """
 
     offset: int
     length: int
@@ -64,35 +68,48 @@ class Pixels:
     length: int | None
 
 
-Piece = bytes | Copy | Pixels
-Replacements = Mapping[int, tuple[str, bytes] | None]
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """A value, or the rest of one, that is not known yet; `before` is what is known.
 
-
-def rewrite(
-    read_at: ReadAt,
-    start: int,
-    size: int,
-    source: Syntax,
-    target_explicit: bool,
-    replace: Replacements,
-) -> Iterator[Piece]:
-    """The pieces of the dataset that stands from `start` to the end of the file of `size` bytes, in order.
-
-    `replace` holds top-level elements to put in, or to put in the place of what is there: VR and value in little endian
-    (padded here); None = leave it out. Group lengths that would become false are left out. Values stay byte for byte.
-    Raises Corrupt before the first piece for what stands before the pixel data, later for nested and trailing elements.
+    As a piece: the place of `length_bytes` that the caller writes blanks to and fills in later. What stands before it,
+    and a blank behind where the whole would be odd, are pieces of their own.
     """
-    encoding = encoding_of(source)
-    dataset = Dataset(Source(read_at, size), start, size, encoding)
+
+    length_bytes: int
+    before: bytes = b""
+
+
+Replacement = tuple[str, "bytes | Hole | Items"] | None
+"""VR and value in little endian, padded here; a sequence as its items; None = the element is left out."""
+
+Replacements = Mapping[int, Replacement]
+
+Items = tuple["Dataset | Replacements", ...]
+"""Items that stand in the same source already (Dataset.items), and new ones, their tags in order."""
+
+Piece = bytes | Copy | Pixels | Hole
+
+
+def rewrite(dataset: Dataset, target: Syntax, replace: Replacements) -> Iterator[Piece]:
+    """The pieces of a dataset in another transfer syntax, or in its own, in order.
+
+    `dataset`: that of a Header, or any that reaches to the end of its source; not one that `peek` inflated, which may
+    be a part. `replace` holds top-level elements to put in, or to put in the place of what is there. Group lengths that
+    would become false are left out. Values stay byte for byte but for the order of their bytes (PS3.5 section 7.3).
+    Raises Corrupt before the first piece for what stands before the pixel data, later for nested and trailing elements;
+    also for nested fragments on the way from or to big endian, which has none.
+    """
     pixels = dataset.read().get(PIXEL_DATA)
-    if pixels and pixels[5] > size:
-        raise Corrupt(f"the pixel data are cut off: they should end at byte {pixels[5]} of {size}")
+    if dataset.flaw:
+        raise Corrupt(dataset.flaw)
+    if pixels and pixels[5] > dataset.end:
+        raise Corrupt(f"the pixel data are cut off: they should end at byte {pixels[5]} of {dataset.end}")
     stale = {tag >> 16 for tag in replace} | ({PIXEL_DATA >> 16} if pixels else set())
-    output = _Output(dataset.source, replace, target_explicit)
-    if encoding is not BIG and encoding.explicit == target_explicit:
-        yield from _kept(dataset, stale, output)
-    else:
-        yield from _converted(dataset, stale, output)
+    output = _Output(dataset, replace, encoding_of(target))
+    yield from (_kept if dataset.encoding is output.encoding else _converted)(dataset, stale, output)
+    yield from _put_due(output, _LAST_TAG)
+    yield from output.take(all_of_it=True)
 
 
 def encapsulated_inside(dataset: Dataset) -> bool:
@@ -110,40 +127,39 @@ def encapsulated_inside(dataset: Dataset) -> bool:
 
 
 class _Output:
-    """The pieces made so far that nobody took yet: small ones joined, replacements put in at their place."""
+    """The pieces made so far that nobody took yet, small ones joined, and the replacements that are still to come."""
 
-    def __init__(self, source: Source, replace: Replacements, explicit: bool) -> None:
+    def __init__(self, dataset: Dataset, replace: Replacements, encoding: Encoding) -> None:
         self.replace = replace
-        self.explicit = explicit
-        self._source = source
-        self._due = sorted((tag for tag, new in replace.items() if new), reverse=True)
+        self.encoding = encoding
+        self.due = sorted((tag for tag, new in replace.items() if new), reverse=True)
+        self._source = dataset.source
         self._has_pixels = False
         self._joined = bytearray()
         self._ready: list[Piece] = []
 
     def is_due(self, tag: int) -> bool:
         """Whether a replacement belongs before or in the place of the top-level `tag`."""
-        return bool(self._due) and self._due[-1] <= tag
-
-    def put_due(self, tag: int) -> None:
-        while self.is_due(tag):
-            due = self._due.pop()
-            new = self.replace[due]
-            if new:
-                self.put(element(due, *new, explicit=self.explicit))
+        return bool(self.due) and self.due[-1] <= tag
 
     def put(self, data: bytes) -> None:
         self._joined += data
 
     def copy(self, offset: int, length: int, swap: int = 1) -> None:
+        rest = length % swap
         if length > _INLINE_BYTES:
             self._join()
-            self._ready.append(Copy(offset, length, swap))
-        elif length:
+            self._ready.append(Copy(offset, length - rest, swap))
+            offset, length = offset + length - rest, rest
+        if length:
             data = self._source.take(offset, length)
             if len(data) < length:
                 raise Corrupt(f"the source ends before byte {offset + length}")
             self._joined += swapped(data, swap) if swap > 1 else data
+
+    def leave(self, hole: Hole) -> None:
+        self._join()
+        self._ready.append(hole)
 
     def place_pixels(self, dataset: Dataset, vr: str, value: int, length: int) -> None:
         if self._has_pixels:
@@ -165,12 +181,48 @@ class _Output:
             self._joined.clear()
 
 
+def _put_due(output: _Output, tag: int) -> Iterator[Piece]:
+    """The replacements that belong before or in the place of the top-level `tag`."""
+    while output.is_due(tag):
+        due = output.due.pop()
+        yield from _put_new(due, output.replace[due], output)
+
+
+def _put_new(tag: int, new: Replacement, output: _Output) -> Iterator[Piece]:
+    encoding = output.encoding
+    if new is None:
+        return
+    vr, value = new
+    if isinstance(value, bytes):
+        output.put(element(tag, vr, value, encoding))
+    elif isinstance(value, Hole):
+        length = len(value.before) + value.length_bytes
+        output.put(element_header(tag, vr, length + length % 2, encoding) + value.before)
+        output.leave(value)
+        output.put(b" " * (length % 2))
+    else:
+        output.put(element_header(tag, vr, UNDEFINED, encoding))
+        for item in value:
+            output.put(element_header(ITEM, "", UNDEFINED, encoding))
+            if not isinstance(item, Dataset):
+                for inner_tag, inner in item.items():
+                    yield from _put_new(inner_tag, inner, output)
+            elif item.encoding is encoding:
+                output.copy(item.start, item.end - item.start)
+            else:
+                yield from _converted(item, set(), output, nested=True)
+            output.put(element_header(ITEM_END, "", 0, encoding))
+            yield from output.take()
+        output.put(element_header(SEQUENCE_END, "", 0, encoding))
+
+
 def _kept(dataset: Dataset, stale: set[int], output: _Output) -> Iterator[Piece]:
     """The encoding stays: what stands between replaced elements and pixel data is copied as it is."""
     source, encoding, end = dataset.source, dataset.encoding, dataset.end
     run = at = dataset.start  # the source from `run` on is yet to be copied
+    elements = _elements(dataset)
     while at < end:  # a level ends with pixel data
-        for tag, vr, begin, value, length, after in level(source, at, end, encoding):
+        for tag, vr, begin, value, length, after in elements:
             if after > end:
                 raise Corrupt(f"the value of {tag_name(tag)} runs past the end, byte {end}")
             pixels = tag == PIXEL_DATA and tag not in output.replace
@@ -178,25 +230,39 @@ def _kept(dataset: Dataset, stale: set[int], output: _Output) -> Iterator[Piece]
             if leave_out or output.is_due(tag):
                 output.copy(run, begin - run)
                 run = begin
-                output.put_due(tag)
+                yield from _put_due(output, tag)
             if pixels:
                 output.place_pixels(dataset, vr, value, length)
             yield from output.take()
             at = behind(source, tag, vr, value, end, encoding) if after < 0 else after
             if leave_out:
                 run = at
+        elements = level(source, at, end, encoding)
     output.copy(run, end - run)
-    output.put_due(_LAST_TAG)
-    yield from output.take(all_of_it=True)
 
 
-def _converted(dataset: Dataset, stale: set[int], output: _Output) -> Iterator[Piece]:
-    """Another encoding: each element gets a new header; what comes to be of unknown length gets an end instead."""
+def _elements(dataset: Dataset) -> Iterable[Element]:
+    """The elements up to and with pixel data: as they were read already, or again where a tag stands twice."""
+    known = dataset.read().values()
+    at = dataset.start
+    for _, _, begin, _, _, after in known:
+        if begin != at:
+            return level(dataset.source, dataset.start, dataset.end, dataset.encoding)
+        at = after
+    return known
+
+
+def _converted(dataset: Dataset, stale: set[int], output: _Output, *, nested: bool = False) -> Iterator[Piece]:
+    """Another encoding: each element gets a new header; what comes to be of unknown length gets an end instead.
+
+    `nested`: `dataset` is an item, where nothing is replaced and pixel data are no others' business.
+    """
     source, encoding, end = dataset.source, dataset.encoding, dataset.end
-    explicit = output.explicit
-    same_size = encoding.explicit == explicit  # big endian: headers keep their sizes, so defined lengths stay true
+    target = output.encoding
+    same_size = encoding.explicit == target.explicit  # headers keep their sizes, so defined lengths stay true
+    turned = encoding.order != target.order
     enclosing = [dataset]
-    open_sequences = 0
+    open_sequences = int(nested)
     passed_over = 0  # sequences open in something that is left out or copied whole ...
     whole = -1  # ... from this offset on
     for tag, vr, at, value, length, _ in walk(source, dataset.start, end, encoding):
@@ -212,17 +278,18 @@ def _converted(dataset: Dataset, stale: set[int], output: _Output) -> Iterator[P
         elif tag == ITEM:
             stop = end if length == UNDEFINED else value + length
             enclosing.append(Dataset(source, value, stop, encoding, enclosing[-1], delimited=length == UNDEFINED))
-            output.put(element_header(tag, vr, length if same_size else UNDEFINED, explicit))
+            output.put(element_header(tag, vr, length if same_size else UNDEFINED, target))
         elif not vr:
             if tag == ITEM_END:
                 enclosing.pop()
             else:
                 open_sequences -= 1
             if at != value or not same_size:
-                output.put(element_header(tag, vr, 0, explicit))
+                output.put(element_header(tag, vr, 0, target))
         else:
             if not open_sequences:
-                output.put_due(tag)
+                if output.is_due(tag):
+                    yield from _put_due(output, tag)
                 if tag in output.replace:
                     passed_over = int(opens)
                     continue
@@ -237,38 +304,50 @@ def _converted(dataset: Dataset, stale: set[int], output: _Output) -> Iterator[P
                 vr = resolve(tag, vr, enclosing[-1])
             if vr == "UN" and length == UNDEFINED and not encoding.explicit:
                 vr = "SQ"  # what is private and of undefined length is a sequence
-            output.put(element_header(tag, vr, UNDEFINED if opens and not same_size else length, explicit))
+            output.put(element_header(tag, vr, UNDEFINED if opens and not same_size else length, target))
             if not opens:
-                output.copy(value, length, WORD_BYTES.get(vr, 1) if encoding is BIG else 1)
+                output.copy(value, length, _word_bytes(tag, vr, length, enclosing[-1], target) if turned else 1)
             elif vr == "SQ":
                 open_sequences += 1
-            elif encoding is BIG and content(tag, vr, encoding)[0] == FRAGMENTS:
-                raise Corrupt(f"{tag_name(tag)} is encapsulated in big endian")
-            else:  # implicit inside UN already, and fragments look the same in all encodings
+            elif turned and content(tag, vr, encoding)[0] == FRAGMENTS:
+                raise Corrupt(f"{tag_name(tag)} is encapsulated, as nothing in big endian is")
+            else:  # implicit inside UN already, and fragments look the same in all of little endian
                 passed_over = 1
                 whole = value
         yield from output.take()
-    output.put_due(_LAST_TAG)
-    yield from output.take(all_of_it=True)
 
 
-def element(tag: int, vr: str, value: bytes, explicit: bool) -> bytes:
-    """A whole element in little endian, its value padded to an even length (PS3.5 section 6.2)."""
+def _word_bytes(tag: int, vr: str, length: int, dataset: Dataset, target: Encoding) -> int:
+    """How many bytes of a value the other byte order turns round: none in UN (PS3.5 section 6.2.2)."""
+    if vr in _MISSING:  # what it is nevertheless
+        vr = dictionary_vr(tag)
+        vr = resolve(tag, vr, dataset) if " or " in vr else vr
+    return WORD_BYTES.get(_written(vr, length) if target.explicit else vr, 1)
+
+
+def _written(vr: str, length: int) -> str:
+    """A value too long for the explicit header of its VR is UN (PS3.5 section 6.2.2), which is little endian always."""
+    return "UN" if length > 0xFFFF and vr in SHORT_FORM else vr
+
+
+def element(tag: int, vr: str, value: bytes, encoding: Encoding) -> bytes:
+    """A whole element; its value is given in little endian and padded to an even length (PS3.5 section 6.2)."""
     if len(value) & 1:
         value += b"\0" if vr in ("UI", "OB", "UN") else b" "
-    return element_header(tag, vr, len(value), explicit) + value
+    if encoding is BIG:
+        value = swapped(value, WORD_BYTES.get(_written(vr, len(value)), 1))
+    return element_header(tag, vr, len(value), encoding) + value
 
 
-def element_header(tag: int, vr: str, length: int, explicit: bool) -> bytes:
-    """The header of an element in little endian; a value too long for its VR makes it UN (PS3.5 section 6.2.2)."""
-    group, number = tag >> 16, tag & 0xFFFF
-    if not explicit or group == 0xFFFE:
-        return _IMPLICIT_HEADER.pack(group, number, length)
+def element_header(tag: int, vr: str, length: int, encoding: Encoding) -> bytes:
+    """The header of an element; a value too long for its VR makes it UN (PS3.5 section 6.2.2)."""
+    group, number, order = tag >> 16, tag & 0xFFFF, encoding.order
+    if not encoding.explicit or group == 0xFFFE:
+        return _IMPLICIT_HEADER[order].pack(group, number, length)
+    vr = _written(vr, length)
     if vr in SHORT_FORM:
-        if length <= 0xFFFF:
-            return _SHORT_HEADER.pack(group, number, vr.encode(), length)
-        vr = "UN"
-    return _LONG_HEADER.pack(group, number, vr.encode(), 0, length)
+        return _SHORT_HEADER[order].pack(group, number, vr.encode(), length)
+    return _LONG_HEADER[order].pack(group, number, vr.encode(), 0, length)
 
 
 def swapped(data: bytes, word_bytes: int) -> bytes:

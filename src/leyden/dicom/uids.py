@@ -118,6 +118,17 @@ SYNTAXES: dict[str, Syntax] = {
     uid: Syntax(uid, name, "i" not in marks, "b" in marks, "z" in marks, "e" in marks, "l" in marks)
     for uid, name, marks in _ROWS
 }
+
+# What Leyden makes, and what it reads to make something else of it. This is for those who decide and load no codec;
+# transcode/codecs.py has a row for each that is encapsulated.
+MADE = frozenset({
+    IMPLICIT_LE, EXPLICIT_LE, DEFLATED_LE, EXPLICIT_BE,
+    RLE_LOSSLESS, JPEG_LOSSLESS, JPEG_LOSSLESS_SV1, JPEGLS_LOSSLESS,
+    JPEG2000_LOSSLESS, HTJ2K_LOSSLESS, HTJ2K_LOSSLESS_RPCL,
+    JPEG_BASELINE, JPEG_EXTENDED, JPEGLS_NEAR_LOSSLESS, JPEG2000, HTJ2K,
+})  # fmt: skip
+READ = MADE  # each is read back, and nothing else is
+
 _BY_NAME = {syntax.name.lower(): syntax for syntax in SYNTAXES.values()} | {"jpeglossless": SYNTAXES[JPEG_LOSSLESS_SV1]}
 
 # Abstract syntaxes that exchange messages but store no object (PS3.4). Everything else is storage, private classes too.
@@ -178,6 +189,7 @@ _STORAGE_IN_THOSE_FAMILIES = frozenset({
 })  # fmt: skip
 
 _UID_MAX_CHARS = 64  # PS3.5 section 9.1
+_GRAPHIC = bytes(byte if 0x21 <= byte <= 0x7E else ord("?") for byte in range(256))
 _WELL_FORMED = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*")
 
 
@@ -216,4 +228,4 @@ def clean_uid(raw: bytes) -> str:
     stripped = raw.strip(b"\0 ")
     if len(stripped) > _UID_MAX_CHARS:
         raise Corrupt(f"a UID of {len(stripped)} characters, at most {_UID_MAX_CHARS} are allowed")
-    return "".join(chr(byte) if 0x21 <= byte <= 0x7E else "?" for byte in stripped)
+    return stripped.translate(_GRAPHIC).decode("ascii")

@@ -83,13 +83,14 @@ class Seen:
 
     def __init__(self, root: Path, destination: str) -> None:
         self._root, self._destination = root, destination
+        self._path = str(_path(root, destination))
         self._version = _NO_FILE
         self._knowledge: ladder.Knowledge = {}
 
     def knowledge(self) -> ladder.Knowledge:
         """By SOP class UID; nothing, if there is no such file or no sense in it."""
         try:
-            status = os.stat(_path(self._root, self._destination))
+            status = os.stat(self._path)
             version = (status.st_mtime_ns, status.st_ino)
         except FileNotFoundError:
             version = _NO_FILE

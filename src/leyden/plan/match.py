@@ -10,14 +10,16 @@ takes away is the original. Everything here is a pure function of the settings a
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from leyden.dicom.derive import was_lossy
 from leyden.dicom.header import Header
-from leyden.dicom.uids import JPEG2000_LOSSLESS, SYNTAXES, syntax_name
+from leyden.dicom.uids import READ, RLE_LOSSLESS, SYNTAXES, Syntax
 from leyden.plan.conditions import Clock, Note, matches, standing
 from leyden.plan.placeholders import expand
 from leyden.plan.rules import Action, ActionType, PlanSettings, Route, Target
 
 LAST_RANK = 99
 _BITS_ALLOCATED = 0x00280100
+_CODEC_BITS = 16  # what every codec but RLE holds at most
 
 Wanted = Callable[[str, str], str]  # (destination's AE title, SOP class UID) -> syntax UID to send in; "" = as received
 
@@ -116,30 +118,39 @@ def plan(
     return Decision((), tuple(saves.values()), ended_by, nobody, tuple(notes))
 
 
-def wanted_syntax(header: Header, target_uid: str) -> tuple[str, str]:
+def wanted_syntax(header: Header, target_uid: str, *, recompress_lossy: bool = False) -> tuple[str, str]:
     """What to make of an object for a destination that wants `target_uid` ("" = as received).
 
-    The name of the syntax to make, or "" for: as it is, with the reason where there is something to say. The worker,
+    The name of the syntax to make, or "" for: as it is, with the reason where there is something to say. A lossy object
+    is made lossless or native like any other, but lossy once more only where `recompress_lossy` says so. The worker,
     who sees the pixels, may still find that it can't be done.
     """
-    source_uid = header.meta.transfer_syntax_uid
-    if not target_uid or target_uid == source_uid:
+    if target_uid in ("", header.syntax.uid):
         return "", ""
-    name, target = syntax_name(target_uid), SYNTAXES[target_uid]
-    pixels = header.pixel_data
-    if pixels == "encapsulated" or (header.syntax.encapsulated and pixels):
-        if pixels == "encapsulated" and source_uid == JPEG2000_LOSSLESS and not target.encapsulated:
-            return name, ""
-        return "", f"{syntax_name(source_uid)} is not decoded to become {name}: it goes as it came"
+    target = SYNTAXES[target_uid]
+    kept = _obstacle(header, target)
+    if not kept and target.lossy and was_lossy(header) and not recompress_lossy:
+        kept = f"what is lossy already is not made {target.name} without RecompressLossy: it goes as it came"
+    return ("", kept) if kept else (target.name, "")
+
+
+def _obstacle(header: Header, target: Syntax) -> str:
+    """Why an object can't be made into another syntax, as far as its header tells; "" = nothing is in the way."""
+    source, pixels, name = header.syntax, header.pixel_data, target.name
+    if source.uid not in READ:
+        return f"{source.name} is not decoded to become {name}: it goes as it came"
+    if pixels and (pixels == "encapsulated") != source.encapsulated:
+        return f"pixel data in another form than that of {source.name} is not decoded to become {name}"
     if not target.encapsulated:
-        return name, ""
+        return ""
     if not pixels:
-        return "", f"without pixel data there is nothing to encode as {name}"
-    if pixels == "float":
-        return "", f"float pixel data can't be {name}"
-    if header.dataset.integer(_BITS_ALLOCATED) == 1:
-        return "", f"1-bit pixel data can't be {name}"
-    return name, ""
+        return f"without pixel data there is nothing to encode as {name}"
+    bits = header.dataset.integer(_BITS_ALLOCATED) or 0
+    if pixels == "float" or bits == 1:
+        return f"{'float' if pixels == 'float' else '1-bit'} pixel data can't be {name}"
+    if bits > _CODEC_BITS and target.uid != RLE_LOSSLESS:
+        return f"pixel data of more than {_CODEC_BITS} bits allocated can't be {name}"
+    return ""
 
 
 def rank_of(target: Target, sop_class: str) -> str:
@@ -171,5 +182,6 @@ def _told(what: str, action: Action, route: Route) -> str:
 def _delivery(settings: PlanSettings, header: Header, wanted: Wanted | None, destination: str, why: str) -> Delivery:
     target = next((target for target in settings.targets if target.ae_title == destination), Target(destination))
     sop_class = header.meta.sop_class_uid
-    syntax, kept = wanted_syntax(header, wanted(destination, sop_class) if wanted else target.syntax)
+    uid = wanted(destination, sop_class) if wanted else target.syntax
+    syntax, kept = wanted_syntax(header, uid, recompress_lossy=target.recompress_lossy)
     return Delivery(destination, syntax, rank_of(target, sop_class), why, kept)

@@ -66,11 +66,15 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What the planner must know of a destination. `syntax` is a transfer syntax UID, or empty: send as received."""
+    """What the planner must know of a destination. `syntax` is a transfer syntax UID, or empty: send as received.
+
+    `recompress_lossy`: what is lossy already may be made into another lossy syntax.
+    """
 
     ae_title: str
     syntax: str = ""
     sop_class_priorities: tuple[str, ...] = ()
+    recompress_lossy: bool = False
 
 
 @dataclass(frozen=True, slots=True)

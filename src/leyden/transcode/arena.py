@@ -12,6 +12,7 @@ import fcntl
 import mmap
 import os
 import struct
+from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
@@ -22,9 +23,9 @@ SLOT_BYTES = 512 * 1024
 ALIGN_BYTES = 64
 _ROW = np.dtype(
     [
-        ("state", "u4"), ("tries", "u4"), ("slots", "u4"), ("owner", "u4"), ("frame", "u4"), ("codec", "u1"),
-        ("decode", "u1"), ("samples", "u1"), ("precision", "u1"), ("rows", "u4"), ("columns", "u4"), ("signed", "u1"),
-        ("rct", "u1"), ("spare", "u2"), ("room", "u8"), ("length", "u8"), ("unused", "u8"),
+        ("state", "u4"), ("tries", "u4"), ("slots", "u4"), ("owner", "u4"), ("frame", "u4"), ("rows", "u4"),
+        ("columns", "u4"), ("reads", "i1"), ("writes", "i1"), ("samples", "u1"), ("found", "u1"), ("wanted", "u1"),
+        ("marks", "u1"), ("spare", "u2"), ("setting", "f8"), ("room", "u8"), ("length", "u8"),
     ]
 )  # fmt: skip
 _FLOCK = struct.Struct("@hhqqi4x")  # struct flock of <fcntl.h>
@@ -40,6 +41,31 @@ class State(IntEnum):
     FAILED = 3
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is to be done with a filled lease: decode its room into its pixels, encode these into its room, or both.
+
+    `reads` and `writes` are numbers of the codec table, -1 = no. A decoder leaves `found` planes, an encoder takes
+    `wanted` ones, of the same shape; `signed` is Pixel Representation, which lies between them. `setting` is the
+    encoder's number for loss (0.0 = lossless); `verify`: decode what was encoded and compare.
+    """
+
+    found: Planes
+    wanted: Planes
+    reads: int = -1
+    writes: int = -1
+    signed: bool = False
+    setting: float = 0.0
+    verify: bool = False
+
+    @property
+    def pixels_bytes(self) -> int:
+        return max(self.found.size_bytes, self.wanted.size_bytes)
+
+
+_NOTHING = Work(Planes(1, 1, 1, 8), Planes(1, 1, 1, 8))
+
+
 class Lease:
     """A run of slots, or private memory of the same shape. `pixels` and `room` are views of it."""
 
@@ -48,9 +74,7 @@ class Lease:
         room_at = -(-pixels_bytes // ALIGN_BYTES) * ALIGN_BYTES
         self.pixels = memory[:pixels_bytes]
         self.room = memory[room_at : room_at + room_bytes]
-        self.planes = Planes(1, 1, 1, 8)
-        self.codec = 0
-        self.decode = False
+        self.work = _NOTHING
         self.frame = 0
         self.owner = 0
         self.length = 0
@@ -71,6 +95,28 @@ def layout(size_bytes: int) -> tuple[int, int]:
     slots = size_bytes // (SLOT_BYTES + _ROW.itemsize)
     table_bytes = -(-slots * _ROW.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
     return min(slots, max(0, size_bytes - table_bytes) // SLOT_BYTES), table_bytes
+
+
+def _write(work: Work, row: np.void) -> None:
+    found, wanted = work.found, work.wanted
+    row["rows"], row["columns"], row["samples"] = wanted.rows, wanted.columns, wanted.samples
+    row["found"], row["wanted"], row["reads"], row["writes"] = (
+        found.precision,
+        wanted.precision,
+        work.reads,
+        work.writes,
+    )
+    marks = (found.signed, found.rct, wanted.signed, wanted.rct, work.signed, work.verify)
+    row["marks"], row["setting"] = sum(mark << n for n, mark in enumerate(marks)), work.setting
+
+
+def _read(row: np.void) -> Work:
+    marks = [bool(int(row["marks"]) >> n & 1) for n in range(6)]
+    shape = int(row["samples"]), int(row["rows"]), int(row["columns"])
+    return Work(
+        Planes(*shape, int(row["found"]), marks[0], marks[1]), Planes(*shape, int(row["wanted"]), marks[2], marks[3]),
+        int(row["reads"]), int(row["writes"]), marks[4], float(row["setting"]), marks[5],
+    )  # fmt: skip
 
 
 class Arena:
@@ -110,11 +156,9 @@ class Arena:
 
     def offer(self, lease: Lease) -> None:
         """The frame is filled and described: any worker may work on it from now on."""
-        row, planes = self._rows[lease.first], lease.planes
-        row["codec"], row["decode"], row["frame"], row["owner"] = lease.codec, lease.decode, lease.frame, self.number
-        row["samples"], row["rows"], row["columns"] = planes.samples, planes.rows, planes.columns
-        row["precision"], row["signed"], row["rct"] = planes.precision, planes.signed, planes.rct
-        row["room"], row["length"] = len(lease.room), lease.length
+        row = self._rows[lease.first]
+        _write(lease.work, row)
+        row["frame"], row["owner"], row["room"], row["length"] = lease.frame, self.number, len(lease.room), lease.length
         row["state"] = State.FILLED
         self._unlock(_WORK, lease.first, int(row["slots"]))
 
@@ -197,13 +241,14 @@ class Arena:
     # -- locks and places
 
     def _helped(self, first: int, row: np.void) -> Lease:
-        planes = Planes(
-            int(row["samples"]), int(row["rows"]), int(row["columns"]), int(row["precision"]),
-            bool(row["signed"]), bool(row["rct"]),
-        )  # fmt: skip
-        lease = Lease(self._run(first, int(row["slots"])), planes.size_bytes, int(row["room"]), first)
-        lease.planes, lease.codec, lease.decode = planes, int(row["codec"]), bool(row["decode"])
-        lease.frame, lease.owner, lease.length = int(row["frame"]), int(row["owner"]), int(row["length"])
+        work = _read(row)
+        lease = Lease(self._run(first, int(row["slots"])), work.pixels_bytes, int(row["room"]), first)
+        lease.work, lease.frame, lease.owner, lease.length = (
+            work,
+            int(row["frame"]),
+            int(row["owner"]),
+            int(row["length"]),
+        )
         return lease
 
     def _run(self, first: int, slots: int) -> memoryview:

@@ -1,52 +1,130 @@
 """The table of codecs: which transfer syntax is made and read by what, and what it can hold. One row a codec.
 
-A row's place in CODECS is its number in the arena's slot table, so all workers of one start agree on it.
+A row's place in CODECS is its number in the arena's slot table, so all workers of one start agree on it. Which library
+does what, and why, is in DECISIONS.md.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from leyden.dicom.uids import JPEG2000_LOSSLESS
+import numpy as np
+
+from leyden.dicom import uids
 from leyden.errors import Corrupt
-from leyden.transcode import openjpeg, pixels
-from leyden.transcode.arena import Lease
-from leyden.transcode.openjpeg import CodecError
-from leyden.transcode.pixels import Description, Planes, Unfit
+from leyden.transcode import htj2k, jpeg, jpeg2000, jpegls, libjpeg, openjpeg, pixels, rle
+from leyden.transcode.arena import Lease, Work
+from leyden.transcode.pixels import CodecError, Description, Differs, Planes, Unfit
+
+Obstacle = Callable[[Description], str | None]
+Encode = Callable[[Planes, memoryview, memoryview, float, int], int]
+Decode = Callable[[memoryview, Planes, memoryview, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """`encodes` is the UID that it makes ("" = none), `decodes` those that it reads back.
+    """`encodes` is the UID that it makes, `decodes` those that it reads back.
 
-    `unfit(description, length_bytes, max_frame_bytes)` names what stands in the way of encoding, None = nothing;
-    `room_bytes(planes)` is what a codestream may need; `inspect` reads a codestream's own claim of its planes.
+    `inspect(codestream, description)` reads a codestream's own claim of its planes. `planes(description)` are those
+    that it encodes, `obstacle(description)` names what it can't hold (None = nothing), `photometric(description)` is
+    Photometric Interpretation afterwards. `encode(planes, pixels, room, setting, threads)` returns a length;
+    `decode(codestream, planes, pixels, threads)`. `check` decodes for the comparison, by another library where there is
+    one. `begins`: the first bytes of each codestream, b"" = any.
     """
 
     encodes: str
     decodes: frozenset[str]
-    unfit: Callable[[Description, int, int], str | None]
-    room_bytes: Callable[[Planes], int]
-    inspect: Callable[[memoryview], Planes]
-    encode: Callable[[Planes, memoryview, memoryview, int], int]
-    decode: Callable[[memoryview, Planes, memoryview, int], None]
+    inspect: Callable[[memoryview, Description], Planes]
+    planes: Callable[[Description], Planes]
+    obstacle: Obstacle
+    photometric: Callable[[Description], str]
+    encode: Encode
+    decode: Decode
+    check: Decode
+    begins: bytes = b""
 
 
-def _room_bytes(planes: Planes) -> int:
-    """Noise grows by 7 %, the component transform adds a bit to two of three samples; headers dominate tiny frames."""
-    return planes.size_bytes * 5 // 4 + 16384
+_JPEG_FAMILY = frozenset({uids.JPEG_BASELINE, uids.JPEG_EXTENDED, uids.JPEG_LOSSLESS, uids.JPEG_LOSSLESS_SV1})
+_JPEG2000_FAMILY = frozenset({
+    uids.JPEG2000_LOSSLESS, uids.JPEG2000, uids.HTJ2K_LOSSLESS, uids.HTJ2K_LOSSLESS_RPCL, uids.HTJ2K
+})  # fmt: skip
+
+
+def _jpeg2000(encodes: str, encode: Encode, lossy: bool = False) -> Codec:
+    """A row of the JPEG 2000 family; OpenJPEG reads them all, and so looks at what OpenJPH made."""
+    return Codec(
+        encodes=encodes,
+        decodes=_JPEG2000_FAMILY,
+        inspect=jpeg2000.inspect,
+        planes=jpeg2000.planes,
+        obstacle=partial(jpeg2000.obstacle, lossy=lossy),
+        photometric=partial(jpeg2000.photometric, lossy=lossy),
+        encode=encode,
+        decode=openjpeg.decode,
+        check=openjpeg.decode,
+    )
+
+
+def _jpeg(encodes: str, encode: Encode, obstacle: Obstacle, lossy: bool = False) -> Codec:
+    """A row of the JPEG family; libjpeg-turbo reads and makes them all."""
+    return Codec(
+        encodes=encodes,
+        decodes=_JPEG_FAMILY,
+        inspect=jpeg.inspect,
+        planes=jpeg.planes_lossy if lossy else jpeg.planes,
+        obstacle=obstacle,
+        photometric=jpeg.photometric_lossy if lossy else jpeg.photometric,
+        encode=encode,
+        decode=libjpeg.decode,
+        check=libjpeg.decode,
+        begins=b"\xff\xd8\xff",
+    )
+
+
+def _jpegls(encodes: str, lossy: bool = False) -> Codec:
+    return Codec(
+        encodes=encodes,
+        decodes=frozenset({uids.JPEGLS_LOSSLESS, uids.JPEGLS_NEAR_LOSSLESS}),
+        inspect=jpegls.inspect,
+        planes=jpegls.planes,
+        obstacle=partial(jpegls.obstacle, lossy=lossy),
+        photometric=jpegls.photometric,
+        encode=jpegls.encode,
+        decode=jpegls.decode,
+        check=jpegls.decode,
+        begins=b"\xff\xd8",
+    )
 
 
 CODECS: tuple[Codec, ...] = (
+    _jpeg2000(uids.JPEG2000_LOSSLESS, openjpeg.encode),
+    _jpeg2000(uids.JPEG2000, openjpeg.encode, lossy=True),
+    _jpeg2000(uids.HTJ2K_LOSSLESS, htj2k.encode),
+    _jpeg2000(uids.HTJ2K_LOSSLESS_RPCL, htj2k.encode),
+    _jpeg2000(uids.HTJ2K, htj2k.encode, lossy=True),
+    _jpeg(uids.JPEG_LOSSLESS, partial(libjpeg.encode, predictor=libjpeg.ANY_PREDICTOR), jpeg.obstacle),
+    _jpeg(uids.JPEG_LOSSLESS_SV1, libjpeg.encode, jpeg.obstacle),
+    _jpeg(uids.JPEG_BASELINE, libjpeg.encode, jpeg.obstacle_baseline, lossy=True),
+    _jpeg(uids.JPEG_EXTENDED, libjpeg.encode, jpeg.obstacle_extended, lossy=True),
+    _jpegls(uids.JPEGLS_LOSSLESS),
+    _jpegls(uids.JPEGLS_NEAR_LOSSLESS, lossy=True),
     Codec(
-        encodes=JPEG2000_LOSSLESS,
-        decodes=frozenset({JPEG2000_LOSSLESS}),
-        unfit=pixels.unfit,
-        room_bytes=_room_bytes,
-        inspect=openjpeg.inspect,
-        encode=openjpeg.encode,
-        decode=openjpeg.decode,
+        encodes=uids.RLE_LOSSLESS,
+        decodes=frozenset({uids.RLE_LOSSLESS}),
+        inspect=rle.inspect,
+        planes=rle.planes,
+        obstacle=rle.obstacle,
+        photometric=rle.photometric,
+        encode=rle.encode,
+        decode=rle.decode,
+        check=rle.decode,
     ),
 )
+
+
+def room_bytes(planes: Planes) -> int:
+    """What a codestream may need: noise grows by 7 %, a component transform adds a bit, headers dominate tiny ones."""
+    return planes.size_bytes * 5 // 4 + 16384
 
 
 def encoder(syntax_uid: str) -> int | None:
@@ -60,15 +138,17 @@ def decoder(syntax_uid: str) -> int | None:
 
 
 def perform(lease: Lease, threads: int = 0) -> None:
-    """Do the work that a filled lease describes: its pixels into its room, or the other way round.
+    """Do the work that a filled lease describes.
 
-    Where it fails with threads (they need memory) it is tried without. Raises Unfit (a failure of the codec, too) or
-    Corrupt, and then what it wrote is rubbish.
+    Where a single step fails with threads (they need memory) it is tried without. Raises Unfit (a failure of the codec,
+    too) or Corrupt, and then what it wrote is rubbish.
     """
+    work = lease.work
+    both = work.reads >= 0 and work.writes >= 0  # the second writes over what the first has read: no second try
     try:
-        _perform(lease, threads)
+        _perform(lease, work, 0 if both else threads)
     except (CodecError, Corrupt) as error:
-        if threads:
+        if threads and not both:
             perform(lease)
         elif isinstance(error, CodecError):
             raise Unfit(str(error)) from error
@@ -76,9 +156,24 @@ def perform(lease: Lease, threads: int = 0) -> None:
             raise
 
 
-def _perform(lease: Lease, threads: int) -> None:
-    codec = CODECS[lease.codec]
-    if lease.decode:
-        codec.decode(lease.room[: lease.length], lease.planes, lease.pixels, threads)
-    else:
-        lease.length = codec.encode(lease.planes, lease.pixels, lease.room, threads)
+def _perform(lease: Lease, work: Work, threads: int) -> None:
+    if work.reads >= 0:
+        CODECS[work.reads].decode(lease.room[: lease.length], work.found, lease.pixels, threads)
+    if work.writes >= 0:
+        if work.reads >= 0:
+            pixels.recast(lease.pixels, work.found, work.wanted, work.signed)
+        lease.length = CODECS[work.writes].encode(work.wanted, lease.pixels, lease.room, work.setting, threads)
+        if work.verify:
+            _verify(lease, work)
+
+
+def _verify(lease: Lease, work: Work) -> None:
+    """Decode what was encoded; what may lose is only to be readable. Raises Differs."""
+    codec, planes = CODECS[work.writes], work.wanted
+    read_back = memoryview(bytearray(planes.size_bytes))
+    try:
+        codec.check(lease.room[: lease.length], planes, read_back, 0)
+    except (Corrupt, CodecError, Unfit) as error:
+        raise Differs(f"what was encoded as {uids.syntax_name(codec.encodes)} does not decode: {error}") from error
+    if not work.setting and not np.array_equal(planes.view(read_back), planes.view(lease.pixels)):
+        raise Differs(f"what was encoded as {uids.syntax_name(codec.encodes)} decodes to other pixels")

@@ -2,12 +2,16 @@
 
 The writer needs a seekable file: it leaves place for the Basic Offset Table and fills it in at the end. The table stays
 empty where its 32-bit offsets might not reach; an Extended Offset Table is not written. The reader is iterative,
-reads eight bytes an item and holds no fragment; frames come as lists of places in the file.
+reads eight bytes an item and holds no fragment; frames come as lists of places in the file. Lengths rule: what looks
+like an item within a fragment is data, an odd length is taken at its word. Tables are believed where they fit the
+fragments. A file may end after a whole fragment instead of the sequence delimiter.
 """
 
 import struct
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import pairwise
 from typing import BinaryIO
 
 from leyden.errors import Corrupt
@@ -15,6 +19,7 @@ from leyden.transcode.pixels import MAX_FRAMES
 
 ReadAt = Callable[[int, int], bytes]
 Place = tuple[int, int]  # offset and length in bytes
+Starts = Callable[[Place], bool]  # is a fragment the first of a frame
 
 MAX_FRAGMENTS = 1 << 20
 _ITEM = struct.Struct("<HHL")
@@ -58,37 +63,59 @@ class Writer:
             self._out.seek(end)
 
 
-def frames(read_at: ReadAt, offset: int, number_of_frames: int) -> Iterator[list[Place]]:
+def frames(
+    read_at: ReadAt, offset: int, number_of_frames: int, extended: Sequence[int] | None = None, begins: bytes = b""
+) -> Iterator[list[Place]]:
     """The fragments of each frame, in order; `offset` is that of the first item, the Basic Offset Table.
 
-    One frame has all fragments; as many fragments as frames are one each; else the table divides them. Corrupt: the
-    items do not parse, or no such rule tells the frames apart.
+    One frame has all fragments. As many fragments as frames are one each. Else a table divides them whose every offset
+    is that of a fragment: `extended`, the offsets of the Extended Offset Table (7FE0,0001) (its lengths tell padding
+    only), or the basic one. Else as many that are not empty are one each; else a frame begins with each that does so
+    with `begins`, the first bytes of every codestream (b"" = unknown). Corrupt: the items do not parse, or none of
+    these rules tells as many frames apart.
     """
     if not 1 <= number_of_frames <= MAX_FRAMES:
         raise Corrupt(f"{number_of_frames} frames")
-    table, first = _offset_table(read_at, offset, number_of_frames)
-    if number_of_frames == 1:
-        yield list(_fragments(read_at, first))
+    basic, first = _offset_table(read_at, offset, number_of_frames)
+    fragments = partial(_fragments, read_at, first)
+    count = sum(1 for _ in fragments())
+    if number_of_frames == 1 and count:
+        yield list(fragments())
         return
-    count = sum(1 for _ in _fragments(read_at, first))
-    if count == number_of_frames:
-        for fragment in _fragments(read_at, first):
-            yield [fragment]
-        return
-    if len(table) != number_of_frames or table[0] != 0:
-        raise Corrupt(f"{count} fragments for {number_of_frames} frames, and no offset table to divide them")
-    starts = iter(table[1:])
-    limit, current = next(starts, None), list[Place]()
-    for fragment in _fragments(read_at, first):
-        item_at = fragment[0] - _ITEM.size - first
-        if limit is not None and item_at >= limit:
-            if item_at != limit or not current:
-                raise Corrupt("a Basic Offset Table that points between the fragments")
+
+    def filled() -> Iterator[Place]:
+        return (fragment for fragment in fragments() if fragment[1])
+
+    def by(table: Sequence[int]) -> Starts:
+        # Some writers count from the value of the first fragment, or from the table.
+        known = len(table) == number_of_frames and table[0] in (0, _ITEM.size, first - offset)
+        ascending = known and all(here < there for here, there in pairwise(table))
+        values_at = {first + entry - table[0] + _ITEM.size for entry in table} if ascending else set()
+        return lambda fragment: fragment[0] in values_at
+
+    def rules() -> Iterator[tuple[Callable[[], Iterator[Place]], Starts]]:
+        yield fragments, lambda _: True
+        yield fragments, by(extended or ())
+        yield fragments, by(basic)
+        yield filled, lambda _: True
+        if begins:
+            yield filled, lambda fragment: read_at(fragment[0], len(begins)) == begins
+
+    for those, starts in rules():
+        marks = [starts(fragment) for fragment in those()]
+        if sum(marks) == number_of_frames and marks[0]:
+            yield from _divided(those(), starts)
+            return
+    raise Corrupt(f"{count} fragments for {number_of_frames} frames, and nothing that divides them for sure")
+
+
+def _divided(fragments: Iterator[Place], starts: Starts) -> Iterator[list[Place]]:
+    current = [next(fragments)]
+    for fragment in fragments:
+        if starts(fragment):
             yield current
-            limit, current = next(starts, None), []
+            current = []
         current.append(fragment)
-    if limit is not None or not current:
-        raise Corrupt("a Basic Offset Table that points behind the last fragment")
     yield current
 
 
@@ -100,7 +127,7 @@ def _offset_table(read_at: ReadAt, offset: int, number_of_frames: int) -> tuple[
     value_at, length = item
     if length != 4 * number_of_frames:
         return (), value_at + length
-    return struct.unpack(f"<{number_of_frames}L", _exactly(read_at, value_at, length)), value_at + length
+    return struct.unpack(f"<{number_of_frames}L", read_at(value_at, length)), value_at + length
 
 
 def _fragments(read_at: ReadAt, offset: int) -> Iterator[Place]:
@@ -114,8 +141,13 @@ def _fragments(read_at: ReadAt, offset: int) -> Iterator[Place]:
 
 
 def _item(read_at: ReadAt, offset: int) -> Place | None:
-    """The value of the item at `offset`; None = the sequence delimiter stands there."""
-    group, element, length = _ITEM.unpack(_exactly(read_at, offset, _ITEM.size))
+    """The value of the item at `offset`; None = the sequence delimiter stands there, or the file ends."""
+    head = read_at(offset, _ITEM.size)
+    if not head:
+        return None
+    if len(head) != _ITEM.size:
+        raise Corrupt("encapsulated Pixel Data that ends too early")
+    group, element, length = _ITEM.unpack(head)
     if (group, element) == (0xFFFE, 0xE0DD):
         return None
     if (group, element) != (0xFFFE, 0xE000) or length == 0xFFFFFFFF:
@@ -123,13 +155,6 @@ def _item(read_at: ReadAt, offset: int) -> Place | None:
     if length and len(read_at(offset + _ITEM.size + length - 1, 1)) != 1:
         raise Corrupt(f"a fragment at byte {offset} that is longer than the file")
     return offset + _ITEM.size, length
-
-
-def _exactly(read_at: ReadAt, offset: int, length: int) -> bytes:
-    data = read_at(offset, length)
-    if len(data) != length:
-        raise Corrupt("encapsulated Pixel Data that ends too early")
-    return data
 
 
 def total_bytes(places: list[Place]) -> int:

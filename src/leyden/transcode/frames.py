@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from leyden.transcode.arena import Arena, Lease, State
+from leyden.transcode.arena import Arena, Lease, State, Work
 from leyden.transcode.codecs import perform
 
 HELPER_LOST_S = 0.1  # a helper that was killed rings no bell
@@ -18,11 +18,19 @@ HELPER_LOST_S = 0.1  # a helper that was killed rings no bell
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A frame to be worked on: the memory that it needs, and what fills and describes a lease of that size."""
+    """A frame to be worked on: what is to be done, the room that it needs, and what fills a lease with it."""
 
-    pixels_bytes: int
+    work: Work
     room_bytes: int
     fill: Callable[[Lease], None]
+
+    @property
+    def pixels_bytes(self) -> int:
+        return self.work.pixels_bytes
+
+    def put_into(self, lease: Lease) -> None:
+        lease.work, lease.length = self.work, 0
+        self.fill(lease)
 
 
 @dataclass(slots=True)
@@ -43,12 +51,19 @@ class Crew:
     between: Callable[[], None]
 
 
+def alone(crew: Crew, orders: Iterator[Order], emit: Callable[[Lease], object]) -> None:
+    """Many frames, by this worker alone: for what may be the death of whoever helps."""
+    for order in orders:
+        single(crew, order, emit)
+        crew.between()
+
+
 def single(crew: Crew, order: Order, emit: Callable[[Lease], object]) -> None:
     """One frame, by this worker alone, with the codec's own threads where cores are idle."""
     crew.alive(order.pixels_bytes)
     lease = _lease(crew, order) or Lease.private(order.pixels_bytes, order.room_bytes)
     try:
-        order.fill(lease)
+        order.put_into(lease)
         perform(lease, crew.threads(order.pixels_bytes))
         emit(lease)
     finally:
@@ -67,7 +82,7 @@ def spread(crew: Crew, orders: Iterator[Order], emit: Callable[[Lease], object])
                 if lease is None:
                     break
                 pending.append(lease)
-                order.fill(lease)
+                order.put_into(lease)
                 lease.frame = frame
                 crew.arena.offer(lease)
                 order, frame = next(orders, None), frame + 1

@@ -1,53 +1,118 @@
 """One object from one transfer syntax into another, as a stream: a Part 10 file in, a Part 10 file out.
 
 Only what the new syntax changes is changed: the file meta, Pixel Data, Photometric Interpretation and Planar
-Configuration. Everything else is copied as it came. Pixels are read by pread, frame by frame, never mapped (a truncated
-file under a map kills the process). What cannot be done is raised as Unfit, with the reason for an operator.
+Configuration; what may have lost something says so besides, and is an object of its own (dicom/derive.py). Everything
+else is copied as it came. Pixels are read by pread, frame by frame, never mapped (a truncated file under a map kills
+the process). What cannot be done is raised as Unfit, with the reason for an operator.
 """
 
 import struct
+import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import BinaryIO
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from typing import BinaryIO, Protocol
 
 import numpy as np
 
-from leyden.dicom import edit, uids
+from leyden.dicom import derive, edit, uids
+from leyden.dicom.elements import PIXEL_DATA, encoding_of
 from leyden.dicom.part10 import encode_head
 from leyden.dicom.uids import Syntax
 from leyden.errors import Corrupt
 from leyden.transcode import encapsulate, pixels
-from leyden.transcode.arena import Lease
-from leyden.transcode.codecs import CODECS, decoder, encoder
-from leyden.transcode.frames import Crew, Order, single, spread
+from leyden.transcode.arena import Lease, Work
+from leyden.transcode.codecs import CODECS, decoder, encoder, room_bytes
+from leyden.transcode.frames import Crew, Order, alone, single, spread
 from leyden.transcode.pixels import Description, Unfit
 from leyden.transcode.source import CHUNK_BYTES, Source, describe
 
-_PHOTOMETRIC, _PLANAR, _BITS_ALLOCATED = 0x00280004, 0x00280006, 0x00280100
-_EXTENDED_OFFSETS = (0x7FE00001, 0x7FE00002, 0x7FE00003)
+_PHOTOMETRIC, _PLANAR = 0x00280004, 0x00280006
+_BITS_ALLOCATED = 0x00280100
+_EXTENDED_OFFSETS, _EXTENDED_LENGTHS, _VALUE_TOTAL_LENGTH = 0x7FE00001, 0x7FE00002, 0x7FE00003
 _PLAIN = (uids.IMPLICIT_LE, uids.EXPLICIT_LE, uids.DEFLATED_LE, uids.EXPLICIT_BE)
-_EXPLICIT_HEADER = struct.Struct("<HH2sHL")
-_IMPLICIT_HEADER = struct.Struct("<HHL")
+_INSPECTED_BYTES = 64 << 10
+_BIG_WORDS = "more than 16 bits allocated in big endian, whose words readers take in different order"
 
-Changes = dict[int, tuple[str, bytes] | None]
+Changes = dict[int, edit.Replacement]
 
 
-def make(source: Source, target: Syntax, out: BinaryIO, crew: Crew, max_frame_bytes: int) -> None:
+class Verify(IntEnum):
+    """Which frames are decoded again and compared."""
+
+    NONE = 0
+    FIRST = 1
+    ALL = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms an object is made: bounds, checks, and how much may be lost where its destination asks for that.
+
+    `quality` is JPEG's (1 to 100), `ratio` that of JPEG 2000 and HTJ2K, `near` the greatest difference of a sample for
+    JPEG-LS. `alone`: no other worker is to touch it.
+    """
+
+    max_frame_bytes: int
+    destination: str = ""
+    quality: int = 90
+    ratio: float = 10.0
+    near: int = 2
+    recompress_lossy: bool = False
+    verify: Verify = Verify.NONE
+    alone: bool = False
+
+    def setting(self, target: Syntax) -> float:
+        """The encoder's number for loss; 0.0 = lossless."""
+        settings = {uids.JPEG2000: self.ratio, uids.HTJ2K: self.ratio, uids.JPEGLS_NEAR_LOSSLESS: float(self.near)}
+        return settings.get(target.uid, float(self.quality)) if target.lossy else 0.0
+
+
+class Sink(Protocol):
+    """What pieces are written to."""
+
+    def write(self, data: bytes | memoryview, /) -> object: ...
+
+
+def make(source: Source, target: Syntax, out: BinaryIO, crew: Crew, terms: Terms) -> None:
     """Write `source` in the syntax `target` to a seekable file, all or an exception (then `out` is rubbish).
 
     Unfit: it cannot be made so, or not without loss. Corrupt: the source is broken. Unreadable, MemoryError, OSError.
     """
-    job = _Job(source, target, out, crew, max_frame_bytes)
+    job = _Job(source, target, out, crew, terms)
     changes = job.plan()
-    out.write(encode_head(replace(source.meta, transfer_syntax_uid=target.uid)))
-    start = source.header.offset
-    for piece in edit.rewrite(source.read_at, start, source.size, source.syntax, target.explicit, changes):
+    out.write(encode_head(replace(source.meta, transfer_syntax_uid=target.uid, sop_instance_uid=job.sop_instance_uid)))
+    deflater = _Deflater(out) if target.deflated else None
+    if deflater:
+        job.sink = deflater
+    for piece in edit.rewrite(source.header.dataset, target, changes):
         if isinstance(piece, bytes):
-            out.write(piece)
+            job.sink.write(piece)
         elif isinstance(piece, edit.Copy):
             job.copy(piece.offset, piece.length, piece.swap)
+        elif isinstance(piece, edit.Hole):
+            job.leave(piece)
         else:
             job.pixels(piece)
+    if deflater:
+        deflater.end()
+    job.fill_hole()
+
+
+class _Deflater:
+    """A dataset on its way into a deflated one (PS3.5 A.5): raw deflate, padded to an even length."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+        self._start = out.tell()
+        self._deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+
+    def write(self, data: bytes | memoryview, /) -> None:
+        self._out.write(self._deflate.compress(data))
+
+    def end(self) -> None:
+        self._out.write(self._deflate.flush())
+        self._out.write(b"\0" * ((self._out.tell() - self._start) % 2))
 
 
 @dataclass(slots=True)
@@ -56,41 +121,84 @@ class _Job:
     target: Syntax
     out: BinaryIO
     crew: Crew
-    max_frame_bytes: int
-    codec: int = -1  # its number in CODECS; -1 = native pixels stay native, and `description` is unknown
-    description: Description | None = None
+    terms: Terms
+    work: Work | None = None  # None = native pixels stay native, and `found` and `decoded` are not known
+    found: Description | None = None  # as they are in the source
+    decoded: Description | None = None  # the same without a codestream
+    sop_instance_uid: str = ""
+    sink: Sink = field(init=False)
+    hole_at: int = -1
+    encoded_bytes: int = 0  # of all codestreams written
+
+    def __post_init__(self) -> None:
+        self.sink = self.out
+        self.sop_instance_uid = self.source.meta.sop_instance_uid
 
     def plan(self) -> Changes:
         """Choose the way of the pixels and say which elements it changes. Unfit where there is no way."""
         if self.source.flaw:
             raise Unfit(self.source.flaw)
         header, target, name = self.source.header, self.target, self.source.received.name
-        if not target.encapsulated and target.uid not in (uids.EXPLICIT_LE, uids.IMPLICIT_LE):
-            raise Unfit(f"{target.name} is not made by this version")
         encapsulated = self.source.syntax.encapsulated
         if not encapsulated and self.source.received.uid not in _PLAIN:
             raise Unfit(f"{name}, whose pixels are elsewhere")
-        if target.encapsulated:
-            self.codec = _known(encoder(target.uid), f"{target.name} is not made by this version")
-            if header.pixel_data != "native" or encapsulated:
-                obstacle = {"": "no pixel data", "float": "float pixel data"}
-                raise Unfit(obstacle.get(header.pixel_data, f"already compressed as {name}"))
-            self.description = described = describe(header)
-            reason = CODECS[self.codec].unfit(described, described.size_bytes, self.max_frame_bytes)
-            if reason is not None:
-                raise Unfit(reason)
-            return _changes(described, described.encoded_photometric)
+        if not target.encapsulated and target.uid not in _PLAIN:
+            raise Unfit(f"{target.name} is not made by this version")
         if encapsulated and header.pixel_data not in ("", "encapsulated"):
             raise Unfit(f"pixel data of defined length, although compressed as {name}")
-        if encapsulated and edit.encapsulated_inside(header.dataset):
+        if encapsulated and not target.encapsulated and edit.encapsulated_inside(header.dataset):
             raise Unfit("an icon or other nested image that is compressed too")
+        if not target.encapsulated and header.pixel_data != "encapsulated":
+            big_endian = self.source.syntax.big_endian or target.big_endian
+            if big_endian and (header.dataset.integer(_BITS_ALLOCATED) or 0) > 16:
+                raise Unfit(_BIG_WORDS)
+            return {}
+        if header.pixel_data in ("", "float"):
+            raise Unfit("float pixel data" if header.pixel_data else "no pixel data")
+        return self._plan_codecs()
+
+    def _plan_codecs(self) -> Changes:
+        source, target, header = self.source, self.target, self.source.header
+        self.found = found = decoded = describe(header)
+        changes = self._derived()
+        work = None
         if header.pixel_data == "encapsulated":
-            self.codec = _known(decoder(self.source.syntax.uid), f"{name} is not decoded by this version")
-            self.description = described = describe(header)
-            return dict.fromkeys(_EXTENDED_OFFSETS) | _changes(described, described.decoded_photometric)
-        if self.source.syntax.big_endian and (header.dataset.integer(_BITS_ALLOCATED) or 0) > 16:
-            raise Unfit("more than 16 bits allocated in big endian, whose words readers take in different order")
-        return {}
+            number = _known(decoder(source.syntax.uid), f"{source.syntax.name} is not decoded by this version")
+            planes = CODECS[number].inspect(memoryview(self._beginning(next(self._places(number)))), found)
+            decoded = pixels.decoded(found, planes)
+            _refuse(pixels.undecodable(decoded, planes, self.terms.max_frame_bytes))
+            work = Work(planes, planes, reads=number, signed=found.signed)
+            changes |= dict.fromkeys((_EXTENDED_OFFSETS, _EXTENDED_LENGTHS, _VALUE_TOTAL_LENGTH))
+            changes |= {} if target.lossy else derive.still_lossy(header)
+        photometric = decoded.photometric
+        if target.encapsulated:
+            number = _known(encoder(target.uid), f"{target.name} is not made by this version")
+            codec = CODECS[number]
+            _refuse(pixels.unfit(decoded, decoded.size_bytes, self.terms.max_frame_bytes) or codec.obstacle(decoded))
+            if source.syntax.big_endian and decoded.bits_allocated > 16:
+                raise Unfit(_BIG_WORDS)
+            wanted, setting = codec.planes(decoded), self.terms.setting(target)
+            work = replace(
+                work or Work(wanted, wanted, signed=found.signed), wanted=wanted, writes=number, setting=setting
+            )
+            photometric = codec.photometric(decoded)
+        elif target.big_endian and decoded.bits_allocated > 16:
+            raise Unfit(_BIG_WORDS)
+        self.work, self.decoded = work, decoded
+        return changes | _changes(found, photometric)
+
+    def _derived(self) -> Changes:
+        """What makes a lossy object one of its own, where it becomes one."""
+        source, header = self.source, self.source.header
+        if not self.target.lossy:
+            return {}
+        if derive.was_lossy(header) and not self.terms.recompress_lossy:
+            raise Unfit("lossy already, and the destination has no RecompressLossy")
+        setting = self.terms.setting(self.target)
+        self.sop_instance_uid = derive.derived_uid(
+            source.meta.sop_instance_uid, self.terms.destination, self.target.uid, setting
+        )
+        return dict(derive.lossy(header, self.sop_instance_uid, self.target, setting))
 
     def copy(self, offset: int, length: int, swap: int) -> None:
         """Source bytes to the output, each `swap` bytes turned end for end."""
@@ -100,100 +208,144 @@ class _Job:
             self.source.read_into(view, offset)
             if swap > 1:
                 np.frombuffer(view, f"u{swap}").byteswap(inplace=True)
-            self.out.write(view)
+            self.sink.write(view)
             offset, length = offset + len(view), length - len(view)
+
+    def leave(self, hole: edit.Hole) -> None:
+        """Blanks where the compression ratio will stand, which is known after the pixels."""
+        self.hole_at = self.out.tell()
+        self.out.write(b" " * hole.length_bytes)
+
+    def fill_hole(self) -> None:
+        if self.hole_at >= 0 and self.decoded is not None:
+            self.out.seek(self.hole_at)
+            self.out.write(derive.ratio(self.decoded.size_bytes, self.encoded_bytes))
+            self.out.seek(0, 2)
 
     def pixels(self, piece: edit.Pixels) -> None:
         """Write (7FE0,0010), its header and its value."""
         if (piece.length is None) != (self.source.header.pixel_data == "encapsulated"):
             raise Corrupt("Pixel Data that is not as its transfer syntax says")
-        swap = 2 if self.source.syntax.big_endian and piece.vr == "OW" else 1
-        if piece.length is None:
-            self._decode(piece.offset)
-        elif self.codec >= 0:
-            self._encode(piece.offset, piece.length, swap)
+        if self.work is None:
+            swap = 2 if piece.vr == "OW" and self.source.syntax.big_endian != self.target.big_endian else 1
+            self._native_header(piece.vr, piece.length or 0)
+            self.copy(piece.offset, piece.length or 0, swap)
+        elif self.work.reads < 0:
+            self._encode(self._native_orders(piece), self.work)
+        elif self.work.writes < 0:
+            self._decode(self._codestream_orders(piece), self.work)
         else:
-            self._native_header(piece.vr, piece.length)
-            self.copy(piece.offset, piece.length, swap)
+            self._encode(self._codestream_orders(piece), self.work)
 
-    def _encode(self, start: int, length: int, swap: int) -> None:
-        assert self.description is not None
-        described, number, codec = self.description, self.codec, CODECS[self.codec]
-        reason = codec.unfit(described, length, self.max_frame_bytes)
-        if reason is not None:
-            raise Unfit(reason)
+    def _encode(self, orders: Iterator[Order], work: Work) -> None:
+        assert self.decoded is not None
+        writer = encapsulate.Writer(self.out, self.decoded.frames, room_bytes(work.wanted) * self.decoded.frames)
+
+        def emit(lease: Lease) -> None:
+            writer.frame(lease.room[: lease.length])
+            self.encoded_bytes += lease.length
+
+        self._through(orders, emit)
+        writer.end()
+
+    def _decode(self, orders: Iterator[Order], work: Work) -> None:
+        assert self.decoded is not None
+        decoded, words = self.decoded, self.decoded.bits_allocated > 8
+
+        def emit(lease: Lease) -> None:
+            native = pixels.unpack(lease.pixels, work.found, decoded)
+            if words and self.target.big_endian:
+                pixels.swap_words(native)
+            self.sink.write(native)
+
+        pad = decoded.size_bytes % 2
+        self._native_header("OW" if words else "OB", decoded.size_bytes + pad)
+        self._through(orders, emit)
+        self.sink.write(b"\0" * pad)
+
+    def _native_orders(self, piece: edit.Pixels) -> Iterator[Order]:
+        """Frames of native pixels, each read and made into planes when a lease is there for it."""
+        assert self.decoded is not None
+        assert self.work is not None
+        assert piece.length is not None
+        described, wanted, start = self.decoded, self.work.wanted, piece.offset
+        swap = 2 if self.source.syntax.big_endian and piece.vr == "OW" else 1
+        _refuse(pixels.unfit(described, piece.length, self.terms.max_frame_bytes))
         if self.source.syntax.big_endian and described.bits_allocated == 16 and swap == 1:
             raise Unfit("16 bits allocated in bytes of big endian")
-        planes, frame_bytes, room_bytes = described.planes, described.frame_bytes, codec.room_bytes(described.planes)
-        in_place = pixels.planar_already(described) and (swap == 1 or frame_bytes % 2 == 0)
+        frame_bytes = described.frame_bytes
+        in_place = pixels.planar_already(described, wanted) and (swap == 1 or frame_bytes % 2 == 0)
         scratch = memoryview(bytearray(0 if in_place else frame_bytes + 2))
 
         def fill(lease: Lease, at: int) -> None:
-            lease.codec, lease.decode, lease.planes = number, False, planes
             lead = at % swap  # a word is turned whole, also where a frame begins within it
             frame = lease.pixels if in_place else scratch[: lead + frame_bytes + (lead + frame_bytes) % swap]
             self.source.read_into(frame, start + at - lead)
             if swap == 2:
                 pixels.swap_words(frame)
-            pixels.pack(frame[lead:], described, lease.pixels)
+            pixels.pack(frame[lead:], described, wanted, lease.pixels)
 
-        def order(frame: int) -> Order:
-            return Order(planes.size_bytes, room_bytes, lambda lease: fill(lease, frame * frame_bytes))
+        for frame in range(described.frames):
+            at = frame * frame_bytes
+            yield self._order(frame, room_bytes(wanted), lambda lease, at=at: fill(lease, at))  # type: ignore[misc]
 
-        writer = encapsulate.Writer(self.out, described.frames, room_bytes * described.frames)
-        self._through(map(order, range(described.frames)), lambda lease: writer.frame(lease.room[: lease.length]))
-        writer.end()
-
-    def _decode(self, start: int) -> None:
-        assert self.description is not None
-        described, number, codec = self.description, self.codec, CODECS[self.codec]
-        frames = encapsulate.frames(self.source.read_at, start, described.frames)
-        first = next(frames)
-        planes = codec.inspect(memoryview(self._beginning(first)))
-        reason = pixels.undecodable(described, planes, self.max_frame_bytes)
-        if reason is not None:
-            raise Unfit(reason)
-        room_bytes = codec.room_bytes(planes) + planes.size_bytes
+    def _codestream_orders(self, piece: edit.Pixels) -> Iterator[Order]:
+        """Frames of codestreams, their fragments joined when a lease is there for it."""
+        assert self.work is not None
+        most_bytes = room_bytes(self.work.found) + self.work.found.size_bytes
 
         def fill(lease: Lease, places: list[encapsulate.Place]) -> None:
-            lease.codec, lease.decode, lease.planes, lease.length = number, True, planes, 0
             for offset, length in places:
                 self.source.read_into(lease.room[lease.length : lease.length + length], offset)
                 lease.length += length
 
-        def order(places: list[encapsulate.Place]) -> Order:
+        for frame, places in enumerate(self._places(self.work.reads)):
             total = encapsulate.total_bytes(places)
-            if total > room_bytes:
+            if total > most_bytes:
                 raise Corrupt("a codestream far longer than its image")
-            return Order(planes.size_bytes, total, lambda lease: fill(lease, places))
+            needed = max(total, room_bytes(self.work.wanted)) if self.work.writes >= 0 else total
+            yield self._order(frame, needed, lambda lease, places=places: fill(lease, places))  # type: ignore[misc]
 
-        def orders() -> Iterator[Order]:
-            yield order(first)
-            yield from map(order, frames)
+    def _order(self, frame: int, room: int, fill: Callable[[Lease], None]) -> Order:
+        assert self.work is not None
+        checked = self.terms.verify is Verify.ALL or (self.terms.verify is Verify.FIRST and frame == 0)
+        return Order(replace(self.work, verify=checked), room, fill)
 
-        pad = described.size_bytes % 2
-        self._native_header("OW" if described.bits_allocated > 8 else "OB", described.size_bytes + pad)
-        self._through(orders(), lambda lease: self.out.write(pixels.unpack(lease.pixels, planes, described)))
-        self.out.write(b"\0" * pad)
+    def _places(self, number: int) -> Iterator[list[encapsulate.Place]]:
+        """The fragments of each frame in the source."""
+        assert self.found is not None
+        dataset = self.source.header.dataset
+        offsets = dataset.raw(_EXTENDED_OFFSETS)
+        extended = struct.unpack(f"<{len(offsets) // 8}Q", offsets[: len(offsets) // 8 * 8]) if offsets else None
+        start = dataset.read()[PIXEL_DATA][3]
+        return encapsulate.frames(
+            self.source.read_at, start, self.found.frames, extended=extended, begins=CODECS[number].begins
+        )
 
     def _through(self, orders: Iterator[Order], emit: Callable[[Lease], object]) -> None:
-        assert self.description is not None
-        if self.description.frames == 1:
+        assert self.decoded is not None
+        if self.decoded.frames == 1:
             single(self.crew, next(orders), emit)
+        elif self.terms.alone:
+            alone(self.crew, orders, emit)
         else:
             spread(self.crew, orders, emit)
 
-    def _beginning(self, places: list[encapsulate.Place], length: int = 256) -> bytes:
+    def _beginning(self, places: list[encapsulate.Place]) -> bytes:
         joined = b""
-        for place in places:
-            joined += self.source.read_at(place[0], min(place[1], length - len(joined)))
+        for offset, length in places:
+            joined += self.source.read_at(offset, min(length, _INSPECTED_BYTES - len(joined)))
+            if len(joined) >= _INSPECTED_BYTES:
+                break
         return joined
 
     def _native_header(self, vr: str, length: int) -> None:
-        if self.target.explicit:
-            self.out.write(_EXPLICIT_HEADER.pack(0x7FE0, 0x0010, vr.encode(), 0, length))
-        else:
-            self.out.write(_IMPLICIT_HEADER.pack(0x7FE0, 0x0010, length))
+        self.sink.write(edit.element_header(PIXEL_DATA, vr, length, encoding_of(self.target)))
+
+
+def _refuse(reason: str | None) -> None:
+    if reason is not None:
+        raise Unfit(reason)
 
 
 def _known(codec: int | None, reason: str) -> int:
@@ -202,12 +354,11 @@ def _known(codec: int | None, reason: str) -> int:
     return codec
 
 
-def _changes(described: Description, photometric: str) -> Changes:
+def _changes(found: Description, photometric: str) -> Changes:
     """The elements that name the form of the pixels, where that changes."""
     changes: Changes = {}
-    if photometric != described.photometric:
-        text = photometric.encode()
-        changes[_PHOTOMETRIC] = ("CS", text + b" " * (len(text) % 2))
-    if described.samples > 1 and described.planar != 0:
+    if photometric != found.photometric:
+        changes[_PHOTOMETRIC] = ("CS", photometric.encode())
+    if found.samples > 1 and found.planar != 0:
         changes[_PLANAR] = ("US", struct.pack("<H", 0))
     return changes

@@ -1,4 +1,4 @@
-"""JPEG 2000 lossless through OpenJPEG: one frame in memory <-> one bare codestream in memory.
+"""JPEG 2000 through OpenJPEG: one frame in memory <-> one bare codestream in memory. It reads HTJ2K as well.
 
 The calls are glymur's low-level bindings; its Jp2k class stays unused (it wants a file, and unsigned 8 or 16 bits). The
 library is the one inside the Pillow wheel, else the system's. Output and input go through stream callbacks into the
@@ -11,7 +11,6 @@ what the wavelet makes of extreme values, the library drops bits without a word:
 import ctypes
 import ctypes.util
 import importlib.util
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,22 +19,18 @@ from typing import Any
 import numpy as np
 
 from leyden.errors import Corrupt, LeydenError
-from leyden.transcode.pixels import Planes, Unfit
+from leyden.transcode import jpeg2000
+from leyden.transcode.pixels import CodecError, Planes, Unfit
 
 STREAM_BUFFER_BYTES = 1 << 20
+HARMLESS_WARNINGS = ("TPsot==TNsot",)  # tile-parts counted from 1, as old encoders do; the library sees what is meant
 MAX_RESOLUTIONS = 6
-MAX_PRECISION = 16
 _FAILED = ctypes.c_size_t(-1).value
-_SIZ = struct.Struct(">HHHHIIIIIIIIH")  # SOC, SIZ, Lsiz, Rsiz, X, Y, XO, YO, XT, YT, XTO, YTO, Csiz
 
 _MESSAGE = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_void_p)
 _MOVE = ctypes.CFUNCTYPE(ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
 _SKIP = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
 _SEEK = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_int64, ctypes.c_void_p)
-
-
-class CodecError(LeydenError):
-    """The library failed although what it was given looked right."""
 
 
 def _library_path() -> str:
@@ -149,6 +144,10 @@ class _Messages:
         _opj.set_warning_handler(codec, self._callbacks[1])
         _opj.set_info_handler(codec, self._callbacks[2])
 
+    def damage(self) -> bool:
+        """Whether a warning says that the codestream is not whole."""
+        return any(not any(harmless in text for harmless in HARMLESS_WARNINGS) for text in self.warnings)
+
     def __str__(self) -> str:
         return "; ".join((self.errors or self.warnings)[:3]) or "no message"
 
@@ -172,17 +171,19 @@ def _codec(create: Any, memory: memoryview, *, reading: bool) -> Iterator[tuple[
         stream.destroy()
 
 
-def encode(planes: Planes, pixels: memoryview, room: memoryview, threads: int = 0) -> int:
-    """Encode one frame losslessly and return the length of the codestream, which begins at room[0].
+def encode(planes: Planes, pixels: memoryview, room: memoryview, setting: float = 0.0, threads: int = 0) -> int:
+    """Encode one frame and return the length of the codestream, which begins at room[0].
 
-    `pixels` holds the planes (Planes.view); `threads` are the codec's own besides the caller's (0: none). The global
-    interpreter lock is free meanwhile. Unfit: the codestream is longer than `room`, or would not decode to the same
-    pixels. CodecError: the library failed.
+    `pixels` holds the planes (Planes.view). `setting` is 0.0 for lossless (5/3 wavelet, RCT), else how many times
+    smaller than the planes the codestream shall be (9/7 wavelet, ICT). `threads` are the codec's own besides the
+    caller's (0: none). The global interpreter lock is free meanwhile. Unfit: the codestream is longer than `room`, or
+    should be lossless and would not decode to the same pixels. CodecError: the library failed.
     """
     parameters = _opj.set_default_encoder_parameters()  # lossless, 64x64 blocks, one tile
     parameters.numresolution = resolutions(planes.rows, planes.columns)
     parameters.tcp_numlayers = 1
-    parameters.tcp_rates[0] = 0.0
+    parameters.irreversible = int(setting > 0)
+    parameters.tcp_rates[0] = setting * planes.precision / (8 * planes.sample_bytes)  # it counts bits, we whole bytes
     parameters.cp_disto_alloc = 1
     parameters.tcp_mct = int(planes.rct)
     components = (_opj.ImageComptParmType * planes.samples)()
@@ -210,7 +211,7 @@ def encode(planes: Planes, pixels: memoryview, room: memoryview, threads: int = 
                 raise CodecError(f"OpenJPEG could not encode: {messages}") from error
     finally:
         _opj.image_destroy(image)
-    if may_lose(planes, pixels) and not _decodes_to(planes, room[: stream.used_bytes], pixels, threads):
+    if not setting and may_lose(planes, pixels) and not _decodes_to(planes, room[: stream.used_bytes], pixels, threads):
         raise Unfit("extreme values that OpenJPEG would not keep")
     return stream.used_bytes
 
@@ -243,16 +244,13 @@ def _decodes_to(planes: Planes, codestream: memoryview, pixels: memoryview, thre
 
 
 def decode(codestream: memoryview, planes: Planes, pixels: memoryview, threads: int = 0) -> None:
-    """Decode one codestream into the planes that `inspect` said it has.
+    """Decode one codestream, of JPEG 2000 or HTJ2K, into the planes that `jpeg2000.inspect` said it has.
 
-    Corrupt: the codestream is damaged or not of these planes (a warning of the library counts as damage: what it
-    makes up for missing data is not the image). CodecError: the library failed otherwise.
+    Corrupt: the codestream is damaged or not of these planes (a warning of the library counts as damage, but for
+    HARMLESS_WARNINGS: what it makes up for missing data is not the image). CodecError: the library failed otherwise.
     """
-    found = inspect(codestream)
-    if (found.samples, found.rows, found.columns, found.precision, found.signed) != (
-        planes.samples, planes.rows, planes.columns, planes.precision, planes.signed,
-    ):  # fmt: skip
-        raise Corrupt("a codestream of another shape than the ones before it")
+    codestream = jpeg2000.bare(codestream)
+    jpeg2000.expect(codestream, planes)
     image = None
     with _codec(_opj.create_decompress, codestream, reading=True) as (codec, stream, messages):
         try:
@@ -262,7 +260,7 @@ def decode(codestream: memoryview, planes: Planes, pixels: memoryview, threads: 
             image = _opj.read_header(stream.handle, codec)
             _opj.decode(codec, stream.handle, image)
             _opj.end_decompress(codec, stream.handle)
-            if messages.warnings:
+            if messages.damage():
                 raise Corrupt(f"a damaged JPEG 2000 codestream: {messages}")
             target = planes.view(pixels)
             for number in range(planes.samples):
@@ -276,34 +274,6 @@ def decode(codestream: memoryview, planes: Planes, pixels: memoryview, threads: 
         finally:
             if image:
                 _opj.image_destroy(image)
-
-
-def inspect(codestream: memoryview) -> Planes:
-    """What the SIZ segment of a codestream claims (ISO/IEC 15444-1 A.5.1). Corrupt: no codestream, or one not for us.
-
-    Components of different size, sign or precision, an image off the origin and an absurd number of tiles are refused.
-    """
-    if bytes(codestream[:4]) == b"\x00\x00\x00\x0c":
-        raise Corrupt("a JP2 file where PS3.5 A.4.4 wants a bare codestream")
-    if len(codestream) < _SIZ.size + 3:
-        raise Corrupt("a codestream too short for its SIZ segment")
-    soc, siz, length, _, x1, y1, x0, y0, tile_x, tile_y, tile_x0, tile_y0, samples = _SIZ.unpack_from(codestream)
-    if (soc, siz) != (0xFF4F, 0xFF51):
-        raise Corrupt("no JPEG 2000 codestream")
-    if not 1 <= samples <= 4 or length != 38 + 3 * samples or len(codestream) < _SIZ.size + 3 * samples:
-        raise Corrupt(f"a codestream of {samples} components")
-    described = {bytes(codestream[_SIZ.size + 3 * n :][:3]) for n in range(samples)}
-    depth, dx, dy = next(iter(described))
-    precision = (depth & 0x7F) + 1
-    if len(described) != 1 or (dx, dy) != (1, 1) or precision > MAX_PRECISION:
-        raise Corrupt("a codestream whose components are not alike, or of more than 16 bits")
-    columns, rows = x1 - x0, y1 - y0
-    if not (1 <= columns <= 65535 and 1 <= rows <= 65535 and tile_x and tile_y and tile_x0 <= x0 and tile_y0 <= y0):
-        raise Corrupt("a codestream of impossible size")
-    tiles = -(-(x1 - tile_x0) // tile_x) * -(-(y1 - tile_y0) // tile_y)
-    if tiles > max(64, rows * columns // 1024):
-        raise Corrupt(f"a codestream of {tiles} tiles")
-    return Planes(samples, rows, columns, precision, bool(depth & 0x80))
 
 
 def resolutions(rows: int, columns: int) -> int:

@@ -1,12 +1,12 @@
 """What the pixels of a dataset look like, whether a codec can hold them, and the way to planar samples and back.
 
 Pure functions over numpy. A codec sees `Planes`: one frame as (samples, rows, columns), each sample in the fewest whole
-bytes that hold its precision. `unfit` names the reason why pixels cannot go there without loss; such an object goes on
-as it came. Nothing here reads a file or knows an element of the dataset by anything but its name.
+bytes that hold its precision. `unfit` names the reason why pixels cannot go there; such an object goes on as it came.
+Nothing here reads a file or knows an element of the dataset by anything but its name.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,11 +24,20 @@ class Unfit(LeydenError):
     """These pixels cannot be made into the wanted syntax without loss; the text is the reason for the log."""
 
 
+class Differs(Unfit):
+    """What was encoded does not decode to the pixels that went in: a fault of a codec, caught before it did harm."""
+
+
+class CodecError(LeydenError):
+    """A codec's library failed although what it was given looked right."""
+
+
 @dataclass(frozen=True, slots=True)
 class Planes:
     """One frame as a codec takes it: planar, `sample_bytes` a sample, native byte order.
 
-    `rct`: the three samples are R, G, B, to be decorrelated by the reversible component transform.
+    `rct`: the three samples are R, G, B, to be decorrelated by the codec's component transform (the reversible one
+    where nothing may be lost).
     """
 
     samples: int
@@ -83,71 +92,55 @@ class Description:
     def dtype(self) -> np.dtype[Any]:
         return np.dtype(f"<{'i' if self.signed else 'u'}{self.bits_allocated // 8}")
 
-    @property
-    def planes(self) -> Planes:
-        rct = self.samples == 3 and self.photometric == "RGB"
-        return Planes(self.samples, self.rows, self.columns, self.bits_stored, self.signed, rct)
 
-    @property
-    def encoded_photometric(self) -> str:
-        """Photometric Interpretation once these pixels are JPEG 2000 lossless (PS3.5 8.2.4)."""
-        return "YBR_RCT" if self.planes.rct else self.photometric
+GREY = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
+COLOUR = ("RGB", "YBR_FULL")  # with three full samples a pixel
 
-    @property
-    def decoded_photometric(self) -> str:
-        """Photometric Interpretation once a codestream of this description is native: a decoder undoes RCT and ICT."""
-        return "RGB" if self.photometric in ("YBR_RCT", "YBR_ICT") else self.photometric
+Obstacle = tuple[Callable[[Description], bool], str]
+"""Does it stand in the way of an encoder, and the reason for the log."""
 
-
-_GREY = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
-_COLOUR = ("RGB", "YBR_FULL")
-
-# (does it stand in the way?, the reason); the first that does is given.
-_OBSTACLES: tuple[tuple[Callable[[Description], bool], str], ...] = (
+# In the way of every encoder; what else its codec can't hold is said by the codec.
+_OBSTACLES: tuple[Obstacle, ...] = (
     (lambda d: d.rows < 1 or d.columns < 1, "no rows or no columns"),
     (lambda d: not 1 <= d.frames <= MAX_FRAMES, f"Number of Frames below 1 or above {MAX_FRAMES}"),
     (lambda d: d.bits_allocated == 1, "1 bit allocated"),
-    (lambda d: d.bits_allocated not in (8, 16), "bits allocated other than 8 and 16"),
+    (lambda d: d.bits_allocated not in (8, 16, 32), "bits allocated other than 8, 16 and 32"),
     (lambda d: not 1 <= d.bits_stored <= d.bits_allocated, "Bits Stored does not fit Bits Allocated"),
-    (lambda d: d.high_bit != d.bits_stored - 1, "High Bit other than Bits Stored - 1"),
     (lambda d: d.samples not in (1, 3), "Samples per Pixel other than 1 and 3"),
-    (lambda d: d.samples == 1 and d.photometric not in _GREY, "a Photometric Interpretation unknown for one sample"),
-    (
-        lambda d: d.samples == 3 and d.photometric not in _COLOUR,
-        "a Photometric Interpretation other than RGB, YBR_FULL",
-    ),
-    (lambda d: d.samples == 3 and d.signed, "signed colour"),
+    (lambda d: d.samples == 1 and d.photometric not in GREY, "a Photometric Interpretation unknown for one sample"),
+    (lambda d: d.samples == 3 and d.photometric not in COLOUR, "a Photometric Interpretation other than RGB, YBR_FULL"),
     (lambda d: d.samples == 3 and d.planar not in (0, 1), "an unknown Planar Configuration"),
 )
 
 
+def first(obstacles: Iterable[Obstacle], description: Description) -> str | None:
+    """The reason of the first that stands in the way."""
+    return next((reason for stands_in_the_way, reason in obstacles if stands_in_the_way(description)), None)
+
+
 def unfit(description: Description, length_bytes: int, max_frame_bytes: int) -> str | None:
-    """Why native pixels of this description, `length_bytes` long, cannot be encoded losslessly; None = they can."""
-    for stands_in_the_way, reason in _OBSTACLES:
-        if stands_in_the_way(description):
-            return reason
+    """Why native pixels of this description, `length_bytes` long, cannot be encoded by any codec; None = they can."""
+    reason = first(_OBSTACLES, description)
+    if reason is not None:
+        return reason
     if length_bytes < description.size_bytes:
         return "Pixel Data shorter than Rows, Columns and Number of Frames say"
     excess_bytes = length_bytes - description.size_bytes
     if excess_bytes > 1 and excess_bytes >= description.frame_bytes:
         return "Pixel Data longer by whole frames than Number of Frames says"
-    if description.planes.size_bytes > max_frame_bytes or description.frame_bytes > max_frame_bytes:
+    if description.frame_bytes > max_frame_bytes:
         return "a frame larger than maxFrameMib"
     return None
 
 
-# What a decoded codestream may be called: its components are all of full size, and RCT and ICT are undone.
-_DECODED = (*_GREY, *_COLOUR)
-
-
 def undecodable(description: Description, planes: Planes, max_frame_bytes: int) -> str | None:
-    """Why a codestream of these planes cannot become native pixels of this description; None = it can."""
+    """Why a codestream of these planes cannot become native pixels of `description` (as decoded); None = it can."""
     d = description
     if (d.rows, d.columns, d.samples) != (planes.rows, planes.columns, planes.samples):
         return "a codestream of another shape than Rows, Columns and Samples per Pixel say"
-    if d.bits_allocated not in (8, 16) or planes.precision > d.bits_allocated:
+    if d.bits_allocated not in (8, 16, 32) or planes.precision > d.bits_allocated:
         return "a codestream that does not fit Bits Allocated"
-    if d.decoded_photometric not in _DECODED:
+    if d.photometric not in (GREY if d.samples == 1 else COLOUR):
         return "a Photometric Interpretation that native pixels of full size cannot have"
     if max(planes.size_bytes, d.frame_bytes) > max_frame_bytes:
         return "a frame larger than maxFrameMib"
@@ -156,54 +149,77 @@ def undecodable(description: Description, planes: Planes, max_frame_bytes: int) 
     return None
 
 
-def planar_already(description: Description) -> bool:
+def decoded(description: Description, planes: Planes) -> Description:
+    """What a dataset says of its pixels once its codestreams, of these planes, are decoded: transforms are undone."""
+    undone = planes.rct or description.photometric in ("YBR_RCT", "YBR_ICT")
+    return replace(description, photometric="RGB" if undone else description.photometric, planar=0)
+
+
+def planar_already(description: Description, planes: Planes) -> bool:
     """Whether the bytes of a native frame are the planes themselves, so that they may be read right into place."""
     one_plane_each = description.samples == 1 or description.planar == 1
-    return one_plane_each and description.bits_allocated == 8 * description.planes.sample_bytes
+    return one_plane_each and description.bits_allocated == 8 * planes.sample_bytes
 
 
-def swap_words(buffer: memoryview) -> None:
-    """Turn 16-bit words end for end in place; the length must be even."""
-    np.frombuffer(buffer, np.uint16).byteswap(inplace=True)
+def swap_words(buffer: memoryview, word_bytes: int = 2) -> None:
+    """Turn words end for end in place; the length must be a multiple of theirs."""
+    np.frombuffer(buffer, f"u{word_bytes}").byteswap(inplace=True)
 
 
-def check(native: Samples, description: Description) -> None:
-    """Raise Unfit when a value does not fit in Bits Stored (overlays in high bits, bits that extend no sign)."""
-    bits = description.bits_stored
-    if bits == description.bits_allocated:
+def _check(values: Samples, planes: Planes) -> None:
+    """Raise Unfit when a value does not fit in the planes (overlays in high bits, bits that extend no sign)."""
+    bits = planes.precision
+    if bits == 8 * values.itemsize:
         return
-    low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if description.signed else (0, (1 << bits) - 1)
+    signed = values.dtype.kind == "i"
+    low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
     # One reduction is enough for unsigned samples.
-    if int(native.max()) > high or (low < 0 and int(native.min()) < low):
+    if int(values.max()) > high or (low < 0 and int(values.min()) < low):
         raise Unfit("values outside Bits Stored, such as overlays in the high bits")
 
 
-def pack(frame: memoryview, description: Description, planes_buffer: memoryview) -> None:
+def pack(frame: memoryview, description: Description, planes: Planes, planes_buffer: memoryview) -> None:
     """One native little-endian frame (`frame_bytes` long) into the planes; raises Unfit when a value does not fit.
 
     The two may be the same memory where `planar_already` says so.
     """
     native = np.frombuffer(frame[: description.frame_bytes], description.dtype)
-    check(native, description)
-    planes = description.planes.view(planes_buffer)
-    if not planar_already(description) or native.ctypes.data != planes.ctypes.data:
-        np.copyto(planes, _as_planes(native, description), casting="unsafe")
+    _check(native, planes)
+    target = planes.view(planes_buffer)
+    if not planar_already(description, planes) or native.ctypes.data != target.ctypes.data:
+        np.copyto(target, _as_planes(native, description), casting="unsafe")
 
 
 def unpack(planes_buffer: memoryview, planes: Planes, description: Description) -> memoryview:
-    """Decoded planes as one native frame: little endian, `bits_allocated`, Planar Configuration 0.
-
-    A codestream that has the other sign than Pixel Representation holds the same bits: they are extended anew from its
-    precision, as other readers do.
-    """
-    values: NDArray[Any] = planes.view(planes_buffer)
-    if planes.signed != description.signed:
-        values = values.view(f"{'i' if description.signed else 'u'}{planes.sample_bytes}")
-        spare_bits = 8 * planes.sample_bytes - planes.precision
-        values = np.right_shift(np.left_shift(values, spare_bits), spare_bits)
+    """Decoded planes as one native frame: little endian, `bits_allocated`, Planar Configuration 0."""
+    values = _of_sign(planes.view(planes_buffer), planes, description.signed)
     native = np.empty((planes.rows, planes.columns, planes.samples), description.dtype)
     np.copyto(native, values.transpose(1, 2, 0), casting="unsafe")
     return native.reshape(-1).view(np.uint8).data
+
+
+def recast(buffer: memoryview, found: Planes, wanted: Planes, signed: bool) -> None:
+    """What a decoder left in the buffer into what an encoder takes from it; raises Unfit when a value does not fit.
+
+    `signed` is Pixel Representation; planes may differ from it, as not every codec has a sign.
+    """
+    values = _of_sign(found.view(buffer), found, signed)
+    _check(values, wanted)
+    target = wanted.view(buffer)
+    if values.ctypes.data != target.ctypes.data or values.itemsize != target.itemsize:
+        np.copyto(target, values.copy(), casting="unsafe")
+
+
+def _of_sign(values: Samples, planes: Planes, signed: bool) -> Samples:
+    """The same bits with the other sign: a codestream may lack the sign of Pixel Representation, or have one too many.
+
+    They are extended anew from the codestream's precision, as other readers do.
+    """
+    if planes.signed == signed:
+        return values
+    values = values.view(f"{'i' if signed else 'u'}{planes.sample_bytes}")
+    spare_bits = 8 * planes.sample_bytes - planes.precision
+    return np.right_shift(np.left_shift(values, spare_bits), spare_bits) if spare_bits else values
 
 
 def _as_planes(native: Samples, description: Description) -> Samples:

@@ -7,6 +7,7 @@ import pytest
 
 from leyden.config.load import load
 from leyden.config.settings import Settings
+from leyden.dicom.uids import MADE, SYNTAXES
 from leyden.errors import ConfigError
 from leyden.plan.rules import Action, ActionType, Condition, Kind
 
@@ -156,6 +157,7 @@ receivers: 2
 arenaMib: 512
 maxFrameMib: 64
 syncSpool: Off
+verifyCompression: off
 storageReceiptExpiryHours: 0
 cycleRejectedFilesOnStartup: no
 """
@@ -171,6 +173,86 @@ cycleRejectedFilesOnStartup: no
     assert receiver.quiet_ae_titles == ("PING", "PONG")
     assert (settings.workers, settings.receivers, settings.arena_mib, settings.max_frame_mib) == (3, 2, 512, 64)
     assert (settings.sync_spool, settings.receipt_expiry_h, settings.retry_rejected_at_start) == (False, 0.0, False)
+    assert settings.verify_compression == "off"
+
+
+def test_how_compression_is_verified(folder: Write) -> None:
+    path = folder()
+    assert loaded(path).verify_compression == "first-of-series"
+    for written, meant in (("ALWAYS", "always"), ("First-of-Series", "first-of-series"), ("Off", "off")):
+        assert loaded(path, verifyCompression=written).verify_compression == meant
+
+
+@pytest.mark.parametrize("uid", sorted(MADE))
+def test_a_node_may_name_every_syntax_that_is_made_and_the_default_none_that_loses(folder: Write, uid: str) -> None:
+    syntax = SYNTAXES[uid]
+    path = folder(f"- AeTitle: A\n  TransferSyntax: {syntax.name.upper()}\n- AeTitle: B\n  TransferSyntax: {uid}\n")
+    settings, said = load(path, {}, {})
+    assert ([d.syntax for d in settings.destinations], said) == ([uid, uid], ())
+    if syntax.lossy:
+        (problem,) = problems(path, defaultTransferSyntax=syntax.name)
+        assert problem.endswith(
+            f"{syntax.name} is lossy: name it in each node that is to get it (TransferSyntax in nodes.yml)"
+        )
+    else:
+        path = folder("- AeTitle: A\n")
+        assert loaded(path, defaultTransferSyntax=syntax.name).destinations[0].syntax == uid
+
+
+def test_how_much_may_be_lost_is_said_by_the_node(folder: Write) -> None:
+    nodes = """\
+- AeTitle: PLAIN
+- AeTitle: JPEG
+  TransferSyntax: JPEGProcess1
+  Quality: 75
+  RecompressLossy: yes
+- AeTitle: J2K
+  TransferSyntax: JPEG2000Lossy
+  CompressionRatio: 1.5
+- AeTitle: HT
+  TransferSyntax: HTJ2K
+  compressionratio: 1000
+- AeTitle: LS
+  TransferSyntax: JPEGLSNearLossless
+  NearLossless: 255
+"""
+    settings, said = load(folder(nodes), {}, {})
+    assert said == ()
+    assert [
+        (d.ae_title, d.quality, d.compression_ratio, d.near_lossless, d.recompress_lossy) for d in settings.destinations
+    ] == [
+        ("PLAIN", 90, 10.0, 2, False),
+        ("JPEG", 75, 10.0, 2, True),
+        ("J2K", 90, 1.5, 2, False),
+        ("HT", 90, 1000.0, 2, False),
+        ("LS", 90, 10.0, 255, False),
+    ]
+    assert [target.ae_title for target in settings.plan.targets if target.recompress_lossy] == ["JPEG"]
+    assert Settings.from_json(settings.to_json()) == settings
+
+
+def test_a_key_of_loss_that_does_not_concern_the_syntax_of_its_node_is_warned_of(folder: Write) -> None:
+    nodes = """\
+- AeTitle: A
+  TransferSyntax: JPEGLSNearLossless
+  Quality: 80
+  CompressionRatio:
+- AeTitle: B
+  CompressionRatio: 8
+  NearLossless: 1
+- AeTitle: C
+  TransferSyntax: JPEG2000Lossless
+  RecompressLossy: true
+"""
+    assert warnings(folder(nodes)) == (
+        "nodes.yml:3: Quality: does nothing: it is for JPEGProcess1, JPEGProcess2_4; "
+        "this node's syntax is JPEGLSNearLossless",
+        "nodes.yml:6: CompressionRatio: does nothing: it is for JPEG2000Lossy, HTJ2K; "
+        "this node's syntax is as received",
+        "nodes.yml:7: NearLossless: does nothing: it is for JPEGLSNearLossless; this node's syntax is as received",
+        "nodes.yml:10: RecompressLossy: does nothing: it is for JPEGProcess1, JPEGProcess2_4, JPEGLSNearLossless, "
+        "JPEG2000Lossy, HTJ2K; this node's syntax is JPEG2000Lossless",
+    )
 
 
 def test_a_node_inherits_what_it_leaves_blank_and_overrides_with_zero(folder: Write) -> None:
@@ -283,8 +365,13 @@ def test_keys_without_effect_are_warned_of_once(folder: Write) -> None:
         ("filters: rout", "filters[0]: there is no filter rout (did you mean route?)"),
         ("filters: {route: yes}", "filters: must be a list, each item with a dash; not keys and values"),
         (
-            "defaultTransferSyntax: JPEGProcess1",
-            "defaultTransferSyntax: this version can't make JPEGProcess1 yet; it makes",
+            "defaultTransferSyntax: MPEG4HP41",
+            "defaultTransferSyntax: this version can't make MPEG4HP41; it makes ImplicitVRLittleEndian, ExplicitVR",
+        ),
+        ("defaultTransferSyntax: JPEGProcess1", "defaultTransferSyntax: JPEGProcess1 is lossy: name it in each node"),
+        (
+            "verifyCompression: sometimes",
+            "verifyCompression: there is no sometimes; there are first-of-series, always, off",
         ),
         ("defaultTransferSyntax: JPEG2000Losles", "did you mean JPEG2000Lossless?"),
         ("processSchedule: 25:00 - 06:00", "processSchedule[0]: must be HH:MM - HH:MM"),
@@ -318,10 +405,14 @@ def test_one_wrong_line_of_config_yml(folder: Write, line: str, problem: str) ->
         ("- AeTitle: A\n  NodeRole: Storrage", 2, "NodeRole: there is no Storrage (did you mean Storage?)"),
         ("- AeTitle: A\n  NodeRole: Printer", 2, "NodeRole: there is no Printer; there are Storage, QueryRetrieve"),
         (
-            "- AeTitle: A\n  TransferSyntax: JPEG2000Lossy",
+            "- AeTitle: A\n  TransferSyntax: 1.2.840.10008.1.2.4.92",
             2,
-            "TransferSyntax: this version can't make JPEG2000Lossy yet",
+            "TransferSyntax: this version can't make JPEG2000MCLossless; it makes ImplicitVRLittleEndian, ",
         ),
+        ("- AeTitle: A\n  Quality: 0", 2, "Quality: must be a whole number from 1 to 100, not '0'"),
+        ("- AeTitle: A\n  CompressionRatio: 1", 2, "CompressionRatio: must be a number from 1.5 to 1000, not '1'"),
+        ("- AeTitle: A\n  NearLossless: 256", 2, "NearLossless: must be a whole number from 1 to 255, not '256'"),
+        ("- AeTitle: A\n  RecompressLossy: once", 2, "RecompressLossy: must be true or false, not 'once'"),
         (
             "- AeTitle: A\n  TransferSyntax: zip",
             2,

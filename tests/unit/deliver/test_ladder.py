@@ -15,6 +15,7 @@ from leyden.dicom.uids import (
 )
 from leyden.errors import Corrupt
 
+MPEG4 = "1.2.840.10008.1.2.4.102"
 CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
 J2K = JPEG2000_LOSSLESS
 
@@ -33,6 +34,10 @@ def taken(*accepted, refused=()):
         # the wanted one is taken
         (J2K, EXPLICIT_LE, taken(J2K, EXPLICIT_LE), J2K),
         (JPEG2000, EXPLICIT_LE, taken(JPEG2000, EXPLICIT_LE), JPEG2000),
+        (JPEG2000, EXPLICIT_LE, taken(EXPLICIT_LE), EXPLICIT_LE),  # it was not asked yet
+        (JPEG2000, J2K, taken(JPEG2000, refused=[J2K]), JPEG2000),
+        (JPEG2000, JPEG2000, None, JPEG2000),  # it came so: nothing is made
+        (J2K, JPEG_BASELINE, None, J2K),
         # the wanted one is refused: as it is, then explicit, then implicit
         (J2K, EXPLICIT_LE, taken(EXPLICIT_LE, refused=[J2K]), EXPLICIT_LE),
         (J2K, IMPLICIT_LE, taken(EXPLICIT_LE, IMPLICIT_LE, refused=[J2K]), IMPLICIT_LE),
@@ -107,6 +112,21 @@ class TestProposals:
 
     def test_as_received(self):
         assert proposals([(CT, JPEG_BASELINE)], "") == ((CT, JPEG_BASELINE), (CT, EXPLICIT_LE), (CT, IMPLICIT_LE))
+
+    def test_a_lossy_one_is_proposed_so_that_it_can_be_seen_to_be_taken(self):
+        proposed = proposals([(CT, EXPLICIT_LE)], JPEG2000)
+        assert proposed == ((CT, EXPLICIT_LE), (CT, JPEG2000), (CT, IMPLICIT_LE))
+        nothing = learn({}, proposed, set(), 0.0)
+        assert best(JPEG2000, EXPLICIT_LE, fresh(nothing, CT, 1.0)) is None
+        known = learn({}, proposed, set(proposed), 0.0)
+        assert best(JPEG2000, EXPLICIT_LE, fresh(known, CT, 1.0)) == JPEG2000
+
+    @pytest.mark.parametrize("at_hand", [MPEG4, JPEG_BASELINE, JPEG2000])
+    @pytest.mark.parametrize("wanted", ["", J2K, JPEG2000, EXPLICIT_BE])
+    def test_implicit_little_endian_is_there_for_each_class(self, at_hand, wanted):
+        """PS3.5 section 10.1, more than it asks for: what came lossy, or can't be decoded, would not need it."""
+        proposed = proposals([(CT, at_hand), (MR, at_hand)], wanted)
+        assert {(CT, IMPLICIT_LE), (MR, IMPLICIT_LE)} < set(proposed)
 
     def test_42_classes_of_3_syntaxes_each_fit(self):
         chosen = proposals([(f"1.2.{n}", EXPLICIT_LE) for n in range(60)], J2K)

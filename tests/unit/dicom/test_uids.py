@@ -46,6 +46,10 @@ def test_what_pydicom_does_not_tell() -> None:
     assert SYNTAXES["1.2.840.10008.1.2.4.205"].deflated
 
 
+def test_each_syntax_of_the_configuration_can_be_made_and_read_and_no_other() -> None:
+    assert set(NAMES_OF_THE_CONFIGURATION.values()) == uids.MADE == uids.READ
+
+
 def test_lossless_syntaxes_are_not_lossy() -> None:
     lossless = {row.name for row in SYNTAXES.values() if row.encapsulated and not row.lossy}
     assert lossless == {
@@ -64,6 +68,9 @@ def test_lossless_syntaxes_are_not_lossy() -> None:
         "RLELossless",
         "DeflatedImageFrameCompression",
     }
+    assert {SYNTAXES[uid].name for uid in uids.MADE if SYNTAXES[uid].lossy} == {
+        "JPEGProcess1", "JPEGProcess2_4", "JPEGLSNearLossless", "JPEG2000Lossy", "HTJ2K",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "uid"), NAMES_OF_THE_CONFIGURATION.items())

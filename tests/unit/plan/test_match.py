@@ -7,13 +7,15 @@ import pytest
 
 from leyden.dicom.header import Header
 from leyden.dicom.part10 import FileMeta
-from leyden.dicom.uids import SYNTAXES
+from leyden.dicom.uids import MADE, SYNTAXES
 from leyden.plan.match import Delivery, Save, plan, rank_of, wanted_syntax
 from leyden.plan.rules import Action, ActionType, Condition, Kind, PlanSettings, Route, Target
 from support.headers import header_from, header_of
 
 J2K, IMPLICIT, EXPLICIT = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 BIG_ENDIAN, DEFLATED, JPEG_LOSSLESS = "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.70"
+RLE, JPEG_BASELINE, J2K_LOSSY = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.91"
+MPEG4, JPIP = "1.2.840.10008.1.2.4.102", "1.2.840.10008.1.2.4.94"
 CT_IMAGE, BASIC_TEXT_SR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.88.11"
 ADD, SAVE, DROP = ActionType.ADD_DESTINATION, ActionType.SAVE_FILE, ActionType.DROP
 CT = Condition("00080060", Kind.LITERAL, "CT")
@@ -207,10 +209,12 @@ def test_ranks() -> None:
     assert rank_of(Target("A", "", tuple(f"1.{n}" for n in range(150))), "1.149") == "99"
 
 
-def pixels(kind: str, syntax: str, bits: int = 16) -> Header:
+def pixels(kind: str, syntax: str, bits: int = 16, lossy: str = "") -> Header:
     """A header with pixel data of a kind: what wanted_syntax looks at."""
     dataset = pydicom.Dataset()
     dataset.BitsAllocated = bits
+    if lossy:
+        dataset.LossyImageCompression = lossy
     seen = header_of(dataset)
     return replace(seen, meta=replace(seen.meta, transfer_syntax_uid=syntax), syntax=SYNTAXES[syntax], pixel_data=kind)
 
@@ -234,10 +238,26 @@ def pixels(kind: str, syntax: str, bits: int = 16) -> Header:
         ("encapsulated", J2K, IMPLICIT, "ImplicitVRLittleEndian", ""),
         ("", EXPLICIT, J2K, "", "without pixel data"),
         ("float", EXPLICIT, J2K, "", "float pixel data"),
-        ("encapsulated", JPEG_LOSSLESS, J2K, "", "JPEGProcess14SV1 is not decoded"),
-        ("encapsulated", JPEG_LOSSLESS, EXPLICIT, "", "JPEGProcess14SV1 is not decoded"),
-        ("encapsulated", EXPLICIT, J2K, "", "is not decoded"),
-        ("native", JPEG_LOSSLESS, EXPLICIT, "", "is not decoded"),
+        ("encapsulated", JPEG_LOSSLESS, J2K, "JPEG2000Lossless", ""),
+        ("encapsulated", RLE, BIG_ENDIAN, "ExplicitVRBigEndian", ""),
+        ("encapsulated", JPEG_BASELINE, DEFLATED, "DeflatedExplicitVRLittleEndian", ""),
+        ("encapsulated", JPEG_BASELINE, J2K, "JPEG2000Lossless", ""),  # what was asked for, and nothing more is lost
+        ("encapsulated", JPEG_BASELINE, EXPLICIT, "ExplicitVRLittleEndian", ""),
+        ("encapsulated", J2K, JPEG_BASELINE, "JPEGProcess1", ""),
+        ("native", IMPLICIT, J2K_LOSSY, "JPEG2000Lossy", ""),
+        ("", EXPLICIT, DEFLATED, "DeflatedExplicitVRLittleEndian", ""),
+        ("", EXPLICIT, BIG_ENDIAN, "ExplicitVRBigEndian", ""),
+        ("float", EXPLICIT, DEFLATED, "DeflatedExplicitVRLittleEndian", ""),
+        ("", EXPLICIT, JPEG_BASELINE, "", "without pixel data"),
+        ("float", EXPLICIT, RLE, "", "float pixel data"),
+        ("encapsulated", MPEG4, J2K, "", "MPEG4HP41 is not decoded"),
+        ("encapsulated", MPEG4, EXPLICIT, "", "MPEG4HP41 is not decoded"),
+        ("encapsulated", MPEG4, MPEG4, "", ""),
+        ("", JPIP, EXPLICIT, "", "JPIPReferenced is not decoded"),
+        ("encapsulated", EXPLICIT, J2K, "", "in another form than that of ExplicitVRLittleEndian"),
+        ("encapsulated", EXPLICIT, DEFLATED, "", "in another form than that of ExplicitVRLittleEndian"),
+        ("native", JPEG_LOSSLESS, EXPLICIT, "", "in another form than that of JPEGProcess14SV1"),
+        ("float", J2K, EXPLICIT, "", "in another form than that of JPEG2000Lossless"),
     ],
 )
 def test_what_is_made_of_an_object(kind: str, source: str, target: str, made: str, kept: str) -> None:
@@ -246,8 +266,39 @@ def test_what_is_made_of_an_object(kind: str, source: str, target: str, made: st
     assert (kept in reason) if kept else reason == ""
 
 
-def test_one_bit_pixels_go_as_they_are() -> None:
-    name, reason = wanted_syntax(pixels("native", EXPLICIT, bits=1), J2K)
+@pytest.mark.parametrize("target", sorted(MADE))
+@pytest.mark.parametrize("source", sorted(MADE))
+def test_every_syntax_becomes_every_other_except_what_is_lossy_already(source: str, target: str) -> None:
+    object_ = pixels("encapsulated" if SYNTAXES[source].encapsulated else "native", source)
+    twice = SYNTAXES[source].lossy and SYNTAXES[target].lossy
+    name, _ = wanted_syntax(object_, target)
+    assert name == ("" if twice or source == target else SYNTAXES[target].name)
+
+
+@pytest.mark.parametrize(("bits", "said"), [(1, "1-bit pixel data"), (32, "more than 16 bits allocated"), (64, "more")])
+def test_pixels_that_no_codec_holds_go_as_they_are(bits: int, said: str) -> None:
+    object_ = pixels("native", EXPLICIT, bits)
+    name, reason = wanted_syntax(object_, J2K)
     assert name == ""
-    assert "1-bit" in reason
-    assert plan(settings(IMAGEPACS=J2K), pixels("native", EXPLICIT, bits=1)).deliveries[0].kept == reason
+    assert said in reason
+    assert plan(settings(IMAGEPACS=J2K), object_).deliveries[0].kept == reason
+    assert wanted_syntax(object_, DEFLATED) == ("DeflatedExplicitVRLittleEndian", "")
+    assert wanted_syntax(object_, RLE)[0] == ("" if bits == 1 else "RLELossless")
+
+
+@pytest.mark.parametrize(
+    "object_", [pixels("encapsulated", JPEG_BASELINE), pixels("native", EXPLICIT, lossy="01")], ids=["jpeg", "decoded"]
+)
+def test_nothing_is_made_lossy_twice_unless_the_node_says_so(object_: Header) -> None:
+    rules = settings(IMAGEPACS=J2K_LOSSY)
+    kept = "what is lossy already is not made JPEG2000Lossy without RecompressLossy: it goes as it came"
+    (delivery,) = plan(rules, object_).deliveries
+    assert (delivery.syntax, delivery.kept) == ("", kept)
+    allowed = replace(rules, targets=tuple(replace(target, recompress_lossy=True) for target in rules.targets))
+    (delivery,) = plan(allowed, object_).deliveries
+    assert (delivery.syntax, delivery.kept) == ("JPEG2000Lossy", "")
+    assert plan(settings(IMAGEPACS=J2K), object_).deliveries[0].syntax == "JPEG2000Lossless"
+
+
+def test_what_says_that_it_lost_nothing_is_made_lossy() -> None:
+    assert wanted_syntax(pixels("native", EXPLICIT, lossy="00"), J2K_LOSSY) == ("JPEG2000Lossy", "")

@@ -54,13 +54,13 @@ def crew(arena: Arena) -> Crew:
 def transcode(crew: Crew, tmp_path: Path) -> Callable[..., Path]:
     """transcode(path, syntax UID) -> the path of the new file."""
 
-    def run(path: Path, syntax: str, max_frame_bytes: int = MAX_FRAME_BYTES, between: Any = None) -> Path:
+    def run(path: Path, syntax: str, max_frame_bytes: int = MAX_FRAME_BYTES, between: Any = None, **terms: Any) -> Path:
         made = tmp_path / f"{path.name}.{syntax}.made"
         source = Source(path)
         try:
             with open(made, "w+b") as out:
                 with_whom = replace(crew, between=between) if between else crew
-                job.make(source, SYNTAXES[syntax], out, with_whom, max_frame_bytes)
+                job.make(source, SYNTAXES[syntax], out, with_whom, job.Terms(max_frame_bytes, **terms))
         finally:
             source.close()
         return made

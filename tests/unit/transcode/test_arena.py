@@ -1,13 +1,15 @@
 """Leases of the arena: two views of one memfd stand for two workers, as each has its own open of it."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
-from leyden.transcode.arena import SLOT_BYTES, Arena, Lease, State, bytes_of, layout
+from leyden.transcode.arena import SLOT_BYTES, Arena, Lease, State, Work, bytes_of, layout
 from leyden.transcode.pixels import Planes
 
 PLANES = Planes(1, 20, 30, 12, signed=True)
+WORK = Work(PLANES, PLANES, writes=0)
 
 
 @pytest.fixture
@@ -20,7 +22,7 @@ def other(arena_fd: int) -> Iterator[Arena]:
 def fill(arena: Arena, frame: int = 0, room_bytes: int = 5000) -> Lease:
     lease = arena.lease(PLANES.size_bytes, room_bytes)
     assert lease is not None
-    lease.planes, lease.frame, lease.codec = PLANES, frame, 0
+    lease.work, lease.frame = WORK, frame
     PLANES.view(lease.pixels)[:] = frame
     return lease
 
@@ -89,13 +91,34 @@ def test_alone_and_leased(arena: Arena, other: Arena) -> None:
     assert other.alone()
 
 
+@pytest.mark.parametrize(
+    "work",
+    [
+        Work(replace(PLANES, precision=16), PLANES, reads=3, writes=1, signed=True, setting=9.5, verify=True),
+        Work(Planes(3, 7, 9, 8, rct=True), Planes(3, 7, 9, 16), reads=0),
+        Work(Planes(3, 65535, 1, 8), Planes(3, 65535, 1, 32, signed=True, rct=True), writes=9),
+    ],
+)
+def test_a_helper_is_told_all_that_is_to_be_done(arena: Arena, other: Arena, work: Work) -> None:
+    lease = arena.lease(work.pixels_bytes, 9)
+    assert lease is not None
+    lease.work = work
+    arena.offer(lease)
+    helped = other.take_any()
+    assert helped is not None
+    assert helped.work == work
+    assert len(helped.pixels) == work.pixels_bytes
+    other.finish(helped, True)
+    arena.release(lease)
+
+
 def test_an_offered_frame_is_taken_and_done_once(arena: Arena, other: Arena) -> None:
     lease = fill(arena, frame=7)
     assert other.take_any() is None, "not before it is offered"
     arena.offer(lease)
     helped = other.take_any()
     assert helped is not None
-    assert (helped.planes, helped.frame, helped.owner, helped.codec) == (PLANES, 7, 0, 0)
+    assert (helped.work, helped.frame, helped.owner) == (WORK, 7, 0)
     assert (len(helped.pixels), len(helped.room)) == (PLANES.size_bytes, 5000)
     assert int(PLANES.view(helped.pixels)[0, 19, 29]) == 7
     assert other.take_any() is None

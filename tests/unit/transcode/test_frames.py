@@ -9,10 +9,9 @@ import pytest
 
 from leyden.errors import Corrupt
 from leyden.transcode import codecs
-from leyden.transcode.arena import SLOT_BYTES, Arena, Lease
-from leyden.transcode.frames import Crew, Order, help_out, single, spread
-from leyden.transcode.openjpeg import CodecError
-from leyden.transcode.pixels import Planes, Unfit
+from leyden.transcode.arena import SLOT_BYTES, Arena, Lease, Work
+from leyden.transcode.frames import Crew, Order, alone, help_out, single, spread
+from leyden.transcode.pixels import CodecError, Planes, Unfit
 
 PLANES = Planes(1, 16, 16, 8)
 THREADS: list[int] = []
@@ -22,7 +21,7 @@ THREADS: list[int] = []
 def deflate(monkeypatch: pytest.MonkeyPatch) -> None:
     """A codec of its own for these tests: what matters here is who does which frame."""
 
-    def encode(planes: Planes, pixels: memoryview, room: memoryview, threads: int) -> int:
+    def encode(planes: Planes, pixels: memoryview, room: memoryview, setting: float, threads: int) -> int:
         THREADS.append(threads)
         data = zlib.compress(pixels[:256])
         room[: len(data)] = data
@@ -34,12 +33,11 @@ def deflate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(codecs, "CODECS", (codec,))
 
 
-def order(frame: int, pixels_bytes: int = PLANES.size_bytes) -> Order:
+def order(frame: int, planes: Planes = PLANES) -> Order:
     def fill(lease: Lease) -> None:
-        lease.planes = PLANES
         lease.pixels[:] = bytes([frame]) * len(lease.pixels)
 
-    return Order(pixels_bytes, 1024, fill)
+    return Order(Work(planes, planes, writes=0), 1024, fill)
 
 
 def orders(count: int) -> Iterator[Order]:
@@ -87,8 +85,8 @@ def test_a_helper_that_never_comes_back(crew: Crew, arena_fd: int) -> None:
 
 def test_frames_larger_than_the_arena_go_one_by_one(crew: Crew) -> None:
     seen: list[int] = []
-    size_bytes = crew.arena.slots * SLOT_BYTES + 1
-    spread(crew, (order(frame, size_bytes) for frame in range(3)), collect(seen))
+    planes = Planes(1, crew.arena.slots * SLOT_BYTES + 1, 1, 8)
+    spread(crew, (order(frame, planes) for frame in range(3)), collect(seen))
     assert seen == [0, 1, 2]
 
 
@@ -128,9 +126,9 @@ def test_what_filling_raises_ends_the_job(crew: Crew) -> None:
         raise Corrupt("no such frame")
 
     with pytest.raises(Corrupt, match="no such frame"):
-        spread(crew, iter([order(0), Order(10, 10, fill)]), lambda lease: None)
+        spread(crew, iter([order(0), Order(Work(PLANES, PLANES), 10, fill)]), lambda lease: None)
     with pytest.raises(Corrupt, match="no such frame"):
-        single(crew, Order(10, 10, fill), lambda lease: None)
+        single(crew, Order(Work(PLANES, PLANES), 10, fill), lambda lease: None)
 
 
 def test_turns_are_taken_after_each_frame(crew: Crew) -> None:
@@ -171,7 +169,7 @@ def test_a_codec_that_fails_with_threads_is_tried_once_without(
 ) -> None:
     tried: list[int] = []
 
-    def encode(planes: Planes, pixels: memoryview, room: memoryview, threads: int) -> int:
+    def encode(planes: Planes, pixels: memoryview, room: memoryview, setting: float, threads: int) -> int:
         tried.append(threads)
         if threads or pixels[0] == 2:
             raise error("no memory for threads")
@@ -189,3 +187,14 @@ def test_a_codec_that_fails_with_threads_is_tried_once_without(
     with pytest.raises(expected, match="no memory"):
         spread(crew, map(order, (1, 2)), done.append)
     assert len(done) == 2
+
+
+def test_what_may_be_the_death_of_helpers_is_not_offered_to_them(crew: Crew, arena_fd: int) -> None:
+    seen: list[int] = []
+    turns: list[int] = []
+    helping = Arena(arena_fd, 1, 2)
+    lonely = replace(crew, ring=lambda number: pytest.fail("rings"), between=lambda: turns.append(len(seen)))
+    alone(lonely, orders(5), lambda lease: (collect(seen)(lease), helping.take_any() and pytest.fail("offered"))[0])
+    assert seen == list(range(5))
+    assert turns == [1, 2, 3, 4, 5]
+    helping.close()

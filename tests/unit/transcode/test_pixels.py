@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from leyden.transcode.pixels import Description, Planes, Unfit, pack, undecodable, unfit, unpack
+from leyden.transcode.pixels import Description, Planes, Unfit, decoded, pack, recast, undecodable, unfit, unpack
 
 CT = Description(
     rows=3, columns=5, samples=1, bits_allocated=16, bits_stored=12, high_bit=11, signed=False,
@@ -27,11 +27,11 @@ LIMIT = 1 << 20
         ({"rows": 0}, "no rows"),
         ({"frames": 0}, "Number of Frames"),
         ({"bits_allocated": 1, "bits_stored": 1, "high_bit": 0}, "1 bit"),
-        ({"bits_allocated": 32, "bits_stored": 32, "high_bit": 31}, "other than 8 and 16"),
-        ({"bits_allocated": 12}, "other than 8 and 16"),
+        ({"bits_allocated": 32, "bits_stored": 32, "high_bit": 31}, None),
+        ({"bits_allocated": 64, "bits_stored": 64, "high_bit": 63}, "other than 8, 16 and 32"),
+        ({"bits_allocated": 12}, "other than 8, 16 and 32"),
         ({"bits_stored": 17, "high_bit": 16}, "Bits Stored"),
         ({"bits_stored": 0, "high_bit": -1}, "Bits Stored"),
-        ({"high_bit": 15}, "High Bit"),
         ({"samples": 2}, "Samples per Pixel"),
         ({"samples": 4, "photometric": "ARGB"}, "Samples per Pixel"),
         ({"photometric": "RGB"}, "Photometric"),
@@ -55,7 +55,6 @@ def test_grey(change: dict[str, Any], reason: str | None) -> None:
         ({"photometric": "YBR_RCT"}, "Photometric"),
         ({"photometric": "MONOCHROME2"}, "Photometric"),
         ({"planar": 2}, "Planar"),
-        ({"signed": True}, "signed colour"),
     ],
 )
 def test_colour(change: dict[str, Any], reason: str | None) -> None:
@@ -79,13 +78,17 @@ def test_length_of_pixel_data() -> None:
     assert unfit(one_byte, 2, LIMIT) is None, "the padding of an image of one byte is no second frame"
 
 
-def test_what_the_new_syntax_is_called() -> None:
-    assert (COLOUR.encoded_photometric, COLOUR.planes.rct) == ("YBR_RCT", True)
-    ybr = replace(COLOUR, photometric="YBR_FULL")
-    assert (ybr.encoded_photometric, ybr.planes.rct) == ("YBR_FULL", False)
-    assert CT.encoded_photometric == "MONOCHROME2"
-    assert replace(COLOUR, photometric="YBR_RCT").decoded_photometric == "RGB"
-    assert ybr.decoded_photometric == "YBR_FULL"
+def test_what_decoded_pixels_are_called() -> None:
+    planes = Planes(3, 3, 5, 8)
+    assert decoded(replace(COLOUR, photometric="YBR_RCT", planar=1), planes) == COLOUR
+    assert decoded(replace(COLOUR, photometric="YBR_FULL_422"), replace(planes, rct=True)) == COLOUR
+    assert decoded(replace(COLOUR, photometric="YBR_FULL"), planes).photometric == "YBR_FULL"
+    assert decoded(CT, Planes(1, 3, 5, 12)) == CT
+
+
+def planes_of(described: Description) -> Planes:
+    d = described
+    return Planes(d.samples, d.rows, d.columns, d.bits_stored, d.signed)
 
 
 @pytest.mark.parametrize("signed", [False, True])
@@ -99,12 +102,13 @@ def test_packing_and_unpacking_change_nothing(samples: int, planar: int, stored:
     shape = (samples, 3, 5) if planar else (3, 5, samples)
     native = np.random.default_rng(stored).integers(low, high, shape).astype(described.dtype)
     native.flat[0], native.flat[1] = low, high - 1
-    planes = memoryview(bytearray(described.planes.size_bytes))
-    pack(memoryview(native.tobytes()), described, planes)
+    planes = planes_of(described)
+    buffer = memoryview(bytearray(planes.size_bytes))
+    pack(memoryview(native.tobytes()), described, planes, buffer)
     expected = native if planar else native.transpose(2, 0, 1)
-    assert np.array_equal(described.planes.view(planes), expected)
+    assert np.array_equal(planes.view(buffer), expected)
     by_pixel = expected.transpose(1, 2, 0)
-    assert bytes(unpack(planes, described.planes, described)) == np.ascontiguousarray(by_pixel).tobytes()
+    assert bytes(unpack(buffer, planes, described)) == np.ascontiguousarray(by_pixel).tobytes()
 
 
 @pytest.mark.parametrize(
@@ -124,13 +128,19 @@ def test_values_outside_bits_stored(signed: bool, value: int, fits: bool) -> Non
     described = replace(CT, signed=signed)
     native = np.zeros((3, 5), described.dtype)
     native[1, 2] = value
-    planes = memoryview(bytearray(described.planes.size_bytes))
+    planes = planes_of(described)
+    buffer = memoryview(bytearray(planes.size_bytes))
     if fits:
-        pack(memoryview(native.tobytes()), described, planes)
-        assert described.planes.view(planes)[0, 1, 2] == value
+        pack(memoryview(native.tobytes()), described, planes, buffer)
+        assert planes.view(buffer)[0, 1, 2] == value
     else:
         with pytest.raises(Unfit, match="outside Bits Stored"):
-            pack(memoryview(native.tobytes()), described, planes)
+            pack(memoryview(native.tobytes()), described, planes, buffer)
+    whole = Planes(1, 3, 5, 16)  # of a codec that keeps every bit and knows no sign
+    buffer = memoryview(bytearray(whole.size_bytes))
+    pack(memoryview(native.tobytes()), described, whole, buffer)
+    assert whole.view(buffer)[0, 1, 2] == value & 0xFFFF
+    assert bytes(unpack(buffer, whole, described)) == native.tobytes()
 
 
 def test_a_codestream_of_the_other_sign_holds_the_same_bits() -> None:
@@ -156,10 +166,34 @@ def test_codestreams_that_cannot_become_native(planes: Planes, reason: str | Non
 
 
 def test_what_else_cannot_become_native() -> None:
-    described = replace(COLOUR, photometric="YBR_RCT")
-    planes = Planes(3, 3, 5, 8)
+    described, planes = COLOUR, Planes(3, 3, 5, 8)
     assert undecodable(described, planes, LIMIT) is None
     assert undecodable(replace(described, photometric="YBR_FULL_422"), planes, LIMIT)
     assert undecodable(described, replace(planes, precision=9), LIMIT)
     assert undecodable(described, planes, 44)
     assert undecodable(replace(described, frames=1 << 30), planes, LIMIT)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("stored", [3, 8, 9, 12, 16])
+def test_from_one_codec_to_another(stored: int, signed: bool) -> None:
+    low, high = (-(1 << (stored - 1)), 1 << (stored - 1)) if signed else (0, 1 << stored)
+    values = np.random.default_rng(stored).integers(low, high, (1, 3, 5))
+    values.flat[0], values.flat[1] = low, high - 1
+    exact = Planes(1, 3, 5, stored, signed)
+    for found in (exact, replace(exact, signed=not signed), Planes(1, 3, 5, 16, signed)):
+        for wanted in (exact, Planes(1, 3, 5, 16), Planes(1, 3, 5, 16, signed)):
+            buffer = memoryview(bytearray(64))
+            found.view(buffer)[:] = values & ((1 << found.precision) - 1) if found.signed != signed else values
+            if found.signed != signed and found.signed:
+                found.view(buffer)[:] = (values << (16 - stored)).astype(np.int16) >> (16 - stored)
+            recast(buffer, found, wanted, signed)
+            assert np.array_equal(wanted.view(buffer), values.astype(wanted.dtype)), (found, wanted)
+
+
+def test_what_the_next_codec_cannot_hold() -> None:
+    found, wanted = Planes(1, 3, 5, 16), Planes(1, 3, 5, 12)
+    buffer = memoryview(bytearray(found.size_bytes))
+    found.view(buffer)[0, 1, 1] = 4096
+    with pytest.raises(Unfit, match="outside Bits Stored"):
+        recast(buffer, found, wanted, False)

@@ -1,0 +1,131 @@
+"""What lossy compression changes in a dataset: it makes another object, which says what was done and to which one.
+
+PS3.3 C.7.6.1.1.5 (Lossy Image Compression), C.12.4 (General Reference), C.7.6.1.1.2 (Image Type). What stood there
+stays, and what is new is appended in ASCII, which every Specific Character Set holds. The same object, destination,
+syntax and setting give the same UID: made again after a crash it is the same object again. Deliberately absent: Frame
+Type, Smallest and Largest Image Pixel Value and Pixel Padding Value, and dates (no clock is read here).
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+from leyden.dicom import uids
+from leyden.dicom.edit import Hole, Replacements
+from leyden.dicom.header import Header
+from leyden.dicom.uids import Syntax
+
+RATIO_BYTES = 14  # of a ratio, blanks included; a DS has 16 at most
+
+_IMAGE_TYPE, _SOP_INSTANCE_UID = 0x00080008, 0x00080018
+_DERIVATION_DESCRIPTION, _SOURCE_IMAGES, _DERIVATION_CODES = 0x00082111, 0x00082112, 0x00089215
+_LOSSY, _RATIO, _METHOD = 0x00282110, 0x00282112, 0x00282114
+_REFERENCED_CLASS, _REFERENCED_INSTANCE, _PURPOSE = 0x00081150, 0x00081155, 0x0040A170
+_CODE_VALUE, _CODING_SCHEME, _CODE_MEANING = 0x00080100, 0x00080102, 0x00080104
+
+_DESCRIPTION_MAX_CHARS = 1024  # VR ST
+
+# The defined term of Lossy Image Compression Method, and the words for the setting.
+_TARGETS = {
+    uids.JPEG_BASELINE: ("ISO_10918_1", "JPEG baseline, quality {:g}"),
+    uids.JPEG_EXTENDED: ("ISO_10918_1", "JPEG extended, quality {:g}"),
+    uids.JPEGLS_NEAR_LOSSLESS: ("ISO_14495_1", "JPEG-LS near-lossless, samples differ by {:g} at most"),
+    uids.JPEG2000: ("ISO_15444_1", "JPEG 2000, target ratio {:g}"),
+    uids.HTJ2K: ("ISO_15444_15", "High-Throughput JPEG 2000, target ratio {:g}"),
+}
+
+
+def was_lossy(header: Header) -> bool:
+    """Whether an object may have lost something already, in its syntax or in an earlier one (PS3.3 C.7.6.1.1.5)."""
+    return header.syntax.lossy or "01" in (header.texts(_LOSSY) or ())
+
+
+def still_lossy(header: Header) -> Replacements:
+    """What says that something was lost where the syntax will no longer say so, if nothing in the dataset does."""
+    return {} if header.texts(_LOSSY) or not header.syntax.lossy else {_LOSSY: ("CS", b"01")}
+
+
+def derived_uid(original_uid: str, destination: str, syntax_uid: str, setting: float) -> str:
+    """The SOP Instance UID of what is made of an object for a destination (its AE title): a UUID under 2.25.
+
+    PS3.5 B.2 wants a UUID there: version 8 of a name's SHA-256, as in RFC 9562 B.2.
+    """
+    name = "\0".join((original_uid, destination, syntax_uid, repr(float(setting))))
+    number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "big")
+    number = number & ~(0xF << 76) | 0x8 << 76  # the version
+    number = number & ~(0x3 << 62) | 0x2 << 62  # the variant
+    return f"2.25.{number}"
+
+
+def method(syntax_uid: str) -> str:
+    """The defined term of (0028,2114) for a lossy syntax that we make."""
+    return _TARGETS[syntax_uid][0]
+
+
+def description(syntax_uid: str, setting: float) -> str:
+    """What was done, for (0008,2111); `setting` is the encoder's number for loss."""
+    return "Lossy compression: " + _TARGETS[syntax_uid][1].format(setting)
+
+
+def ratio(native_bytes: int, encoded_bytes: int) -> bytes:
+    """A ratio for (0028,2112), four digits, at most RATIO_BYTES long."""
+    return f"{native_bytes / encoded_bytes:.4g}".encode()
+
+
+def lossy(header: Header, sop_instance_uid: str, target: Syntax, setting: float) -> Replacements:
+    """What to replace in the dataset of `header` where its pixels become lossy, as object `sop_instance_uid`.
+
+    The ratio is a Hole of RATIO_BYTES or one more. `target`: a lossy syntax that we make. Raises Corrupt where
+    sequences that go on do not parse.
+    """
+    ratios, methods = header.texts(_RATIO) or (), header.texts(_METHOD) or ()
+    if len(methods) < len(ratios) and header.syntax.uid in _TARGETS:
+        methods = (*_filled(methods, len(ratios) - 1), method(header.syntax.uid))  # it says the last one itself
+    steps = max(len(ratios), len(methods))  # what nobody says of an earlier one stays empty
+    before = "".join(f"{value}\\" for value in _filled(ratios, steps)).encode("latin-1", "replace")
+    source: Replacements = {
+        _REFERENCED_CLASS: ("UI", header.meta.sop_class_uid.encode()),
+        _REFERENCED_INSTANCE: ("UI", header.meta.sop_instance_uid.encode()),
+        _PURPOSE: ("SQ", (_purpose(was_lossy(header)),)),
+    }
+    return {
+        _IMAGE_TYPE: ("CS", _listed(("DERIVED", *(header.texts(_IMAGE_TYPE) or ("", "SECONDARY"))[1:]))),
+        _SOP_INSTANCE_UID: ("UI", sop_instance_uid.encode()),
+        _DERIVATION_DESCRIPTION: ("ST", _description(header, description(target.uid, setting))),
+        _SOURCE_IMAGES: ("SQ", (*header.dataset.items(_SOURCE_IMAGES), source)),
+        _DERIVATION_CODES: (
+            "SQ",
+            (*header.dataset.items(_DERIVATION_CODES), _code("113040", "Lossy Compression")),
+        ),
+        _LOSSY: ("CS", b"01"),
+        _RATIO: ("DS", Hole(RATIO_BYTES + len(before) % 2, before)),
+        _METHOD: ("CS", _listed((*_filled(methods, steps), method(target.uid)))),
+    }
+
+
+def _description(header: Header, added: str) -> bytes:
+    """What stood there and what is added; where that is too long, what stood there: the codes say it as well."""
+    old = (header.dataset.raw(_DERIVATION_DESCRIPTION) or b"").rstrip(b"\0 ")
+    both = old + b"; " + added.encode() if old else added.encode()
+    return both if len(both) <= _DESCRIPTION_MAX_CHARS else old  # of bytes there are no fewer than characters
+
+
+def _purpose(was_lossy: bool) -> Replacements:
+    if was_lossy:
+        return _code("121322", "Source image for image processing operation")
+    return _code("121320", "Uncompressed predecessor")
+
+
+def _code(value: str, meaning: str) -> Replacements:
+    return {
+        _CODE_VALUE: ("SH", value.encode()),
+        _CODING_SCHEME: ("SH", b"DCM"),
+        _CODE_MEANING: ("LO", meaning.encode()),
+    }
+
+
+def _filled(values: Sequence[str], count: int) -> list[str]:
+    return [*values, *[""] * (count - len(values))]
+
+
+def _listed(values: Sequence[str]) -> bytes:
+    return "\\".join(values).encode("latin-1", "replace")

@@ -1,0 +1,160 @@
+"""What the codecs of JPEG 2000 share: the claims of a codestream's main header, and what a dataset asks of an encoder.
+
+OpenJPEG and OpenJPH write the same kind of codestream (ISO/IEC 15444-1; part 15 only replaces the block coder), so what
+goes in and what is said of it is the same. Every length is held against the bytes at hand and against a bound; no
+pixel is touched here.
+"""
+
+import struct
+from collections.abc import Iterator
+
+from leyden.errors import Corrupt
+from leyden.transcode.pixels import Description, Obstacle, Planes, first
+
+MAX_PRECISION = 16
+MAX_BOXES = 64
+MAX_SEGMENTS = 1024
+_JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
+_SIZ = struct.Struct(">HHHHIIIIIIIIH")  # SOC, SIZ, Lsiz, Rsiz, X, Y, XO, YO, XT, YT, XTO, YTO, Csiz
+_COD, _SOT = 0xFF52, 0xFF90
+
+_OBSTACLES: tuple[Obstacle, ...] = (
+    (lambda d: d.bits_allocated not in (8, 16), "bits allocated other than 8 and 16"),
+    (lambda d: d.high_bit != d.bits_stored - 1, "High Bit other than Bits Stored - 1"),
+)
+_LOSSY_OBSTACLES: tuple[Obstacle, ...] = (
+    *_OBSTACLES,
+    (lambda d: d.photometric == "PALETTE COLOR", "a palette, whose indices bear no loss"),
+)
+
+
+def planes(described: Description) -> Planes:
+    """Precision and sign as in the dataset (PS3.5 section 8.2.4); R, G and B are decorrelated."""
+    d = described
+    return Planes(d.samples, d.rows, d.columns, d.bits_stored, d.signed, rct=d.photometric == "RGB")
+
+
+def obstacle(described: Description, lossy: bool = False) -> str | None:
+    """Why JPEG 2000 can't hold such pixels without loss or, `lossy`, with a sensible one; None = it can."""
+    return first(_LOSSY_OBSTACLES if lossy else _OBSTACLES, described)
+
+
+def photometric(described: Description, lossy: bool = False) -> str:
+    """Photometric Interpretation after encoding (PS3.5 section 8.2.4)."""
+    if described.photometric != "RGB":
+        return described.photometric
+    return "YBR_ICT" if lossy else "YBR_RCT"
+
+
+def bare(memory: memoryview) -> memoryview:
+    """The codestream alone, where a device put a whole JP2 or JPH file (ISO/IEC 15444-1 Annex I) in its place.
+
+    PS3.5 A.4.4 forbids the boxes, real devices send them. Corrupt: there is no codestream in it, or the boxes change
+    what its components mean.
+    """
+    if bytes(memory[: len(_JP2_SIGNATURE)]) != _JP2_SIGNATURE:
+        return memory
+    for kind, content in _boxes(memory):
+        if kind == b"jp2h":
+            _check_components(content)
+        elif kind == b"jp2c":
+            return content
+    raise Corrupt("a JP2 file without a codestream")
+
+
+def _boxes(memory: memoryview) -> Iterator[tuple[bytes, memoryview]]:
+    """The boxes' types and what is there of their contents."""
+    at = 0
+    for _ in range(MAX_BOXES):
+        if at + 8 > len(memory):
+            return
+        length, kind = struct.unpack_from(">I4s", memory, at)
+        head_bytes = 8
+        if length == 1 and at + 16 <= len(memory):
+            (length,) = struct.unpack_from(">Q", memory, at + 8)
+            head_bytes = 16
+        elif length == 0:  # up to the end
+            length = len(memory) - at
+        if length < head_bytes:
+            raise Corrupt("a JP2 box shorter than its own header")
+        yield kind, memory[at + head_bytes : at + length]
+        at += length
+
+
+def _check_components(jp2_header: memoryview) -> None:
+    """Refuse a palette and channels in another order than components: Photometric Interpretation knows neither."""
+    for kind, content in _boxes(jp2_header):
+        if kind in (b"pclr", b"cmap"):
+            raise Corrupt("a JP2 file with a palette of its own")
+        if kind == b"cdef":
+            numbers = struct.unpack(f">{len(content) // 2}H", content[: len(content) // 2 * 2])
+            channels = (numbers[at : at + 3] for at in range(1, len(numbers), 3))
+            if any(channel not in ((n, 0, n + 1), (n, 0, 0)) for n, channel in enumerate(channels)):
+                raise Corrupt("a JP2 file with channels in another order, or of opacity")
+
+
+def inspect(memory: memoryview, described: Description | None = None) -> Planes:
+    """What the main header of a codestream claims (ISO/IEC 15444-1 A.5.1, A.6.1). Corrupt: none, or one not for us.
+
+    `described` is not asked. `rct`: a component transform, of either kind, is undone by the decoder.
+    """
+    codestream = bare(memory)
+    found = _size(codestream)
+    transform = _component_transform(codestream, _SIZ.size + 3 * found.samples)
+    return Planes(found.samples, found.rows, found.columns, found.precision, found.signed, transform)
+
+
+def expect(codestream: memoryview, wanted: Planes) -> None:
+    """Hold what a codestream asks for against what is expected, before a library obeys it. Corrupt: they differ."""
+    found = _size(codestream)
+    if (found.samples, found.rows, found.columns, found.precision, found.signed) != (
+        wanted.samples, wanted.rows, wanted.columns, wanted.precision, wanted.signed,
+    ):  # fmt: skip
+        raise Corrupt("a codestream of another shape than the ones before it")
+
+
+def set_depth(codestream: memoryview, wanted: Planes) -> None:
+    """Write precision and sign (Ssiz) of all components into a codestream that has as many."""
+    for number in range(wanted.samples):
+        codestream[_SIZ.size + 3 * number] = (wanted.precision - 1) | (0x80 if wanted.signed else 0)
+
+
+def _size(codestream: memoryview) -> Planes:
+    """The SIZ segment. Components of different size, sign or precision, an image off the origin and an absurd number
+    of tiles are refused.
+    """
+    if len(codestream) < _SIZ.size + 3:
+        raise Corrupt("a codestream too short for its SIZ segment")
+    soc, siz, length, _, x1, y1, x0, y0, tile_x, tile_y, tile_x0, tile_y0, samples = _SIZ.unpack_from(codestream)
+    if (soc, siz) != (0xFF4F, 0xFF51):
+        raise Corrupt("no JPEG 2000 codestream")
+    if not 1 <= samples <= 4 or length != 38 + 3 * samples or len(codestream) < _SIZ.size + 3 * samples:
+        raise Corrupt(f"a codestream of {samples} components")
+    components = {bytes(codestream[_SIZ.size + 3 * n :][:3]) for n in range(samples)}
+    depth, dx, dy = next(iter(components))
+    precision = (depth & 0x7F) + 1
+    if len(components) != 1 or (dx, dy) != (1, 1) or precision > MAX_PRECISION:
+        raise Corrupt("a codestream whose components are not alike, or of more than 16 bits")
+    columns, rows = x1 - x0, y1 - y0
+    if not (1 <= columns <= 65535 and 1 <= rows <= 65535 and tile_x and tile_y and tile_x0 <= x0 and tile_y0 <= y0):
+        raise Corrupt("a codestream of impossible size")
+    tiles = -(-(x1 - tile_x0) // tile_x) * -(-(y1 - tile_y0) // tile_y)
+    if tiles > max(64, rows * columns // 1024):
+        raise Corrupt(f"a codestream of {tiles} tiles")
+    return Planes(samples, rows, columns, precision, bool(depth & 0x80))
+
+
+def _component_transform(codestream: memoryview, at: int) -> bool:
+    """Whether the COD segment, somewhere behind SIZ, names a component transform of part 1."""
+    for _ in range(MAX_SEGMENTS):
+        if at + 9 > len(codestream):
+            break
+        marker, length = struct.unpack_from(">HH", codestream, at)
+        if marker == _COD:
+            if codestream[at + 8] > 1:
+                raise Corrupt("a component transform of another part of JPEG 2000")
+            return codestream[at + 8] == 1
+        if marker == _SOT or length < 2:
+            break
+        at += 2 + length
+    raise Corrupt("a codestream without a COD segment in its main header")

@@ -1,0 +1,262 @@
+"""JPEG-LS (ISO/IEC 14495-1), lossless and near-lossless, through CharLS: planes in memory <-> one bare codestream.
+
+The decoder is the CharLS inside imagecodecs. The encoder is that inside the pyjpegls wheel, else the system's, called
+by its own C interface: imagecodecs writes a SPIFF header and no precision but 8 and 16; the Python interface of
+pyjpegls keeps the interpreter lock, copies twice and fails on tiny images.
+JPEG-LS has no sign. Signed samples go in as two's complement of all bits allocated, since some readers extend no sign;
+others in the fewest bits that every reader takes. No colour transform is written, colour is interleaved by line.
+Mapping tables, a number of rows that comes later (DNL) and sides over 65535 are refused.
+"""
+
+import contextlib
+import ctypes
+import ctypes.util
+import importlib.util
+import struct
+from typing import Any, NamedTuple
+
+import imagecodecs
+import numpy as np
+
+from leyden.errors import Corrupt
+from leyden.transcode.pixels import CodecError, Description, Obstacle, Planes, Samples, Unfit, first
+
+LEAST_PRECISION = {8: 8, 16: 9}  # by bits allocated: DCMTK refuses some codestreams of less, GDCM is killed by others
+MAX_PRECISION = 16
+MAX_SEGMENTS = 1024
+MAX_PADDING_BYTES = 1024
+_SOI, _SOF55, _LSE, _SOS = 0xFFD8, 0xFFF7, 0xFFF8, 0xFFDA
+_FRAME = struct.Struct(">BHHB")
+_NONE, _LINE, _SAMPLE = range(3)  # interleave modes
+_NO_ROOM = 3  # CHARLS_JPEGLS_ERRC_DESTINATION_BUFFER_TOO_SMALL
+
+_OBSTACLES: tuple[Obstacle, ...] = (
+    (lambda _: _charls is None, "no CharLS: install pyjpegls, or the system's package (Debian: libcharls2)"),
+    (lambda d: d.bits_allocated not in LEAST_PRECISION, "bits allocated other than 8 and 16"),
+    (lambda d: d.bits_stored < 2, "1 bit stored"),
+    (lambda d: d.high_bit != d.bits_stored - 1, "High Bit other than Bits Stored - 1"),
+    (lambda d: d.photometric == "YBR_FULL" and d.bits_allocated > 8, "YBR_FULL of more than 8 bits"),
+)
+_LOSSY_OBSTACLES: tuple[Obstacle, ...] = (
+    *_OBSTACLES,
+    (lambda d: d.photometric == "PALETTE COLOR", "a palette, whose indices bear no loss"),
+    (lambda d: planes(d).precision != d.bits_stored, "samples that a loss could take out of Bits Stored"),
+)
+
+
+class _FrameInfo(ctypes.Structure):
+    _fields_ = (
+        ("width", ctypes.c_uint32),
+        ("height", ctypes.c_uint32),
+        ("bits_per_sample", ctypes.c_int32),
+        ("component_count", ctypes.c_int32),
+    )
+
+
+def _load() -> Any:
+    """CharLS 2 of the pyjpegls wheel, whose extension module exports it all, else the system's; None = neither."""
+    for find in (_in_pyjpegls, lambda: ctypes.util.find_library("charls")):
+        path = find()
+        if path is not None:
+            with contextlib.suppress(OSError, AttributeError):
+                return _bind(ctypes.CDLL(path))
+    return None
+
+
+def _in_pyjpegls() -> str | None:
+    module = importlib.util.find_spec("_CharLS")
+    return None if module is None else module.origin
+
+
+def _bind(library: ctypes.CDLL) -> ctypes.CDLL:
+    encoder, size, status = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int32
+    for name, result, *arguments in (
+        ("jpegls_encoder_create", encoder),
+        ("jpegls_encoder_destroy", None, encoder),
+        ("jpegls_encoder_set_frame_info", status, encoder, ctypes.POINTER(_FrameInfo)),
+        ("jpegls_encoder_set_near_lossless", status, encoder, ctypes.c_int32),
+        ("jpegls_encoder_set_interleave_mode", status, encoder, ctypes.c_int32),
+        ("jpegls_encoder_set_destination_buffer", status, encoder, ctypes.c_void_p, size),
+        ("jpegls_encoder_encode_from_buffer", status, encoder, ctypes.c_void_p, size, ctypes.c_uint32),
+        ("jpegls_encoder_get_bytes_written", status, encoder, ctypes.POINTER(size)),
+        ("get_error_message", ctypes.c_char_p, status),
+    ):
+        function = getattr(library, f"charls_{name}")
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+_charls: Any = _load()
+
+
+class _Header(NamedTuple):
+    planes: Planes
+    interleave: int
+
+
+def planes(described: Description) -> Planes:
+    """Precision Bits Stored, if unsigned and not too little for some reader; else Bits Allocated."""
+    d = described
+    least = LEAST_PRECISION.get(d.bits_allocated, MAX_PRECISION)
+    precision = d.bits_allocated if d.signed else max(d.bits_stored, least)
+    return Planes(d.samples, d.rows, d.columns, precision, d.signed)
+
+
+def obstacle(described: Description, lossy: bool = False) -> str | None:
+    """Why JPEG-LS can't hold such pixels (PS3.5 section 8.2.3) without loss or, `lossy`, with one; None = it can."""
+    return first(_LOSSY_OBSTACLES if lossy else _OBSTACLES, described)
+
+
+def photometric(described: Description) -> str:
+    """Photometric Interpretation after encoding: the same, as there is no colour transform."""
+    return described.photometric
+
+
+def inspect(codestream: memoryview, described: Description | None = None) -> Planes:
+    """What the headers of a codestream claim (ISO/IEC 14495-1 Annex C), always unsigned; `described` is not asked.
+
+    Corrupt: no JPEG-LS, or one not for us.
+    """
+    return _header(codestream).planes
+
+
+def encode(planes: Planes, pixels: memoryview, room: memoryview, setting: float = 0.0, threads: int = 0) -> int:
+    """Encode one frame and return the length of the codestream, which begins at room[0].
+
+    `pixels` holds the planes (Planes.view). `setting` is NEAR, by how much a decoded sample may differ at most: 0.0 is
+    lossless. CharLS has no threads; the global interpreter lock is free meanwhile. Unfit: the codestream is longer than
+    `room`, or a loss could turn the sign of a sample. CodecError: the library failed.
+    """
+    if _charls is None:
+        raise CodecError("no CharLS")
+    near, values = int(setting), planes.view(pixels)
+    if near and planes.signed:
+        _check_ends(values, planes, near)
+    samples = _samples(planes, values)
+    encoder = _charls.charls_jpegls_encoder_create()
+    if not encoder:
+        raise CodecError("no memory for a codec")
+    try:
+        frame = _FrameInfo(planes.columns, planes.rows, planes.precision, planes.samples)
+        _do("set_frame_info", encoder, frame)
+        _do("set_near_lossless", encoder, near)
+        _do("set_interleave_mode", encoder, _NONE if planes.samples == 1 else _LINE)
+        _do("set_destination_buffer", encoder, np.frombuffer(room, np.uint8).ctypes.data, len(room))
+        _do("encode_from_buffer", encoder, samples.ctypes.data, samples.nbytes, 0)
+        length = ctypes.c_size_t()
+        _do("get_bytes_written", encoder, length)
+        return length.value
+    finally:
+        _charls.charls_jpegls_encoder_destroy(encoder)
+
+
+def decode(codestream: memoryview, planes: Planes, pixels: memoryview, threads: int = 0) -> None:
+    """Decode one codestream of any interleave mode, lossless or not, into the planes; sign extended if they have one.
+
+    The global interpreter lock is free meanwhile. Corrupt: damaged, or not of these planes.
+    """
+    header = _header(codestream)
+    if header.planes != Planes(planes.samples, planes.rows, planes.columns, planes.precision):
+        raise Corrupt("a codestream of another shape than the ones before it")
+    anything: Any = _ended(codestream)  # any buffer will do
+    target = planes.view(pixels).view(f"u{planes.sample_bytes}")
+    interleaved = header.interleave != _NONE
+    if interleaved:
+        decoded = np.empty((planes.rows, planes.columns, planes.samples), target.dtype)
+    else:
+        decoded = target if planes.samples > 1 else target[0]
+    try:
+        imagecodecs.jpegls_decode(anything, out=decoded)
+    except (RuntimeError, ValueError) as error:
+        raise Corrupt(f"a JPEG-LS codestream that does not decode: {error}") from error
+    if interleaved:
+        np.copyto(target, decoded.transpose(2, 0, 1))
+    spare_bits = 8 * planes.sample_bytes - planes.precision
+    if planes.signed and spare_bits:
+        values = planes.view(pixels)
+        np.left_shift(values, spare_bits, out=values)
+        np.right_shift(values, spare_bits, out=values)
+
+
+def _do(step: str, encoder: int, *arguments: Any) -> None:
+    status = getattr(_charls, f"charls_jpegls_encoder_{step}")(encoder, *arguments)
+    if status == _NO_ROOM:
+        raise Unfit("compression would make it larger")
+    if status:
+        raise CodecError(f"CharLS could not encode: {_charls.charls_get_error_message(status).decode('latin-1')}")
+
+
+def _check_ends(values: Samples, planes: Planes, near: int) -> None:
+    """Refuse samples that are neighbours as two's complement and ends of the range as what they mean."""
+    end = 1 << (planes.precision - 1)
+    if int(values.max()) >= end - near or int(values.min()) < -end + near:
+        raise Unfit("values so near the ends of the range that a loss could turn their sign")
+
+
+def _samples(planes: Planes, values: Samples) -> Samples:
+    """As CharLS takes them: unsigned, nothing above the precision, colour by pixel (by line is how it writes them)."""
+    values = values.view(f"u{planes.sample_bytes}")
+    if planes.signed and planes.precision < 8 * planes.sample_bytes:
+        values = values & values.dtype.type((1 << planes.precision) - 1)
+    return np.ascontiguousarray(values.transpose(1, 2, 0)) if planes.samples > 1 else values
+
+
+def _ended(codestream: memoryview) -> memoryview:
+    """The codestream up to its last marker, EOI; what lacks it is damaged, and CharLS would look for it for minutes."""
+    tail = bytes(codestream[-MAX_PADDING_BYTES:])
+    end = tail.rfind(b"\xff\xd9")
+    if end < 0:
+        raise Corrupt("a JPEG-LS codestream without an end")
+    return codestream[: len(codestream) - len(tail) + end + 2]
+
+
+def _header(codestream: memoryview) -> _Header:
+    """The frame header and the first scan header, in that order; each length is held against the bytes at hand."""
+    if bytes(codestream[:2]) != _SOI.to_bytes(2):
+        raise Corrupt("no JPEG-LS codestream")
+    at, found = 2, None
+    for _ in range(MAX_SEGMENTS):
+        if at + 4 > len(codestream):
+            break
+        marker, length = struct.unpack_from(">HH", codestream, at)
+        if marker == 0xFFFF:  # a fill byte
+            at += 1
+            continue
+        segment = codestream[at + 4 : at + 2 + length]
+        if marker < 0xFFC0 or length < 2 or len(segment) != length - 2:
+            break
+        if marker == _SOF55 and found is None:
+            found = _frame(segment)
+        elif marker == _LSE and (not segment or segment[0] != 1):
+            raise Corrupt("a JPEG-LS codestream with a mapping table or of extended size")
+        elif marker == _SOS and found is not None:
+            return _Header(found, _interleave(segment, found))
+        elif 0xFFC0 <= marker <= 0xFFCF or marker in (_SOF55, _SOS) or 0xFFD0 <= marker <= 0xFFD9:
+            break
+        at += 2 + length
+    raise Corrupt("no JPEG-LS codestream, or one without a frame and a scan in its first bytes")
+
+
+def _frame(segment: memoryview) -> Planes:
+    if len(segment) < _FRAME.size:
+        raise Corrupt("a JPEG-LS frame header that is too short")
+    precision, rows, columns, samples = _FRAME.unpack_from(segment)
+    components = segment[_FRAME.size :]
+    if not 2 <= precision <= MAX_PRECISION or not rows or not columns or not 1 <= samples <= 4:
+        raise Corrupt("a JPEG-LS codestream of impossible size or precision")
+    if len(components) != 3 * samples or any(sampling != 0x11 for sampling in components[1::3]):
+        raise Corrupt("a JPEG-LS codestream whose components are not of the same size")
+    return Planes(samples, rows, columns, precision)
+
+
+def _interleave(segment: memoryview, frame: Planes) -> int:
+    """The interleave mode of a scan header that has all components, or one of them and none to interleave with."""
+    count = segment[0] if segment else 0
+    if count not in (1, frame.samples) or len(segment) != 1 + 2 * count + 3:
+        raise Corrupt("a JPEG-LS scan header that does not fit its frame")
+    if any(segment[2 : 1 + 2 * count : 2]):
+        raise Corrupt("a JPEG-LS codestream with a mapping table")
+    mode, transform = segment[-2], segment[-1]
+    if transform or mode not in ((_NONE,) if count == 1 else (_LINE, _SAMPLE)):
+        raise Corrupt("a JPEG-LS codestream of an unknown interleave mode, or with a point transform")
+    return mode

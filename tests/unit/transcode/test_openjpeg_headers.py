@@ -1,0 +1,163 @@
+"""The claims of JPEG 2000 headers, honest and hostile, and what a dataset asks of an encoder."""
+
+import struct
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from leyden.errors import Corrupt
+from leyden.transcode import jpeg2000, openjpeg
+from leyden.transcode.pixels import Description, Planes
+
+SIGNATURE = b"\0\0\0\x0cjP  \r\n\x87\n"
+CT = Description(
+    rows=3, columns=5, samples=1, bits_allocated=16, bits_stored=12, high_bit=11, signed=False,
+    photometric="MONOCHROME2",
+)  # fmt: skip
+RGB = replace(CT, samples=3, bits_allocated=8, bits_stored=8, high_bit=7, photometric="RGB")
+
+
+def encoded(planes: Planes) -> memoryview:
+    values = np.random.default_rng(1).integers(0, 2, (planes.samples, planes.rows, planes.columns))
+    room = memoryview(bytearray(planes.size_bytes * 5 // 4 + 16384))
+    return room[: openjpeg.encode(planes, memoryview(bytearray(values.astype(planes.dtype).tobytes())), room)]
+
+
+def box(kind: bytes, content: bytes, length: int | None = None) -> bytes:
+    return struct.pack(">I4s", 8 + len(content) if length is None else length, kind) + content
+
+
+def siz(columns: int, rows: int, samples: int = 1, tile: int = 0, x0: int = 0, depth: int = 7, step: int = 1) -> bytes:
+    numbers = (columns, rows, x0, 0, tile or columns, tile or rows, 0, 0)
+    body = b"".join(number.to_bytes(4, "big") for number in numbers) + samples.to_bytes(2, "big")
+    body += bytes((depth, step, step)) * samples
+    return b"\xff\x4f\xff\x51" + (len(body) + 4).to_bytes(2, "big") + b"\0\0" + body
+
+
+def cod(transform: int) -> bytes:
+    return b"\xff\x52\0\x0c\0\0\0\x01" + bytes((transform, 5, 4, 4, 0, 1))
+
+
+@pytest.mark.parametrize("planes", [Planes(1, 65, 33, 11, signed=True), Planes(3, 8, 9, 8, rct=True)], ids=str)
+def test_a_codestream_says_what_it_holds(planes: Planes) -> None:
+    codestream = encoded(planes)
+    assert bytes(codestream[:4]) == b"\xff\x4f\xff\x51", "a bare codestream, no JP2 file"
+    assert bytes(codestream[-2:]) == b"\xff\xd9"
+    assert jpeg2000.inspect(codestream) == planes
+    assert jpeg2000.inspect(codestream[:120]) == planes, "the beginning is enough"
+    assert jpeg2000.inspect(codestream, CT) == planes
+
+
+def test_the_component_transform_is_found_behind_other_segments() -> None:
+    comment = b"\xff\x64\0\x06\0\1hi"
+    head = siz(64, 64, samples=3) + comment
+    assert jpeg2000.inspect(memoryview(head + cod(1))).rct
+    assert not jpeg2000.inspect(memoryview(head + cod(0))).rct
+
+
+@pytest.mark.parametrize(
+    ("codestream", "what"),
+    [
+        (b"", "too short"),
+        (b"\xff\x4f\xff\x51", "too short"),
+        (b"\xff\xd8" + bytes(60), "no JPEG 2000"),
+        (siz(40000, 40000, samples=5), "5 components"),
+        (siz(64, 64, samples=0) + bytes(9), "0 components"),
+        (siz(64, 64, depth=37), "16 bits"),
+        (siz(64, 64, step=2), "alike"),
+        (siz(64, 64, x0=64), "impossible size"),
+        (siz(70000, 64), "impossible size"),
+        (siz(60000, 60000, tile=1), "tiles"),
+        (siz(64, 64), "COD"),
+        (siz(64, 64) + cod(0)[:8], "COD"),
+        (siz(64, 64) + b"\xff\x90\0\x0a" + bytes(8) + cod(0), "COD"),
+        (siz(64, 64) + b"\xff\x64\0\0" * 9, "COD"),
+        (siz(64, 64) + b"\xff\x64\0\2" * 5000 + cod(0), "COD"),
+        (siz(64, 64, samples=3) + cod(4), "another part"),
+    ],
+)
+def test_hostile_claims_are_refused_before_the_library(codestream: bytes, what: str) -> None:
+    with pytest.raises(Corrupt, match=what):
+        jpeg2000.inspect(memoryview(codestream))
+
+
+def test_a_jp2_file_is_opened() -> None:
+    planes = Planes(3, 20, 30, 8, rct=True)
+    codestream = bytes(encoded(planes))
+    order = struct.pack(">10H", 3, 0, 0, 1, 1, 0, 2, 2, 0, 3)
+    head = SIGNATURE + box(b"ftyp", b"jp2 \0\0\0\0jp2 ") + box(b"jp2h", box(b"ihdr", bytes(14)) + box(b"cdef", order))
+    long_box = struct.pack(">I4sQ", 1, b"jp2c", 16 + len(codestream)) + codestream
+    for file in (box(b"jp2c", codestream), box(b"jp2c", codestream, 0), long_box, long_box + box(b"free", b"")):
+        assert bytes(jpeg2000.bare(memoryview(head + file))) == codestream
+        assert jpeg2000.inspect(memoryview(head + file)[:250]) == planes, "the beginning is enough"
+
+
+@pytest.mark.parametrize(
+    ("boxes", "what"),
+    [
+        (b"", "without a codestream"),
+        (bytes(60), "without a codestream"),
+        (box(b"free", b"", 1 << 31), "without a codestream"),
+        (box(b"free", b"") * 1000 + box(b"jp2c", b""), "without a codestream"),
+        (box(b"free", b"", 7), "shorter than its own header"),
+        (struct.pack(">I4sQ", 1, b"jp2c", 15), "shorter than its own header"),
+        (box(b"jp2c", b""), "too short"),
+        (box(b"jp2c", b"\xff\xd8" + bytes(60)), "no JPEG 2000"),
+        (box(b"jp2c", SIGNATURE + bytes(60)), "no JPEG 2000"),
+        (box(b"jp2h", box(b"pclr", bytes(9))), "palette"),
+        (box(b"jp2h", box(b"cdef", struct.pack(">10H", 3, 0, 0, 3, 1, 0, 2, 2, 0, 1))), "another order"),
+        (box(b"jp2h", box(b"cdef", struct.pack(">4H", 1, 0, 1, 0))), "opacity"),
+        (box(b"jp2h", box(b"cdef", struct.pack(">3H", 1, 0, 0))), "another order"),
+    ],
+)
+def test_hostile_boxes_are_refused(boxes: bytes, what: str) -> None:
+    with pytest.raises(Corrupt, match=what):
+        jpeg2000.inspect(memoryview(SIGNATURE + boxes))
+
+
+@pytest.mark.parametrize(
+    "change", [{"samples": 3}, {"rows": 4}, {"columns": 6}, {"precision": 13}, {"signed": True}], ids=str
+)
+def test_a_codestream_of_another_shape_is_told(change: dict[str, int]) -> None:
+    planes = Planes(1, 3, 5, 12)
+    jpeg2000.expect(memoryview(siz(5, 3, depth=11)), planes)
+    with pytest.raises(Corrupt, match="another shape"):
+        jpeg2000.expect(memoryview(siz(5, 3, depth=11)), replace(planes, **change))
+
+
+def test_planes_of_a_dataset() -> None:
+    assert jpeg2000.planes(replace(CT, signed=True)) == Planes(1, 3, 5, 12, signed=True)
+    assert jpeg2000.planes(RGB) == Planes(3, 3, 5, 8, rct=True)
+    assert jpeg2000.planes(replace(RGB, photometric="YBR_FULL")) == Planes(3, 3, 5, 8)
+
+
+@pytest.mark.parametrize(
+    ("described", "lossless", "lossy"),
+    [
+        (CT, None, None),
+        (RGB, None, None),
+        (replace(CT, bits_stored=16, high_bit=15, signed=True), None, None),
+        (replace(CT, bits_allocated=32), "bits allocated", "bits allocated"),
+        (replace(CT, high_bit=15), "High Bit", "High Bit"),
+        (replace(CT, photometric="PALETTE COLOR"), None, "palette"),
+    ],
+    ids=str,
+)
+def test_obstacles(described: Description, lossless: str | None, lossy: str | None) -> None:
+    for wanted, found in ((lossless, jpeg2000.obstacle(described)), (lossy, jpeg2000.obstacle(described, lossy=True))):
+        assert found == wanted if wanted is None else wanted in str(found)
+
+
+@pytest.mark.parametrize(
+    ("photometric", "lossless", "lossy"),
+    [
+        ("RGB", "YBR_RCT", "YBR_ICT"),
+        ("YBR_FULL", "YBR_FULL", "YBR_FULL"),
+        ("MONOCHROME1", "MONOCHROME1", "MONOCHROME1"),
+    ],
+)
+def test_photometric_interpretation(photometric: str, lossless: str, lossy: str) -> None:
+    described = replace(RGB, photometric=photometric)
+    assert jpeg2000.photometric(described) == lossless
+    assert jpeg2000.photometric(described, lossy=True) == lossy
