@@ -56,21 +56,22 @@ _PARTICULARS = re.compile(r"\([0-9A-F]{4},[0-9A-F]{4}\)|[0-9]+")  # tags, offset
 
 
 class _Compared:
-    """The series of which an object was decoded and compared; the ones longest ago are forgotten."""
+    """The series of which a frame was decoded and compared; the ones longest ago are forgotten."""
 
     def __init__(self) -> None:
-        self._series: OrderedDict[object, None] = OrderedDict()
+        self._differed: OrderedDict[object, bool] = OrderedDict()
 
-    def is_first(self, series: object) -> bool:
-        first = series not in self._series
-        self._series[series] = None
-        self._series.move_to_end(series)
-        if len(self._series) > SERIES_KEPT:
-            self._series.popitem(last=False)
-        return first
+    def is_due(self, series: object) -> bool:
+        """Whether to compare: nothing of the series was yet, or something came out wrong."""
+        due = self._differed.get(series, True)
+        self.remember(series, differed=self._differed.get(series, False))
+        return due
 
-    def forget(self, series: object) -> None:
-        self._series.pop(series, None)
+    def remember(self, series: object, *, differed: bool) -> None:
+        self._differed[series] = differed
+        self._differed.move_to_end(series)
+        if len(self._differed) > SERIES_KEPT:
+            self._differed.popitem(last=False)
 
 
 def _series(source: Source, target: Syntax) -> object:
@@ -293,7 +294,7 @@ class _Worker:
                 except (Unfit, Corrupt) as error:
                     if isinstance(error, Differs):
                         self._differed += 1
-                        self._compared.forget(_series(source, SYNTAXES[target]))
+                        self._compared.remember(_series(source, SYNTAXES[target]), differed=True)
                         what = f"{error} ({self._differed} since start)"
                         logger.error("%s for %s: %s", receipt, claim.destination, what)
                     reason = reason or str(error)
@@ -304,7 +305,7 @@ class _Worker:
         terms = replace(self._asked.get(claim.destination, self._nobody), alone=claim.entry.crashes > 0)
         if self.boot.settings.verify_compression != "first-of-series":
             return terms
-        if source.flaw or not self._compared.is_first(_series(source, target)):
+        if source.flaw or not self._compared.is_due(_series(source, target)):
             return terms
         return replace(terms, verify=job.Verify.FIRST)
 

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,9 @@ from leyden.spool import store as store_module
 from leyden.spool.doorbell import Bell, ring
 from leyden.spool.entry import Entry, ReceiptClock
 from leyden.spool.store import Spool
+from leyden.transcode import codecs
 from leyden.transcode.arena import Arena
+from leyden.transcode.pixels import Planes
 from leyden.worker import _Worker
 
 PACS = "PACS"
@@ -321,6 +324,41 @@ def test_a_disk_that_takes_nothing_strands_no_claim_without_a_word(
         assert not worker._left
         worker._retry_left_at_s = 0.0
         place.unlink()
+    worker.arena.close()
+
+
+def test_the_first_of_a_series_is_compared_and_a_fault_is_told(
+    workers: Callable[..., Workers], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = workers()
+    worker = service.here()
+    real, checks = codecs.CODECS[0], list[bool]()
+
+    def check(codestream: memoryview, planes: Planes, pixels: memoryview, threads: int) -> None:
+        checks.append(faulty)
+        real.check(codestream, planes, pixels, threads)
+        if faulty:
+            pixels[0] ^= 1
+
+    monkeypatch.setattr(codecs, "CODECS", (replace(real, check=check), *codecs.CODECS[1:]))
+
+    def made(name: str) -> Path:
+        receipt = service.put(sample(name))
+        claim = worker._next()
+        assert claim is not None
+        worker._do(claim)
+        worker._finish_commits(0)
+        return service.prepared(receipt)[0]
+
+    faulty = False
+    assert syntax_of(made("CT_small.dcm")) == syntax_of(made("CT_small.dcm")) == JPEG2000_LOSSLESS
+    assert checks == [False], "once a series"
+    faulty = True
+    assert made("MR_small.dcm").read_bytes() == sample("MR_small.dcm").read_bytes()
+    assert "decodes to other pixels (1 since start)" in caplog.text
+    faulty = False
+    assert syntax_of(made("MR_small.dcm")) == syntax_of(made("MR_small.dcm")) == JPEG2000_LOSSLESS
+    assert checks == [False, True, False, False], "a series with a fault is looked at to the end"
     worker.arena.close()
 
 
