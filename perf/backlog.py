@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import objects
+import peers
 import rig
 import roles
 import source
@@ -66,19 +67,19 @@ def main() -> None:
         def living(folder: Path, backlog: int, name: str) -> float:
             """Objects a second at LIVING; notes the time to be ready and each role's memory."""
             home = run.folder / f"with-{backlog}" if backlog else folder
-            with rig.running(rig.sink()) as pacs:
-                nodes = rig.node("LIVING", pacs.port) + rig.node("DEAD", rig.free_port())
-                service = rig.Service(home, nodes, BOTH, workers=1)
+            with peers.running(peers.sink()) as pacs:
+                nodes = peers.node("LIVING", pacs.port) + peers.node("DEAD", peers.free_port())
+                service = peers.Service(home, nodes, BOTH, workers=1)
                 begin_s = time.monotonic()
-                with rig.serving(service):
+                with peers.serving(service):
                     ready_s.setdefault(name, []).append(time.monotonic() - begin_s)
                     time.sleep(AFTER_START_S)
                     with roles.Watch(service) as watch:
-                        done = rig.delivered(service, "LIVING")
+                        done = peers.delivered(service, "LIVING")
                         begin_s = time.monotonic()
                         load = source.Load(service.port, [small], called="LIVING", associations=4, objects=count)
-                        rig.must_be_whole(source.run(load).objects, count)
-                        rig.wait_delivered(service, "LIVING", done + count)
+                        peers.must_be_whole(source.run(load).objects, count)
+                        peers.wait_delivered(service, "LIVING", done + count)
                         rate = count / (time.monotonic() - begin_s)
                     for role, looks in watch.seen.items():
                         most = max(held.own_bytes for held in looks) / 1e6

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 import objects
+import peers
 import rig
 import source
 
@@ -26,7 +27,7 @@ Client = Callable[[int], None]
 """Sends the load to a port, and returns when all of it was answered Success."""
 
 
-def passed(count: int, far: rig.CountingStorescp, client: Client, port: int) -> float:
+def passed(count: int, far: peers.CountingStorescp, client: Client, port: int) -> float:
     """Objects a second from the start of the client to the arrival of the last object."""
     begin_s = time.monotonic()
     client(port)
@@ -34,31 +35,31 @@ def passed(count: int, far: rig.CountingStorescp, client: Client, port: int) -> 
 
 
 def by_leyden(count: int, client: Client, options: tuple[str, ...], folder: Path) -> float:
-    far = rig.CountingStorescp(*options)
-    with rig.running(far), rig.leyden(folder, {"DEST": far.port}) as service:
+    far = peers.CountingStorescp(*options)
+    with peers.running(far), peers.leyden(folder, {"DEST": far.port}) as service:
         return passed(count, far, client, service.port)
 
 
 def by_orthanc(count: int, client: Client, folder: Path) -> float:
-    far = rig.CountingStorescp()
-    router = rig.orthanc(folder, lua=rig.LUA_FORWARD.format(title="DEST"), modalities={"DEST": far.port})
-    with rig.running(far), rig.running(router):
+    far = peers.CountingStorescp()
+    router = peers.orthanc(folder, lua=peers.LUA_FORWARD.format(title="DEST"), modalities={"DEST": far.port})
+    with peers.running(far), peers.running(router):
         return passed(count, far, client, router.port)
 
 
 def direct(count: int, client: Client, folder: Path) -> float:
-    far = rig.CountingStorescp("--fork")
-    with rig.running(far):
+    far = peers.CountingStorescp("--fork")
+    with peers.running(far):
         return passed(count, far, client, far.port)
 
 
 def with_dcmsend(files: list[Path], associations: int, port: int) -> None:
-    rig.dcmsend(port, "DEST", files, associations=associations)
+    peers.dcmsend(port, "DEST", files, associations=associations)
 
 
 def with_source(count: int, associations: int, port: int) -> None:
     load = source.Load(port, [objects.made(KIND)], called="DEST", associations=associations, objects=count)
-    rig.must_be_whole(source.run(load).objects, count)
+    peers.must_be_whole(source.run(load).objects, count)
 
 
 def main() -> None:
@@ -89,7 +90,7 @@ def compare(run: rig.Run, count: int, client: str, send: Client, associations: i
             "Orthanc, Lua rule": partial(by_orthanc, count, send),
             DIRECT: partial(direct, count, send),
             LIMIT: partial(
-                rig.native, "receive_files", "durable_objects_per_s",
+                peers.native, "receive_files", "durable_objects_per_s",
                 objects=count, size_bytes=objects.made(KIND).size_bytes, connections=associations,
             ),
         },

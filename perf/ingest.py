@@ -20,6 +20,7 @@ from operator import methodcaller
 from pathlib import Path
 
 import objects
+import peers
 import plot
 import rig
 import source
@@ -67,27 +68,27 @@ class Case:
                 contexts=CONTEXTS if self.each else 0,
             )
         )
-        rig.must_be_whole(report.objects, self.count)
+        peers.must_be_whole(report.objects, self.count)
         return report
 
     def by_dcmsend(self, files: list[Path], port: int) -> source.Report:
-        seconds = rig.dcmsend(port, "DEST", files, associations=self.associations)
+        seconds = peers.dcmsend(port, "DEST", files, associations=self.associations)
         return source.Report(objects=len(files), seconds=seconds)
 
 
 def into_leyden(sync: str, deliver: Deliver, folder: Path) -> source.Report:
-    with rig.leyden(folder, {"DEST": rig.free_port()}, syncSpool=sync) as service:
+    with peers.leyden(folder, {"DEST": peers.free_port()}, syncSpool=sync) as service:
         return deliver(service.port)
 
 
-def into(peer: Callable[[Path], rig.Peer], deliver: Deliver, folder: Path) -> source.Report:
-    with rig.running(peer(folder)) as far:
+def into(peer: Callable[[Path], peers.Peer], deliver: Deliver, folder: Path) -> source.Report:
+    with peers.running(peer(folder)) as far:
         return deliver(far.port)
 
 
 def natively(case: Case, figure: str, folder: Path) -> source.Report:
     size_bytes = objects.made(case.kind).size_bytes
-    per_s = rig.native(
+    per_s = peers.native(
         "receive_files", figure, folder, objects=case.count, size_bytes=size_bytes, connections=case.associations
     )
     return source.Report(objects=case.count, seconds=case.count / per_s)
@@ -97,10 +98,10 @@ def ways(case: Case, deliver: Deliver) -> Mapping[str, Callable[[Path], source.R
     return {
         DURABLE: partial(into_leyden, "true", deliver),
         UNSYNCED: partial(into_leyden, "false", deliver),
-        STORESCP: partial(into, rig.storescp, deliver),
-        FORK: partial(into, lambda folder: rig.storescp(folder, "--fork"), deliver),
-        "pynetdicom": partial(into, rig.pynetdicom_scp, deliver),
-        "Orthanc": partial(into, rig.orthanc, deliver),
+        STORESCP: partial(into, peers.storescp, deliver),
+        FORK: partial(into, lambda folder: peers.storescp(folder, "--fork"), deliver),
+        "pynetdicom": partial(into, peers.pynetdicom_scp, deliver),
+        "Orthanc": partial(into, peers.orthanc, deliver),
         LIMIT: partial(natively, case, "objects_per_s"),
         DURABLE_LIMIT: partial(natively, case, "durable_objects_per_s"),
     }

@@ -12,22 +12,23 @@ from functools import partial
 from pathlib import Path
 
 import objects
+import peers
 import rig
 import source
 
 CASES = [("ct", 1), ("ct", 4), ("ct", 16), ("cr", 1), ("cr", 4), ("small", 4)]
 
 
-def by_source(kind: str, count: int, associations: int, peer: Callable[[Path], rig.Peer], folder: Path) -> float:
-    with rig.running(peer(folder)) as far:
+def by_source(kind: str, count: int, associations: int, peer: Callable[[Path], peers.Peer], folder: Path) -> float:
+    with peers.running(peer(folder)) as far:
         report = source.run(source.Load(far.port, [objects.made(kind)], associations=associations, objects=count))
-    rig.must_be_whole(report.objects, count)
+    peers.must_be_whole(report.objects, count)
     return report.per_s
 
 
-def by_dcmsend(files: list[Path], associations: int, peer: Callable[[Path], rig.Peer], folder: Path) -> float:
-    with rig.running(peer(folder)) as far:
-        return len(files) / rig.dcmsend(far.port, "ANY-SCP", files, associations=associations)
+def by_dcmsend(files: list[Path], associations: int, peer: Callable[[Path], peers.Peer], folder: Path) -> float:
+    with peers.running(peer(folder)) as far:
+        return len(files) / peers.dcmsend(far.port, "ANY-SCP", files, associations=associations)
 
 
 def main() -> None:
@@ -51,7 +52,7 @@ def main() -> None:
                     "dcmsend -> sink": partial(by_dcmsend, files, associations, _sink),
                     "source -> storescp --ignore": partial(by_source, kind, count, associations, ignore),
                     "native loopback": partial(
-                        rig.native, "loopback", "objects_per_s", objects=count,
+                        peers.native, "loopback", "objects_per_s", objects=count,
                         size_bytes=objects.made(kind).size_bytes, connections=associations,
                     ),
                 },
@@ -59,12 +60,12 @@ def main() -> None:
             )  # fmt: skip
 
 
-def _sink(folder: Path) -> rig.Peer:
-    return rig.sink()
+def _sink(folder: Path) -> peers.Peer:
+    return peers.sink()
 
 
-def _storescp(options: list[str], folder: Path) -> rig.Peer:
-    return rig.storescp(folder, *options)
+def _storescp(options: list[str], folder: Path) -> peers.Peer:
+    return peers.storescp(folder, *options)
 
 
 if __name__ == "__main__":

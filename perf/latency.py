@@ -15,11 +15,13 @@ import asyncio
 import itertools
 import random
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import uvloop
 
 import objects
+import peers
 import rig
 import sink
 import source
@@ -55,8 +57,17 @@ class Far(sink.Sink):
         return Clocked(self).link
 
 
-async def late_ms(port: int, far_port: int, gaps_s: list[float]) -> list[float]:
-    """Milliseconds of one object after each gap; two before that are not counted."""
+@dataclass(frozen=True, slots=True)
+class Trip:
+    """One object: its request began, its answer was here, its last byte was at the destination (CLOCK_MONOTONIC)."""
+
+    sent_s: float
+    answered_s: float
+    arrived_s: float
+
+
+async def trips(port: int, far_port: int, gaps_s: list[float]) -> list[Trip]:
+    """One CT after each gap, the next one when the last has arrived; two before that are not counted."""
     ct = objects.made("ct")
     stock, far = source.Stock([ct], objects.Uids(random.randrange(10**10))), Far(sink.parse(["--port", str(far_port)]))
     server = await asyncio.get_running_loop().create_server(far.connection, "127.0.0.1", far_port)
@@ -67,13 +78,14 @@ async def late_ms(port: int, far_port: int, gaps_s: list[float]) -> list[float]:
     for gap_s in [0.0, 0.0, *gaps_s]:
         await asyncio.sleep(gap_s)
         _, uid, fd = stock.take()
+        sent_s = time.monotonic()
         said = await link.store(link.accepted[ct.sop_class, ct.syntax], ct.sop_class, uid, fd, 0, ct.size_bytes)
         answered_s = time.monotonic()
         arrived_uid, arrived_s = await asyncio.wait_for(far.arrived.get(), 30)
         if said.status or arrived_uid != uid:
-            raise rig.Failed(f"status 0x{said.status:04X}, sent {uid}, arrived {arrived_uid}")
+            raise peers.Failed(f"status 0x{said.status:04X}, sent {uid}, arrived {arrived_uid}")
         stock.give_back(ct, fd)
-        found.append((arrived_s - answered_s) * 1e3)
+        found.append(Trip(sent_s, answered_s, arrived_s))
     await link.release()
     server.close()
     stock.close()
@@ -92,12 +104,13 @@ def main() -> None:
     with rig.Run(rig.parser(__doc__).parse_args()) as run:
 
         def through(folder: Path, gaps_s: list[float]) -> list[float]:
-            far_port = rig.free_port()
+            far_port = peers.free_port()
             with (
-                rig.leyden(folder, {"PACS": far_port}) as leyden,
+                peers.leyden(folder, {"PACS": far_port}) as leyden,
                 asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop,
             ):
-                return loop.run(late_ms(leyden.port, far_port, gaps_s))
+                found = loop.run(trips(leyden.port, far_port, gaps_s))
+                return [(trip.arrived_s - trip.answered_s) * 1e3 for trip in found]
 
         def busy(folder: Path) -> list[float]:
             return through(folder, [random.uniform(0.005, 0.050) for _ in range(300)])

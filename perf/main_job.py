@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import objects
+import peers
 import rig
 from support.objects import real
 from support.peers import Pacs
@@ -25,26 +26,26 @@ J2K = "JPEG2000Lossless"
 def report_behind_images(files: list[Path], folder: Path) -> float:
     """Seconds from the answer to the modality until a report is at its PACS, while `files` wait for the codec."""
     images, reports = Pacs("IMAGEPACS"), Pacs("REPORTPACS")
-    nodes = rig.node("IMAGEPACS", images.port, TransferSyntax=J2K, Impersonate="true")
-    nodes += rig.node("REPORTPACS", reports.port, Impersonate="true")
-    service = rig.Service(folder, nodes, EXAMPLE_ROUTINGS)
-    with rig.running(images), rig.running(reports), rig.serving(service):
-        rig.dcmsend(service.port, "IMAGEPACS", files)
-        rig.dcmsend(service.port, "IMAGEPACS", [real("test-SR.dcm")])
+    nodes = peers.node("IMAGEPACS", images.port, TransferSyntax=J2K, Impersonate="true")
+    nodes += peers.node("REPORTPACS", reports.port, Impersonate="true")
+    service = peers.Service(folder, nodes, EXAMPLE_ROUTINGS)
+    with peers.running(images), peers.running(reports), peers.serving(service):
+        peers.dcmsend(service.port, "IMAGEPACS", files)
+        peers.dcmsend(service.port, "IMAGEPACS", [real("test-SR.dcm")])
         answered_s = time.monotonic()
         return max(0.0, reports.wait(1)[0].at_s - answered_s)
 
 
 def living_beside(files: list[Path], other_alive: bool, folder: Path) -> float:
     """Objects a second at LIVING, from the first byte sent to the last delivered, with OTHER alive or off."""
-    living, other = (rig.storescp(folder / name, "--ignore") for name in ("living", "other"))
+    living, other = (peers.storescp(folder / name, "--ignore") for name in ("living", "other"))
     if other_alive:
         other.start()
     try:
-        with rig.running(living), rig.leyden(folder, {"LIVING": living.port, "OTHER": other.port}, BOTH) as service:
+        with peers.running(living), peers.leyden(folder, {"LIVING": living.port, "OTHER": other.port}, BOTH) as service:
             begin_s = time.monotonic()
-            rig.dcmsend(service.port, "LIVING", files)
-            rig.wait_delivered(service, "LIVING", len(files))
+            peers.dcmsend(service.port, "LIVING", files)
+            peers.wait_delivered(service, "LIVING", len(files))
             return len(files) / (time.monotonic() - begin_s)
     finally:
         other.stop()
@@ -52,12 +53,12 @@ def living_beside(files: list[Path], other_alive: bool, folder: Path) -> float:
 
 def compression(files: list[Path], folder: Path) -> float:
     """MB/s of data sets through receive, compress and deliver with as many workers as cores."""
-    far = rig.storescp(folder / "far", "--ignore", "+xa")
-    service = rig.Service(folder, rig.node("DEST", far.port, TransferSyntax=J2K), arenaMib=256)
-    with rig.running(far), rig.serving(service):
+    far = peers.storescp(folder / "far", "--ignore", "+xa")
+    service = peers.Service(folder, peers.node("DEST", far.port, TransferSyntax=J2K), arenaMib=256)
+    with peers.running(far), peers.serving(service):
         begin_s = time.monotonic()
-        rig.dcmsend(service.port, "DEST", files)
-        rig.wait_delivered(service, "DEST", len(files))
+        peers.dcmsend(service.port, "DEST", files)
+        peers.wait_delivered(service, "DEST", len(files))
         return sum(path.stat().st_size for path in files) / 1e6 / (time.monotonic() - begin_s)
 
 

@@ -14,6 +14,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import objects
+import peers
 import rig
 import roles
 import source
@@ -23,24 +24,24 @@ ASSOCIATIONS = 200
 
 def big_object(folder: Path) -> dict[str, float]:
     """MB of growth by role, while one big object is received and delivered."""
-    with rig.running(rig.sink()) as pacs, rig.leyden(folder, {"PACS": pacs.port}) as leyden:
+    with peers.running(peers.sink()) as pacs, peers.leyden(folder, {"PACS": pacs.port}) as leyden:
         with roles.Watch(leyden) as watch:
             load = source.Load(leyden.port, [objects.made("huge")], called="PACS", objects=1)
-            rig.must_be_whole(source.run(load).objects, 1)
-            rig.wait_delivered(leyden, "PACS", 1)
+            peers.must_be_whole(source.run(load).objects, 1)
+            peers.wait_delivered(leyden, "PACS", 1)
         return {role: watch.growth_bytes(role) / 1e6 for role in watch.seen}
 
 
 def many_associations(folder: Path, seconds: float) -> dict[str, float]:
     """What 200 slow associations met with."""
-    with rig.running(rig.sink()) as pacs, rig.leyden(folder, {"PACS": pacs.port}) as leyden:
+    with peers.running(peers.sink()) as pacs, peers.leyden(folder, {"PACS": pacs.port}) as leyden:
         with roles.Watch(leyden, every_s=0.25) as watch:
             load = source.Load(
                 leyden.port, [objects.made("ct")], called="PACS", associations=ASSOCIATIONS, per_s=ASSOCIATIONS,
                 ramp_s=2.0, seconds=2.0 + seconds,
             )  # fmt: skip
             report = source.run(load)
-            rig.wait_delivered(leyden, "PACS", report.objects)
+            peers.wait_delivered(leyden, "PACS", report.objects)
         receivers_bytes = sum(watch.growth_bytes(role) for role in watch.seen if role.startswith("receiver-"))
         return {
             "objects/s answered": report.per_s,

@@ -87,8 +87,11 @@ KINDS: dict[str, tuple[str, str, int, int, int]] = {
     "small": (CT, "CT", 64, 72, 1),  # 10 KB
     "ct": (CT, "CT", 512, 512, 1),  # 0.5 MB
     "cr": (CR, "CR", 2140, 1760, 1),  # 7.5 MB
+    "large": (CR, "CR", 4096, 6144, 1),  # 50 MB
     "cine": (TOMOSYNTHESIS, "MG", 512, 512, 30),  # 16 MB
+    "stack": (TOMOSYNTHESIS, "MG", 512, 512, 400),  # 210 MB
     "tomo": (TOMOSYNTHESIS, "MG", 512, 512, 500),  # 262 MB
+    "gigabyte": (TOMOSYNTHESIS, "MG", 512, 512, 2000),  # 1.05 GB
     "huge": (TOMOSYNTHESIS, "MG", 512, 512, 4096),  # 2.1 GB
 }
 """Name -> SOP class, modality, rows, columns, frames; 16 bits allocated and 12 used, little endian, explicit VR."""
@@ -128,6 +131,16 @@ def _pixels(rows: int, columns: int, seed: int) -> bytes:
     body = np.clip(1.1 - np.hypot(x, y), 0, None) * 2400 + 200 * np.sin(9 * x) * np.cos(7 * y) + 300
     noise = np.random.default_rng(seed).normal(0, 12, (rows, columns))
     return bytes(np.clip(body + noise, 0, 4095).astype("<u2").tobytes())
+
+
+def write_raw(folder: Path, kind: str) -> list[Path]:
+    """The different frames of a kind, each a file of its bare samples (rows, columns), 2 bytes, little endian."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for n, frame in enumerate(dict.fromkeys(made(kind).pieces[1:])):
+        paths.append(folder / f"{kind}-{n}.raw")
+        paths[-1].write_bytes(frame)
+    return paths
 
 
 # -- of a folder

@@ -1,4 +1,4 @@
-"""What the roles of a running service hold: memory and descriptors, looked at now and then from outside.
+"""What the roles of a running service hold and spend: memory, descriptors, processor time, looked at from outside.
 
 Memory is RssAnon of /proc: what the process itself has written to. Pages of files (the page cache, the interpreter) and
 shared ones (the arena) are not counted, for they are not the role's to give back.
@@ -14,7 +14,7 @@ from typing import Self
 
 import psutil
 
-import rig
+import peers
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Held:
     descriptors: int
 
 
-def processes(service: rig.Service) -> dict[str, psutil.Process]:
+def processes(service: peers.Service) -> dict[str, psutil.Process]:
     """By role ("receiver-0", "supervisor"); one that is just being replaced is left out."""
     found = {}
     for process in service.processes():
@@ -40,7 +40,7 @@ def processes(service: rig.Service) -> dict[str, psutil.Process]:
     return found
 
 
-def look(service: rig.Service) -> dict[str, Held]:
+def look(service: peers.Service) -> dict[str, Held]:
     """What each one holds now."""
     found = {}
     for role, process in processes(service).items():
@@ -54,11 +54,44 @@ def _own_bytes(pid: int) -> int:
         return next(int(row.split()[1]) * 1024 for row in rows if row.startswith("RssAnon"))
 
 
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Seconds of one role since it began, or between two looks.
+
+    `processor_s` is of all its threads, ended ones too; `ready_s` is how long its main thread could have run and got no
+    core. What is left of the time between two looks it slept.
+    """
+
+    processor_s: float
+    ready_s: float
+
+
+def spent(service: peers.Service) -> dict[str, Spent]:
+    """What each role has spent so far."""
+    found = {}
+    for role, process in processes(service).items():
+        with suppress(OSError, psutil.NoSuchProcess):
+            times = process.cpu_times()
+            with open(f"/proc/{process.pid}/schedstat") as file:
+                _, ready_ns, _ = map(int, file.read().split())
+            found[role] = Spent(times.user + times.system, ready_ns / 1e9)
+    return found
+
+
+def between(before: dict[str, Spent], after: dict[str, Spent]) -> dict[str, Spent]:
+    """What was spent from one look to another, by those that lived through it."""
+    return {
+        role: Spent(late.processor_s - before[role].processor_s, late.ready_s - before[role].ready_s)
+        for role, late in after.items()
+        if role in before
+    }
+
+
 @dataclass(slots=True)
 class Watch:
     """Looks every so often while its block runs; `seen[role]` are all looks at it."""
 
-    service: rig.Service
+    service: peers.Service
     every_s: float = 0.05
     seen: dict[str, list[Held]] = field(default_factory=dict)
     _over: threading.Event = field(default_factory=threading.Event)

@@ -17,9 +17,8 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-import orjson
-
 import objects
+import peers
 import rig
 import source
 
@@ -31,45 +30,40 @@ class Filled:
     """A service with `count` objects waiting for a destination that is off."""
 
     def __init__(self, folder: Path, count: int, associations: int, sync: str) -> None:
-        self.count, self.port = count, rig.free_port()
-        nodes = rig.node("DEST", self.port, MaxAssociations=associations, RetryDelays="[0.5]")
-        self.service = rig.Service(folder / "leyden", nodes, workers=1, arenaMib=64, syncSpool=sync)
+        self.count, self.port = count, peers.free_port()
+        nodes = peers.node("DEST", self.port, MaxAssociations=associations, RetryDelays="[0.5]")
+        self.service = peers.Service(folder / "leyden", nodes, workers=1, arenaMib=64, syncSpool=sync)
 
     def fill(self) -> None:
         load = source.Load(self.service.port, [objects.made(KIND)], called="DEST", associations=4, objects=self.count)
-        rig.must_be_whole(source.run(load).objects, self.count)
+        peers.must_be_whole(source.run(load).objects, self.count)
         prepared = self.service.spool / "prepared" / "DEST"
-        rig.wait_for(lambda: len(list(prepared.rglob("*.dcm"))) == self.count, rig.LIMIT_S, "all to be planned")
+        peers.wait_for(lambda: len(list(prepared.rglob("*.dcm"))) == self.count, peers.LIMIT_S, "all to be planned")
         rig.settle()
 
     def receipts_per_s(self) -> float:
         """Objects a second between the first and the last receipt."""
-        lines = [
-            orjson.loads(line)
-            for path in (self.service.spool / "receipts").glob("*.log")
-            for line in path.read_bytes().splitlines()
-        ]
-        times_s = sorted(line["at"] for line in lines)
-        return (len(times_s) - 1) / float(times_s[-1] - times_s[0])
+        times_s = peers.receipts_s(self.service)
+        return (len(times_s) - 1) / (times_s[-1] - times_s[0])
 
 
 def by_leyden(count: int, sync: str, folder: Path) -> float:
     """To storescp, timed by the receipts."""
     filled = Filled(folder, count, 1, sync)
-    with rig.serving(filled.service):
+    with peers.serving(filled.service):
         filled.fill()
-        with rig.running(rig.storescp(folder / "scp", "--ignore", port=filled.port)):
-            rig.wait_delivered(filled.service, "DEST", count)
+        with peers.running(peers.storescp(folder / "scp", "--ignore", port=filled.port)):
+            peers.wait_delivered(filled.service, "DEST", count)
         return filled.receipts_per_s()
 
 
 def by_leyden_to_sink(count: int, associations: int, sync: str, folder: Path) -> float:
     filled = Filled(folder, count, associations, sync)
-    with rig.serving(filled.service):
+    with peers.serving(filled.service):
         filled.fill()
-        sink = rig.sink(port=filled.port).start()
+        sink = peers.sink(port=filled.port).start()
         try:
-            rig.wait_delivered(filled.service, "DEST", count)
+            peers.wait_delivered(filled.service, "DEST", count)
         finally:
             said = sink.stop()
         return between(said, count)
@@ -78,13 +72,13 @@ def by_leyden_to_sink(count: int, associations: int, sync: str, folder: Path) ->
 def between(said: str, count: int) -> float:
     """Objects a second as the sink saw them."""
     counts = json.loads(said)
-    rig.must_be_whole(counts["objects"], count)
+    peers.must_be_whole(counts["objects"], count)
     return float(counts["per_s"])
 
 
 def by_dcmsend(files: list[Path], folder: Path) -> float:
-    with rig.running(rig.storescp(folder / "scp", "--ignore")) as scp:
-        one_s, all_s = (rig.dcmsend(scp.port, "DEST", these) for these in (files[:1], files))
+    with peers.running(peers.storescp(folder / "scp", "--ignore")) as scp:
+        one_s, all_s = (peers.dcmsend(scp.port, "DEST", these) for these in (files[:1], files))
     return (len(files) - 1) / (all_s - one_s)
 
 
@@ -92,18 +86,18 @@ def by_pynetdicom(files: list[Path], folder: Path) -> float:
     alone = folder / "one"
     alone.mkdir()
     (alone / files[0].name).symlink_to(files[0])
-    with rig.running(rig.storescp(folder / "scp", "--ignore")) as scp:
-        one_s, all_s = (rig.pynetdicom_scu(scp.port, "DEST", at) for at in (alone, files[0].parent))
+    with peers.running(peers.storescp(folder / "scp", "--ignore")) as scp:
+        one_s, all_s = (peers.pynetdicom_scu(scp.port, "DEST", at) for at in (alone, files[0].parent))
     return (len(files) - 1) / (all_s - one_s)
 
 
 def others_to_sink(files: list[Path], associations: int, who: str, folder: Path) -> float:
-    sink = rig.sink().start()
+    sink = peers.sink().start()
     try:
         if who == "dcmsend":
-            rig.dcmsend(sink.port, "DEST", files, associations=associations)
+            peers.dcmsend(sink.port, "DEST", files, associations=associations)
         else:
-            rig.pynetdicom_scu(sink.port, "DEST", files[0].parent, associations=associations)
+            peers.pynetdicom_scu(sink.port, "DEST", files[0].parent, associations=associations)
     finally:
         said = sink.stop()
     return between(said, len(files))
@@ -111,7 +105,7 @@ def others_to_sink(files: list[Path], associations: int, who: str, folder: Path)
 
 def limit(count: int, associations: int, folder: Path) -> float:
     size_bytes = objects.made(KIND).size_bytes
-    return rig.native(
+    return peers.native(
         "send_files", "objects_per_s", folder, objects=count, size_bytes=size_bytes, connections=associations
     )
 

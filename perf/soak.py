@@ -29,6 +29,7 @@ from pathlib import Path
 
 import psutil
 
+import peers
 import rig
 import roles
 from support.objects import real
@@ -69,9 +70,9 @@ class Destination:
 
     title: str
     folder: Path
-    port: int = field(default_factory=rig.free_port)
+    port: int = field(default_factory=peers.free_port)
     lives: int = 0
-    _sink: rig.Child | None = None
+    _sink: peers.Child | None = None
 
     @property
     def on(self) -> bool:
@@ -80,7 +81,7 @@ class Destination:
     def start(self) -> None:
         self.lives += 1
         ledger = self.folder / f"{self.title}-{self.lives}.uids"
-        self._sink = rig.sink("--uids", str(ledger), *SINKS[self.title], port=self.port).start()
+        self._sink = peers.sink("--uids", str(ledger), *SINKS[self.title], port=self.port).start()
 
     def stop(self) -> None:
         if self._sink is not None:
@@ -101,7 +102,7 @@ class Load:
         self._processes = {
             m: subprocess.Popen(
                 [
-                    sys.executable, rig.HERE / "source.py", f"127.0.0.1:{port}", *m.what, "--json", "--uids", ledger,
+                    sys.executable, peers.HERE / "source.py", f"127.0.0.1:{port}", *m.what, "--json", "--uids", ledger,
                     "--calling", m.calling, "--called", m.called, "--associations", str(m.associations),
                     *options[m.calling],
                 ],
@@ -132,7 +133,7 @@ class Load:
 
 
 @contextmanager
-def site(folder: Path) -> Iterator[tuple[rig.Service, dict[str, Destination]]]:
+def site(folder: Path) -> Iterator[tuple[peers.Service, dict[str, Destination]]]:
     """The service and its destinations, all ready."""
     with ExitStack() as stack:
         found = {}
@@ -141,11 +142,11 @@ def site(folder: Path) -> Iterator[tuple[rig.Service, dict[str, Destination]]]:
             stack.callback(found[title].stop)
             found[title].start()
         nodes = "".join(
-            rig.node(title, each.port, **({"TransferSyntax": "JPEG2000Lossless"} if title == "ARCHIVE" else {}))
+            peers.node(title, each.port, **({"TransferSyntax": "JPEG2000Lossless"} if title == "ARCHIVE" else {}))
             for title, each in found.items()
         )
-        service = rig.Service(folder / "leyden", nodes, ROUTINGS)
-        yield stack.enter_context(rig.serving(service)), found
+        service = peers.Service(folder / "leyden", nodes, ROUTINGS)
+        yield stack.enter_context(peers.serving(service)), found
 
 
 @contextmanager
@@ -164,8 +165,8 @@ def maximum(folder: Path, these: list[Modality], portions: int) -> float:
         begin_s = time.monotonic()
         for calling, report in at_work.reports().items():
             if report["failures"]:
-                raise rig.Failed(f"{calling}: {report['failures']}")
-        service.wait_empty(rig.LIMIT_S)
+                raise peers.Failed(f"{calling}: {report['failures']}")
+        service.wait_empty(peers.LIMIT_S)
         return portions / (time.monotonic() - begin_s)
 
 
@@ -173,7 +174,7 @@ def maximum(folder: Path, these: list[Modality], portions: int) -> float:
 class Killer:
     """kill -9 of a random process of the service every so often; a dead supervisor is followed by a new start."""
 
-    service: rig.Service
+    service: peers.Service
     every_s: float
     killed: Counter[str] = field(default_factory=Counter)
     next_s: float = field(default_factory=time.monotonic)
@@ -196,7 +197,7 @@ class Killer:
             self.service.start(60)
 
 
-def run_load(service: rig.Service, flicker: Destination, at_work: Load, killer: Killer | None) -> None:
+def run_load(service: peers.Service, flicker: Destination, at_work: Load, killer: Killer | None) -> None:
     """Until the sources end: FLICKER comes and goes, processes die if asked for."""
     change_s = time.monotonic() + FLICKER_ON_S
     while at_work.busy():

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import peers
 import rig
 from support.objects import make_cts
 
@@ -30,10 +31,10 @@ READ_BYTES = 1 << 16
 @contextmanager
 def line(to: int) -> Iterator[int]:
     """The port on this side of a line that ends at port `to`."""
-    port = rig.free_port()
+    port = peers.free_port()
     words = ["--round-trip-ms", str(ROUND_TRIP_S * 1e3), "--mbit-per-s", str(BYTES_PER_S * 8 / 1e6)]
-    command: list[str | Path] = [sys.executable, rig.HERE / "line.py", "--port", str(port), "--to", str(to), *words]
-    with rig.running(rig.Child("line.py", command, port)):
+    command: list[str | Path] = [sys.executable, peers.HERE / "line.py", "--port", str(port), "--to", str(to), *words]
+    with peers.running(peers.Child("line.py", command, port)):
         yield port
 
 
@@ -85,17 +86,17 @@ def main() -> None:
             run.asked.rounds = run.asked.rounds or 1
 
         def through(folder: Path, associations: int) -> float:
-            with rig.running(rig.sink()) as pacs, line(pacs.port) as port:
-                nodes = rig.node("PACS", port, MaxAssociations=associations)
-                with rig.serving(rig.Service(folder, nodes, workers=1)) as leyden:
+            with peers.running(peers.sink()) as pacs, line(pacs.port) as port:
+                nodes = peers.node("PACS", port, MaxAssociations=associations)
+                with peers.serving(peers.Service(folder, nodes, workers=1)) as leyden:
                     begin_s = time.monotonic()
-                    rig.dcmsend(leyden.port, "PACS", files)
-                    rig.wait_delivered(leyden, "PACS", len(files))
+                    peers.dcmsend(leyden.port, "PACS", files)
+                    peers.wait_delivered(leyden, "PACS", len(files))
                     return study_bytes / (time.monotonic() - begin_s) / BYTES_PER_S
 
         def straight(_: Path) -> float:
-            with rig.running(rig.sink()) as pacs, line(pacs.port) as port:
-                return study_bytes / rig.dcmsend(port, "PACS", files) / BYTES_PER_S
+            with peers.running(peers.sink()) as pacs, line(pacs.port) as port:
+                return study_bytes / peers.dcmsend(port, "PACS", files) / BYTES_PER_S
 
         run.compare("one byte over the line and back", "ms", {f"of {ROUND_TRIP_S * 1e3:.0f} ms": round_trip_ms})
         ways = {

@@ -19,11 +19,12 @@ from support.service import free_port, wait_for
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "perf"))
 
 import objects
+import peers
 import plot
 import rig
 import source
 
-PERF = rig.HERE
+PERF = peers.HERE
 
 
 @contextmanager
@@ -149,7 +150,7 @@ def test_ways_take_turns_and_a_missing_one_is_named(tmp_path: Path) -> None:
         return 1.0
 
     def none(folder: Path) -> float:
-        raise rig.Missing("not installed")
+        raise peers.Missing("not installed")
 
     ways = {"a": lambda _: way("a"), "none": none, "b": lambda _: way("b")}
     figures, missing = rig.alternate(ways, 2, tmp_path)
