@@ -369,6 +369,7 @@ class Association:
         self._wake()
 
     def gone(self) -> None:
+        self._buffers.clear()  # now, not when the garbage collector comes round
         self._gone.set_result(None)
         self._wake()
 

@@ -1,6 +1,7 @@
 """The requestor over real sockets, against acceptors that do what they are told, good or bad."""
 
 import asyncio
+import gc
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -157,6 +158,32 @@ def test_every_byte_arrives_once(data_set: Callable[[int], int], size: int, max_
             await association.release()
 
     uvloop.run(main())
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_the_memory_of_an_association_ends_with_it(data_set: Callable[[int], int], lost: bool) -> None:
+    def maps() -> int:
+        return Path("/proc/self/maps").read_text().count("/dev/zero")
+
+    async def main() -> None:
+        async with listening() as (port, peers):
+            before, fd = maps(), data_set(100_000)
+            for _ in range(3):
+                association = await opened(port)
+                assert await association.store(CT_CONTEXT, CT, "1.2.3", fd, 8, 100_000) == StoreAnswer(0)
+                assert maps() == before + 2
+                if lost:
+                    peers[-1].transport.abort()
+                    await association.wait_closed()
+                else:
+                    await association.release()
+                assert maps() == before
+
+    gc.disable()  # it would come round in the end
+    try:
+        uvloop.run(main())
+    finally:
+        gc.enable()
 
 
 def test_a_slow_reader_gets_every_byte_too(data_set: Callable[[int], int]) -> None:
