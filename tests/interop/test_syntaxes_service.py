@@ -1,0 +1,148 @@
+"""One destination per transfer syntax: what the service delivers, as pydicom, gdcm and dciodvfy see it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from leyden.dicom.part10 import FileMeta, encode_head
+from leyden.dicom.uids import EXPLICIT_BE, EXPLICIT_LE, HTJ2K_LOSSLESS, JPEGLS_LOSSLESS, MADE, SYNTAXES
+from support import readers
+from support.objects import real, split
+from support.peers import Arrival, Pacs
+from support.readers import Gdcm, by_pydicom, others, read
+from support.service import Service, node, wait_for
+
+REPORT = "test-SR.dcm"
+FILES = (
+    "CT_small.dcm", "MR_small_jp2klossless.dcm", "SC_rgb_rle_2frame.dcm", "examples_rgb_color.dcm", REPORT,
+)  # fmt: skip
+LOSSLESS = sorted(uid for uid in MADE if not SYNTAXES[uid].lossy)
+LOSSY = sorted(uid for uid in MADE if SYNTAXES[uid].lossy)
+ASIS = "ASIS"
+
+
+def title(uid: str) -> str:
+    return f"T{uid.removeprefix('1.2.840.10008.1.2').replace('.', '_')}"
+
+
+def leyden_for(service: Callable[..., Service], archives: dict[str, Pacs], syntaxes: list[str]) -> Service:
+    """What is sent to ASIS goes to all of them; each takes everything."""
+    nodes = node(ASIS, archives[ASIS].port)
+    nodes += "".join(node(title(uid), archives[title(uid)].port, TransferSyntax=SYNTAXES[uid].name) for uid in syntaxes)
+    routings = "- Actions:\n" + "".join(f"    - Target: {title(uid)}\n" for uid in syntaxes)
+    return service(nodes, routings).start()
+
+
+def send(service: Service, *paths: Path) -> None:
+    done = service.leyden("send", f"127.0.0.1:{service.port}", "--called", ASIS, *map(str, paths))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def as_file(arrival: Arrival, folder: Path) -> Path:
+    path = folder / f"{arrival.called}.{arrival.sop_instance_uid}.dcm"
+    meta = FileMeta(arrival.sop_class_uid, arrival.sop_instance_uid, arrival.syntax)
+    path.write_bytes(encode_head(meta) + arrival.data)
+    return path
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")
+def test_each_destination_gets_its_syntax(
+    service: Callable[..., Service], pacs: Callable[..., Pacs], gdcm: Gdcm, tmp_path: Path
+) -> None:
+    archives = {name: pacs(name) for name in (ASIS, *map(title, LOSSLESS))}
+    leyden = leyden_for(service, archives, LOSSLESS)
+    paths = [real(name) for name in FILES]
+    metas = {path: split(path.read_bytes())[0] for path in paths}
+    send(leyden, *paths)
+    for archive in archives.values():
+        archive.wait(len(paths), 60)
+    leyden.wait_empty()
+    assert leyden.stop() == 0
+    for archive in archives.values():
+        assert sorted(archive.uids()) == sorted(meta.sop_instance_uid for meta in metas.values())
+    for path, meta in metas.items():
+        as_it_came = meta.transfer_syntax_uid, split(path.read_bytes())[1]
+        arrived = {
+            a.called: a
+            for archive in archives.values()
+            for a in archive.arrivals
+            if a.sop_instance_uid == meta.sop_instance_uid
+        }
+        assert (arrived[ASIS].syntax, arrived[ASIS].data) == as_it_came
+        pixels = None if path.name == REPORT else by_pydicom(path)
+        for uid in LOSSLESS:
+            arrival = arrived[title(uid)]
+            if path.name == REPORT and SYNTAXES[uid].encapsulated:
+                assert (arrival.syntax, arrival.data) == as_it_came
+                continue
+            assert arrival.syntax == uid, path.name
+            made = as_file(arrival, tmp_path)
+            if uid != EXPLICIT_BE:  # whose words pydicom gives as they come
+                assert others(made) == others(path), path.name
+            if pixels is not None:
+                assert np.array_equal(by_pydicom(made), pixels), (path.name, uid)
+                assert np.array_equal(gdcm(made), pixels), (path.name, uid)
+
+
+LEFT_ALONE = {
+    "JPEG2000-embedded-sequence-delimiter.dcm": "a codestream of impossible size",
+    "liver_1frame.dcm": "1-bit pixel data can't be HTJ2KLossless",
+    "SC_ybr_full_422_uncompressed.dcm": "a Photometric Interpretation other than",
+}
+
+
+def test_what_cannot_be_made_arrives_as_it_came_and_the_log_says_why(
+    service: Callable[..., Service], pacs: Callable[..., Pacs]
+) -> None:
+    archives = {name: pacs(name) for name in (ASIS, title(JPEGLS_LOSSLESS), title(HTJ2K_LOSSLESS))}
+    leyden = leyden_for(service, archives, [JPEGLS_LOSSLESS, HTJ2K_LOSSLESS])
+    sent = [split(real(name).read_bytes()) for name in LEFT_ALONE]
+    send(leyden, *map(real, LEFT_ALONE))
+    for archive in archives.values():
+        archive.wait(len(sent), 60)
+    leyden.wait_empty()
+    assert leyden.stop() == 0
+    as_they_came = sorted((meta.sop_instance_uid, meta.transfer_syntax_uid, data) for meta, data in sent)
+    for archive in archives.values():
+        assert sorted((a.sop_instance_uid, a.syntax, a.data) for a in archive.arrivals) == as_they_came
+    for reason in LEFT_ALONE.values():
+        assert reason in leyden.log
+
+
+def test_each_destination_gets_its_lossy_syntax_once_it_was_seen_to_accept_it(
+    service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
+) -> None:
+    archives = {name: pacs(name) for name in (ASIS, *map(title, LOSSY))}
+    leyden = leyden_for(service, archives, LOSSY)
+    first = real("examples_rgb_color.dcm")
+    send(leyden, first)
+    for archive in archives.values():
+        archive.wait(1, 60)
+        assert archive.arrivals[0].syntax == EXPLICIT_LE, "lossy, and nobody knew that it is taken"
+    for uid in LOSSY:
+        state = leyden.spool / "state" / f"{title(uid)}.json"
+        wait_for(lambda state=state, uid=uid: state.exists() and uid in state.read_text(), why=f"{state} to name {uid}")
+    dataset = read(first)
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "2.25.4711"
+    second = tmp_path / "second.dcm"
+    dataset.save_as(second)
+    send(leyden, second)
+    for archive in archives.values():
+        archive.wait(2, 60)
+    leyden.wait_empty()
+    assert leyden.stop() == 0
+    assert {len(archive.arrivals) for archive in archives.values()} == {2}
+    assert archives[ASIS].uids()[1] == "2.25.4711"
+    assert len({archive.uids()[1] for archive in archives.values()}) == len(archives)
+    for uid in LOSSY:
+        arrival = archives[title(uid)].arrivals[1]
+        assert arrival.syntax == uid
+        made = as_file(arrival, tmp_path)
+        after = read(made)
+        assert after.SOPInstanceUID == arrival.sop_instance_uid
+        assert after.LossyImageCompression == "01"
+        assert after.SourceImageSequence[-1].ReferencedSOPInstanceUID == "2.25.4711"
+        assert readers.dcmdump(made) == ""
+        assert not readers.new_errors(second, made, tmp_path)
