@@ -74,6 +74,12 @@ class _Compared:
             self._differed.popitem(last=False)
 
 
+def _deadly(received: str, crashes: int) -> set[str]:
+    """What is not made any more of an object that workers died of: what needs a codec; after one more, nothing."""
+    native = received in SYNTAXES and not SYNTAXES[received].encapsulated and crashes <= CRASHES_MAX
+    return {uid for uid, syntax in SYNTAXES.items() if syntax.encapsulated or not native} - {received}
+
+
 def _series(source: Source, target: Syntax) -> object:
     return source.header.texts(_SERIES_INSTANCE_UID), target.uid
 
@@ -274,8 +280,8 @@ class _Worker:
             taken = self._taken_by(claim.destination, source.meta.sop_class_uid)
             useless, reason = set[str](), ""
             if wanted is None or claim.entry.crashes >= CRASHES_MAX:
-                useless = set(SYNTAXES) - {received}
-                reason = f"{CRASHES_MAX} workers died of it" if wanted else "a transfer syntax that is none"
+                useless = _deadly(received, claim.entry.crashes)
+                reason = f"{claim.entry.crashes} workers died of it" if wanted else "a transfer syntax that is none"
             while True:
                 known = (taken or ladder.Taken()).but(useless) if useless else taken
                 target = ladder.best(wanted.uid if wanted else "", received, known)

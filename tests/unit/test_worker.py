@@ -446,6 +446,20 @@ def test_an_object_that_killed_two_workers_goes_on_as_it_came(workers: Callable[
     assert "2 workers died of it" in service.log()
 
 
+def test_what_killed_two_workers_is_still_made_uncompressed_which_needs_no_codec(
+    workers: Callable[..., Workers],
+) -> None:
+    service = workers()
+    ct = str(pydicom.dcmread(sample("CT_small.dcm")).SOPClassUID)
+    service.takes(**{ct: ladder.Taken((IMPLICIT_LE, JPEG2000_LOSSLESS), (EXPLICIT_LE,), time.time())})
+    service.start()
+    (made,) = service.prepared(service.put(sample("CT_small.dcm"), crashes=2))
+    assert syntax_of(made) == IMPLICIT_LE
+    assert np.array_equal(pixels(made), pixels(sample("CT_small.dcm")))
+    why = service.failed(service.put(sample("CT_small.dcm"), crashes=3))
+    assert why["reason"] == "3 workers died of it"
+
+
 def test_a_large_object_over_all_workers_lets_small_ones_pass(workers: Callable[..., Workers], tmp_path: Path) -> None:
     service = workers(2)
     large = multi_frame(tmp_path / "large.dcm", 100)

@@ -113,16 +113,18 @@ def rewrite(dataset: Dataset, target: Syntax, replace: Replacements) -> Iterator
 
 
 def encapsulated_inside(dataset: Dataset) -> bool:
-    """Whether pixel data of undefined length stand in a sequence (PS3.5 A.4: as an icon's may where the image's are).
+    """Whether fragments stand elsewhere than in the top-level pixel data (PS3.5 A.4: an icon's may beside the image's).
 
     Raises Corrupt where nested elements do not parse. Ends at the top-level pixel data.
     """
     depth = 0
-    for tag, vr, _, _, length, _ in walk(dataset.source, dataset.start, dataset.end, dataset.encoding):
-        if vr and tag == PIXEL_DATA and (not depth or length == UNDEFINED):
-            return depth > 0
+    for tag, vr, _, _, length, encoding in walk(dataset.source, dataset.start, dataset.end, dataset.encoding):
         if not vr:
             depth += (tag == ITEM) - (tag == ITEM_END)
+        elif tag == PIXEL_DATA and not depth:
+            return False
+        elif length == UNDEFINED and content(tag, vr, encoding)[0] == FRAGMENTS:
+            return True
     return False
 
 

@@ -386,6 +386,17 @@ def test_a_compressed_icon_is_not_left_in_what_is_uncompressed(
     assert read(made).IconImageSequence[0].PixelData == bytes(64)
 
 
+def test_fragments_under_another_tag_are_not_left_in_what_is_uncompressed(tmp_path: Path, transcode: Transcode) -> None:
+    data = bytearray(sample("SC_rgb_jpeg_dcmtk.dcm").read_bytes())
+    at = data.rindex(b"\xe0\x7f\x10\x00OB\0\0\xff\xff\xff\xff")
+    data[at + 1] = 0x80  # (80E0,0010), of no dictionary
+    path = tmp_path / "moved.dcm"
+    path.write_bytes(data)
+    for syntax in (EXPLICIT_LE, IMPLICIT_LE, DEFLATED_LE):
+        with pytest.raises(Unfit, match="nested image"):
+            transcode(path, syntax)
+
+
 def test_a_source_that_the_system_does_not_read_is_told_from_a_full_disk(
     image: Image, transcode: Transcode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
