@@ -164,15 +164,15 @@ def _perform(lease: Lease, work: Work, threads: int) -> None:
             pixels.recast(lease.pixels, work.found, work.wanted, work.signed)
         lease.length = CODECS[work.writes].encode(work.wanted, lease.pixels, lease.room, work.setting, threads)
         if work.verify:
-            _verify(lease, work)
+            _verify(lease, work, threads)
 
 
-def _verify(lease: Lease, work: Work) -> None:
+def _verify(lease: Lease, work: Work, threads: int) -> None:
     """Decode what was encoded; what may lose is only to be readable. Raises Differs."""
     codec, planes = CODECS[work.writes], work.wanted
     read_back = memoryview(bytearray(planes.size_bytes))
     try:
-        codec.check(lease.room[: lease.length], planes, read_back, 0)
+        codec.check(lease.room[: lease.length], planes, read_back, threads)
     except (Corrupt, CodecError, Unfit) as error:
         raise Differs(f"what was encoded as {uids.syntax_name(codec.encodes)} does not decode: {error}") from error
     if not work.setting and not np.array_equal(planes.view(read_back), planes.view(lease.pixels)):
