@@ -1,6 +1,5 @@
 """OpenJPEG through our bindings, decoded by an independent build of it (pylibjpeg-openjpeg) and by our own."""
 
-import os
 import struct
 from dataclasses import replace
 from typing import Any
@@ -16,6 +15,7 @@ from pydicom.encaps import get_frame
 from leyden.errors import Corrupt
 from leyden.transcode import jpeg2000, openjpeg
 from leyden.transcode.pixels import Planes, Unfit
+from support.damage import grown_bytes
 
 
 def frame(planes: Planes, values: Any) -> memoryview:
@@ -270,16 +270,7 @@ def test_nothing_leaks_on_any_path() -> None:
         with pytest.raises(Corrupt):
             openjpeg.decode(codestream[:1000], planes, target)
 
-    def resident_bytes() -> int:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
-
-    for _ in range(10):
-        once()
-    before = resident_bytes()
-    for _ in range(60):
-        once()
-    assert resident_bytes() - before < 6 << 20, "60 rounds of leaks of one frame would be 7 MiB and more"
+    assert grown_bytes(once) < 6 << 20, "60 rounds of leaks of one frame would be 7 MiB and more"
 
 
 def test_it_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
