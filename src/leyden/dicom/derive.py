@@ -40,8 +40,8 @@ def was_lossy(header: Header) -> bool:
 
 
 def still_lossy(header: Header) -> Replacements:
-    """What says that something was lost where the syntax will no longer say so, if nothing in the dataset does."""
-    return {} if header.texts(_LOSSY) or not header.syntax.lossy else {_LOSSY: ("CS", b"01")}
+    """What says that something was lost where the syntax will no longer say so, if the dataset does not."""
+    return {} if "01" in (header.texts(_LOSSY) or ()) or not header.syntax.lossy else {_LOSSY: ("CS", b"01")}
 
 
 def derived_uid(original_uid: str, destination: str, syntax_uid: str, setting: float) -> str:

@@ -80,6 +80,9 @@ def frames(
     fragments = partial(_fragments, read_at, first)
     count = sum(1 for _ in fragments())
     if number_of_frames == 1 and count:
+        begun = sum(1 for at, _ in fragments() if begins and read_at(at, len(begins)) == begins)
+        if first - offset > _ITEM.size + 4 or len(extended or ()) > 1 or begun > 1:
+            raise Corrupt("several frames where Number of Frames says one")
         yield list(fragments())
         return
 

@@ -73,7 +73,7 @@ def single(crew: Crew, order: Order, emit: Callable[[Lease], object]) -> None:
 def spread(crew: Crew, orders: Iterator[Order], emit: Callable[[Lease], object]) -> None:
     """Many frames, over all workers; `emit` sees them in order. What a frame raises ends the job."""
     ahead = 2 * crew.workers + 1
-    pending: deque[Lease] = deque()
+    pending: deque[tuple[Lease, Order]] = deque()
     order, frame = next(orders, None), 0
     try:
         while order is not None or pending:
@@ -81,14 +81,14 @@ def spread(crew: Crew, orders: Iterator[Order], emit: Callable[[Lease], object])
                 lease = _lease(crew, order)
                 if lease is None:
                     break
-                pending.append(lease)
+                pending.append((lease, order))
                 order.put_into(lease)
                 lease.frame = frame
                 crew.arena.offer(lease)
                 order, frame = next(orders, None), frame + 1
                 _wake(crew)
             if pending:
-                crew.alive(len(pending[0].pixels))
+                crew.alive(pending[0][1].pixels_bytes)
                 if not _advance(crew, pending, emit):
                     continue
             elif order is not None:
@@ -96,7 +96,7 @@ def spread(crew: Crew, orders: Iterator[Order], emit: Callable[[Lease], object])
                 order, frame = next(orders, None), frame + 1
             crew.between()
     finally:
-        for lease in pending:
+        for lease, _ in pending:
             crew.arena.release(lease)
 
 
@@ -107,7 +107,7 @@ def help_out(crew: Crew) -> bool:
         return False
     crew.alive(len(lease.pixels))
     done = False
-    # Whatever it raises, its owner meets the same error, and knows what it means.
+    # Whatever it raises, its owner does the frame anew and meets the same error, if it is one, and knows its meaning.
     with contextlib.suppress(Exception):
         perform(lease)
         done = True
@@ -120,15 +120,18 @@ def _lease(crew: Crew, order: Order) -> Lease | None:
     return crew.arena.lease(order.pixels_bytes, order.room_bytes)
 
 
-def _advance(crew: Crew, pending: deque[Lease], emit: Callable[[Lease], object]) -> bool:
+def _advance(crew: Crew, pending: deque[tuple[Lease, Order]], emit: Callable[[Lease], object]) -> bool:
     """Emit the first frame if it is done (True), else work on the first that nobody has taken, else wait a little."""
-    arena = crew.arena
-    if arena.state(pending[0]) is State.DONE:
-        emit(pending[0])
-        arena.release(pending.popleft())
+    arena, first = crew.arena, pending[0][0]
+    if arena.state(first) is State.DONE:
+        emit(first)
+        arena.release(first)
+        pending.popleft()
         return True
-    for lease in pending:
+    for lease, order in pending:
         if arena.state(lease) is not State.DONE and arena.take(lease):
+            if order.work.reads >= 0:
+                order.put_into(lease)  # a helper that got as far as encoding has written over the codestream
             perform(lease)
             arena.finish(lease, True)
             return False

@@ -146,7 +146,7 @@ class _Job:
             raise Unfit(f"{target.name} is not made by this version")
         if encapsulated and header.pixel_data not in ("", "encapsulated"):
             raise Unfit(f"pixel data of defined length, although compressed as {name}")
-        if encapsulated and not target.encapsulated and edit.encapsulated_inside(header.dataset):
+        if encapsulated and edit.encapsulated_inside(header.dataset):
             raise Unfit("an icon or other nested image that is compressed too")
         if not target.encapsulated and header.pixel_data != "encapsulated":
             big_endian = self.source.syntax.big_endian or target.big_endian
@@ -165,6 +165,8 @@ class _Job:
         if header.pixel_data == "encapsulated":
             number = _known(decoder(source.syntax.uid), f"{source.syntax.name} is not decoded by this version")
             planes = CODECS[number].inspect(memoryview(self._beginning(next(self._places(number)))), found)
+            if found.photometric in ("YBR_RCT", "YBR_ICT") and not planes.rct:
+                raise Unfit(f"{found.photometric}, but no component transform in the codestream")
             decoded = pixels.decoded(found, planes)
             _refuse(pixels.undecodable(decoded, planes, self.terms.max_frame_bytes))
             work = Work(planes, planes, reads=number, signed=found.signed)

@@ -130,6 +130,8 @@ def encode(planes: Planes, pixels: memoryview, room: memoryview, setting: float 
     if _charls is None:
         raise CodecError("no CharLS")
     near, values = int(setting), planes.view(pixels)
+    if near > ((1 << planes.precision) - 1) // 2:  # decoders refuse it (ISO/IEC 14495-1 C.2.3)
+        raise Unfit(f"NEAR {near} for samples of {planes.precision} bits")
     if near and planes.signed:
         _check_ends(values, planes, near)
     samples = _samples(planes, values)

@@ -122,6 +122,6 @@ def _offsets(codestream: memoryview, wanted: Planes) -> tuple[int, ...]:
     if count != wanted.samples * wanted.sample_bytes or count > MAX_SEGMENTS:
         raise Corrupt(f"{count} RLE segments for {wanted.samples} samples of {wanted.sample_bytes} bytes")
     used = tuple(offsets[:count])
-    if used[0] < _HEADER.size or any(here >= there for here, there in pairwise(used)):
+    if not used or used[0] < _HEADER.size or any(here >= there for here, there in pairwise(used)):
         raise Corrupt("RLE segments that do not follow each other")
     return used

@@ -52,6 +52,14 @@ def test_the_bytes_that_are_written() -> None:
     assert data == HEADER + table + item(b"abc\0") + item(b"defg") + END + b"next"
 
 
+@pytest.mark.parametrize("known", [{}, {"begins": b"\xff\xd8"}, {"extended": (0, 14)}])
+def test_several_frames_are_not_taken_for_one(known: dict[str, Any]) -> None:
+    table = b"" if known else struct.pack("<2L", 0, 14)
+    data = item(table) + item(b"\xff\xd8abcd") + item(b"\xff\xd8efgh") + END
+    with pytest.raises(Corrupt, match="several frames"):
+        read(data, 1, **known)
+
+
 def test_an_independent_reader_finds_the_frames() -> None:
     data = written([b"abcd", b"", b"efghij"])
     found = list(generate_frames(data[12:-4], number_of_frames=3))

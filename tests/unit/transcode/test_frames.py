@@ -189,6 +189,47 @@ def test_a_codec_that_fails_with_threads_is_tried_once_without(
     assert len(done) == 2
 
 
+def test_what_a_helper_has_written_over_is_read_again(
+    crew: Crew, arena_fd: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A frame to be decoded and encoded: a helper that fails late leaves its own codestream where the source's was."""
+
+    def decode(codestream: memoryview, planes: Planes, pixels: memoryview, threads: int) -> None:
+        pixels[:] = bytes(codestream[:1]) * len(pixels)
+
+    def encode(planes: Planes, pixels: memoryview, room: memoryview, setting: float, threads: int) -> int:
+        room[0], value = 255, pixels[0]
+        if helping:
+            raise CodecError("a helper's own trouble")
+        room[1] = value
+        return 2
+
+    monkeypatch.setattr(codecs, "CODECS", (replace(codecs.CODECS[0], decode=decode, encode=encode),))
+
+    def order(frame: int) -> Order:
+        def fill(lease: Lease) -> None:
+            lease.room[0], lease.length = frame, 1
+
+        return Order(Work(PLANES, PLANES, reads=0, writes=0), 1024, fill)
+
+    view = Arena(arena_fd, 1, 2)
+    helper = replace(crew, arena=view, ring=lambda number: None)
+    helping = False
+
+    def ring(number: int) -> None:
+        nonlocal helping
+        helping = True
+        help_out(helper)
+        helping = False
+
+    seen: list[int] = []
+    spread(
+        replace(crew, ring=ring, wait=lambda s: None), map(order, range(9)), lambda lease: seen.append(lease.room[1])
+    )
+    assert seen == list(range(9))
+    view.close()
+
+
 def test_what_may_be_the_death_of_helpers_is_not_offered_to_them(crew: Crew, arena_fd: int) -> None:
     seen: list[int] = []
     turns: list[int] = []
