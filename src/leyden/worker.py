@@ -63,9 +63,10 @@ class _Compared:
 
     def is_due(self, series: object) -> bool:
         """Whether to compare: nothing of the series was yet, or something came out wrong."""
-        due = self._differed.get(series, True)
+        return self._differed.get(series, True)
+
+    def passed(self, series: object) -> None:
         self.remember(series, differed=self._differed.get(series, False))
-        return due
 
     def remember(self, series: object, *, differed: bool) -> None:
         self._differed[series] = differed
@@ -320,6 +321,7 @@ class _Worker:
         try:
             with open(fd, "wb", BUFFER_BYTES) as out:
                 job.make(source, target, out, self.crew, self._terms(claim, source, target))
+            self._compared.passed(_series(source, target))
             crash.point("encoded")
         except BaseException:
             path.unlink(missing_ok=True)

@@ -68,6 +68,8 @@ def _load() -> Any:
         function.argtypes, function.restype = [ctypes.c_void_p, callback], None
     library.opj_stream_set_user_data_length.argtypes = [ctypes.c_void_p, ctypes.c_uint64]
     library.opj_stream_set_user_data_length.restype = None
+    for name in ("opj_destroy_codec", "opj_stream_destroy", "opj_image_destroy"):
+        getattr(library, name)  # looked up now: with no memory left it would fail, and nothing be given back
     return openjp2
 
 
