@@ -1,7 +1,9 @@
 """`leyden run` as a child process, with its own folder, port and log."""
 
+import contextlib
 import os
 import queue
+import random
 import signal
 import socket
 import subprocess
@@ -27,9 +29,18 @@ EXAMPLE_ROUTINGS = """\
 """
 
 
+# Below the ports that the kernel gives to outgoing connections: a port that a test holds closed for a while (a service
+# that restarts, a destination that is off) is not taken by one of them meanwhile.
+_PORTS = list(range(10_000, min(32_768, int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0]))))
+random.shuffle(_PORTS)
+
+
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+    """A port of this machine on which nothing listens, given out once in this process."""
+    while True:
+        port = _PORTS.pop()
+        with contextlib.suppress(OSError), socket.create_server(("", port)):
+            return port
 
 
 def node(title: str, port: int, **keys: object) -> str:
