@@ -19,7 +19,7 @@ import uvloop
 from leyden import crash, log
 from leyden.boot import Boot
 from leyden.deliver import schedule
-from leyden.outbound.outbox import Outbox
+from leyden.outbound.outbox import QUICK_S, Outbox
 from leyden.spool.doorbell import Bell
 from leyden.spool.entry import Claim
 from leyden.spool.receipts import ReceiptLog
@@ -40,7 +40,10 @@ _Delivered = tuple[Claim, Mapping[str, Any], Callable[[], None]]
 
 
 class GroupReceipts:
-    """Receipts made durable by the group: while one batch is being synced the next one gathers."""
+    """Receipts made durable by the group: while one batch is being synced the next one gathers.
+
+    A thread does it, but where the last one took less time than the way to a thread and back.
+    """
 
     def __init__(self, spool: Spool, writer: str) -> None:
         self._spool = spool
@@ -49,6 +52,7 @@ class GroupReceipts:
         self._gathering: list[_Delivered] = []
         self._running: asyncio.Task[None] | None = None
         self._not_durable = 0
+        self._quick = False
         self._room = asyncio.Event()
         self._room.set()
 
@@ -71,7 +75,12 @@ class GroupReceipts:
         while self._gathering:
             await asyncio.sleep(GATHER_S)
             batch, self._gathering = self._gathering, []
-            await loop.run_in_executor(self._thread, self._commit, batch)
+            begin_s = time.monotonic()
+            if self._quick:
+                self._commit(batch)
+            else:
+                await loop.run_in_executor(self._thread, self._commit, batch)
+            self._quick = time.monotonic() - begin_s < QUICK_S
             with log.together():
                 for _, _, done in batch:
                     done()

@@ -27,7 +27,7 @@ from leyden.dicom.uids import SYNTAXES, Syntax, syntax_by_name, syntax_name
 from leyden.errors import Corrupt
 from leyden.log import once
 from leyden.spool import recover
-from leyden.spool.doorbell import Bell, ring
+from leyden.spool.doorbell import Bell, Ringer
 from leyden.spool.entry import Claim, Waiting, folder
 from leyden.transcode import job
 from leyden.transcode.arena import Arena
@@ -111,11 +111,13 @@ class _Worker:
         self.spool = boot.spool
         self.bell = Bell(self.spool.root, boot.name)
         workers = max(1, boot.settings.workers)
+        self._sender = Ringer(self.spool.root, "sender")
+        self._others = [Ringer(self.spool.root, f"worker-{number}") for number in range(workers)]
         self.arena = Arena(boot.arena_fd, boot.number, workers)
         self.crew = Crew(
             arena=self.arena,
             workers=workers,
-            ring=lambda number: ring(self.spool.root, f"worker-{number}"),
+            ring=lambda number: self._others[number].ring(),
             wait=self.bell.wait,
             alive=self._alive,
             threads=self._threads,
@@ -347,7 +349,7 @@ class _Worker:
             self._give_back(claim)
             time.sleep(LOOK_S)
         else:
-            ring(self.spool.root, "sender")
+            self._sender.ring()
 
     def _as_it_came(self, claim: Claim, wanted: str, reason: str) -> None:
         if reason:
@@ -357,7 +359,7 @@ class _Worker:
                 "so do others of that kind",
             )  # fmt: skip
         self.spool.passed_on(claim)
-        ring(self.spool.root, "sender")
+        self._sender.ring()
 
     def _taken_by(self, destination: str, sop_class: str) -> ladder.Taken | None:
         """What the destination was seen to take for a SOP class; the file is the sender's and read when it changes."""

@@ -30,6 +30,7 @@ logger = logging.getLogger("leyden.sender")
 
 LOOK_S = 1.0
 LOOK_BLOCKED_S = 60.0  # while nothing can be sent: only for the sake of expiryThreshold
+QUICK_S = 0.002  # what took no longer the last time is done in the event loop: a thread and back costs as much
 LOOK_SHARE = 4  # after a look of t seconds the next one comes 4 t later: a fifth of a core at most
 ANSWER_TIMEOUT_S = 30.0
 RELEASE_TIMEOUT_S = 2.0
@@ -67,7 +68,7 @@ class Outbox:
         self._jobs: set[asyncio.Task[None]] = set()
         self._refused_s: dict[tuple[str, str], float] = {}  # (calling, SOP class) -> when all of it was refused
         self._late_s = LATE_S
-        self._looking = self._stopping = False
+        self._looking = self._stopping = self._quick = False
         self._look_wanted = True
         self._looked_s = self._look_after_s = float("-inf")
         self._early: asyncio.TimerHandle | None = None  # a look that was wanted too early
@@ -113,13 +114,19 @@ class Outbox:
         try:
             known = {**self._waiting, **self._in_hand}
             passed_over = self._health.backed_off(begin_s)
-            found = await self._loop.run_in_executor(self._threads, self._window.look, known, passed_over, time.time())
+            if self._quick:
+                found = self._window.look(known, passed_over, time.time())
+            else:
+                found = await self._loop.run_in_executor(
+                    self._threads, self._window.look, known, passed_over, time.time()
+                )
         except OSError as error:
             logger.error("%s: the queue cannot be read: %s", title, error)
             return
         finally:
             self._looking = False
             self._looked_s = time.monotonic()
+            self._quick = self._looked_s - begin_s < QUICK_S
             self._look_after_s = self._looked_s + LOOK_SHARE * (self._looked_s - begin_s)
         if found.expired:
             logger.warning("%s: %d objects older than expiryThreshold moved to expired/", title, found.expired)

@@ -10,6 +10,7 @@ Deliberately absent: any knowledge of what the file holds.
 import os
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 
@@ -39,6 +40,7 @@ def key(text: str) -> str:
     return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=4).hexdigest()
 
 
+@lru_cache(4096)
 def folder(ae_title: str) -> str:
     """The folder of a destination: every byte outside [A-Za-z0-9_-] as %XX. ValueError for an empty title."""
     if not ae_title:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from leyden import log
 from leyden.spool.entry import BY_HAND, Entry, ReceiptClock, parse
-from leyden.spool.listing import is_object
+from leyden.spool.listing import is_object, names
 
 logger = logging.getLogger("leyden.spool")
 
@@ -134,6 +134,17 @@ def adopt(root: str, queue: str, folder: str, name: str) -> None:
         log.once(logger, logging.WARNING, folder, f"a file in {folder} cannot be taken on: {error.strerror}")
     else:
         logger.info("a file put into %s by hand is taken on as %s", queue, entry.receipt)
+
+
+def folders_of(root: str, queue: str, folder: str, ours: Callable[[str], bool]) -> list[str]:
+    """The names in `folder` that are `ours`, sorted; what else lies there is adopted into <root>/<queue>/."""
+    found = names(folder)
+    if all(map(ours, found)):
+        return found
+    for name in found:
+        if not ours(name):
+            adopt(root, queue, folder, name)
+    return list(filter(ours, names(folder)))
 
 
 def fresh_receipt(now_s: float) -> str:

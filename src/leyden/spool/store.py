@@ -35,7 +35,7 @@ from leyden.spool.entry import (
     title,
 )
 from leyden.spool.listing import Count
-from leyden.spool.moves import adopt, link, make_folder, move, sync_folder
+from leyden.spool.moves import adopt, folders_of, link, make_folder, move, sync_folder
 
 __all__ = ["Count", "Placement", "Plan", "Spool"]
 
@@ -131,10 +131,7 @@ class Spool:
     def _buckets(self, queue: str, last: str = _LAST_BUCKET) -> Iterator[str]:
         """The bucket folders of a queue (below the root), oldest first; adopts files that lie beside them."""
         top = f"{self._root}/{queue}"
-        for name in listing.names(top):
-            if not is_bucket(name):
-                adopt(self._root, queue, top, name)
-        for name in filter(is_bucket, listing.names(top)):
+        for name in folders_of(self._root, queue, top, is_bucket):
             if name > last:
                 break
             yield f"{top}/{name}"
@@ -142,10 +139,8 @@ class Spool:
     def _ranks(self, stage: str, destination: str) -> list[str]:
         """The queues of a destination, lowest rank first; adopts files that lie beside them."""
         queue = f"{stage}/{folder(destination)}"
-        for name in listing.names(f"{self._root}/{queue}"):
-            if not is_rank(name):
-                adopt(self._root, f"{queue}/{UNRANKED}", f"{self._root}/{queue}", name)
-        return [f"{queue}/{rank}" for rank in listing.names(f"{self._root}/{queue}") if is_rank(rank)]
+        found = folders_of(self._root, f"{queue}/{UNRANKED}", f"{self._root}/{queue}", is_rank)
+        return [f"{queue}/{rank}" for rank in found]
 
     def _entries(self, place: str, queue: str) -> Iterator[tuple[str, Entry]]:
         """The entries of a bucket, oldest first; removes it when it is old and empty, adopts what is not ours."""
