@@ -145,7 +145,7 @@ class _Worker:
         self._window: deque[Waiting] = deque()
         self._found_nothing_s = 0.0
         self._turned_s = 0.0
-        self._nested = False
+        self._undisturbed = False
         self._drained_at_s: float | None = None
         self._taken: dict[str, tuple[tuple[int, int], ladder.Knowledge]] = {}
 
@@ -176,7 +176,7 @@ class _Worker:
     def _threads(self, size_bytes: int) -> int:
         """The codec's own threads: the cores, for a large frame, while there is nothing else for them to do."""
         cores = len(os.sched_getaffinity(0))
-        busy = size_bytes < THREADS_FROM_BYTES or cores == 1 or self._nested or bool(self._window)
+        busy = size_bytes < THREADS_FROM_BYTES or cores == 1 or self._undisturbed or bool(self._window)
         if busy or not self.arena.alone() or self._look():
             return 0
         return min(cores, THREADS_MAX)
@@ -186,14 +186,14 @@ class _Worker:
         now_s = time.monotonic()
         if self._drained_at_s is not None and now_s > self._drained_at_s:
             raise Draining
-        if self._nested or self._drained_at_s is not None or now_s - self._turned_s < TURN_S:
+        if self._undisturbed or self._drained_at_s is not None or now_s - self._turned_s < TURN_S:
             return
         if claim := self._next(SMALL_BYTES):
-            self._nested = True
+            self._undisturbed = True
             try:
                 self._do(claim)
             finally:
-                self._nested = False
+                self._undisturbed = False
         self._turned_s = time.monotonic()
 
     # -- what is next
@@ -213,7 +213,7 @@ class _Worker:
         while self._window and claim is None:
             waiting = self._window.popleft()
             with contextlib.suppress(FileNotFoundError):
-                if at_most_bytes is None or waiting.size <= at_most_bytes:
+                if at_most_bytes is None or (waiting.size <= at_most_bytes and not waiting.entry.crashes):
                     claim = self.spool.claim(waiting, self.boot.name)
                 else:
                     passed.append(waiting)
@@ -241,7 +241,10 @@ class _Worker:
         try:
             crash.point("claimed")
             self._alive(claim.size)
-            self._attempt(claim)
+            if claim.entry.crashes:
+                self._attempt_alone(claim)
+            else:
+                self._attempt(claim)
         except OSError as error:
             if not claim.path.exists():
                 logger.info("%s for %s was taken away by hand", receipt, destination)
@@ -258,6 +261,16 @@ class _Worker:
         if self._left and time.monotonic() >= self._retry_left_at_s:
             self._retry_left_at_s = time.monotonic() + RETRY_LEFT_S
             self._give_back(*(self._left.popleft() for _ in range(len(self._left))))
+
+    def _attempt_alone(self, claim: Claim) -> None:
+        """What a worker may have died of: nothing else is in hand meanwhile, as that would count as deadly with it."""
+        self._finish_commits(0)
+        self._undisturbed = True
+        try:
+            self._attempt(claim)
+            self._finish_commits(0)
+        finally:
+            self._undisturbed = False
 
     def _attempt(self, claim: Claim) -> None:
         receipt, destination = claim.entry.receipt, claim.destination

@@ -1,6 +1,7 @@
 """SIGKILL of workers in the middle of frames: the object is completed, and no slot of the arena is lost.
 
-The workers here are child processes with their own open of the arena, as the real ones have.
+Child processes with their own open of an arena, as the real workers have, and then the real ones, of a service.
+LEYDEN_CRASH_LONG=1 in the environment makes it 1,000 kills of each.
 """
 
 import os
@@ -11,15 +12,23 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
 from leyden.transcode.arena import Arena, Lease, Work
 from leyden.transcode.frames import Crew, Order, spread
 from leyden.transcode.openjpeg import decode
 from leyden.transcode.pixels import Planes
+from support.objects import make_ct
+from support.peers import Storescp, run_dcmtk
+from support.proof import receipts
+from support.service import Service, node, wait_for
 
+LONG = os.environ.get("LEYDEN_CRASH_LONG", "0") not in ("", "0")
+KILLS, SERVICE_KILLS = (1000, 1000) if LONG else (8, 12)
 ARENA_BYTES = 32 << 20
 PLANES = Planes(1, 96, 96, 12)
 WORK = Work(PLANES, PLANES, writes=0)
@@ -170,6 +179,7 @@ def test_an_owner_killed_with_leases_in_hand(arena_fd: int, child: Callable[...,
     assert len(leases) == seen.slots
 
 
+@pytest.mark.timeout(3600)
 def test_workers_killed_at_random_while_an_object_is_made(
     arena_fd: int, child: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
@@ -186,9 +196,64 @@ def test_workers_killed_at_random_while_an_object_is_made(
             deaths += 1
             helpers[victim] = child(HELPS, victim + 1, wait=False)
 
-    spread(replace(crew_of(arena), between=between), orders(200), written)
-    assert written.frames == 200
-    assert deaths == 8
+    spread(replace(crew_of(arena), between=between), orders(25 * KILLS), written)
+    assert written.frames == 25 * KILLS
+    assert deaths == KILLS
     for helper in helpers:
         kill(helper)
     assert Arena(arena_fd, 3, 4).leased() == 0
+
+
+# -- the service's own
+
+
+def arena_of(service: Service) -> Arena:
+    """A view of the arena of a running service, by an open of our own."""
+    supervisor = service.processes()[0]
+    for name in os.listdir(f"/proc/{supervisor.pid}/fd"):
+        path = f"/proc/{supervisor.pid}/fd/{name}"
+        if "memfd:leyden-arena" in os.readlink(path):
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                return Arena(fd, 3, 4)
+            finally:
+                os.close(fd)
+    raise AssertionError("the supervisor holds no arena")
+
+
+@pytest.mark.timeout(3600)
+def test_a_service_whose_workers_are_killed_keeps_all_of_its_arena(tmp_path: Path) -> None:
+    """Each in the middle of its object's frames. The object arrives, and the slots are free again."""
+    in_dev_shm = set(os.listdir("/dev/shm"))
+    pacs = Storescp(tmp_path / "pacs", "--ignore", "+xa").start()
+    service = Service(tmp_path / "leyden", node("PACS", pacs.port, TransferSyntax="JPEG2000Lossless")).start()
+    try:
+        stack, seen = frames_file(tmp_path / "stack.dcm", 40), arena_of(service)
+        for _ in range(SERVICE_KILLS):
+            done = run_dcmtk("dcmsend", "-aec", "PACS", "127.0.0.1", str(service.port), str(stack))
+            assert done.returncode == 0, done.stderr
+            wait_for(lambda: seen.leased() > 0, why="a worker that leases")
+            (claim,) = service.spool.glob("active/worker-*/*.dcm")
+            service.role(claim.parent.name).kill()
+            service.wait_line("killed by SIGKILL")
+            service.wait_empty()
+            assert seen.leased() == 0
+        assert set(os.listdir("/dev/shm")) == in_dev_shm
+        service.kill_all()
+        service.start()
+        assert set(os.listdir("/dev/shm")) == in_dev_shm
+        assert arena_of(service).leased() == 0
+        assert service.stop() == 0
+        assert set(os.listdir("/dev/shm")) == in_dev_shm
+        assert len(receipts(service.spool)) == SERVICE_KILLS
+    finally:
+        service.end()
+        pacs.stop()
+
+
+def frames_file(path: Path, frames: int) -> Path:
+    """One object of so many frames of 256 x 256."""
+    dataset = pydicom.dcmread(make_ct(path, 1, rows=256 * frames, columns=256))
+    dataset.Rows, dataset.NumberOfFrames = 256, frames
+    dataset.save_as(path)
+    return path
