@@ -1,23 +1,32 @@
 """Hostile images: real ones of every syntax that is read, damaged at random.
 
 They go through job.make in a process of its own, bounded as a worker is, which says after each what became
-of it; a death, a hang or an exception that is none of job.make's is a bug. LEYDEN_CRASH_LONG=1 in the environment makes
-it 10,000 of them (LEYDEN_FUZZ_INPUTS: any number), LEYDEN_CRASH_SEED another choice.
+of it; a death, a hang or an exception that is none of job.make's is a bug. Then others are sent to a service, with
+images of 100 GB among them. LEYDEN_CRASH_LONG=1 in the environment makes it 10,000 of each (LEYDEN_FUZZ_INPUTS: any
+number), LEYDEN_CRASH_SEED another choice.
 """
 
 import faulthandler
+import json
 import multiprocessing
 import os
 import random
 import shutil
+import struct
 import time
 import zlib
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from io import BytesIO
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
+import pydicom
+import pynetdicom
 import pytest
+from pynetdicom import build_context
 
 from leyden import worker
 from leyden.dicom import uids
@@ -30,11 +39,15 @@ from leyden.transcode.frames import Crew
 from leyden.transcode.pixels import Unfit
 from leyden.transcode.source import Source, Unreadable
 from support.objects import real
+from support.peers import Pacs
+from support.service import Service, node, wait_for
 
 LONG = os.environ.get("LEYDEN_CRASH_LONG", "0") not in ("", "0")
 INPUTS = int(os.environ.get("LEYDEN_FUZZ_INPUTS", "10000" if LONG else "400"))
 SEED = int(os.environ.get("LEYDEN_CRASH_SEED", "20261125"))
 ARENA_MIB, MAX_FRAME_MIB = 16, 8
+SERVICE_INPUTS = INPUTS if LONG else 120
+PREAMBLE_TO_META = 300  # bytes in which a file says what it is
 LIMIT_S = 30.0  # for one input; its images are of 2 MB at most
 GROWTH_BYTES = 32 << 20  # of the whole run, after the first fifth: a tenth of that is one leaked frame in 100 inputs
 
@@ -253,3 +266,84 @@ def test_damaged_images_end_in_an_image_or_a_reason(tmp_path: Path) -> None:
     read = {uid for codec in job.CODECS for uid in codec.decodes} | {uids.DEFLATED_LE}
     assert {uids.syntax_name(uid) for uid in read} <= done.by_syntax.keys(), "one was not tried"
     assert done.counts["made"] > INPUTS // 20, "damage that lets nothing through tests nothing"
+
+
+# -- the same through a service
+
+
+def of_100_gb(content: bytes) -> bytes:
+    """An image that claims 65535 x 65535 pixels of 16 bits, in its codestream too if it has one, and 12 frames."""
+    head = decode_head(content)
+    assert head is not None
+    dataset = pydicom.dcmread(BytesIO(content))
+    old, new = struct.pack(">II", dataset.Columns, dataset.Rows), struct.pack(">II", 65535, 65535)
+    dataset.Rows = dataset.Columns = 65535
+    dataset.NumberOfFrames = 12
+    if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        siz = dataset.PixelData.index(b"\xff\x4f\xff\x51")
+        at = dataset.PixelData.index(old, siz)
+        dataset.PixelData = dataset.PixelData[:at] + new + dataset.PixelData[at + 8 :]
+    out = BytesIO()
+    dataset.save_as(out)
+    return out.getvalue()
+
+
+def sent(port: int, called: str, paths: Iterable[Path]) -> int:
+    """Send files as they are, byte for byte, by pynetdicom; how many were answered Success."""
+    entity, answered = pynetdicom.AE("FUZZ"), 0
+    association: Any = None
+    for path in paths:
+        head = decode_head(path.read_bytes())
+        assert head is not None
+        meta = head[0]
+        entity.requested_contexts = [build_context(meta.sop_class_uid, meta.transfer_syntax_uid)]
+        association = entity.associate("127.0.0.1", port, ae_title=called)
+        assert association.is_established, f"the receiver has no time for {path}"
+        try:
+            answered += association.send_c_store(path).get("Status") == 0x0000
+        finally:
+            association.release()
+    return answered
+
+
+@pytest.mark.timeout(3600)
+def test_damaged_images_are_no_end_of_a_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each one that was answered Success is delivered or kept with a reason; no process of the service ends."""
+    monkeypatch.setattr(pynetdicom._config, "STORE_SEND_CHUNKED_DATASET", True)
+    fd = os.memfd_create("fuzz")
+    os.ftruncate(fd, ARENA_MIB << 20)
+    contents = sources(tmp_path, _crew(Arena(fd)))
+    os.close(fd)
+    chance, whole = random.Random(f"{SEED} service"), {content[:PREAMBLE_TO_META] for content in contents}
+    hostile = [of_100_gb(real(name).read_bytes()) for name in ("MR_small.dcm", "MR_small_jp2klossless.dcm")]
+    while len(hostile) < SERVICE_INPUTS:
+        _, content = mutant(chance, contents)
+        if content[:PREAMBLE_TO_META] in whole:  # what would not even be sent tests the sender of this test
+            hostile.append(content)
+    paths = [tmp_path / f"{number}.dcm" for number in range(len(hostile))]
+    for path, content in zip(paths, hostile, strict=True):
+        path.write_bytes(content)
+    pacs = [Pacs("J2K", syntaxes=list(SYNTAXES)), Pacs("PLAIN", syntaxes=[uids.EXPLICIT_LE, uids.IMPLICIT_LE])]
+    nodes = node("J2K", pacs[0].port, TransferSyntax="JPEG2000Lossless") + node("PLAIN", pacs[1].port)
+    service = Service(tmp_path / "leyden", nodes, maxFrameMib=MAX_FRAME_MIB)
+    try:
+        for each in pacs:
+            each.start()
+        before = {process.pid for process in service.start().processes()}
+        answered = [sent(service.port, each.title, paths) for each in pacs]
+        at_rest = {service.spool / "failed", service.spool / "rejected"}
+        wait_for(
+            lambda: all(at_rest & set(path.parents) for path in service.left()), 120, "every one to find its place"
+        )
+        assert {process.pid for process in service.processes()} == before
+        assert "Traceback" not in service.log
+        assert "died of it" not in service.log
+        arrived = [len(each.arrivals) for each in pacs]
+        assert sum(arrived) + len(service.left()) == sum(answered)
+        assert all(json.loads(Path(f"{path}.json").read_bytes())["reason"] for path in service.left())
+        assert min(arrived) > SERVICE_INPUTS // 10, "damage that lets nothing through tests nothing"
+        assert service.stop() == 0
+    finally:
+        service.end()
+        for each in pacs:
+            each.stop()
