@@ -296,8 +296,8 @@ def sent(port: int, called: str, paths: Iterable[Path]) -> int:
         head = decode_head(path.read_bytes())
         assert head is not None
         meta = head[0]
-        entity.requested_contexts = [build_context(meta.sop_class_uid, meta.transfer_syntax_uid)]
-        association = entity.associate("127.0.0.1", port, ae_title=called)
+        context = build_context(meta.sop_class_uid, meta.transfer_syntax_uid)
+        association = entity.associate("127.0.0.1", port, [context], ae_title=called)
         assert association.is_established, f"the receiver has no time for {path}"
         try:
             answered += association.send_c_store(path).get("Status") == 0x0000

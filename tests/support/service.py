@@ -169,8 +169,11 @@ class Service:
         return sorted(path for path in found if path.suffix == ".dcm")
 
     def wait_empty(self, limit_s: float = 60.0) -> None:
+        # Twice: what is given back may move from a folder not yet walked to one that was.
         wait_for(
-            lambda: not self.left(), limit_s, f"the spool to be empty; {self.left()[:5]}; {''.join(self.lines[-10:])}"
+            lambda: not (self.left() or self.left()),
+            limit_s,
+            f"the spool to be empty; {self.left()[:5]}; {''.join(self.lines[-10:])}",
         )
 
 

@@ -8,11 +8,12 @@ Type, Smallest and Largest Image Pixel Value and Pixel Padding Value, and dates 
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 from leyden.dicom import uids
 from leyden.dicom.edit import Hole, Replacements
 from leyden.dicom.header import Header
-from leyden.dicom.uids import Syntax
+from leyden.dicom.uids import SYNTAXES, Syntax
 
 RATIO_BYTES = 14  # of a ratio, blanks included; a DS has 16 at most
 
@@ -32,6 +33,22 @@ _TARGETS = {
     uids.JPEG2000: ("ISO_15444_1", "JPEG 2000, target ratio {:g}"),
     uids.HTJ2K: ("ISO_15444_15", "High-Throughput JPEG 2000, target ratio {:g}"),
 }
+
+# What a lossless syntax is called by the loss in its codestreams, where there is one against its word.
+_IN_FACT = {
+    uids.JPEG_LOSSLESS: uids.JPEG_EXTENDED,
+    uids.JPEG_LOSSLESS_SV1: uids.JPEG_EXTENDED,
+    uids.JPEGLS_LOSSLESS: uids.JPEGLS_NEAR_LOSSLESS,
+    uids.JPEG2000_LOSSLESS: uids.JPEG2000,
+    uids.HTJ2K_LOSSLESS: uids.HTJ2K,
+    uids.HTJ2K_LOSSLESS_RPCL: uids.HTJ2K,
+}
+
+
+def in_fact(header: Header, irreversible: bool) -> Header:
+    """The header with the lossy syntax instead of the lossless one, where its codestreams are `irreversible`."""
+    syntax_uid = _IN_FACT.get(header.syntax.uid) if irreversible else None
+    return replace(header, syntax=SYNTAXES[syntax_uid]) if syntax_uid else header
 
 
 def was_lossy(header: Header) -> bool:

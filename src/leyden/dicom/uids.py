@@ -127,7 +127,6 @@ MADE = frozenset({
     JPEG2000_LOSSLESS, HTJ2K_LOSSLESS, HTJ2K_LOSSLESS_RPCL,
     JPEG_BASELINE, JPEG_EXTENDED, JPEGLS_NEAR_LOSSLESS, JPEG2000, HTJ2K,
 })  # fmt: skip
-READ = MADE  # each is read back, and nothing else is
 
 _BY_NAME = {syntax.name.lower(): syntax for syntax in SYNTAXES.values()} | {"jpeglossless": SYNTAXES[JPEG_LOSSLESS_SV1]}
 

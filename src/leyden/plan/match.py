@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from leyden.dicom.derive import was_lossy
 from leyden.dicom.header import Header
-from leyden.dicom.uids import READ, RLE_LOSSLESS, SYNTAXES, Syntax
+from leyden.dicom.uids import MADE, RLE_LOSSLESS, SYNTAXES, Syntax
 from leyden.plan.conditions import Clock, Note, matches, standing
 from leyden.plan.placeholders import expand
 from leyden.plan.rules import Action, ActionType, PlanSettings, Route, Target
@@ -137,7 +137,7 @@ def wanted_syntax(header: Header, target_uid: str, *, recompress_lossy: bool = F
 def _obstacle(header: Header, target: Syntax) -> str:
     """Why an object can't be made into another syntax, as far as its header tells; "" = nothing is in the way."""
     source, pixels, name = header.syntax, header.pixel_data, target.name
-    if source.uid not in READ:
+    if source.uid not in MADE:
         return f"{source.name} is not decoded to become {name}: it goes as it came"
     if pixels and (pixels == "encapsulated") != source.encapsulated:
         return f"pixel data in another form than that of {source.name} is not decoded to become {name}"

@@ -7,8 +7,7 @@ does what, and why, is in DECISIONS.md.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-
-import numpy as np
+from operator import attrgetter
 
 from leyden.dicom import uids
 from leyden.errors import Corrupt
@@ -25,11 +24,13 @@ Decode = Callable[[memoryview, Planes, memoryview, int], None]
 class Codec:
     """`encodes` is the UID that it makes, `decodes` those that it reads back.
 
-    `inspect(codestream, description)` reads a codestream's own claim of its planes. `planes(description)` are those
-    that it encodes, `obstacle(description)` names what it can't hold (None = nothing), `photometric(description)` is
-    Photometric Interpretation afterwards. `encode(planes, pixels, room, setting, threads)` returns a length;
-    `decode(codestream, planes, pixels, threads)`. `check` decodes for the comparison, by another library where there is
-    one. `begins`: the first bytes of each codestream, b"" = any.
+    `inspect(codestream, description)` reads a codestream's own claim of its planes, `irreversible(codestream)` whether
+    by its kind it has lost something, whatever its syntax says. `planes(description)` are those that it encodes,
+    `obstacle(description)` names what it can't hold (None = nothing), `photometric(description)` is Photometric
+    Interpretation afterwards. `encode(planes, pixels, room, setting, threads)` returns a length; `decode(codestream,
+    planes, pixels, threads)`. `check` decodes for the comparison, by another library where there is one. `begins`: a
+    regular expression for the first bytes of a codestream, b"" = any. `bounded`: the setting is by how much a decoded
+    sample may differ.
     """
 
     encodes: str
@@ -37,11 +38,13 @@ class Codec:
     inspect: Callable[[memoryview, Description], Planes]
     planes: Callable[[Description], Planes]
     obstacle: Obstacle
-    photometric: Callable[[Description], str]
     encode: Encode
     decode: Decode
     check: Decode
+    irreversible: Callable[[memoryview], bool] = lambda _: False
+    photometric: Callable[[Description], str] = attrgetter("photometric")
     begins: bytes = b""
+    bounded: bool = False
 
 
 _JPEG_FAMILY = frozenset({uids.JPEG_BASELINE, uids.JPEG_EXTENDED, uids.JPEG_LOSSLESS, uids.JPEG_LOSSLESS_SV1})
@@ -56,12 +59,14 @@ def _jpeg2000(encodes: str, encode: Encode, lossy: bool = False) -> Codec:
         encodes=encodes,
         decodes=_JPEG2000_FAMILY,
         inspect=jpeg2000.inspect,
+        irreversible=jpeg2000.irreversible,
         planes=jpeg2000.planes,
         obstacle=partial(jpeg2000.obstacle, lossy=lossy),
         photometric=partial(jpeg2000.photometric, lossy=lossy),
         encode=encode,
         decode=openjpeg.decode,
         check=openjpeg.decode,
+        begins=jpeg2000.BEGINS,
     )
 
 
@@ -71,9 +76,10 @@ def _jpeg(encodes: str, encode: Encode, obstacle: Obstacle, lossy: bool = False)
         encodes=encodes,
         decodes=_JPEG_FAMILY,
         inspect=jpeg.inspect,
+        irreversible=jpeg.irreversible,
         planes=jpeg.planes_lossy if lossy else jpeg.planes,
         obstacle=obstacle,
-        photometric=jpeg.photometric_lossy if lossy else jpeg.photometric,
+        photometric=jpeg.photometric_lossy if lossy else attrgetter("photometric"),
         encode=encode,
         decode=libjpeg.decode,
         check=libjpeg.decode,
@@ -86,13 +92,14 @@ def _jpegls(encodes: str, lossy: bool = False) -> Codec:
         encodes=encodes,
         decodes=frozenset({uids.JPEGLS_LOSSLESS, uids.JPEGLS_NEAR_LOSSLESS}),
         inspect=jpegls.inspect,
+        irreversible=jpegls.irreversible,
         planes=jpegls.planes,
         obstacle=partial(jpegls.obstacle, lossy=lossy),
-        photometric=jpegls.photometric,
         encode=jpegls.encode,
         decode=jpegls.decode,
         check=jpegls.decode,
         begins=b"\xff\xd8",
+        bounded=True,
     )
 
 
@@ -114,7 +121,6 @@ CODECS: tuple[Codec, ...] = (
         inspect=rle.inspect,
         planes=rle.planes,
         obstacle=rle.obstacle,
-        photometric=rle.photometric,
         encode=rle.encode,
         decode=rle.decode,
         check=rle.decode,
@@ -168,12 +174,13 @@ def _perform(lease: Lease, work: Work, threads: int) -> None:
 
 
 def _verify(lease: Lease, work: Work, threads: int) -> None:
-    """Decode what was encoded; what may lose is only to be readable. Raises Differs."""
+    """Decode what was encoded and hold it against the pixels, as far as the codec promises anything. Raises Differs."""
     codec, planes = CODECS[work.writes], work.wanted
     read_back = memoryview(bytearray(planes.size_bytes))
     try:
         codec.check(lease.room[: lease.length], planes, read_back, threads)
     except (Corrupt, CodecError, Unfit) as error:
         raise Differs(f"what was encoded as {uids.syntax_name(codec.encodes)} does not decode: {error}") from error
-    if not work.setting and not np.array_equal(planes.view(read_back), planes.view(lease.pixels)):
+    comparable = codec.bounded or not work.setting
+    if comparable and not pixels.alike(planes.view(read_back), planes.view(lease.pixels), int(work.setting)):
         raise Differs(f"what was encoded as {uids.syntax_name(codec.encodes)} decodes to other pixels")

@@ -2,15 +2,15 @@
 
 The writer needs a seekable file: it leaves place for the Basic Offset Table and fills it in at the end. The table stays
 empty where its 32-bit offsets might not reach; an Extended Offset Table is not written. The reader is iterative,
-reads eight bytes an item and holds no fragment; frames come as lists of places in the file. Lengths rule: what looks
-like an item within a fragment is data, an odd length is taken at its word. Tables are believed where they fit the
-fragments. A file may end after a whole fragment instead of the sequence delimiter.
+walks the items once and holds no fragment but 16 bytes of each; frames come as lists of places in the file. Lengths
+rule: what looks like an item within a fragment is data, an odd length is taken at its word. Tables are believed where
+they fit the fragments. A file may end after a whole fragment instead of the sequence delimiter.
 """
 
+import re
 import struct
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from itertools import pairwise
 from typing import BinaryIO
 
@@ -22,6 +22,7 @@ Place = tuple[int, int]  # offset and length in bytes
 Starts = Callable[[Place], bool]  # is a fragment the first of a frame
 
 MAX_FRAGMENTS = 1 << 20
+BLOCK_BYTES = 4096
 _ITEM = struct.Struct("<HHL")
 _HEADER = struct.pack("<HH2sHL", 0x7FE0, 0x0010, b"OB", 0, 0xFFFFFFFF)
 _SEQUENCE_END = _ITEM.pack(0xFFFE, 0xE0DD, 0)
@@ -71,23 +72,36 @@ def frames(
     One frame has all fragments. As many fragments as frames are one each. Else a table divides them whose every offset
     is that of a fragment: `extended`, the offsets of the Extended Offset Table (7FE0,0001) (its lengths tell padding
     only), or the basic one. Else as many that are not empty are one each; else a frame begins with each that does so
-    with `begins`, the first bytes of every codestream (b"" = unknown). Corrupt: the items do not parse, or none of
-    these rules tells as many frames apart.
+    as the first does, if that is a way that `begins` knows, a regular expression for the first bytes of a codestream
+    (b"" = unknown). Corrupt: the items do not parse, or none of these rules tells as many frames apart.
     """
     if not 1 <= number_of_frames <= MAX_FRAMES:
         raise Corrupt(f"{number_of_frames} frames")
+    read_at = _in_blocks(read_at)
     basic, first = _offset_table(read_at, offset, number_of_frames)
-    fragments = partial(_fragments, read_at, first)
-    count = sum(1 for _ in fragments())
-    if number_of_frames == 1 and count:
-        begun = sum(1 for at, _ in fragments() if begins and read_at(at, len(begins)) == begins)
-        if first - offset > _ITEM.size + 4 or len(extended or ()) > 1 or begun > 1:
-            raise Corrupt("several frames where Number of Frames says one")
-        yield list(fragments())
-        return
+    offsets, lengths = array("Q"), array("Q")
+    for place in _fragments(read_at, first):
+        offsets.append(place[0])
+        lengths.append(place[1])
+
+    def fragments() -> Iterator[Place]:
+        return zip(offsets, lengths, strict=True)
 
     def filled() -> Iterator[Place]:
         return (fragment for fragment in fragments() if fragment[1])
+
+    way = re.match(begins, next((read_at(at, min(length, BLOCK_BYTES)) for at, length in filled()), b""))
+    beginning = way[0] if way else b""
+
+    def begun(fragment: Place) -> bool:
+        return read_at(fragment[0], min(fragment[1], len(beginning))) == beginning
+
+    if number_of_frames == 1 and offsets:
+        several = beginning and sum(map(begun, filled())) > 1
+        if first - offset > _ITEM.size + 4 or len(extended or ()) > 1 or several:
+            raise Corrupt("several frames where Number of Frames says one")
+        yield list(filled())
+        return
 
     def by(table: Sequence[int]) -> Starts:
         # Some writers count from the value of the first fragment, or from the table.
@@ -101,15 +115,15 @@ def frames(
         yield fragments, by(extended or ())
         yield fragments, by(basic)
         yield filled, lambda _: True
-        if begins:
-            yield filled, lambda fragment: read_at(fragment[0], len(begins)) == begins
+        if beginning:
+            yield filled, begun
 
     for those, starts in rules():
         marks = [starts(fragment) for fragment in those()]
         if sum(marks) == number_of_frames and marks[0]:
             yield from _divided(those(), starts)
             return
-    raise Corrupt(f"{count} fragments for {number_of_frames} frames, and nothing that divides them for sure")
+    raise Corrupt(f"{len(offsets)} fragments for {number_of_frames} frames, and nothing that divides them for sure")
 
 
 def _divided(fragments: Iterator[Place], starts: Starts) -> Iterator[list[Place]]:
@@ -118,7 +132,8 @@ def _divided(fragments: Iterator[Place], starts: Starts) -> Iterator[list[Place]
         if starts(fragment):
             yield current
             current = []
-        current.append(fragment)
+        if fragment[1]:
+            current.append(fragment)
     yield current
 
 
@@ -141,6 +156,19 @@ def _fragments(read_at: ReadAt, offset: int) -> Iterator[Place]:
         yield item
         offset = item[0] + item[1]
     raise Corrupt(f"more than {MAX_FRAGMENTS} fragments")
+
+
+def _in_blocks(read_at: ReadAt) -> ReadAt:
+    """The same bytes, the next small pieces from the block that was read last."""
+    begin, block = 0, b""
+
+    def read(offset: int, length: int) -> bytes:
+        nonlocal begin, block
+        if not begin <= offset <= offset + length <= begin + len(block):
+            begin, block = offset, read_at(offset, max(length, BLOCK_BYTES))
+        return block[offset - begin : offset - begin + length]
+
+    return read
 
 
 def _item(read_at: ReadAt, offset: int) -> Place | None:

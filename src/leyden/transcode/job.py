@@ -17,6 +17,7 @@ import numpy as np
 
 from leyden.dicom import derive, edit, uids
 from leyden.dicom.elements import PIXEL_DATA, encoding_of
+from leyden.dicom.header import Header
 from leyden.dicom.part10 import encode_head
 from leyden.dicom.uids import Syntax
 from leyden.errors import Corrupt
@@ -160,11 +161,13 @@ class _Job:
     def _plan_codecs(self) -> Changes:
         source, target, header = self.source, self.target, self.source.header
         self.found = found = decoded = describe(header)
-        changes = self._derived()
+        changes: Changes = {}
         work = None
         if header.pixel_data == "encapsulated":
             number = _known(decoder(source.syntax.uid), f"{source.syntax.name} is not decoded by this version")
-            planes = CODECS[number].inspect(memoryview(self._beginning(next(self._places(number)))), found)
+            beginning = memoryview(self._beginning(next(self._places(number))))
+            planes = CODECS[number].inspect(beginning, found)
+            header = derive.in_fact(header, CODECS[number].irreversible(beginning))
             if found.photometric in ("YBR_RCT", "YBR_ICT") and not planes.rct:
                 raise Unfit(f"{found.photometric}, but no component transform in the codestream")
             decoded = pixels.decoded(found, planes)
@@ -172,6 +175,7 @@ class _Job:
             work = Work(planes, planes, reads=number, signed=found.signed)
             changes |= dict.fromkeys((_EXTENDED_OFFSETS, _EXTENDED_LENGTHS, _VALUE_TOTAL_LENGTH))
             changes |= {} if target.lossy else derive.still_lossy(header)
+        changes |= self._derived(header)
         photometric = decoded.photometric
         if target.encapsulated:
             number = _known(encoder(target.uid), f"{target.name} is not made by this version")
@@ -189,16 +193,15 @@ class _Job:
         self.work, self.decoded = work, decoded
         return changes | _changes(found, photometric)
 
-    def _derived(self) -> Changes:
+    def _derived(self, header: Header) -> Changes:
         """What makes a lossy object one of its own, where it becomes one."""
-        source, header = self.source, self.source.header
         if not self.target.lossy:
             return {}
         if derive.was_lossy(header) and not self.terms.recompress_lossy:
             raise Unfit("lossy already, and the destination has no RecompressLossy")
         setting = self.terms.setting(self.target)
         self.sop_instance_uid = derive.derived_uid(
-            source.meta.sop_instance_uid, self.terms.destination, self.target.uid, setting
+            self.source.meta.sop_instance_uid, self.terms.destination, self.target.uid, setting
         )
         return dict(derive.lossy(header, self.sop_instance_uid, self.target, setting))
 
@@ -273,6 +276,9 @@ class _Job:
         described, wanted, start = self.decoded, self.work.wanted, piece.offset
         swap = 2 if self.source.syntax.big_endian and piece.vr == "OW" else 1
         _refuse(pixels.unfit(described, piece.length, self.terms.max_frame_bytes))
+        excess_bytes = piece.length - described.size_bytes
+        if excess_bytes > 1 and any(self.source.read_at(start + described.size_bytes, excess_bytes)):
+            raise Unfit(f"{pixels.LONGER}, and no padding of zeros")
         if self.source.syntax.big_endian and described.bits_allocated == 16 and swap == 1:
             raise Unfit("16 bits allocated in bytes of big endian")
         frame_bytes = described.frame_bytes

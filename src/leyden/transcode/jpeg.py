@@ -17,7 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leyden.errors import Corrupt
-from leyden.transcode.pixels import Description, Obstacle, Planes, Unfit, first
+from leyden.transcode.pixels import (
+    LOSSY_PALETTE,
+    MORE_THAN_16_BITS,
+    OTHER_HIGH_BIT,
+    Description,
+    Obstacle,
+    Planes,
+    Unfit,
+    first,
+)
 
 MAX_SEGMENTS = 1024
 MAX_SIDE = 65500  # of libjpeg
@@ -35,13 +44,13 @@ _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 
 _OBSTACLES: tuple[Obstacle, ...] = (
     (lambda d: max(d.rows, d.columns) > MAX_SIDE, f"more than {MAX_SIDE} rows or columns"),
-    (lambda d: d.bits_allocated not in (8, 16), "bits allocated other than 8 and 16"),
+    MORE_THAN_16_BITS,
 )
 _LOSSY_OBSTACLES: tuple[Obstacle, ...] = (
     *_OBSTACLES,
     (lambda d: d.signed, "signed pixels, which lossy JPEG does not hold"),
-    (lambda d: d.photometric == "PALETTE COLOR", "a palette, whose indices bear no loss"),
-    (lambda d: d.high_bit != d.bits_stored - 1, "High Bit other than Bits Stored - 1"),
+    LOSSY_PALETTE,
+    OTHER_HIGH_BIT,
 )
 _BASELINE_OBSTACLES: tuple[Obstacle, ...] = (
     *_LOSSY_OBSTACLES,
@@ -85,11 +94,6 @@ def obstacle_extended(described: Description) -> str | None:
     9 to 11 bits would have to go in as 12, and the loss could then lead beyond Bits Stored.
     """
     return first(_EXTENDED_OBSTACLES, described)
-
-
-def photometric(described: Description) -> str:
-    """Photometric Interpretation after lossless encoding: as it was."""
-    return described.photometric
 
 
 def photometric_lossy(described: Description) -> str:
@@ -169,6 +173,11 @@ def inspect(memory: memoryview, described: Description) -> Planes:
     if header.adobe == 0 or (header.names_rgb and header.adobe is None and not header.jfif):
         raise Unfit("Photometric Interpretation YCbCr, but markers of RGB in the JPEG codestream")
     return Planes(found.samples, found.rows, found.columns, found.precision, rct=True)
+
+
+def irreversible(memory: memoryview) -> bool:
+    """Whether the process is one of the DCT."""
+    return not read(memory).lossless
 
 
 def read(memory: memoryview) -> Header:

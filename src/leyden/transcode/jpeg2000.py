@@ -7,9 +7,19 @@ pixel is touched here.
 
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 
 from leyden.errors import Corrupt
-from leyden.transcode.pixels import Description, Obstacle, Planes, first
+from leyden.transcode.pixels import (
+    LOSSY_PALETTE,
+    MORE_THAN_16_BITS,
+    OTHER_HIGH_BIT,
+    Description,
+    Obstacle,
+    Planes,
+    Unfit,
+    first,
+)
 
 MAX_PRECISION = 16
 MAX_BOXES = 64
@@ -17,15 +27,12 @@ MAX_SEGMENTS = 1024
 _JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
 _SIZ = struct.Struct(">HHHHIIIIIIIIH")  # SOC, SIZ, Lsiz, Rsiz, X, Y, XO, YO, XT, YT, XTO, YTO, Csiz
 _COD, _SOT = 0xFF52, 0xFF90
+BEGINS = b"\xff\x4f\xff\x51|" + _JP2_SIGNATURE
+_TRANSFORM, _WAVELET = 4, 9  # bytes of COD, behind its length
+_TRANSFORMED = ("RGB", "YBR_RCT", "YBR_ICT")  # what a component transform is undone to, or is itself
 
-_OBSTACLES: tuple[Obstacle, ...] = (
-    (lambda d: d.bits_allocated not in (8, 16), "bits allocated other than 8 and 16"),
-    (lambda d: d.high_bit != d.bits_stored - 1, "High Bit other than Bits Stored - 1"),
-)
-_LOSSY_OBSTACLES: tuple[Obstacle, ...] = (
-    *_OBSTACLES,
-    (lambda d: d.photometric == "PALETTE COLOR", "a palette, whose indices bear no loss"),
-)
+_OBSTACLES: tuple[Obstacle, ...] = (MORE_THAN_16_BITS, OTHER_HIGH_BIT)
+_LOSSY_OBSTACLES: tuple[Obstacle, ...] = (*_OBSTACLES, LOSSY_PALETTE)
 
 
 def planes(described: Description) -> Planes:
@@ -96,12 +103,20 @@ def _check_components(jp2_header: memoryview) -> None:
 def inspect(memory: memoryview, described: Description | None = None) -> Planes:
     """What the main header of a codestream claims (ISO/IEC 15444-1 A.5.1, A.6.1). Corrupt: none, or one not for us.
 
-    `described` is not asked. `rct`: a component transform, of either kind, is undone by the decoder.
+    `rct`: a component transform, of either kind, is undone by the decoder. Unfit: there is one, but the dataset names
+    pixels that have none: who is right can't be known. (Many encoders leave RGB as it was.)
     """
     codestream = bare(memory)
     found = _size(codestream)
-    transform = _component_transform(codestream, _SIZ.size + 3 * found.samples)
-    return Planes(found.samples, found.rows, found.columns, found.precision, found.signed, transform)
+    transform = _coding_style(codestream)[_TRANSFORM] == 1
+    if transform and described and described.photometric not in _TRANSFORMED:
+        raise Unfit(f"{described.photometric}, but a component transform in the codestream")
+    return replace(found, rct=transform)
+
+
+def irreversible(memory: memoryview) -> bool:
+    """Whether the wavelet is the 9/7 one, which always loses; with the 5/3 one something may have been cut off too."""
+    return _coding_style(bare(memory))[_WAVELET] == 0
 
 
 def expect(codestream: memoryview, wanted: Planes) -> None:
@@ -144,16 +159,18 @@ def _size(codestream: memoryview) -> Planes:
     return Planes(samples, rows, columns, precision, bool(depth & 0x80))
 
 
-def _component_transform(codestream: memoryview, at: int) -> bool:
-    """Whether the COD segment, somewhere behind SIZ, names a component transform of part 1."""
+def _coding_style(codestream: memoryview) -> memoryview:
+    """The COD segment's contents, somewhere behind SIZ, up to the wavelet. Corrupt: none, or not of part 1."""
+    at = _SIZ.size + 3 * _size(codestream).samples
     for _ in range(MAX_SEGMENTS):
-        if at + 9 > len(codestream):
+        if at + 4 + _WAVELET >= len(codestream):
             break
         marker, length = struct.unpack_from(">HH", codestream, at)
         if marker == _COD:
-            if codestream[at + 8] > 1:
+            style = codestream[at + 4 :][: _WAVELET + 1]
+            if style[_TRANSFORM] > 1:
                 raise Corrupt("a component transform of another part of JPEG 2000")
-            return codestream[at + 8] == 1
+            return style
         if marker == _SOT or length < 2:
             break
         at += 2 + length

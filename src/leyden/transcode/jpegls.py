@@ -19,7 +19,19 @@ import imagecodecs
 import numpy as np
 
 from leyden.errors import Corrupt
-from leyden.transcode.pixels import CodecError, Description, Obstacle, Planes, Samples, Unfit, first
+from leyden.transcode.pixels import (
+    DEEP_YBR,
+    LOSSY_PALETTE,
+    MORE_THAN_16_BITS,
+    OTHER_HIGH_BIT,
+    CodecError,
+    Description,
+    Obstacle,
+    Planes,
+    Samples,
+    Unfit,
+    first,
+)
 
 LEAST_PRECISION = {8: 8, 16: 9}  # by bits allocated: DCMTK refuses some codestreams of less, GDCM is killed by others
 MAX_PRECISION = 16
@@ -32,14 +44,14 @@ _NO_ROOM = 3  # CHARLS_JPEGLS_ERRC_DESTINATION_BUFFER_TOO_SMALL
 
 _OBSTACLES: tuple[Obstacle, ...] = (
     (lambda _: _charls is None, "no CharLS: install pyjpegls, or the system's package (Debian: libcharls2)"),
-    (lambda d: d.bits_allocated not in LEAST_PRECISION, "bits allocated other than 8 and 16"),
+    MORE_THAN_16_BITS,
     (lambda d: d.bits_stored < 2, "1 bit stored"),
-    (lambda d: d.high_bit != d.bits_stored - 1, "High Bit other than Bits Stored - 1"),
-    (lambda d: d.photometric == "YBR_FULL" and d.bits_allocated > 8, "YBR_FULL of more than 8 bits"),
+    OTHER_HIGH_BIT,
+    DEEP_YBR,
 )
 _LOSSY_OBSTACLES: tuple[Obstacle, ...] = (
     *_OBSTACLES,
-    (lambda d: d.photometric == "PALETTE COLOR", "a palette, whose indices bear no loss"),
+    LOSSY_PALETTE,
     (lambda d: planes(d).precision != d.bits_stored, "samples that a loss could take out of Bits Stored"),
 )
 
@@ -92,6 +104,7 @@ _charls: Any = _load()
 class _Header(NamedTuple):
     planes: Planes
     interleave: int
+    near: int
 
 
 def planes(described: Description) -> Planes:
@@ -107,17 +120,17 @@ def obstacle(described: Description, lossy: bool = False) -> str | None:
     return first(_LOSSY_OBSTACLES if lossy else _OBSTACLES, described)
 
 
-def photometric(described: Description) -> str:
-    """Photometric Interpretation after encoding: the same, as there is no colour transform."""
-    return described.photometric
-
-
 def inspect(codestream: memoryview, described: Description | None = None) -> Planes:
     """What the headers of a codestream claim (ISO/IEC 14495-1 Annex C), always unsigned; `described` is not asked.
 
     Corrupt: no JPEG-LS, or one not for us.
     """
     return _header(codestream).planes
+
+
+def irreversible(codestream: memoryview) -> bool:
+    """Whether its first scan lets samples differ (NEAR)."""
+    return _header(codestream).near > 0
 
 
 def encode(planes: Planes, pixels: memoryview, room: memoryview, setting: float = 0.0, threads: int = 0) -> int:
@@ -153,7 +166,7 @@ def encode(planes: Planes, pixels: memoryview, room: memoryview, setting: float 
 
 
 def decode(codestream: memoryview, planes: Planes, pixels: memoryview, threads: int = 0) -> None:
-    """Decode one codestream of any interleave mode, lossless or not, into the planes; sign extended if they have one.
+    """Decode one codestream of any interleave mode, lossless or not, into the planes: the bits, whatever their sign.
 
     The global interpreter lock is free meanwhile. Corrupt: damaged, or not of these planes.
     """
@@ -173,11 +186,6 @@ def decode(codestream: memoryview, planes: Planes, pixels: memoryview, threads: 
         raise Corrupt(f"a JPEG-LS codestream that does not decode: {error}") from error
     if interleaved:
         np.copyto(target, decoded.transpose(2, 0, 1))
-    spare_bits = 8 * planes.sample_bytes - planes.precision
-    if planes.signed and spare_bits:
-        values = planes.view(pixels)
-        np.left_shift(values, spare_bits, out=values)
-        np.right_shift(values, spare_bits, out=values)
 
 
 def _do(step: str, encoder: int, *arguments: Any) -> None:
@@ -196,10 +204,8 @@ def _check_ends(values: Samples, planes: Planes, near: int) -> None:
 
 
 def _samples(planes: Planes, values: Samples) -> Samples:
-    """As CharLS takes them: unsigned, nothing above the precision, colour by pixel (by line is how it writes them)."""
+    """As CharLS takes them: unsigned (`planes` gives a sign all bits), colour by pixel (it writes them by line)."""
     values = values.view(f"u{planes.sample_bytes}")
-    if planes.signed and planes.precision < 8 * planes.sample_bytes:
-        values = values & values.dtype.type((1 << planes.precision) - 1)
     return np.ascontiguousarray(values.transpose(1, 2, 0)) if planes.samples > 1 else values
 
 
@@ -232,7 +238,7 @@ def _header(codestream: memoryview) -> _Header:
         elif marker == _LSE and (not segment or segment[0] != 1):
             raise Corrupt("a JPEG-LS codestream with a mapping table or of extended size")
         elif marker == _SOS and found is not None:
-            return _Header(found, _interleave(segment, found))
+            return _Header(found, *_scan(segment, found))
         elif 0xFFC0 <= marker <= 0xFFCF or marker in (_SOF55, _SOS) or 0xFFD0 <= marker <= 0xFFD9:
             break
         at += 2 + length
@@ -251,14 +257,14 @@ def _frame(segment: memoryview) -> Planes:
     return Planes(samples, rows, columns, precision)
 
 
-def _interleave(segment: memoryview, frame: Planes) -> int:
-    """The interleave mode of a scan header that has all components, or one of them and none to interleave with."""
+def _scan(segment: memoryview, frame: Planes) -> tuple[int, int]:
+    """Interleave mode and NEAR of a scan header that has all components, or one of them and none to interleave with."""
     count = segment[0] if segment else 0
     if count not in (1, frame.samples) or len(segment) != 1 + 2 * count + 3:
         raise Corrupt("a JPEG-LS scan header that does not fit its frame")
     if any(segment[2 : 1 + 2 * count : 2]):
         raise Corrupt("a JPEG-LS codestream with a mapping table")
-    mode, transform = segment[-2], segment[-1]
+    near, mode, transform = segment[-3:]
     if transform or mode not in ((_NONE,) if count == 1 else (_LINE, _SAMPLE)):
         raise Corrupt("a JPEG-LS codestream of an unknown interleave mode, or with a point transform")
-    return mode
+    return mode, near

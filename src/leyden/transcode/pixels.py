@@ -112,6 +112,14 @@ _OBSTACLES: tuple[Obstacle, ...] = (
     (lambda d: d.samples == 3 and d.planar not in (0, 1), "an unknown Planar Configuration"),
 )
 
+LONGER = "Pixel Data longer than Rows, Columns and Number of Frames say"
+
+# In the way of several.
+MORE_THAN_16_BITS: Obstacle = (lambda d: d.bits_allocated > 16, "bits allocated other than 8 and 16")
+OTHER_HIGH_BIT: Obstacle = (lambda d: d.high_bit != d.bits_stored - 1, "High Bit other than Bits Stored - 1")
+LOSSY_PALETTE: Obstacle = (lambda d: d.photometric == "PALETTE COLOR", "a palette, whose indices bear no loss")
+DEEP_YBR: Obstacle = (lambda d: d.photometric == "YBR_FULL" and d.bits_allocated > 8, "YBR_FULL of more than 8 bits")
+
 
 def first(obstacles: Iterable[Obstacle], description: Description) -> str | None:
     """The reason of the first that stands in the way."""
@@ -125,9 +133,8 @@ def unfit(description: Description, length_bytes: int, max_frame_bytes: int) -> 
         return reason
     if length_bytes < description.size_bytes:
         return "Pixel Data shorter than Rows, Columns and Number of Frames say"
-    excess_bytes = length_bytes - description.size_bytes
-    if excess_bytes > 1 and excess_bytes >= description.frame_bytes:
-        return "Pixel Data longer by whole frames than Number of Frames says"
+    if length_bytes > description.size_bytes + max(1, description.frame_bytes - 1):
+        return LONGER
     if description.frame_bytes > max_frame_bytes:
         return "a frame larger than maxFrameMib"
     return None
@@ -140,6 +147,8 @@ def undecodable(description: Description, planes: Planes, max_frame_bytes: int) 
         return "a codestream of another shape than Rows, Columns and Samples per Pixel say"
     if d.bits_allocated not in (8, 16, 32) or planes.precision > d.bits_allocated:
         return "a codestream that does not fit Bits Allocated"
+    if planes.precision < d.bits_allocated and (reason := first((OTHER_HIGH_BIT,), d)):  # who knows what it left out
+        return f"{reason}, and a codestream of fewer bits than Bits Allocated"
     if d.photometric not in (GREY if d.samples == 1 else COLOUR):
         return "a Photometric Interpretation that native pixels of full size cannot have"
     if max(planes.size_bytes, d.frame_bytes) > max_frame_bytes:
@@ -176,6 +185,14 @@ def _check(values: Samples, planes: Planes) -> None:
     # One reduction is enough for unsigned samples.
     if int(values.max()) > high or (low < 0 and int(values.min()) < low):
         raise Unfit("values outside Bits Stored, such as overlays in the high bits")
+
+
+def alike(one: Samples, other: Samples, bound: int) -> bool:
+    """Whether no sample differs by more than `bound`."""
+    if not bound:
+        return np.array_equal(one, other)
+    apart = np.maximum(one, other) - np.minimum(one, other)  # modulo the width of a sample, which it fits
+    return bool(apart.view(f"u{apart.itemsize}").max() <= bound)
 
 
 def pack(frame: memoryview, description: Description, planes: Planes, planes_buffer: memoryview) -> None:

@@ -15,17 +15,11 @@ import imagecodecs
 import numpy as np
 
 from leyden.errors import Corrupt
-from leyden.transcode.pixels import CodecError, Description, Obstacle, Planes, Samples, Unfit, first
+from leyden.transcode.pixels import DEEP_YBR, CodecError, Description, Planes, Samples, Unfit, first
 
 MAX_SEGMENTS = 15
 _HEADER = struct.Struct("<16L")
 _EXCESS_BYTES = 128  # the most that one more run can make, after which a segment has more than padding
-
-_OBSTACLES: tuple[Obstacle, ...] = (
-    (lambda d: d.bits_allocated not in (8, 16, 32), "bits allocated other than 8, 16 and 32"),
-    (lambda d: d.samples * d.bits_allocated > 8 * MAX_SEGMENTS, f"more than {MAX_SEGMENTS} bytes a pixel"),
-    (lambda d: d.photometric == "YBR_FULL" and d.bits_allocated > 8, "YBR_FULL of more than 8 bits"),
-)
 
 
 def planes(described: Description) -> Planes:
@@ -36,12 +30,7 @@ def planes(described: Description) -> Planes:
 
 def obstacle(described: Description) -> str | None:
     """Why RLE can't hold such pixels (PS3.5 section 8.2.2, and 32 bits); None = it can."""
-    return first(_OBSTACLES, described)
-
-
-def photometric(described: Description) -> str:
-    """Photometric Interpretation after encoding: the same."""
-    return described.photometric
+    return first((DEEP_YBR,), described)
 
 
 def inspect(codestream: memoryview, described: Description) -> Planes:

@@ -221,6 +221,15 @@ def test_only_what_lost_nothing_is_an_uncompressed_predecessor(syntax: str, loss
     assert source.PurposeOfReferenceCodeSequence[0].CodeValue == code
 
 
+@pytest.mark.parametrize("uid", sorted(uid for uid in uids.MADE if SYNTAXES[uid].encapsulated), ids=uids.syntax_name)
+def test_a_loss_against_the_word_of_the_syntax(uid: str) -> None:
+    header = header_of(Dataset(), syntax=uid)
+    assert derive.in_fact(header, False) is header
+    known = derive.in_fact(header, True)
+    assert derive.was_lossy(known) == (uid != uids.RLE_LOSSLESS), "which cannot lose"
+    assert bool(derive.still_lossy(known)) == (uid != uids.RLE_LOSSLESS)
+
+
 def test_an_image_of_no_type_becomes_a_derived_one() -> None:
     assert list(derived(Dataset()).ImageType) == ["DERIVED", "SECONDARY"]
     before = Dataset()

@@ -139,6 +139,43 @@ def test_beginnings_divide_where_the_table_is_wrong() -> None:
     assert read(data, 2, begins=b"\xff\xd8") == [b"\xff\xd8ab", b"\xff\xd8cd"]
 
 
+@pytest.mark.parametrize("first", [b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP"])
+def test_all_frames_begin_as_the_first_does(first: bytes) -> None:
+    """Where boxes stand before each codestream, one that begins with a fragment is no frame of its own."""
+    begins = rb"\xff\x4f\xff\x51|\0\0\0\x0cjP"
+    other = b"\xff\x4f\xff\x51" if first != b"\xff\x4f\xff\x51" else b"\0\0\0\x0cjP"
+    data = item(b"") + item(first) + item(other) + item(b"ab") + item(first + b"cd") + END
+    assert read(data, 2, begins=begins) == [first + other + b"ab", first + b"cd"]
+    with pytest.raises(Corrupt, match="several frames"):
+        read(data, 1, begins=begins)
+    assert read(item(b"") + item(first) + item(other) + END, 1, begins=begins) == [first + other]
+
+
+def test_a_beginning_does_not_reach_into_the_next_fragment() -> None:
+    data = item(b"") + item(b"ab\xfe\xff") + item(b"cd") + item(b"ab") + item(b"ef") + END
+    assert read(data, 2, begins=b"ab") == [b"ab\xfe\xffcd", b"abef"]
+    with pytest.raises(Corrupt, match="divides"):
+        read(data, 2, begins=b"ab\xfe\xff")
+
+
+@pytest.mark.parametrize("value", [b"", b"ab"])
+@pytest.mark.parametrize("number_of_frames", [1, 2, 20_000])
+def test_many_tiny_fragments_are_read_by_the_block(value: bytes, number_of_frames: int) -> None:
+    data = item(b"") + item(b"\xff\x4f") + 19_998 * item(value) + item(b"\xff\x4f") + END
+    reads: list[int] = []
+
+    def read_at(offset: int, length: int) -> bytes:
+        reads.append(length)
+        return data[offset : offset + length]
+
+    with contextlib.suppress(Corrupt):
+        found = list(frames(read_at, 0, number_of_frames, begins=rb"\xff\x4f"))
+        assert len(found) == number_of_frames
+        assert value or number_of_frames == 20_000 or sum(map(len, found)) == 2, "what holds nothing is nobody's"
+    assert sum(reads) < 5 * len(data)
+    assert len(reads) < 300
+
+
 def test_no_beginning_before_the_first_fragment() -> None:
     data = item(b"") + item(b"zz") + item(b"\xff\xd8") + item(b"\xff\xd8") + END
     with pytest.raises(Corrupt, match="divides"):

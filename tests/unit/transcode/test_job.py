@@ -449,10 +449,15 @@ def test_a_frame_above_the_limit(image: Image, transcode: Transcode) -> None:
     assert transcode(path, JPEG2000_LOSSLESS, max_frame_bytes=8192).exists()
 
 
-def test_more_pixels_than_the_header_says_are_no_part_of_the_image(image: Image, transcode: Transcode) -> None:
+def test_more_pixels_than_the_header_says_are_not_cut_off(image: Image, transcode: Transcode) -> None:
     pixels = random_pixels((1, 5, 5, 1), 8, False)
-    path = image(pixels, stored=8, allocated=8, extra_bytes=b"\xff" * 21)
-    assert np.array_equal(decode(transcode(path, JPEG2000_LOSSLESS)).reshape(pixels.shape), pixels)
+    for padding in (b"\xff", bytes(21)):
+        path = image(pixels, stored=8, allocated=8, extra_bytes=padding)
+        assert np.array_equal(decode(transcode(path, JPEG2000_LOSSLESS)).reshape(pixels.shape), pixels)
+    for count in (2, 21):
+        path = image(pixels, stored=8, allocated=8, extra_bytes=b"\xff" * count)
+        with pytest.raises(Unfit, match="longer"):
+            transcode(path, JPEG2000_LOSSLESS)
 
 
 def test_fewer_pixels_than_the_header_says(image: Image, transcode: Transcode) -> None:

@@ -98,7 +98,6 @@ CASES = [
 @pytest.mark.parametrize("d", CASES, ids=lambda d: f"{d.photometric}-{d.bits_stored}-of-{d.bits_allocated}-{d.signed}")
 def test_every_reader_gets_the_same_bytes(d: Description, tmp_path: Path) -> None:
     assert jpegls.obstacle(d) is None
-    assert jpegls.photometric(d) == d.photometric
     planes = jpegls.planes(d)
     pixels = ramp(planes, d.bits_stored)
     codestream = encoded(planes, pixels)
@@ -111,8 +110,7 @@ def test_every_reader_gets_the_same_bytes(d: Description, tmp_path: Path) -> Non
     assert libjpeg.decode(bytes(codestream)).tobytes() == native
 
 
-@pytest.mark.parametrize("signed", [False, True])
-@pytest.mark.parametrize("precision", range(2, 17))
+@pytest.mark.parametrize(("precision", "signed"), [*((bits, False) for bits in range(2, 17)), (8, True), (16, True)])
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (3, 5), (1, 70), (65, 33)])
 def test_any_precision_and_size_is_exact(rows: int, columns: int, precision: int, signed: bool) -> None:
     planes = Planes(1, rows, columns, precision, signed)
@@ -195,7 +193,6 @@ def test_a_palette_loses_nothing() -> None:
     palette = replace(GREY, photometric="PALETTE COLOR")
     assert jpegls.obstacle(palette) is None
     assert jpegls.planes(palette) == jpegls.planes(GREY)
-    assert jpegls.photometric(palette) == "PALETTE COLOR"
 
 
 def test_noise_that_does_not_fit_its_room() -> None:
@@ -216,6 +213,7 @@ def test_what_others_write_in_any_interleave_mode(interleave: int, near: int, pr
     order = values if interleave == 0 else np.ascontiguousarray(values.transpose(1, 2, 0))
     other = bytes(jpeg_ls.encode_buffer(order.tobytes(), 50, 71, 3, precision, near, interleave))
     assert jpegls.inspect(memoryview(other)) == planes
+    assert jpegls.irreversible(memoryview(other)) == (near > 0)
     read_back = planes.view(memoryview(decoded(planes, other)))
     assert np.abs(read_back.astype(int) - values).max() <= near
 

@@ -8,7 +8,7 @@ import pytest
 
 from leyden.errors import Corrupt
 from leyden.transcode import jpeg2000, openjpeg
-from leyden.transcode.pixels import Description, Planes
+from leyden.transcode.pixels import Description, Planes, Unfit
 
 SIGNATURE = b"\0\0\0\x0cjP  \r\n\x87\n"
 CT = Description(
@@ -46,7 +46,7 @@ def test_a_codestream_says_what_it_holds(planes: Planes) -> None:
     assert bytes(codestream[-2:]) == b"\xff\xd9"
     assert jpeg2000.inspect(codestream) == planes
     assert jpeg2000.inspect(codestream[:120]) == planes, "the beginning is enough"
-    assert jpeg2000.inspect(codestream, CT) == planes
+    assert jpeg2000.inspect(codestream, RGB) == planes
 
 
 def test_the_component_transform_is_found_behind_other_segments() -> None:
@@ -54,6 +54,24 @@ def test_the_component_transform_is_found_behind_other_segments() -> None:
     head = siz(64, 64, samples=3) + comment
     assert jpeg2000.inspect(memoryview(head + cod(1))).rct
     assert not jpeg2000.inspect(memoryview(head + cod(0))).rct
+
+
+def test_a_component_transform_of_what_is_no_rgb_is_a_contradiction() -> None:
+    transformed, plain = memoryview(siz(5, 3, samples=3) + cod(1)), memoryview(siz(5, 3, samples=3) + cod(0))
+    for photometric in ("RGB", "YBR_RCT", "YBR_ICT"):
+        assert jpeg2000.inspect(transformed, replace(RGB, photometric=photometric)).rct
+    for photometric in ("YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420", "MONOCHROME2"):
+        with pytest.raises(Unfit, match=f"{photometric}, but a component transform"):
+            jpeg2000.inspect(transformed, replace(RGB, photometric=photometric))
+        assert not jpeg2000.inspect(plain, replace(RGB, photometric=photometric)).rct
+
+
+def test_only_the_9_7_wavelet_is_a_loss_for_sure() -> None:
+    reversible = siz(64, 64) + cod(0)
+    assert not jpeg2000.irreversible(memoryview(reversible))
+    irreversible = reversible[:-1] + b"\0"
+    assert jpeg2000.irreversible(memoryview(irreversible))
+    assert jpeg2000.irreversible(memoryview(SIGNATURE + box(b"jp2c", irreversible)))
 
 
 @pytest.mark.parametrize(

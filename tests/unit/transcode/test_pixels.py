@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from leyden.transcode.pixels import Description, Planes, Unfit, decoded, pack, recast, undecodable, unfit, unpack
+from leyden.transcode.pixels import Description, Planes, Unfit, alike, decoded, pack, recast, undecodable, unfit, unpack
 
 CT = Description(
     rows=3, columns=5, samples=1, bits_allocated=16, bits_stored=12, high_bit=11, signed=False,
@@ -70,7 +70,7 @@ def test_length_of_pixel_data() -> None:
     shorter = unfit(described, 59, LIMIT)
     assert shorter is not None
     assert "shorter" in shorter
-    assert unfit(described, 89, LIMIT) is None
+    assert unfit(described, 89, LIMIT) is None, "less than a frame may be padding"
     longer = unfit(described, 90, LIMIT)
     assert longer is not None
     assert "longer" in longer
@@ -172,6 +172,26 @@ def test_what_else_cannot_become_native() -> None:
     assert undecodable(described, replace(planes, precision=9), LIMIT)
     assert undecodable(described, planes, 44)
     assert undecodable(replace(described, frames=1 << 30), planes, LIMIT)
+
+
+def test_only_a_codestream_of_all_bits_has_those_below_another_high_bit() -> None:
+    described = replace(CT, high_bit=15)
+    assert undecodable(described, Planes(1, 3, 5, 16), LIMIT) is None
+    for precision in (12, 15):
+        assert "High Bit" in str(undecodable(described, Planes(1, 3, 5, precision), LIMIT))
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2"])
+def test_alike_is_within_the_bound(dtype: str) -> None:
+    ends = np.iinfo(dtype)
+    one = np.array([ends.min, 0, ends.max], dtype)
+    other = np.array([ends.min + 3, 2, ends.max], dtype)
+    assert alike(one, one, 0)
+    assert not alike(one, other, 0)
+    for here, there in ((one, other), (other, one)):
+        assert alike(here, there, 3)
+        assert not alike(here, there, 2)
+    assert not alike(one, one[::-1].copy(), 100), "the whole range apart is not near"
 
 
 @pytest.mark.parametrize("signed", [False, True])
