@@ -1,7 +1,7 @@
 """JPEG 2000 through OpenJPEG: one frame in memory <-> one bare codestream in memory. It reads HTJ2K as well.
 
 The calls are glymur's low-level bindings; its Jp2k class stays unused (it wants a file, and unsigned 8 or 16 bits). The
-library is the one inside the Pillow wheel, else the system's. Output and input go through stream callbacks into the
+library is the one inside the imagecodecs wheel, else the system's. Output and input go through stream callbacks into the
 caller's memory, so nothing is written to a file; running out of room is an ordinary error. What a codestream claims
 about its size is held against the caller's expectation before the library sees it: 241 bytes can ask for 6.7 GiB.
 Every codec, stream and image is destroyed on every path. Nothing is printed. Where two guard bits are not enough for
@@ -34,15 +34,15 @@ _SEEK = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_int64, ctypes.c_void_p)
 
 
 def _library_path() -> str:
-    """libopenjp2 of the Pillow wheel, else what the system's loader finds."""
-    pillow = importlib.util.find_spec("PIL")
-    if pillow is not None and pillow.origin is not None:
-        inside = sorted(Path(pillow.origin).parents[1].glob("pillow.libs/libopenjp2*.so*"))
+    """libopenjp2 of the imagecodecs wheel, else what the system's loader finds."""
+    imagecodecs = importlib.util.find_spec("imagecodecs")
+    if imagecodecs is not None and imagecodecs.origin is not None:
+        inside = sorted(Path(imagecodecs.origin).parents[1].glob("imagecodecs.libs/libopenjp2*.so*"))
         if inside:
             return str(inside[0])
     system = ctypes.util.find_library("openjp2")
     if system is None:
-        raise LeydenError("no libopenjp2: install the Pillow wheel, or the system's package (Debian: libopenjp2-7)")
+        raise LeydenError("no libopenjp2: install the imagecodecs wheel, or the system's package (Debian: libopenjp2-7)")
     return system
 
 
