@@ -25,6 +25,7 @@ from leyden.boot import Boot
 from leyden.deliver import ladder
 from leyden.dicom.header import Header, peek
 from leyden.dicom.part10 import HEAD_MAX_BYTES, FileMeta, decode_head
+from leyden.dicom.uids import syntax_by_name
 from leyden.errors import Corrupt
 from leyden.outbound.taken import Seen
 from leyden.plan.match import Decision, Delivery, plan, rank_of
@@ -86,13 +87,13 @@ class _Newcomer:
     meta: FileMeta
     decision: Decision
     failure: str = ""
+    unseen: frozenset[str] = frozenset()  # destinations that are asked before their lossy syntax is made
 
     def placements(self) -> tuple[Placement, ...]:
         found = []
         for d in self.decision.deliveries:
-            e = self.entry
-            entry = replace(e, syntax=d.syntax)
-            found.append(Placement(entry, "transform" if d.syntax else "prepared", d.destination, d.rank))
+            stage = "transform" if d.syntax and d.destination not in self.unseen else "prepared"
+            found.append(Placement(replace(self.entry, syntax=d.syntax), stage, d.destination, d.rank))
         return tuple(found)
 
 
@@ -207,7 +208,19 @@ class Planner:
             decision = self._unparsed(meta, flaw, entry.by_hand)
         entry = Entry(entry.receipt, key(meta.sop_instance_uid), key(study), key(meta.sending))
         failure = "" if decision.deliveries or decision.dropped_by else decision.reason or "no destination"
-        return _Newcomer(path, entry, meta, decision, failure)
+        unseen = frozenset(
+            d.destination
+            for d in decision.deliveries
+            if (made := syntax_by_name(d.syntax)) is not None
+            and made.lossy
+            and not self._taken(d.destination, meta.sop_class_uid, now_s)
+        )
+        return _Newcomer(path, entry, meta, decision, failure, unseen)
+
+    def _taken(self, destination: str, sop_class: str, now_s: float) -> ladder.Taken | None:
+        """What a destination was seen to take of a SOP class."""
+        seen = self._seen.get(destination)
+        return ladder.fresh(seen.knowledge(), sop_class, now_s) if seen else None
 
     def _wanted(self, header: Header, now_s: float) -> Callable[[str, str], str]:
         """Which syntax a destination takes, as far as it was seen."""
@@ -215,9 +228,8 @@ class Planner:
 
         def answer(destination: str, sop_class: str) -> str:
             target = self._targets.get(destination, Target(destination))
-            seen = self._seen.get(destination)
-            taken = ladder.fresh(seen.knowledge(), sop_class, now_s) if seen else None
-            best = ladder.best(target.syntax, source, taken)
+            taken = self._taken(destination, sop_class, now_s)
+            best = ladder.best(target.syntax, source, taken) if taken else None
             return target.syntax if best is None else "" if best == source else best
 
         return answer

@@ -318,10 +318,11 @@ class Courier:
         name, title = syntax_name(uid), self._destination.ae_title
         self._remember(parcel.receipt).turned += (uid,)
         self.statistics.turned += 1
-        log.once(
-            logger, logging.WARNING, f"{title} {sop_class} {source} {uid}",
-            f"{title} does not take {syntax_name(source)} for SOP class {sop_class}; it gets {name}",
-        )  # fmt: skip
+        if uid != self._destination.syntax:
+            log.once(
+                logger, logging.WARNING, f"{title} {sop_class} {source} {uid}",
+                f"{title} does not take {syntax_name(source)} for SOP class {sop_class}; it gets {name}",
+            )  # fmt: skip
         await self._end(parcel, self._spool.to_transform, claim, name)
         for number in range(self._workers):
             doorbell.ring(self._spool.root, f"worker-{number}")

@@ -145,6 +145,7 @@ class Outbox:
                 self._memory.ask_again(parcel.pair, parcel.waiting.entry.retried_s)
         for lane in self._lanes:
             self._settle(lane)
+        self._make_lossy()
         self.tick()
 
     def _take(self, parcel: Parcel) -> Parcel:
@@ -305,6 +306,7 @@ class Outbox:
         self._health.opened(lane.calling)
         self._start(self._memory.note())
         self._settle(lane)
+        self._make_lossy()
         self._start(self._watch(lane, link))
         self._act()
 
@@ -351,6 +353,25 @@ class Outbox:
         if settled:
             self._start(self._courier.settle(settled, self._memory.knowledge))
             self._recovered()
+
+    def _make_lossy(self) -> None:
+        """What was planned before the destination was seen goes back to be made lossy, now that it takes that.
+
+        Such an entry bears the name of the syntax; a worker that finds it can't be made takes the name away.
+        """
+        wanted, now_s = self.destination.syntax, time.time()
+        planned = [parcel for parcel in self._waiting.values() if parcel.waiting.entry.syntax]
+        takes = {
+            parcel.receipt
+            for parcel in planned
+            if self._courier.turnable(parcel, self._memory.known(parcel.pair[0], now_s)) == wanted
+        }
+        if takes:
+            self._start(self._turn_back([self._take(parcel) for parcel in planned if parcel.receipt in takes]))
+
+    async def _turn_back(self, parcels: list[Parcel]) -> None:
+        await self._memory.note()  # the workers read it
+        await self._courier.settle(parcels, self._memory.knowledge)
 
     # -- the end
 

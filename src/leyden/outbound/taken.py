@@ -29,7 +29,7 @@ class Memory:
         self.knowledge: ladder.Knowledge = recall(root, destination)
         self._unsupported: dict[ladder.Pair, float] = {}  # accepted in negotiation, refused by an answer; and when
         self._unnoted: ladder.Knowledge | None = None
-        self._noting = False
+        self._noting = asyncio.Lock()
 
     def known(self, sop_class: str, now_s: float) -> ladder.Taken | None:
         """What it takes of a SOP class, as far as that is known."""
@@ -63,19 +63,16 @@ class Memory:
             self._unnoted = self.knowledge
 
     async def note(self) -> None:
-        """Write down what is new, if anything is. Whoever writes already takes it along."""
-        if self._noting:
-            return
-        self._noting = True
-        loop = asyncio.get_running_loop()
-        try:
-            while self._unnoted is not None:
-                newest, self._unnoted = self._unnoted, None
+        """Returns once what is new, if anything is, is written down."""
+        async with self._noting:
+            newest, self._unnoted = self._unnoted, None
+            if newest is None:
+                return
+            loop = asyncio.get_running_loop()
+            try:
                 await loop.run_in_executor(self._threads, remember, self._root, self._destination, newest)
-        except OSError as error:
-            logger.warning("%s: what it takes cannot be noted: %s", self._destination, error)
-        finally:
-            self._noting = False
+            except OSError as error:
+                logger.warning("%s: what it takes cannot be noted: %s", self._destination, error)
 
 
 class Seen:

@@ -1,7 +1,7 @@
 """JPEG 2000 through OpenJPEG: one frame in memory <-> one bare codestream in memory. It reads HTJ2K as well.
 
 The calls are glymur's low-level bindings; its Jp2k class stays unused (it wants a file, and unsigned 8 or 16 bits). The
-library is the one inside the imagecodecs wheel, else the system's. Output and input go through stream callbacks into the
+library is that of the imagecodecs wheel, else the system's. Output and input go through stream callbacks into the
 caller's memory, so nothing is written to a file; running out of room is an ordinary error. What a codestream claims
 about its size is held against the caller's expectation before the library sees it: 241 bytes can ask for 6.7 GiB.
 Every codec, stream and image is destroyed on every path. Nothing is printed. Where two guard bits are not enough for
@@ -42,7 +42,7 @@ def _library_path() -> str:
             return str(inside[0])
     system = ctypes.util.find_library("openjp2")
     if system is None:
-        raise LeydenError("no libopenjp2: install the imagecodecs wheel, or the system's package (Debian: libopenjp2-7)")
+        raise LeydenError("no libopenjp2: install imagecodecs' wheel, or the system's package (Debian: libopenjp2-7)")
     return system
 
 
