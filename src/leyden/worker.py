@@ -8,6 +8,7 @@ job. No sockets, no dataset on the network side.
 """
 
 import contextlib
+import errno
 import logging
 import os
 import re
@@ -312,6 +313,11 @@ class _Worker:
                     return
                 try:
                     self._make(claim, source, SYNTAXES[target])
+                    return
+                except OSError as error:
+                    if error.errno != errno.ENOSPC or (taken and received in taken.refused):
+                        raise
+                    self._as_it_came(claim, claim.entry.syntax, "the disk has no room for it")  # and soon has more
                     return
                 except (Unfit, Corrupt) as error:
                     if isinstance(error, Differs):

@@ -300,15 +300,15 @@ def test_a_disk_that_takes_nothing_strands_no_claim_without_a_word(
     worker = service.here()
     monkeypatch.setattr(worker_module, "LOOK_S", 0.01)
 
-    def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    def broken_down(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     for broken in (("making",), ("making", "give_back"), ("transformed",), ("transformed", "give_back")):
         receipt = service.put(sample("CT_small.dcm"))
         caplog.clear()
         with monkeypatch.context() as patch:
             for name in broken:
-                patch.setattr(worker.spool, name, full)
+                patch.setattr(worker.spool, name, broken_down)
             claim = worker._next()
             assert claim is not None
             worker._do(claim)
@@ -324,6 +324,32 @@ def test_a_disk_that_takes_nothing_strands_no_claim_without_a_word(
         assert not worker._left
         worker._retry_left_at_s = 0.0
         place.unlink()
+    worker.arena.close()
+
+
+def test_without_room_on_the_disk_it_goes_on_as_it_came_where_that_is_taken(
+    workers: Callable[..., Workers], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = workers()
+    worker = service.here()
+    caplog.set_level("INFO")
+    monkeypatch.setattr(worker_module, "LOOK_S", 0.01)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(worker_module.job, "make", full)
+    ct = str(pydicom.dcmread(sample("CT_small.dcm"), specific_tags=["SOPClassUID"]).SOPClassUID)
+    for refused in ((), (EXPLICIT_LE,)):
+        service.takes(**{ct: ladder.Taken((JPEG2000_LOSSLESS,), refused, time.time())})
+        receipt = service.put(sample("CT_small.dcm"))
+        while claim := worker._next():
+            worker._do(claim)
+            if refused:
+                break
+        (place,) = service.spool.root.rglob(f"*{receipt}*.dcm")
+        assert place.is_relative_to(service.spool.root / ("transform" if refused else "prepared"))
+    assert "the disk has no room for it" in caplog.text
     worker.arena.close()
 
 

@@ -22,6 +22,7 @@ from leyden.transcode.pixels import Description, Unfit
 
 CHUNK_BYTES = 1 << 20
 MAX_INFLATED_BYTES = 2 << 30
+FREE_SHARE = 4  # of the free space, what one deflated dataset may take: others are received meanwhile
 _T = TypeVar("_T")
 _OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # no link, no FIFO that hangs us
 _NOT_THE_FILE = (errno.ENOENT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # taken away, or a want of ours
@@ -73,10 +74,13 @@ class Source:
             self.flaw = str(error)
 
     def _inflate(self, start: int, scratch: Path) -> None:
-        with tempfile.TemporaryFile(dir=scratch, buffering=0) as inflated:
+        disk = os.statvfs(scratch)
+        most_bytes = min(MAX_INFLATED_BYTES, disk.f_bavail * disk.f_frsize // FREE_SHARE)
+        with tempfile.TemporaryFile(dir=scratch) as inflated:
             inflated.write(encode_head(replace(self.meta, transfer_syntax_uid=uids.EXPLICIT_LE)))
-            for piece in _inflated(self._chunks(start)):
+            for piece in _inflated(self._chunks(start), most_bytes):
                 inflated.write(piece)
+            inflated.flush()
             os.close(self._fd)
             self._fd = -1
             self._fd = os.dup(inflated.fileno())
@@ -132,17 +136,18 @@ def describe(header: Header) -> Description:
     )
 
 
-def _inflated(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """What a raw deflate stream (PS3.5 A.5) holds, in pieces; Unfit beyond MAX_INFLATED_BYTES, Corrupt if broken."""
+def _inflated(chunks: Iterator[bytes], most_bytes: int) -> Iterator[bytes]:
+    """What a raw deflate stream (PS3.5 A.5) holds, in pieces; Unfit beyond `most_bytes`, Corrupt if broken."""
     inflater, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
     try:
         for chunk in chunks:
-            rest = chunk
-            while rest and not inflater.eof:
+            rest, more = chunk, True
+            while more and not inflater.eof:
                 piece = inflater.decompress(rest, CHUNK_BYTES)
                 rest, total = inflater.unconsumed_tail, total + len(piece)
-                if total > MAX_INFLATED_BYTES:
-                    raise Unfit(f"a deflated dataset of more than {MAX_INFLATED_BYTES >> 20} MiB")
+                more = bool(rest) or len(piece) == CHUNK_BYTES  # a full piece may not be all that the input gave
+                if total > most_bytes:
+                    raise Unfit(f"a deflated dataset of more than {most_bytes >> 20} MiB")
                 yield piece
     except zlib.error as error:
         raise Corrupt(f"a deflated dataset that does not inflate: {error}") from error
