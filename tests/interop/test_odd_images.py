@@ -114,7 +114,7 @@ def pixel_bytes(image: Image, more: int, filler: bytes = b"\0") -> Path:
 
 REFUSED: dict[str, tuple[Callable[[Image], Path], str]] = {
     "1 bit": (one_bit, "1 bit allocated"),
-    "1 bit, real": (lambda image: real("liver_1frame.dcm"), "1 bit allocated"),
+    "1 bit, real": (lambda image: real("liver_1frame.dcm"), "1 bit allocated|a segmentation is not made lossy"),
     "float": (lambda image: floating(image, "FloatPixelData", 32), "float pixel data"),
     "double": (lambda image: floating(image, "DoubleFloatPixelData", 64), "float pixel data"),
     "12 bits packed": (packed_12, "bits allocated other than 8, 16 and 32"),

@@ -362,11 +362,11 @@ def test_the_first_of_a_series_is_compared_and_a_fault_is_told(
 
     def check(codestream: memoryview, planes: Planes, pixels: memoryview, threads: int) -> None:
         checks.append(faulty)
-        real.check(codestream, planes, pixels, threads)
+        real.decode(codestream, planes, pixels, threads)
         if faulty:
             pixels[0] ^= 1
 
-    monkeypatch.setattr(codecs, "CODECS", (replace(real, check=check), *codecs.CODECS[1:]))
+    monkeypatch.setattr(codecs, "CODECS", (replace(real, decode=check), *codecs.CODECS[1:]))
 
     def made(name: str) -> Path:
         receipt = service.put(sample(name))

@@ -1,9 +1,10 @@
 """What lossy compression changes in a dataset: it makes another object, which says what was done and to which one.
 
-PS3.3 C.7.6.1.1.5 (Lossy Image Compression), C.12.4 (General Reference), C.7.6.1.1.2 (Image Type). What stood there
-stays, and what is new is appended in ASCII, which every Specific Character Set holds. The same object, destination,
-syntax and setting give the same UID: made again after a crash it is the same object again. Deliberately absent: Frame
-Type, Smallest and Largest Image Pixel Value and Pixel Padding Value, and dates (no clock is read here).
+PS3.3 C.7.6.1.1.5 (Lossy Image Compression), C.12.4 (General Reference), C.12.2 (Common Instance Reference),
+C.7.6.1.1.2 (Image Type), C.8.16.1 (Frame Type). What stood there stays, and what is new is appended in ASCII, which
+every Specific Character Set holds. The same object, destination, syntax and setting give the same UID: made again after
+a crash it is the same object again. Deliberately absent: the Derivation Image functional group, Smallest and Largest
+Image Pixel Value and Pixel Padding Value, and dates (no clock is read here).
 """
 
 import hashlib
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from leyden.dicom import uids
-from leyden.dicom.edit import Hole, Replacements
+from leyden.dicom.edit import Hole, Patch, Replacements
 from leyden.dicom.header import Header
 from leyden.dicom.uids import SYNTAXES, Syntax
 
@@ -21,6 +22,7 @@ _IMAGE_TYPE, _SOP_INSTANCE_UID = 0x00080008, 0x00080018
 _DERIVATION_DESCRIPTION, _SOURCE_IMAGES, _DERIVATION_CODES = 0x00082111, 0x00082112, 0x00089215
 _LOSSY, _RATIO, _METHOD = 0x00282110, 0x00282112, 0x00282114
 _REFERENCED_CLASS, _REFERENCED_INSTANCE, _PURPOSE = 0x00081150, 0x00081155, 0x0040A170
+_SERIES, _REFERENCED_SERIES, _REFERENCED_INSTANCES, _IN_OTHER_STUDIES = 0x0020000E, 0x00081115, 0x0008114A, 0x00081200
 _CODE_VALUE, _CODING_SCHEME, _CODE_MEANING = 0x00080100, 0x00080102, 0x00080104
 
 _DESCRIPTION_MAX_CHARS = 1024  # VR ST
@@ -44,6 +46,30 @@ _IN_FACT = {
     uids.HTJ2K_LOSSLESS_RPCL: uids.HTJ2K,
 }
 
+# What is no picture: its sample values are codes or quantities, of which none may change. SOP class and words for it.
+_EXACT = {
+    "1.2.840.10008.5.1.4.1.1.30": "a parametric map",
+    "1.2.840.10008.5.1.4.1.1.481.2": "a dose distribution",
+    "1.2.840.10008.5.1.4.1.1.66.4": "a segmentation",
+    "1.2.840.10008.5.1.4.1.1.66.7": "a label map",
+    "1.2.840.10008.5.1.4.1.1.66.8": "a height map",
+    "1.2.840.10008.5.1.4.1.1.77.1.5.8": "a volume analysis",  # of ophthalmic tomography
+    "1.2.840.10008.5.1.4.1.1.81.1": "a thickness map",
+    "1.2.840.10008.5.1.4.1.1.82.1": "a topography map",
+}
+
+# Where Common Instance Reference is mandatory (PS3.3 A.1.4); an object of any other class may have it.
+_COMMON_REFERENCE = frozenset({
+    "1.2.840.10008.5.1.4.1.1.14.1",  # intravascular optical coherence tomography
+    "1.2.840.10008.5.1.4.1.1.14.2",
+    "1.2.840.10008.5.1.4.1.1.481.23",  # enhanced RT image, and the continuous one
+    "1.2.840.10008.5.1.4.1.1.481.24",
+    "1.2.840.10008.5.1.4.1.1.77.1.6",  # whole slide microscopy
+})  # fmt: skip
+
+FRAME_TYPE = Patch((0x52009229, 0x52009230), 0x00089007, b"ORIGINAL", b"DERIVED")
+"""What else of an object made lossy changes, in its functional groups: value 1 as that of Image Type."""
+
 
 def in_fact(header: Header, irreversible: bool) -> Header:
     """The header with the lossy syntax instead of the lossless one, where its codestreams are `irreversible`."""
@@ -56,9 +82,31 @@ def was_lossy(header: Header) -> bool:
     return header.syntax.lossy or "01" in (header.texts(_LOSSY) or ())
 
 
-def still_lossy(header: Header) -> Replacements:
-    """What says that something was lost where the syntax will no longer say so, if the dataset does not."""
-    return {} if "01" in (header.texts(_LOSSY) or ()) or not header.syntax.lossy else {_LOSSY: ("CS", b"01")}
+def refusal(header: Header, *, recompress_lossy: bool) -> str:
+    """Why an object is not to be made lossy; "" = it may be."""
+    if what := _EXACT.get(header.meta.sop_class_uid):
+        return f"{what} is not made lossy, for its sample values are codes or quantities"
+    if was_lossy(header) and not recompress_lossy:
+        return "what is lossy already is not made lossy once more without RecompressLossy"
+    return ""
+
+
+def lacks_ratio(header: Header) -> bool:
+    """Whether the codestreams are lossy and nothing says their ratio: who can measure it gives it as `measured`."""
+    return header.syntax.uid in _TARGETS and not _steps(header, b"")[0][-1]
+
+
+def still_lossy(header: Header, measured: bytes = b"") -> Replacements:
+    """What says that something was lost where the syntax will no longer say so, as far as the dataset does not."""
+    if not header.syntax.lossy:
+        return {}
+    changes: dict[int, tuple[str, bytes]] = {}
+    if "01" not in (header.texts(_LOSSY) or ()):
+        changes[_LOSSY] = ("CS", b"01")
+    for tag, vr, values in zip((_RATIO, _METHOD), ("DS", "CS"), _steps(header, measured), strict=True):
+        if tuple(values) != (header.texts(tag) or ()):
+            changes[tag] = (vr, _listed(values))
+    return changes
 
 
 def derived_uid(original_uid: str, destination: str, syntax_uid: str, setting: float) -> str:
@@ -88,22 +136,16 @@ def ratio(native_bytes: int, encoded_bytes: int) -> bytes:
     return f"{native_bytes / encoded_bytes:.4g}".encode()
 
 
-def lossy(header: Header, sop_instance_uid: str, target: Syntax, setting: float) -> Replacements:
+def lossy(header: Header, sop_instance_uid: str, target: Syntax, setting: float, measured: bytes = b"") -> Replacements:
     """What to replace in the dataset of `header` where its pixels become lossy, as object `sop_instance_uid`.
 
-    The ratio is a Hole of RATIO_BYTES or one more. `target`: a lossy syntax that we make. Raises Corrupt where
-    sequences that go on do not parse.
+    The ratio is a Hole of RATIO_BYTES or one more. `target`: a lossy syntax that we make; `measured`: the ratio of the
+    codestreams that are there, where it lacks_ratio. FRAME_TYPE goes with it. Raises Corrupt where sequences that go on
+    do not parse.
     """
-    ratios, methods = header.texts(_RATIO) or (), header.texts(_METHOD) or ()
-    if len(methods) < len(ratios) and header.syntax.uid in _TARGETS:
-        methods = (*_filled(methods, len(ratios) - 1), method(header.syntax.uid))  # it says the last one itself
-    steps = max(len(ratios), len(methods))  # what nobody says of an earlier one stays empty
-    before = "".join(f"{value}\\" for value in _filled(ratios, steps)).encode("latin-1", "replace")
-    source: Replacements = {
-        _REFERENCED_CLASS: ("UI", header.meta.sop_class_uid.encode()),
-        _REFERENCED_INSTANCE: ("UI", header.meta.sop_instance_uid.encode()),
-        _PURPOSE: ("SQ", (_purpose(was_lossy(header)),)),
-    }
+    ratios, methods = _steps(header, measured)
+    before = _listed([*ratios, ""])
+    source: Replacements = {**_instance(header), _PURPOSE: ("SQ", (_purpose(was_lossy(header)),))}
     return {
         _IMAGE_TYPE: ("CS", _listed(("DERIVED", *(header.texts(_IMAGE_TYPE) or ("", "SECONDARY"))[1:]))),
         _SOP_INSTANCE_UID: ("UI", sop_instance_uid.encode()),
@@ -115,8 +157,43 @@ def lossy(header: Header, sop_instance_uid: str, target: Syntax, setting: float)
         ),
         _LOSSY: ("CS", b"01"),
         _RATIO: ("DS", Hole(RATIO_BYTES + len(before) % 2, before)),
-        _METHOD: ("CS", _listed((*_filled(methods, steps), method(target.uid)))),
+        _METHOD: ("CS", _listed((*methods, method(target.uid)))),
+        **_common_reference(header),
     }
+
+
+def _steps(header: Header, measured: bytes) -> tuple[list[str], list[str]]:
+    """The ratios and the methods of the lossy steps so far, one of each a step.
+
+    What the dataset does not say is empty, but the last method, which a lossy syntax says itself, and the last ratio,
+    which was measured. Of a dataset that says nothing but that it was lossy once, no step is made up.
+    """
+    ratios, methods = header.texts(_RATIO) or (), header.texts(_METHOD) or ()
+    by_syntax = header.syntax.uid in _TARGETS
+    count = max(len(ratios), len(methods), int(by_syntax))
+    all_ratios, all_methods = _filled(ratios, count), _filled(methods, count)
+    if by_syntax:
+        all_ratios[-1] = all_ratios[-1] or measured.decode()
+        all_methods[-1] = all_methods[-1] or method(header.syntax.uid)
+    return all_ratios, all_methods
+
+
+def _instance(header: Header) -> dict[int, tuple[str, bytes]]:
+    return {
+        _REFERENCED_CLASS: ("UI", header.meta.sop_class_uid.encode()),
+        _REFERENCED_INSTANCE: ("UI", header.meta.sop_instance_uid.encode()),
+    }
+
+
+def _common_reference(header: Header) -> Replacements:
+    """The original among the instances of this study that are referred to, in an object that lists them."""
+    dataset = header.dataset
+    has_it = _REFERENCED_SERIES in dataset or _IN_OTHER_STUDIES in dataset
+    series = (dataset.raw(_SERIES) or b"").strip(b"\0 ")
+    if not series or not (has_it or header.meta.sop_class_uid in _COMMON_REFERENCE):
+        return {}
+    item: Replacements = {_REFERENCED_INSTANCES: ("SQ", (_instance(header),)), _SERIES: ("UI", series)}
+    return {_REFERENCED_SERIES: ("SQ", (*dataset.items(_REFERENCED_SERIES), item))}
 
 
 def _description(header: Header, added: str) -> bytes:

@@ -80,6 +80,20 @@ class Hole:
     before: bytes = b""
 
 
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """In every `tag` within the top-level `sequences` whose text begins with `old`, `new` stands instead.
+
+    It is no longer than that, and blanks at the end keep the length, so that those around it stay true. What stands in
+    UN, or in a sequence that is replaced, need not be patched.
+    """
+
+    sequences: tuple[int, ...]
+    tag: int
+    old: bytes
+    new: bytes
+
+
 Replacement = tuple[str, "bytes | Hole | Items"] | None
 """VR and value in little endian, padded here; a sequence as its items; None = the element is left out."""
 
@@ -91,7 +105,7 @@ Items = tuple["Dataset | Replacements", ...]
 Piece = bytes | Copy | Pixels | Hole
 
 
-def rewrite(dataset: Dataset, target: Syntax, replace: Replacements) -> Iterator[Piece]:
+def rewrite(dataset: Dataset, target: Syntax, replace: Replacements, patch: Patch | None = None) -> Iterator[Piece]:
     """The pieces of a dataset in another transfer syntax, or in its own, in order.
 
     `dataset`: that of a Header, or any that reaches to the end of its source; not one that `peek` inflated, which may
@@ -106,7 +120,7 @@ def rewrite(dataset: Dataset, target: Syntax, replace: Replacements) -> Iterator
     if pixels and pixels[5] > dataset.end:
         raise Corrupt(f"the pixel data are cut off: they should end at byte {pixels[5]} of {dataset.end}")
     stale = {tag >> 16 for tag in replace} | ({PIXEL_DATA >> 16} if pixels else set())
-    output = _Output(dataset, replace, encoding_of(target))
+    output = _Output(dataset, replace, encoding_of(target), patch)
     yield from (_kept if dataset.encoding is output.encoding else _converted)(dataset, stale, output)
     yield from _put_due(output, _LAST_TAG)
     yield from output.take(all_of_it=True)
@@ -131,9 +145,11 @@ def encapsulated_inside(dataset: Dataset) -> bool:
 class _Output:
     """The pieces made so far that nobody took yet, small ones joined, and the replacements that are still to come."""
 
-    def __init__(self, dataset: Dataset, replace: Replacements, encoding: Encoding) -> None:
+    def __init__(self, dataset: Dataset, replace: Replacements, encoding: Encoding, patch: Patch | None) -> None:
         self.replace = replace
         self.encoding = encoding
+        self.patch = patch
+        self.patch_inside = patch.sequences if patch else ()
         self.due = sorted((tag for tag, new in replace.items() if new), reverse=True)
         self._source = dataset.source
         self._has_pixels = False
@@ -158,6 +174,14 @@ class _Output:
             if len(data) < length:
                 raise Corrupt(f"the source ends before byte {offset + length}")
             self._joined += swapped(data, swap) if swap > 1 else data
+
+    def patched(self, tag: int, offset: int, length: int) -> bytes:
+        """The value that is to stand at `offset` in one of the patch's sequences; b"" = the one that does."""
+        if self.patch is None or tag != self.patch.tag or length > _INLINE_BYTES:
+            return b""
+        old = self._source.take(offset, length)
+        rest = old.removeprefix(self.patch.old)
+        return (self.patch.new + rest).ljust(length) if len(rest) < len(old) else b""
 
     def leave(self, hole: Hole) -> None:
         self._join()
@@ -235,6 +259,13 @@ def _kept(dataset: Dataset, stale: set[int], output: _Output) -> Iterator[Piece]
                 yield from _put_due(output, tag)
             if pixels:
                 output.place_pixels(dataset, vr, value, length)
+            elif tag in output.patch_inside and not leave_out:
+                for inner_tag, _, _, inner, inner_length, _ in walk(source, begin, after, encoding):
+                    if new := output.patched(inner_tag, inner, inner_length):
+                        output.copy(run, inner - run)
+                        output.put(new)
+                        run = inner + len(new)
+                        yield from output.take()
             yield from output.take()
             at = behind(source, tag, vr, value, end, encoding) if after < 0 else after
             if leave_out:
@@ -265,6 +296,7 @@ def _converted(dataset: Dataset, stale: set[int], output: _Output, *, nested: bo
     turned = encoding.order != target.order
     enclosing = [dataset]
     open_sequences = int(nested)
+    top = 0  # the top-level element that this is in
     passed_over = 0  # sequences open in something that is left out or copied whole ...
     whole = -1  # ... from this offset on
     for tag, vr, at, value, length, _ in walk(source, dataset.start, end, encoding):
@@ -290,6 +322,7 @@ def _converted(dataset: Dataset, stale: set[int], output: _Output, *, nested: bo
                 output.put(element_header(tag, vr, 0, target))
         else:
             if not open_sequences:
+                top = tag
                 if output.is_due(tag):
                     yield from _put_due(output, tag)
                 if tag in output.replace:
@@ -307,7 +340,9 @@ def _converted(dataset: Dataset, stale: set[int], output: _Output, *, nested: bo
             if vr == "UN" and length == UNDEFINED and not encoding.explicit:
                 vr = "SQ"  # what is private and of undefined length is a sequence
             output.put(element_header(tag, vr, UNDEFINED if opens and not same_size else length, target))
-            if not opens:
+            if not opens and top in output.patch_inside and (new := output.patched(tag, value, length)):
+                output.put(new)
+            elif not opens:
                 output.copy(value, length, _word_bytes(tag, vr, length, enclosing[-1], target) if turned else 1)
             elif vr == "SQ":
                 open_sequences += 1

@@ -246,10 +246,14 @@ def level(source: Source, start: int, end: int, encoding: Encoding, *, delimited
 
 
 def behind(source: Source, tag: int, vr: str, value: int, end: int, encoding: Encoding) -> int:
-    """The offset behind an element of undefined length whose value begins at `value`. Raises Corrupt."""
+    """The offset behind an element of undefined length whose value begins at `value`. Raises Corrupt.
+
+    That of Pixel Data may lack its delimiter where the file ends, see `walk`.
+    """
     kind, inner = content(tag, vr, encoding)
     after = value
-    for token in walk(source, value, end, inner, kind=kind, undefined=True, deep=False):
+    lax = tag == PIXEL_DATA and end == source.size
+    for token in walk(source, value, end, inner, kind=kind, undefined=True, deep=False, lax=lax):
         after = token[3]
     return after
 
@@ -263,22 +267,25 @@ def walk(
     kind: int = DATASET,
     undefined: bool = False,
     deep: bool = True,
+    lax: bool = False,
 ) -> Iterator[Token]:
     """Everything in [start, end) in order, flat: elements, items, fragments, and the ends of items and sequences.
 
     Ends are always given, as tokens of no width where a defined length ran out. `kind` says what begins at `start`; if
     its length is `undefined`, the walk ends with its delimiter. Not `deep`: what has a defined length is not entered.
-    Raises Corrupt.
+    The file may end after a whole fragment of top-level Pixel Data, without a delimiter; `lax`: these fragments are
+    such. Raises Corrupt.
     """
     stack: list[tuple[int, int, bool, Encoding]] = []
     at = start
     bound = end
     head = source.head
     for _ in range(MAX_ELEMENTS):
-        if at == bound and not undefined:
+        if at == bound and (not undefined or (lax and kind == FRAGMENTS)):
+            if stack or undefined:
+                yield ITEM_END if kind == DATASET else SEQUENCE_END, "", at, at, 0, encoding
             if not stack:
                 return
-            yield ITEM_END if kind == DATASET else SEQUENCE_END, "", at, at, 0, encoding
             kind, bound, undefined, encoding = stack.pop()
             continue
         tag, vr, value, length = head(at, bound, encoding)
@@ -287,6 +294,7 @@ def walk(
                 raise Corrupt(f"{tag_name(tag)} at byte {at} stands between items")
             if length == UNDEFINED:
                 inner_kind, inner = content(tag, vr, encoding)
+                lax = tag == PIXEL_DATA and not stack and bound == source.size
                 yield tag, vr, at, value, length, encoding
                 stack.append((kind, bound, undefined, encoding))
                 kind, undefined, encoding = inner_kind, True, inner

@@ -10,7 +10,7 @@ takes away is the original. Everything here is a pure function of the settings a
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from leyden.dicom.derive import was_lossy
+from leyden.dicom.derive import refusal
 from leyden.dicom.header import Header
 from leyden.dicom.uids import MADE, RLE_LOSSLESS, SYNTAXES, Syntax
 from leyden.plan.conditions import Clock, Note, matches, standing
@@ -122,15 +122,15 @@ def wanted_syntax(header: Header, target_uid: str, *, recompress_lossy: bool = F
     """What to make of an object for a destination that wants `target_uid` ("" = as received).
 
     The name of the syntax to make, or "" for: as it is, with the reason where there is something to say. A lossy object
-    is made lossless or native like any other, but lossy once more only where `recompress_lossy` says so. The worker,
-    who sees the pixels, may still find that it can't be done.
+    is made lossless or native like any other, but lossy once more only where `recompress_lossy` says so; codes and
+    quantities never. The worker, who sees the pixels, may still find that it can't be done.
     """
     if target_uid in ("", header.syntax.uid):
         return "", ""
     target = SYNTAXES[target_uid]
     kept = _obstacle(header, target)
-    if not kept and target.lossy and was_lossy(header) and not recompress_lossy:
-        kept = f"what is lossy already is not made {target.name} without RecompressLossy: it goes as it came"
+    if not kept and target.lossy and (why := refusal(header, recompress_lossy=recompress_lossy)):
+        kept = f"{why}: it goes as it came"
     return ("", kept) if kept else (target.name, "")
 
 

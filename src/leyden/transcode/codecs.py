@@ -13,7 +13,7 @@ from leyden.dicom import uids
 from leyden.errors import Corrupt
 from leyden.transcode import htj2k, jpeg, jpeg2000, jpegls, libjpeg, openjpeg, pixels, rle
 from leyden.transcode.arena import Lease, Work
-from leyden.transcode.pixels import CodecError, Description, Differs, Planes, Unfit
+from leyden.transcode.pixels import Claim, CodecError, Description, Differs, Planes, Unfit
 
 Obstacle = Callable[[Description], str | None]
 Encode = Callable[[Planes, memoryview, memoryview, float, int], int]
@@ -24,24 +24,21 @@ Decode = Callable[[memoryview, Planes, memoryview, int], None]
 class Codec:
     """`encodes` is the UID that it makes, `decodes` those that it reads back.
 
-    `inspect(codestream, description)` reads a codestream's own claim of its planes, `irreversible(codestream)` whether
-    by its kind it has lost something, whatever its syntax says. `planes(description)` are those that it encodes,
-    `obstacle(description)` names what it can't hold (None = nothing), `photometric(description)` is Photometric
-    Interpretation afterwards. `encode(planes, pixels, room, setting, threads)` returns a length; `decode(codestream,
-    planes, pixels, threads)`. `check` decodes for the comparison, by another library where there is one. `begins`: a
-    regular expression for the first bytes of a codestream, b"" = any. `bounded`: the setting is by how much a decoded
-    sample may differ.
+    `inspect(codestream, description)` reads what a codestream claims: its planes, and whether by its kind it has lost
+    something, whatever its syntax says. The beginning is enough, but more may show a loss that it does not.
+    `planes(description)` are those that it encodes, `obstacle(description)` names what it can't hold (None = nothing),
+    `photometric(description)` is Photometric Interpretation afterwards. `encode(planes, pixels, room, setting,
+    threads)` returns a length; `decode(codestream, planes, pixels, threads)`. `begins`: a regular expression for the
+    first bytes of a codestream, b"" = any. `bounded`: the setting is by how much a decoded sample may differ.
     """
 
     encodes: str
     decodes: frozenset[str]
-    inspect: Callable[[memoryview, Description], Planes]
+    inspect: Callable[[memoryview, Description], Claim]
     planes: Callable[[Description], Planes]
     obstacle: Obstacle
     encode: Encode
     decode: Decode
-    check: Decode
-    irreversible: Callable[[memoryview], bool] = lambda _: False
     photometric: Callable[[Description], str] = attrgetter("photometric")
     begins: bytes = b""
     bounded: bool = False
@@ -59,13 +56,11 @@ def _jpeg2000(encodes: str, encode: Encode, lossy: bool = False) -> Codec:
         encodes=encodes,
         decodes=_JPEG2000_FAMILY,
         inspect=jpeg2000.inspect,
-        irreversible=jpeg2000.irreversible,
         planes=jpeg2000.planes,
         obstacle=partial(jpeg2000.obstacle, lossy=lossy),
         photometric=partial(jpeg2000.photometric, lossy=lossy),
         encode=encode,
         decode=openjpeg.decode,
-        check=openjpeg.decode,
         begins=jpeg2000.BEGINS,
     )
 
@@ -76,13 +71,11 @@ def _jpeg(encodes: str, encode: Encode, obstacle: Obstacle, lossy: bool = False)
         encodes=encodes,
         decodes=_JPEG_FAMILY,
         inspect=jpeg.inspect,
-        irreversible=jpeg.irreversible,
         planes=jpeg.planes_lossy if lossy else jpeg.planes,
         obstacle=obstacle,
         photometric=jpeg.photometric_lossy if lossy else attrgetter("photometric"),
         encode=encode,
         decode=libjpeg.decode,
-        check=libjpeg.decode,
         begins=b"\xff\xd8\xff",
     )
 
@@ -92,12 +85,10 @@ def _jpegls(encodes: str, lossy: bool = False) -> Codec:
         encodes=encodes,
         decodes=frozenset({uids.JPEGLS_LOSSLESS, uids.JPEGLS_NEAR_LOSSLESS}),
         inspect=jpegls.inspect,
-        irreversible=jpegls.irreversible,
         planes=jpegls.planes,
         obstacle=partial(jpegls.obstacle, lossy=lossy),
         encode=jpegls.encode,
         decode=jpegls.decode,
-        check=jpegls.decode,
         begins=b"\xff\xd8",
         bounded=True,
     )
@@ -123,7 +114,6 @@ CODECS: tuple[Codec, ...] = (
         obstacle=rle.obstacle,
         encode=rle.encode,
         decode=rle.decode,
-        check=rle.decode,
     ),
 )
 
@@ -178,7 +168,7 @@ def _verify(lease: Lease, work: Work, threads: int) -> None:
     codec, planes = CODECS[work.writes], work.wanted
     read_back = memoryview(bytearray(planes.size_bytes))
     try:
-        codec.check(lease.room[: lease.length], planes, read_back, threads)
+        codec.decode(lease.room[: lease.length], planes, read_back, threads)
     except (Corrupt, CodecError, Unfit) as error:
         raise Differs(f"what was encoded as {uids.syntax_name(codec.encodes)} does not decode: {error}") from error
     comparable = codec.bounded or not work.setting

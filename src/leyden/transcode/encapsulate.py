@@ -15,7 +15,6 @@ from itertools import pairwise
 from typing import BinaryIO
 
 from leyden.errors import Corrupt
-from leyden.transcode.pixels import MAX_FRAMES
 
 ReadAt = Callable[[int, int], bytes]
 Place = tuple[int, int]  # offset and length in bytes
@@ -75,8 +74,6 @@ def frames(
     as the first does, if that is a way that `begins` knows, a regular expression for the first bytes of a codestream
     (b"" = unknown). Corrupt: the items do not parse, or none of these rules tells as many frames apart.
     """
-    if not 1 <= number_of_frames <= MAX_FRAMES:
-        raise Corrupt(f"{number_of_frames} frames")
     read_at = _in_blocks(read_at)
     basic, first = _offset_table(read_at, offset, number_of_frames)
     offsets, lengths = array("Q"), array("Q")

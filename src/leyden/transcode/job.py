@@ -25,14 +25,15 @@ from leyden.transcode import encapsulate, pixels
 from leyden.transcode.arena import Lease, Work
 from leyden.transcode.codecs import CODECS, decoder, encoder, room_bytes
 from leyden.transcode.frames import Crew, Order, alone, single, spread
-from leyden.transcode.pixels import Description, Unfit
+from leyden.transcode.pixels import Claim, Description, Unfit
 from leyden.transcode.source import CHUNK_BYTES, Source, describe
 
 _PHOTOMETRIC, _PLANAR = 0x00280004, 0x00280006
 _BITS_ALLOCATED = 0x00280100
 _EXTENDED_OFFSETS, _EXTENDED_LENGTHS, _VALUE_TOTAL_LENGTH = 0x7FE00001, 0x7FE00002, 0x7FE00003
 _PLAIN = (uids.IMPLICIT_LE, uids.EXPLICIT_LE, uids.DEFLATED_LE, uids.EXPLICIT_BE)
-_INSPECTED_BYTES = 64 << 10
+_HEADERS_BYTES = 64 << 10  # of a codestream, mostly
+_MOST_HEADERS_BYTES = 17 << 20  # an ICC profile in the 255 segments that JPEG has for it
 _BIG_WORDS = "more than 16 bits allocated in big endian, whose words readers take in different order"
 
 Changes = dict[int, edit.Replacement]
@@ -86,7 +87,7 @@ def make(source: Source, target: Syntax, out: BinaryIO, crew: Crew, terms: Terms
     deflater = _Deflater(out) if target.deflated else None
     if deflater:
         job.sink = deflater
-    for piece in edit.rewrite(source.header.dataset, target, changes):
+    for piece in edit.rewrite(source.header.dataset, target, changes, derive.FRAME_TYPE if target.lossy else None):
         if isinstance(piece, bytes):
             job.sink.write(piece)
         elif isinstance(piece, edit.Copy):
@@ -126,6 +127,7 @@ class _Job:
     work: Work | None = None  # None = native pixels stay native, and `found` and `decoded` are not known
     found: Description | None = None  # as they are in the source
     decoded: Description | None = None  # the same without a codestream
+    lossy: bool = False  # something is known to be lost already
     sop_instance_uid: str = ""
     sink: Sink = field(init=False)
     hole_at: int = -1
@@ -161,21 +163,24 @@ class _Job:
     def _plan_codecs(self) -> Changes:
         source, target, header = self.source, self.target, self.source.header
         self.found = found = decoded = describe(header)
+        _refuse(pixels.first((pixels.FRAMES,), found))
         changes: Changes = {}
-        work = None
+        work, measured = None, b""
         if header.pixel_data == "encapsulated":
             number = _known(decoder(source.syntax.uid), f"{source.syntax.name} is not decoded by this version")
-            beginning = memoryview(self._beginning(next(self._places(number))))
-            planes = CODECS[number].inspect(beginning, found)
-            header = derive.in_fact(header, CODECS[number].irreversible(beginning))
+            planes, irreversible = self._claim(number, found)
+            header = derive.in_fact(header, irreversible)
+            self.lossy = derive.was_lossy(header)
             if found.photometric in ("YBR_RCT", "YBR_ICT") and not planes.rct:
                 raise Unfit(f"{found.photometric}, but no component transform in the codestream")
             decoded = pixels.decoded(found, planes)
             _refuse(pixels.undecodable(decoded, planes, self.terms.max_frame_bytes))
             work = Work(planes, planes, reads=number, signed=found.signed)
             changes |= dict.fromkeys((_EXTENDED_OFFSETS, _EXTENDED_LENGTHS, _VALUE_TOTAL_LENGTH))
-            changes |= {} if target.lossy else derive.still_lossy(header)
-        changes |= self._derived(header)
+            if derive.lacks_ratio(header):
+                total = sum(map(encapsulate.total_bytes, self._places(number)))
+                measured = derive.ratio(decoded.size_bytes, total)
+        changes |= self._derived(header, measured)
         photometric = decoded.photometric
         if target.encapsulated:
             number = _known(encoder(target.uid), f"{target.name} is not made by this version")
@@ -193,17 +198,16 @@ class _Job:
         self.work, self.decoded = work, decoded
         return changes | _changes(found, photometric)
 
-    def _derived(self, header: Header) -> Changes:
-        """What makes a lossy object one of its own, where it becomes one."""
+    def _derived(self, header: Header, measured: bytes) -> Changes:
+        """What says that something was lost, and makes an object one of its own where it becomes lossy."""
         if not self.target.lossy:
-            return {}
-        if derive.was_lossy(header) and not self.terms.recompress_lossy:
-            raise Unfit("lossy already, and the destination has no RecompressLossy")
+            return dict(derive.still_lossy(header, measured))
+        _refuse(derive.refusal(header, recompress_lossy=self.terms.recompress_lossy) or None)
         setting = self.terms.setting(self.target)
         self.sop_instance_uid = derive.derived_uid(
             self.source.meta.sop_instance_uid, self.terms.destination, self.target.uid, setting
         )
-        return dict(derive.lossy(header, self.sop_instance_uid, self.target, setting))
+        return dict(derive.lossy(header, self.sop_instance_uid, self.target, setting, measured))
 
     def copy(self, offset: int, length: int, swap: int) -> None:
         """Source bytes to the output, each `swap` bytes turned end for end."""
@@ -277,7 +281,7 @@ class _Job:
         swap = 2 if self.source.syntax.big_endian and piece.vr == "OW" else 1
         _refuse(pixels.unfit(described, piece.length, self.terms.max_frame_bytes))
         excess_bytes = piece.length - described.size_bytes
-        if excess_bytes > 1 and any(self.source.read_at(start + described.size_bytes, excess_bytes)):
+        if excess_bytes > 1 and not self._blank(start + described.size_bytes, excess_bytes):
             raise Unfit(f"{pixels.LONGER}, and no padding of zeros")
         if self.source.syntax.big_endian and described.bits_allocated == 16 and swap == 1:
             raise Unfit("16 bits allocated in bytes of big endian")
@@ -300,12 +304,19 @@ class _Job:
     def _codestream_orders(self, piece: edit.Pixels) -> Iterator[Order]:
         """Frames of codestreams, their fragments joined when a lease is there for it."""
         assert self.work is not None
-        most_bytes = room_bytes(self.work.found) + self.work.found.size_bytes
+        assert self.found is not None
+        described, planes, inspect = self.found, self.work.found, CODECS[self.work.reads].inspect
+        most_bytes = room_bytes(planes) + planes.size_bytes + _MOST_HEADERS_BYTES
 
         def fill(lease: Lease, places: list[encapsulate.Place]) -> None:
             for offset, length in places:
                 self.source.read_into(lease.room[lease.length : lease.length + length], offset)
                 lease.length += length
+            claimed, irreversible = inspect(lease.room[: lease.length], described)
+            if claimed != planes:
+                raise Corrupt("frames of different kinds: not all are of the same shape and transform")
+            if irreversible and not self.lossy:
+                raise Unfit("frames of different kinds: one has lost something, what stands before it has not")
 
         for frame, places in enumerate(self._places(self.work.reads)):
             total = encapsulate.total_bytes(places)
@@ -339,13 +350,27 @@ class _Job:
         else:
             spread(self.crew, orders, emit)
 
-    def _beginning(self, places: list[encapsulate.Place]) -> bytes:
-        joined = b""
+    def _claim(self, number: int, described: Description) -> Claim:
+        """What the first codestream claims, by its beginning; where headers are long, by more of it."""
+        places, inspect = next(self._places(number)), CODECS[number].inspect
+        try:
+            return inspect(self._beginning(places, _HEADERS_BYTES), described)
+        except Corrupt:
+            return inspect(self._beginning(places, _MOST_HEADERS_BYTES), described)
+
+    def _beginning(self, places: list[encapsulate.Place], most_bytes: int) -> memoryview:
+        joined = bytearray()
         for offset, length in places:
-            joined += self.source.read_at(offset, min(length, _INSPECTED_BYTES - len(joined)))
-            if len(joined) >= _INSPECTED_BYTES:
+            joined += self.source.read_at(offset, min(length, most_bytes - len(joined)))
+            if len(joined) >= most_bytes:
                 break
-        return joined
+        return memoryview(joined)
+
+    def _blank(self, offset: int, length: int) -> bool:
+        """Whether there is nothing but zeros."""
+        end = offset + length
+        pieces = (self.source.read_at(at, min(CHUNK_BYTES, end - at)) for at in range(offset, end, CHUNK_BYTES))
+        return all(piece.count(0) == len(piece) for piece in pieces)
 
     def _native_header(self, vr: str, length: int) -> None:
         self.sink.write(edit.element_header(PIXEL_DATA, vr, length, encoding_of(self.target)))

@@ -10,7 +10,7 @@ Absent: progressive, hierarchical and arithmetic processes, several scans, DNL, 
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import numpy as np
@@ -21,6 +21,7 @@ from leyden.transcode.pixels import (
     LOSSY_PALETTE,
     MORE_THAN_16_BITS,
     OTHER_HIGH_BIT,
+    Claim,
     Description,
     Obstacle,
     Planes,
@@ -150,34 +151,34 @@ class Header:
         return bytes(identifier for identifier, _, _ in self.components) == b"RGB"
 
 
-def inspect(memory: memoryview, described: Description) -> Planes:
-    """What the frame header claims. `rct`: there is a YCbCr transform to undo, which only the dataset says.
+def inspect(memory: memoryview, described: Description) -> Claim:
+    """What the frame header claims: planes, and whether the process is one of the DCT.
+
+    `rct`: there is a YCbCr transform to undo, which only the dataset says.
 
     Corrupt: none, or a broken one. Unfit: a process or a subsampling that is not read here, or markers (JFIF, Adobe,
     names of components) that say otherwise than Photometric Interpretation: who is right can't be known.
     """
     header = read(memory)
-    found = header.planes
-    if found.samples == 1 or described.samples == 1:
-        return found
+    return replace(header.planes, rct=_from_ycbcr(header, described)), not header.lossless
+
+
+def _from_ycbcr(header: Header, described: Description) -> bool:
+    if len(header.components) == 1 or described.samples == 1:
+        return False
     if described.photometric == "RGB":
         subsampled = header.components[0][1:] != (1, 1)
         only_jfif = header.jfif and header.adobe is None and not header.names_rgb
         if header.adobe not in (None, 0) or subsampled or only_jfif:
             raise Unfit("Photometric Interpretation RGB, but markers of YCbCr in the JPEG codestream")
-        return found
+        return False
     if header.lossless:
-        return found
+        return False
     if described.photometric not in ("YBR_FULL", "YBR_FULL_422"):
         raise Unfit("lossy JPEG in another Photometric Interpretation than RGB, YBR_FULL and YBR_FULL_422")
     if header.adobe == 0 or (header.names_rgb and header.adobe is None and not header.jfif):
         raise Unfit("Photometric Interpretation YCbCr, but markers of RGB in the JPEG codestream")
-    return Planes(found.samples, found.rows, found.columns, found.precision, rct=True)
-
-
-def irreversible(memory: memoryview) -> bool:
-    """Whether the process is one of the DCT."""
-    return not read(memory).lossless
+    return True
 
 
 def read(memory: memoryview) -> Header:

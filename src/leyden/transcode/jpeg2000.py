@@ -14,6 +14,7 @@ from leyden.transcode.pixels import (
     LOSSY_PALETTE,
     MORE_THAN_16_BITS,
     OTHER_HIGH_BIT,
+    Claim,
     Description,
     Obstacle,
     Planes,
@@ -23,12 +24,12 @@ from leyden.transcode.pixels import (
 
 MAX_PRECISION = 16
 MAX_BOXES = 64
-MAX_SEGMENTS = 1024
+MAX_SEGMENTS = 1 << 17  # those of all tile-parts, too
 _JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
 _SIZ = struct.Struct(">HHHHIIIIIIIIH")  # SOC, SIZ, Lsiz, Rsiz, X, Y, XO, YO, XT, YT, XTO, YTO, Csiz
-_COD, _SOT = 0xFF52, 0xFF90
+_COD, _COC, _SOT, _SOD, _EOC = 0xFF52, 0xFF53, 0xFF90, 0xFF93, 0xFFD9
 BEGINS = b"\xff\x4f\xff\x51|" + _JP2_SIGNATURE
-_TRANSFORM, _WAVELET = 4, 9  # bytes of COD, behind its length
+_TRANSFORM, _WAVELET, _COC_WAVELET = 4, 9, 6  # bytes of COD and COC (of up to 256 components), behind their lengths
 _TRANSFORMED = ("RGB", "YBR_RCT", "YBR_ICT")  # what a component transform is undone to, or is itself
 
 _OBSTACLES: tuple[Obstacle, ...] = (MORE_THAN_16_BITS, OTHER_HIGH_BIT)
@@ -100,23 +101,19 @@ def _check_components(jp2_header: memoryview) -> None:
                 raise Corrupt("a JP2 file with channels in another order, or of opacity")
 
 
-def inspect(memory: memoryview, described: Description | None = None) -> Planes:
-    """What the main header of a codestream claims (ISO/IEC 15444-1 A.5.1, A.6.1). Corrupt: none, or one not for us.
+def inspect(memory: memoryview, described: Description) -> Claim:
+    """What the headers of a codestream claim (ISO/IEC 15444-1 A.5.1, A.6.1). Corrupt: none, or one not for us.
 
     `rct`: a component transform, of either kind, is undone by the decoder. Unfit: there is one, but the dataset names
-    pixels that have none: who is right can't be known. (Many encoders leave RGB as it was.)
+    pixels that have none: who is right can't be known. (Many encoders leave RGB as it was.) A loss: the wavelet is the
+    9/7 one in some component or tile; with the 5/3 one something may have been cut off too.
     """
     codestream = bare(memory)
     found = _size(codestream)
-    transform = _coding_style(codestream)[_TRANSFORM] == 1
-    if transform and described and described.photometric not in _TRANSFORMED:
+    transform, irreversible = _coding_style(codestream, found.samples)
+    if transform and described.photometric not in _TRANSFORMED:
         raise Unfit(f"{described.photometric}, but a component transform in the codestream")
-    return replace(found, rct=transform)
-
-
-def irreversible(memory: memoryview) -> bool:
-    """Whether the wavelet is the 9/7 one, which always loses; with the 5/3 one something may have been cut off too."""
-    return _coding_style(bare(memory))[_WAVELET] == 0
+    return replace(found, rct=transform), irreversible
 
 
 def expect(codestream: memoryview, wanted: Planes) -> None:
@@ -159,19 +156,44 @@ def _size(codestream: memoryview) -> Planes:
     return Planes(samples, rows, columns, precision, bool(depth & 0x80))
 
 
-def _coding_style(codestream: memoryview) -> memoryview:
-    """The COD segment's contents, somewhere behind SIZ, up to the wavelet. Corrupt: none, or not of part 1."""
-    at = _SIZ.size + 3 * _size(codestream).samples
+def _coding_style(codestream: memoryview, samples: int) -> tuple[bool, bool]:
+    """Whether there is a component transform, and whether a wavelet is the 9/7 one, as far as headers are at hand.
+
+    Corrupt: no COD segment in the main header, or not of part 1. Unfit: a transform in some tiles only.
+    """
+    transforms, wavelets = set[int](), set[int]()
+    for marker, content in _segments(codestream, _SIZ.size + 3 * samples):
+        if marker == _COD and len(content) > _WAVELET:
+            transforms.add(content[_TRANSFORM])
+            wavelets.add(content[_WAVELET])
+        elif marker == _COC and len(content) > _COC_WAVELET:
+            wavelets.add(content[_COC_WAVELET])
+        elif marker == _SOT and not transforms:
+            break
+    if not transforms:
+        raise Corrupt("a codestream without a COD segment in its main header")
+    if max(transforms) > 1:
+        raise Corrupt("a component transform of another part of JPEG 2000")
+    if len(transforms) > 1:
+        raise Unfit("a component transform in some tiles of the codestream only")
+    return transforms == {1}, 0 in wavelets
+
+
+def _segments(codestream: memoryview, at: int) -> Iterator[tuple[int, memoryview]]:
+    """Marker and contents of each segment of the main header, from `at` on, and of the tile-part headers (A.4.2)."""
+    next_part = 0
     for _ in range(MAX_SEGMENTS):
-        if at + 4 + _WAVELET >= len(codestream):
-            break
+        if at + 4 > len(codestream):
+            return
         marker, length = struct.unpack_from(">HH", codestream, at)
-        if marker == _COD:
-            style = codestream[at + 4 :][: _WAVELET + 1]
-            if style[_TRANSFORM] > 1:
-                raise Corrupt("a component transform of another part of JPEG 2000")
-            return style
-        if marker == _SOT or length < 2:
-            break
+        if marker == _SOD and next_part > at:
+            at = next_part
+            continue
+        content = codestream[at + 4 : at + 2 + length]
+        if marker < 0xFF00 or marker in (_SOD, _EOC) or length < 2 or len(content) != length - 2:
+            return
+        if marker == _SOT and len(content) == 8:
+            next_part = at + int.from_bytes(content[2:6], "big")
+        yield marker, content
         at += 2 + length
-    raise Corrupt("a codestream without a COD segment in its main header")
+    raise Corrupt(f"a codestream of more than {MAX_SEGMENTS} segments")

@@ -24,6 +24,7 @@ from leyden.transcode.pixels import (
     LOSSY_PALETTE,
     MORE_THAN_16_BITS,
     OTHER_HIGH_BIT,
+    Claim,
     CodecError,
     Description,
     Obstacle,
@@ -120,17 +121,14 @@ def obstacle(described: Description, lossy: bool = False) -> str | None:
     return first(_LOSSY_OBSTACLES if lossy else _OBSTACLES, described)
 
 
-def inspect(codestream: memoryview, described: Description | None = None) -> Planes:
-    """What the headers of a codestream claim (ISO/IEC 14495-1 Annex C), always unsigned; `described` is not asked.
+def inspect(codestream: memoryview, described: Description) -> Claim:
+    """What the headers of a codestream claim (ISO/IEC 14495-1 Annex C): planes, always unsigned, and whether its first
+    scan lets samples differ (NEAR). `described` is not asked.
 
     Corrupt: no JPEG-LS, or one not for us.
     """
-    return _header(codestream).planes
-
-
-def irreversible(codestream: memoryview) -> bool:
-    """Whether its first scan lets samples differ (NEAR)."""
-    return _header(codestream).near > 0
+    header = _header(codestream)
+    return header.planes, header.near > 0
 
 
 def encode(planes: Planes, pixels: memoryview, room: memoryview, setting: float = 0.0, threads: int = 0) -> int:

@@ -19,6 +19,9 @@ MAX_FRAMES = 1 << 20
 
 Samples = NDArray[Any]
 
+Claim = tuple["Planes", bool]
+"""What a codestream says of itself: its planes, and whether its kind is one that loses something."""
+
 
 class Unfit(LeydenError):
     """These pixels cannot be made into the wanted syntax without loss; the text is the reason for the log."""
@@ -102,7 +105,6 @@ Obstacle = tuple[Callable[[Description], bool], str]
 # In the way of every encoder; what else its codec can't hold is said by the codec.
 _OBSTACLES: tuple[Obstacle, ...] = (
     (lambda d: d.rows < 1 or d.columns < 1, "no rows or no columns"),
-    (lambda d: not 1 <= d.frames <= MAX_FRAMES, f"Number of Frames below 1 or above {MAX_FRAMES}"),
     (lambda d: d.bits_allocated == 1, "1 bit allocated"),
     (lambda d: d.bits_allocated not in (8, 16, 32), "bits allocated other than 8, 16 and 32"),
     (lambda d: not 1 <= d.bits_stored <= d.bits_allocated, "Bits Stored does not fit Bits Allocated"),
@@ -111,6 +113,11 @@ _OBSTACLES: tuple[Obstacle, ...] = (
     (lambda d: d.samples == 3 and d.photometric not in COLOUR, "a Photometric Interpretation other than RGB, YBR_FULL"),
     (lambda d: d.samples == 3 and d.planar not in (0, 1), "an unknown Planar Configuration"),
 )
+
+FRAMES: Obstacle = (
+    lambda d: not 1 <= d.frames <= MAX_FRAMES,
+    f"Number of Frames below 1 or above {MAX_FRAMES}",
+)  # in the way of every decoder, too
 
 LONGER = "Pixel Data longer than Rows, Columns and Number of Frames say"
 
@@ -153,8 +160,8 @@ def undecodable(description: Description, planes: Planes, max_frame_bytes: int) 
         return "a Photometric Interpretation that native pixels of full size cannot have"
     if max(planes.size_bytes, d.frame_bytes) > max_frame_bytes:
         return "a frame larger than maxFrameMib"
-    if not 1 <= d.frames <= MAX_FRAMES or d.size_bytes > MAX_NATIVE_BYTES:
-        return "native pixels of no length, of too many frames, or of more than 4 GiB"
+    if d.size_bytes > MAX_NATIVE_BYTES:
+        return "native pixels of more than 4 GiB"
     return None
 
 
@@ -170,9 +177,9 @@ def planar_already(description: Description, planes: Planes) -> bool:
     return one_plane_each and description.bits_allocated == 8 * planes.sample_bytes
 
 
-def swap_words(buffer: memoryview, word_bytes: int = 2) -> None:
-    """Turn words end for end in place; the length must be a multiple of theirs."""
-    np.frombuffer(buffer, f"u{word_bytes}").byteswap(inplace=True)
+def swap_words(buffer: memoryview) -> None:
+    """Turn words of two bytes end for end in place; the length must be even."""
+    np.frombuffer(buffer, np.uint16).byteswap(inplace=True)
 
 
 def _check(values: Samples, planes: Planes) -> None:

@@ -15,7 +15,7 @@ import imagecodecs
 import numpy as np
 
 from leyden.errors import Corrupt
-from leyden.transcode.pixels import DEEP_YBR, CodecError, Description, Planes, Samples, Unfit, first
+from leyden.transcode.pixels import DEEP_YBR, Claim, CodecError, Description, Planes, Samples, Unfit, first
 
 MAX_SEGMENTS = 15
 _HEADER = struct.Struct("<16L")
@@ -33,11 +33,11 @@ def obstacle(described: Description) -> str | None:
     return first((DEEP_YBR,), described)
 
 
-def inspect(codestream: memoryview, described: Description) -> Planes:
-    """The planes that the dataset describes, if the header has as many segments. Corrupt: it has not."""
+def inspect(codestream: memoryview, described: Description) -> Claim:
+    """The planes that the dataset describes, if the header has as many segments; no loss. Corrupt: it has not."""
     wanted = planes(described)
     _offsets(codestream, wanted)
-    return wanted
+    return wanted, False
 
 
 def encode(planes: Planes, pixels: memoryview, room: memoryview, setting: float = 0.0, threads: int = 0) -> int:

@@ -11,6 +11,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
+from pynetdicom.sop_class import _STORAGE_CLASSES
 
 from leyden.dicom import derive, edit, uids
 from leyden.dicom.edit import element_header
@@ -19,7 +20,7 @@ from leyden.dicom.header import Header, peek
 from leyden.dicom.part10 import encode_head
 from leyden.dicom.uids import SYNTAXES, Syntax
 from support.datasets import BIG, FOLDER, IMPLICIT, LITTLE, as_file, dataset_of, made
-from support.headers import header_of
+from support.headers import SECONDARY_CAPTURE, header_of
 from support.objects import WG04
 
 JPEG2000, JPEG = SYNTAXES[uids.JPEG2000], SYNTAXES[uids.JPEG_BASELINE]
@@ -38,7 +39,7 @@ def compressed(content: bytes, target: Syntax = JPEG2000, photometric: str = "")
     if photometric:
         changes[0x00280004] = ("CS", photometric.encode())
     done = encode_head(replace(header.meta, sop_instance_uid=uid, transfer_syntax_uid=target.uid))
-    for piece in edit.rewrite(header.dataset, target, changes):
+    for piece in edit.rewrite(header.dataset, target, changes, derive.FRAME_TYPE):
         if isinstance(piece, bytes):
             done += piece
         elif isinstance(piece, edit.Copy):
@@ -53,12 +54,14 @@ def compressed(content: bytes, target: Syntax = JPEG2000, photometric: str = "")
     return done
 
 
-def derived(dataset: Dataset, syntax: str = uids.EXPLICIT_LE, target: Syntax = JPEG2000) -> Dataset:
+def derived(
+    dataset: Dataset, syntax: str = uids.EXPLICIT_LE, target: Syntax = JPEG2000, sop_class: str = SECONDARY_CAPTURE
+) -> Dataset:
     """`dataset` made lossy, as pydicom reads it; the ratio is left blank."""
-    header = header_of(dataset, syntax=syntax)
+    header = header_of(dataset, syntax=syntax, sop_class=sop_class)
     changes = derive.lossy(header, "2.25.8", target, 10.0)
     done = b""
-    for piece in edit.rewrite(header.dataset, target, changes):
+    for piece in edit.rewrite(header.dataset, target, changes, derive.FRAME_TYPE):
         assert not isinstance(piece, edit.Pixels | edit.Copy)
         done += piece if isinstance(piece, bytes) else b" " * piece.length_bytes
     return pydicom.dcmread(as_file(done, target.uid))
@@ -170,38 +173,65 @@ def test_a_description_of_full_length_stays_alone(length: int, appended: bool) -
     assert after.endswith("target ratio 10") == appended
 
 
-@pytest.mark.parametrize(
-    ("ratios", "methods", "syntax", "expected_ratios", "expected_methods"),
-    [
-        ([], [], uids.EXPLICIT_LE, "", "ISO_10918_1"),
-        (["4.5"], ["ISO_15444_1"], uids.EXPLICIT_LE, "4.5\\", "ISO_15444_1\\ISO_10918_1"),
-        (["4.5", "2"], ["ISO_15444_1"], uids.EXPLICIT_LE, "4.5\\2\\", "ISO_15444_1\\\\ISO_10918_1"),
-        ([], ["ISO_15444_1"], uids.EXPLICIT_LE, "\\", "ISO_15444_1\\ISO_10918_1"),
-        (["4.5", "2"], ["ISO_15444_1"], uids.JPEGLS_NEAR_LOSSLESS, "4.5\\2\\", "ISO_15444_1\\ISO_14495_1\\ISO_10918_1"),
-        (["4.5", "2"], [], uids.JPEGLS_NEAR_LOSSLESS, "4.5\\2\\", "\\ISO_14495_1\\ISO_10918_1"),
-    ],
-)
-def test_ratios_and_methods_stay_parallel(
-    ratios: list[str], methods: list[str], syntax: str, expected_ratios: str, expected_methods: str
-) -> None:
-    """What is not said of an earlier step is empty; the syntax that it came in says the last one."""
+STEPS = [
+    ([], [], uids.EXPLICIT_LE, "", ""),
+    (["4.5"], ["ISO_15444_1"], uids.EXPLICIT_LE, "4.5", "ISO_15444_1"),
+    (["4.5", "2"], ["ISO_15444_1"], uids.EXPLICIT_LE, "4.5\\2", "ISO_15444_1\\"),
+    ([], ["ISO_15444_1"], uids.EXPLICIT_LE, "", "ISO_15444_1"),
+    ([], [], uids.JPEGLS_NEAR_LOSSLESS, "7.5", "ISO_14495_1"),
+    ([], ["ISO_14495_1"], uids.JPEGLS_NEAR_LOSSLESS, "7.5", "ISO_14495_1"),
+    (["2"], [], uids.JPEGLS_NEAR_LOSSLESS, "2", "ISO_14495_1"),
+    (["4.5"], ["ISO_15444_1", ""], uids.JPEGLS_NEAR_LOSSLESS, "4.5\\7.5", "ISO_15444_1\\ISO_14495_1"),
+    (["4.5", "2"], ["ISO_15444_1"], uids.JPEGLS_NEAR_LOSSLESS, "4.5\\2", "ISO_15444_1\\ISO_14495_1"),
+    (["4.5", "2"], [], uids.JPEGLS_NEAR_LOSSLESS, "4.5\\2", "\\ISO_14495_1"),
+]
+
+
+def with_steps(ratios: list[str], methods: list[str], syntax: str, lossy: str = "01") -> Header:
     before = Dataset()
-    before.LossyImageCompression = "01"
+    before.LossyImageCompression = lossy
     if ratios:
         before.LossyImageCompressionRatio = ratios
     if methods:
         before.LossyImageCompressionMethod = methods
-    header = header_of(before, syntax=syntax)
-    changes = derive.lossy(header, "2.25.8", JPEG, 90.0)
+    return header_of(before, syntax=syntax)
+
+
+@pytest.mark.parametrize(("ratios", "methods", "syntax", "expected_ratios", "expected_methods"), STEPS)
+def test_ratios_and_methods_stay_parallel(
+    ratios: list[str], methods: list[str], syntax: str, expected_ratios: str, expected_methods: str
+) -> None:
+    """What is not said of an earlier step is empty; the last one's method is in the syntax, its ratio was measured."""
+    header = with_steps(ratios, methods, syntax)
+    assert derive.lacks_ratio(header) == ("7.5" in expected_ratios)
+    changes = derive.lossy(header, "2.25.8", JPEG, 90.0, b"7.5")
     new_ratio, new_method = changes[0x00282112], changes[0x00282114]
     assert new_ratio is not None
     assert new_method is not None
+    steps = bool(expected_ratios or expected_methods)
     hole = new_ratio[1]
     assert isinstance(hole, edit.Hole)
-    assert hole.before == expected_ratios.encode()
+    assert hole.before == expected_ratios.encode() + b"\\" * steps
     assert derive.RATIO_BYTES <= hole.length_bytes <= 16
     assert (len(hole.before) + hole.length_bytes) % 2 == 0
-    assert new_method == ("CS", expected_methods.encode())
+    assert new_method == ("CS", expected_methods.encode() + b"\\" * steps + b"ISO_10918_1")
+
+
+@pytest.mark.parametrize("lossy", ["00", "01"])
+@pytest.mark.parametrize(("ratios", "methods", "syntax", "expected_ratios", "expected_methods"), STEPS)
+def test_the_steps_are_told_where_the_syntax_no_longer_tells_the_last(
+    ratios: list[str], methods: list[str], syntax: str, expected_ratios: str, expected_methods: str, lossy: str
+) -> None:
+    header = with_steps(ratios, methods, syntax, lossy)
+    expected: dict[int, object] = {}
+    if syntax != uids.EXPLICIT_LE:
+        if lossy == "00":
+            expected[0x00282110] = ("CS", b"01")
+        if expected_ratios != "\\".join(ratios):
+            expected[0x00282112] = ("DS", expected_ratios.encode())
+        if expected_methods != "\\".join(methods):
+            expected[0x00282114] = ("CS", expected_methods.encode())
+    assert derive.still_lossy(header, b"7.5") == expected
 
 
 @pytest.mark.parametrize(
@@ -228,6 +258,90 @@ def test_a_loss_against_the_word_of_the_syntax(uid: str) -> None:
     known = derive.in_fact(header, True)
     assert derive.was_lossy(known) == (uid != uids.RLE_LOSSLESS), "which cannot lose"
     assert bool(derive.still_lossy(known)) == (uid != uids.RLE_LOSSLESS)
+
+
+WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
+
+
+@pytest.mark.parametrize("syntax", [uids.EXPLICIT_LE, uids.IMPLICIT_LE])
+@pytest.mark.parametrize("listed", ["this study", "another study", ""])
+@pytest.mark.parametrize("sop_class", [SECONDARY_CAPTURE, WHOLE_SLIDE])
+def test_the_original_is_listed_where_instances_are(sop_class: str, listed: str, syntax: str) -> None:
+    """Common Instance Reference: kept up where it is, made where it is mandatory, else not made up."""
+    before, series, instance = Dataset(), Dataset(), Dataset()
+    before.SeriesInstanceUID = "1.2.34"
+    instance.ReferencedSOPInstanceUID = "1.2.3"
+    series.SeriesInstanceUID = "1.2.5"
+    series.ReferencedInstanceSequence = [instance]
+    if listed == "this study":
+        before.ReferencedSeriesSequence = [series]
+    elif listed:
+        before.StudiesContainingOtherReferencedInstancesSequence = [Dataset()]
+    after = derived(before, syntax, sop_class=sop_class)
+    if not listed and sop_class == SECONDARY_CAPTURE:
+        assert "ReferencedSeriesSequence" not in after
+        return
+    *old, new = after.ReferencedSeriesSequence
+    assert old == [series] * (listed == "this study")
+    assert new.SeriesInstanceUID == "1.2.34"
+    (original,) = new.ReferencedInstanceSequence
+    assert (original.ReferencedSOPClassUID, original.ReferencedSOPInstanceUID) == (sop_class, "2.25.7")
+
+
+def test_an_object_of_no_series_is_not_listed() -> None:
+    assert "ReferencedSeriesSequence" not in derived(Dataset(), sop_class=WHOLE_SLIDE)
+
+
+def test_what_is_no_picture_is_refused_by_its_class() -> None:
+    known = {str(uid): keyword for keyword, uid in _STORAGE_CLASSES.items()}
+    exact = {uid for uid in known if derive.refusal(header_of(Dataset(), sop_class=uid), recompress_lossy=True)}
+    assert {known[uid].removesuffix("Storage") for uid in exact} == {
+        "ParametricMap", "RTDose", "Segmentation", "LabelMapSegmentation", "HeightMapSegmentation",
+        "OphthlamicOpticalCoherenceTomographyBscanVolumeAnalysis", "OphthalmicThicknessMap", "CornealTopographyMap",
+    }  # fmt: skip
+    assert derive.refusal(header_of(Dataset()), recompress_lossy=False) == ""
+
+
+def frame_types(*values: str) -> Dataset:
+    """An enhanced image with the first as the Frame Type of all and the others as that of each frame."""
+    whole = Dataset()
+    whole.ImageType = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
+    groups = []
+    for value in values:
+        group, inner = Dataset(), Dataset()
+        inner.FrameType = value
+        inner.PixelPresentation = "MONOCHROME"
+        inner.VolumetricProperties = "VOLUME"
+        group.MRImageFrameTypeSequence = [inner]
+        groups.append(group)
+    whole.SharedFunctionalGroupsSequence, whole.PerFrameFunctionalGroupsSequence = groups[:1], groups[1:]
+    return whole
+
+
+@pytest.mark.parametrize("defined", [True, False], ids=["defined lengths", "undefined lengths"])
+@pytest.mark.parametrize("syntax", [uids.EXPLICIT_LE, uids.IMPLICIT_LE])
+def test_each_frame_type_is_that_of_the_image(syntax: str, defined: bool) -> None:
+    values = ["ORIGINAL\\PRIMARY\\VOLUME\\NONE", "ORIGINAL\\PRIMARY\\VOLUME\\NO", "MIXED\\PRIMARY", "ORIGINAL"]
+    before = frame_types(*values)
+    for sequence in (before["SharedFunctionalGroupsSequence"], before["PerFrameFunctionalGroupsSequence"]):
+        sequence.is_undefined_length = not defined
+        for group in sequence:
+            group.is_undefined_length_sequence_item = not defined
+            group["MRImageFrameTypeSequence"].is_undefined_length = not defined
+    after = derived(before, syntax)
+    assert list(after.ImageType) == ["DERIVED", "PRIMARY", "VOLUME", "NONE"]
+    expected = frame_types(*(value.replace("ORIGINAL", "DERIVED") for value in values))
+    assert after.SharedFunctionalGroupsSequence == expected.SharedFunctionalGroupsSequence
+    assert after.PerFrameFunctionalGroupsSequence == expected.PerFrameFunctionalGroupsSequence
+
+
+def test_a_frame_type_anywhere_else_stays() -> None:
+    before = Dataset()
+    before.FrameType = "ORIGINAL"
+    before.ContributingSourcesSequence = [Dataset()]
+    before.ContributingSourcesSequence[0].FrameType = "ORIGINAL"
+    after = derived(before)
+    assert after.FrameType == after.ContributingSourcesSequence[0].FrameType == "ORIGINAL"
 
 
 def test_an_image_of_no_type_becomes_a_derived_one() -> None:

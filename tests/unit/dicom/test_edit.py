@@ -169,6 +169,12 @@ def test_pixel_data_stand_once(target: Syntax) -> None:
         pieces(data + data[:-1], LITTLE, target, {})
 
 
+@pytest.mark.parametrize("target", [LITTLE, IMPLICIT, BIG], ids=lambda syntax: syntax.name)
+def test_fragments_without_a_delimiter_may_end_the_file(target: Syntax) -> None:
+    data = el(0x00280010, "US", b"\2\0") + el(PIXELS, "OB", el(ITEM, "") + el(ITEM, "", b"\xff\x4f"), UNDEFINED)
+    assert pieces(data, SYNTAXES[JPEG2000_LOSSLESS], target, {})[1:] == [Pixels(PIXELS, "OB", 22, None)]
+
+
 def test_cut_off_fragments_are_corrupt_behind_the_pixels() -> None:
     data = el(PIXELS, "OB", el(ITEM, "") + el(ITEM, "", b"", 1000), UNDEFINED)
     stream = rewrite(whole(data, SYNTAXES[JPEG2000_LOSSLESS]), SYNTAXES[JPEG2000_LOSSLESS], {})

@@ -17,6 +17,7 @@ from leyden.dicom.elements import (
     UNDEFINED,
     Encoding,
     Source,
+    behind,
     dictionary_vr,
     encoding_of,
     level,
@@ -144,6 +145,27 @@ def test_fragments_are_not_entered() -> None:
     assert [token[:2] for token in tokens(data)] == [
         (PIXEL_DATA, "OB"), (ITEM, "OB"), (ITEM, "OB"), (SEQUENCE_END, ""), (MODALITY, "CS"),
     ]  # fmt: skip
+
+
+def test_the_file_may_end_after_a_whole_fragment_of_pixel_data() -> None:
+    def pixels(tag: int = PIXEL_DATA) -> bytes:
+        return el(tag, "OB", el(ITEM, "") + el(ITEM, "", b"\xff\xd8"), UNDEFINED)
+
+    data = CT + pixels()
+    end = len(data)
+    assert tokens(data)[-1] == (SEQUENCE_END, "", end, end, 0)
+    assert behind(source(data), PIXEL_DATA, "OB", 22, end, EXPLICIT) == end
+    assert behind(source(data + el(SEQUENCE_END, "") + CT), PIXEL_DATA, "OB", 22, end + 18, EXPLICIT) == end + 8
+    for cut in range(1, 8):
+        with pytest.raises(Corrupt, match="cut off"):
+            tokens((data + el(SEQUENCE_END, ""))[:-cut])
+    for other in (pixels(PRIVATE), el(REFERENCED, "SQ", el(ITEM, "", pixels()))):
+        with pytest.raises(Corrupt, match="cut off"):
+            tokens(CT + other)
+    with pytest.raises(Corrupt, match="cut off"):
+        behind(source(data), PRIVATE, "OB", 22, end, EXPLICIT)
+    with pytest.raises(Corrupt, match="cut off"):
+        behind(source(data + CT), PIXEL_DATA, "OB", 22, end, EXPLICIT)
 
 
 @pytest.mark.parametrize("tag", [PIXEL_DATA, 0x7FE00008, 0x7FE00009])

@@ -17,6 +17,7 @@ BIG_ENDIAN, DEFLATED, JPEG_LOSSLESS = "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.
 RLE, JPEG_BASELINE, J2K_LOSSY = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.91"
 MPEG4, JPIP = "1.2.840.10008.1.2.4.102", "1.2.840.10008.1.2.4.94"
 CT_IMAGE, BASIC_TEXT_SR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.88.11"
+LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
 ADD, SAVE, DROP = ActionType.ADD_DESTINATION, ActionType.SAVE_FILE, ActionType.DROP
 CT = Condition("00080060", Kind.LITERAL, "CT")
 
@@ -291,7 +292,7 @@ def test_pixels_that_no_codec_holds_go_as_they_are(bits: int, said: str) -> None
 )
 def test_nothing_is_made_lossy_twice_unless_the_node_says_so(object_: Header) -> None:
     rules = settings(IMAGEPACS=J2K_LOSSY)
-    kept = "what is lossy already is not made JPEG2000Lossy without RecompressLossy: it goes as it came"
+    kept = "what is lossy already is not made lossy once more without RecompressLossy: it goes as it came"
     (delivery,) = plan(rules, object_).deliveries
     assert (delivery.syntax, delivery.kept) == ("", kept)
     allowed = replace(rules, targets=tuple(replace(target, recompress_lossy=True) for target in rules.targets))
@@ -302,3 +303,15 @@ def test_nothing_is_made_lossy_twice_unless_the_node_says_so(object_: Header) ->
 
 def test_what_says_that_it_lost_nothing_is_made_lossy() -> None:
     assert wanted_syntax(pixels("native", EXPLICIT, lossy="00"), J2K_LOSSY) == ("JPEG2000Lossy", "")
+
+
+@pytest.mark.parametrize("recompress_lossy", [False, True])
+def test_codes_and_quantities_are_never_made_lossy(recompress_lossy: bool) -> None:
+    object_ = pixels("native", EXPLICIT, 8)
+    object_ = replace(object_, meta=replace(object_.meta, sop_class_uid=LABEL_MAP))
+    rules = settings(IMAGEPACS=J2K_LOSSY)
+    rules = replace(rules, targets=tuple(replace(node, recompress_lossy=recompress_lossy) for node in rules.targets))
+    (delivery,) = plan(rules, object_).deliveries
+    kept = "a label map is not made lossy, for its sample values are codes or quantities: it goes as it came"
+    assert (delivery.syntax, delivery.kept) == ("", kept)
+    assert wanted_syntax(object_, J2K) == ("JPEG2000Lossless", "")

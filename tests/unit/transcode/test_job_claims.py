@@ -1,5 +1,6 @@
 """A dataset and its codestreams that do not say the same: who is believed, and what goes on as it came."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,17 +10,24 @@ import pytest
 from pydicom.encaps import encapsulate, generate_frames
 
 from leyden.dicom.uids import (
+    EXPLICIT_BE,
     EXPLICIT_LE,
     HTJ2K,
     HTJ2K_LOSSLESS,
+    IMPLICIT_LE,
+    JPEG2000,
     JPEG2000_LOSSLESS,
+    JPEG_BASELINE,
     JPEG_LOSSLESS_SV1,
     JPEGLS_LOSSLESS,
+    JPEGLS_NEAR_LOSSLESS,
     MADE,
     RLE_LOSSLESS,
     SYNTAXES,
 )
+from leyden.errors import Corrupt
 from leyden.transcode.pixels import Unfit
+from leyden.transcode.source import CHUNK_BYTES
 from support.objects import real
 from support.readers import by_pydicom, read
 
@@ -98,6 +106,154 @@ def test_a_lossy_codestream_in_a_lossless_syntax_is_lossy(
     after = read(transcode(path, target, recompress_lossy=True))
     assert after.LossyImageCompressionMethod == [method, "ISO_15444_15"]
     assert after.SourceImageSequence[-1].PurposeOfReferenceCodeSequence[0].CodeValue == "121322"
+
+
+def of_frames(path: Path, frames: list[bytes], syntax: str) -> Path:
+    """The object with other codestreams in it."""
+    dataset = read(path)
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.PixelData = encapsulate(frames)
+    made = path.with_name("of_frames.dcm")
+    dataset.save_as(made)
+    return made
+
+
+def codestreams(path: Path, count: int = 1) -> list[bytes]:
+    return list(generate_frames(read(path).PixelData, number_of_frames=count))
+
+
+@pytest.mark.parametrize("target", [EXPLICIT_LE, RLE_LOSSLESS])
+@pytest.mark.parametrize("syntax", [JPEG2000_LOSSLESS, JPEGLS_LOSSLESS, JPEG_LOSSLESS_SV1])
+def test_a_lossy_frame_behind_a_lossless_one(image: Image, transcode: Transcode, syntax: str, target: str) -> None:
+    """What nobody knows of while the elements before it are written; in a lossy syntax nobody is misled."""
+    lossy_syntax = {JPEG2000_LOSSLESS: JPEG2000, JPEGLS_LOSSLESS: JPEGLS_NEAR_LOSSLESS}.get(syntax, JPEG_BASELINE)
+    path = image(noise(2, 40, 30, 1) >> 4, stored=8, allocated=8)
+    lossless, lossy = transcode(path, syntax), transcode(path, lossy_syntax)
+    (a, _), (_, b) = codestreams(lossless, 2), codestreams(lossy, 2)
+    with pytest.raises(Unfit, match="different kinds"):
+        transcode(of_frames(lossless, [a, b], syntax), target)
+    for frames, named in (([b, a], syntax), ([a, b], lossy_syntax)):
+        assert read(transcode(of_frames(lossless, frames, named), target)).LossyImageCompression == "01"
+
+
+@pytest.mark.parametrize("target", [EXPLICIT_LE, HTJ2K_LOSSLESS])
+def test_a_frame_of_another_kind(image: Image, transcode: Transcode, target: str) -> None:
+    path = image(noise(2, 9, 9, 3) >> 4, stored=8, allocated=8)
+    first, second = codestreams(transcode(path, JPEG2000_LOSSLESS), 2)
+    plain = image(noise(1, 9, 9, 3) >> 4, stored=8, allocated=8, photometric="YBR_FULL", name="plain.dcm")
+    small = image(noise(1, 9, 8, 3) >> 4, stored=8, allocated=8, name="small.dcm")
+    for other in (plain, small):
+        odd = of_frames(
+            transcode(path, JPEG2000_LOSSLESS),
+            [first, *codestreams(transcode(other, JPEG2000_LOSSLESS))],
+            JPEG2000_LOSSLESS,
+        )
+        with pytest.raises(Corrupt, match="different kinds"):
+            transcode(odd, target)
+    whole = of_frames(transcode(path, JPEG2000_LOSSLESS), [first, second], JPEG2000_LOSSLESS)
+    assert np.array_equal(by_pydicom(transcode(whole, target)), by_pydicom(path))
+
+
+@pytest.mark.parametrize("in_tile_part", [False, True])
+def test_the_other_wavelet_of_a_component(image: Image, transcode: Transcode, in_tile_part: bool) -> None:
+    """COD says 5/3, but a COC segment says 9/7, and so OpenJPEG reads it."""
+    lossy = transcode(image(noise(1, 64, 64, 1) // 99 * 99, stored=12), JPEG2000)
+    codestream = bytearray(codestreams(lossy)[0])
+    cod = codestream.index(b"\xff\x52")
+    end = cod + 2 + int.from_bytes(codestream[cod + 2 : cod + 4], "big")
+    coding = bytes(codestream[cod + 9 : end])
+    assert coding[4] == 0
+    codestream[cod + 13] = 1
+    coc = b"\xff\x53" + (4 + len(coding)).to_bytes(2, "big") + b"\0\0" + coding
+    at = end
+    if in_tile_part:
+        part = codestream.index(b"\xff\x90")
+        at = part + 12
+        length = int.from_bytes(codestream[part + 6 : part + 10], "big")
+        codestream[part + 6 : part + 10] = (length + len(coc)).to_bytes(4, "big")
+    codestream[at:at] = coc
+    path = of_frames(lossy, [bytes(codestream)], JPEG2000_LOSSLESS)
+    dataset = read(path)
+    del dataset.LossyImageCompression, dataset.LossyImageCompressionMethod, dataset.LossyImageCompressionRatio
+    dataset.save_as(path)
+    made = transcode(path, EXPLICIT_LE)
+    assert read(made).LossyImageCompression == "01"
+    assert np.array_equal(by_pydicom(made), by_pydicom(lossy)), "the COC was obeyed"
+    with pytest.raises(Unfit, match="lossy already"):
+        transcode(path, JPEG2000)
+
+
+@pytest.mark.parametrize("target", [EXPLICIT_LE, RLE_LOSSLESS])
+@pytest.mark.parametrize("profile_bytes", [60_000, 150_000, 2_000_000])
+def test_a_colour_profile_larger_than_its_image(
+    image: Image, transcode: Transcode, profile_bytes: int, target: str
+) -> None:
+    path = transcode(image(noise(2, 64, 64, 3) >> 4, stored=8, allocated=8), JPEG_BASELINE)
+    frames = codestreams(path, 2)
+    rest, profile = profile_bytes, b""
+    while rest > 0:
+        piece = np.random.default_rng(rest).bytes(min(rest, 65_000))
+        profile += b"\xff\xe2" + (len(piece) + 16).to_bytes(2, "big") + b"ICC_PROFILE\0\1\1" + piece
+        rest -= len(piece)
+    odd = of_frames(path, [frame[:2] + profile + frame[2:] for frame in frames], JPEG_BASELINE)
+    assert np.array_equal(by_pydicom(transcode(odd, target)), by_pydicom(transcode(path, target)))
+
+
+def test_a_codestream_that_is_longer_than_any_header(image: Image, transcode: Transcode) -> None:
+    path = transcode(image(noise(1, 64, 64, 1), stored=12), JPEG2000_LOSSLESS)
+    with pytest.raises(Corrupt, match="far longer"):
+        transcode(of_frames(path, [codestreams(path)[0] + bytes(18 << 20)], JPEG2000_LOSSLESS), EXPLICIT_LE)
+
+
+@pytest.mark.parametrize(
+    ("syntax", "target"),
+    [(EXPLICIT_LE, JPEGLS_LOSSLESS), (JPEG2000_LOSSLESS, JPEGLS_LOSSLESS), (JPEG2000_LOSSLESS, EXPLICIT_LE)],
+)
+@pytest.mark.parametrize("frames", [0, -1, 1 << 21])
+def test_an_impossible_number_of_frames(
+    image: Image, transcode: Transcode, frames: int, syntax: str, target: str
+) -> None:
+    path = image(noise(1, 9, 9, 1), stored=12)
+    dataset = read(path if syntax == EXPLICIT_LE else transcode(path, syntax))
+    dataset.NumberOfFrames = frames
+    dataset.save_as(path)
+    with pytest.raises(Unfit, match="Number of Frames"):
+        transcode(path, target)
+
+
+@pytest.mark.parametrize("target", [EXPLICIT_LE, IMPLICIT_LE, EXPLICIT_BE, JPEGLS_LOSSLESS])
+@pytest.mark.parametrize("frames", [1, 3])
+def test_the_file_may_end_after_a_whole_fragment(image: Image, transcode: Transcode, frames: int, target: str) -> None:
+    path = transcode(image(noise(frames, 9, 9, 1), stored=12), JPEG2000_LOSSLESS)
+    data = path.read_bytes()
+    whole = data[: data.rindex(b"\xfe\xff\xdd\xe0")]
+    path.write_bytes(whole)
+    made = transcode(path, target)
+    assert np.array_equal(by_pydicom(made).ravel(), noise(frames, 9, 9, 1).ravel())
+    assert transcode(made, JPEG2000_LOSSLESS).read_bytes().endswith(b"\xfe\xff\xdd\xe0\0\0\0\0")
+    path.write_bytes(whole[:-2])
+    with pytest.raises(Corrupt, match="longer than the file"):
+        transcode(path, target)
+
+
+def test_excess_bytes_are_looked_at_in_pieces(
+    image: Image, transcode: Transcode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels, lengths, pread = np.zeros((1, 2000, 2000, 1)), list[int](), os.pread
+
+    def noted(fd: int, length: int, offset: int) -> bytes:
+        lengths.append(length)
+        return pread(fd, length, offset)
+
+    monkeypatch.setattr(os, "pread", noted)
+    excess = bytearray(3_500_000)
+    assert transcode(image(pixels, stored=8, allocated=8, extra_bytes=bytes(excess)), RLE_LOSSLESS).exists()
+    for at in (0, 1 << 20, len(excess) - 1):
+        excess[at] = 1
+        with pytest.raises(Unfit, match="no padding of zeros"):
+            transcode(image(pixels, stored=8, allocated=8, extra_bytes=bytes(excess)), RLE_LOSSLESS)
+        excess[at] = 0
+    assert max(lengths) <= CHUNK_BYTES
 
 
 @pytest.mark.parametrize("syntax", LOSSLESS)

@@ -30,13 +30,13 @@ def test_the_dataset_is_asked_for_the_colour_transform() -> None:
     bare = memoryview(jpeg.head(jpeg.read(with_jfif)))
     assert b"JFIF" in bytes(with_jfif)
     assert b"JFIF" not in bytes(bare)
-    assert jpeg.inspect(bare, replace(RGB, photometric="YBR_FULL_422")).rct
-    assert jpeg.inspect(with_jfif, replace(RGB, photometric="YBR_FULL")).rct
+    assert jpeg.inspect(bare, replace(RGB, photometric="YBR_FULL_422"))[0].rct
+    assert jpeg.inspect(with_jfif, replace(RGB, photometric="YBR_FULL"))[0].rct
     with pytest.raises(Unfit, match="markers of YCbCr"):
         jpeg.inspect(with_jfif, RGB)
     with pytest.raises(Unfit, match="markers of YCbCr"):
         jpeg.inspect(bare, RGB)  # it is subsampled
-    assert not jpeg.inspect(memoryview(jpeg.head(jpeg.read(memoryview(by_pillow(subsampling=0))))), RGB).rct
+    assert not jpeg.inspect(memoryview(jpeg.head(jpeg.read(memoryview(by_pillow(subsampling=0))))), RGB)[0].rct
     with pytest.raises(Unfit, match="YBR_FULL"):
         jpeg.inspect(with_jfif, replace(RGB, photometric="YBR_PARTIAL_422"))
 
@@ -44,17 +44,17 @@ def test_the_dataset_is_asked_for_the_colour_transform() -> None:
 def test_markers_of_rgb() -> None:
     lossy = memoryview(imagecodecs.jpeg8_encode(COLOURS, outcolorspace="RGB"))
     lossless = memoryview(imagecodecs.jpeg8_encode(COLOURS, outcolorspace="RGB", lossless=True, bitspersample=8))
-    assert not jpeg.inspect(lossy, RGB).rct
+    assert not jpeg.inspect(lossy, RGB)[0].rct
     with pytest.raises(Unfit, match="markers of RGB"):
         jpeg.inspect(lossy, replace(RGB, photometric="YBR_FULL"))
-    assert not jpeg.inspect(lossless, replace(RGB, photometric="YBR_FULL")).rct, "lossless transforms nothing"
+    assert not jpeg.inspect(lossless, replace(RGB, photometric="YBR_FULL"))[0].rct, "lossless transforms nothing"
 
 
 @pytest.mark.parametrize("fill", [b"", b"\xff", b"\xff" * 9])
 def test_fill_bytes_and_other_segments_do_not_matter(fill: bytes) -> None:
     codestream = by_pillow(comment=b"\xff\xc0", icc_profile=bytes(70000))
     filled = codestream[:2] + fill + codestream[2:]
-    found = jpeg.inspect(memoryview(filled), replace(RGB, photometric="YBR_FULL_422"))
+    found, _ = jpeg.inspect(memoryview(filled), replace(RGB, photometric="YBR_FULL_422"))
     assert found == Planes(3, 16, 24, 8, rct=True)
     with pytest.raises(Corrupt, match="frame header"):
         jpeg.inspect(memoryview(filled[:65536]), RGB)

@@ -116,7 +116,7 @@ def test_any_precision_and_size_is_exact(rows: int, columns: int, precision: int
     planes = Planes(1, rows, columns, precision, signed)
     pixels = ramp(planes, precision)
     codestream = encoded(planes, pixels)
-    assert jpegls.inspect(codestream) == replace(planes, signed=False)
+    assert jpegls.inspect(codestream, GREY) == (replace(planes, signed=False), False)
     assert decoded(planes, codestream) == bytes(pixels)
 
 
@@ -212,8 +212,7 @@ def test_what_others_write_in_any_interleave_mode(interleave: int, near: int, pr
     values = planes.view(ramp(planes, precision))
     order = values if interleave == 0 else np.ascontiguousarray(values.transpose(1, 2, 0))
     other = bytes(jpeg_ls.encode_buffer(order.tobytes(), 50, 71, 3, precision, near, interleave))
-    assert jpegls.inspect(memoryview(other)) == planes
-    assert jpegls.irreversible(memoryview(other)) == (near > 0)
+    assert jpegls.inspect(memoryview(other), RGB) == (planes, near > 0)
     read_back = planes.view(memoryview(decoded(planes, other)))
     assert np.abs(read_back.astype(int) - values).max() <= near
 
@@ -222,7 +221,7 @@ def test_what_others_write_in_any_interleave_mode(interleave: int, near: int, pr
 def test_what_dcmtk_writes(name: str, tmp_path: Path) -> None:
     subprocess.run(["dcmcjpls", get_testdata_file(name), tmp_path / "made.dcm"], check=True, timeout=60)
     (codestream,) = generate_frames(pydicom.dcmread(tmp_path / "made.dcm").PixelData, number_of_frames=1)
-    planes = jpegls.inspect(memoryview(codestream))
+    planes, _ = jpegls.inspect(memoryview(codestream), GREY)
     values = planes.view(memoryview(decoded(planes, codestream))).transpose(1, 2, 0)
     original = bytes(pydicom.dcmread(str(get_testdata_file(name))).PixelData)
     assert np.ascontiguousarray(values).tobytes() == original[: values.nbytes]
@@ -237,7 +236,7 @@ def test_application_segments_fill_bytes_and_padding_are_passed_over() -> None:
     plain = bytes(encoded(planes, pixels))
     assert decoded(planes, plain[:2] + b"\xff\xff" + plain[2:] + b"\0") == bytes(pixels)
     assert decoded(planes, plain[:-2] + b"\0\xff\xd9") == bytes(pixels), "as the encoder of NEMA's images writes it"
-    assert jpegls.inspect(memoryview(plain)[:60]) == planes, "the head is enough"
+    assert jpegls.inspect(memoryview(plain)[:60], GREY) == (planes, False), "the head is enough"
 
 
 @pytest.mark.parametrize(
@@ -253,7 +252,7 @@ def test_application_segments_fill_bytes_and_padding_are_passed_over() -> None:
 def test_real_files(name: str) -> None:
     dataset = pydicom.dcmread(str(get_testdata_file(name)))
     (codestream,) = generate_frames(dataset.PixelData, number_of_frames=1)
-    planes = replace(jpegls.inspect(memoryview(codestream)), signed=bool(dataset.PixelRepresentation))
+    planes = replace(jpegls.inspect(memoryview(codestream), GREY)[0], signed=bool(dataset.PixelRepresentation))
     values = planes.view(memoryview(decoded(planes, codestream))).transpose(1, 2, 0)
     by_libjpeg = get_decoder(dataset.file_meta.TransferSyntaxUID).as_array(dataset, decoding_plugin="pylibjpeg")[0]
     assert np.array_equal(values.reshape(by_libjpeg.shape), by_libjpeg)
@@ -265,7 +264,7 @@ def test_real_images_of_nema(name: str) -> None:
         pytest.skip("the NEMA images are not here")
     dataset = pydicom.dcmread(WG04 / f"{name}.dcm")
     codestream = next(generate_frames(dataset.PixelData, number_of_frames=1))
-    planes = jpegls.inspect(memoryview(codestream))
+    planes, _ = jpegls.inspect(memoryview(codestream), GREY)
     found = planes.view(memoryview(decoded(planes, codestream)))[0].astype(int)
     original = pydicom.dcmread(io.BytesIO(lzma.decompress((WG04 / f"{name[:3]}.dcm.xz").read_bytes()))).pixel_array
     if name.endswith("JLSL"):
@@ -287,7 +286,7 @@ def head(frame: bytes = bytes.fromhex("0c0025002901011100"), scan: bytes = bytes
 
 
 def test_the_head_that_the_next_test_damages() -> None:
-    assert jpegls.inspect(memoryview(head())) == jpegls.planes(GREY)
+    assert jpegls.inspect(memoryview(head()), GREY) == (jpegls.planes(GREY), False)
 
 
 @pytest.mark.parametrize(
@@ -323,7 +322,7 @@ def test_the_head_that_the_next_test_damages() -> None:
 )
 def test_heads_that_are_refused(codestream: bytes) -> None:
     with pytest.raises(Corrupt):
-        jpegls.inspect(memoryview(codestream))
+        jpegls.inspect(memoryview(codestream), GREY)
 
 
 def test_a_codestream_of_other_planes_or_cut_short() -> None:

@@ -159,7 +159,7 @@ def test_every_reader_gives_back_every_bit(name: str, predictor: int, tmp_path: 
         values |= NOISE.integers(0, 2, values.shape, np.uint16) << 14
     planes = jpeg.planes(d)
     codestream = encoded(planes, values, predictor=predictor)
-    assert jpeg.inspect(codestream, d) == replace(planes, rct=False)
+    assert jpeg.inspect(codestream, d) == (replace(planes, rct=False), False)
     path = write(tmp_path / "made.dcm", JPEGLossless if predictor == 0 else JPEGLosslessSV1, d, bytes(codestream))
     native = by_dcmtk(path, "+cn")
     interleaved = np.ascontiguousarray(values.transpose(1, 2, 0))
@@ -186,8 +186,9 @@ def test_every_reader_sees_the_same_lossy_image(name: str, tmp_path: Path) -> No
     values = smooth(planes)
     codestream = encoded(planes, values, 90.0)
     assert jpeg.read(codestream).process == process
-    found = jpeg.inspect(codestream, replace(d, photometric=photometric))
+    found, irreversible = jpeg.inspect(codestream, replace(d, photometric=photometric))
     assert found == planes
+    assert irreversible
     ours = decoded(found, codestream).transpose(1, 2, 0).astype(int)
     assert 0 < np.abs(ours - values.transpose(1, 2, 0)).max() < 8
     path = write(tmp_path / "made.dcm", syntax, d, bytes(codestream), photometric)
@@ -219,7 +220,7 @@ def test_lossless_of_dcmtk_is_read(name: str, options: list[str], tmp_path: Path
     path = tmp_path / "made.dcm"
     subprocess.run(["dcmcjpeg", *options, str(get_testdata_file(name)), path], check=True, timeout=60)
     ds = pydicom.dcmread(path)
-    planes = jpeg.inspect(first_frame(ds), description(ds))
+    planes, _ = jpeg.inspect(first_frame(ds), description(ds))
     assert decoded(planes, first_frame(ds)).tobytes() == by_dcmtk(path).PixelData
 
 
@@ -234,7 +235,7 @@ def test_real_files_decode_as_dcmtk_decodes_them(name: str, tmp_path: Path) -> N
     path.write_bytes(Path(str(get_testdata_file(name))).read_bytes())
     ds = pydicom.dcmread(path)
     d = description(ds)
-    planes = jpeg.inspect(first_frame(ds), d)
+    planes, _ = jpeg.inspect(first_frame(ds), d)
     ours = decoded(planes, first_frame(ds)).transpose(1, 2, 0)
     native = by_dcmtk(path)
     assert native.get("PlanarConfiguration", 0) == 0

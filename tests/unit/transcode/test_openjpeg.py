@@ -14,8 +14,10 @@ from pydicom.encaps import get_frame
 
 from leyden.errors import Corrupt
 from leyden.transcode import jpeg2000, openjpeg
-from leyden.transcode.pixels import Planes, Unfit
+from leyden.transcode.pixels import Description, Planes, Unfit
 from support.damage import grown_bytes
+
+RGB = Description(1, 1, 3, 8, 8, 7, False, "RGB")  # of which every claim of a component transform is believed
 
 
 def frame(planes: Planes, values: Any) -> memoryview:
@@ -176,7 +178,7 @@ def test_lossy_is_as_small_as_asked_and_close(planes: Planes) -> None:
     codestream = encoded(planes, pixels, ratio=10.0)
     assert planes.size_bytes / len(codestream) == pytest.approx(10.0, rel=0.05), "of the dataset's whole bytes"
     assert 0 < error_of(planes, codestream, pixels) < 0.01
-    assert jpeg2000.inspect(codestream) == planes
+    assert jpeg2000.inspect(codestream, RGB) == (planes, True)
     assert transformation(codestream) == (planes.rct, 0), "ICT for colour, the 9/7 wavelet"
     assert transformation(encoded(planes, pixels)) == (planes.rct, 1)
     shape = (planes.rows, planes.columns, planes.samples)
@@ -202,7 +204,7 @@ def test_lossy_clips_and_is_not_held_to_be_lossless() -> None:
 def test_what_others_made_decodes_alike(name: str) -> None:
     dataset = pydicom.dcmread(str(get_testdata_file(name)))
     codestream = get_frame(dataset.PixelData, 0, number_of_frames=1)
-    planes = jpeg2000.inspect(memoryview(codestream))
+    planes, _ = jpeg2000.inspect(memoryview(codestream), RGB)
     assert (planes.rows, planes.columns, planes.samples) == (dataset.Rows, dataset.Columns, dataset.SamplesPerPixel)
     array = independent.decode(codestream).reshape(planes.rows, planes.columns, planes.samples)
     assert decoded(planes, memoryview(codestream)) == bytes(frame(planes, array.transpose(2, 0, 1)))
@@ -214,7 +216,7 @@ def test_htj2k_of_another_library_decodes(samples: int, reversible: bool) -> Non
     pixels = waves(planes)
     interleaved = planes.view(pixels).transpose(1, 2, 0).squeeze()
     codestream = memoryview(imagecodecs.htj2k_encode(interleaved, None if reversible else 0.002, reversible=reversible))
-    assert jpeg2000.inspect(codestream) == planes
+    assert jpeg2000.inspect(codestream, RGB) == (planes, not reversible)
     if reversible:
         assert decoded(planes, codestream) == bytes(pixels)
     else:
@@ -237,7 +239,7 @@ def test_a_codestream_that_asks_for_gigabytes_is_held_against_what_is_expected()
     codestream = bytearray(encoded(planes, noise(planes)))
     for at in (8, 12, 24, 28):  # Xsiz, Ysiz, XTsiz, YTsiz
         codestream[at : at + 4] = (60000).to_bytes(4, "big")
-    assert jpeg2000.inspect(memoryview(codestream)).rows == 60000
+    assert jpeg2000.inspect(memoryview(codestream), RGB)[0].rows == 60000
     with pytest.raises(Corrupt, match="another shape"):
         decoded(planes, memoryview(codestream))
 

@@ -44,34 +44,64 @@ def test_a_codestream_says_what_it_holds(planes: Planes) -> None:
     codestream = encoded(planes)
     assert bytes(codestream[:4]) == b"\xff\x4f\xff\x51", "a bare codestream, no JP2 file"
     assert bytes(codestream[-2:]) == b"\xff\xd9"
-    assert jpeg2000.inspect(codestream) == planes
-    assert jpeg2000.inspect(codestream[:120]) == planes, "the beginning is enough"
-    assert jpeg2000.inspect(codestream, RGB) == planes
+    assert jpeg2000.inspect(codestream, RGB) == (planes, False)
+    assert jpeg2000.inspect(codestream[:120], RGB) == (planes, False), "the beginning is enough"
 
 
 def test_the_component_transform_is_found_behind_other_segments() -> None:
     comment = b"\xff\x64\0\x06\0\1hi"
     head = siz(64, 64, samples=3) + comment
-    assert jpeg2000.inspect(memoryview(head + cod(1))).rct
-    assert not jpeg2000.inspect(memoryview(head + cod(0))).rct
+    assert jpeg2000.inspect(memoryview(head + cod(1)), RGB)[0].rct
+    assert not jpeg2000.inspect(memoryview(head + cod(0)), RGB)[0].rct
 
 
 def test_a_component_transform_of_what_is_no_rgb_is_a_contradiction() -> None:
     transformed, plain = memoryview(siz(5, 3, samples=3) + cod(1)), memoryview(siz(5, 3, samples=3) + cod(0))
     for photometric in ("RGB", "YBR_RCT", "YBR_ICT"):
-        assert jpeg2000.inspect(transformed, replace(RGB, photometric=photometric)).rct
+        assert jpeg2000.inspect(transformed, replace(RGB, photometric=photometric))[0].rct
     for photometric in ("YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420", "MONOCHROME2"):
         with pytest.raises(Unfit, match=f"{photometric}, but a component transform"):
             jpeg2000.inspect(transformed, replace(RGB, photometric=photometric))
-        assert not jpeg2000.inspect(plain, replace(RGB, photometric=photometric)).rct
+        assert not jpeg2000.inspect(plain, replace(RGB, photometric=photometric))[0].rct
 
 
-def test_only_the_9_7_wavelet_is_a_loss_for_sure() -> None:
-    reversible = siz(64, 64) + cod(0)
-    assert not jpeg2000.irreversible(memoryview(reversible))
-    irreversible = reversible[:-1] + b"\0"
-    assert jpeg2000.irreversible(memoryview(irreversible))
-    assert jpeg2000.irreversible(memoryview(SIGNATURE + box(b"jp2c", irreversible)))
+def part(*segments: bytes, data: bytes = b"", length: int | None = None) -> bytes:
+    """A tile-part."""
+    content = b"".join(segments) + b"\xff\x93" + data
+    length = 12 + len(content) if length is None else length
+    return b"\xff\x90\0\x0a" + struct.pack(">HLBB", 0, length, 0, 1) + content
+
+
+COC = b"\xff\x53\0\x09\2\0\5\4\4\0"  # of the last component, up to its wavelet
+SHINING = COC + b"\0" + b"\xff\x52" + cod(1)[2:-1] + b"\0"  # data that look like markers
+
+
+@pytest.mark.parametrize(
+    ("more", "irreversible"),
+    [
+        (b"", False),
+        (COC + b"\1", False),
+        (COC + b"\0", True),
+        (part(data=SHINING) + part(data=b"ab") + b"\xff\xd9", False),
+        (part(data=SHINING) + part(COC + b"\0", data=b"ab") + b"\xff\xd9", True),
+        (part(data=SHINING) + part(cod(0)[:-1] + b"\0", data=b"ab"), True),
+        (part(data=b"ab", length=0) + part(COC + b"\0"), False),
+        (part(data=b"ab", length=1) + part(COC + b"\0"), False),
+        (part() + b"\xff\xd9\0\x08abcdef" + part(COC + b"\0"), False),
+    ],
+)
+def test_only_the_9_7_wavelet_is_a_loss_for_sure(more: bytes, irreversible: bool) -> None:
+    """In any component and any tile; what looks like a marker within data is none."""
+    reversible = siz(64, 64, samples=3) + cod(0)
+    for codestream in (reversible + more, SIGNATURE + box(b"jp2c", reversible + more)):
+        assert jpeg2000.inspect(memoryview(codestream), RGB)[1] == irreversible
+    assert jpeg2000.inspect(memoryview(reversible[:-1] + b"\0" + more), RGB)[1]
+
+
+def test_a_component_transform_in_some_tiles_only() -> None:
+    head = siz(64, 64, samples=3) + cod(0)
+    with pytest.raises(Unfit, match="in some tiles"):
+        jpeg2000.inspect(memoryview(head + part(cod(1))), RGB)
 
 
 @pytest.mark.parametrize(
@@ -91,13 +121,13 @@ def test_only_the_9_7_wavelet_is_a_loss_for_sure() -> None:
         (siz(64, 64) + cod(0)[:8], "COD"),
         (siz(64, 64) + b"\xff\x90\0\x0a" + bytes(8) + cod(0), "COD"),
         (siz(64, 64) + b"\xff\x64\0\0" * 9, "COD"),
-        (siz(64, 64) + b"\xff\x64\0\2" * 5000 + cod(0), "COD"),
+        (siz(64, 64) + b"\xff\x64\0\2" * 200_000 + cod(0), "segments"),
         (siz(64, 64, samples=3) + cod(4), "another part"),
     ],
 )
 def test_hostile_claims_are_refused_before_the_library(codestream: bytes, what: str) -> None:
     with pytest.raises(Corrupt, match=what):
-        jpeg2000.inspect(memoryview(codestream))
+        jpeg2000.inspect(memoryview(codestream), RGB)
 
 
 def test_a_jp2_file_is_opened() -> None:
@@ -108,7 +138,7 @@ def test_a_jp2_file_is_opened() -> None:
     long_box = struct.pack(">I4sQ", 1, b"jp2c", 16 + len(codestream)) + codestream
     for file in (box(b"jp2c", codestream), box(b"jp2c", codestream, 0), long_box, long_box + box(b"free", b"")):
         assert bytes(jpeg2000.bare(memoryview(head + file))) == codestream
-        assert jpeg2000.inspect(memoryview(head + file)[:250]) == planes, "the beginning is enough"
+        assert jpeg2000.inspect(memoryview(head + file)[:250], RGB) == (planes, False), "the beginning is enough"
 
 
 @pytest.mark.parametrize(
@@ -131,7 +161,7 @@ def test_a_jp2_file_is_opened() -> None:
 )
 def test_hostile_boxes_are_refused(boxes: bytes, what: str) -> None:
     with pytest.raises(Corrupt, match=what):
-        jpeg2000.inspect(memoryview(SIGNATURE + boxes))
+        jpeg2000.inspect(memoryview(SIGNATURE + boxes), RGB)
 
 
 @pytest.mark.parametrize(

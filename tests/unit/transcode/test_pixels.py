@@ -25,7 +25,6 @@ LIMIT = 1 << 20
         ({"photometric": "PALETTE COLOR"}, None),
         ({"frames": 7}, None),
         ({"rows": 0}, "no rows"),
-        ({"frames": 0}, "Number of Frames"),
         ({"bits_allocated": 1, "bits_stored": 1, "high_bit": 0}, "1 bit"),
         ({"bits_allocated": 32, "bits_stored": 32, "high_bit": 31}, None),
         ({"bits_allocated": 64, "bits_stored": 64, "high_bit": 63}, "other than 8, 16 and 32"),
