@@ -87,9 +87,9 @@ SAMPLES = (
     Sample("SC_rgb_jpeg_dcmd.dcm", "SC04", "IMAGEPACS", "IMAGEPACS", JPEG2000_LOSSLESS),
     Sample("SC_rgb_small_odd.dcm", "SC04", "IMAGEPACS", "IMAGEPACS", JPEG2000_LOSSLESS),
     Sample("image_dfl.dcm", "SC04", "IMAGEPACS", "IMAGEPACS", JPEG2000_LOSSLESS),
+    Sample("SC_rgb_rle_2frame.dcm", "SC04", "IMAGEPACS", "IMAGEPACS", JPEG2000_LOSSLESS),
+    Sample("JPEGLSNearLossless_16.dcm", "MR02", "DCP_IMAGEPACS", "IMAGEPACS", JPEG2000_LOSSLESS),
     Sample("examples_jpeg2k.dcm", "US03", "ARCHIVE", "IMAGEPACS", _AS_IT_CAME),
-    Sample("examples_ybr_color.dcm", "US03", "ARCHIVE", "IMAGEPACS", _AS_IT_CAME),
-    Sample("JPEG-lossy.dcm", "SC04", "IMAGEPACS", "IMAGEPACS", _AS_IT_CAME),
     Sample("liver_1frame.dcm", "SC04", "IMAGEPACS", "IMAGEPACS", _AS_IT_CAME),
     Sample("waveform_ecg.dcm", "SC04", "IMAGEPACS", "IMAGEPACS", _AS_IT_CAME),
     Sample("rtplan.dcm", "CT01", "IMAGEPACS", "IMAGEPACS", _AS_IT_CAME),
@@ -305,7 +305,7 @@ def _collect(trips: list[_Trip], arrived: "queue.Queue[Arrival]") -> None:
         print(f"  {len(by_uid) - len(missing):>2} of {len(by_uid)}: {name} is at {arrival.destination}", flush=True)
 
 
-_COLUMNS = "{:<23} {:<9} {:<27} {:<7} {:<30} {:<18} {:<17} {:>5}  {}"
+_COLUMNS = "{:<25} {:<9} {:<29} {:<7} {:<38} {:<18} {:<17} {:>5}  {}"
 _SHORT = {
     "ImplicitVRLittleEndian": "implicit LE",
     "ExplicitVRLittleEndian": "explicit LE",

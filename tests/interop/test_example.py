@@ -17,8 +17,12 @@ from support.objects import decode, make_cts, real, split, wg04_files
 from support.peers import Arrival, Pacs, run_dcmtk
 from support.service import EXAMPLE_ROUTINGS, Service, node
 
-# Elements that JPEG 2000 Lossless changes by its nature (PS3.5 8.2.4): all others must arrive as the bytes they were.
-_OF_THE_SYNTAX = {"PixelData", "PhotometricInterpretation", "PlanarConfiguration", "LossyImageCompression"}
+# Elements that JPEG 2000 Lossless changes by its nature (PS3.5 8.2.4), and what tells that the syntax before was lossy:
+# all others must arrive as the bytes they were.
+_OF_THE_SYNTAX = {
+    "PixelData", "PhotometricInterpretation", "PlanarConfiguration",
+    "LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod",
+}  # fmt: skip
 KEPT = "RG3_JPLY"  # its codestream goes beyond Bits Stored
 
 WHEEL_IMAGES = (

@@ -23,6 +23,7 @@ _OF_LOSS = {
     "NearLossless": (uids.JPEGLS_NEAR_LOSSLESS,),
     "RecompressLossy": tuple(uid for uid, syntax in uids.SYNTAXES.items() if syntax.lossy and uid in uids.MADE),
 }
+_HERE = ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ def served(document: Node | None, config: Config, report: Report) -> Served:
         else:
             syntax = _syntax_of(node, config, report)
             _warn_of_idle_keys(node, syntax, report)
+            _check_not_ourselves(node, config, report)
             nodes.append((node, syntax))
     own = _own_titles([node for node, _ in nodes], report)
     return Served(tuple(nodes), _called_titles(own, config, report), others)
@@ -136,6 +138,13 @@ def _warn_of_idle_keys(node: NodeEntry, syntax: str, report: Report) -> None:
             names = ", ".join(map(uids.syntax_name, concerned))
             wanted = uids.syntax_name(syntax) if syntax else "as received"
             report.warn(node.places[key], key, f"does nothing: it is for {names}; this node's syntax is {wanted}")
+
+
+def _check_not_ourselves(node: NodeEntry, config: Config, report: Report) -> None:
+    if node.host_name in _HERE and node.port == config.scp_port:
+        at = node.places.get("HostName") or node.places.get("Port") or node.ae_title.at
+        what = f"{node.host_name}:{node.port} is Leyden itself (scpPort), which would get back what it sends"
+        report.error(at, "HostName", f"{what}; name the destination's address")
 
 
 def _own_titles(nodes: Sequence[NodeEntry], report: Report) -> dict[Text, str]:

@@ -259,8 +259,7 @@ class Outbox:
 
     def _recovered(self) -> None:
         if self._health.answered():
-            more = "or more " if len(self._waiting) >= WINDOW else ""
-            logger.info("%s: works again; %d %swait", self.destination.ae_title, len(self._waiting), more)
+            logger.info("%s: works again", self.destination.ae_title)
 
     async def _open(self, lane: Lane) -> bool:
         destination, caller = self.destination, ""

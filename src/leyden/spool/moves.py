@@ -41,7 +41,7 @@ def sync_folder(path: str | Path) -> None:
         os.close(fd)
 
 
-def make_folder(path: str) -> None:
+def make_folder(path: str, tries: int = 20) -> None:
     """Make a folder and whatever is missing above it, every level 0700 (os.makedirs does so for the last one only).
 
     OSError: what the disk says, or that a file bears the name.
@@ -56,7 +56,9 @@ def make_folder(path: str) -> None:
         if above in ("", path):
             raise
         make_folder(above)
-        make_folder(path)  # again from the start: a lister may have removed an empty bucket meanwhile
+        if not tries:  # what is above is there, and it says no all the same: /proc, for one
+            raise
+        make_folder(path, tries - 1)  # again: a lister may have removed an empty bucket meanwhile
 
 
 def into(act: Callable[[str, str], None], source: str, place: str, name: str) -> bool:

@@ -255,6 +255,13 @@ def test_a_key_of_loss_that_does_not_concern_the_syntax_of_its_node_is_warned_of
     )
 
 
+@pytest.mark.parametrize("address", ["", "  HostName: localhost\n", "  HostName: 127.0.0.1\n"])
+def test_a_destination_that_is_leyden_itself_is_refused(folder: Write, address: str) -> None:
+    (found,) = problems(folder(f"- AeTitle: A\n{address}  Port: 1040\n"))
+    assert found.startswith("nodes.yml:2: HostName: ")
+    assert "is Leyden itself (scpPort)" in found
+
+
 def test_a_node_inherits_what_it_leaves_blank_and_overrides_with_zero(folder: Write) -> None:
     config = "minimumLineSpeed: 300\nbatchSize: 7\nprocessDelay: 250\nstallThresholdSeconds: 30\n" + (
         "processSchedule:\n  - 20:00 - 06:00\ndefaultTransferSyntax: ExplicitVRLittleEndian\n"

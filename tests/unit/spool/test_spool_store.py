@@ -10,6 +10,7 @@ import pytest
 
 from leyden.spool import listing, moves
 from leyden.spool.entry import Entry, folder, key, parse
+from leyden.spool.moves import make_folder
 from leyden.spool.store import Placement, Plan, Spool
 
 OLD_S = 1_700_000_000.0  # a bucket long past
@@ -534,3 +535,8 @@ def test_a_file_where_a_folder_should_be_is_said(tmp_path):
     (tmp_path / "new").touch()
     with pytest.raises(FileExistsError, match=f"{tmp_path}/new"):
         Spool(tmp_path).prepare(["PACS"])
+
+
+def test_a_folder_that_cannot_be_made_is_said_so():
+    with pytest.raises(OSError, match="/proc/leyden"):
+        make_folder("/proc/leyden/spool")
