@@ -257,7 +257,7 @@ class Planner:
         at_s = time.monotonic()
         self._aside.put(str(newcomer.path), newcomer.entry.sop_key, at_s)
         if self._aside.to_tell(kind, at_s):
-            logger.warning("%s waits in new/, next try in %.0f s: %s", _tail(newcomer.entry), ASIDE_S, what)
+            logger.warning("%s waits in new/, next try in %.0f s: %s", newcomer.entry.receipt, ASIDE_S, what)
 
     def _saved(self, newcomer: _Newcomer) -> bool:
         """Write the copies that rules ask for. False: it is put aside, or gone."""
@@ -358,19 +358,14 @@ _UNREAD = FileMeta("", "", "")
 _NO_UID = key("")
 
 
-def _tail(entry: Entry) -> str:
-    """Enough of a receipt to find an instance's lines by."""
-    return entry.receipt[10:]
-
-
 def _tell(newcomer: _Newcomer) -> None:
     """One line an instance, the notes of the rules before it; UIDs and titles, never a patient."""
-    tail, meta, decision = _tail(newcomer.entry), newcomer.meta, newcomer.decision
+    receipt, meta, decision = newcomer.entry.receipt, newcomer.meta, newcomer.decision
     if newcomer.failure:
-        logger.warning("%s: to failed/: %s", tail, newcomer.failure)
+        logger.warning("%s: to failed/: %s", receipt, newcomer.failure)
         return
     for info, text in decision.notes:
-        logger.log(logging.INFO if info else logging.DEBUG, "%s: %s", tail, text)
+        logger.log(logging.INFO if info else logging.DEBUG, "%s: %s", receipt, text)
     for delivery in decision.deliveries:
         if delivery.kept:
             log.once(
@@ -385,8 +380,9 @@ def _tell(newcomer: _Newcomer) -> None:
             for d in decision.deliveries
         )
         logger.info(
-            "%s: class %s, %s -> %s: %s",
-            tail,
+            "%s: %s, class %s, %s -> %s: %s",
+            receipt,
+            meta.sop_instance_uid,
             meta.sop_class_uid.removeprefix(_STORAGE_PREFIX) or "unknown",
             meta.sending or "-",
             meta.receiving or "-",
