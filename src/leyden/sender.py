@@ -19,7 +19,8 @@ import uvloop
 from leyden import crash, log
 from leyden.boot import Boot
 from leyden.deliver import schedule
-from leyden.outbound.outbox import QUICK_S, Outbox
+from leyden.outbound.outbox import Outbox
+from leyden.outbound.quick import Quick
 from leyden.spool.doorbell import Bell
 from leyden.spool.entry import Claim
 from leyden.spool.receipts import ReceiptLog
@@ -40,19 +41,16 @@ _Delivered = tuple[Claim, Mapping[str, Any], Callable[[], None]]
 
 
 class GroupReceipts:
-    """Receipts made durable by the group: while one batch is being synced the next one gathers.
-
-    A thread does it, but where the last one took less time than the way to a thread and back.
-    """
+    """Receipts made durable by the group: while one batch is being synced the next one gathers."""
 
     def __init__(self, spool: Spool, writer: str) -> None:
         self._spool = spool
         self._log = ReceiptLog(spool.root, writer)
         self._thread = ThreadPoolExecutor(1, "receipts")
+        self._commits = Quick(self._thread)
         self._gathering: list[_Delivered] = []
         self._running: asyncio.Task[None] | None = None
         self._not_durable = 0
-        self._quick = False
         self._room = asyncio.Event()
         self._room.set()
 
@@ -71,16 +69,10 @@ class GroupReceipts:
             await self._room.wait()
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
         while self._gathering:
             await asyncio.sleep(GATHER_S)
             batch, self._gathering = self._gathering, []
-            begin_s = time.monotonic()
-            if self._quick:
-                self._commit(batch)
-            else:
-                await loop.run_in_executor(self._thread, self._commit, batch)
-            self._quick = time.monotonic() - begin_s < QUICK_S
+            await self._commits.run(self._commit, batch)
             with log.together():
                 for _, _, done in batch:
                     done()

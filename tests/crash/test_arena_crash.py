@@ -19,13 +19,14 @@ import pydicom
 import pytest
 
 from leyden.transcode.arena import Arena, Lease, Work
-from leyden.transcode.frames import Crew, Order, spread
+from leyden.transcode.frames import Order, spread
 from leyden.transcode.openjpeg import decode
 from leyden.transcode.pixels import Planes
 from support.objects import make_ct
 from support.peers import Storescp, run_dcmtk
 from support.proof import receipts
 from support.service import Service, node, wait_for
+from support.transcoding import crew_of
 
 LONG = os.environ.get("LEYDEN_CRASH_LONG", "0") not in ("", "0")
 KILLS, SERVICE_KILLS = (1000, 1000) if LONG else (8, 12)
@@ -116,10 +117,6 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def crew_of(arena: Arena) -> Crew:
-    return Crew(arena, 4, lambda number: None, lambda timeout_s: None, lambda size: None, lambda size: 0, lambda: None)
-
-
 def values(frame: int) -> np.ndarray:  # type: ignore[type-arg]
     return np.random.default_rng(frame).integers(0, 4096, (1, PLANES.rows, PLANES.columns))
 
@@ -159,7 +156,7 @@ def test_a_helper_killed_within_a_frame(arena_fd: int, child: Callable[..., subp
                 kill(victim)
                 killed.append(victim.pid)
 
-    spread(replace(crew_of(arena), between=between), orders(40), written)
+    spread(replace(crew_of(arena, 4), between=between), orders(40), written)
     assert written.frames == 40
     assert len(killed) == 2
     assert Arena(arena_fd, 3, 4).leased() == 0
@@ -196,7 +193,7 @@ def test_workers_killed_at_random_while_an_object_is_made(
             deaths += 1
             helpers[victim] = child(HELPS, victim + 1, wait=False)
 
-    spread(replace(crew_of(arena), between=between), orders(25 * KILLS), written)
+    spread(replace(crew_of(arena, 4), between=between), orders(25 * KILLS), written)
     assert written.frames == 25 * KILLS
     assert deaths == KILLS
     for helper in helpers:

@@ -16,14 +16,13 @@ import numpy as np
 import pydicom
 import pytest
 
-from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, JPEG2000_LOSSLESS, SYNTAXES
+from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, JPEG2000_LOSSLESS
 from leyden.transcode import job
 from leyden.transcode.arena import Arena
-from leyden.transcode.frames import Crew
-from leyden.transcode.source import Source
 from support.objects import decode, make_ct, make_cts
 from support.peers import Pacs, run_dcmtk
 from support.service import Service, node, wait_for
+from support.transcoding import crew_of, make
 
 # Images of these heights are the end of a worker. A deadline of a minute is of 1.5 s here, so that a hang ends soon.
 SEGFAULTS, HANGS, KILLED, NO_MEMORY = 71, 72, 73, 74
@@ -117,14 +116,8 @@ def compressed(path: Path) -> Path:
     fd = os.memfd_create("codec-faults")
     os.ftruncate(fd, 16 << 20)
 
-    def nothing(*_: object) -> None:
-        pass
-
-    crew = Crew(Arena(fd), 1, nothing, nothing, nothing, lambda size_bytes: 0, nothing)
-    source, made = Source(path), path.with_suffix(".j2k")
-    with open(made, "wb") as out:
-        job.make(source, SYNTAXES[JPEG2000_LOSSLESS], out, crew, job.Terms(8 << 20))
-    source.close()
+    made = path.with_suffix(".j2k")
+    make(path, made, JPEG2000_LOSSLESS, crew_of(Arena(fd)), job.Terms(8 << 20))
     os.close(fd)
     return made
 

@@ -41,6 +41,7 @@ from leyden.transcode.source import Source, Unreadable
 from support.objects import real
 from support.peers import Pacs
 from support.service import Service, node, wait_for
+from support.transcoding import crew_of, make
 
 LONG = os.environ.get("LEYDEN_CRASH_LONG", "0") not in ("", "0")
 INPUTS = int(os.environ.get("LEYDEN_FUZZ_INPUTS", "10000" if LONG else "400"))
@@ -78,22 +79,6 @@ PIXEL_DATA = b"\xe0\x7f\x10\x00"
 # -- damage
 
 
-def _crew(arena: Arena) -> Crew:
-    def nothing(*_: object) -> None:
-        pass
-
-    return Crew(arena, 1, nothing, nothing, nothing, lambda size_bytes: 0, nothing)
-
-
-def _make(path: Path, made: Path, target: str, crew: Crew, terms: job.Terms) -> None:
-    source = Source(path)
-    try:
-        with open(made, "wb") as out:
-            job.make(source, SYNTAXES[target], out, crew, terms)
-    finally:
-        source.close()
-
-
 def sources(folder: Path, crew: Crew) -> list[bytes]:
     """Real files in every syntax that is read: the wheel's, and what we make of them where it has none."""
     contents = [real(name).read_bytes() for name in REAL]
@@ -101,7 +86,7 @@ def sources(folder: Path, crew: Crew) -> list[bytes]:
     for name, targets in MADE.items():
         for target in targets:
             made = folder / f"{target}.made"
-            _make(real(name), made, target, crew, terms)
+            make(real(name), made, target, crew, terms)
             contents.append(made.read_bytes())
     return contents
 
@@ -164,7 +149,7 @@ def fuzz(folder: Path, seed: int, numbers: range, said: Connection) -> None:
     faulthandler.enable()
     fd = os.memfd_create("fuzz")
     os.ftruncate(fd, ARENA_MIB << 20)
-    crew = _crew(Arena(fd))
+    crew = crew_of(Arena(fd))
     contents = sources(folder, crew)
     worker._limit_memory(ARENA_MIB, MAX_FRAME_MIB)
     path, made = folder / "mutant.dcm", folder / "mutant.made"
@@ -185,7 +170,7 @@ def fuzz(folder: Path, seed: int, numbers: range, said: Connection) -> None:
 
 def _outcome(path: Path, made: Path, target: str, crew: Crew, terms: job.Terms) -> str:
     try:
-        _make(path, made, target, crew, terms)
+        make(path, made, target, crew, terms)
     except (Unfit, Corrupt, Unreadable) as error:
         return type(error).__name__
     except BaseException as error:  # a worker would be held to have crashed
@@ -316,7 +301,7 @@ def test_damaged_images_are_no_end_of_a_service(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(pynetdicom._config, "STORE_SEND_CHUNKED_DATASET", True)
     fd = os.memfd_create("fuzz")
     os.ftruncate(fd, ARENA_MIB << 20)
-    contents = sources(tmp_path, _crew(Arena(fd)))
+    contents = sources(tmp_path, crew_of(Arena(fd)))
     os.close(fd)
     chance, heads = random.Random(f"{SEED} service"), tuple(map(head_of, contents))
     hostile = [of_100_gb(real(name).read_bytes()) for name in ("MR_small.dcm", "MR_small_jp2klossless.dcm")]

@@ -22,6 +22,7 @@ from leyden.net import scu
 from leyden.outbound import taken
 from leyden.outbound.courier import Courier, Fate, Receipts, Statistics
 from leyden.outbound.lane import Lane
+from leyden.outbound.quick import Quick
 from leyden.outbound.window import WINDOW, Parcel, Window
 from leyden.spool import doorbell
 from leyden.spool.store import Spool
@@ -30,7 +31,6 @@ logger = logging.getLogger("leyden.sender")
 
 LOOK_S = 1.0
 LOOK_BLOCKED_S = 60.0  # while nothing can be sent: only for the sake of expiryThreshold
-QUICK_S = 0.002  # what took no longer the last time is done in the event loop: a thread and back costs as much
 LOOK_SHARE = 4  # after a look of t seconds the next one comes 4 t later: a fifth of a core at most
 ANSWER_TIMEOUT_S = 30.0
 RELEASE_TIMEOUT_S = 2.0
@@ -56,8 +56,8 @@ class Outbox:
     ) -> None:
         self.destination = destination
         self.serving = True  # ProcessSchedule and ProcessNetworks allow it
-        self._threads = threads
         self._loop = asyncio.get_running_loop()
+        self._looks = Quick(threads)
         self._window = Window(spool, destination, claimant, my_ae_title)
         self._courier = Courier(destination, spool, claimant, receipts, threads, workers, self._ended)
         self._health = retry.Health(destination.max_associations, destination.retry_delays_s)
@@ -68,7 +68,7 @@ class Outbox:
         self._jobs: set[asyncio.Task[None]] = set()
         self._refused_s: dict[tuple[str, str], float] = {}  # (calling, SOP class) -> when all of it was refused
         self._late_s = LATE_S
-        self._looking = self._stopping = self._quick = False
+        self._looking = self._stopping = False
         self._look_wanted = True
         self._looked_s = self._look_after_s = float("-inf")
         self._early: asyncio.TimerHandle | None = None  # a look that was wanted too early
@@ -114,19 +114,13 @@ class Outbox:
         try:
             known = {**self._waiting, **self._in_hand}
             passed_over = self._health.backed_off(begin_s)
-            if self._quick:
-                found = self._window.look(known, passed_over, time.time())
-            else:
-                found = await self._loop.run_in_executor(
-                    self._threads, self._window.look, known, passed_over, time.time()
-                )
+            found = await self._looks.run(self._window.look, known, passed_over, time.time())
         except OSError as error:
             logger.error("%s: the queue cannot be read: %s", title, error)
             return
         finally:
             self._looking = False
             self._looked_s = time.monotonic()
-            self._quick = self._looked_s - begin_s < QUICK_S
             self._look_after_s = self._looked_s + LOOK_SHARE * (self._looked_s - begin_s)
         if found.expired:
             logger.warning("%s: %d objects older than expiryThreshold moved to expired/", title, found.expired)
@@ -359,14 +353,14 @@ class Outbox:
         Such an entry bears the name of the syntax; a worker that finds it can't be made takes the name away.
         """
         wanted, now_s = self.destination.syntax, time.time()
-        planned = [parcel for parcel in self._waiting.values() if parcel.waiting.entry.syntax]
-        takes = {
-            parcel.receipt
-            for parcel in planned
-            if self._courier.turnable(parcel, self._memory.known(parcel.pair[0], now_s)) == wanted
-        }
-        if takes:
-            self._start(self._turn_back([self._take(parcel) for parcel in planned if parcel.receipt in takes]))
+        parcels = [
+            parcel
+            for parcel in self._waiting.values()
+            if parcel.waiting.entry.syntax
+            and self._courier.turnable(parcel, self._memory.known(parcel.pair[0], now_s)) == wanted
+        ]
+        if parcels:
+            self._start(self._turn_back([self._take(parcel) for parcel in parcels]))
 
     async def _turn_back(self, parcels: list[Parcel]) -> None:
         await self._memory.note()  # the workers read it
