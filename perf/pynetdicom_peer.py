@@ -8,6 +8,7 @@
 
 import signal
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -25,6 +26,7 @@ def serve(port: int, folder: Path) -> None:
     """The SCP; it ends at SIGTERM."""
     folder.mkdir(parents=True, exist_ok=True)
     _config.STORE_RECV_CHUNKED_DATASET = True
+    tempfile.tempdir = str(folder)  # it receives into temporary files, and a rename must not leave the disk
     over = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: over.set())
 
