@@ -277,6 +277,7 @@ class Planner:
         """Each to its places; what can't be moved is put aside. OSError: none of them can."""
         dropped: list[_Newcomer] = []
         many: list[tuple[_Newcomer, Plan]] = []
+        tried: list[tuple[_Newcomer, tuple[Placement, ...]]] = []
         stuck: list[OSError] = []
 
         def moved(act: Callable[[], object], *those: _Newcomer) -> bool:
@@ -293,6 +294,7 @@ class Planner:
             if self._overtakes(newcomer):
                 continue
             placements = tuple(map(self._marked, newcomer.placements()))
+            tried.append((newcomer, placements))
             if newcomer.failure:
                 moved(partial(self._spool.fail, newcomer.path, {"reason": newcomer.failure}), newcomer)
             elif not placements:
@@ -314,11 +316,11 @@ class Planner:
         if moved(partial(self._prove, dropped), *dropped):
             for newcomer in dropped:
                 moved(partial(self._spool.dropped, newcomer.path), newcomer)
-        gone = [newcomer for newcomer in newcomers if str(newcomer.path) not in self._aside]
-        for role in self._to_ring({p.stage for newcomer in gone for p in newcomer.placements()}):
+        gone = [each for each in tried if str(each[0].path) not in self._aside]
+        for role in self._to_ring({p.stage for _, placements in gone for p in placements}):
             self._bells[role].ring()
         with log.together():
-            for newcomer in gone:
+            for newcomer, _ in gone:
                 _tell(newcomer)
         if stuck and not gone:
             raise stuck[-1]

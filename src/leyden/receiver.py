@@ -171,7 +171,7 @@ class _Embryo:
     fd: int
     path: Path
     receipt: str
-    size_bytes: int = 0
+    size_bytes: int  # of the data set; the head, written with its first bytes, counts against it
     begun_bytes: int = 0  # how much of it the disk was asked to write
 
 
@@ -208,10 +208,9 @@ class Intake:
 
     def handle(self, event: Event) -> None:
         match event:
-            case Payload(data):
+            case Payload():
                 if self._embryo is not None:
-                    self._views.append(data)
-                    self._embryo.size_bytes += len(data)
+                    self._views.append(event.data)
                     if len(self._views) >= MAX_VIEWS:
                         self._write()
             case StoreStarted():
@@ -315,8 +314,9 @@ class Intake:
         except OSError as error:
             self._refuse(error)
             return
-        self._embryo = _Embryo(store, fd, path, receipt)
-        self._views.append(encode_head(meta))
+        head = encode_head(meta)
+        self._embryo = _Embryo(store, fd, path, receipt, -len(head))
+        self._views.append(head)
 
     def _write(self) -> None:
         views, self._views = self._views, []
@@ -324,9 +324,12 @@ class Intake:
         if embryo is None:
             return
         try:
+            size_bytes = sum(map(len, views))
+            embryo.size_bytes += size_bytes
             written = os.writev(embryo.fd, views)
-            if written < sum(map(len, views)):  # rare: a signal, or the last block of a full disk
-                _write_all(embryo.fd, b"".join(views)[written:])
+            rest = b"".join(views)[written:] if written < size_bytes else b""  # a signal, or a full disk's last block
+            while rest:
+                rest = rest[os.write(embryo.fd, rest) :]
         except OSError as error:
             self._discard()
             self._refuse(error)
@@ -393,8 +396,3 @@ class Intake:
         if self._receiver.draining:
             self.drain()
             self._receiver.drained()
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(fd, data) :]

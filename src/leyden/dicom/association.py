@@ -169,16 +169,25 @@ class Connection:
         """
         try:
             for part in () if self.is_over else self._reader.feed(data):
-                if isinstance(part, pdu.Fragment):
-                    self._received(Evt.DATA_PDU)
-                    yield from self._fragment(part)
-                else:
+                established = self.state is State.ESTABLISHED
+                if not established and self.is_over:
+                    return
+                if isinstance(part, pdu.Whole):
                     self._received(_PDU_EVENTS[part.type])
                     event = self._whole(part)
                     if event is not None:
                         yield event
-                if self.is_over:
-                    return
+                    continue
+                if not established:  # where it is, DT-2 changes nothing
+                    self._received(Evt.DATA_PDU)
+                if self._store is None or part.command or part.context_id != self._command_context_id:
+                    yield from self._fragment(part)
+                    continue
+                if part.data:
+                    yield Payload(part.data)
+                if part.ends:
+                    store, self._store = self._store, None
+                    yield StoreEnded(store)
         except RemoteProtocolError as error:
             if self.state is not State.AWAITING_CLOSE:
                 self.state = step(self.state, Evt.INVALID_PDU).next[0]
@@ -229,13 +238,7 @@ class Connection:
         if part.command:
             yield from self._command_fragment(part)
             return
-        if self._store is not None:
-            if part.data:
-                yield Payload(part.data)
-            if part.ends:
-                store, self._store = self._store, None
-                yield StoreEnded(store)
-        elif part.ends and self._refusal is not None:
+        if part.ends and self._refusal is not None:
             (command, status, why), self._refusal = self._refusal, None
             yield from self._refuse(command, status, why)
 

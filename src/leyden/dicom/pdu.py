@@ -52,7 +52,7 @@ class Reader:
 
     def __init__(self, max_data_bytes: int) -> None:
         self._max_data_bytes = max_data_bytes
-        self._held = bytearray()  # a header or an association PDU that is not whole yet
+        self._held = bytearray()  # a header or an association PDU that came in pieces
         self._awaited_bytes = _HEADER.size  # so long must _held be before it says anything
         self._pdu_left_bytes = 0  # of the present P-DATA PDU
         self._pdv_left_bytes = -1  # of the present PDV; -1: none
@@ -63,37 +63,41 @@ class Reader:
         """Yield what `data` completes. Raises RemoteProtocolError, after which nothing more may be fed."""
         at, end = 0, len(data)
         while True:
-            if self._pdv_left_bytes >= 0:
-                taken = min(self._pdv_left_bytes, end - at)
-                self._pdv_left_bytes -= taken
-                done = self._pdv_left_bytes == 0
-                if taken or done:
-                    control = self._control
-                    if done:
-                        self._end_pdv()
-                    ends = done and bool(control & _LAST)
-                    yield Fragment(self._context_id, bool(control & _COMMAND), ends, data[at : at + taken])
-                    at += taken
-                if not done:
+            left = self._pdv_left_bytes
+            if left >= 0:
+                taken = min(left, end - at)
+                if taken == left:
+                    self._end_pdv()
+                    ends, control = bool(self._control & _LAST), bool(self._control & _COMMAND)
+                    yield Fragment(self._context_id, control, ends, data[at : at + taken])
+                else:
+                    self._pdv_left_bytes = left - taken
+                    if taken:
+                        yield Fragment(self._context_id, bool(self._control & _COMMAND), False, data[at:])
                     return
+                at += taken
                 continue
-            taken = min(self._awaited_bytes - len(self._held), end - at)
-            self._held += data[at : at + taken]
-            at += taken
-            if len(self._held) < self._awaited_bytes:
-                return
-            if self._pdu_left_bytes:
-                self._begin_pdv()
-            elif self._awaited_bytes == _HEADER.size:
-                self._begin_pdu()
-            else:
+            if self._held or end - at < self._awaited_bytes:  # in pieces, or an association PDU: gathered first
+                taken = min(self._awaited_bytes - len(self._held), end - at)
+                self._held += data[at : at + taken]
+                at += taken
+                if len(self._held) < self._awaited_bytes:
+                    return
                 whole = bytes(self._held)
                 self._held.clear()
+            else:
+                whole = bytes(data[at : at + self._awaited_bytes])
+                at += self._awaited_bytes
+            if self._pdu_left_bytes:
+                self._begin_pdv(whole)
+            elif self._awaited_bytes == _HEADER.size:
+                self._begin_pdu(whole)
+            else:
                 self._awaited_bytes = _HEADER.size
                 yield Whole(whole[0], whole)
 
-    def _begin_pdu(self) -> None:
-        kind, length = _HEADER.unpack(self._held)
+    def _begin_pdu(self, header: bytes) -> None:
+        kind, length = _HEADER.unpack(header)
         if kind == DATA:
             if length > self._max_data_bytes:
                 raise RemoteProtocolError(
@@ -101,7 +105,6 @@ class Reader:
                 )
             if length < _PDV.size:
                 raise RemoteProtocolError(f"a P-DATA PDU of {length} bytes holds no data value", INVALID_PARAMETER)
-            self._held.clear()
             self._pdu_left_bytes = length
             self._awaited_bytes = _PDV.size
             return
@@ -110,11 +113,11 @@ class Reader:
         least, most = _LENGTH_BOUNDS[kind]
         if not least <= length <= most:
             raise RemoteProtocolError(f"a PDU of type {kind} with a length of {length} bytes", INVALID_PARAMETER)
+        self._held += header
         self._awaited_bytes = _HEADER.size + length
 
-    def _begin_pdv(self) -> None:
-        length, self._context_id, self._control = _PDV.unpack(self._held)
-        self._held.clear()
+    def _begin_pdv(self, header: bytes) -> None:
+        length, self._context_id, self._control = _PDV.unpack(header)
         if not 2 <= length <= self._pdu_left_bytes - 4:
             raise RemoteProtocolError(
                 f"a data value of {length} bytes in {self._pdu_left_bytes} left of its PDU", INVALID_PARAMETER
