@@ -15,7 +15,7 @@ import re
 import resource
 import signal
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +32,7 @@ from leyden.spool.doorbell import Bell, Ringer
 from leyden.spool.entry import Claim, Waiting, folder
 from leyden.transcode import job
 from leyden.transcode.arena import Arena
+from leyden.transcode.compared import Compared
 from leyden.transcode.frames import Crew, help_out
 from leyden.transcode.pixels import Differs, Unfit
 from leyden.transcode.source import Source, Unreadable
@@ -50,30 +51,9 @@ MIN_BYTES_PER_S = 1_000_000  # a tenth of what the slowest codec does on the slo
 BUFFER_BYTES = 128 << 10
 COMMITS_BEHIND = 2
 RETRY_LEFT_S = 5.0
-SERIES_KEPT = 4096  # whose first object was compared
 THREADS_MAX = 8  # of the codec; each takes address space, and more do not make a frame faster
 _SERIES_INSTANCE_UID = 0x0020000E
 _PARTICULARS = re.compile(r"\([0-9A-F]{4},[0-9A-F]{4}\)|[0-9]+")  # tags, offsets, sizes: no part of a reason's kind
-
-
-class _Compared:
-    """The series of which a frame was decoded and compared; the ones longest ago are forgotten."""
-
-    def __init__(self) -> None:
-        self._differed: OrderedDict[object, bool] = OrderedDict()
-
-    def is_due(self, series: object) -> bool:
-        """Whether to compare: nothing of the series was yet, or something came out wrong."""
-        return self._differed.get(series, True)
-
-    def passed(self, series: object) -> None:
-        self.remember(series, differed=self._differed.get(series, False))
-
-    def remember(self, series: object, *, differed: bool) -> None:
-        self._differed[series] = differed
-        self._differed.move_to_end(series)
-        if len(self._differed) > SERIES_KEPT:
-            self._differed.popitem(last=False)
 
 
 def _deadly(received: str, crashes: int) -> set[str]:
@@ -82,8 +62,8 @@ def _deadly(received: str, crashes: int) -> set[str]:
     return {uid for uid, syntax in SYNTAXES.items() if syntax.encapsulated or not native} - {received}
 
 
-def _series(source: Source, target: Syntax) -> object:
-    return source.header.texts(_SERIES_INSTANCE_UID), target.uid
+def _series(source: Source) -> tuple[str, ...]:
+    return tuple(source.header.texts(_SERIES_INSTANCE_UID) or ())
 
 
 class Draining(BaseException):
@@ -137,7 +117,7 @@ class _Worker:
             )
             for each in boot.settings.destinations
         }
-        self._compared = _Compared()
+        self._compared = Compared(self.arena.words)
         self._differed = 0
         self._commits = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._committing: deque[Future[None]] = deque()
@@ -322,7 +302,7 @@ class _Worker:
                 except (Unfit, Corrupt) as error:
                     if isinstance(error, Differs):
                         self._differed += 1
-                        self._compared.remember(_series(source, SYNTAXES[target]), differed=True)
+                        self._compared.differed(*_series(source), target)
                         what = f"{error} ({self._differed} since start)"
                         logger.error("%s for %s: %s", receipt, claim.destination, what)
                     reason = reason or str(error)
@@ -331,21 +311,22 @@ class _Worker:
     def _terms(self, claim: Claim, source: Source, target: Syntax) -> job.Terms:
         """What the settings and the destination ask of this object; one that has killed a worker gets no help."""
         terms = replace(self._asked.get(claim.destination, self._nobody), alone=claim.entry.crashes > 0)
-        if self.boot.settings.verify_compression != "first-of-series":
+        if self.boot.settings.verify_compression != "first-of-series" or source.flaw:
             return terms
-        if source.flaw or not self._compared.is_due(_series(source, target)):
-            return terms
-        return replace(terms, verify=job.Verify.FIRST)
+        first = self._compared.begin(*_series(source), target.uid)
+        return replace(terms, verify=job.Verify.FIRST) if first or claim.entry.crashes else terms
 
     def _make(self, claim: Claim, source: Source, target: Syntax) -> None:
         fd, path = self.spool.making(claim)
+        terms = self._terms(claim, source, target)
         try:
             with open(fd, "wb", BUFFER_BYTES) as out:
-                job.make(source, target, out, self.crew, self._terms(claim, source, target))
-            self._compared.passed(_series(source, target))
+                job.make(source, target, out, self.crew, terms)
             crash.point("encoded")
         except BaseException:
             path.unlink(missing_ok=True)
+            if terms.verify is job.Verify.FIRST:
+                self._compared.forget(*_series(source), target.uid)
             raise
         self._finish_commits(COMMITS_BEHIND - 1)
         self._committing.append(self._commits.submit(self._commit, claim, path))

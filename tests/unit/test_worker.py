@@ -379,12 +379,21 @@ def test_the_first_of_a_series_is_compared_and_a_fault_is_told(
     faulty = False
     assert syntax_of(made("CT_small.dcm")) == syntax_of(made("CT_small.dcm")) == JPEG2000_LOSSLESS
     assert checks == [False], "once a series"
+    service.put(sample("CT_small.dcm"))
+    died = worker._next()
+    assert died is not None
+    worker.spool.give_back(died, crashed=True)
+    again = worker._next()
+    assert again is not None
+    worker._do(again)
+    assert checks == [False, False], "its comparison may be what its worker died in"
+    checks.clear()
     faulty = True
     assert made("MR_small.dcm").read_bytes() == sample("MR_small.dcm").read_bytes()
     assert "decodes to other pixels (1 since start)" in caplog.text
     faulty = False
     assert syntax_of(made("MR_small.dcm")) == syntax_of(made("MR_small.dcm")) == JPEG2000_LOSSLESS
-    assert checks == [False, True, False, False], "a series with a fault is looked at to the end"
+    assert checks == [True, False, False], "a series with a fault is looked at to the end"
     worker.arena.close()
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from leyden.transcode.pixels import Planes
 
 SLOT_BYTES = 512 * 1024
+WORDS_BYTES = 32 * 1024
 ALIGN_BYTES = 64
 _ROW = np.dtype(
     [
@@ -91,9 +92,9 @@ def bytes_of(pixels_bytes: int, room_bytes: int) -> int:
 
 
 def layout(size_bytes: int) -> tuple[int, int]:
-    """(number of slots, offset of the first) of an arena of `size_bytes`: the table of rows comes first."""
+    """(number of slots, offset of the first) of an arena of `size_bytes`: words and the table of rows come first."""
     slots = size_bytes // (SLOT_BYTES + _ROW.itemsize)
-    table_bytes = -(-slots * _ROW.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
+    table_bytes = WORDS_BYTES + -(-slots * _ROW.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
     return min(slots, max(0, size_bytes - table_bytes) // SLOT_BYTES), table_bytes
 
 
@@ -120,9 +121,10 @@ def _read(row: np.void) -> Work:
 
 
 class Arena:
-    """One worker's view of the arena behind `fd` (a memfd of its final size).
+    """One worker's view of the arena behind `fd` (a memfd of its final size, 1 MiB or more).
 
     `number` of `workers` decides where it looks for slots first, so that each stays with memory that it has touched.
+    `words`: shared memory of numbers beside the slots, for compared.py.
     """
 
     def __init__(self, fd: int, number: int = 0, workers: int = 1) -> None:
@@ -131,7 +133,8 @@ class Arena:
         self.slots, self._base = layout(size)
         self._map = mmap.mmap(fd, size)
         self._memory = memoryview(self._map)
-        self._rows = np.frombuffer(self._map, _ROW, self.slots)
+        self.words = self._memory[:WORDS_BYTES].cast("Q")
+        self._rows = np.frombuffer(self._map, _ROW, self.slots, WORDS_BYTES)
         self._mine = bytearray(self.slots)  # a lock never stands in its own holder's way
         self._home = number % workers * self.slots // workers
         self._lock_fd = os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
