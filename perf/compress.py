@@ -43,7 +43,7 @@ import source
 from codec import CORES, HTJ2K, J2K
 from leyden.dicom import uids
 
-COUNTS = {"ct": 600, "cr": 50}
+COUNTS = {"ct": 1200, "cr": 100}
 QUICK_COUNTS = {"ct": 40, "cr": 4}
 MIX = {"ct": 300, "cr": 16, "cine": 6, "large": 2}
 QUICK_MIX = {"ct": 20, "cr": 2, "cine": 1}
