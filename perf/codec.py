@@ -24,7 +24,7 @@ from leyden.dicom.uids import JPEG2000_LOSSLESS
 J2K, HTJ2K = "JPEG2000Lossless", "HTJ2KLossless"
 CORES = len(os.sched_getaffinity(0))
 PRECISION = 12  # of the images of objects.py
-LOOK_S = 0.005
+LOOK_S = 0.02  # a look takes a moment from the cores that are measured
 
 
 @cache
@@ -117,18 +117,20 @@ class Making:
         self._over.set()
         assert self._thread is not None
         self._thread.join()
+        if error is None:  # what is delivered already may not have been tidied up yet
+            peers.wait_for(self._look, 10, "the end of what is being made")
 
     def _run(self) -> None:
         while not self._over.wait(LOOK_S):
-            size = made_bytes(self.spool)
-            if size is not None:
-                self.looks.append((time.monotonic(), size))
-            elif self.looks and not self._made_s:
-                self._made_s = time.monotonic()
+            self._look()
 
-    @property
-    def over(self) -> bool:
+    def _look(self) -> bool:
         """Whether the file was seen to come and to go."""
+        size = made_bytes(self.spool)
+        if size is not None:
+            self.looks.append((time.monotonic(), size))
+        elif self.looks and not self._made_s:
+            self._made_s = time.monotonic()
         return bool(self._made_s)
 
     @property

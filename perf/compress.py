@@ -167,7 +167,7 @@ def stack(run: rig.Run) -> None:
     def ours(folder: Path) -> dict[str, float]:
         far = codec.archive(folder)
         with peers.running(far), codec.leyden(folder, far.port) as service:
-            with roles.Watch(service) as watch, codec.Making(service.spool) as making:
+            with roles.Watch(service, 0.5) as watch, codec.Making(service.spool) as making:
                 trip_s = one_trip_s(service, files)
             grown_mb.append(sum(watch.growth_bytes(role) for role in watch.seen if role.startswith("worker")) / 1e6)
             return {whole: trip_s, part: making.made_s, first: making.first_fragment_s}

@@ -341,15 +341,13 @@ class _Worker:
     def _commit(self, claim: Claim, made: Path) -> None:
         """In the thread beside the codec: make it durable and give it on."""
         try:
-            self.spool.transformed(claim, made)
+            self.spool.transformed(claim, made, self._sender.ring)
         except OSError as error:
             logger.error("%s for %s: made again, as the disk says: %s", claim.entry.receipt, claim.destination, error)
             with contextlib.suppress(OSError):  # the next try or the recovery removes it
                 made.unlink(missing_ok=True)
             self._give_back(claim)
             time.sleep(LOOK_S)
-        else:
-            self._sender.ring()
 
     def _as_it_came(self, claim: Claim, wanted: str, reason: str) -> None:
         if reason:

@@ -296,9 +296,10 @@ class Spool:
         path.unlink(missing_ok=True)
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), path
 
-    def transformed(self, claim: Claim, made: Path) -> None:
+    def transformed(self, claim: Claim, made: Path, ready: Callable[[], None] = lambda: None) -> None:
         """`made` takes the claim's place, in prepared/: fsync, link, fsync of the folder, and then the claim's unlink.
 
+        `ready` is called before that last step, which takes its time for a large file: `made` may be sent from then on.
         OSError: the disk says no; the claim stands, `made` is not to be used again (a second fsync may lie).
         """
         entry = replace(claim.entry, syntax="", crashes=0)
@@ -318,6 +319,7 @@ class Spool:
                 sync_folder(os.path.dirname(place))
                 sync_folder(self._queue("prepared", claim.destination))
         crash.point("prepared-synced")
+        ready()
         claim.path.unlink(missing_ok=True)
         crash.point("claim-unlinked")
         made.unlink(missing_ok=True)
