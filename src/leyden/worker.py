@@ -318,15 +318,13 @@ class _Worker:
 
     def _make(self, claim: Claim, source: Source, target: Syntax) -> None:
         fd, path = self.spool.making(claim)
-        terms = self._terms(claim, source, target)
         try:
             with open(fd, "wb", BUFFER_BYTES) as out:
-                job.make(source, target, out, self.crew, terms)
+                job.make(source, target, out, self.crew, self._terms(claim, source, target))
             crash.point("encoded")
         except BaseException:
             path.unlink(missing_ok=True)
-            if terms.verify is job.Verify.FIRST:
-                self._compared.forget(*_series(source), target.uid)
+            self._compared.forget(*_series(source), target.uid)
             raise
         self._finish_commits(COMMITS_BEHIND - 1)
         self._committing.append(self._commits.submit(self._commit, claim, path))

@@ -68,8 +68,8 @@ class Reader:
                 taken = min(left, end - at)
                 if taken == left:
                     self._end_pdv()
-                    ends, control = bool(self._control & _LAST), bool(self._control & _COMMAND)
-                    yield Fragment(self._context_id, control, ends, data[at : at + taken])
+                    command, ends = bool(self._control & _COMMAND), bool(self._control & _LAST)
+                    yield Fragment(self._context_id, command, ends, data[at : at + taken])
                 else:
                     self._pdv_left_bytes = left - taken
                     if taken:

@@ -18,7 +18,7 @@ class Compared:
     def begin(self, *series: object) -> bool:
         """Whether the caller is to compare: it is the first to ask, or something of the series came out wrong.
 
-        Whoever does not come to an end of it has to forget() the series.
+        Whoever does not come to an end with an object has to forget() its series.
         """
         at, word = self._place(series)
         if self._words[at] == word:
@@ -33,7 +33,7 @@ class Compared:
         self._words[at] = word | _DIFFERED
 
     def forget(self, *series: object) -> None:
-        """It was not compared after all; what came out wrong before stays known."""
+        """One of the series was not made, and so perhaps not compared; what came out wrong before stays known."""
         at, word = self._place(series)
         if self._words[at] == word:
             self._words[at] = 0
