@@ -63,7 +63,8 @@ def _deadly(received: str, crashes: int) -> set[str]:
 
 
 def _series(source: Source) -> tuple[str, ...]:
-    return tuple(source.header.texts(_SERIES_INSTANCE_UID) or ())
+    """Its Series Instance UID; empty where it has none, and where its dataset does not parse."""
+    return () if source.flaw else tuple(source.header.texts(_SERIES_INSTANCE_UID) or ())
 
 
 class Draining(BaseException):

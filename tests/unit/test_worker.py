@@ -293,6 +293,17 @@ def test_what_cannot_be_read_fails_and_does_not_stop_the_others(workers: Callabl
     assert not list(service.spool.root.glob(f"active/*/*{receipt}*"))
 
 
+def test_a_dataset_that_does_not_parse_goes_on_as_it_came_with_the_reason(workers: Callable[..., Workers]) -> None:
+    service = workers()
+    service.start()
+    deflated = sample("image_dfl.dcm").read_bytes()
+    broken = deflated[:1000] + bytes(len(deflated) - 1000)
+    (path,) = service.prepared(service.put(broken))
+    assert path.read_bytes() == broken
+    assert "a dataset that does not parse: " in service.log()
+    assert "ERROR" not in service.log()
+
+
 def test_a_disk_that_takes_nothing_strands_no_claim_without_a_word(
     workers: Callable[..., Workers], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
