@@ -239,11 +239,10 @@ class Intake:
         )
         if self._embryo is not None:
             lost = self._embryo
+            came_bytes = lost.size_bytes + sum(map(len, self._views))
             self._discard()
-            self._log(
-                logging.WARNING,
-                f"{lost.store.command.sop_instance} was cut off after {lost.size_bytes} bytes and discarded: {how}",
-            )
+            what = f"{lost.store.command.sop_instance} was cut off after {came_bytes} bytes and discarded: {how}"
+            self._log(logging.WARNING, what)
         self._refusal = ""
         if self._accepted:
             took_s = time.monotonic() - self._begin_s

@@ -231,13 +231,16 @@ def test_a_disk_that_hangs_stops_the_reading(tmp_path: Path, monkeypatch: pytest
     uvloop.run(main())
 
 
+@pytest.mark.parametrize("at_once", [False, True], ids=["after", "at-once"])
 @pytest.mark.parametrize("how", ["close", "abort", "garbage", "release"])
-def test_what_is_cut_off_leaves_nothing_but_a_line(tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str) -> None:
+def test_what_is_cut_off_leaves_nothing_but_a_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str, at_once: bool
+) -> None:
     async def main() -> None:
         async with receiving(tmp_path) as (receiver, port):
             client = await Client.connect(port)
             client.begin_store("1.2.77", bytes(100_000), ends=False)
-            await until(lambda: embryos(receiver))
+            await until(lambda: embryos(receiver) or at_once)
             if how == "abort":
                 client.connection.abort()
             elif how == "release":
