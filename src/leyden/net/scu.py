@@ -10,7 +10,7 @@ import asyncio
 import mmap
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
@@ -195,9 +195,12 @@ class Association:
         minimum_bytes_per_s: float = 0.0,
         deadline_s: float = 0.0,
         throttle: Throttle | None = None,
+        ahead_bytes: int = 0,
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> StoreAnswer:
         """Send the `size` bytes of data set at `offset` of `fd` and wait for the answer. A limit of 0 is off.
 
+        `ahead_bytes` of it were read by read_ahead(); `meanwhile` is called when all is sent, before the answer.
         Raises Stalled, TooSlow or ConnectionLost, all Transient, and Corrupt if the file ends early; the association is
         dead then. A refusal that the peer sent before the end is returned even if it stopped reading after it.
         """
@@ -212,8 +215,9 @@ class Association:
         try:
             self._connection.store_request(context_id, message_id, sop_class, sop_instance, priority)
             self._watch(pace)
-            await self._send(context_id, fd, offset, size, pace, throttle)
+            await self._send(context_id, fd, offset, size, pace, throttle, ahead_bytes)
             crash.soon("sent")
+            meanwhile()
             response = await self._answer()
         except Transient:
             if self._response is None or self._response.status == 0 or self._response.status in _WARNINGS:
@@ -226,13 +230,20 @@ class Association:
             self._finish()
         return StoreAnswer(response.status, response.comment)
 
-    async def _send(self, context_id: int, fd: int, at: int, size: int, pace: Pace, throttle: Throttle | None) -> None:
+    def read_ahead(self, fd: int, offset: int, size: int) -> int:
+        """Read the first piece of what store() is called with next, if it is; how much that is. OSError."""
+        return os.preadv(fd, [self._buffers[0][:size]], offset) if self._buffers else 0
+
+    async def _send(
+        self, context_id: int, fd: int, at: int, size: int, pace: Pace, throttle: Throttle | None, ahead_bytes: int
+    ) -> None:
         """The data set in pieces, from the two buffers in turn: by the time that one is due again it is drained."""
         end = at + size
         piece_bytes = SEND_BUFFER_BYTES if throttle is None else THROTTLED_PIECE_BYTES
         while True:
             piece = self._buffers[0][: min(end - at, piece_bytes)]
-            length = os.preadv(fd, [piece], at) if at < end else 0
+            length = min(ahead_bytes, len(piece)) or (os.preadv(fd, [piece], at) if at < end else 0)
+            ahead_bytes = 0
             if at < end and not length:
                 raise Corrupt(f"the file ends {end - at} bytes early")
             if throttle is not None:

@@ -8,11 +8,10 @@ An object under which associations keep breaking is deferred, so that it stands 
 import asyncio
 import logging
 import math
-import os
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from enum import Enum
@@ -26,7 +25,8 @@ from leyden.deliver.throttle import Throttle
 from leyden.dicom.uids import syntax_name
 from leyden.errors import Corrupt, Transient
 from leyden.net import scu
-from leyden.outbound.window import OPEN_FLAGS, OURS, Parcel
+from leyden.outbound.opened import Files
+from leyden.outbound.window import OURS, Parcel
 from leyden.spool import doorbell
 from leyden.spool.entry import Claim
 from leyden.spool.store import Spool
@@ -104,13 +104,24 @@ class Courier:
         self._past: OrderedDict[str, _Past] = OrderedDict()
         rate = destination.maximum_line_speed_kb_per_s * 1000
         self._throttle = Throttle(rate) if rate else None
+        self._files = Files()
+
+    def forget(self, link: scu.Association) -> None:
+        """The association has ended."""
+        self._files.forget(link)
 
     async def send(
-        self, link: scu.Association, parcel: Parcel, taken: ladder.Taken | None, sharing: int
+        self,
+        link: scu.Association,
+        parcel: Parcel,
+        taken: ladder.Taken | None,
+        sharing: int,
+        following: Callable[[], Iterable[Parcel]] = tuple,
     ) -> tuple[Fate, str]:
         """Claim, send, act on the answer; what it says of the destination, and the reason of a failure.
 
-        `taken` is what the destination takes of this SOP class, `sharing` how many associations share the line.
+        `taken` is what the destination takes of this SOP class, `sharing` how many associations share the line,
+        `following()` what may be bound to the association next, the likeliest first.
         Never raises for what the peer or the disk does.
         """
         claim = await self._claim(parcel)
@@ -118,7 +129,7 @@ class Courier:
             return Fate.UNTRIED, ""
         begin_s = time.monotonic()
         try:
-            answer, size = await self._store(link, parcel, claim, sharing)
+            answer, size = await self._store(link, parcel, claim, sharing, following)
         except Transient as error:
             return await self._lost(parcel, claim, error)
         except (OSError, Corrupt) as error:
@@ -194,18 +205,23 @@ class Courier:
         self._done(parcel.receipt, True)
 
     async def _store(
-        self, link: scu.Association, parcel: Parcel, claim: Claim, sharing: int
+        self,
+        link: scu.Association,
+        parcel: Parcel,
+        claim: Claim,
+        sharing: int,
+        following: Callable[[], Iterable[Parcel]],
     ) -> tuple[scu.StoreAnswer, int]:
         destination = self._destination
-        fd = os.open(claim.file, OPEN_FLAGS)
+        opened = self._files.open(link, parcel, claim.file)
+        size = opened.size
         try:
-            size = os.fstat(fd).st_size - parcel.offset
             minimum = self._minimum_bytes_per_s(parcel.receipt, sharing)
             answer = await link.store(
                 link.accepted[parcel.pair],
                 parcel.meta.sop_class_uid,
                 parcel.meta.sop_instance_uid,
-                fd,
+                opened.fd,
                 parcel.offset,
                 size,
                 priority=destination.priority,
@@ -213,9 +229,11 @@ class Courier:
                 minimum_bytes_per_s=minimum,
                 deadline_s=destination.storage_timeout_floor_s + size / minimum if minimum else 0.0,
                 throttle=self._throttle,
+                ahead_bytes=opened.ahead_bytes,
+                meanwhile=lambda: self._files.open_ahead(link, following()),
             )
         finally:
-            os.close(fd)
+            opened.close()
         crash.point("peer-answered")
         return answer, size
 

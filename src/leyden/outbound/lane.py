@@ -4,12 +4,16 @@ Who binds what is decided by deliver/pool.py; the outbox acts on it.
 """
 
 import asyncio
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from leyden.deliver import ladder
 from leyden.deliver.pool import Association, State
 from leyden.net import scu
 from leyden.outbound.window import Parcel
+
+CANDIDATES = 16
 
 
 @dataclass(slots=True, eq=False)
@@ -26,6 +30,10 @@ class Lane(Association):
     def bind(self, parcel: Parcel) -> None:
         self.state, self.bound = State.RESERVED, parcel
         self._wake()
+
+    def candidates(self, waiting: Iterable[Parcel]) -> Iterator[Parcel]:
+        """What may be bound to it next, of the first that wait."""
+        return (parcel for parcel in islice(waiting, CANDIDATES) if self.fits(parcel))
 
     def end(self) -> None:
         """Release it, if nothing is bound to it."""

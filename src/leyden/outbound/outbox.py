@@ -217,6 +217,7 @@ class Outbox:
         finally:
             if lane.link is not None:
                 lane.link.abort()
+                self._courier.forget(lane.link)
             self._lanes.remove(lane)
         self._act()
 
@@ -224,7 +225,9 @@ class Outbox:
         established, opening = self._others(lane)
         sharing = 1 + established + min(opening, len(self._waiting))
         known = self._memory.known(parcel.pair[0], time.time())
-        fate, reason = await self._courier.send(link, parcel, known, sharing)
+        fate, reason = await self._courier.send(
+            link, parcel, known, sharing, lambda: lane.candidates(self._waiting.values())
+        )
         now_s = time.monotonic()
         match fate:
             case Fate.ANSWERED:

@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import uvloop
@@ -156,6 +156,39 @@ def test_every_byte_arrives_once(data_set: Callable[[int], int], size: int, max_
                 assert peers[0].received == os.pread(fd, size, 8)
                 peers[0].received.clear()
             await association.release()
+
+    uvloop.run(main())
+
+
+@pytest.mark.parametrize("throttled", [False, True])
+@pytest.mark.parametrize("size", [0, 1, 100_001, 3 * SEND_BUFFER_BYTES + 7])
+def test_the_next_one_is_read_while_an_answer_is_awaited(
+    data_set: Callable[[int], int], size: int, throttled: bool
+) -> None:
+    class Throttle:
+        def permit(self, size_bytes: int, now_s: float) -> float:
+            return 0.0
+
+    async def main() -> None:
+        async with listening() as (port, peers):
+            association, fd = await opened(port), data_set(500_000 + size)
+            ahead: list[int] = []
+
+            async def store(offset: int, size: int, **options: Any) -> bytes:
+                answer = await association.store(
+                    CT_CONTEXT, CT, "1.2.3", fd, offset, size, throttle=Throttle() if throttled else None, **options
+                )
+                assert answer == StoreAnswer(0)
+                received = bytes(peers[0].received)
+                peers[0].received.clear()
+                return received
+
+            first = await store(8, 500_000, meanwhile=lambda: ahead.append(association.read_ahead(fd, 500_008, size)))
+            assert first == os.pread(fd, 500_000, 8)
+            assert ahead == [min(size, SEND_BUFFER_BYTES)]
+            assert await store(500_008, size, ahead_bytes=ahead[0]) == os.pread(fd, size, 500_008)
+            await association.release()
+            assert association.read_ahead(fd, 8, 100) == 0
 
     uvloop.run(main())
 
