@@ -19,6 +19,7 @@ class Opened:
 
     receipt: str
     fd: int
+    inode: tuple[int, int]
     size: int
     ahead_bytes: int = 0
 
@@ -27,7 +28,8 @@ class Opened:
         """OSError, with nothing left open."""
         fd = os.open(path, OPEN_FLAGS)
         try:
-            return cls(parcel.receipt, fd, os.fstat(fd).st_size - parcel.offset)
+            status = os.fstat(fd)
+            return cls(parcel.receipt, fd, _inode(status), status.st_size - parcel.offset)
         except OSError:
             os.close(fd)
             raise
@@ -46,8 +48,10 @@ class Files:
         """The file of a parcel that was claimed; `path` is the claim's. The caller closes it."""
         ahead = self._ahead.pop(link, None)
         if ahead is not None:
-            if ahead.receipt == parcel.receipt:
-                return ahead
+            # A receipt alone would not do: an object that was turned comes back with it, as another file.
+            with suppress(OSError):
+                if _inode(os.stat(path)) == ahead.inode:
+                    return ahead
             ahead.close()
         return Opened.at(path, parcel)
 
@@ -65,3 +69,7 @@ class Files:
         """The association has ended."""
         if (ahead := self._ahead.pop(link, None)) is not None:
             ahead.close()
+
+
+def _inode(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino

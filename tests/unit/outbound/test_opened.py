@@ -72,12 +72,23 @@ def test_another_one_than_expected_is_opened_anew(parcels):
     assert content(opened, second) == b"x" * 101
 
 
+def test_an_object_that_was_made_anew_meanwhile_is_not_sent_as_it_was(parcels):
+    files, link, (first, *_) = Files(), Link(), parcels
+    files.open_ahead(link, parcels)
+    made = first.waiting.path.with_name("made")
+    made.write_bytes(first.waiting.path.read_bytes()[: first.offset] + b"y" * 100)
+    made.rename(first.waiting.path)
+    opened = files.open(link, first, first.waiting.file)
+    assert opened.ahead_bytes == 0
+    assert content(opened, first) == b"y" * 100
+
+
 def test_each_association_expects_another_one(parcels):
     files, links = Files(), [Link(), Link(), Link(), Link()]
     for link in links:
         files.open_ahead(link, parcels)
     for link, parcel in zip(links, parcels, strict=False):
-        opened = files.open(link, parcel, "/nowhere")
+        opened = files.open(link, parcel, parcel.waiting.file)
         assert opened.ahead_bytes == opened.size
         opened.close()
     with pytest.raises(FileNotFoundError):
