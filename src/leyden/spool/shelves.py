@@ -32,9 +32,11 @@ def shelve(source: str, place: str, name: str, origin: tuple[str, str, str], why
         "origin": dict(zip(("stage", "destination", "rank"), origin, strict=True)),
     }
     make_folder(place)
-    fd = os.open(f"{place}/{name}.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    making = f"{place}/{name}.making"  # whoever looks sees the whole note or none
+    fd = os.open(making, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with open(fd, "wb") as file:
         file.write(orjson.dumps(note, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    os.rename(making, f"{place}/{name}.json")
     if not move(source, place, name):
         os.unlink(f"{place}/{name}.json")
 
@@ -103,10 +105,11 @@ def _remove_note(path: str) -> None:
 
 
 def sweep(root: str) -> None:
-    """Remove the notes whose files are gone (recovery)."""
+    """Remove the notes whose files are gone, and those that a crash left unfinished (recovery)."""
     for shelf in ("rejected", "failed", "expired"):
         top = f"{root}/{shelf}"
         for place in (top, *(f"{top}/{name}" for name in names(top))):
             for name in names(place):
-                if name.endswith(".json") and not os.path.lexists(f"{place}/{name[: -len('.json')]}"):
+                orphan = name.endswith(".json") and not os.path.lexists(f"{place}/{name[: -len('.json')]}")
+                if orphan or name.endswith(".making"):
                     _remove_note(f"{place}/{name}")

@@ -196,7 +196,9 @@ def test_notes_whose_files_are_gone_go_too(spool):
     next((spool.root / "rejected" / "PACS").glob("*.dcm")).unlink()
     spool.put("prepared")
     spool.expire(spool.first("prepared"))
+    (spool.root / "failed" / "1795560000000000000001.dcm.making").write_bytes(b'{"rea')
     recover(spool)
+    assert list((spool.root / "failed").iterdir()) == []
     assert list((spool.root / "rejected" / "PACS").iterdir()) == []
     assert len(list((spool.root / "expired").iterdir())) == 2
 

@@ -1,10 +1,12 @@
 """Every change of state of the spool, races, hand-editing and the shelves."""
 
+import contextlib
 import errno
 import json
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -272,6 +274,30 @@ def test_a_refusal_stands_with_its_reason_and_can_be_retried(spool):
     (found,) = waiting(spool)
     assert (found.entry.receipt, found.entry.attempt, found.rank) == (entry.receipt, 0, "42")
     assert list((spool.root / "rejected" / "PACS").iterdir()) == []
+
+
+def test_whoever_looks_sees_the_whole_note_or_none(spool):
+    entry = spool.put("prepared")
+    path, over, seen = spool.root / "rejected" / "PACS" / f"{entry.name}.json", threading.Event(), set()
+
+    def look():
+        while not over.is_set():
+            with contextlib.suppress(FileNotFoundError):
+                seen.add(path.read_bytes()[-2:])
+
+    with ThreadPoolExecutor(1) as threads:
+        looking = threads.submit(look)
+        try:
+            for _ in range(300):
+                claim = spool.first("prepared")
+                spool.reject(claim, {"reason": "no"})
+                (path.with_suffix("")).rename(claim.path)
+                path.unlink()
+                spool.give_back(claim)
+        finally:
+            over.set()
+        looking.result()
+    assert seen == {b"}\n"}
 
 
 @pytest.mark.parametrize("damage", [b"", b"[1]", b'{"origin": 3}', b'{"origin": {"rank": "../.."}}', None])
