@@ -19,7 +19,7 @@ class Opened:
 
     receipt: str
     fd: int
-    inode: tuple[int, int]
+    status: os.stat_result
     size: int
     ahead_bytes: int = 0
 
@@ -29,7 +29,7 @@ class Opened:
         fd = os.open(path, OPEN_FLAGS)
         try:
             status = os.fstat(fd)
-            return cls(parcel.receipt, fd, _inode(status), status.st_size - parcel.offset)
+            return cls(parcel.receipt, fd, status, status.st_size - parcel.offset)
         except OSError:
             os.close(fd)
             raise
@@ -50,7 +50,7 @@ class Files:
         if ahead is not None:
             # A receipt alone would not do: an object that was turned comes back with it, as another file.
             with suppress(OSError):
-                if _inode(os.stat(path)) == ahead.inode:
+                if os.path.samestat(os.stat(path), ahead.status):
                     return ahead
             ahead.close()
         return Opened.at(path, parcel)
@@ -69,7 +69,3 @@ class Files:
         """The association has ended."""
         if (ahead := self._ahead.pop(link, None)) is not None:
             ahead.close()
-
-
-def _inode(status: os.stat_result) -> tuple[int, int]:
-    return status.st_dev, status.st_ino

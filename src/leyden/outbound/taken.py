@@ -14,6 +14,7 @@ from pathlib import Path
 from leyden.deliver import ladder
 from leyden.errors import Corrupt
 from leyden.spool.entry import folder
+from leyden.spool.moves import write_whole
 
 logger = logging.getLogger("leyden.sender")
 
@@ -114,11 +115,7 @@ def remember(root: Path, destination: str, knowledge: ladder.Knowledge) -> None:
     """Put the file in place, atomically (0600). OSError: what the disk says."""
     path = _path(root, destination)
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    fresh = path.with_suffix(".new")
-    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(fd, "wb") as stream:
-        stream.write(ladder.serialize(knowledge))
-    fresh.replace(path)
+    write_whole(os.fspath(path), ladder.serialize(knowledge))
 
 
 def _path(root: Path, destination: str) -> Path:

@@ -61,6 +61,18 @@ def make_folder(path: str, tries: int = 20) -> None:
         make_folder(path, tries - 1)  # again: a lister may have removed an empty bucket meanwhile
 
 
+def write_whole(path: str, content: bytes, *, sync: bool = False) -> None:
+    """A small file (0600) that whoever looks sees whole or not at all; in the place of what bore the name. OSError."""
+    making = f"{path}.making"
+    fd = os.open(making, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with open(fd, "wb") as file:
+        file.write(content)
+        file.flush()
+        if sync:
+            os.fdatasync(fd)
+    os.rename(making, path)
+
+
 def into(act: Callable[[str, str], None], source: str, place: str, name: str) -> bool:
     """Do `act(source, place/name)`, making the folder if it is not (or no longer) there; True if it was made.
 

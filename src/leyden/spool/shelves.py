@@ -19,7 +19,7 @@ import orjson
 
 from leyden.spool.entry import SEPARATOR, UNRANKED, Entry, folder, is_rank, parse, parse_claim, title
 from leyden.spool.listing import is_object, names
-from leyden.spool.moves import fresh_receipt, make_folder, move
+from leyden.spool.moves import fresh_receipt, make_folder, move, write_whole
 
 logger = logging.getLogger("leyden.spool")
 
@@ -32,11 +32,7 @@ def shelve(source: str, place: str, name: str, origin: tuple[str, str, str], why
         "origin": dict(zip(("stage", "destination", "rank"), origin, strict=True)),
     }
     make_folder(place)
-    making = f"{place}/{name}.making"  # whoever looks sees the whole note or none
-    fd = os.open(making, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(fd, "wb") as file:
-        file.write(orjson.dumps(note, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-    os.rename(making, f"{place}/{name}.json")
+    write_whole(f"{place}/{name}.json", orjson.dumps(note, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     if not move(source, place, name):
         os.unlink(f"{place}/{name}.json")
 

@@ -35,7 +35,7 @@ from leyden.spool.entry import (
     title,
 )
 from leyden.spool.listing import Count
-from leyden.spool.moves import adopt, folders_of, link, make_folder, move, sync_folder
+from leyden.spool.moves import adopt, folders_of, link, make_folder, move, sync_folder, write_whole
 
 __all__ = ["Count", "Placement", "Plan", "Spool"]
 
@@ -185,13 +185,7 @@ class Spool:
         place = f"{self._root}/active/planner-0"
         make_folder(place)
         path = f"{place}/{plans[0].source.stem}.plan"
-        fd = os.open(f"{path}.making", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(fd, "wb") as file:
-            file.write(b"\n".join(lines))
-            file.flush()
-            if self.sync:
-                os.fdatasync(fd)
-        os.rename(f"{path}.making", path)
+        write_whole(path, b"\n".join(lines), sync=self.sync)
         if self.sync:
             sync_folder(place)
         crash.point("plan-written")
