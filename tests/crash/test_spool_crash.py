@@ -94,7 +94,7 @@ class World:
                 assert claim is not None
                 assert claim.path.read_bytes() == f"object {claim.entry.receipt}".encode()
                 if answer == "defer" and not claim.entry.attempt:
-                    self.spool.defer(claim, 1, time.time() + 5)
+                    self.spool.defer(claim, time.time() + 5)
                 elif answer == "reject":
                     self.spool.reject(claim, {"reason": "no"})
                 elif answer == "fail":

@@ -2,11 +2,14 @@
 
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from leyden.deliver.destination import Destination
 from support.readers import Gdcm
+from support.sender import Sender
 from unit.transcode.conftest import arena, arena_fd, crew, image, transcode
 
 __all__ = ["arena", "arena_fd", "crew", "gdcm", "image", "transcode"]
@@ -22,3 +25,17 @@ def gdcm() -> Iterator[Gdcm]:
     reader = Gdcm()
     yield reader
     reader.end()
+
+
+@pytest.fixture
+def sender(tmp_path: Path) -> Iterator[Callable[..., Sender]]:
+    """Make sender processes, not started yet: sender(destination(port))."""
+    made: list[Sender] = []
+
+    def make(*destinations: Destination, **settings: object) -> Sender:
+        made.append(Sender(tmp_path / f"sender{len(made)}", *destinations, **settings))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.end()

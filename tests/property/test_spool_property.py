@@ -126,7 +126,7 @@ class Trip(RuleBasedStateMachine):
                 else:
                     reclaim(self.spool, "sender-0")
             elif how == "deferred":
-                self.spool.defer(claim, claim.entry.attempt + 1, self.now_s + wait_s)
+                self.spool.defer(claim, self.now_s + wait_s)
             elif how == "turned":
                 self.spool.to_transform(claim, "ExplicitVRLittleEndian")
             elif how == "given back":
@@ -216,6 +216,7 @@ ENTRIES = st.builds(
     crashes=st.integers(0, 9999),
     serial=st.booleans(),
     retried_s=st.integers(0, 99_999_999_999),
+    unanswered=st.integers(0, 999_999),
 )
 TITLES = st.text(min_size=1, max_size=16)
 

@@ -139,16 +139,17 @@ class Pacs:
 class Storescp:
     """DCMTK's storescp as a child process that writes what it gets, bit by bit, into a folder."""
 
-    def __init__(self, folder: Path, *options: str, port: int | None = None) -> None:
+    def __init__(self, folder: Path, *options: str, port: int | None = None, parses: bool = False) -> None:
+        """`parses`: it reads what it gets as DICOM, and aborts where it cannot."""
         self.folder = folder
         self.port = port or free_port()
-        self.options = options
+        self.options = options if parses else ("--bit-preserving", *options)
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> "Storescp":
         self.folder.mkdir(parents=True, exist_ok=True)
         self._process = subprocess.Popen(
-            [dcmtk("storescp"), "-od", str(self.folder), "--bit-preserving", *self.options, str(self.port)],
+            [dcmtk("storescp"), "-od", str(self.folder), *self.options, str(self.port)],
             env=DCMTK_ENVIRONMENT,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

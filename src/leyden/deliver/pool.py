@@ -8,12 +8,13 @@ The caller does what the actions say at once (it changes the states), and asks a
 A peer may serve fewer associations at once than we would like: it rejects the others, or leaves them without an answer
 until the first has ended. So an idle association is released at once when another calling AE has none and none can be
 opened; a busy one is, between two objects, when its turn is over; and an opening one that takes long while another
-works is given up (retry.Health then knows a lower limit). Deliberately absent: sockets, time, and who is to blame.
+works is given up (retry.Health then knows a lower limit). A suspect (suspicion.py) has an association of its own, one
+at a time. Deliberately absent: sockets, time, and who is to blame.
 """
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from leyden.deliver.ladder import Pair
@@ -23,6 +24,9 @@ TURN_S = 1.0
 LATE_S = 2.0
 PATIENCE_S = 1.0
 GRAIN = 4
+
+Kind = tuple[str, ...]
+"""(calling AE title, SOP class UID), or these two and what stands for a study."""
 
 
 class State(Enum):
@@ -35,20 +39,41 @@ class State(Enum):
 @dataclass(frozen=True, slots=True)
 class Request:
     """An entry that wants to be sent. `pair` is its SOP class and the transfer syntax of its file; `since_s` is when
-    it came into the window."""
+    it came into the window, `losses` how many associations have ended under it, and `study` stands for its study."""
 
     rank: str
     receipt: str
     calling: str
     pair: Pair
     since_s: float
+    study: str = field(default="", kw_only=True)
+    losses: int = field(default=0, kw_only=True)
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """What it has in common with others, the widest first."""
+        sop_class = self.pair[0]
+        return (self.calling, sop_class), (self.calling, sop_class, self.study)
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """A request that is to be sent over an association of its own: a suspect, whose turn it is.
+
+    `exclusive`: with no other association beside it. `overdue`: it does not wait any longer until there is room.
+    """
+
+    request: Request
+    exclusive: bool = False
+    overdue: bool = False
 
 
 @dataclass(slots=True, eq=False)
 class Association:
     """What must be known of an association. One that has ended is no longer listed.
 
-    `opened_s` is when it was asked for, `established_s` when the peer said yes, `idle_s` when it was last served.
+    `opened_s` is when it was asked for, `established_s` when the peer said yes, `idle_s` when it was last served;
+    `alone` is set when it is one request's own.
     """
 
     calling: str
@@ -59,10 +84,12 @@ class Association:
     established_s: float = 0.0
     idle_s: float = 0.0
     served: int = 0
+    alone: Alone | None = None
 
     def fits(self, request: Request) -> bool:
         """Whether the request could go over this association, or could as far as is known while it opens."""
-        return self.calling == request.calling and self.takes(request.pair)
+        mine = self.alone is None or self.alone.request.receipt == request.receipt
+        return mine and self.calling == request.calling and self.takes(request.pair)
 
     def takes(self, pair: Pair) -> bool:
         """The same of a pair, whoever calls."""
@@ -81,9 +108,13 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Open an association for this request, and propose what else waits under its calling AE title."""
+    """Open an association for this request, and propose what else waits under its calling AE title.
+
+    `alone`: an association of its own, which proposes nothing else.
+    """
 
     request: Request
+    alone: Alone | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +139,23 @@ Action = Open | Bind | Release | GiveUp
 
 
 def assign(
-    requests: Collection[Request], associations: Sequence[Association], now_s: float, limits: Limits
+    requests: Collection[Request],
+    associations: Sequence[Association],
+    now_s: float,
+    limits: Limits,
+    alone: Alone | None = None,
 ) -> list[Action]:
-    """What to do now. `requests` in the order of their claim (rank, receipt), without those that are bound.
+    """What to do now. `requests` in the order of their claim (rank, receipt), without those that are bound; `alone` is
+    none of them, but the suspect whose turn it is.
 
     Costs a few microseconds while one association asks for its next request, and looks at all requests only when
     nothing that fits is idle.
     """
+    own = next((a for a in associations if a.alone is not None and a.state is not State.CLOSING), None)
+    if own is None and alone is not None and alone.exclusive:
+        if not associations:
+            return [Open(alone.request, alone)] if limits.max_associations else []
+        return [Release(a) for a in associations if a.state is State.IDLE]
     actions: list[Action] = []
     opening: list[Association] = []
     idle: list[Association] = []
@@ -128,6 +169,12 @@ def assign(
         elif association.state is State.OPENING and works and now_s - association.opened_s >= limits.late_s:
             actions.append(GiveUp(association))
             room = 0  # the limit is about to fall
+        elif association is own:
+            if own.state is State.IDLE:
+                fits = alone is not None and own.fits(alone.request)
+                actions.append(Bind(own, own.alone.request) if fits and own.alone else Release(own))
+            elif own.state is State.OPENING and not works:
+                room = min(room, 0)
         elif association.state is State.IDLE and 0 < limits.batch_size <= association.served:
             actions.append(Release(association))
             closing += 1
@@ -135,9 +182,19 @@ def assign(
             opening.append(association)
         else:
             (idle if association.state is State.IDLE else busy).append(association)
+    if own is not None and own.alone is not None and own.alone.exclusive:
+        return actions
     if not works:  # the first one goes ahead: a dead peer is asked once, a narrow one has nothing to reject
         room = min(room, 1 - len(opening))
     idle.sort(key=lambda a: a.idle_s, reverse=True)  # the one used last first, so that the others may end
+    wanting = alone if own is None else None
+    if wanting is not None and wanting.overdue:
+        if room > 0:
+            actions.append(Open(wanting.request, wanting))
+            room, wanting = room - 1, None
+        elif idle and not closing:
+            actions.append(Release(idle.pop()))
+            closing += 1
 
     bound: set[str] = set()
     waiting: Counter[str] = Counter()
@@ -187,6 +244,10 @@ def assign(
                 idle.remove(spare)
                 actions.append(Release(spare))
                 closing += 1
+    if wanting is not None and room > 0:
+        actions.append(Open(wanting.request, wanting))
+    elif wanting is not None and idle and not closing:
+        actions.append(Release(idle.pop()))
     actions += [Release(a) for a in idle if now_s - a.idle_s >= IDLE_S]
     return actions
 

@@ -1,9 +1,10 @@
 """What an answer means, how long to wait after a failure, and what the failures say about a destination.
 
-An answer to an object concerns that object; a failed connection, association or time-out concerns the destination, and
-only in memory. There is no last try. One association that does not open while another works is no failure: the peer
-serves no more at once. Deliberately absent: clocks, dice (`jitter` in [0, 1) is an argument), logging (the line to
-log is the result).
+An answer to an object concerns that object; a failed connection or association concerns the destination, and only in
+memory. There is no last try. One association that does not open while another works is no failure: the peer serves no
+more at once. An association that ends in the middle of an object is that object's matter (suspicion.py), unless nothing
+gets through. Deliberately absent: clocks, dice (`jitter` in [0, 1) is an argument), logging (the line to log is the
+result).
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,9 @@ SAY_AGAIN_S = 60.0
 NARROW_S = 60.0
 FREED_S = 2.0  # a peer that serves one at a time may need so long to notice that an association has ended
 FREED_DELAY_S = 0.1
-LOST_DELAY_S = 1.0
+LOSSES = 5  # in a row under objects that nothing speaks against: more than make a kind suspect
+LONGEST_LOST_DELAY_S = 8.0  # associations still open then, and one of the next objects may be harmless
+LONGEST_OBJECT_DELAY_S = 30.0
 CONGESTIONS = 10
 CALLERS_MAX = 1000
 
@@ -62,7 +65,7 @@ def classify(status: int, unanswered_before: bool = False) -> Verdict:
     return next((row.verdict for row in _STATUSES if row.first <= status <= row.last), Verdict.PERMANENT)
 
 
-def delay_s(failures: int, jitter: float, delays_s: Sequence[float] = ()) -> float:
+def delay_s(failures: int, jitter: float, delays_s: Sequence[float] = (), longest_s: float = LONGEST_DELAY_S) -> float:
     """How long to wait after the n-th failure in a row (from 1): 1 s, doubled up to 5 min, give or take a quarter.
 
     RetryDelays of the node, when given, are taken as they stand; the last one goes on for ever.
@@ -70,7 +73,7 @@ def delay_s(failures: int, jitter: float, delays_s: Sequence[float] = ()) -> flo
     if delays_s:
         return delays_s[min(failures, len(delays_s)) - 1]
     # 2**20 s is far above the cap; a larger exponent only costs digits.
-    return min(FIRST_DELAY_S * 2.0 ** min(failures - 1, 20), LONGEST_DELAY_S) * (0.75 + jitter / 2)
+    return min(FIRST_DELAY_S * 2.0 ** min(failures - 1, 20), longest_s) * (0.75 + jitter / 2)
 
 
 @dataclass(slots=True)
@@ -99,7 +102,7 @@ class Health:
     max_associations: int
     delays_s: Sequence[float] = ()
     _trouble: Trouble = field(default_factory=Trouble)
-    _losses: Trouble = field(default_factory=Trouble)  # while other associations worked
+    _losses: int = 0  # in a row
     _callers: dict[str, Trouble] = field(default_factory=dict)
     _congestions: int = 0
     _hold_until_s: float = 0.0
@@ -113,6 +116,11 @@ class Health:
         """Whether the last thing that happened was a failure; one association at a time tries then."""
         return self._trouble.failures > 0
 
+    @property
+    def failures(self) -> int:
+        """How many there were in a row."""
+        return self._trouble.failures
+
     def limit(self, now_s: float) -> int:
         """How many associations it may have now; 0 while it is backed off."""
         if now_s < self._trouble.until_s:
@@ -123,7 +131,7 @@ class Health:
 
     def holds(self, now_s: float) -> bool:
         """Whether no association may be opened just now, though those that are open may go on."""
-        return now_s < max(self._trouble.until_s, self._losses.until_s, self._hold_until_s)
+        return now_s < max(self._trouble.until_s, self._hold_until_s)
 
     def backed_off(self, now_s: float) -> frozenset[str]:
         """The calling AE titles that the peer refused, and for which it is too early to ask again."""
@@ -156,15 +164,15 @@ class Health:
             return ""
         return self._failed(reason, now_s, jitter)
 
-    def lost(self, reason: str, now_s: float, jitter: float, *, established: int, suspect: bool = False) -> str:
-        """An association broke, stalled or was too slow in the middle of an object. What to log, or "".
+    def lost(self, reason: str, now_s: float, jitter: float) -> str:
+        """An association ended in the middle of an object that nothing speaks against, and no other is established.
 
-        It says nothing of the destination while others are `established`, nor under a `suspect` object, one that has
-        broken others before: then there is only a short pause.
+        A few in a row, of which none was answered, are the destination's trouble. What to log, or "".
         """
-        if established or suspect:
-            return reason if self._losses.failed(reason, now_s, LOST_DELAY_S) else ""
-        return self._failed(reason, now_s, jitter)
+        self._losses += 1
+        if self._losses < LOSSES or now_s < self._trouble.until_s:
+            return ""
+        return self._failed(f"nothing gets through: {reason}", now_s, jitter, LONGEST_LOST_DELAY_S)
 
     def congested(self, reason: str, now_s: float, jitter: float) -> str:
         """A transient answer to the first try of an object. Many in a row, and nothing else, are the destination's
@@ -174,9 +182,9 @@ class Health:
             return ""
         return self._failed(f"nothing but transient answers: {reason}", now_s, jitter)
 
-    def _failed(self, reason: str, now_s: float, jitter: float) -> str:
+    def _failed(self, reason: str, now_s: float, jitter: float, longest_s: float = LONGEST_DELAY_S) -> str:
         self._narrow_until_s = 0.0
-        wait_s = delay_s(self._trouble.failures + 1, jitter, self.delays_s)
+        wait_s = delay_s(self._trouble.failures + 1, jitter, self.delays_s, longest_s)
         return _line(reason, wait_s) if self._trouble.failed(reason, now_s, wait_s) else ""
 
     def opened(self, calling: str) -> None:
@@ -190,7 +198,7 @@ class Health:
     def answered(self) -> bool:
         """The destination took or refused an object. True if it had been in trouble: it works again."""
         recovered = self.in_trouble
-        self._congestions = 0
+        self._congestions = self._losses = 0
         if recovered:
             self._trouble = Trouble()
         return recovered

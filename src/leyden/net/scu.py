@@ -358,10 +358,12 @@ class Association:
                 self._established = True
             case Rejected(reject):
                 self._failure = AssociationRejected(reject)
-            case Responded(command) if self._busy and command.message_id == self._message_id:
-                self._response = command
-            case Responded(command):
+            case Responded(command) if not self._busy or command.message_id != self._message_id:
                 self._link.abort(ConnectionLost(f"the peer answered message {command.message_id}, which is not open"))
+            case Responded(command) if command.status < 0:
+                self._link.abort(ConnectionLost("the peer answered without a status, or with none of two bytes"))
+            case Responded(command):
+                self._response = command
             case Aborted():
                 self._failure = ConnectionLost(str(event))
             case ReleaseRequested():

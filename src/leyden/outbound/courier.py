@@ -1,13 +1,12 @@
 """What becomes of one object: it is claimed, sent over an association, and its claim ended in exactly one way.
 
-Delivered (a durable receipt, then the unlink), given back (the association broke), deferred (a transient answer),
-turned (back to transform/, for a syntax that the destination does take), rejected, or failed (it cannot be read).
-An object under which associations keep breaking is deferred, so that it stands in nobody's way.
+Delivered (a durable receipt, then the unlink), deferred (a transient answer, or the association ended under it), given
+back (the line was slow, or we stop), turned (back to transform/, for a syntax that the destination does take),
+rejected, or failed (it cannot be read).
 """
 
 import asyncio
 import logging
-import math
 import random
 import time
 from collections import OrderedDict
@@ -15,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Any, Protocol
 
 from leyden import crash, log
@@ -34,7 +34,6 @@ from leyden.spool.store import Spool
 logger = logging.getLogger("leyden.sender")
 
 SLOW_ABORTS = 3
-LOSSES = 2  # so many associations broken under one object, and it has to make room each time
 PAST_MAX = 100_000
 DISK_PAUSE_S = 1.0
 
@@ -55,8 +54,8 @@ class Fate(Enum):
     UNSUPPORTED = "unsupported"  # answered: it does not take this SOP class in this syntax, whatever it negotiated
     CONGESTED = "congested"  # a transient answer to the first try
     DEFERRED = "deferred"  # a transient answer to an object that had one before: that may be the object's own doing
-    LOST = "lost"
-    SUSPECT = "suspect"  # lost, and not for the first time under this object
+    LOST = "lost"  # the association ended under it, or was ended for want of an answer
+    SLOW = "slow"  # ended for the line's sake; the object is innocent
     UNTRIED = "untried"  # nothing was sent: somebody was faster, or the file cannot be read
 
 
@@ -64,7 +63,6 @@ class Fate(Enum):
 class _Past:
     """What happened to one object before, as long as the process lives."""
 
-    losses: int = 0
     slow_aborts: int = 0
     refusals: int = 0  # permanent answers
     turned: tuple[str, ...] = ()  # the syntaxes it was sent back to transform/ for
@@ -140,7 +138,7 @@ class Courier:
                 await self._end(parcel, self._spool.fail, claim, {"reason": f"cannot be read: {error}"})
             return Fate.UNTRIED, ""
         except BaseException:  # cancelled, or a fault of ours: the object goes back to the queue
-            self._give_back(parcel, claim)
+            self._give_back(parcel, claim, unanswered=True)
             raise
         return await self._answered(parcel, claim, answer, taken, size, time.monotonic() - begin_s)
 
@@ -196,10 +194,10 @@ class Courier:
             else:
                 self._done(parcel.receipt, True)
 
-    def _give_back(self, parcel: Parcel, claim: Claim) -> None:
+    def _give_back(self, parcel: Parcel, claim: Claim, *, unanswered: bool = False) -> None:
         """To the queue again. What the disk does not let go the window finds, since nobody holds it any more."""
         try:
-            self._spool.give_back(claim)
+            self._spool.give_back(claim, unanswered=unanswered)
         except OSError as error:
             self._log(logging.ERROR, "%s cannot go back to the queue yet: %s", parcel, error)
         self._done(parcel.receipt, True)
@@ -261,7 +259,7 @@ class Courier:
         past = self._history(parcel.receipt)
         said = f"status 0x{answer.status:04X} {answer.comment}".rstrip()
         tries = past.refusals + 1
-        verdict = retry.classify(answer.status, unanswered_before=bool(past.losses or past.slow_aborts))
+        verdict = retry.classify(answer.status, unanswered_before=claim.entry.unanswered > 0)
         match verdict:
             case Verdict.DELIVERED:
                 # Not before the next object is on its way: then the peer works while we write this down.
@@ -310,26 +308,41 @@ class Courier:
 
     async def _lost(self, parcel: Parcel, claim: Claim, error: Transient) -> tuple[Fate, str]:
         self.statistics.lost += 1
+        if not isinstance(error, scu.TooSlow):
+            wait_s = self._wait_s(claim, retry.LONGEST_OBJECT_DELAY_S)
+            await self._end(parcel, partial(self._spool.defer, unanswered=True), claim, time.time() + wait_s)
+            return Fate.LOST, str(error)
         past = self._remember(parcel.receipt)
-        if isinstance(error, scu.TooSlow):
-            past.slow_aborts += 1
-            if past.slow_aborts == SLOW_ABORTS:
-                text = "the line is slower than MinimumLineSpeed: %s goes without that limit now"
-                logger.warning("%s: " + text, self._destination.ae_title, parcel.meta.sop_instance_uid)
-        else:
-            past.losses += 1
-        if past.losses >= LOSSES:
-            await self._defer(parcel, claim, f"{error}, {past.losses} times under this object")
-            return Fate.SUSPECT, str(error)
-        self._give_back(parcel, claim)
-        return Fate.LOST, str(error)
+        past.slow_aborts += 1
+        if past.slow_aborts == SLOW_ABORTS:
+            text = "the line is slower than MinimumLineSpeed: %s goes without that limit now"
+            logger.warning("%s: " + text, self._destination.ae_title, parcel.meta.sop_instance_uid)
+        self._give_back(parcel, claim, unanswered=True)
+        return Fate.SLOW, str(error)
+
+    async def give_up(self, parcel: Parcel, last_words: str) -> None:
+        """Reject a suspect: it ended associations again and again while others were answered."""
+        claim = await self._claim(parcel)
+        if claim is None:
+            return
+        tries = claim.entry.unanswered
+        why = {
+            "reason": f"the association ended under it at each of {tries} tries, while others were answered",
+            "tries": tries,
+            "last_words": last_words,
+        }
+        self._log(logging.ERROR, "%s: given up after %d tries, to rejected/: %s", parcel, tries, last_words)
+        await self._shelve(parcel, claim, why)
 
     async def _defer(self, parcel: Parcel, claim: Claim, said: str) -> None:
-        attempt = claim.entry.attempt + 1
-        wait_s = retry.delay_s(attempt, random.random(), self._destination.retry_delays_s)
+        wait_s = self._wait_s(claim, retry.LONGEST_DELAY_S)
         self.statistics.deferred += 1
         self._log(logging.INFO, "%s: %s; next try in %.3g s", parcel, said, wait_s)
-        await self._end(parcel, self._spool.defer, claim, attempt, math.ceil(time.time() + wait_s))
+        await self._end(parcel, self._spool.defer, claim, time.time() + wait_s)
+
+    def _wait_s(self, claim: Claim, longest_s: float) -> float:
+        delays_s = self._destination.retry_delays_s
+        return retry.delay_s(claim.entry.attempt + 1, random.random(), delays_s, longest_s)
 
     async def _turn(self, parcel: Parcel, claim: Claim, uid: str) -> None:
         sop_class, source = parcel.pair
@@ -346,9 +359,12 @@ class Courier:
             doorbell.ring(self._spool.root, f"worker-{number}")
 
     async def _reject(self, parcel: Parcel, claim: Claim, why: Mapping[str, Any]) -> None:
+        self._log(logging.WARNING, "%s: rejected: %s", parcel, why["reason"])
+        await self._shelve(parcel, claim, why)
+
+    async def _shelve(self, parcel: Parcel, claim: Claim, why: Mapping[str, Any]) -> None:
         self._past.pop(parcel.receipt, None)
         self.statistics.rejected += 1
-        self._log(logging.WARNING, "%s: rejected: %s", parcel, why["reason"])
         await self._end(parcel, self._spool.reject, claim, why)
 
     async def _end(self, parcel: Parcel, move: Callable[..., None], claim: Claim, *details: Any) -> None:

@@ -3,20 +3,23 @@
 The decisions are pure and stand in deliver/; this is the loop around them, and courier.py ends each object's claim. An
 Outbox shares nothing with the others but the event loop and a few threads for the disk, so that a dead destination
 costs them nothing: while it is backed off its queue is not even listed. Trouble with a destination renames nothing.
+What associations end under is suspect: it is sent alone, and nothing else waits for it (deliver/suspicion.py).
 """
 
 import asyncio
 import logging
 import random
 import time
-from collections.abc import Collection, Coroutine
+from collections.abc import Collection, Coroutine, Iterable
 from concurrent.futures import Executor
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 from leyden.deliver import ladder, retry
 from leyden.deliver.destination import Destination
-from leyden.deliver.pool import LATE_S, Action, Bind, GiveUp, Limits, Open, Release, State, assign
+from leyden.deliver.pool import LATE_S, Action, Alone, Bind, GiveUp, Limits, Open, Release, State, assign
+from leyden.deliver.suspicion import Suspicion
 from leyden.errors import Transient
 from leyden.net import scu
 from leyden.outbound import taken
@@ -62,7 +65,10 @@ class Outbox:
         self._courier = Courier(destination, spool, claimant, receipts, threads, workers, self._ended)
         self._health = retry.Health(destination.max_associations, destination.retry_delays_s)
         self._memory = taken.Memory(spool.root, destination.ae_title, threads)
+        self._suspicion = Suspicion()
         self._waiting: dict[str, Parcel] = {}  # by receipt, in the order of sending
+        self._suspects: dict[str, Parcel] = {}  # of these, what is to be tried alone
+        self._sorted_version = 0  # of the suspicion, when they were told apart
         self._in_hand: dict[str, Parcel] = {}
         self._lanes: list[Lane] = []
         self._jobs: set[asyncio.Task[None]] = set()
@@ -112,9 +118,10 @@ class Outbox:
     async def _refill(self, begin_s: float) -> None:
         title, moves = self.destination.ae_title, self._moves
         try:
-            known = {**self._waiting, **self._in_hand}
+            known = {**self._waiting, **self._suspects, **self._in_hand}
             passed_over = self._health.backed_off(begin_s)
-            found = await self._looks.run(self._window.look, known, passed_over, time.time())
+            suspected = self._suspicion.suspects
+            found = await self._looks.run(self._window.look, known, passed_over, time.time(), suspected)
         except OSError as error:
             logger.error("%s: the queue cannot be read: %s", title, error)
             return
@@ -129,12 +136,13 @@ class Outbox:
         fresh = sum(parcel.receipt not in known for parcel in found.parcels)
         self._look_after_s = max(self._look_after_s, begin_s + doorbell.gather_s(fresh))
         disturbed = moves != self._moves
-        self._waiting = {
-            parcel.receipt: parcel
+        self._tell_apart(
+            parcel
             for parcel in found.parcels
             if parcel.receipt not in self._in_hand and not (disturbed and parcel.waiting.entry.serial)
-        }
-        for parcel in self._waiting.values():
+        )
+        self._give_up()
+        for parcel in self._all_waiting():
             if parcel.waiting.entry.retried_s:
                 self._memory.ask_again(parcel.pair, parcel.waiting.entry.retried_s)
         for lane in self._lanes:
@@ -142,9 +150,27 @@ class Outbox:
         self._make_lossy()
         self.tick()
 
+    def _all_waiting(self) -> Iterable[Parcel]:
+        return chain(self._waiting.values(), self._suspects.values())
+
+    def _tell_apart(self, parcels: Iterable[Parcel]) -> None:
+        """Who waits with the others and who is to be tried alone; `parcels` in the order of sending."""
+        self._sorted_version = self._suspicion.version
+        self._waiting, self._suspects = {}, {}
+        for parcel in parcels:
+            (self._suspects if self._suspicion.suspects(parcel) else self._waiting)[parcel.receipt] = parcel
+
+    def _give_up(self) -> None:
+        for parcel in list(self._suspects.values()):
+            last_words = self._suspicion.hopeless(parcel)
+            if last_words is not None:
+                self._suspicion.gave_up(parcel)
+                self._start(self._courier.give_up(self._take(parcel), last_words))
+
     def _take(self, parcel: Parcel) -> Parcel:
         """Out of the window, into hand."""
-        del self._waiting[parcel.receipt]
+        if self._waiting.pop(parcel.receipt, None) is None:
+            del self._suspects[parcel.receipt]
         self._in_hand[parcel.receipt] = parcel
         return parcel
 
@@ -154,6 +180,8 @@ class Outbox:
         if moved:
             self._moves += 1
             self._look_wanted = True
+        else:
+            self._suspicion.forget(receipt)
 
     # -- the pool
 
@@ -165,36 +193,50 @@ class Outbox:
         for lane in self._lanes:
             if lane.link is not None and lane.link.closed:
                 lane.end()
+        if self._sorted_version != self._suspicion.version:
+            self._tell_apart(sorted(self._all_waiting(), key=lambda parcel: (parcel.rank, parcel.receipt)))
         limit = self._health.limit(now_s)
-        requests = self._sendable(now_s) if self.serving and limit else ()
+        requests = self._sendable(self._waiting, now_s) if self.serving and limit else ()
+        alone = self._next_suspect(now_s) if self._suspects and self.serving and limit else None
         if self._health.holds(now_s):
             limit = min(limit, len(self._lanes))
-        for action in assign(requests, self._lanes, now_s, Limits(limit, self.destination.batch_size, self._late_s)):
+        limits = Limits(limit, self.destination.batch_size, self._late_s)
+        for action in assign(requests, self._lanes, now_s, limits, alone):
             self._do(action, now_s)
 
-    def _sendable(self, now_s: float) -> Collection[Parcel]:
+    def _sendable(self, parcels: dict[str, Parcel], now_s: float) -> Collection[Parcel]:
         callers = self._health.backed_off(now_s)
         if self._refused_s:
             self._refused_s = {what: s for what, s in self._refused_s.items() if now_s < s + RENEGOTIATE_S}
         if not callers and not self._refused_s and not self._health.in_trouble:
-            return self._waiting.values()
+            return parcels.values()
         sendable = [
             parcel
-            for parcel in self._waiting.values()
+            for parcel in parcels.values()
             if parcel.calling not in callers and (parcel.calling, parcel.pair[0]) not in self._refused_s
         ]
         if self._health.in_trouble:  # what was never tried goes first: it tells more than what was put off before
             sendable.sort(key=lambda parcel: parcel.waiting.entry.attempt > 0)
+            untried = sum(parcel.waiting.entry.attempt == 0 for parcel in sendable)
+            if untried and self._health.failures % 2:  # the newest and the oldest in turn: one may be harmless
+                sendable.insert(0, sendable.pop(untried - 1))
         return sendable
+
+    def _next_suspect(self, now_s: float) -> Alone | None:
+        """The suspect that has an association of its own, or is to have one."""
+        own = next((lane.alone for lane in self._lanes if lane.alone and lane.state is not State.CLOSING), None)
+        turn = own or self._suspicion.turn(self._sendable(self._suspects, now_s), now_s)
+        return turn if turn is not None and turn.request.receipt in self._suspects else None
 
     def _do(self, action: Action, now_s: float) -> None:
         match action:
             case Bind(association=Lane() as lane, request=Parcel() as parcel):
                 lane.bind(self._take(parcel))
-            case Open(request=request):
-                pairs = (parcel.pair for parcel in self._waiting.values() if parcel.calling == request.calling)
+            case Open(request=request, alone=alone):
+                others = () if alone else self._waiting.values()
+                pairs = (parcel.pair for parcel in others if parcel.calling == request.calling)
                 contexts = ladder.proposals((request.pair, *pairs), self.destination.syntax)
-                lane = Lane(request.calling, now_s, frozenset(contexts), contexts=contexts)
+                lane = Lane(request.calling, now_s, frozenset(contexts), contexts=contexts, alone=alone)
                 self._lanes.append(lane)
                 lane.task = self._start(self._run(lane))
             case Release(association=Lane() as lane):
@@ -211,7 +253,8 @@ class Outbox:
                 while (parcel := await lane.next()) is not None:
                     await self._send(lane, lane.link, parcel)
                     lane.idle_s, lane.served = time.monotonic(), lane.served + 1
-                    lane.state = State.CLOSING if self._stopping or lane.link.closed else State.IDLE
+                    over = self._stopping or lane.link.closed or lane.alone is not None
+                    lane.state = State.CLOSING if over else State.IDLE
                     self._act()
                 await self._close(lane, lane.link)
         finally:
@@ -225,25 +268,44 @@ class Outbox:
         established, opening = self._others(lane)
         sharing = 1 + established + min(opening, len(self._waiting))
         known = self._memory.known(parcel.pair[0], time.time())
+        begun_s = time.monotonic()
         fate, reason = await self._courier.send(
             link, parcel, known, sharing, lambda: lane.candidates(self._waiting.values())
         )
         now_s = time.monotonic()
         match fate:
-            case Fate.ANSWERED:
-                self._recovered()
-            case Fate.UNSUPPORTED:
-                self._recovered()
-                self._unsupported(parcel.pair)
-            case Fate.CONGESTED:
-                self._warn(self._health.congested(reason, now_s, random.random()))
-            case Fate.LOST | Fate.SUSPECT:
-                self._lost(lane, reason, suspect=fate is Fate.SUSPECT)
+            case Fate.LOST | Fate.SLOW:
+                self._lost(lane, parcel, fate, reason, begun_s)
+            case Fate.UNTRIED:
+                pass
+            case _:
+                self._suspicion.answered(parcel, now_s, lane.alone)
+                if fate is Fate.CONGESTED:
+                    self._warn(self._health.congested(reason, now_s, random.random()))
+                elif fate is not Fate.DEFERRED:
+                    self._recovered()
+                if fate is Fate.UNSUPPORTED:
+                    self._unsupported(parcel.pair)
 
-    def _lost(self, lane: Lane, reason: str, *, suspect: bool = False) -> None:
+    def _lost(self, lane: Lane, parcel: Parcel, fate: Fate, reason: str, begun_s: float) -> None:
+        """An association ended in the middle of an object: whose matter that is."""
         established, _ = self._others(lane)
-        now_s, jitter = time.monotonic(), random.random()
-        self._warn(self._health.lost(reason, now_s, jitter, established=established, suspect=suspect))
+        now_s = time.monotonic()
+        suspect = lane.alone is not None
+        if fate is Fate.LOST:
+            lost = self._suspicion.lost(parcel, reason, begun_s, now_s, lane.alone)
+            if lost.first:
+                self._warn(
+                    f"{parcel.meta.sop_instance_uid}: {reason}; it is tried again, alone, when others had their turn"
+                )
+            for calling, sop_class, *study in lost.kinds:
+                whose = "one study of it" if study else "these"
+                self._warn(
+                    f"association after association ends under SOP class {sop_class} from {calling}: "
+                    f"{whose} are sent one at a time from now on, and others first"
+                )
+        if not suspect and not established:
+            self._warn(self._health.lost(reason, now_s, random.random()))
 
     def _others(self, lane: Lane) -> tuple[int, int]:
         """How many other associations are established, and how many are opening."""
@@ -319,7 +381,7 @@ class Outbox:
                 link.abort()
             self._health.freed(time.monotonic())
         elif not lane.served and not self._stopping:
-            self._lost(lane, "it accepted the association and ended it before an object was sent")
+            self._did_not_open(lane, "it accepted the association and ended it before an object was sent")
 
     # -- what it takes
 
@@ -338,7 +400,7 @@ class Outbox:
         Without another syntax left, only an association that was asked for after an entry had come may reject it.
         """
         now_s, settled = time.time(), []
-        for parcel in list(self._waiting.values()) if lane.refused else ():
+        for parcel in list(self._all_waiting()) if lane.refused else ():
             if parcel.pair not in lane.refused or parcel.calling != lane.calling:
                 continue
             known = self._memory.known(parcel.pair[0], now_s)
@@ -358,7 +420,7 @@ class Outbox:
         wanted, now_s = self.destination.syntax, time.time()
         parcels = [
             parcel
-            for parcel in self._waiting.values()
+            for parcel in self._all_waiting()
             if parcel.waiting.entry.syntax
             and self._courier.turnable(parcel, self._memory.known(parcel.pair[0], now_s)) == wanted
         ]

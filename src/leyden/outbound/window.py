@@ -7,8 +7,9 @@ for a destination; what it gives back is the caller's. Deliberately absent: clai
 import errno
 import os
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from leyden.deliver.destination import Destination
 from leyden.deliver.pool import Request
@@ -54,12 +55,19 @@ class Window:
         self._reclaim_s = 0.0
         self._delay = StudyDelay(destination.process_delay_ms / 1000, destination.process_delay_window_multiplier)
 
-    def look(self, known: Mapping[str, Parcel], passed_over: Collection[str], wall_s: float) -> Found:
+    def look(
+        self,
+        known: Mapping[str, Parcel],
+        passed_over: Collection[str],
+        wall_s: float,
+        suspected: Callable[[Request], bool] = lambda _: False,
+    ) -> Found:
         """The entries that may be sent now: at most WINDOW, lowest rank first, then the oldest.
 
         `known` holds the parcels of the last look by receipt, and all that are claimed; they are not read again.
-        Entries of the calling AE titles in `passed_over` are left out, so that they can't fill the window. `wall_s` is
-        the time of day in seconds since 1970. OSError: the folders cannot be read.
+        Entries of the calling AE titles in `passed_over` are left out, so that they can't fill the window; `suspected`
+        ones are counted apart, for the same reason. `wall_s` is the time of day in seconds since 1970. OSError: the
+        folders cannot be read.
         """
         found = Found()
         title = self._destination.ae_title
@@ -69,17 +77,23 @@ class Window:
         self._delay.forget(wall_s)
         self._spool.due(title, wall_s)
         ready = self._ready({key(calling) for calling in passed_over}, wall_s, found)
-        serial = [waiting.entry for waiting in ready if waiting.entry.serial]
-        held_back = self._spool.held_back(title, serial) if serial else set()
-        for waiting in ready:
-            receipt = waiting.entry.receipt
-            if receipt in held_back:
-                continue
-            parcel = known.get(receipt)
-            if parcel is None or parcel.waiting.entry != waiting.entry or parcel.rank != waiting.rank:
-                parcel = self._peek(waiting, found)
-            if parcel is not None:
-                found.parcels.append(parcel)
+        room = {False: WINDOW, True: WINDOW}  # by whether it is suspected
+        while room[False] > 0 and (batch := list(islice(ready, room[False]))):
+            serial = [waiting.entry for waiting in batch if waiting.entry.serial]
+            held_back = self._spool.held_back(title, serial) if serial else set()
+            for waiting in batch:
+                receipt = waiting.entry.receipt
+                if receipt in held_back:
+                    continue
+                parcel = known.get(receipt)
+                if parcel is None or parcel.waiting.entry != waiting.entry or parcel.rank != waiting.rank:
+                    parcel = self._peek(waiting, found)
+                if parcel is None:
+                    continue
+                apart = suspected(parcel)
+                if room[apart] > 0:
+                    room[apart] -= 1
+                    found.parcels.append(parcel)
         return found
 
     def _reclaim(self, known: Collection[str]) -> None:
@@ -90,8 +104,7 @@ class Window:
         if lost:
             recover.give_back(self._spool, lost)
 
-    def _ready(self, passed_over: set[str], wall_s: float, found: Found) -> list[Waiting]:
-        ready: list[Waiting] = []
+    def _ready(self, passed_over: set[str], wall_s: float, found: Found) -> Iterator[Waiting]:
         for waiting in self._spool.waiting("prepared", self._destination.ae_title, LISTED_MAX):
             entry = waiting.entry
             age_s = wall_s - max(entry.received_s, entry.retried_s)
@@ -103,10 +116,7 @@ class Window:
             elif (
                 entry.source_key not in passed_over and self._delay.ready_s(entry.study_key, entry.received_s) <= wall_s
             ):
-                ready.append(waiting)
-                if len(ready) == WINDOW:
-                    break
-        return ready
+                yield waiting
 
     def _peek(self, waiting: Waiting, found: Found) -> Parcel | None:
         try:
@@ -121,7 +131,12 @@ class Window:
         meta, offset = head
         calling = (meta.sending if self._destination.impersonate else "") or self._my_ae_title
         pair = (meta.sop_class_uid, meta.transfer_syntax_uid)
-        return Parcel(waiting.rank, waiting.entry.receipt, calling, pair, time.monotonic(), waiting, meta, offset)
+        entry = waiting.entry
+        return Parcel(
+            waiting.rank, entry.receipt, calling, pair, time.monotonic(), waiting, meta, offset,
+            study=entry.study_key,
+            losses=entry.unanswered if entry.attempt else 0,  # without an attempt it was our end, not the peer's
+        )  # fmt: skip
 
     def _fail(self, waiting: Waiting, reason: str, found: Found) -> None:
         claim = self._spool.claim(waiting, self._claimant)

@@ -1,9 +1,9 @@
 """The names of the spool: what a file name says, and how it is read back. Pure; the folders are store.py's.
 
 A name says everything that ordering, grouping and filtering need, so that a million entries are handled without
-opening one: `<receipt>.<sop>.<study>.<source>[.<syntax>][.<attempt>.<due>][.r<retried>][.c<crashes>][.s].dcm`, before
-planning `<receipt>.dcm`. A UID or a title never gets into a path as it is: UIDs become keys (hashes), titles are
-escaped.
+opening one: `<receipt>.<sop>.<study>.<source>[.<syntax>][.<attempt>.<due>][.r<retried>][.u<unanswered>]` and
+`[.c<crashes>][.s].dcm`; before planning it is `<receipt>.dcm`. A UID or a title never gets into a path as it is: UIDs
+become keys (hashes), titles are escaped.
 Deliberately absent: any knowledge of what the file holds.
 """
 
@@ -24,9 +24,10 @@ _ESCAPED = re.compile(rb"%([0-9A-F]{2})")
 _NAME = re.compile(
     r"(?P<receipt>\d{22})"
     r"(?:\.(?P<sop>[0-9a-f]{8})\.(?P<study>[0-9a-f]{8})\.(?P<source>[0-9a-f]{8}))?"
-    r"(?:\.(?![cr]\d+\.)(?=[^.]*[^.\d])(?P<syntax>[A-Za-z0-9_%-]{2,96}))?"
+    r"(?:\.(?![cru]\d+\.)(?=[^.]*[^.\d])(?P<syntax>[A-Za-z0-9_%-]{2,96}))?"
     r"(?:\.(?P<attempt>\d{1,6})\.(?P<due>\d{1,12}))?"
     r"(?:\.r(?P<retried>\d{1,12}))?"
+    r"(?:\.u(?P<unanswered>\d{1,6}))?"
     r"(?:\.c(?P<crashes>\d{1,4}))?"
     r"(?P<serial>\.s)?"
     r"\.dcm",
@@ -64,9 +65,10 @@ def bucket_of(time_s: float) -> str:
 class Entry:
     """What the name of one file says.
 
-    `syntax` is the transfer syntax to be made ("" = as it is), `attempt` counts transient answers, `due_s` is when a
-    deferred entry may go again (seconds since 1970), `crashes` how many workers died of it, `retried_s` when it was
-    last taken from a shelf to be tried again (seconds since 1970, 0 = never). `serial`: an older entry
+    `syntax` is the transfer syntax to be made ("" = as it is), `attempt` counts deferrals, `due_s` is when a deferred
+    entry may go again (seconds since 1970), `crashes` how many workers died of it, `retried_s` when it was last taken
+    from a shelf to be tried again (seconds since 1970, 0 = never), `unanswered` how often it was sent, as a whole or
+    in part, and not answered. `serial`: an older entry
     with the same SOP Instance UID for the same destination stood in the spool when this one was planned, so whoever
     sends it must first see that none is left (Spool.held_back).
     """
@@ -81,6 +83,7 @@ class Entry:
     crashes: int = 0
     serial: bool = False
     retried_s: int = 0
+    unanswered: int = 0
 
     @property
     def name(self) -> str:
@@ -93,6 +96,8 @@ class Entry:
             parts.append(f"{self.attempt}.{self.due_s}")
         if self.retried_s:
             parts.append(f"r{self.retried_s}")
+        if self.unanswered:
+            parts.append(f"u{self.unanswered}")
         if self.crashes:
             parts.append(f"c{self.crashes}")
         if self.serial:
@@ -125,7 +130,7 @@ def parse(name: str) -> Entry | None:
     found = _NAME.fullmatch(name)
     if found is None:
         return None
-    receipt, sop, study, source, syntax, attempt, due, retried, crashes, serial = found.groups()
+    receipt, sop, study, source, syntax, attempt, due, retried, unanswered, crashes, serial = found.groups()
     return Entry(
         receipt,
         sop or "",
@@ -137,6 +142,7 @@ def parse(name: str) -> Entry | None:
         int(crashes or 0),
         serial is not None,
         int(retried or 0),
+        int(unanswered or 0),
     )
 
 

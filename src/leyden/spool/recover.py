@@ -123,7 +123,7 @@ def _give_back(spool: Spool, claims: list[Claim], done: Recovered, *, crashed: b
                 spool.delivered(claim)
                 done.already_done += 1
             else:
-                spool.give_back(claim, crashed=crashed)
+                spool.give_back(claim, crashed=crashed, unanswered=claim.stage == "prepared")
                 done.given_back += 1
         except OSError as error:
             left.append(claim)

@@ -9,6 +9,7 @@ Deliberately absent: a database, an index, and any look into a file.
 import contextlib
 import itertools
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -279,9 +280,12 @@ class Spool:
     def _send(self, claim: Claim, stage: str, entry: Entry) -> None:
         move(claim.file, self._bucket(stage, claim.destination, claim.rank, entry), entry.name)
 
-    def give_back(self, claim: Claim, crashed: bool = False) -> None:
-        """Put a claim back to where it came from; `crashed` adds one to its crash count."""
-        self._send(claim, claim.stage, replace(claim.entry, crashes=claim.entry.crashes + crashed))
+    def give_back(self, claim: Claim, *, crashed: bool = False, unanswered: bool = False) -> None:
+        """Put a claim back to where it came from. `crashed` adds one to its crash count; `unanswered`: it may have been
+        sent, and nobody knows what the answer would have been."""
+        entry = claim.entry
+        entry = replace(entry, crashes=entry.crashes + crashed, unanswered=max(entry.unanswered, int(unanswered)))
+        self._send(claim, claim.stage, entry)
 
     def making(self, claim: Claim) -> tuple[int, Path]:
         """A new, empty file beside a claim, to be filled and handed to transformed(): descriptor (read and write) and
@@ -326,9 +330,13 @@ class Spool:
         """A claim goes (back) to transform/, to be made into `syntax`."""
         self._send(claim, "transform", replace(claim.entry, syntax=syntax, due_s=0, crashes=0))
 
-    def defer(self, claim: Claim, attempt: int, due_s: float) -> None:
-        """A transient answer: wait in deferred/ until `due_s` (seconds since 1970)."""
-        self._send(claim, "deferred", replace(claim.entry, attempt=attempt, due_s=int(due_s)))
+    def defer(self, claim: Claim, due_s: float, *, unanswered: bool = False) -> None:
+        """Wait in deferred/ until `due_s` (seconds since 1970), with one more attempt: a transient answer, or none."""
+        entry = claim.entry
+        entry = replace(
+            entry, attempt=entry.attempt + 1, due_s=math.ceil(due_s), unanswered=entry.unanswered + unanswered
+        )
+        self._send(claim, "deferred", entry)
 
     def due(self, destination: str, now_s: float, limit: int = 1000) -> int:
         """Bring deferred entries whose time has come back to prepared/; returns how many (at most `limit`)."""

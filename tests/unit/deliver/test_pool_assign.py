@@ -9,6 +9,7 @@ from leyden.deliver.pool import (
     LATE_S,
     PATIENCE_S,
     TURN_S,
+    Alone,
     Association,
     Bind,
     GiveUp,
@@ -174,3 +175,61 @@ def test_an_association_that_only_served_a_request_that_is_bound_can_be_spared()
     first, second = association("A", idle_s=0.5), association("A", idle_s=0.1)
     actions = assign(requests("A", "B"), [first, second], NOW_S, Limits(2))
     assert [type(action) for action in actions] == [Bind, Release]
+
+
+SUSPECT = Request("00", "9" * 22, "S", CT, NOW_S)
+
+
+def own(state=State.IDLE, *, exclusive=False, age_s=0.1):
+    one = association("S", state, age_s=age_s)
+    one.alone = Alone(SUSPECT, exclusive)
+    return one
+
+
+def test_a_suspect_gets_an_association_of_its_own_beside_those_of_the_others():
+    waiting, turn = requests("A"), Alone(SUSPECT)
+    busy = association("A", State.RESERVED)
+    assert assign((), [busy], NOW_S, FOUR, turn) == [Open(SUSPECT, turn)]
+    assert assign(waiting, [association("A")], NOW_S, FOUR, turn) == [Bind(ANY, waiting[0]), Open(SUSPECT, turn)]
+
+
+def test_nothing_else_goes_over_a_suspects_association_and_it_goes_over_no_other():
+    alone, idle = own(), association("S")
+    (other,) = requests("S")
+    assert assign([other], [alone, idle], NOW_S, FOUR, alone.alone) == [Bind(alone, SUSPECT), Bind(idle, other)]
+    assert assign([other], [alone], NOW_S, FOUR, alone.alone) == [Bind(alone, SUSPECT), Open(other)]
+
+
+def test_the_association_of_a_suspect_that_is_gone_is_released():
+    alone = own()
+    assert assign((), [alone], NOW_S, FOUR) == [Release(alone)]
+
+
+def test_only_one_suspect_at_a_time():
+    assert assign((), [own(State.RESERVED)], NOW_S, FOUR, Alone(SUSPECT)) == []
+
+
+def test_a_suspect_waits_for_room_until_it_is_overdue():
+    waiting = requests("A", "A")
+    one, busy = Limits(1), association("A", State.RESERVED)
+    assert assign(waiting, [busy], NOW_S, one, Alone(SUSPECT)) == []
+    assert assign(waiting, [association("A")], NOW_S, one, Alone(SUSPECT)) == [Bind(ANY, waiting[0])]
+    assert assign(waiting, [association("A")], NOW_S, one, Alone(SUSPECT, overdue=True)) == [Release(ANY)]
+    assert assign(waiting, [], NOW_S, one, Alone(SUSPECT, overdue=True)) == [Open(SUSPECT, ANY)]
+    assert assign((), [association("A")], NOW_S, one, Alone(SUSPECT)) == [Release(ANY)]
+
+
+def test_an_exclusive_suspect_has_the_destination_for_itself():
+    waiting, turn = requests("A"), Alone(SUSPECT, exclusive=True)
+    idle, busy = association("A"), association("A", State.RESERVED)
+    assert assign(waiting, [idle, busy], NOW_S, FOUR, turn) == [Release(idle)]
+    assert assign(waiting, [], NOW_S, FOUR, turn) == [Open(SUSPECT, turn)]
+    assert assign(waiting, [own(State.OPENING, exclusive=True)], NOW_S, FOUR, turn) == []
+    alone = own(exclusive=True)
+    assert assign(waiting, [alone], NOW_S, FOUR, alone.alone) == [Bind(alone, SUSPECT)]
+    assert assign(waiting, [own(State.RESERVED, exclusive=True)], NOW_S, FOUR) == []
+
+
+def test_a_suspects_association_that_is_not_answered_while_another_works_is_given_up():
+    late = own(State.OPENING, age_s=LATE_S)
+    assert assign((), [association("A", State.RESERVED), late], NOW_S, FOUR, late.alone) == [GiveUp(late)]

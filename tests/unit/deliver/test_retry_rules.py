@@ -6,7 +6,8 @@ from leyden.deliver.retry import (
     CONGESTIONS,
     FREED_S,
     LONGEST_DELAY_S,
-    LOST_DELAY_S,
+    LONGEST_LOST_DELAY_S,
+    LOSSES,
     NARROW_S,
     SAY_AGAIN_S,
     Health,
@@ -132,24 +133,26 @@ class TestHealth:
         health.opened("CT1")
         assert health.backed_off(2.9) == frozenset()
 
-    def test_a_loss_while_others_work_only_delays_the_next_one(self):
+    def test_a_few_losses_in_a_row_are_the_objects_business(self):
         health = Health(4)
-        assert health.lost("aborted", 0.0, 0.5, established=1) == "aborted"
-        assert health.lost("aborted", 0.1, 0.5, established=1) == ""
-        assert health.holds(0.5)
-        assert not health.holds(0.1 + LOST_DELAY_S)
-        assert health.limit(0.5) == 4
-
-    def test_a_loss_of_the_last_one_backs_off(self):
-        health = Health(4)
-        assert health.lost("aborted", 0.0, 0.5, established=0) == "aborted; next try in 1 s"
-        assert health.limit(0.5) == 0
-
-    def test_a_loss_under_an_object_that_has_broken_others_is_the_objects_business(self):
-        health = Health(4)
-        assert health.lost("aborted", 0.0, 0.5, established=0, suspect=True) == "aborted"
-        assert health.holds(0.5)
+        for _ in range(LOSSES - 1):
+            assert health.lost("aborted", 0.0, 0.5) == ""
+        health.answered()
+        assert health.lost("aborted", 0.0, 0.5) == ""
         assert not health.in_trouble
+        assert not health.holds(0.0)
+
+    def test_losses_without_an_answer_back_off_but_not_for_long(self):
+        health = Health(4)
+        said = [health.lost("aborted", 0.0, 0.5) for _ in range(LOSSES)]
+        assert said == [""] * (LOSSES - 1) + ["nothing gets through: aborted; next try in 1 s"]
+        assert health.limit(0.5) == 0
+        now_s = 1.0
+        for _ in range(20):
+            assert health.limit(now_s) == 1
+            health.lost("aborted", now_s, 0.5)
+            assert health.limit(now_s) == 0
+            now_s += LONGEST_LOST_DELAY_S
 
     def test_transient_answers_are_the_objects_business_until_there_is_nothing_else(self):
         health = Health(4)

@@ -15,7 +15,7 @@ from leyden.deliver.ladder import Taken
 from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, JPEG2000_LOSSLESS
 from leyden.net.scu import ConnectionLost, StoreAnswer, TooSlow
-from leyden.outbound.courier import LOSSES, SLOW_ABORTS, Courier, Fate
+from leyden.outbound.courier import SLOW_ABORTS, Courier, Fate
 from leyden.outbound.window import Window
 from leyden.spool.entry import Entry, key
 from leyden.spool.store import Spool
@@ -120,15 +120,48 @@ async def test_what_was_taken_away_by_hand_is_not_sent(tmp_path):
 
 
 @on_a_loop
-async def test_a_lost_association_gives_it_back_and_under_the_same_object_again_defers_it(tmp_path):
+async def test_what_was_lost_waits_with_an_attempt_in_its_name_each_time(tmp_path):
     desk = Desk(tmp_path)
-    for n in range(1, LOSSES):
+    for n in range(1, 4):
         assert await desk.send(Link(ConnectionLost("gone"))) == (Fate.LOST, "gone")
-        assert desk.counts() == {"prepared": 1}, n
-    for n in range(2):
-        assert await desk.send(Link(ConnectionLost("gone"))) == (Fate.SUSPECT, "gone")
-        assert desk.counts() == {"deferred": 1}, n
+        assert desk.counts() == {"deferred": 1}
         desk.spool.due("PACS", 4e9)
+        parcel = desk.parcel()
+        entry = parcel.waiting.entry
+        assert (entry.attempt, entry.unanswered, parcel.losses) == (n, n, n)
+
+
+@on_a_loop
+async def test_a_transient_answer_is_no_loss(tmp_path):
+    desk = Desk(tmp_path)
+    await desk.send(Link(0xA700))
+    desk.spool.due("PACS", 4e9)
+    parcel = desk.parcel()
+    assert (parcel.waiting.entry.attempt, parcel.losses) == (1, 0)
+
+
+@on_a_loop
+async def test_giving_up_a_suspect_says_how_often_it_was_tried_and_the_last_words(tmp_path):
+    desk = Desk(tmp_path)
+    for _ in range(2):
+        await desk.send(Link(ConnectionLost("gone")))
+        desk.spool.due("PACS", 4e9)
+    await desk.courier.give_up(desk.parcel(), "gone")
+    assert desk.counts() == {"rejected": 1}
+    (path,) = (tmp_path / "rejected").rglob("*.json")
+    why = json.loads(path.read_bytes())
+    assert (why["tries"], why["last_words"]) == (2, "gone")
+
+
+@on_a_loop
+async def test_what_was_cancelled_may_have_arrived(tmp_path):
+    desk = Desk(tmp_path)
+    with contextlib.suppress(asyncio.CancelledError):
+        await desk.send(Link(asyncio.CancelledError()))
+    parcel = desk.parcel()
+    assert (parcel.waiting.entry.unanswered, parcel.losses) == (1, 0)
+    await desk.send(Link(0x0111))
+    assert [line["status"] for line in desk.receipts.lines] == [0x0111]
 
 
 @on_a_loop
@@ -136,7 +169,7 @@ async def test_a_line_that_is_too_slow_three_times_has_to_do(tmp_path):
     desk = Desk(tmp_path)
     for _ in range(SLOW_ABORTS):
         link = Link(TooSlow("slow"))
-        assert await desk.send(link) == (Fate.LOST, "slow")
+        assert await desk.send(link) == (Fate.SLOW, "slow")
         assert link.asked[0]["minimum_bytes_per_s"] == 500_000
         assert link.asked[0]["deadline_s"] > 900
         assert desk.counts() == {"prepared": 1}
@@ -204,6 +237,7 @@ async def test_a_class_that_is_not_supported_after_all_gets_one_other_syntax_and
 async def test_a_duplicate_is_a_delivery_only_after_an_unanswered_send(tmp_path):
     desk = Desk(tmp_path)
     await desk.send(Link(ConnectionLost("gone")))
+    desk.spool.due("PACS", 4e9)
     await desk.send(Link(0x0111))
     assert desk.counts() == {}
     desk = Desk(tmp_path / "second")
@@ -273,13 +307,13 @@ async def test_transient_answers_and_losses_are_no_tries_of_a_permanent_one(tmp_
     assert json.loads(path.read_bytes())["tries"] == 3
 
 
-@pytest.mark.parametrize("said", [ConnectionLost("gone"), asyncio.CancelledError(), OSError(errno.EMFILE, "files")])
+@pytest.mark.parametrize("said", [TooSlow("slow"), asyncio.CancelledError(), OSError(errno.EMFILE, "files")])
 def test_an_object_that_a_full_disk_does_not_let_back_is_not_held_on_to(tmp_path, monkeypatch, said):
     @on_a_loop
     async def run(tmp_path):
         desk = Desk(tmp_path)
 
-        def full(claim):
+        def full(claim, **how):
             raise OSError(errno.ENOSPC, "No space left on device")
 
         monkeypatch.setattr(desk.spool, "give_back", full)

@@ -93,7 +93,7 @@ def test_serial_entries_wait_for_older_ones_of_their_instance(tmp_path):
     (parcel,) = window.look({}, (), NOW_S).parcels
     claim = spool.claim(parcel.waiting, "sender-0")
     assert receipts(window.look({}, (), NOW_S)) == []
-    spool.defer(claim, 1, NOW_S + 60)
+    spool.defer(claim, NOW_S + 60)
     assert receipts(window.look({}, (), NOW_S)) == []
     assert receipts(window.look({}, (), NOW_S + 61)) == [older]
     spool.delivered(spool.claim(window.look({}, (), NOW_S + 61).parcels[0].waiting, "sender-0"))
@@ -135,7 +135,7 @@ def test_the_age_of_what_was_taken_from_a_shelf_begins_anew_and_lasts_through_a_
     spool.reject(spool.claim(next(spool.waiting("prepared", "PACS", 1)), "sender-0"), {"reason": "no"})
     assert spool.retry("rejected", "PACS") == 1
     (parcel,) = window.look({}, (), now_s + 99).parcels
-    spool.defer(spool.claim(parcel.waiting, "sender-0"), 1, now_s + 1)
+    spool.defer(spool.claim(parcel.waiting, "sender-0"), now_s + 1)
     assert len(window.look({}, (), now_s + 99).parcels) == 1
     assert window.look({}, (), now_s + 110).expired == 1
 

@@ -88,7 +88,17 @@ def test_a_foreign_name_is_no_claim(name):
 
 def test_a_long_title_and_a_syntax_without_a_name_still_fit_a_file_name():
     syntax, long_s = "1.2.840.10008.1.2.4.100.1", 99999999999
-    entry = Entry(RECEIPT, *KEYS, syntax=syntax, attempt=999999, due_s=long_s, crashes=9, serial=True, retried_s=long_s)
+    entry = Entry(
+        RECEIPT,
+        *KEYS,
+        syntax=syntax,
+        attempt=999999,
+        due_s=long_s,
+        crashes=9,
+        serial=True,
+        retried_s=long_s,
+        unanswered=999999,
+    )
     assert len(claim_name("transform", "é" * 8, "99", entry)) + len(".json") <= 255
 
 

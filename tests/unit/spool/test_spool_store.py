@@ -220,19 +220,19 @@ def test_what_cannot_be_changed_is_passed_on_and_may_come_back(spool):
 
 def test_a_deferred_entry_comes_back_when_it_is_due(spool):
     entry = spool.put("prepared", rank="33")
-    spool.defer(spool.first("prepared"), 2, 1_800_000_050.7)
+    spool.defer(spool.first("prepared"), 1_800_000_050.7)
     assert waiting(spool) == []
     assert spool.due("PACS", 1_800_000_049.0) == 0
     assert spool.due("PACS", 1_800_000_051.0) == 1
     (found,) = waiting(spool)
-    assert (found.entry.receipt, found.entry.attempt, found.rank) == (entry.receipt, 2, "33")
+    assert (found.entry.receipt, found.entry.attempt, found.rank) == (entry.receipt, 1, "33")
     assert spool.due("PACS", 1_800_000_051.0) == 0
 
 
 def test_due_stops_at_its_limit(spool):
     for _ in range(5):
         spool.put("prepared")
-        spool.defer(spool.first("prepared"), 1, OLD_S)
+        spool.defer(spool.first("prepared"), OLD_S)
     assert [spool.due("PACS", OLD_S + 1, limit=3), spool.due("PACS", OLD_S + 1, limit=3)] == [3, 2]
 
 
@@ -249,7 +249,7 @@ def test_younger_twins_are_held_back_until_the_older_one_is_gone(spool):
     claim = spool.first("prepared")
     assert claim.entry.receipt == old.receipt
     assert spool.held_back("PACS", [young]) == {young.receipt}
-    spool.defer(claim, 1, time.time() + 10_000)
+    spool.defer(claim, time.time() + 10_000)
     assert spool.held_back("PACS", [young]) == {young.receipt}
     spool.due("PACS", time.time() + 20_000)
     spool.delivered(spool.first("prepared"))
@@ -453,7 +453,7 @@ def test_counts_of_every_folder(spool):
         spool.put("prepared")
         claim = spool.first("prepared")
         if what == "defer":
-            spool.defer(claim, 1, OLD_S)
+            spool.defer(claim, OLD_S)
         elif what != "claim":
             getattr(spool, what)(claim, {"reason": "no"})
     spool.put("prepared")
