@@ -1,10 +1,9 @@
 """Objects that a peer does not survive: they stand in nobody's way, end in rejected/, and nothing else is lost.
 
-LEYDEN_LONG=1: 150 and 500 of them in front, and a good one each 8 s; else 20, and one each 2 s.
+perf/suspects.py has 150 and 500 of them in front, and a good one each 8 s.
 """
 
 import contextlib
-import os
 import signal
 import socket
 import struct
@@ -21,7 +20,6 @@ from support.peers import Pacs
 from support.sender import CT, Sender, dataset, destination
 from support.service import free_port, wait_for
 
-LONG = os.environ.get("LEYDEN_LONG") == "1"
 MR = "1.2.840.10008.5.1.4.1.1.4"
 
 
@@ -184,16 +182,15 @@ def feed(one: Sender, uids: list[str], every_s: float, arrived: Callable[[str], 
     return list(took_s.values())
 
 
-@pytest.mark.timeout(3600 if LONG else 300)
-@pytest.mark.parametrize("bad", [20, 150, 500] if LONG else [20])
-def test_a_bad_series_in_front_holds_up_nobody_and_ends_in_rejected(sender, storescp, bad):
+def test_a_bad_series_in_front_holds_up_nobody_and_ends_in_rejected(sender, storescp):
     """storescp aborts the association at each of them. They are there first, and good ones come now and then."""
+    bad = 20
     peer = storescp(parses=True)
     one = sender(destination(peer.port, impersonate=True))
     for n in range(bad):
         one.put(n, broken(f"2.25.66.{n}"), uid=f"2.25.66.{n}", calling="US1")
     one.start()
-    every_s, good = (8.0, 30) if LONG else (2.0, 10)
+    every_s, good = 2.0, 10
     here = lambda uid: any(peer.folder.glob(f"*.{uid}"))  # noqa: E731
     took_s = feed(one, [f"2.25.88.{n}" for n in range(good)], every_s, here)
     assert max(took_s) < 30
@@ -209,7 +206,7 @@ def test_a_bad_series_in_front_holds_up_nobody_and_ends_in_rejected(sender, stor
     others = threading.Thread(target=more)
     others.start()
     try:
-        wait_for(lambda: one.counts().get("rejected") == bad, 1800 if LONG else 120, f"rejected: {one.counts()}")
+        wait_for(lambda: one.counts().get("rejected") == bad, 120, f"rejected: {one.counts()}")
     finally:
         stop.set()
         others.join()
@@ -241,7 +238,8 @@ def test_whatever_a_peer_does_instead_of_an_answer_it_is_that_objects_matter(sen
         time.sleep(0.2)  # the rate at which others come
     assert {why["tries"] >= 3 for why in one.whys()} == {True}
     assert max(peer.tries[uid] for uid in good) <= 4
-    assert Counter(peer.answered) == Counter(good)
+    assert set(peer.answered) == set(good)
+    assert misdeed is crash or len(peer.answered) == len(good)  # a crash may take an answer with it
     one.stop()
 
 
@@ -270,7 +268,7 @@ def test_while_nothing_at_all_is_answered_everything_waits(sender, raw_peer):
     one = sender(destination(peer.port, retry_delays_s=(0.5,)))
     uids = {one.put(n, uid=f"2.25.77.{n}") for n in range(12)}
     one.start()
-    wait_for(lambda: sum(peer.tries.values()) >= 40, 60, one.log)
+    wait_for(lambda: sum(peer.tries.values()) >= 30, 60, one.log)
     assert "given up" not in one.log
     sick.clear()
     wait_for(lambda: set(peer.answered) == uids, 60, one.log)
