@@ -5,13 +5,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom.encaps import encapsulate
 
 from leyden.dicom.part10 import FileMeta, encode_head
-from leyden.dicom.uids import EXPLICIT_BE, EXPLICIT_LE, HTJ2K_LOSSLESS, JPEG_BASELINE, JPEGLS_LOSSLESS, MADE, SYNTAXES
-from support import readers
+from leyden.dicom.uids import (
+    EXPLICIT_BE,
+    EXPLICIT_LE,
+    HTJ2K_LOSSLESS,
+    JPEG2000_LOSSLESS,
+    JPEG_BASELINE,
+    JPEG_LOSSLESS_SV1,
+    JPEGLS_LOSSLESS,
+    MADE,
+    SYNTAXES,
+)
+from support import lossless, readers
 from support.objects import real, split
 from support.peers import Arrival, Pacs
-from support.readers import Gdcm, by_pydicom, others, read
+from support.readers import Gdcm, by_dcmtk, by_pydicom, others, read
 from support.service import Service, node
 
 REPORT = "test-SR.dcm"
@@ -159,3 +170,35 @@ def test_a_destination_that_refuses_its_lossy_syntax_gets_everything_as_it_came(
     meta, data = split(image.read_bytes())
     for arrival in archives[title(JPEG_BASELINE)].arrivals:
         assert (arrival.sop_instance_uid, arrival.syntax, arrival.data) == (meta.sop_instance_uid, EXPLICIT_LE, data)
+
+
+def test_lossless_jpeg_of_devices_that_take_samples_for_signed(
+    service: Callable[..., Service], pacs: Callable[..., Pacs], image: Callable[..., Path], tmp_path: Path
+) -> None:
+    """An archive that takes nothing compressed gets what DCMTK makes of it, and so does one of JPEG 2000."""
+    paths = []
+    for bits, allocated in ((8, 8), (12, 16)):
+        values = np.random.default_rng(bits).integers(0, 1 << bits, (40, 50))
+        path = image(values[None, :, :, None], stored=bits, allocated=allocated, name=f"{bits}.dcm")
+        dataset = read(path)
+        codestream = lossless.encoded(lossless.like_signed(values, bits), bits)
+        dataset.PixelData = encapsulate([codestream])
+        dataset["PixelData"].VR = "OB"
+        dataset["PixelData"].is_undefined_length = True
+        dataset.file_meta.TransferSyntaxUID = JPEG_LOSSLESS_SV1
+        dataset.save_as(path)
+        assert np.array_equal(by_dcmtk(path, tmp_path) & ((1 << bits) - 1), values[None, :, :, None])
+        paths.append(path)
+    native, small = title(EXPLICIT_LE), title(JPEG2000_LOSSLESS)
+    archives = {ASIS: pacs(ASIS), native: pacs(native, syntaxes=[EXPLICIT_LE]), small: pacs(small)}
+    leyden = leyden_for(service, archives, [EXPLICIT_LE, JPEG2000_LOSSLESS])
+    send(leyden, *paths)
+    for name, archive in archives.items():
+        for arrival in archive.wait(2, 60):
+            made = as_file(arrival, tmp_path)
+            if name != ASIS:
+                assert arrival.syntax in (EXPLICIT_LE, JPEG2000_LOSSLESS)
+                bits = read(made).BitsStored
+                values = np.random.default_rng(bits).integers(0, 1 << bits, (40, 50))
+                assert np.array_equal(by_pydicom(made), values[None, :, :, None])
+    leyden.wait_empty()

@@ -317,6 +317,20 @@ def head(header: Header) -> bytes:
     return b"\xff\xd8" + b"".join(_segment(marker, content) for marker, content in header.kept)
 
 
+def deepened(header: Header, bits: int) -> Header:
+    """A lossless process of more precision by so many bits and as large a point transform: the same data and samples.
+
+    The samples are shifted to the left by as many bits, and begin with the same prediction (H.1.2.1).
+    """
+    kept = list(header.kept)
+    for at, (marker, content) in enumerate(kept):
+        if marker == header.process:
+            kept[at] = marker, bytes((header.precision + bits,)) + content[1:]
+        elif marker == _SOS:
+            kept[at] = marker, content[:-1] + bytes((content[-1] + bits,))
+    return replace(header, precision=header.precision + bits, point_transform=header.point_transform + bits, kept=kept)
+
+
 def revealing_head(header: Header, worth: int) -> bytes:
     """As `head`, but whatever changes in the data of a DCT process changes the image, sound data still being sound.
 

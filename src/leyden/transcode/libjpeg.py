@@ -20,6 +20,7 @@ from leyden.transcode import jpeg
 from leyden.transcode.pixels import CodecError, Planes, Samples, Unfit
 
 ANY_PREDICTOR = 0
+LEAST_SHOWN_BITS = 9  # up to 8 the library cuts samples off to a byte
 _STRIP_SAMPLES = 1 << 18
 _PROBES = ((0, 3), (64, 12), (8, 12), (1, 12))  # worth of a coefficient (0: as it is), and how often to try
 _PROBE_BYTES = 256
@@ -108,24 +109,41 @@ def best_predictor(plane: Samples) -> int:
 def decode(codestream: memoryview, planes: Planes, pixels: memoryview, threads: int = 0) -> None:
     """Decode one codestream of any of the four processes into the planes that `jpeg.inspect` said it has.
 
-    Corrupt: damaged, or not of these planes. Unfit: of an absent kind. `threads` is for the interface. It takes the
-    time of one decoding and a pass over the pixels, DCT that of three decodings.
+    Of lossless samples, which are reconstructed modulo 2^16 (H.1.2.1), the bits of the precision count. Corrupt:
+    damaged, or not of these planes. Unfit: of an absent kind. `threads` is for the interface. It takes the time of one
+    decoding and a pass over the pixels, DCT that of three decodings.
     """
     header = jpeg.read(codestream)
     if header.planes != replace(planes, rct=False):
         raise Corrupt("a codestream of another shape than the ones before it")
     intervals = jpeg.intervals(header, codestream)
     values = planes.view(pixels)
+    if header.lossless:
+        _decode_lossless(header, intervals, values)
+        return
     alone = planes.samples == 1
     image = values[0] if alone else np.empty((planes.rows, planes.columns, planes.samples), planes.dtype)
-    from_ycbcr = planes.rct and not header.lossless
-    _decode(jpeg.join(jpeg.head(header), intervals), from_ycbcr, image)
+    _decode(jpeg.join(jpeg.head(header), intervals), planes.rct, image)
     if not alone:
         np.copyto(values, image.transpose(2, 0, 1))
-    if header.lossless:
-        _check_length(header, intervals, values)
-    else:
-        _check_ends(header, intervals, from_ycbcr, image)
+    _check_ends(header, intervals, planes.rct, image)
+
+
+def _decode_lossless(header: jpeg.Header, intervals: list[bytes], values: Samples) -> None:
+    """Decode so that the library shows the bits above the precision too, check with these, and leave them out.
+
+    Devices that take samples for signed write 128 after 52 as a difference of -180, which makes it -128.
+    """
+    spare_bits = max(0, LEAST_SHOWN_BITS - header.precision)
+    shown = jpeg.deepened(header, spare_bits)
+    samples, rows, columns = values.shape
+    direct = samples == 1 and not spare_bits
+    image = values[0] if direct else np.empty((rows, columns, samples)[: 2 + (samples > 1)], np.uint16)
+    _decode(jpeg.join(jpeg.head(shown), intervals), False, image)
+    planes = image.reshape(rows, columns, samples).transpose(2, 0, 1)
+    _check_length(shown, intervals, planes)
+    if not direct or int(image.max()) >> header.precision:
+        np.copyto(values, (planes >> spare_bits) & ((1 << header.precision) - 1), casting="unsafe")
 
 
 def _decode(codestream: bytes, from_ycbcr: bool, image: Samples) -> None:
@@ -147,14 +165,12 @@ def _check_length(header: jpeg.Header, intervals: list[bytes], values: Samples) 
     half = 1 << (header.precision - header.point_transform - 1)
     row_bits = np.zeros(rows, np.int64)
     for plane, selector in zip(values, header.selectors, strict=True):
-        if int(plane.max()) >> header.precision:
-            raise Corrupt("damaged lossless JPEG: values larger than its precision")
         if selector not in header.code_bits:
             raise Corrupt("a JPEG codestream without one of its Huffman tables")
         needed_bits = (header.code_bits[selector] + _EXTRA_BITS)[_CATEGORY]
         for at in range(0, rows, strip_rows):
             begin = max(0, at - 1)  # the row before is for the prediction
-            strip = plane[begin : at + strip_rows] >> header.point_transform
+            strip = (plane[begin : at + strip_rows].view(np.int16) >> header.point_transform).view(np.uint16)
             fresh = np.arange(begin, begin + len(strip)) % interval_rows == 0
             bits = needed_bits[_differences(strip, fresh, header.predictor, half)].sum(axis=1)
             row_bits[at : at + strip_rows] += bits[at - begin :]

@@ -23,6 +23,7 @@ from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGL
 from leyden.errors import Corrupt
 from leyden.transcode import jpeg, libjpeg
 from leyden.transcode.pixels import Description, Planes, Unfit
+from support import lossless
 
 GREY8 = Description(45, 61, 1, 8, 8, 7, False, "MONOCHROME2")
 GREY12 = Description(45, 61, 1, 16, 12, 11, False, "MONOCHROME2")
@@ -117,6 +118,52 @@ def test_lossless_is_exact(rows: int, columns: int, samples: int, precision: int
         independent = imagecodecs.jpegsof3_decode(bytes(codestream)).reshape(rows, columns, samples)
         assert np.array_equal(independent.transpose(2, 0, 1), values)
         assert jpeg.read(codestream).predictor in ({predictor} if predictor else set(range(1, 8)))
+
+
+WRAPPED = {
+    "like signed": lossless.like_signed,
+    "shortest differences": lossless.with_shortest_differences,
+    "as they are": lambda values, precision: values,
+}
+
+
+@pytest.mark.parametrize("restart_rows", [0, 4])
+@pytest.mark.parametrize("predictor", range(1, 8))
+@pytest.mark.parametrize("precision", [2, 5, 8, 9, 12, 15, 16])
+@pytest.mark.parametrize("name", WRAPPED)
+def test_samples_count_modulo_their_precision(name: str, precision: int, predictor: int, restart_rows: int) -> None:
+    """As H.1.2.1 has it modulo 2^16; of 8 bits the library alone would not show how."""
+    planes = Planes(1, 33, 41, precision)
+    values = noise(planes)
+    codestream = lossless.encoded(WRAPPED[name](values[0], precision), precision, predictor, restart_rows)
+    assert np.array_equal(decoded(planes, codestream), values)
+    shorter = codestream[:-4] + b"\xff\xd9"
+    longer = codestream[:-2] + b"\x5a\xff\xd9"
+    for damaged in (shorter, longer):
+        with pytest.raises(Corrupt, match="damaged lossless JPEG"):
+            decoded(planes, damaged)
+
+
+@pytest.mark.parametrize("precision", [8, 12, 16])
+def test_samples_count_modulo_their_precision_with_a_point_transform(precision: int) -> None:
+    planes = Planes(1, 33, 41, precision)
+    values = noise(planes) >> 2
+    states = lossless.like_signed(values[0], precision - 2)
+    codestream = lossless.encoded(states, precision, 4, point_transform=2)
+    assert np.array_equal(decoded(planes, codestream), values << 2)
+
+
+@pytest.mark.parametrize(("precision", "allocated"), [(8, 8), (12, 16)])
+@pytest.mark.parametrize("name", WRAPPED)
+def test_wrapped_samples_are_what_dcmtk_reads(name: str, precision: int, allocated: int, tmp_path: Path) -> None:
+    d = replace(GREY8, bits_allocated=allocated, bits_stored=precision, high_bit=precision - 1)
+    planes = Planes(1, d.rows, d.columns, precision)
+    values = noise(planes)
+    codestream = lossless.encoded(WRAPPED[name](values[0], precision), precision)
+    native = by_dcmtk(write(tmp_path / "made.dcm", JPEGLosslessSV1, d, codestream), "+cn")
+    theirs = np.frombuffer(native.PixelData, d.dtype)[: values.size].reshape(values.shape)
+    assert np.array_equal(decoded(planes, codestream), theirs & ((1 << precision) - 1))
+    assert np.array_equal(theirs & ((1 << precision) - 1), values)
 
 
 def test_a_frame_of_many_strips_is_exact() -> None:
@@ -357,7 +404,8 @@ def mutate(seed: int, count: int = 400) -> None:
 def test_mutated_codestreams_harm_nothing(seed: int) -> None:
     """In a process of its own, of bounded memory, as a crash would take this one along."""
     script = (
-        f"import sys, resource; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_libjpeg\n"
+        f"import sys, resource; sys.path[:0] = {[str(Path(__file__).parents[n]) for n in (0, 2)]!r}\n"
+        "import test_libjpeg\n"
         "resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))\n"
         f"test_libjpeg.mutate({seed})\nprint('alive')"
     )
