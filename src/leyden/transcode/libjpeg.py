@@ -22,7 +22,7 @@ from leyden.transcode.pixels import CodecError, Planes, Samples, Unfit
 ANY_PREDICTOR = 0
 LEAST_SHOWN_BITS = 9  # up to 8 the library cuts samples off to a byte
 _STRIP_SAMPLES = 1 << 18
-_PROBES = ((0, 3), (64, 12), (8, 12), (1, 12))  # worth of a coefficient (0: as it is), and how often to try
+_PROBES = ((0, 3), (8, 6))  # worth of a coefficient (0: as it is), and how often to try
 _PROBE_BYTES = 256
 
 _EXTRA_BITS = np.array([*range(16), 0])  # of a category, behind its code
@@ -197,26 +197,37 @@ def _check_ends(header: jpeg.Header, intervals: list[bytes], from_ycbcr: bool, i
     """Prove that the last byte of each interval counts, and that nothing behind it would. Corrupt: it is not so.
 
     Where the library made something up, it changes as soon as there are data. Other last bytes may round to the same
-    pixels, or mean the same; so there are several tries, the later ones with tables that hide less.
+    pixels, or mean the same; so there are several tries, the later ones with tables that hide less. Where no try shows
+    it the codes are counted one by one.
     """
-    other, counts = np.empty_like(image), np.zeros(len(intervals), np.bool_)
+    counts = np.zeros(len(intervals), np.bool_)
     for worth, probes in _PROBES:
-        head, expected = jpeg.head(header), image
+        head, expected, as_rgb = jpeg.head(header), image, from_ycbcr
         if worth:
-            head, expected = jpeg.revealing_head(header, worth), np.empty_like(image)
-            _decode(jpeg.join(head, intervals), from_ycbcr, expected)
-        noise = _random_bytes(worth)
-        _decode(jpeg.join(head, [each + noise for each in intervals]), from_ycbcr, other)
+            head, expected, as_rgb = jpeg.revealing_head(header, worth), np.empty(image.shape, np.uint16), False
+            _decode(jpeg.join(head, intervals), as_rgb, expected)
+        other, noise = np.empty_like(expected), _random_bytes(worth)
+        _decode(jpeg.join(head, [each + noise for each in intervals]), as_rgb, other)
         if not np.array_equal(other, expected):
             raise Corrupt("damaged JPEG: its data end before the image does")
         for seed in range(probes):
             noise = _random_bytes(256 + seed)
-            shorter = [each[: -2 if each.endswith(b"\xff\0") else -1] + noise for each in intervals]
-            _decode(jpeg.join(head, shorter), from_ycbcr, other)
+            _decode(jpeg.join(head, [_with_other_end(each, noise, seed) for each in intervals]), as_rgb, other)
             counts |= _last_units(header, other != expected, len(intervals))
             if counts.all():
                 return
-    raise Corrupt("damaged JPEG: its data go on where the image does not")
+    interval = header.restart_interval or header.units
+    for number in np.flatnonzero(~counts).tolist():
+        units = min(interval, header.units - number * interval)
+        if not jpeg.is_whole(header, intervals[number], units):
+            raise Corrupt("damaged JPEG: its data go on where the image does not")
+
+
+def _with_other_end(interval: bytes, noise: bytes, seed: int) -> bytes:
+    """Noise instead of the last byte; behind its complement for seed 0, so that no bit of it stays."""
+    stuffed = interval.endswith(b"\xff\0")
+    complement = b"" if seed else b"\0" if stuffed else bytes((interval[-1] ^ 0xFF,)).replace(b"\xff", b"\xff\0")
+    return interval[: -2 if stuffed else -1] + complement + noise
 
 
 def _random_bytes(seed: int) -> bytes:

@@ -314,6 +314,36 @@ def test_flat_images_are_not_taken_for_damaged(level: int, quality: int, optimiz
     assert np.ptp(decoded(replace(planes, precision=12), encoded(replace(planes, precision=12), values, quality))) == 0
 
 
+@pytest.mark.parametrize("samples", [1, 3])
+@pytest.mark.parametrize("quality", [1, 5, 100])
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_hard_edges_in_restart_intervals_are_not_taken_for_damage(blocks: int, quality: int, samples: int) -> None:
+    """Saturated samples, and codes whose last bit shows in no pixel: some interval of these always has them."""
+    planes = Planes(samples, 150, 170, 8, rct=samples == 3)
+    for seed in range(6):
+        values = np.random.default_rng(seed).integers(0, 2, (150, 170, samples)).astype(np.uint8) * 255
+        given = values if samples == 3 else values[:, :, 0]
+        codestream = by_pillow(given, quality=quality, optimize=True, subsampling=1, restart_marker_blocks=blocks)
+        assert decoded(planes, codestream).any()
+        header = jpeg.read(memoryview(codestream))
+        *others, last = jpeg.intervals(header, memoryview(codestream))
+        for damaged in (last + b"\x5a", last[:-2] or b"\x5a\x5a"):
+            with pytest.raises(Corrupt, match="damaged"):
+                decoded(planes, jpeg.join(jpeg.head(header), [*others, damaged]))
+
+
+def test_whole_dct_data_are_known_code_by_code() -> None:
+    planes = Planes(3, 75, 90, 8)
+    codestream = by_pillow(smooth(planes).transpose(1, 2, 0), quality=90, subsampling=2, restart_marker_blocks=4)
+    header = jpeg.read(memoryview(codestream))
+    for interval in jpeg.intervals(header, memoryview(codestream))[:-1]:
+        assert jpeg.is_whole(header, interval, 4)
+        for damaged in (interval[:-1], interval + b"\xff\0"):
+            assert not jpeg.is_whole(header, damaged, 4)
+        assert not jpeg.is_whole(header, interval, 3)
+        assert not jpeg.is_whole(header, interval, 5)
+
+
 def with_restarts(interval_rows: int) -> bytes:
     """Lossless 8 x 6 with restart intervals: every interval is a lossless image of its own."""
     planes = Planes(1, interval_rows, 6, 8)
