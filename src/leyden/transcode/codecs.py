@@ -76,7 +76,7 @@ def _jpeg(encodes: str, encode: Encode, obstacle: Obstacle, lossy: bool = False)
         photometric=jpeg.photometric_lossy if lossy else attrgetter("photometric"),
         encode=encode,
         decode=libjpeg.decode,
-        begins=b"\xff\xd8\xff",
+        begins=jpeg.BEGINS,
     )
 
 
@@ -89,7 +89,7 @@ def _jpegls(encodes: str, lossy: bool = False) -> Codec:
         obstacle=partial(jpegls.obstacle, lossy=lossy),
         encode=jpegls.encode,
         decode=jpegls.decode,
-        begins=b"\xff\xd8",
+        begins=jpegls.BEGINS,
         bounded=True,
     )
 

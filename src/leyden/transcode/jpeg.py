@@ -42,6 +42,8 @@ _ALONE = {0, 1, *range(0xD0, 0xDA)}  # no segment follows: stuffing, TEM, RSTn, 
 _SUBSAMPLING = {(1, 1), (2, 1), (1, 2), (2, 2)}
 _RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+_FILLED = re.compile(rb"\xff*(?=\xff)")  # fill bytes may stand before any marker (B.1.1.2), SOI too (PS3.5 A.4.1)
+BEGINS = rb"\xff+\xd8\xff"
 
 _OBSTACLES: tuple[Obstacle, ...] = (
     (lambda d: max(d.rows, d.columns) > MAX_SIDE, f"more than {MAX_SIDE} rows or columns"),
@@ -211,13 +213,13 @@ def read(memory: memoryview) -> Header:
 
 def _segments(memory: memoryview) -> Iterator[tuple[int, int, memoryview]]:
     """Marker, end and contents of each segment, up to and including SOS or what is at hand."""
-    if bytes(memory[:3]) != b"\xff\xd8\xff":
+    begin = re.match(BEGINS, memory)
+    if begin is None:
         raise Corrupt("no JPEG codestream")
-    at = 2
+    at = begin.end() - 1
     for _ in range(MAX_SEGMENTS):
-        if bytes(memory[at : at + 2]) == b"\xff\xff":  # a fill byte
-            at += 1
-            continue
+        fill = _FILLED.match(memory, at)
+        at = fill.end() if fill else at
         if at + 4 > len(memory):
             return
         prefix, marker, length = struct.unpack_from(">BBH", memory, at)
@@ -230,7 +232,7 @@ def _segments(memory: memoryview) -> Iterator[tuple[int, int, memoryview]]:
         if marker == _SOS:
             return
         at = end
-    raise Corrupt(f"a JPEG codestream of more than {MAX_SEGMENTS} segments and fill bytes before its data")
+    raise Corrupt(f"a JPEG codestream of more than {MAX_SEGMENTS} segments before its data")
 
 
 def _read_frame(header: Header, marker: int, content: memoryview) -> None:

@@ -24,10 +24,11 @@ from leyden.transcode.pixels import (
 
 MAX_PRECISION = 16
 MAX_BOXES = 64
+MAX_TILES = 1 << 14  # each costs OpenJPEG 7 KB and more
 MAX_SEGMENTS = 1 << 17  # those of all tile-parts, too
 _JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
 _SIZ = struct.Struct(">HHHHIIIIIIIIH")  # SOC, SIZ, Lsiz, Rsiz, X, Y, XO, YO, XT, YT, XTO, YTO, Csiz
-_COD, _COC, _SOT, _SOD, _EOC = 0xFF52, 0xFF53, 0xFF90, 0xFF93, 0xFFD9
+_COD, _COC, _PRF, _SOT, _SOD, _EOC = 0xFF52, 0xFF53, 0xFF56, 0xFF90, 0xFF93, 0xFFD9
 BEGINS = b"\xff\x4f\xff\x51|" + _JP2_SIGNATURE
 _TRANSFORM, _WAVELET, _COC_WAVELET = 4, 9, 6  # bytes of COD and COC (of up to 256 components), behind their lengths
 _TRANSFORMED = ("RGB", "YBR_RCT", "YBR_ICT")  # what a component transform is undone to, or is itself
@@ -57,8 +58,8 @@ def photometric(described: Description, lossy: bool = False) -> str:
 def bare(memory: memoryview) -> memoryview:
     """The codestream alone, where a device put a whole JP2 or JPH file (ISO/IEC 15444-1 Annex I) in its place.
 
-    PS3.5 A.4.4 forbids the boxes, real devices send them. Corrupt: there is no codestream in it, or the boxes change
-    what its components mean.
+    PS3.5 A.4.4 forbids the boxes, real devices send them. Corrupt: there is no codestream in it. Unfit: the boxes
+    change what its components mean.
     """
     if bytes(memory[: len(_JP2_SIGNATURE)]) != _JP2_SIGNATURE:
         return memory
@@ -93,19 +94,20 @@ def _check_components(jp2_header: memoryview) -> None:
     """Refuse a palette and channels in another order than components: Photometric Interpretation knows neither."""
     for kind, content in _boxes(jp2_header):
         if kind in (b"pclr", b"cmap"):
-            raise Corrupt("a JP2 file with a palette of its own")
+            raise Unfit("a JP2 file with a palette of its own")
         if kind == b"cdef":
             numbers = struct.unpack(f">{len(content) // 2}H", content[: len(content) // 2 * 2])
             channels = (numbers[at : at + 3] for at in range(1, len(numbers), 3))
             if any(channel not in ((n, 0, n + 1), (n, 0, 0)) for n, channel in enumerate(channels)):
-                raise Corrupt("a JP2 file with channels in another order, or of opacity")
+                raise Unfit("a JP2 file with channels in another order, or of opacity")
 
 
 def inspect(memory: memoryview, described: Description) -> Claim:
-    """What the headers of a codestream claim (ISO/IEC 15444-1 A.5.1, A.6.1). Corrupt: none, or one not for us.
+    """What the headers of a codestream claim (ISO/IEC 15444-1 A.5.1, A.6.1). Corrupt: none, or a broken one.
 
     `rct`: a component transform, of either kind, is undone by the decoder. Unfit: there is one, but the dataset names
-    pixels that have none: who is right can't be known. (Many encoders leave RGB as it was.) A loss: the wavelet is the
+    pixels that have none: who is right can't be known (many encoders leave RGB as it was); or a codestream of a kind
+    that is not read here. A loss: the wavelet is the
     9/7 one in some component or tile; with the 5/3 one something may have been cut off too.
     """
     codestream = bare(memory)
@@ -125,6 +127,19 @@ def expect(codestream: memoryview, wanted: Planes) -> None:
         raise Corrupt("a codestream of another shape than the ones before it")
 
 
+def without_profile(codestream: memoryview) -> memoryview:
+    """The codestream without a PRF segment (Part 1 of 2019): it only names a profile, and OpenJPEG does not know it."""
+    at = _SIZ.size + 3 * _SIZ.unpack_from(codestream)[-1]
+    for marker, content in _segments(codestream, at):
+        end = at + 4 + len(content)
+        if marker == _PRF:
+            return memoryview(b"".join((codestream[:at], codestream[end:])))
+        if marker == _SOT:
+            break
+        at = end
+    return codestream
+
+
 def set_depth(codestream: memoryview, wanted: Planes) -> None:
     """Write precision and sign (Ssiz) of all components into a codestream that has as many."""
     for number in range(wanted.samples):
@@ -132,34 +147,34 @@ def set_depth(codestream: memoryview, wanted: Planes) -> None:
 
 
 def _size(codestream: memoryview) -> Planes:
-    """The SIZ segment. Components of different size, sign or precision, an image off the origin and an absurd number
-    of tiles are refused.
-    """
+    """The SIZ segment. Components of different size, sign or precision and an absurd number of tiles are refused."""
     if len(codestream) < _SIZ.size + 3:
         raise Corrupt("a codestream too short for its SIZ segment")
     soc, siz, length, _, x1, y1, x0, y0, tile_x, tile_y, tile_x0, tile_y0, samples = _SIZ.unpack_from(codestream)
     if (soc, siz) != (0xFF4F, 0xFF51):
         raise Corrupt("no JPEG 2000 codestream")
-    if not 1 <= samples <= 4 or length != 38 + 3 * samples or len(codestream) < _SIZ.size + 3 * samples:
+    if not samples or length != 38 + 3 * samples or len(codestream) < _SIZ.size + 3 * samples:
         raise Corrupt(f"a codestream of {samples} components")
+    if samples > 4:
+        raise Unfit(f"a codestream of {samples} components")
     components = {bytes(codestream[_SIZ.size + 3 * n :][:3]) for n in range(samples)}
     depth, dx, dy = next(iter(components))
     precision = (depth & 0x7F) + 1
     if len(components) != 1 or (dx, dy) != (1, 1) or precision > MAX_PRECISION:
-        raise Corrupt("a codestream whose components are not alike, or of more than 16 bits")
+        raise Unfit("a codestream whose components are not alike, or of more than 16 bits")
     columns, rows = x1 - x0, y1 - y0
     if not (1 <= columns <= 65535 and 1 <= rows <= 65535 and tile_x and tile_y and tile_x0 <= x0 and tile_y0 <= y0):
         raise Corrupt("a codestream of impossible size")
     tiles = -(-(x1 - tile_x0) // tile_x) * -(-(y1 - tile_y0) // tile_y)
-    if tiles > max(64, rows * columns // 1024):
-        raise Corrupt(f"a codestream of {tiles} tiles")
+    if tiles > min(MAX_TILES, max(1024, rows * columns // 256)):
+        raise Unfit(f"a codestream of {tiles} tiles")
     return Planes(samples, rows, columns, precision, bool(depth & 0x80))
 
 
 def _coding_style(codestream: memoryview, samples: int) -> tuple[bool, bool]:
     """Whether there is a component transform, and whether a wavelet is the 9/7 one, as far as headers are at hand.
 
-    Corrupt: no COD segment in the main header, or not of part 1. Unfit: a transform in some tiles only.
+    Corrupt: no COD segment in the main header. Unfit: not of part 1, or a transform in some tiles only.
     """
     transforms, wavelets = set[int](), set[int]()
     for marker, content in _segments(codestream, _SIZ.size + 3 * samples):
@@ -173,7 +188,7 @@ def _coding_style(codestream: memoryview, samples: int) -> tuple[bool, bool]:
     if not transforms:
         raise Corrupt("a codestream without a COD segment in its main header")
     if max(transforms) > 1:
-        raise Corrupt("a component transform of another part of JPEG 2000")
+        raise Unfit("a component transform of another part of JPEG 2000")
     if len(transforms) > 1:
         raise Unfit("a component transform in some tiles of the codestream only")
     return transforms == {1}, 0 in wavelets

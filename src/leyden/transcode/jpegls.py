@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import ctypes.util
 import importlib.util
+import re
 import struct
 from typing import Any, NamedTuple
 
@@ -38,7 +39,9 @@ LEAST_PRECISION = {8: 8, 16: 9}  # by bits allocated: DCMTK refuses some codestr
 MAX_PRECISION = 16
 MAX_SEGMENTS = 1024
 MAX_PADDING_BYTES = 1024
-_SOI, _SOF55, _LSE, _SOS = 0xFFD8, 0xFFF7, 0xFFF8, 0xFFDA
+BEGINS = rb"\xff+\xd8"  # fill bytes may stand before any marker, SOI too (PS3.5 A.4.3)
+_FILLED = re.compile(rb"\xff*(?=\xff)")
+_SOF55, _LSE, _SOS = 0xFFF7, 0xFFF8, 0xFFDA
 _FRAME = struct.Struct(">BHHB")
 _NONE, _LINE, _SAMPLE = range(3)  # interleave modes
 _NO_ROOM = 3  # CHARLS_JPEGLS_ERRC_DESTINATION_BUFFER_TOO_SMALL
@@ -125,7 +128,7 @@ def inspect(codestream: memoryview, described: Description) -> Claim:
     """What the headers of a codestream claim (ISO/IEC 14495-1 Annex C): planes, always unsigned, and whether its first
     scan lets samples differ (NEAR). `described` is not asked.
 
-    Corrupt: no JPEG-LS, or one not for us.
+    Corrupt: no JPEG-LS. Unfit: one of a kind that is not read here.
     """
     header = _header(codestream)
     return header.planes, header.near > 0
@@ -166,7 +169,7 @@ def encode(planes: Planes, pixels: memoryview, room: memoryview, setting: float 
 def decode(codestream: memoryview, planes: Planes, pixels: memoryview, threads: int = 0) -> None:
     """Decode one codestream of any interleave mode, lossless or not, into the planes: the bits, whatever their sign.
 
-    The global interpreter lock is free meanwhile. Corrupt: damaged, or not of these planes.
+    The global interpreter lock is free meanwhile. Corrupt: damaged, or not of these planes. Unfit: of an absent kind.
     """
     header = _header(codestream)
     if header.planes != Planes(planes.samples, planes.rows, planes.columns, planes.precision):
@@ -208,33 +211,34 @@ def _samples(planes: Planes, values: Samples) -> Samples:
 
 
 def _ended(codestream: memoryview) -> memoryview:
-    """The codestream up to its last marker, EOI; what lacks it is damaged, and CharLS would look for it for minutes."""
+    """The codestream from SOI to its last marker, EOI; what lacks it is damaged, and CharLS would look for minutes."""
     tail = bytes(codestream[-MAX_PADDING_BYTES:])
     end = tail.rfind(b"\xff\xd9")
     if end < 0:
         raise Corrupt("a JPEG-LS codestream without an end")
-    return codestream[: len(codestream) - len(tail) + end + 2]
+    fill = _FILLED.match(codestream)
+    return codestream[fill.end() if fill else 0 : len(codestream) - len(tail) + end + 2]
 
 
 def _header(codestream: memoryview) -> _Header:
     """The frame header and the first scan header, in that order; each length is held against the bytes at hand."""
-    if bytes(codestream[:2]) != _SOI.to_bytes(2):
+    begin = re.match(BEGINS, codestream)
+    if begin is None:
         raise Corrupt("no JPEG-LS codestream")
-    at, found = 2, None
+    at, found = begin.end(), None
     for _ in range(MAX_SEGMENTS):
+        fill = _FILLED.match(codestream, at)
+        at = fill.end() if fill else at
         if at + 4 > len(codestream):
             break
         marker, length = struct.unpack_from(">HH", codestream, at)
-        if marker == 0xFFFF:  # a fill byte
-            at += 1
-            continue
         segment = codestream[at + 4 : at + 2 + length]
         if marker < 0xFFC0 or length < 2 or len(segment) != length - 2:
             break
         if marker == _SOF55 and found is None:
             found = _frame(segment)
         elif marker == _LSE and (not segment or segment[0] != 1):
-            raise Corrupt("a JPEG-LS codestream with a mapping table or of extended size")
+            raise Unfit("a JPEG-LS codestream with a mapping table or of extended size")
         elif marker == _SOS and found is not None:
             return _Header(found, *_scan(segment, found))
         elif 0xFFC0 <= marker <= 0xFFCF or marker in (_SOF55, _SOS) or 0xFFD0 <= marker <= 0xFFD9:
@@ -248,21 +252,25 @@ def _frame(segment: memoryview) -> Planes:
         raise Corrupt("a JPEG-LS frame header that is too short")
     precision, rows, columns, samples = _FRAME.unpack_from(segment)
     components = segment[_FRAME.size :]
-    if not 2 <= precision <= MAX_PRECISION or not rows or not columns or not 1 <= samples <= 4:
-        raise Corrupt("a JPEG-LS codestream of impossible size or precision")
-    if len(components) != 3 * samples or any(sampling != 0x11 for sampling in components[1::3]):
-        raise Corrupt("a JPEG-LS codestream whose components are not of the same size")
+    if not 2 <= precision <= MAX_PRECISION or len(components) != 3 * samples:
+        raise Corrupt("a JPEG-LS codestream of impossible precision, or with a broken frame header")
+    if not rows or not columns or not 1 <= samples <= 4:
+        raise Unfit("a JPEG-LS codestream that says its size only afterwards, or of more than 4 components")
+    if any(sampling != 0x11 for sampling in components[1::3]):
+        raise Unfit("a JPEG-LS codestream whose components are not of the same size")
     return Planes(samples, rows, columns, precision)
 
 
 def _scan(segment: memoryview, frame: Planes) -> tuple[int, int]:
     """Interleave mode and NEAR of a scan header that has all components, or one of them and none to interleave with."""
     count = segment[0] if segment else 0
-    if count not in (1, frame.samples) or len(segment) != 1 + 2 * count + 3:
+    if not 1 <= count <= frame.samples or len(segment) != 1 + 2 * count + 3:
         raise Corrupt("a JPEG-LS scan header that does not fit its frame")
+    if count not in (1, frame.samples):
+        raise Unfit("a JPEG-LS codestream with some of its components in a scan")
     if any(segment[2 : 1 + 2 * count : 2]):
-        raise Corrupt("a JPEG-LS codestream with a mapping table")
+        raise Unfit("a JPEG-LS codestream with a mapping table")
     near, mode, transform = segment[-3:]
     if transform or mode not in ((_NONE,) if count == 1 else (_LINE, _SAMPLE)):
-        raise Corrupt("a JPEG-LS codestream of an unknown interleave mode, or with a point transform")
+        raise Unfit("a JPEG-LS codestream of an unknown interleave mode, or with a point transform")
     return mode, near

@@ -108,7 +108,7 @@ def sof(marker: int, rows: int, columns: int, precision: int = 8, factors: tuple
         (b"\xff\xd8\xff\xe0\xff\xff" + bytes(100), "frame header"),
         (b"\xff\xd8\xff\xe0\0\1", "follow"),
         (b"\xff\xd8" + b"\xff\xfe\0\2" * 2000, "segments"),
-        (b"\xff\xd8" + b"\xff" * 100_000, "segments"),
+        (b"\xff\xd8" + b"\xff" * 100_000, "without a frame header"),
         (sof(0xC2, 8, 8), "process"),
         (sof(0xC9, 8, 8), "process"),
         (sof(0xC5, 8, 8), "process"),

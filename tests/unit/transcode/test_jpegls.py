@@ -321,8 +321,33 @@ def test_the_head_that_the_next_test_damages() -> None:
     ],
 )
 def test_heads_that_are_refused(codestream: bytes) -> None:
-    with pytest.raises(Corrupt):
+    with pytest.raises((Corrupt, Unfit)):
         jpegls.inspect(memoryview(codestream), GREY)
+
+
+@pytest.mark.parametrize(
+    "codestream",
+    [
+        head(frame=bytes.fromhex("0c0000002901011100")),
+        head(frame=bytes.fromhex("0c0025002901012100")),
+        head(scan=bytes.fromhex("010101000000")),
+        head(scan=bytes.fromhex("010100000001")),
+        b"\xff\xd8" + segment(0xFFF8, b"\x02\x01\x01abc") + head()[2:],
+    ],
+)
+def test_what_the_standard_has_and_we_have_not_is_not_called_damaged(codestream: bytes) -> None:
+    with pytest.raises(Unfit):
+        jpegls.inspect(memoryview(codestream), GREY)
+
+
+@pytest.mark.parametrize("fill", [b"\xff", b"\xff" * 2001])
+@pytest.mark.parametrize("marker", [b"\xff\xd8", b"\xff\xf7", b"\xff\xda", b"\xff\xd9"])
+def test_fill_bytes_may_stand_before_any_marker(marker: bytes, fill: bytes) -> None:
+    planes = Planes(1, 37, 41, 12)
+    codestream = bytes(encoded(planes, ramp(planes, 12)))
+    filled = codestream.replace(marker, fill + marker)
+    assert jpegls.inspect(memoryview(filled), GREY) == jpegls.inspect(memoryview(codestream), GREY)
+    assert decoded(planes, filled) == decoded(planes, codestream)
 
 
 def test_a_codestream_of_other_planes_or_cut_short() -> None:
@@ -354,7 +379,7 @@ def damaged_without_end() -> None:
             data[random.integers(0 if number % 2 else 30, len(data))] = random.integers(256)
         if number % 5 == 0:
             del data[random.integers(len(data)) :]
-        with contextlib.suppress(Corrupt):
+        with contextlib.suppress(Corrupt, Unfit):
             jpegls.decode(memoryview(data), planes, memoryview(bytearray(planes.size_bytes)))
         if number == 1000:
             kept = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

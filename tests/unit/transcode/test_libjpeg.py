@@ -388,6 +388,17 @@ def test_a_codestream_is_held_against_what_is_expected() -> None:
 
 
 @pytest.mark.parametrize("setting", [0.0, 90.0])
+@pytest.mark.parametrize("fill", [b"\xff", b"\xff" * 2001])
+@pytest.mark.parametrize("marker", [b"\xff\xd8", b"\xff\xc4", b"\xff\xda", b"\xff\xd9"])
+def test_fill_bytes_may_stand_before_any_marker(marker: bytes, fill: bytes, setting: float) -> None:
+    planes = Planes(1, 40, 50, 8)
+    codestream = bytes(encoded(planes, smooth(planes), setting))
+    filled = codestream.replace(marker, fill + marker)
+    assert jpeg.inspect(memoryview(filled), GREY8) == jpeg.inspect(memoryview(codestream), GREY8)
+    assert np.array_equal(decoded(planes, filled), decoded(planes, codestream))
+
+
+@pytest.mark.parametrize("setting", [0.0, 90.0])
 @pytest.mark.parametrize("precision", [8, 12])
 def test_damage_is_no_image(precision: int, setting: float) -> None:
     """Less or more data than the image needs, where libjpeg only warns and paints the rest grey."""

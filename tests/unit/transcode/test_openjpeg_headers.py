@@ -126,8 +126,31 @@ def test_a_component_transform_in_some_tiles_only() -> None:
     ],
 )
 def test_hostile_claims_are_refused_before_the_library(codestream: bytes, what: str) -> None:
-    with pytest.raises(Corrupt, match=what):
+    with pytest.raises((Corrupt, Unfit), match=what):
         jpeg2000.inspect(memoryview(codestream), RGB)
+
+
+def test_small_tiles_are_no_damage_and_too_many_are_not_called_so() -> None:
+    found, _ = jpeg2000.inspect(memoryview(siz(170, 150, tile=16) + cod(0)), CT)
+    assert (found.rows, found.columns) == (150, 170)
+    for hostile in (siz(60000, 60000, tile=1), siz(64, 64, depth=37), siz(64, 64, step=2), siz(64, 64, samples=5)):
+        with pytest.raises(Unfit):
+            jpeg2000.inspect(memoryview(hostile + cod(0)), CT)
+
+
+def test_a_profile_in_the_main_header_is_no_damage() -> None:
+    """PRF of ISO/IEC 15444-1:2019, behind SIZ."""
+    planes = Planes(1, 20, 30, 8)
+    codestream = bytes(encoded(planes))
+    at = codestream.index(b"\xff\x52")
+    profiled = codestream[:at] + b"\xff\x56\0\4\x10\0" + codestream[at:]
+    results = []
+    for each in (codestream, profiled):
+        pixels = memoryview(bytearray(planes.size_bytes))
+        openjpeg.decode(memoryview(each), planes, pixels)
+        results.append(bytes(pixels))
+    assert results[0] == results[1]
+    assert jpeg2000.inspect(memoryview(profiled), CT) == jpeg2000.inspect(memoryview(codestream), CT)
 
 
 def test_a_jp2_file_is_opened() -> None:
@@ -160,7 +183,7 @@ def test_a_jp2_file_is_opened() -> None:
     ],
 )
 def test_hostile_boxes_are_refused(boxes: bytes, what: str) -> None:
-    with pytest.raises(Corrupt, match=what):
+    with pytest.raises((Corrupt, Unfit), match=what):
         jpeg2000.inspect(memoryview(SIGNATURE + boxes), RGB)
 
 
