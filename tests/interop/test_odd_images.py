@@ -10,6 +10,7 @@ import pytest
 from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
 
 from leyden.dicom.uids import (
+    DEFLATED_FRAMES,
     DEFLATED_LE,
     EXPLICIT_BE,
     EXPLICIT_LE,
@@ -135,6 +136,10 @@ def test_what_no_codec_holds_is_refused_with_the_reason(
     image: Image, transcode: Transcode, name: str, target: str
 ) -> None:
     make, reason = REFUSED[name]
+    if target == DEFLATED_FRAMES and name.startswith("1 bit"):
+        made = transcode(make(image), target)
+        assert np.array_equal(by_pydicom(made), by_pydicom(make(image)))
+        return
     with pytest.raises(Unfit, match=reason) as refused:
         transcode(make(image), target)
     assert_readable(str(refused.value))
@@ -169,6 +174,7 @@ def without_number_of_frames(image: Image) -> Path:
 
 ALL = frozenset(uid for uid in LOSSLESS if SYNTAXES[uid].encapsulated)
 JPEGS = frozenset({JPEG_LOSSLESS, JPEG_LOSSLESS_SV1})
+WIDE = frozenset({RLE_LOSSLESS, DEFLATED_FRAMES})
 # Made exactly in the syntaxes named here; refused, with a reason, in the others.
 EXACT: dict[str, tuple[Callable[[Image], Path], frozenset[str]]] = {
     "1x1": (lambda image: image(ramp(1, 1, 1, 1, stored=12), stored=12), ALL),
@@ -185,9 +191,9 @@ EXACT: dict[str, tuple[Callable[[Image], Path], frozenset[str]]] = {
     "RGB of 16 bits by plane": (lambda image: colour(image, 16, planar=1), ALL),
     "YBR_FULL": (lambda image: colour(image, 8, photometric="YBR_FULL"), ALL),
     "YBR_FULL by plane": (lambda image: colour(image, 8, photometric="YBR_FULL", planar=1), ALL),
-    "32 bits": (lambda image: image(ramp(2, 5, 3, 1, stored=32), stored=32, allocated=32), frozenset({RLE_LOSSLESS})),
-    "20 in 32": (lambda image: image(ramp(1, 5, 3, 1, stored=20), stored=20, allocated=32), frozenset({RLE_LOSSLESS})),
-    "overlay in high bits": (overlay_in_high_bits, JPEGS | {RLE_LOSSLESS}),
+    "32 bits": (lambda image: image(ramp(2, 5, 3, 1, stored=32), stored=32, allocated=32), WIDE),
+    "20 in 32": (lambda image: image(ramp(1, 5, 3, 1, stored=20), stored=20, allocated=32), WIDE),
+    "overlay in high bits": (overlay_in_high_bits, JPEGS | WIDE),
     "overlay of its own": (lambda image: real("examples_overlay.dcm"), ALL),
     "no Number of Frames": (without_number_of_frames, ALL),
     "two bytes of padding": (lambda image: pixel_bytes(image, 2), ALL),
@@ -212,7 +218,7 @@ def test_odd_pixels_are_exact_or_refused(
     assert np.array_equal(by_pydicom(made), pixels)
     if target == RLE_LOSSLESS:
         assert np.array_equal(by_dcmtk(made, tmp_path), pixels)
-    elif name != "5 in 8" or target not in JPEGS:
+    elif target != DEFLATED_FRAMES and (name != "5 in 8" or target not in JPEGS):  # gdcm 3.2 knows only its name
         assert np.array_equal(gdcm(made), pixels)
     native_again = transcode(made, EXPLICIT_LE)
     assert np.array_equal(by_pydicom(native_again), pixels)

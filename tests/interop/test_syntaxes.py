@@ -14,6 +14,7 @@ import pydicom
 import pytest
 
 from leyden.dicom.uids import (
+    DEFLATED_FRAMES,
     EXPLICIT_BE,
     EXPLICIT_LE,
     HTJ2K,
@@ -114,7 +115,8 @@ def test_pydicom_and_gdcm_read_alike(transcode: Transcode, gdcm: Gdcm, name: str
     made, pixels = made_or_skipped(transcode, path, target), native(transcode, path)
     assert read(made).file_meta.TransferSyntaxUID == target
     assert np.array_equal(by_pydicom(made), pixels)
-    if name not in NOT_FOR_GDCM and not (name in NO_RLE_FOR_GDCM and target == RLE_LOSSLESS):
+    unknown = target == DEFLATED_FRAMES or (name in NO_RLE_FOR_GDCM and target == RLE_LOSSLESS)
+    if name not in NOT_FOR_GDCM and not unknown:
         assert np.array_equal(gdcm(made), pixels)
     back = transcode(made, EXPLICIT_LE)
     assert np.array_equal(by_pydicom(back), pixels)
@@ -174,7 +176,7 @@ def test_the_nema_images(transcode: Transcode, gdcm: Gdcm, tmp_path: Path, targe
             continue
         made, pixels = transcode(path, target), native(transcode, path)
         assert np.array_equal(by_pydicom(made), pixels), path.name
-        assert np.array_equal(gdcm(made), pixels), path.name
+        assert target == DEFLATED_FRAMES or np.array_equal(gdcm(made), pixels), path.name
         if target in DCMTK_DECODERS:
             assert np.array_equal(by_dcmtk(made, tmp_path), pixels), path.name
         if target in JPEG2000_FAMILY:

@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pydicom
 import pytest
@@ -25,6 +26,7 @@ from pydicom.encaps import generate_frames
 
 from leyden.dicom.part10 import decode_head, encode_head
 from leyden.dicom.uids import (
+    DEFLATED_FRAMES,
     DEFLATED_LE,
     EXPLICIT_LE,
     HTJ2K,
@@ -61,6 +63,7 @@ JPEG2000_FAMILY = {JPEG2000_LOSSLESS, JPEG2000, HTJ2K_LOSSLESS, HTJ2K_LOSSLESS_R
 
 _OF_THE_SYNTAX = {"PixelData", "PhotometricInterpretation", "PlanarConfiguration"}  # it changes them (PS3.5 8.2)
 _SHOWN_AS = {
+    DEFLATED_FRAMES: JPEG2000_LOSSLESS,
     DEFLATED_LE: EXPLICIT_LE,
     HTJ2K_LOSSLESS: JPEG2000_LOSSLESS,
     HTJ2K_LOSSLESS_RPCL: JPEG2000_LOSSLESS,
@@ -87,11 +90,33 @@ def read(path: Path) -> pydicom.Dataset:
 
 def by_pydicom(path: Path) -> Pixels:
     """pydicom's own reading of native pixels; codestreams by pylibjpeg and its three plugins."""
-    dataset = read(path)
+    dataset = inflated(read(path))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         plugin = "pylibjpeg" if SYNTAXES[dataset.file_meta.TransferSyntaxUID].encapsulated else ""
         return _shaped(pydicom.pixels.pixel_array(dataset, raw=True, decoding_plugin=plugin), dataset)
+
+
+def inflated(dataset: pydicom.Dataset) -> pydicom.Dataset:
+    """Native pixels instead of deflated frames (PS3.5 A.4.13), which pydicom knows from 3.1 on: its frames, inflated by
+    libdeflate. Any other dataset stays as it is.
+    """
+    if dataset.file_meta.TransferSyntaxUID != DEFLATED_FRAMES:
+        return dataset
+    count, bits = int(dataset.get("NumberOfFrames") or 1), dataset.BitsAllocated
+    samples = dataset.Rows * dataset.Columns * dataset.SamplesPerPixel
+    frames = [
+        imagecodecs.deflate_decode(frame, out=(samples * bits + 7) // 8, raw=True)
+        for frame in generate_frames(dataset.PixelData, number_of_frames=count)
+    ]
+    pixels = b"".join(frames)
+    if bits == 1:  # native frames share bytes
+        each = [np.unpackbits(np.frombuffer(frame, np.uint8), count=samples, bitorder="little") for frame in frames]
+        pixels = np.packbits(np.concatenate(each), bitorder="little").tobytes()
+    dataset.PixelData = pixels + b"\0" * (len(pixels) % 2)
+    dataset["PixelData"].is_undefined_length = False
+    dataset.file_meta.TransferSyntaxUID = EXPLICIT_LE
+    return dataset
 
 
 def dcmdump(path: Path) -> str:
@@ -200,7 +225,9 @@ def new_errors(before: Path, after: Path, folder: Path) -> Counter[str]:
 
 
 def _errors(path: Path, folder: Path) -> Counter[str]:
-    """It knows no HTJ2K and does not inflate: it is shown the same dataset under the syntax that it knows."""
+    """It knows no HTJ2K and no deflated frames, and does not inflate: it is shown the same dataset under a syntax that
+    it knows.
+    """
     program = tool("dciodvfy", "dicom3tools")
     head = decode_head(path.read_bytes())
     if head is not None and head[0].transfer_syntax_uid in _SHOWN_AS:

@@ -41,6 +41,7 @@ HTJ2K_LOSSLESS = "1.2.840.10008.1.2.4.201"
 HTJ2K_LOSSLESS_RPCL = "1.2.840.10008.1.2.4.202"
 HTJ2K = "1.2.840.10008.1.2.4.203"
 RLE_LOSSLESS = "1.2.840.10008.1.2.5"
+DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
 
 VERIFICATION = "1.2.840.10008.1.1"
 IMPLEMENTATION_CLASS_UID = "2.25.329650668216694545708593052461795710379"
@@ -110,7 +111,7 @@ _ROWS = (
     ("1.2.840.10008.1.2.7.1", "SMPTEST211020UncompressedProgressiveActiveVideo", ""),
     ("1.2.840.10008.1.2.7.2", "SMPTEST211020UncompressedInterlacedActiveVideo", ""),
     ("1.2.840.10008.1.2.7.3", "SMPTEST211030PCMDigitalAudio", ""),
-    ("1.2.840.10008.1.2.8.1", "DeflatedImageFrameCompression", "e"),
+    (DEFLATED_FRAMES, "DeflatedImageFrameCompression", "e"),
     ("1.2.840.10008.1.20", "Papyrus3ImplicitVRLittleEndian", "i"),
 )
 
@@ -123,12 +124,14 @@ SYNTAXES: dict[str, Syntax] = {
 # transcode/codecs.py has a row for each that is encapsulated.
 MADE = frozenset({
     IMPLICIT_LE, EXPLICIT_LE, DEFLATED_LE, EXPLICIT_BE,
+    DEFLATED_FRAMES,
     RLE_LOSSLESS, JPEG_LOSSLESS, JPEG_LOSSLESS_SV1, JPEGLS_LOSSLESS,
     JPEG2000_LOSSLESS, HTJ2K_LOSSLESS, HTJ2K_LOSSLESS_RPCL,
     JPEG_BASELINE, JPEG_EXTENDED, JPEGLS_NEAR_LOSSLESS, JPEG2000, HTJ2K,
 })  # fmt: skip
 
 _BY_NAME = {syntax.name.lower(): syntax for syntax in SYNTAXES.values()} | {"jpeglossless": SYNTAXES[JPEG_LOSSLESS_SV1]}
+_BY_NAME["deflatedimageframe"] = SYNTAXES[DEFLATED_FRAMES]
 
 # Abstract syntaxes that exchange messages but store no object (PS3.4). Everything else is storage, private classes too.
 _NOT_STORAGE = frozenset({

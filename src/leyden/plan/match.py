@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from leyden.dicom.derive import refusal
 from leyden.dicom.header import Header
-from leyden.dicom.uids import MADE, RLE_LOSSLESS, SYNTAXES, Syntax
+from leyden.dicom.uids import DEFLATED_FRAMES, MADE, RLE_LOSSLESS, SYNTAXES, Syntax
 from leyden.plan.conditions import Clock, Note, matches, standing
 from leyden.plan.placeholders import expand
 from leyden.plan.rules import Action, ActionType, PlanSettings, Route, Target
@@ -146,9 +146,9 @@ def _obstacle(header: Header, target: Syntax) -> str:
     if not pixels:
         return f"without pixel data there is nothing to encode as {name}"
     bits = header.dataset.integer(_BITS_ALLOCATED) or 0
-    if pixels == "float" or bits == 1:
+    if pixels == "float" or (bits == 1 and target.uid != DEFLATED_FRAMES):
         return f"{'float' if pixels == 'float' else '1-bit'} pixel data can't be {name}"
-    if bits > _CODEC_BITS and target.uid != RLE_LOSSLESS:
+    if bits > _CODEC_BITS and target.uid not in (RLE_LOSSLESS, DEFLATED_FRAMES):
         return f"pixel data of more than {_CODEC_BITS} bits allocated can't be {name}"
     return ""
 

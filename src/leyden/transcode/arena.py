@@ -107,15 +107,16 @@ def _write(work: Work, row: np.void) -> None:
         work.reads,
         work.writes,
     )
-    marks = (found.signed, found.rct, wanted.signed, wanted.rct, work.signed, work.verify)
+    marks = (found.signed, found.rct, wanted.signed, wanted.rct, work.signed, work.verify, found.by_plane)
     row["marks"], row["setting"] = sum(mark << n for n, mark in enumerate(marks)), work.setting
 
 
 def _read(row: np.void) -> Work:
-    marks = [bool(int(row["marks"]) >> n & 1) for n in range(6)]
+    marks = [bool(int(row["marks"]) >> n & 1) for n in range(7)]
     shape = int(row["samples"]), int(row["rows"]), int(row["columns"])
     return Work(
-        Planes(*shape, int(row["found"]), marks[0], marks[1]), Planes(*shape, int(row["wanted"]), marks[2], marks[3]),
+        Planes(*shape, int(row["found"]), marks[0], marks[1], marks[6]),
+        Planes(*shape, int(row["wanted"]), marks[2], marks[3]),
         int(row["reads"]), int(row["writes"]), marks[4], float(row["setting"]), marks[5],
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ from operator import attrgetter
 
 from leyden.dicom import uids
 from leyden.errors import Corrupt
-from leyden.transcode import htj2k, jpeg, jpeg2000, jpegls, libjpeg, openjpeg, pixels, rle
+from leyden.transcode import deflate, htj2k, jpeg, jpeg2000, jpegls, libjpeg, openjpeg, pixels, rle
 from leyden.transcode.arena import Lease, Work
 from leyden.transcode.pixels import Claim, CodecError, Description, Differs, Planes, Unfit
 
@@ -30,6 +30,7 @@ class Codec:
     `photometric(description)` is Photometric Interpretation afterwards. `encode(planes, pixels, room, setting,
     threads)` returns a length; `decode(codestream, planes, pixels, threads)`. `begins`: a regular expression for the
     first bytes of a codestream, b"" = any. `bounded`: the setting is by how much a decoded sample may differ.
+    `one_bit`: it encodes 1 bit allocated.
     """
 
     encodes: str
@@ -42,6 +43,7 @@ class Codec:
     photometric: Callable[[Description], str] = attrgetter("photometric")
     begins: bytes = b""
     bounded: bool = False
+    one_bit: bool = False
 
 
 _JPEG_FAMILY = frozenset({uids.JPEG_BASELINE, uids.JPEG_EXTENDED, uids.JPEG_LOSSLESS, uids.JPEG_LOSSLESS_SV1})
@@ -106,6 +108,16 @@ CODECS: tuple[Codec, ...] = (
     _jpeg(uids.JPEG_EXTENDED, libjpeg.encode, jpeg.obstacle_extended, lossy=True),
     _jpegls(uids.JPEGLS_LOSSLESS),
     _jpegls(uids.JPEGLS_NEAR_LOSSLESS, lossy=True),
+    Codec(
+        encodes=uids.DEFLATED_FRAMES,
+        decodes=frozenset({uids.DEFLATED_FRAMES}),
+        inspect=deflate.inspect,
+        planes=deflate.planes,
+        obstacle=deflate.obstacle,
+        encode=deflate.encode,
+        decode=deflate.decode,
+        one_bit=True,
+    ),
     Codec(
         encodes=uids.RLE_LOSSLESS,
         decodes=frozenset({uids.RLE_LOSSLESS}),

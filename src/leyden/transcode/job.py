@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from functools import partial
 from typing import BinaryIO, Protocol
 
 import numpy as np
@@ -23,7 +24,7 @@ from leyden.dicom.uids import Syntax
 from leyden.errors import Corrupt
 from leyden.transcode import encapsulate, pixels
 from leyden.transcode.arena import Lease, Work
-from leyden.transcode.codecs import CODECS, decoder, encoder, room_bytes
+from leyden.transcode.codecs import CODECS, Codec, decoder, encoder, room_bytes
 from leyden.transcode.frames import Crew, Order, alone, single, spread
 from leyden.transcode.pixels import Claim, Description, Unfit
 from leyden.transcode.source import CHUNK_BYTES, Source, describe
@@ -185,7 +186,7 @@ class _Job:
         if target.encapsulated:
             number = _known(encoder(target.uid), f"{target.name} is not made by this version")
             codec = CODECS[number]
-            _refuse(pixels.unfit(decoded, decoded.size_bytes, self.terms.max_frame_bytes) or codec.obstacle(decoded))
+            _refuse(self._unfit(codec, decoded, decoded.size_bytes) or codec.obstacle(decoded))
             if source.syntax.big_endian and decoded.bits_allocated > 16:
                 raise Unfit(_BIG_WORDS)
             wanted, setting = codec.planes(decoded), self.terms.setting(target)
@@ -197,6 +198,9 @@ class _Job:
             raise Unfit(_BIG_WORDS)
         self.work, self.decoded = work, decoded
         return changes | _changes(found, photometric)
+
+    def _unfit(self, codec: Codec, described: Description, length_bytes: int) -> str | None:
+        return pixels.unfit(described, length_bytes, self.terms.max_frame_bytes, one_bit=codec.one_bit)
 
     def _derived(self, header: Header, measured: bytes) -> Changes:
         """What says that something was lost, and makes an object one of its own where it becomes lossy."""
@@ -260,8 +264,12 @@ class _Job:
     def _decode(self, orders: Iterator[Order], work: Work) -> None:
         assert self.decoded is not None
         decoded, words = self.decoded, self.decoded.bits_allocated > 8
+        bits = pixels.Bits()
 
         def emit(lease: Lease) -> None:
+            if decoded.bits_allocated == 1:
+                self.sink.write(bits.packed(lease.pixels, work.found))
+                return
             native = pixels.unpack(lease.pixels, work.found, decoded)
             if words and self.target.big_endian:
                 pixels.swap_words(native)
@@ -270,6 +278,7 @@ class _Job:
         pad = decoded.size_bytes % 2
         self._native_header("OW" if words else "OB", decoded.size_bytes + pad)
         self._through(orders, emit)
+        self.sink.write(bits.rest())
         self.sink.write(b"\0" * pad)
 
     def _native_orders(self, piece: edit.Pixels) -> Iterator[Order]:
@@ -279,27 +288,27 @@ class _Job:
         assert piece.length is not None
         described, wanted, start = self.decoded, self.work.wanted, piece.offset
         swap = 2 if self.source.syntax.big_endian and piece.vr == "OW" else 1
-        _refuse(pixels.unfit(described, piece.length, self.terms.max_frame_bytes))
+        _refuse(self._unfit(CODECS[self.work.writes], described, piece.length))
         excess_bytes = piece.length - described.size_bytes
         if excess_bytes > 1 and not self._blank(start + described.size_bytes, excess_bytes):
             raise Unfit(f"{pixels.LONGER}, and no padding of zeros")
         if self.source.syntax.big_endian and described.bits_allocated == 16 and swap == 1:
             raise Unfit("16 bits allocated in bytes of big endian")
-        frame_bytes = described.frame_bytes
-        in_place = pixels.planar_already(described, wanted) and (swap == 1 or frame_bytes % 2 == 0)
-        scratch = memoryview(bytearray(0 if in_place else frame_bytes + 2))
+        in_place = pixels.planar_already(described, wanted) and (swap == 1 or described.frame_bytes % 2 == 0)
+        scratch = memoryview(bytearray(0 if in_place else described.frame_bytes + 3))
 
-        def fill(lease: Lease, at: int) -> None:
+        def fill(lease: Lease, number: int) -> None:
+            at, first_bit = divmod(number * described.frame_bits, 8)
             lead = at % swap  # a word is turned whole, also where a frame begins within it
-            frame = lease.pixels if in_place else scratch[: lead + frame_bytes + (lead + frame_bytes) % swap]
+            end = lead + (first_bit + described.frame_bits + 7) // 8
+            frame = lease.pixels if in_place else scratch[: end + end % swap]
             self.source.read_into(frame, start + at - lead)
             if swap == 2:
                 pixels.swap_words(frame)
-            pixels.pack(frame[lead:], described, wanted, lease.pixels)
+            pixels.pack(frame[lead:], described, wanted, lease.pixels, first_bit)
 
-        for frame in range(described.frames):
-            at = frame * frame_bytes
-            yield self._order(frame, room_bytes(wanted), lambda lease, at=at: fill(lease, at))  # type: ignore[misc]
+        for number in range(described.frames):
+            yield self._order(number, room_bytes(wanted), partial(fill, number=number))
 
     def _codestream_orders(self, piece: edit.Pixels) -> Iterator[Order]:
         """Frames of codestreams, their fragments joined when a lease is there for it."""

@@ -40,7 +40,8 @@ class Planes:
     """One frame as a codec takes it: planar, `sample_bytes` a sample, native byte order.
 
     `rct`: the three samples are R, G, B, to be decorrelated by the codec's component transform (the reversible one
-    where nothing may be lost).
+    where nothing may be lost). `by_plane`: in the codestream too the samples stand plane by plane, where that is left
+    to the dataset.
     """
 
     samples: int
@@ -49,6 +50,7 @@ class Planes:
     precision: int
     signed: bool = False
     rct: bool = False
+    by_plane: bool = False
 
     @property
     def sample_bytes(self) -> int:
@@ -83,13 +85,17 @@ class Description:
     frames: int = 1
 
     @property
+    def frame_bits(self) -> int:
+        """Bits of one frame of native pixels; of 1 bit allocated, frames share bytes (PS3.5 section 8.1.1)."""
+        return self.rows * self.columns * self.samples * self.bits_allocated
+
+    @property
     def frame_bytes(self) -> int:
-        """Bytes of one frame of native pixels of 8, 16, 24, 32 … bits allocated."""
-        return self.rows * self.columns * self.samples * (self.bits_allocated // 8)
+        return (self.frame_bits + 7) // 8
 
     @property
     def size_bytes(self) -> int:
-        return self.frame_bytes * self.frames
+        return (self.frame_bits * self.frames + 7) // 8
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -105,8 +111,8 @@ Obstacle = tuple[Callable[[Description], bool], str]
 # In the way of every encoder; what else its codec can't hold is said by the codec.
 _OBSTACLES: tuple[Obstacle, ...] = (
     (lambda d: d.rows < 1 or d.columns < 1, "no rows or no columns"),
-    (lambda d: d.bits_allocated == 1, "1 bit allocated"),
-    (lambda d: d.bits_allocated not in (8, 16, 32), "bits allocated other than 8, 16 and 32"),
+    (lambda d: d.bits_allocated not in (1, 8, 16, 32), "bits allocated other than 8, 16 and 32"),
+    (lambda d: d.bits_allocated == 1 and d.samples > 1, "1 bit allocated for each of several samples"),
     (lambda d: not 1 <= d.bits_stored <= d.bits_allocated, "Bits Stored does not fit Bits Allocated"),
     (lambda d: d.samples not in (1, 3), "Samples per Pixel other than 1 and 3"),
     (lambda d: d.samples == 1 and d.photometric not in GREY, "a Photometric Interpretation unknown for one sample"),
@@ -118,6 +124,8 @@ FRAMES: Obstacle = (
     lambda d: not 1 <= d.frames <= MAX_FRAMES,
     f"Number of Frames below 1 or above {MAX_FRAMES}",
 )  # in the way of every decoder, too
+
+ONE_BIT: Obstacle = (lambda d: d.bits_allocated == 1, "1 bit allocated")  # in the way of every encoder but one
 
 LONGER = "Pixel Data longer than Rows, Columns and Number of Frames say"
 
@@ -133,16 +141,18 @@ def first(obstacles: Iterable[Obstacle], description: Description) -> str | None
     return next((reason for stands_in_the_way, reason in obstacles if stands_in_the_way(description)), None)
 
 
-def unfit(description: Description, length_bytes: int, max_frame_bytes: int) -> str | None:
-    """Why native pixels of this description, `length_bytes` long, cannot be encoded by any codec; None = they can."""
-    reason = first(_OBSTACLES, description)
+def unfit(description: Description, length_bytes: int, max_frame_bytes: int, *, one_bit: bool = False) -> str | None:
+    """Why native pixels of this description, `length_bytes` long, cannot be encoded; None = as far as is known here,
+    they can. `one_bit`: the codec takes 1 bit allocated.
+    """
+    reason = first(_OBSTACLES if one_bit else (ONE_BIT, *_OBSTACLES), description)
     if reason is not None:
         return reason
     if length_bytes < description.size_bytes:
         return "Pixel Data shorter than Rows, Columns and Number of Frames say"
     if length_bytes > description.size_bytes + max(1, description.frame_bytes - 1):
         return LONGER
-    if description.frame_bytes > max_frame_bytes:
+    if max(description.frame_bytes, description.rows * description.columns) > max_frame_bytes:
         return "a frame larger than maxFrameMib"
     return None
 
@@ -152,7 +162,9 @@ def undecodable(description: Description, planes: Planes, max_frame_bytes: int) 
     d = description
     if (d.rows, d.columns, d.samples) != (planes.rows, planes.columns, planes.samples):
         return "a codestream of another shape than Rows, Columns and Samples per Pixel say"
-    if d.bits_allocated not in (8, 16, 32) or planes.precision > d.bits_allocated:
+    if d.bits_allocated not in (1, 8, 16, 32) or (d.bits_allocated == 1 and d.samples > 1):
+        return "bits allocated other than 1, 8, 16 and 32, or 1 for each of several samples"
+    if planes.precision > d.bits_allocated:
         return "a codestream that does not fit Bits Allocated"
     if planes.precision < d.bits_allocated and (reason := first((OTHER_HIGH_BIT,), d)):  # who knows what it left out
         return f"{reason}, and a codestream of fewer bits than Bits Allocated"
@@ -202,11 +214,19 @@ def alike(one: Samples, other: Samples, bound: int) -> bool:
     return bool(apart.view(f"u{apart.itemsize}").max() <= bound)
 
 
-def pack(frame: memoryview, description: Description, planes: Planes, planes_buffer: memoryview) -> None:
+def pack(
+    frame: memoryview, description: Description, planes: Planes, planes_buffer: memoryview, first_bit: int = 0
+) -> None:
     """One native little-endian frame (`frame_bytes` long) into the planes; raises Unfit when a value does not fit.
 
-    The two may be the same memory where `planar_already` says so.
+    The two may be the same memory where `planar_already` says so. `first_bit`: where in its first byte a frame of 1 bit
+    allocated begins.
     """
+    if description.bits_allocated == 1:
+        end = first_bit + description.frame_bits
+        bits = np.unpackbits(np.frombuffer(frame, np.uint8), count=end, bitorder="little")[first_bit:]
+        np.copyto(planes.view(planes_buffer), _as_planes(bits, description), casting="unsafe")
+        return
     native = np.frombuffer(frame[: description.frame_bytes], description.dtype)
     _check(native, planes)
     target = planes.view(planes_buffer)
@@ -220,6 +240,27 @@ def unpack(planes_buffer: memoryview, planes: Planes, description: Description) 
     native = np.empty((planes.rows, planes.columns, planes.samples), description.dtype)
     np.copyto(native, values.transpose(1, 2, 0), casting="unsafe")
     return native.reshape(-1).view(np.uint8).data
+
+
+class Bits:
+    """Decoded planes of 1 bit allocated on their way into native pixels, whose frames share bytes."""
+
+    def __init__(self) -> None:
+        self._rest: Samples = np.empty(0, np.uint8)
+
+    def packed(self, planes_buffer: memoryview, planes: Planes) -> memoryview:
+        """The whole bytes that another frame gives, after what the one before has left."""
+        values = planes.view(planes_buffer).view(np.uint8)
+        if int(values.max()) > 1:
+            raise Unfit("values outside 1 bit allocated")
+        bits = np.concatenate((self._rest, values.reshape(-1)))
+        whole = len(bits) // 8 * 8
+        self._rest = bits[whole:]
+        return np.packbits(bits[:whole], bitorder="little").data
+
+    def rest(self) -> memoryview:
+        """The last byte, if it is not whole."""
+        return np.packbits(self._rest, bitorder="little").data
 
 
 def recast(buffer: memoryview, found: Planes, wanted: Planes, signed: bool) -> None:

@@ -20,6 +20,8 @@ NAMES_OF_THE_CONFIGURATION = {
     "JPEG2000Lossless": "1.2.840.10008.1.2.4.90",
     "JPEG2000Lossy": "1.2.840.10008.1.2.4.91",
     "RLELossless": "1.2.840.10008.1.2.5",
+    "DeflatedImageFrame": "1.2.840.10008.1.2.8.1",
+    "DeflatedImageFrameCompression": "1.2.840.10008.1.2.8.1",
     "JPEGLSLossless": "1.2.840.10008.1.2.4.80",
     "JPEGLSNearLossless": "1.2.840.10008.1.2.4.81",
     "JPEGProcess1": "1.2.840.10008.1.2.4.50",

@@ -7,7 +7,7 @@ import pytest
 
 from leyden.dicom.header import Header
 from leyden.dicom.part10 import FileMeta
-from leyden.dicom.uids import MADE, SYNTAXES
+from leyden.dicom.uids import DEFLATED_FRAMES, MADE, SYNTAXES
 from leyden.plan.match import Delivery, Save, plan, rank_of, wanted_syntax
 from leyden.plan.rules import Action, ActionType, Condition, Kind, PlanSettings, Route, Target
 from support.headers import header_from, header_of
@@ -251,6 +251,7 @@ def pixels(kind: str, syntax: str, bits: int = 16, lossy: str = "") -> Header:
         ("float", EXPLICIT, DEFLATED, "DeflatedExplicitVRLittleEndian", ""),
         ("", EXPLICIT, JPEG_BASELINE, "", "without pixel data"),
         ("float", EXPLICIT, RLE, "", "float pixel data"),
+        ("float", EXPLICIT, DEFLATED_FRAMES, "", "float pixel data"),
         ("encapsulated", MPEG4, J2K, "", "MPEG4HP41 is not decoded"),
         ("encapsulated", MPEG4, EXPLICIT, "", "MPEG4HP41 is not decoded"),
         ("encapsulated", MPEG4, MPEG4, "", ""),
@@ -285,6 +286,7 @@ def test_pixels_that_no_codec_holds_go_as_they_are(bits: int, said: str) -> None
     assert plan(settings(IMAGEPACS=J2K), object_).deliveries[0].kept == reason
     assert wanted_syntax(object_, DEFLATED) == ("DeflatedExplicitVRLittleEndian", "")
     assert wanted_syntax(object_, RLE)[0] == ("" if bits == 1 else "RLELossless")
+    assert wanted_syntax(object_, DEFLATED_FRAMES) == ("DeflatedImageFrameCompression", "")
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from pydicom.encaps import generate_frames, parse_basic_offsets
 
 from leyden.dicom.part10 import decode_head, encode_head
 from leyden.dicom.uids import (
+    DEFLATED_FRAMES,
     DEFLATED_LE,
     EXPLICIT_BE,
     EXPLICIT_LE,
@@ -38,6 +39,7 @@ from leyden.transcode import source as source_module
 from leyden.transcode.job import Verify
 from leyden.transcode.pixels import Unfit
 from leyden.transcode.source import Source, Unreadable
+from support.readers import inflated
 
 Transcode = Callable[..., Path]
 Image = Callable[..., Path]
@@ -91,7 +93,8 @@ def decode(path: Path) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         plugin = "pylibjpeg" if SYNTAXES[encoded_as(path)].encapsulated else ""
-        return pydicom.pixels.pixel_array(read(path), raw=True, decoding_plugin=plugin)
+        plugin = "" if encoded_as(path) == DEFLATED_FRAMES else plugin
+        return pydicom.pixels.pixel_array(inflated(read(path)), raw=True, decoding_plugin=plugin)
 
 
 def others(path: Path, *but: str) -> dict[int, Any]:
