@@ -67,11 +67,13 @@ MADE = {
         uids.JPEG2000_LOSSLESS, uids.HTJ2K_LOSSLESS, uids.HTJ2K, uids.JPEG_LOSSLESS, uids.JPEG_BASELINE,
         uids.JPEG_EXTENDED, uids.JPEGLS_LOSSLESS,
     ),
+    "liver_1frame.dcm": (uids.DEFLATED_FRAMES,),
+    "rtdose.dcm": (uids.DEFLATED_FRAMES,),
 }  # fmt: skip
 TARGETS = (
     uids.EXPLICIT_LE, uids.EXPLICIT_LE, uids.IMPLICIT_LE, uids.EXPLICIT_BE, uids.DEFLATED_LE, uids.JPEG2000_LOSSLESS,
     uids.HTJ2K_LOSSLESS, uids.JPEG_LOSSLESS_SV1, uids.JPEGLS_LOSSLESS, uids.RLE_LOSSLESS, uids.JPEG_BASELINE,
-    uids.JPEG2000,
+    uids.JPEG2000, uids.DEFLATED_FRAMES,
 )  # fmt: skip
 PIXEL_DATA = b"\xe0\x7f\x10\x00"
 
