@@ -189,6 +189,17 @@ def test_bytes_of_another_codec_that_are_no_bits_are_refused(image: Image, trans
             transcode(path, target)
 
 
+def test_bits_that_others_encode_as_jpeg_2000_are_decoded(image: Image, transcode: Transcode) -> None:
+    bits = np.random.default_rng(2).integers(0, 2, (3, 5, 7))
+    path = transcode(image(bits[..., None], stored=1, allocated=8), JPEG2000_LOSSLESS)
+    dataset = read(path)
+    dataset.BitsAllocated = 1
+    dataset.save_as(path)
+    native = read(transcode(path, EXPLICIT_LE)).PixelData
+    assert native == np.packbits(bits.astype(np.uint8), bitorder="little").tobytes()
+    assert np.array_equal(by_pydicom(transcode(path, DEFLATED_FRAMES))[..., 0], bits)
+
+
 @pytest.mark.parametrize("target", [EXPLICIT_LE, JPEG2000_LOSSLESS, RLE_LOSSLESS])
 @pytest.mark.parametrize("planar", [0, 1])
 def test_colour_as_another_writer_deflates_it(image: Image, transcode: Transcode, planar: int, target: str) -> None:
