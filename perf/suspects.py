@@ -28,7 +28,7 @@ REJECTED_WITHIN_S = 1800.0
 def build(spool: Path, count: int) -> None:
     """`count` entries in prepared/PACS/ at which storescp aborts."""
     uids = objects.Uids(1)
-    item = struct.pack("<HHL", 0xFFFE, 0xE000, 200) + bytes(20)
+    item = struct.pack("<HHL", 0xFFFE, 0xE000, 200) + b"ab" * 10
     for n in range(count):
         uid = uids.next()
         entry = Entry(f"{int(time.time() * 1e6) + n:016d}00{n:04d}", key(uid), key("bad study"), key("US01"))
@@ -66,6 +66,8 @@ def measure(run: rig.Run, bad: int, minutes: float) -> list[str]:
             good += 1
             sent_s = time.monotonic()
             peers.wait_delivered(service, "PACS", good)
+            if peers.delivered(service, "PACS") != good:
+                raise peers.Failed("the archive took what it was to abort at")
             waits_s.append(time.monotonic() - sent_s)
             while time.monotonic() < came_s + EVERY_S:
                 if not rejected_s and len(list(service.spool.glob("rejected/PACS/*.dcm"))) == bad:
