@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pynetdicom
 import pytest
 from pydicom.uid import UID
 from pynetdicom import evt
+from pynetdicom.dimse_primitives import C_STORE
 
 from leyden.dicom.uids import SYNTAXES
 from support.service import free_port, wait_for
@@ -162,6 +164,30 @@ class Storescp:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+
+def store(
+    port: int, data: bytes, *, called: str, calling: str, syntax: str, context: str, sop_class: str, sop_instance: str
+) -> int:
+    """C-STORE `data` by pynetdicom, byte for byte and whatever it holds; the status. `context`: its abstract syntax."""
+    entity = pynetdicom.AE(ae_title=calling)
+    entity.add_requested_context(context, syntax)
+    association = entity.associate("127.0.0.1", port, ae_title=called)
+    assert association.is_established
+    try:
+        request = C_STORE()
+        request.MessageID = 1
+        request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = sop_class, sop_instance
+        request.Priority = 0
+        request.DataSet = BytesIO(data)
+        association._reactor_checkpoint.clear()  # so that the answer is left to us, as in its own send_c_store()
+        association.dimse.send_msg(request, association.accepted_contexts[0].context_id)
+        _, response = association.dimse.get_msg(block=True)
+        association._reactor_checkpoint.set()
+        assert isinstance(response, C_STORE)
+        return int(response.Status)
+    finally:
+        association.release()
 
 
 def listens(port: int) -> bool:

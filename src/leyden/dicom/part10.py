@@ -14,6 +14,7 @@ from leyden.errors import Corrupt
 META_OFFSET = 132  # where group 0002 begins
 HEAD_MAX_BYTES = 65536
 
+_TRANSFER_SYNTAX = 0x0010
 _SHORT_HEADER = struct.Struct("<HH2sH")
 _LONG_HEADER = struct.Struct("<HH2sHL")
 _AE_MAX_CHARS = 16
@@ -44,7 +45,7 @@ def encode_head(meta: FileMeta) -> bytes:
             _element(0x0001, "OB", b"\x00\x01"),
             _element(0x0002, "UI", _padded(meta.sop_class_uid, b"\0")),
             _element(0x0003, "UI", _padded(meta.sop_instance_uid, b"\0")),
-            _element(0x0010, "UI", _padded(meta.transfer_syntax_uid, b"\0")),
+            _element(_TRANSFER_SYNTAX, "UI", _padded(meta.transfer_syntax_uid, b"\0")),
             _element(0x0012, "UI", _padded(IMPLEMENTATION_CLASS_UID, b"\0")),
             _element(0x0013, "SH", _padded(IMPLEMENTATION_VERSION, b" ")),
             *(
@@ -60,8 +61,10 @@ def encode_head(meta: FileMeta) -> bytes:
 def decode_head(head: bytes) -> tuple[FileMeta, int] | None:
     """The file meta and the offset of the dataset in bytes, from the first bytes of a file; None = more are needed.
 
-    The group ends where its length says or, where that is missing or wrong, at the first element of another group.
-    Raises Corrupt for what is not Part 10, for UIDs above 64 characters, and where group 0002 reaches beyond 64 KiB.
+    The group ends where its length says: elements of group 0002 behind that are the dataset's, as devices write them.
+    Where the length is missing or wrong (no element ends there, or no transfer syntax stands before), the group ends at
+    the first element of another one. Raises Corrupt for what is not Part 10, for UIDs above 64 characters, and where
+    group 0002 reaches beyond 64 KiB.
     """
     if len(head) < META_OFFSET:
         return None
@@ -71,7 +74,7 @@ def decode_head(head: bytes) -> tuple[FileMeta, int] | None:
     values: dict[int, bytes] = {}
     at = META_OFFSET
     declared_end = 0
-    while at != declared_end or head[at : at + 2] == b"\x02\x00":
+    while at != declared_end or _TRANSFER_SYNTAX not in values:
         if len(head) < at + _LONG_HEADER.size and not at < declared_end <= len(head):
             return None
         if head[at : at + 2] != b"\x02\x00":
@@ -87,7 +90,7 @@ def decode_head(head: bytes) -> tuple[FileMeta, int] | None:
             declared_end = at + int.from_bytes(values[0], "little")
     if not values:
         raise Corrupt("no file meta information behind DICM")
-    uids = (clean_uid(values.get(number, b"")) for number in (0x0002, 0x0003, 0x0010))
+    uids = (clean_uid(values.get(number, b"")) for number in (0x0002, 0x0003, _TRANSFER_SYNTAX))
     titles = (_title(values.get(number, b"").decode("latin-1")) for number in (0x0016, 0x0017, 0x0018))
     return FileMeta(*uids, *titles), at
 

@@ -17,7 +17,7 @@ from leyden.errors import Corrupt
 from leyden.plan.rules import PSEUDO_TAGS, Condition, Kind
 
 TIME_LIMIT_S = 0.05  # of processor time, for one condition: the operator's expression meets a stranger's values
-_FILE_META = 0x0002
+_FILE_META = "0002"
 
 Note = tuple[bool, str]  # (worth the log's info level, text)
 Clock = Callable[[], float]  # seconds of processor time of this process
@@ -105,6 +105,8 @@ def _found(condition: Condition, dataset: Dataset, asked: _Asked) -> bool:
     if condition.tag == "Called":
         return _equal(condition, [(header.meta.receiving,)], asked)
     tag: int | None = int(condition.tag, 16)
+    if condition.tag.startswith(_FILE_META):
+        dataset = header.file_meta  # a dataset may begin with such elements too: they are not asked
     if condition.private_creator:
         tag = dataset.private_tag(int(condition.tag[:4], 16), int(condition.tag[6:], 16), condition.private_creator)
         if tag is None:
@@ -114,13 +116,13 @@ def _found(condition: Condition, dataset: Dataset, asked: _Asked) -> bool:
         return any(all(_holds(inner, item, asked) for inner in condition.items) for item in dataset.items(tag))
     if condition.search:
         return _equal(condition, dataset.find(tag), asked)
-    texts = header.texts(tag) if tag >> 16 == _FILE_META else dataset.texts(tag)
+    texts = dataset.texts(tag)
     return texts is not None and _equal(condition, [texts], asked)
 
 
 def _unseen(condition: Condition, header: Header) -> bool:
     """Whether the element may be there, behind the point where the dataset can't be read any further."""
-    if not header.flaw or condition.tag in PSEUDO_TAGS or condition.tag.startswith("0002"):
+    if not header.flaw or condition.tag in PSEUDO_TAGS or condition.tag.startswith(_FILE_META):
         return False
     return condition.search or bool(condition.private_creator) or int(condition.tag, 16) not in header.dataset
 

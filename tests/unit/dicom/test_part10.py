@@ -41,9 +41,7 @@ def test_round_trip(meta: FileMeta) -> None:
     head = encode_head(meta)
     assert decode_head(head) == (meta, len(head))
     assert decode_head(head + DATASET) == (meta, len(head))
-    assert (
-        decode_head(head + b"\2\0\0\0") is None
-    )  # the length was wrong, or these are the first bytes of a deflated one
+    assert decode_head(head + b"\2\0\0\0") == (meta, len(head))  # a deflated dataset may begin so
 
 
 def test_titles_are_cut_to_sixteen_characters() -> None:
@@ -94,6 +92,34 @@ def test_a_wrong_group_length_does_no_harm(error: int) -> None:
     length = struct.unpack_from("<L", head, 140)[0]
     broken = head[:140] + struct.pack("<L", length + error) + head[144:]
     assert decode_head(broken + DATASET * 3) == (META, len(head))
+
+
+SECOND = b"".join(
+    (
+        element(2, b"UI", b"9.8.7\0"),
+        element(3, b"UI", b"9.8.7.6\0"),
+        element(0x10, b"UI", b"1.2.840.10008.1.2\0"),
+        element(0x17, b"AE", b"NOBODY"),
+        element(0x18, b"AE", b"ELSEWHERE "),
+    )
+)
+
+
+@pytest.mark.parametrize("second", [SECOND, element(0, b"UL", struct.pack("<L", len(SECOND))) + SECOND])
+@pytest.mark.parametrize("meta", [META, FileMeta("1.2", "1.2.3", EXPLICIT_LE), FileMeta("", "", "")])
+def test_a_second_group_0002_is_dataset(meta: FileMeta, second: bytes) -> None:
+    head = encode_head(meta)
+    assert decode_head(head + second + DATASET) == (meta, len(head))
+
+
+def test_a_length_is_believed_where_the_transfer_syntax_stands_before_its_end() -> None:
+    group = element(2, b"UI", b"1.2\0") + element(0x10, b"UI", b"1.2.840.10008.1.2.1\0")
+    whole = bytes(128) + b"DICM" + element(0, b"UL", struct.pack("<L", len(group))) + group
+    assert decode_head(whole + SECOND + DATASET) == (FileMeta("1.2", "", EXPLICIT_LE), len(whole))
+    short = bytes(128) + b"DICM" + element(0, b"UL", struct.pack("<L", 12)) + group
+    assert decode_head(short + DATASET * 2) == (FileMeta("1.2", "", EXPLICIT_LE), len(short))
+    empty = bytes(128) + b"DICM" + element(0, b"UL", struct.pack("<L", 0)) + group
+    assert decode_head(empty + DATASET * 2) == (FileMeta("1.2", "", EXPLICIT_LE), len(empty))
 
 
 def test_padding_and_strange_characters() -> None:

@@ -4,8 +4,11 @@ import pydicom
 import pytest
 from pydicom.sequence import Sequence
 
+from leyden.dicom.part10 import FileMeta
+from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE
 from leyden.plan.conditions import Note, matches
 from leyden.plan.rules import Condition, Kind
+from support.datasets import el
 from support.headers import encode, header_from, header_of
 
 LITERAL, WILDCARD, REGEX = Kind.LITERAL, Kind.WILDCARD, Kind.REGEX
@@ -174,3 +177,15 @@ def test_what_a_broken_dataset_may_hide_matches_nothing() -> None:
     ):
         assert not matches(hidden, header, notes)
     assert [info for info, text in notes if "broken" in text] == [True, True]
+
+
+@pytest.mark.parametrize("syntax", [IMPLICIT_LE, EXPLICIT_LE])
+@pytest.mark.parametrize("search", [False, True])
+def test_group_0002_is_that_of_the_file(syntax: str, search: bool) -> None:
+    vr = "UI" if syntax == EXPLICIT_LE else ""
+    second = el(0x00020002, vr, b"1.2.3\0") + el(0x00020010, vr, b"1.2.840.10008.1.2.5\0")
+    header = header_from(FileMeta("1.2", "1.2.3.4", syntax, sending="CT1"), second + encode(CT, syntax))
+    assert matches(Condition("00020002", LITERAL, "1.2", search=search), header)
+    assert matches(Condition("00020010", LITERAL, syntax, search=search), header)
+    assert not matches(Condition("00020002", LITERAL, "1.2.3", search=search), header)
+    assert matches(Condition("00080060", LITERAL, "CT", search=search), header)
