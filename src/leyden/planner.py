@@ -3,7 +3,8 @@
 It decides alone, so that no report waits behind five thousand images that wait for the codec, and each dataset is
 planned by one generation of the rules. A batch is: look into each newcomer, write the copies that rules ask for, then
 move the names. What nobody wants and what can't be read stands in failed/ with the reason; a dataset that does not
-parse goes on as it came to the node that it was sent to. One that can't be moved, or not be saved where a rule wants
+parse goes on as it came to the node that it was sent to; one with values of odd length goes to a worker, who pads them.
+One that can't be moved, or not be saved where a rule wants
 a copy, stays in new/ and is tried again each minute; the others go on. Deliberately absent: pixels.
 """
 
@@ -88,12 +89,15 @@ class _Newcomer:
     decision: Decision
     failure: str = ""
     unseen: frozenset[str] = frozenset()  # destinations that are asked before their lossy syntax is made
+    uneven: str = ""  # the syntax that it came in, if a worker is to pad values of odd length
 
     def placements(self) -> tuple[Placement, ...]:
         found = []
         for d in self.decision.deliveries:
-            stage = "transform" if d.syntax and d.destination not in self.unseen else "prepared"
-            found.append(Placement(replace(self.entry, syntax=d.syntax), stage, d.destination, d.rank))
+            syntax = d.syntax or self.uneven
+            waits = not syntax or (d.destination in self.unseen and not self.uneven)
+            stage = "prepared" if waits else "transform"
+            found.append(Placement(replace(self.entry, syntax=syntax), stage, d.destination, d.rank))
         return tuple(found)
 
 
@@ -189,7 +193,7 @@ class Planner:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             return _Newcomer(path, entry, _UNREAD, Decision(), failure="not a regular file")
-        study = ""
+        study = uneven = ""
         try:
             header = peek(lambda offset, length: os.pread(fd, length, offset), status.st_size)
             meta = header.meta
@@ -197,6 +201,7 @@ class Planner:
                 self._settings, header, self._wanted(header, now_s), by_hand=entry.by_hand, clock=time.process_time
             )
             study = next(iter(header.texts(_STUDY_INSTANCE_UID) or ()), "")
+            uneven = header.syntax.name if header.uneven else ""
         except Corrupt as flaw:
             try:
                 found = decode_head(os.pread(fd, HEAD_MAX_BYTES, 0))
@@ -215,7 +220,7 @@ class Planner:
             and made.lossy
             and not self._taken(d.destination, meta.sop_class_uid, now_s)
         )
-        return _Newcomer(path, entry, meta, decision, failure, unseen)
+        return _Newcomer(path, entry, meta, decision, failure, unseen, uneven)
 
     def _taken(self, destination: str, sop_class: str, now_s: float) -> ladder.Taken | None:
         """What a destination was seen to take of a SOP class."""
@@ -377,9 +382,9 @@ def _tell(newcomer: _Newcomer) -> None:
                 f"{delivery.destination}: {delivery.kept}",
             )
     if logger.isEnabledFor(logging.INFO):
+        as_is = "as it came but for padding" if newcomer.uneven else "as it came"
         ways = "; ".join(
-            f"{d.destination} {'as ' + d.syntax if d.syntax else 'as it came'} ({d.reason})"
-            for d in decision.deliveries
+            f"{d.destination} {'as ' + d.syntax if d.syntax else as_is} ({d.reason})" for d in decision.deliveries
         )
         logger.info(
             "%s: %s, class %s, %s -> %s: %s",

@@ -16,10 +16,13 @@ import resource
 import signal
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import BinaryIO
 
 from leyden import crash
 from leyden.boot import Boot
@@ -290,7 +293,7 @@ class _Worker:
                 if target is None:  # all was refused, or what it takes is not for us to make: the sender asks it anew
                     reason = reason or "the destination was seen to refuse all that can be made of it"
                 if target is None or target == received:
-                    self._as_it_came(claim, claim.entry.syntax, reason)
+                    self._as_it_came(claim, source, reason)
                     return
                 try:
                     self._make(claim, source, SYNTAXES[target])
@@ -298,7 +301,7 @@ class _Worker:
                 except OSError as error:
                     if error.errno != errno.ENOSPC or (taken and received in taken.refused):
                         raise
-                    self._as_it_came(claim, claim.entry.syntax, "the disk has no room for it")  # and soon has more
+                    self._pass_on(claim, "the disk has no room for it")  # and soon has more
                     return
                 except (Unfit, Corrupt) as error:
                     if isinstance(error, Differs):
@@ -318,15 +321,31 @@ class _Worker:
         return replace(terms, verify=job.Verify.FIRST) if first or claim.entry.crashes else terms
 
     def _make(self, claim: Claim, source: Source, target: Syntax) -> None:
+        try:
+            self._write(
+                claim, source, lambda out: job.make(source, target, out, self.crew, self._terms(claim, source, target))
+            )
+        except BaseException:
+            self._compared.forget(*_series(source), target.uid)
+            raise
+
+    def _write(self, claim: Claim, source: Source, write: Callable[[BinaryIO], None]) -> None:
+        """Have the object of a claim written anew, and give it on once it is durable."""
         fd, path = self.spool.making(claim)
         try:
             with open(fd, "wb", BUFFER_BYTES) as out:
-                job.make(source, target, out, self.crew, self._terms(claim, source, target))
+                write(out)
             crash.point("encoded")
         except BaseException:
             path.unlink(missing_ok=True)
-            self._compared.forget(*_series(source), target.uid)
             raise
+        if source.uneven:
+            calling = source.meta.sending or "a file put there by hand"
+            once(
+                logger, logging.WARNING, f"uneven {calling}",
+                f"{claim.entry.receipt} from {calling} has values of odd length: each gets a byte of padding (PS3.5 "
+                "section 7.1.1), and so it is with others of this title",
+            )  # fmt: skip
         self._finish_commits(COMMITS_BEHIND - 1)
         self._committing.append(self._commits.submit(self._commit, claim, path))
 
@@ -348,15 +367,34 @@ class _Worker:
             self._give_back(claim)
             time.sleep(LOOK_S)
 
-    def _as_it_came(self, claim: Claim, wanted: str, reason: str) -> None:
+    def _as_it_came(self, claim: Claim, source: Source, reason: str) -> None:
+        """In the syntax that it came in: as it is, or padded where it is uneven and no workers died of it."""
+        if not source.uneven or claim.entry.crashes > CRASHES_MAX:
+            to_pad = claim.entry.syntax == syntax_name(source.meta.transfer_syntax_uid)
+            self._pass_on(claim, reason or ("what is odd in it does not parse" if to_pad else ""))
+            return
+        self._tell(claim, reason)
+        try:
+            self._write(claim, source, partial(job.pad, source))
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            self._pass_on(claim, "the disk has no room to pad it")
+
+    def _pass_on(self, claim: Claim, reason: str) -> None:
+        self._tell(claim, reason)
+        self.spool.passed_on(claim)
+        self._sender.ring()
+
+    def _tell(self, claim: Claim, reason: str) -> None:
+        """Why it goes on as it came; the first of each kind is logged."""
+        wanted = claim.entry.syntax
         if reason:
             once(
                 logger, logging.INFO, f"{wanted}: {_PARTICULARS.sub('', reason)}",
                 f"{claim.entry.receipt} for {claim.destination} goes on as it came, not as {wanted}: {reason}; "
                 "so do others of that kind",
             )  # fmt: skip
-        self.spool.passed_on(claim)
-        self._sender.ring()
 
     def _taken_by(self, destination: str, sop_class: str) -> ladder.Taken | None:
         """What the destination was seen to take for a SOP class; the file is the sender's and read when it changes."""

@@ -139,10 +139,12 @@ class Pacs:
 
 
 class Storescp:
-    """DCMTK's storescp as a child process that writes what it gets, bit by bit, into a folder."""
+    """DCMTK's storescp as a child process that writes what it gets into a folder.
+
+    Bit by bit, or (`parses`) after reading it, as it does unless told otherwise: then it aborts on an odd last PDV.
+    """
 
     def __init__(self, folder: Path, *options: str, port: int | None = None, parses: bool = False) -> None:
-        """`parses`: it reads what it gets as DICOM, and aborts where it cannot."""
         self.folder = folder
         self.port = port or free_port()
         self.options = options if parses else ("--bit-preserving", *options)

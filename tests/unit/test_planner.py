@@ -495,3 +495,40 @@ def test_the_role_answers_the_bell_survives_a_full_disk_and_ends_on_sigterm(site
         bell.close()
     assert len(here.waiting()) == 1
     assert "can't be worked on" in caplog.text
+
+
+UNPADDED = struct.pack("<HH2sH", 0x0008, 0x0070, b"LO", 3) + b"ACM"
+ODD = {
+    "the whole": UNPADDED + dataset(SR, "1.2.3", "1.2"),
+    "two on the top level": UNPADDED + UNPADDED + dataset(SR, "1.2.3", "1.2"),
+}
+
+
+@pytest.mark.parametrize("content", ODD.values(), ids=ODD)
+def test_what_is_odd_goes_to_a_worker_in_the_syntax_that_it_came_in(site, caplog, content):
+    here = site()
+    meta = FileMeta(SR, "1.2.3", EXPLICIT_LE, "host", "CT1", "REPORTS")
+    here.receive(content=encode_head(meta) + content)
+    here.planner.batch()
+    (waiting,) = here.waiting("transform", "REPORTS")
+    assert waiting.entry.syntax == "ExplicitVRLittleEndian"
+    assert not here.waiting("prepared", "REPORTS")
+    assert "REPORTS as it came but for padding" in caplog.text
+
+
+def test_what_is_odd_and_to_be_compressed_is_compressed(site):
+    here = site()
+    meta = FileMeta(CT, "1.2.3", EXPLICIT_LE, "host", "CT1", "PACS")
+    here.receive(content=encode_head(meta) + UNPADDED + dataset(CT, "1.2.3", "1.2"))
+    here.planner.batch()
+    (waiting,) = here.waiting("transform", "PACS")
+    assert waiting.entry.syntax == "JPEG2000Lossless"
+
+
+def test_what_is_odd_and_broken_goes_on_as_it_came(site):
+    here = site()
+    meta = FileMeta(SR, "1.2.3", EXPLICIT_LE, "host", "CT1", "REPORTS")
+    here.receive(content=encode_head(meta) + dataset(SR, "1.2.3", "1.2") + b"\x09\0\x01\x10UN\0\0\xff")
+    here.planner.batch()
+    (waiting,) = here.waiting("prepared", "REPORTS")
+    assert waiting.entry.syntax == ""

@@ -24,16 +24,18 @@ from leyden.boot import BOARD_ROW_BYTES, Board, Boot
 from leyden.config.settings import ReceiverSettings, Settings
 from leyden.deliver import ladder
 from leyden.dicom.negotiate import AcceptorPolicy
+from leyden.dicom.part10 import decode_head, encode_head
 from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, JPEG2000_LOSSLESS, JPEG_BASELINE
 from leyden.plan.rules import PlanSettings
 from leyden.spool import store as store_module
 from leyden.spool.doorbell import Bell, ring
 from leyden.spool.entry import Entry, ReceiptClock
 from leyden.spool.store import Spool
-from leyden.transcode import codecs
+from leyden.transcode import codecs, job
 from leyden.transcode.arena import Arena
 from leyden.transcode.pixels import Planes
 from leyden.worker import _Worker
+from support.datasets import el
 
 PACS = "PACS"
 LIMIT_S = 30.0
@@ -458,6 +460,72 @@ def test_a_slow_sync_is_no_fault_of_the_worker(
     worker.arena.close()
 
 
+def odd(name: str) -> tuple[bytes, bytes]:
+    """A file with an unpadded text in front of its dataset, and the same padded."""
+    data = sample(name).read_bytes()
+    meta, offset = decode_head(data) or (None, 0)
+    assert meta is not None
+    head, text = encode_head(meta), b"\x08\0\x01\0LO\3\0ACM"
+    return head + text + data[offset:], head + text.replace(b"\3", b"\4") + b" " + data[offset:]
+
+
+def test_what_is_odd_is_padded_in_its_own_syntax_and_said_once(workers: Callable[..., Workers]) -> None:
+    service = workers()
+    service.start()
+    came, padded = odd("MR_small.dcm")
+    for path in service.prepared(*(service.put(came, "ExplicitVRLittleEndian") for _ in range(3))):
+        assert path.read_bytes() == padded
+        assert path.name.count(".") == 4
+    assert service.log().count("values of odd length") == 1
+
+
+def test_what_is_odd_is_padded_when_it_is_compressed_and_when_it_cannot_be(workers: Callable[..., Workers]) -> None:
+    service = workers()
+    service.start()
+    made, kept = service.prepared(service.put(odd("MR_small.dcm")[0]), service.put(odd("test-SR.dcm")[0]))
+    image = pydicom.dcmread(made)
+    assert image.file_meta.TransferSyntaxUID == JPEG2000_LOSSLESS
+    assert image.get_item(0x00080001).value == b"ACM "
+    assert np.array_equal(image.pixel_array, pydicom.dcmread(sample("MR_small.dcm")).pixel_array)
+    assert kept.read_bytes() == odd("test-SR.dcm")[1]
+    assert "no pixel data" in service.log()
+
+
+@pytest.mark.parametrize("crashes", [1, 2, 3])
+def test_what_workers_died_of_is_padded_no_more_in_the_end(workers: Callable[..., Workers], crashes: int) -> None:
+    service = workers()
+    service.start()
+    came, padded = odd("test-SR.dcm")
+    (path,) = service.prepared(service.put(came, "ExplicitVRLittleEndian", crashes=crashes))
+    assert path.read_bytes() == (came if crashes == 3 else padded)
+
+
+def test_what_is_odd_and_does_not_parse_further_down_goes_on_as_it_came(workers: Callable[..., Workers]) -> None:
+    service = workers()
+    service.start()
+    came = odd("test-SR.dcm")[0] + el(0xFFFA0010, "SQ", el(0xFFFEE000, "", b"\x08\0\x18\0UI\x09\0"))
+    (path,) = service.prepared(service.put(came, "ExplicitVRLittleEndian"))
+    assert path.read_bytes() == came
+    assert "what is odd in it does not parse" in service.log()
+
+
+def test_no_room_to_pad_it(workers: Callable[..., Workers], monkeypatch: pytest.MonkeyPatch) -> None:
+    service = workers()
+    worker = service.here()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(job, "pad", full)
+    came = odd("test-SR.dcm")[0]
+    receipt = service.put(came, "ExplicitVRLittleEndian")
+    claim = worker._next()
+    assert claim is not None
+    worker._do(claim)
+    (path,) = service.prepared(receipt)
+    assert path.read_bytes() == came
+
+
 def test_a_kind_of_reason_is_told_without_its_particulars(
     workers: Callable[..., Workers], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -469,7 +537,7 @@ def test_a_kind_of_reason_is_told_without_its_particulars(
         service.put(sample("CT_small.dcm"))
         claim = worker._next()
         assert claim is not None
-        worker._as_it_came(claim, "JPEG2000Lossless", reason)
+        worker._pass_on(claim, reason)
     assert len(kinds) == 2
     worker.arena.close()
 

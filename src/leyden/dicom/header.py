@@ -291,6 +291,18 @@ class Header:
         """Why the dataset could be read in part only; "" = it was read up to its pixel data or its end."""
         return self.dataset.flaw
 
+    @property
+    def uneven(self) -> bool:
+        """Whether something of odd length was seen: the dataset as a whole, or a value on its top level.
+
+        An even number of odd values deeper down, or behind the pixel data, is not. Nothing is told of a flawed one.
+        """
+        if self.flaw:
+            return False
+        odd = [element[4] for element in self.dataset.read().values() if element[4] & 1]
+        whole = (self.file_meta.source.size - self.offset) % 2 > 0
+        return whole or (bool(odd) and any(length != UNDEFINED for length in odd))
+
     def texts(self, tag: int) -> tuple[str, ...] | None:
         """As Dataset.texts; group 0002 is answered from the file meta information."""
         return (self.file_meta if tag >> 16 == 2 else self.dataset).texts(tag)

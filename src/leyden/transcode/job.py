@@ -102,6 +102,24 @@ def make(source: Source, target: Syntax, out: BinaryIO, crew: Crew, terms: Terms
     job.fill_hole()
 
 
+def pad(source: Source, out: BinaryIO) -> None:
+    """Write a source in the syntax that it came in, with what is odd made even, and nothing else changed.
+
+    Corrupt, Unreadable, OSError: as for make().
+    """
+    out.write(encode_head(source.meta))
+    deflater = _Deflater(out) if source.syntax is not source.received else None
+    sink: Sink = deflater or out
+    offset = source.header.offset
+    while chunk := source.read_at(offset, CHUNK_BYTES):
+        sink.write(chunk)
+        offset += len(chunk)
+    if deflater:
+        deflater.end()
+    elif source.syntax.deflated:
+        out.write(b"\0" * ((offset - source.header.offset) % 2))
+
+
 class _Deflater:
     """A dataset on its way into a deflated one (PS3.5 A.5): raw deflate, padded to an even length."""
 

@@ -1,7 +1,7 @@
 """An entry opened for transcoding: its bytes by pread, its header, and what its header says of its pixels.
 
 A deflated dataset is inflated once, with a bound, into a file without a name beside the entry; the rest of the package
-then sees explicit little endian. Nothing is held whole.
+then sees explicit little endian. Nor does it see values of odd length: each has got its byte. Nothing is held whole.
 """
 
 import errno
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from leyden.dicom import uids
+from leyden.dicom.even import Evened, changes, odd_inside
 from leyden.dicom.header import Header, peek
 from leyden.dicom.part10 import HEAD_MAX_BYTES, FileMeta, decode_head, encode_head
 from leyden.dicom.uids import SYNTAXES
@@ -37,13 +38,16 @@ class Unreadable(LeydenError):
 class Source:
     """One Part 10 file. `syntax` is how its bytes are now, `received` how they came; they differ after inflating.
 
+    `uneven`: a value, or the whole deflated dataset, was of odd length as it came; none is here (dicom/even.py).
     `flaw` says why nothing can be made of it, "" = something may; `syntax`, `received` and `header` are there if so.
     """
 
     def __init__(self, path: Path) -> None:
         """Open, read the head and peek. Corrupt: not Part 10. Unreadable, here and later: what the system says."""
         self._fd = _reading(os.open, path, _OPEN_FLAGS)
+        self._evened: Evened | None = None
         self.flaw = ""
+        self.uneven = False
         self.header: Header
         try:
             self._open(path.parent)
@@ -62,12 +66,16 @@ class Source:
             self.flaw = "a transfer syntax that the standard does not know"
             return
         self.received = self.syntax = syntax
+        odd_stream = syntax.deflated and (self.size - found[1]) % 2 > 0
         try:
             if syntax.uid == uids.DEFLATED_LE:
                 self._inflate(found[1], scratch)
             self.header = peek(self.read_at, self.size)
             if self.header.flaw:
                 self.flaw = f"a dataset that does not parse: {self.header.flaw}"
+            else:
+                self.uneven = odd_stream
+                self._even()
         except Corrupt as error:
             self.flaw = f"a dataset that does not parse: {error}"
         except Unfit as error:
@@ -87,22 +95,44 @@ class Source:
         self.size = os.fstat(self._fd).st_size
         self.syntax = SYNTAXES[uids.EXPLICIT_LE]
 
+    def _even(self) -> None:
+        if self.syntax.deflated:
+            return  # still: it is one that refers to pixels elsewhere
+        try:
+            dataset = self.header.dataset
+            found = changes(dataset) if self.header.uneven or odd_inside(dataset) else ()
+        except Corrupt:
+            return  # nested elements do not parse, and what they mean is not known
+        if found:
+            self.uneven = True
+            self._evened = Evened(self._pread, self.size, found)
+            self.size = self._evened.size
+            self.header = peek(self.read_at, self.size)
+
     def _chunks(self, start: int) -> Iterator[bytes]:
         while chunk := self.read_at(start, CHUNK_BYTES):
             yield chunk
             start += len(chunk)
 
     def read_at(self, offset: int, length: int) -> bytes:
-        return _reading(os.pread, self._fd, length, offset)
+        return self._evened.read_at(offset, length) if self._evened else self._pread(offset, length)
 
     def read_into(self, buffer: memoryview, offset: int) -> None:
         """Fill a buffer from `offset` on. Corrupt: the file ends before."""
         at = 0
         while at < len(buffer):
-            count = _reading(os.preadv, self._fd, [buffer[at:]], offset + at)
+            if self._evened:
+                piece = self._evened.read_at(offset + at, min(len(buffer) - at, CHUNK_BYTES))
+                buffer[at : at + len(piece)] = piece
+                count = len(piece)
+            else:
+                count = _reading(os.preadv, self._fd, [buffer[at:]], offset + at)
             if count == 0:
                 raise Corrupt("the file ends within Pixel Data")
             at += count
+
+    def _pread(self, offset: int, length: int) -> bytes:
+        return _reading(os.pread, self._fd, length, offset)
 
     def close(self) -> None:
         if self._fd >= 0:

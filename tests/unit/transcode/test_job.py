@@ -8,6 +8,7 @@ import warnings
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 from pydicom.data import get_testdata_file
 from pydicom.encaps import generate_frames, parse_basic_offsets
 
-from leyden.dicom.part10 import decode_head, encode_head
+from leyden.dicom.part10 import FileMeta, decode_head, encode_head
 from leyden.dicom.uids import (
     DEFLATED_FRAMES,
     DEFLATED_LE,
@@ -35,10 +36,12 @@ from leyden.dicom.uids import (
     SYNTAXES,
 )
 from leyden.errors import Corrupt
+from leyden.transcode import job
 from leyden.transcode import source as source_module
 from leyden.transcode.job import Verify
 from leyden.transcode.pixels import Unfit
 from leyden.transcode.source import Source, Unreadable
+from support.datasets import el
 from support.readers import inflated
 
 Transcode = Callable[..., Path]
@@ -533,3 +536,85 @@ def test_nema_codestreams(transcode: Transcode, name: str) -> None:
     path = WG04 / f"{name}_J2KR.dcm"
     made = transcode(path, IMPLICIT_LE)
     assert np.array_equal(decode(made), decode(path))
+
+
+def written(tmp_path: Path, dataset: bytes, syntax: str, name: str = "odd.dcm") -> Path:
+    path = tmp_path / name
+    path.write_bytes(encode_head(FileMeta("1.2.840.10008.5.1.4.1.1.7", "2.25.5", syntax)) + dataset)
+    return path
+
+
+def padded(path: Path) -> bytes:
+    """The dataset as job.pad() writes it; of an object that needs it."""
+    source, out = Source(path), BytesIO()
+    try:
+        assert source.uneven
+        job.pad(source, out)
+    finally:
+        source.close()
+    made = out.getvalue()
+    assert made.startswith(encode_head(FileMeta("1.2.840.10008.5.1.4.1.1.7", "2.25.5", str(source.received.uid))))
+    return made[len(encode_head(source.meta)) :]
+
+
+def three_by_three(pixels: bytes) -> bytes:
+    """A 3 x 3 image of 8 bits, as bytes in explicit little endian."""
+    numbers = ((0x00280010, 3), (0x00280011, 3), (0x00280100, 8), (0x00280101, 8), (0x00280102, 7), (0x00280103, 0))
+    shape = b"".join(el(tag, "US", struct.pack("<H", number)) for tag, number in numbers)
+    return (
+        el(0x00080018, "UI", b"2.25.5")
+        + el(0x00280002, "US", b"\1\0")
+        + el(0x00280004, "CS", b"MONOCHROME2 ")
+        + shape
+        + el(0x7FE00010, "OB", pixels)
+    )
+
+
+def test_odd_pixels_are_padded_and_stay(tmp_path: Path, transcode: Transcode) -> None:
+    pixels = bytes(range(9))
+    path = written(tmp_path, three_by_three(pixels), EXPLICIT_LE)
+    assert padded(path) == three_by_three(pixels + b"\0")
+    for syntax in (*LOSSLESS, IMPLICIT_LE, EXPLICIT_BE, DEFLATED_LE):
+        made = transcode(path, syntax, verify=Verify.ALL)
+        assert (made.stat().st_size - Source(made).header.offset) % 2 == 0
+        if SYNTAXES[syntax].encapsulated:
+            made = transcode(made, EXPLICIT_LE)
+        assert read(made).pixel_array.tobytes() == pixels
+
+
+def test_a_large_odd_image_is_read_piece_by_piece(tmp_path: Path, transcode: Transcode, image: Image) -> None:
+    path = image(random_pixels((1, 1025, 1023, 1), 16, False), stored=16)
+    data = path.read_bytes()
+    meta, begin = decode_head(data)  # type: ignore[misc]
+    text = el(0x00080001, "LO", b"ACM")
+    odd = tmp_path / "with-a-text.dcm"
+    odd.write_bytes(encode_head(meta) + text + data[begin:])
+    assert np.array_equal(decode(transcode(odd, JPEG2000_LOSSLESS)), read(path).pixel_array)
+
+
+@pytest.mark.parametrize("pixels", [9, 10])
+def test_a_deflated_dataset_gets_its_byte_behind(tmp_path: Path, pixels: int) -> None:
+    made_of = (bytes([seed] * pixels) for seed in range(256))
+    value = next(value for value in made_of if len(deflated(three_by_three(value))) % 2)
+    made = padded(written(tmp_path, deflated(three_by_three(value)), DEFLATED_LE))
+    assert len(made) % 2 == 0
+    assert zlib.decompress(made, -15) == three_by_three(value + b"\0" * (pixels % 2))
+
+
+def deflated(data: bytes) -> bytes:
+    deflater = zlib.compressobj(wbits=-15)
+    return deflater.compress(data) + deflater.flush()
+
+
+def test_a_deflated_dataset_that_refers_to_pixels_elsewhere_gets_its_byte_too(tmp_path: Path) -> None:
+    urls = (el(0x00287FE0, "UR", (f"http://archive/{n}" + "0" * n).ljust(60).encode()) for n in range(40))
+    dataset = next(url for url in urls if len(deflated(url)) % 2)
+    path = written(tmp_path, deflated(dataset), "1.2.840.10008.1.2.4.95")
+    assert padded(path) == deflated(dataset) + b"\0"
+
+
+@pytest.mark.parametrize("name", ["MR_small.dcm", "MR_small_RLE.dcm", "examples_jpeg2k.dcm"])
+def test_what_is_even_is_read_as_it_is(name: str) -> None:
+    source = Source(sample(name))
+    assert not source.uneven
+    source.close()
