@@ -348,6 +348,8 @@ class Planner:
                 "called": newcomer.meta.receiving,
                 "at_s": round(time.time(), 3),
             }
+            if newcomer.meta.flag:
+                line["flag"] = newcomer.meta.flag
             self._receipts.append(line)
         if dropped and self._spool.sync:
             self._receipts.sync()
@@ -387,9 +389,10 @@ def _tell(newcomer: _Newcomer) -> None:
             f"{d.destination} {'as ' + d.syntax if d.syntax else as_is} ({d.reason})" for d in decision.deliveries
         )
         logger.info(
-            "%s: %s, class %s, %s -> %s: %s",
+            "%s: %s%s, class %s, %s -> %s: %s",
             receipt,
             meta.sop_instance_uid,
+            f" (though {meta.flag})" if meta.flag else "",
             meta.sop_class_uid.removeprefix(_STORAGE_PREFIX) or "unknown",
             meta.sending or "-",
             meta.receiving or "-",

@@ -1,9 +1,10 @@
 """The receiver: takes associations on the inherited listening socket and puts data sets into the spool.
 
-A data set goes from the socket's buffer to its embryo file as it comes. Success is answered after the group commit and
-nowhere else; a release waits for the answers, and reading pauses while several commits are pending. Whatever cannot be
-kept is read to its last fragment and answered 0xA700; whatever is cut off leaves no file. SIGTERM: nobody new, finish
-what is being received, abort the rest. Deliberately absent: any look into a data set, any decision where it goes.
+A data set goes from the socket's buffer to its embryo file as it comes. Success (or 0xB007, where it is kept although
+context, command and data set contradict one another) is answered after the group commit and nowhere else; a release
+waits for the answers, and reading pauses while several commits are pending. Whatever cannot be kept is read to its last
+fragment and answered 0xA700; whatever is cut off leaves no file. SIGTERM: nobody new, finish what is being received,
+abort the rest. Deliberately absent: any look into a data set but at its first bytes, any decision where it goes.
 """
 
 import asyncio
@@ -35,7 +36,8 @@ from leyden.dicom.association import (
     StoreEnded,
     StoreStarted,
 )
-from leyden.dicom.dimse import OUT_OF_RESOURCES, SUCCESS
+from leyden.dicom.dimse import DOES_NOT_MATCH, OUT_OF_RESOURCES, SUCCESS
+from leyden.dicom.identity import LOOK_BYTES, identify
 from leyden.dicom.negotiate import TOO_MANY, AssociateReject, AssociateRequest, answer
 from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.errors import LeydenError, RemoteProtocolError
@@ -51,6 +53,7 @@ MAX_STRANGERS = 200  # connections without an association; the oldest has to go
 MAX_PENDING_COMMITS = 4  # an association, before reading pauses
 WRITE_OUT_BYTES = 128 * 1024  # the disk writes while the rest is still coming: a sync at the end has less to wait for
 MAX_VIEWS = 512  # gathered in one writev
+CONTRADICTS = "stored, but context, command and data set contradict"
 DRAIN_S = 7.0
 ALIVE_S = 60.0
 LOOK_S = 1.0
@@ -171,7 +174,9 @@ class _Embryo:
     fd: int
     path: Path
     receipt: str
-    size_bytes: int  # of the data set; the head, written with its first bytes, counts against it
+    size_bytes: int = 0  # of the data set, as far as it is written
+    has_head: bool = False  # it is written with the first bytes, which tell what it says
+    flag: str = ""  # what it contradicts
     begun_bytes: int = 0  # how much of it the disk was asked to write
 
 
@@ -194,6 +199,7 @@ class Intake:
         self._objects = 0
         self._object_bytes = 0
         self._how = ""
+        self._flagged = False
 
     def __str__(self) -> str:
         request = self._request
@@ -294,36 +300,58 @@ class Intake:
     # Objects
 
     def _start(self, store: StoreStarted) -> None:
-        receiver, request, command = self._receiver, self._request, store.command
-        assert request is not None
+        receiver = self._receiver
         if receiver.full or not receiver.commits.healthy:
             self._refusal = "the spool takes nothing at the moment"
             return
         receipt = receiver.receipts.next(time.time_ns() // 1000)
-        meta = FileMeta(
-            sop_class_uid=command.sop_class,
-            sop_instance_uid=command.sop_instance,
-            transfer_syntax_uid=store.syntax,
-            source=request.calling,
-            sending=request.calling,
-            receiving=request.called,
-        )
         try:
             fd, path = receiver.spool.embryo(receipt)
         except OSError as error:
             self._refuse(error)
             return
-        head = encode_head(meta)
-        self._embryo = _Embryo(store, fd, path, receipt, -len(head))
-        self._views.append(head)
+        self._embryo = _Embryo(store, fd, path, receipt)
 
-    def _write(self) -> None:
+    def _head(self, embryo: _Embryo, beginning: bytes, *, whole: bool) -> bytes | None:
+        """The head of the file, by the first bytes of the data set; None = more of them may tell what it says."""
+        request, store, command = self._request, embryo.store, embryo.store.command
+        assert request is not None
+        who = identify(store.sop_class, command.sop_class, command.sop_instance, store.syntax, beginning, whole=whole)
+        if who is None:
+            return None
+        if who.flag:
+            level = logging.DEBUG if self._flagged else logging.WARNING
+            self._log(level, f"{who.sop_instance} is kept, and answered 0x{DOES_NOT_MATCH:04X}: {who.flag}")
+            self._flagged = True
+        embryo.flag, embryo.has_head = who.flag, True
+        meta = FileMeta(
+            sop_class_uid=who.sop_class,
+            sop_instance_uid=who.sop_instance,
+            transfer_syntax_uid=store.syntax,
+            source=request.calling,
+            sending=request.calling,
+            receiving=request.called,
+            flag=who.flag,
+        )
+        return encode_head(meta)
+
+    def _write(self, *, whole: bool = False) -> None:
+        """Write what came; `whole`: it was the last of it."""
         views, self._views = self._views, []
         embryo = self._embryo
         if embryo is None:
             return
+        size_bytes = sum(map(len, views))
+        if not embryo.has_head:
+            beginning = b"".join([view[:LOOK_BYTES] for view in views])[:LOOK_BYTES]
+            head = self._head(embryo, beginning, whole=whole)
+            if head is None:
+                self._views = [beginning]  # all of it, and little
+                return
+            views.insert(0, head)
+            embryo.size_bytes = -len(head)
+            size_bytes += len(head)
         try:
-            size_bytes = sum(map(len, views))
             embryo.size_bytes += size_bytes
             written = os.writev(embryo.fd, views)
             rest = b"".join(views)[written:] if written < size_bytes else b""  # a signal, or a full disk's last block
@@ -351,8 +379,8 @@ class Intake:
                 embryo.path.unlink()
 
     def _end(self, store: StoreStarted) -> None:
-        if self._views:
-            self._write()
+        if self._views or (self._embryo is not None and not self._embryo.has_head):
+            self._write(whole=True)
         embryo, self._embryo = self._embryo, None
         if embryo is None:
             why, self._refusal = self._refusal, ""
@@ -381,7 +409,8 @@ class Intake:
             self._object_bytes += embryo.size_bytes
             self._receiver.objects += 1
             self._receiver.object_bytes += embryo.size_bytes
-            self._answer(embryo.store, SUCCESS)
+            status, comment = (DOES_NOT_MATCH, CONTRADICTS) if embryo.flag else (SUCCESS, "")
+            self._answer(embryo.store, status, comment)
             crash.soon("answered")
         else:
             self._log(logging.ERROR, f"{embryo.store.command.sop_instance} answered 0xA700: {error}")

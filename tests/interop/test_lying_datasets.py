@@ -1,7 +1,10 @@
 """Datasets that say something else than what they came with: a group 0002 of their own, other UIDs than the command."""
 
+import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -13,7 +16,7 @@ from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, JPEG2000_LOSSLESS, RLE_L
 from support.datasets import el
 from support.headers import encode
 from support.objects import decode, make_ct, split
-from support.peers import Pacs, store
+from support.peers import Pacs, Storescp, store
 from support.service import Service, node
 
 ELSEWHERE = "1.2.840.10008.5.1.4.1.1.104.1"
@@ -103,3 +106,84 @@ def test_nor_is_it_in_a_file_put_there_by_hand_or_sent_from_the_command_line(
         assert (arrival.syntax, arrival.data) == (EXPLICIT_LE, data)
     leyden.wait_empty()
     assert not other.arrivals
+
+
+MR = "1.2.840.10008.5.1.4.1.1.4"
+
+
+@dataclass(frozen=True, slots=True)
+class Lie:
+    """What the context and the command say of a CT image, and the flag that it gets for it."""
+
+    context: str
+    sop_class: str
+    sop_instance: str
+    flag: str
+
+
+LIES = {
+    "2.25.1001.1": Lie(CTImageStorage, CTImageStorage, "2.25.66", "SOP instance 2.25.66 in the command"),
+    "2.25.1001.2": Lie(MR, MR, "", f"SOP class {MR} in the context; SOP class {MR} in the command"),
+    "2.25.1001.3": Lie(MR, CTImageStorage, "", f"SOP class {MR} in the context"),
+    "2.25.1001.4": Lie(CTImageStorage, MR, "", f"SOP class {MR} in the command"),
+    "2.25.1001.5": Lie(CTImageStorage, CTImageStorage, "", ""),
+}
+
+
+def receipts_of(leyden: Service) -> list[dict[str, Any]]:
+    texts = [path.read_text() for path in (leyden.spool / "receipts").iterdir()]
+    return [json.loads(line) for text in texts for line in text.splitlines()]
+
+
+def tell(leyden: Service, lie: Lie, uid: str, data: bytes, called: str) -> int:
+    return store(
+        leyden.port, data, called=called, calling="CT01", syntax=EXPLICIT_LE, context=lie.context,
+        sop_class=lie.sop_class, sop_instance=lie.sop_instance or uid,
+    )  # fmt: skip
+
+
+def test_what_contradicts_itself_is_kept_flagged_and_delivered(
+    service: Callable[..., Service], storescp: Callable[..., Storescp], pacs: Callable[..., Pacs], tmp_path: Path
+) -> None:
+    strict, archive = storescp(parses=True), pacs("ARCHIVE")  # it refuses a data set that is not what its command says
+    nodes = node("STRICT", strict.port, RetryDelays="[1, 1, 2]") + node("ARCHIVE", archive.port)
+    leyden = service(nodes).start()
+    sent = {}
+    for number, (uid, lie) in enumerate(LIES.items(), 1):
+        same, sent[uid] = ct(tmp_path, number)
+        assert same == uid
+        for called in ("STRICT", "ARCHIVE"):
+            assert tell(leyden, lie, uid, sent[uid], called) == (0xB007 if lie.flag else 0x0000)
+    leyden.wait_empty()
+    assert {str(pydicom.dcmread(path).SOPInstanceUID) for path in strict.folder.iterdir()} == sent.keys()
+    for arrival in archive.wait(len(LIES)):
+        assert arrival.sop_class_uid == CTImageStorage
+        assert arrival.data == sent[arrival.sop_instance_uid]
+    receipts = receipts_of(leyden)
+    assert len(receipts) == 2 * len(LIES)
+    for line in receipts:
+        assert line["status"] == 0x0000
+        assert line.get("flag", "") == LIES[line["sop_instance_uid"]].flag
+    warned = [line for line in leyden.lines if "WARNING" in line and "0xB007" in line]
+    assert len(warned) == 2 * sum(bool(lie.flag) for lie in LIES.values())  # each on an association of its own
+    for uid, lie in LIES.items():
+        planned = [line for line in leyden.lines if "planner" in line and f": {uid} (though {lie.flag})" in line]
+        assert len(planned) == (2 if lie.flag else 0)
+
+
+def test_a_flag_outlives_compression_and_stands_in_the_receipt_of_a_drop(
+    service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
+) -> None:
+    archive = pacs("IMAGEPACS")
+    drop = "- AeTitles: [NOWHERE]\n  Actions:\n    - Type: drop\n"
+    nodes = node("IMAGEPACS", archive.port, TransferSyntax="JPEG2000Lossless") + node("NOWHERE", archive.port)
+    leyden = service(nodes, drop).start()
+    uid, data = ct(tmp_path, 1)
+    for called in ("IMAGEPACS", "NOWHERE"):
+        assert tell(leyden, LIES[uid], uid, data, called) == 0xB007
+    (arrival,) = archive.wait(1)
+    assert (arrival.syntax, arrival.sop_instance_uid) == (JPEG2000_LOSSLESS, uid)
+    leyden.wait_empty()
+    receipts = receipts_of(leyden)
+    assert sorted("dropped_by" in line for line in receipts) == [False, True]
+    assert {line["flag"] for line in receipts} == {LIES[uid].flag}

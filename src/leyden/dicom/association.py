@@ -28,11 +28,15 @@ class AssociationRequested:
 
 @dataclass(frozen=True, slots=True)
 class StoreStarted:
-    """Acceptor: a C-STORE-RQ whose data set follows, in the transfer syntax `syntax`."""
+    """Acceptor: a C-STORE-RQ whose data set follows, in the transfer syntax `syntax`.
+
+    `sop_class` is the abstract syntax of the presentation context; the command may say another.
+    """
 
     context_id: int
     syntax: str
     command: Command
+    sop_class: str = ""
 
 
 @dataclass(slots=True)
@@ -129,6 +133,7 @@ class Connection:
         self._output: list[bytes | memoryview] = []
         self._request: AssociateRequest | None = None
         self._syntaxes: dict[int, str] = {}  # accepted context id -> transfer syntax
+        self._classes: dict[int, str] = {}  # proposed context id -> abstract syntax
         self._command = bytearray()
         self._command_context_id = 0
         # The message whose data set is coming in: a store that is wanted, or the refusal that follows its end.
@@ -206,6 +211,7 @@ class Connection:
             case pdu.REQUEST:
                 request = associate.decode_request(part.data)
                 self.max_outgoing_pdu_bytes = outgoing_pdu_bytes(request.max_pdu_bytes)
+                self._classes = {context.id: context.abstract for context in request.contexts}
                 return AssociationRequested(request)
             case pdu.ACCEPT:
                 accept = associate.decode_accept(part.data)
@@ -268,8 +274,10 @@ class Connection:
             unserved = dimse.UNRECOGNIZED_OPERATION, f"DIMSE command 0x{command.field:04X}"
             fault = dimse.fault(command) if store else unserved
             if fault is None:
-                syntax = self._syntaxes[self._command_context_id]
-                self._store = StoreStarted(self._command_context_id, syntax, command)
+                context_id = self._command_context_id
+                self._store = StoreStarted(
+                    context_id, self._syntaxes[context_id], command, self._classes.get(context_id, "")
+                )
                 yield self._store
             elif command.has_data_set:
                 self._refusal = (command, *fault)

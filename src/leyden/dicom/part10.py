@@ -15,6 +15,7 @@ META_OFFSET = 132  # where group 0002 begins
 HEAD_MAX_BYTES = 65536
 
 _TRANSFER_SYNTAX = 0x0010
+_PRIVATE_CREATOR, _PRIVATE = 0x0100, 0x0102
 _SHORT_HEADER = struct.Struct("<HH2sH")
 _LONG_HEADER = struct.Struct("<HH2sHL")
 _AE_MAX_CHARS = 16
@@ -26,6 +27,7 @@ class FileMeta:
     """What Leyden keeps in group 0002 (PS3.10 table 7.1-1).
 
     `source` is (0002,0016), `sending` (0002,0017) the calling AE title, `receiving` (0002,0018) the called one.
+    `flag` says with which other UIDs it came (dicom/identity.py), in private information of ours, (0002,0102).
     A character of a title is a byte, whatever character set the peer had in mind: as it came it goes on.
     """
 
@@ -35,6 +37,7 @@ class FileMeta:
     source: str = ""
     sending: str = ""
     receiving: str = ""
+    flag: str = ""
 
 
 def encode_head(meta: FileMeta) -> bytes:
@@ -42,17 +45,17 @@ def encode_head(meta: FileMeta) -> bytes:
     titles = ((0x0016, meta.source), (0x0017, meta.sending), (0x0018, meta.receiving))
     group = b"".join(
         (
-            _element(0x0001, "OB", b"\x00\x01"),
+            _VERSION,
             _element(0x0002, "UI", _padded(meta.sop_class_uid, b"\0")),
             _element(0x0003, "UI", _padded(meta.sop_instance_uid, b"\0")),
             _element(_TRANSFER_SYNTAX, "UI", _padded(meta.transfer_syntax_uid, b"\0")),
-            _element(0x0012, "UI", _padded(IMPLEMENTATION_CLASS_UID, b"\0")),
-            _element(0x0013, "SH", _padded(IMPLEMENTATION_VERSION, b" ")),
+            _IMPLEMENTATION,
             *(
                 _element(number, "AE", _padded(_title(title)[:_AE_MAX_CHARS], b" ", "latin-1"))
                 for number, title in titles
                 if title
             ),
+            *_private(meta.flag),
         )
     )
     return bytes(128) + b"DICM" + _element(0x0000, "UL", struct.pack("<L", len(group))) + group
@@ -90,9 +93,11 @@ def decode_head(head: bytes) -> tuple[FileMeta, int] | None:
             declared_end = at + int.from_bytes(values[0], "little")
     if not values:
         raise Corrupt("no file meta information behind DICM")
-    uids = (clean_uid(values.get(number, b"")) for number in (0x0002, 0x0003, _TRANSFER_SYNTAX))
-    titles = (_title(values.get(number, b"").decode("latin-1")) for number in (0x0016, 0x0017, 0x0018))
-    return FileMeta(*uids, *titles), at
+    uids = [clean_uid(values.get(number, b"")) for number in (0x0002, 0x0003, _TRANSFER_SYNTAX)]
+    texts = [_title(values.get(number, b"").decode("latin-1")) for number in (0x0016, 0x0017, 0x0018)]
+    if _PRIVATE in values and values.get(_PRIVATE_CREATOR, b"").strip(b"\0 ") == IMPLEMENTATION_CLASS_UID.encode():
+        texts.append(_title(values[_PRIVATE].decode("latin-1")))
+    return FileMeta(*uids, *texts), at
 
 
 def _element(number: int, vr: str, value: bytes) -> bytes:
@@ -101,9 +106,25 @@ def _element(number: int, vr: str, value: bytes) -> bytes:
     return _SHORT_HEADER.pack(2, number, vr.encode(), len(value)) + value
 
 
+def _private(flag: str) -> tuple[bytes, ...]:
+    if not flag:
+        return ()
+    creator = _element(_PRIVATE_CREATOR, "UI", _padded(IMPLEMENTATION_CLASS_UID, b"\0"))
+    return creator, _element(_PRIVATE, "OB", _padded(flag, b"\0"))
+
+
 def _padded(text: str, pad: bytes, encoding: str = "ascii") -> bytes:
     value = text.encode(encoding, "replace")
     return value + pad * (len(value) & 1)
+
+
+_VERSION = _element(0x0001, "OB", b"\x00\x01")
+_IMPLEMENTATION = b"".join(
+    (
+        _element(0x0012, "UI", _padded(IMPLEMENTATION_CLASS_UID, b"\0")),
+        _element(0x0013, "SH", _padded(IMPLEMENTATION_VERSION, b" ")),
+    )
+)
 
 
 def _title(text: str) -> str:

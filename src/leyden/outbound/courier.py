@@ -289,6 +289,7 @@ class Courier:
             "calling": parcel.calling,
             "bytes": size,
             "at": round(time.time(), 3),
+            **({"flag": meta.flag} if meta.flag else {}),
         }
 
         def proved() -> None:

@@ -1,6 +1,7 @@
 """The head of a Part 10 file, written for pydicom to read and read from its prefixes and oddities."""
 
 import struct
+from dataclasses import replace
 from io import BytesIO
 
 import pydicom
@@ -42,6 +43,18 @@ def test_round_trip(meta: FileMeta) -> None:
     assert decode_head(head) == (meta, len(head))
     assert decode_head(head + DATASET) == (meta, len(head))
     assert decode_head(head + b"\2\0\0\0") == (meta, len(head))  # a deflated dataset may begin so
+
+
+@pytest.mark.parametrize("flag", ["SOP instance 1.2.3 in the command", "odd", "even"])
+def test_a_flag_is_private_information_of_ours(flag: str) -> None:
+    meta = replace(META, flag=flag)
+    head = encode_head(meta)
+    assert decode_head(head + DATASET) == (meta, len(head))
+    read = pydicom.dcmread(BytesIO(head + DATASET)).file_meta
+    assert read.PrivateInformationCreatorUID == IMPLEMENTATION_CLASS_UID
+    assert read.PrivateInformation.rstrip(b"\0").decode() == flag
+    theirs = head.replace(IMPLEMENTATION_CLASS_UID.encode(), b"9" * len(IMPLEMENTATION_CLASS_UID))
+    assert decode_head(theirs + DATASET) == (META, len(head))
 
 
 def test_titles_are_cut_to_sixteen_characters() -> None:

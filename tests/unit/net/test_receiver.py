@@ -25,6 +25,7 @@ from leyden.dicom.part10 import FileMeta, decode_head
 from leyden.net.scu import Association, AssociationRejected, StoreAnswer
 from leyden.receiver import Receiver, Statistics
 from leyden.spool.store import Spool
+from support.datasets import el
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 CONTEXTS = [(CT, uids.EXPLICIT_LE), (uids.VERIFICATION, uids.IMPLICIT_LE)]
@@ -141,6 +142,68 @@ def test_what_is_answered_with_success_stands_in_new(tmp_path: Path, sync: bool)
             await association.release()
 
     uvloop.run(main())
+
+
+MR = "1.2.840.10008.5.1.4.1.1.4"
+
+
+def named_dataset(sop_class: str = CT, instance: str = "1.2.3") -> bytes:
+    def uid(tag: int, value: str) -> bytes:
+        return el(tag, "UI", (value + "\0" * (len(value) % 2)).encode())
+
+    return uid(0x00080016, sop_class) + uid(0x00080018, instance) + el(0x00091001, "UN", bytes(5000))
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 7, 100, 2000, 10_000])
+@pytest.mark.parametrize(
+    ("data", "status", "meta"),
+    [
+        (named_dataset(), 0x0000, FileMeta(CT, "1.2.3", uids.EXPLICIT_LE, "CT01", "CT01", "IMAGEPACS")),
+        (
+            named_dataset(MR, "9.8.7"), 0xB007,
+            FileMeta(
+                MR, "9.8.7", uids.EXPLICIT_LE, "CT01", "CT01", "IMAGEPACS",
+                f"SOP class {CT} in the context; SOP class {CT} in the command; SOP instance 1.2.3 in the command",
+            ),
+        ),
+        (named_dataset(instance="9.8.7")[:60], 0xB007, FileMeta(
+            CT, "9.8.7", uids.EXPLICIT_LE, "CT01", "CT01", "IMAGEPACS", "SOP instance 1.2.3 in the command",
+        )),
+        (b"\x08", 0x0000, FileMeta(CT, "1.2.3", uids.EXPLICIT_LE, "CT01", "CT01", "IMAGEPACS")),
+    ],
+    ids=["agree", "disagree", "short", "nothing"],
+)  # fmt: skip
+def test_the_file_is_named_by_what_the_data_set_says(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, data: bytes, status: int, meta: FileMeta, piece_bytes: int
+) -> None:
+    data = data if piece_bytes > 1 else data[:1200]  # before the last element ends: nobody looks so far
+
+    async def main() -> None:
+        async with receiving(tmp_path) as (receiver, port):
+            client = await Client.connect(port)
+            for message_id in (1, 2):
+                client.connection.store_request(1, message_id, CT, "1.2.3", 0)
+                for at in range(0, len(data), piece_bytes):
+                    piece = memoryview(data[at : at + piece_bytes])
+                    client.say(*client.connection.data_pdus(1, piece, ends=at + piece_bytes >= len(data)))
+                    if at < 10 * piece_bytes:  # each in a read of its own
+                        await client.writer.drain()
+                        await asyncio.sleep(0)
+                answer = await client.hear()
+                assert isinstance(answer, Responded)
+                assert (answer.command.status, answer.command.sop_instance) == (status, "1.2.3")
+                assert answer.command.comment == (receiver_module.CONTRADICTS if status else "")
+            for path in entries(receiver):
+                content = path.read_bytes()
+                assert decode_head(content) == (meta, len(content) - len(data))
+                assert content.endswith(data)
+            assert receiver.statistics() == Statistics(0, 1, 2, 2 * len(data))
+            await client.close()
+
+    uvloop.run(main())
+    said = [record.message for record in caplog.records if "0xB007" in record.message and record.levelno > logging.INFO]
+    assert len(said) == bool(meta.flag)
+    assert all(meta.flag in message for message in said)
 
 
 def test_many_associations_at_once(tmp_path: Path) -> None:
