@@ -108,7 +108,11 @@ def pad(source: Source, out: BinaryIO) -> None:
     Corrupt, Unreadable, OSError: as for make().
     """
     out.write(encode_head(source.meta))
-    deflater = _Deflater(out) if source.syntax is not source.received else None
+    if (stream := source.deflated()) is not None:
+        out.writelines(stream)
+        out.write(b"\0")  # it is odd as a whole (PS3.5 A.5)
+        return
+    deflater = _Deflater(out) if source.received.deflated else None
     sink: Sink = deflater or out
     offset = source.header.offset
     while chunk := source.read_at(offset, CHUNK_BYTES):
@@ -116,8 +120,6 @@ def pad(source: Source, out: BinaryIO) -> None:
         offset += len(chunk)
     if deflater:
         deflater.end()
-    elif source.syntax.deflated:
-        out.write(b"\0" * ((offset - source.header.offset) % 2))
 
 
 class _Deflater:

@@ -38,13 +38,13 @@ class Unreadable(LeydenError):
 class Source:
     """One Part 10 file. `syntax` is how its bytes are now, `received` how they came; they differ after inflating.
 
-    `uneven`: a value, or the whole deflated dataset, was of odd length as it came; none is here (dicom/even.py).
+    `uneven`: a value, or a deflated dataset as a whole, was of odd length as it came; no value is here (dicom/even.py).
     `flaw` says why nothing can be made of it, "" = something may; `syntax`, `received` and `header` are there if so.
     """
 
     def __init__(self, path: Path) -> None:
         """Open, read the head and peek. Corrupt: not Part 10. Unreadable, here and later: what the system says."""
-        self._fd = _reading(os.open, path, _OPEN_FLAGS)
+        self._fd = self._came_fd = _reading(os.open, path, _OPEN_FLAGS)
         self._evened: Evened | None = None
         self.flaw = ""
         self.uneven = False
@@ -61,15 +61,16 @@ class Source:
         if found is None:
             raise Corrupt("a file that ends within its file meta")
         self.meta: FileMeta = found[0]
+        self._start = found[1]
         syntax = SYNTAXES.get(self.meta.transfer_syntax_uid)
         if syntax is None:
             self.flaw = "a transfer syntax that the standard does not know"
             return
         self.received = self.syntax = syntax
-        odd_stream = syntax.deflated and (self.size - found[1]) % 2 > 0
+        odd_stream = syntax.deflated and (self.size - self._start) % 2 > 0
         try:
             if syntax.uid == uids.DEFLATED_LE:
-                self._inflate(found[1], scratch)
+                self._inflate(scratch)
             self.header = peek(self.read_at, self.size)
             if self.header.flaw:
                 self.flaw = f"a dataset that does not parse: {self.header.flaw}"
@@ -81,16 +82,14 @@ class Source:
         except Unfit as error:
             self.flaw = str(error)
 
-    def _inflate(self, start: int, scratch: Path) -> None:
+    def _inflate(self, scratch: Path) -> None:
         disk = os.statvfs(scratch)
         most_bytes = min(MAX_INFLATED_BYTES, disk.f_bavail * disk.f_frsize // FREE_SHARE)
         with tempfile.TemporaryFile(dir=scratch) as inflated:
             inflated.write(encode_head(replace(self.meta, transfer_syntax_uid=uids.EXPLICIT_LE)))
-            for piece in _inflated(self._chunks(start), most_bytes):
+            for piece in _inflated(self._chunks(self._start), most_bytes):
                 inflated.write(piece)
             inflated.flush()
-            os.close(self._fd)
-            self._fd = -1
             self._fd = os.dup(inflated.fileno())
         self.size = os.fstat(self._fd).st_size
         self.syntax = SYNTAXES[uids.EXPLICIT_LE]
@@ -109,8 +108,12 @@ class Source:
             self.size = self._evened.size
             self.header = peek(self.read_at, self.size)
 
+    def deflated(self) -> Iterator[bytes] | None:
+        """The dataset as it came, in pieces, if it is a deflated one in which every value is even."""
+        return self._chunks(self._start) if self.received.deflated and self._evened is None else None
+
     def _chunks(self, start: int) -> Iterator[bytes]:
-        while chunk := self.read_at(start, CHUNK_BYTES):
+        while chunk := _reading(os.pread, self._came_fd, CHUNK_BYTES, start):
             yield chunk
             start += len(chunk)
 
@@ -135,9 +138,9 @@ class Source:
         return _reading(os.pread, self._fd, length, offset)
 
     def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        for fd in {self._fd, self._came_fd} - {-1}:
+            os.close(fd)
+        self._fd = self._came_fd = -1
 
 
 def _reading(call: Callable[..., _T], *arguments: object) -> _T:
