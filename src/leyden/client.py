@@ -15,6 +15,7 @@ import orjson
 from leyden.config.settings import Settings
 from leyden.deliver.retry import Verdict, classify
 from leyden.dicom import part10
+from leyden.dicom.identity import as_named
 from leyden.dicom.part10 import FileMeta
 from leyden.dicom.uids import IMPLICIT_LE, VERIFICATION, syntax_name
 from leyden.errors import Corrupt, Transient
@@ -152,10 +153,12 @@ def _read_heads(paths: Iterable[Path]) -> tuple[list[_File], int]:
     for path in _files_under(paths):
         try:
             with path.open("rb") as stream:
-                head = part10.decode_head(stream.read(1 << 16))
+                beginning = stream.read(1 << 16)
+            head = part10.decode_head(beginning)
             if head is None:
                 raise Corrupt("the file meta information does not end")
-            files.append(_File(path, *head))
+            meta, offset = head
+            files.append(_File(path, as_named(meta, beginning[offset:]), offset))
         except (OSError, Corrupt) as error:
             bad += 1
             print(f"not sent, {error}: {path}", file=sys.stderr)

@@ -26,6 +26,7 @@ from pydicom.uid import UID
 from pynetdicom import evt
 
 from leyden.dicom import part10
+from leyden.dicom.identity import as_named
 from leyden.dicom.uids import JPEG2000_LOSSLESS, SYNTAXES, syntax_name
 from leyden.net.scu import Association
 
@@ -229,7 +230,8 @@ def _samples(folder: Path) -> list[_Trip]:
         content = path.read_bytes()
         head = part10.decode_head(content)
         assert head is not None
-        trips.append(_Trip(sample, path, head[0], content[head[1] :]))
+        meta, offset = head
+        trips.append(_Trip(sample, path, as_named(meta, content[offset:]), content[offset:]))
     return trips
 
 

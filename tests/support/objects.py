@@ -13,6 +13,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from leyden.dicom import part10
+from leyden.dicom.identity import as_named
 
 PYDICOM_FILES = Path(pydicom.__file__).parent / "data" / "test_files"
 WG04 = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "wg04"
@@ -39,10 +40,11 @@ def wg04_files(folder: Path) -> list[Path]:
 
 
 def split(content: bytes) -> tuple[part10.FileMeta, bytes]:
-    """The file meta and the dataset's bytes of a Part 10 file."""
+    """The file meta, its UIDs as the dataset says, and the dataset's bytes of a Part 10 file."""
     head = part10.decode_head(content[: 1 << 16])
     assert head is not None
-    return head[0], content[head[1] :]
+    meta, offset = head
+    return as_named(meta, content[offset:]), content[offset:]
 
 
 def decode(syntax: str, data: bytes) -> pydicom.Dataset:

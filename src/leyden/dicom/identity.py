@@ -6,10 +6,11 @@ becomes a flag, a text for people. Only the beginning is looked at: what is defl
 taken at its command's word.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from leyden.dicom.edit import element
 from leyden.dicom.elements import Source, encoding_of, level
+from leyden.dicom.part10 import FileMeta
 from leyden.dicom.uids import SYNTAXES, clean_uid, is_storage, is_well_formed
 from leyden.errors import Corrupt
 
@@ -77,3 +78,10 @@ def identify(
     )
     others = (f"SOP {what} {other} in the {where}" for what, taken, other, where in said if other and other != taken)
     return Identity(sop_class, sop_instance, "; ".join(others))
+
+
+def as_named(meta: FileMeta, dataset: bytes) -> FileMeta:
+    """A file's meta information with the SOP class and instance that its dataset begins with, as a C-STORE-RQ wants."""
+    said = meta.sop_class_uid, meta.sop_class_uid, meta.sop_instance_uid, meta.transfer_syntax_uid
+    who = identify(*said, dataset[:LOOK_BYTES], whole=True)
+    return replace(meta, sop_class_uid=who.sop_class, sop_instance_uid=who.sop_instance) if who else meta

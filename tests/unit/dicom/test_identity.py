@@ -1,10 +1,12 @@
 """Who an object says it is: by its first bytes, by its command, by its context."""
 
 import zlib
+from dataclasses import replace
 
 import pytest
 
-from leyden.dicom.identity import LOOK_BYTES, Identity, identify, named
+from leyden.dicom.identity import LOOK_BYTES, Identity, as_named, identify, named
+from leyden.dicom.part10 import FileMeta
 from leyden.dicom.uids import DEFLATED_LE, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, RLE_LOSSLESS, SYNTAXES
 from support.datasets import FILES, UNDEFINED, dataset_of, el
 from support.readers import read
@@ -112,3 +114,10 @@ def test_who_it_is_where_the_dataset_does_not_tell() -> None:
     assert identify(CT, CT, "1.2", DEFLATED_LE, bytes(10), whole=False) == Identity(CT, "1.2")
     assert identify(CT, CT, "1.2", "1.2.3", bytes(10), whole=False) == Identity(CT, "1.2")
     assert identify(CT, CT, "\xe4\u0394", EXPLICIT_LE, beginning(EXPLICIT_LE), whole=False) is not None
+
+
+def test_a_file_is_named_as_its_dataset_says() -> None:
+    meta = FileMeta(CT, "1.2.3", EXPLICIT_LE, "a", "b", "c")
+    assert as_named(meta, beginning(EXPLICIT_LE)) == meta
+    assert as_named(meta, beginning(EXPLICIT_LE, instance="9.8")) == replace(meta, sop_instance_uid="9.8")
+    assert as_named(meta, b"") == meta
