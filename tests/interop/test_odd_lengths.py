@@ -163,10 +163,12 @@ def test_what_is_padded_and_what_stays(service: Callable[..., Service], pacs: Ca
 def test_what_does_not_parse_goes_on_byte_for_byte(service: Callable[..., Service], pacs: Callable[..., Pacs]) -> None:
     archive = pacs("IMAGEPACS")
     leyden = service(node("IMAGEPACS", archive.port)).start()
-    start = capture("2.25.5001", EXPLICIT_LE, padded=True, text=b"ACME", pixels=NINE + b"\0")
-    cut = Odd("2.25.5001", EXPLICIT_LE, start[:-3], start[:-3])
+    first, second = (
+        capture(uid, EXPLICIT_LE, padded=True, text=b"ACME", pixels=NINE + b"\0") for uid in ("2.25.5001", "2.25.5002")
+    )
+    cut = Odd("2.25.5001", EXPLICIT_LE, first[:-3], first[:-3])
     nested = el(0xFFFA0010, "SQ", el(ITEM, "", b"\x08\0\x55\x11UI\x09\x00"))
-    broken = Odd("2.25.5002", EXPLICIT_LE, start + el(0xFFFA0001, "OB", b"x") + nested, b"")
+    broken = Odd("2.25.5002", EXPLICIT_LE, second + el(0xFFFA0001, "OB", b"x") + nested, b"")
     for odd in (cut, broken):
         send(leyden, odd)
     by_uid = {arrival.sop_instance_uid: arrival for arrival in archive.wait(2)}
