@@ -67,12 +67,14 @@ class Pacs:
         title: str,
         *,
         port: int | None = None,
+        host: str = "127.0.0.1",
         syntaxes: Sequence[str] | None = None,
         refuse: Iterable[str] = (),
         answer: Callable[[Arrival], int] = lambda arrival: 0x0000,
         associations: int | None = None,
     ) -> None:
         self.title = title
+        self.host = host
         self.port = port or free_port()
         self.syntaxes = [UID(uid) for uid in (syntaxes or SYNTAXES)]
         self.refuse = set(refuse)
@@ -95,7 +97,7 @@ class Pacs:
                 entity.add_supported_context(context.abstract_syntax, self.syntaxes)
         entity.add_supported_context("1.2.840.10008.1.1")
         handlers = [(evt.EVT_C_STORE, self._on_store), (evt.EVT_ACCEPTED, self._on_accepted)]
-        self._server = entity.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
+        self._server = entity.start_server((self.host, self.port), block=False, evt_handlers=handlers)
         return self
 
     def stop(self) -> None:

@@ -71,6 +71,7 @@ class Service:
             (folder / "routings.yml").write_text(routings)
         (folder / "config.yml").write_text("".join(f"{key}: {value}\n" for key, value in keys.items()))
         (folder / "nodes.yml").write_text(nodes)
+        self.prefix: list[str] = []  # what starts it, if it is not to run as the test does (namespaces.py)
         self.process: subprocess.Popen[str] | None = None
         self.lines: list[str] = []
         self._said: queue.Queue[str | None] = queue.Queue()
@@ -85,7 +86,7 @@ class Service:
 
     def start(self, limit_s: float = 30.0, **environment: str) -> "Service":
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "leyden", "run", "--path", str(self.folder)],
+            [*self.prefix, sys.executable, "-m", "leyden", "run", "--path", str(self.folder)],
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, **environment},

@@ -21,6 +21,8 @@ from leyden.dicom.dimse import Command
 from leyden.dicom.negotiate import AssociateReject, AssociateRequest, accepted_pairs, contexts_for
 from leyden.dicom.uids import VERIFICATION
 from leyden.errors import Corrupt, LeydenError, LocalProtocolError, Transient
+from leyden.net import dial
+from leyden.net.dial import ConnectionFailed as ConnectionFailed
 from leyden.net.link import ConnectionLost as ConnectionLost
 from leyden.net.link import Link
 
@@ -31,10 +33,6 @@ RELEASE_TIMEOUT_S = 5.0
 SPEED_WINDOW_S = 10.0
 TICK_S = 0.25
 _WARNINGS = range(0xB000, 0xC000)
-
-
-class ConnectionFailed(Transient):
-    """No TCP connection, or no answer to the A-ASSOCIATE-RQ."""
 
 
 class AssociationRejected(Transient):
@@ -145,32 +143,56 @@ class Association:
     ) -> "Association":
         """Connect and negotiate; `contexts` beyond 128 are left out (see `proposed`). A time-out of 0 is none of ours.
 
-        Raises ConnectionFailed or AssociationRejected, both Transient.
+        Of a host's addresses the first one that answers the request counts, be it with a rejection. Raises
+        ConnectionFailed, which says what is wrong with each address, or AssociationRejected, both Transient.
         """
-        association = cls(AssociateRequest(called, calling, contexts_for(contexts)))
+        request = AssociateRequest(called, calling, contexts_for(contexts))
+        begin_s = time.monotonic()
+        addresses = await dial.look_up(host, port, connect_timeout_s)
+        left_s = max(connect_timeout_s - (time.monotonic() - begin_s), 0.001) if connect_timeout_s else 0.0
+        unanswered: list[str] = []
+        while True:
+            association = cls(request)
+            try:
+                transport, address = await dial.connect(addresses, left_s)
+            except ConnectionFailed as error:
+                raise ConnectionFailed(", ".join([*unanswered, str(error)])) from error
+            try:
+                await association._negotiate(transport, answer_timeout_s)
+            except ConnectionFailed as error:
+                unanswered.append(f"{address[1]}: {error}")
+                addresses.remove(address)
+                left_s = connect_timeout_s
+                if not addresses:
+                    raise ConnectionFailed(", ".join(unanswered)) from error
+            else:
+                return association
+
+    async def _negotiate(self, transport: asyncio.Transport, answer_timeout_s: float) -> None:
+        if transport.is_closing():
+            raise ConnectionFailed("the peer closed the connection at once")
+        transport.set_protocol(self._link)
+        self._link.connection_made(transport)
         try:
-            try:
-                async with asyncio.timeout(connect_timeout_s or None):
-                    await asyncio.get_running_loop().create_connection(lambda: association._link, host, port)
-            except TimeoutError:
-                raise ConnectionFailed(f"no connection within {connect_timeout_s:g} s") from None
-            except OSError as error:
-                raise ConnectionFailed(error.strerror or str(error)) from error
-            try:
-                async with asyncio.timeout(answer_timeout_s or None):
-                    while not association._established:
-                        await association._something()
-            except TimeoutError:
-                raise ConnectionFailed(f"no answer to the association request within {answer_timeout_s:g} s") from None
-            except ConnectionLost as error:
+            async with asyncio.timeout(answer_timeout_s or None):
+                while not self._established:
+                    await self._something()
+        except BaseException as error:
+            self.abort()
+            if isinstance(error, TimeoutError):
+                words = f"no answer to the association request within {answer_timeout_s:g} s"
+                raise ConnectionFailed(words) from None
+            if isinstance(error, ConnectionLost):
                 raise ConnectionFailed(str(error)) from error
-        except BaseException:
-            association.abort()
             raise
-        return association
 
     def __repr__(self) -> str:
         return f"<Association {self._request.calling} -> {self._request.called} {'closed' if self.closed else 'open'}>"
+
+    @property
+    def address(self) -> str:
+        """The numeric address of the peer."""
+        return self._link.peer
 
     @property
     def closed(self) -> bool:

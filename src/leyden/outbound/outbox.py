@@ -74,6 +74,7 @@ class Outbox:
         self._jobs: set[asyncio.Task[None]] = set()
         self._refused_s: dict[tuple[str, str], float] = {}  # (calling, SOP class) -> when all of it was refused
         self._late_s = LATE_S
+        self._address = ""  # where it was reached the last time
         self._looking = self._stopping = False
         self._look_wanted = True
         self._looked_s = self._look_after_s = float("-inf")
@@ -362,6 +363,9 @@ class Outbox:
         lane.established_s = lane.idle_s = now_s
         self._late_s = max(LATE_S, 2 * (now_s - lane.opened_s))
         self._health.opened(lane.calling)
+        if link.address != self._address:
+            self._address = link.address
+            logger.info("%s: connected to %s", self.destination.ae_title, link.address)
         self._start(self._memory.note())
         self._settle(lane)
         self._make_lossy()

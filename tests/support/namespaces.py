@@ -1,0 +1,45 @@
+"""What a process sees of the network: files in /etc that only it sees, addresses that are silent."""
+
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+
+def with_etc(folder: Path, **files: Iterable[str]) -> list[str]:
+    """The beginning of a command that sees other files in /etc: hosts=["127.0.0.2 archive"]. It execs.
+
+    Skips the test where that is not allowed.
+    """
+    unshare = shutil.which("unshare")
+    if unshare is None:
+        pytest.skip("no unshare here (util-linux)")
+    steps = ['exec "$@"']
+    for name, lines in files.items():
+        file = folder / name
+        file.write_text("".join(f"{line}\n" for line in lines))
+        steps.insert(0, shlex.join(["mount", "--bind", str(file), os.path.realpath(f"/etc/{name.replace('_', '.')}")]))
+    for options in (["--mount"], ["--map-root-user", "--mount"]):
+        prefix = [unshare, *options, "sh", "-c", " && ".join(steps), "sh"]
+        tried = subprocess.run([*prefix, "true"], capture_output=True, text=True)
+        if tried.returncode == 0:
+            return prefix
+    pytest.skip(f"no mount namespaces here: {tried.stderr.strip()}")
+
+
+@contextmanager
+def silent(host: str, port: int) -> Iterator[None]:
+    """An address that answers no SYN: somebody listens who accepts nobody, and the queue is full."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server((host, port), backlog=0))
+        for _ in range(2):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        yield
