@@ -241,7 +241,7 @@ class Planner:
 
     def _unparsed(self, meta: FileMeta, flaw: Corrupt, by_hand: bool) -> Decision:
         """A dataset that can't be read: no rule matched, deliver as it is to the node that it was sent to."""
-        original = "" if by_hand else self._settings.titles.get(meta.receiving.strip(" \0"), "")
+        original = "" if by_hand else self._settings.titles.get(meta.receiving, "")
         if not original:
             return Decision(reason=f"no destination: no rule can read it: {flaw}")
         rank = rank_of(self._targets.get(original, Target(original)), meta.sop_class_uid)

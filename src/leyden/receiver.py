@@ -38,7 +38,7 @@ from leyden.dicom.association import (
 )
 from leyden.dicom.dimse import DOES_NOT_MATCH, OUT_OF_RESOURCES, SUCCESS
 from leyden.dicom.identity import LOOK_BYTES, identify
-from leyden.dicom.negotiate import TOO_MANY, AssociateReject, AssociateRequest, answer
+from leyden.dicom.negotiate import TOO_MANY, AssociateReject, AssociateRequest, answer, misnumbered
 from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.errors import LeydenError, RemoteProtocolError
 from leyden.net.link import READ_BUFFER_BYTES, ConnectionLost, Link
@@ -282,6 +282,12 @@ class Intake:
             self._connection.reject(said)
             self._log(logging.WARNING, str(said))
             return
+        if wrong := misnumbered(request):
+            ids = ", ".join(map(str, wrong))
+            self._log(
+                logging.WARNING,
+                f"presentation context IDs {ids}: even ones are refused, of equal ones the first counts",
+            )
         self._connection.accept(said)
         self._accepted = True
         receiver.strangers.pop(self, None)

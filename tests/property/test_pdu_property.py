@@ -104,7 +104,7 @@ def test_garbage_is_the_peers_error_and_no_other(data: bytes) -> None:
         assert requestor.is_over
 
 
-@given(st.binary(max_size=3000), st.integers(128, 4096), st.booleans())
+@given(st.binary(max_size=3000), st.integers(8, 4096), st.booleans())
 def test_data_pdus_come_back(payload: bytes, max_pdu_bytes: int, ends: bool) -> None:
     pieces = pdu.data_pdus(7, memoryview(payload), max_pdu_bytes, command=False, ends=ends)
     fragments = list(pdu.Reader(max_pdu_bytes).feed(memoryview(b"".join(pieces))))

@@ -72,6 +72,7 @@ class Pacs:
         refuse: Iterable[str] = (),
         answer: Callable[[Arrival], int] = lambda arrival: 0x0000,
         associations: int | None = None,
+        max_pdu_bytes: int = 131072,
     ) -> None:
         self.title = title
         self.host = host
@@ -82,12 +83,13 @@ class Pacs:
         self.arrivals: list[Arrival] = []
         self.associations_seen: list[str] = []
         self._associations = associations
+        self._max_pdu_bytes = max_pdu_bytes
         self._news = threading.Condition()
         self._server: Any = None
 
     def start(self) -> "Pacs":
         entity = pynetdicom.AE(ae_title=self.title)
-        entity.maximum_pdu_size = 131072
+        entity.maximum_pdu_size = self._max_pdu_bytes
         if self._associations is not None:
             entity.maximum_associations = self._associations
         else:

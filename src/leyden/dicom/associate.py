@@ -4,15 +4,23 @@ Such a PDU is a fixed part and then items in any order; an item is a type, a len
 again, three deep at most: three loops, no recursion. Of what may stand there only once the first counts. What
 negotiation has no use for is skipped unread, known or not (PS3.8 section 9.3.1): implementation, asynchronous
 operations, extended negotiation, user identity can't be a reason to refuse a modality. Texts are Latin-1 both ways, so
-that an ill-formed UID or AE title goes back as it came, but for the blanks and NULs that devices pad with. What can't
-be read is a RemoteProtocolError. Deliberately absent: what a request means and what to answer (negotiate.py).
+that an ill-formed UID goes back as it came, but for the blanks and NULs that devices pad with; an AE title goes back to
+the byte. What can't be read is a RemoteProtocolError. Deliberately absent: what a request means and what to answer
+(negotiate.py).
 """
 
 import struct
 from collections.abc import Iterable, Iterator
 from functools import lru_cache, partial
 
-from leyden.dicom.negotiate import AnsweredContext, AssociateAccept, AssociateRequest, ProposedContext, Role
+from leyden.dicom.negotiate import (
+    AnsweredContext,
+    AssociateAccept,
+    AssociateRequest,
+    ProposedContext,
+    Role,
+    ae_title,
+)
 from leyden.dicom.pdu import ACCEPT, ASSOCIATION_PDU_LIMIT_BYTES, INVALID_PARAMETER, REQUEST
 from leyden.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from leyden.errors import LocalProtocolError, RemoteProtocolError
@@ -24,7 +32,7 @@ REMEMBERED_REQUESTS, REMEMBERED_BYTES = 32, 16 * 1024
 _APPLICATION, _PROPOSED, _ANSWERED, _ABSTRACT, _TRANSFER, _USER = 0x10, 0x20, 0x21, 0x30, 0x40, 0x50
 _MAX_LENGTH, _IMPLEMENTATION_CLASS, _ROLE, _IMPLEMENTATION_VERSION = 0x51, 0x52, 0x54, 0x55
 
-_FIXED = struct.Struct(">BxIHxx16s16s32x")
+_FIXED = struct.Struct(">BxIHxx32s32x")  # the two titles as one field
 _LENGTH_COUNTS_FROM = 6
 _ITEM = struct.Struct(">BxH")
 _CONTEXT = struct.Struct(">BxBx")  # id, result (reserved in a request)
@@ -68,7 +76,8 @@ def _encode(kind: int, said: AssociateRequest | AssociateAccept, contexts: Itera
         ])  # fmt: skip
         items = b"".join([_text_item(_APPLICATION, said.application_context), *contexts, _item(_USER, user)])
         length = _FIXED.size - _LENGTH_COUNTS_FROM + len(items)
-        fixed = _FIXED.pack(kind, length, 1, _encode_title(said.called), _encode_title(said.calling))
+        titles = said.raw_titles or _encode_title(said.called) + _encode_title(said.calling)
+        fixed = _FIXED.pack(kind, length, 1, titles)
     except (struct.error, UnicodeEncodeError) as error:
         raise LocalProtocolError(f"an A-ASSOCIATE PDU that can't be written: {error}") from error
     if length > ASSOCIATION_PDU_LIMIT_BYTES:
@@ -105,19 +114,17 @@ def decode_request(data: bytes) -> AssociateRequest:
 
 
 def _decode_request(data: bytes) -> AssociateRequest:
-    version, called, calling, application, items, max_pdu_bytes, roles = _decode(data, _PROPOSED)
-    contexts: dict[int, ProposedContext] = {}
+    version, titles, application, items, max_pdu_bytes, roles = _decode(data, _PROPOSED)
+    contexts: list[ProposedContext] = []
     syntaxes_kept = 0
     for item in items:
         context_id, _, abstract, syntaxes = _decode_context(item)
-        if context_id % 2 == 0 or context_id in contexts:
-            raise _invalid(f"a request with presentation context ID {context_id}")
-        contexts[context_id] = ProposedContext(context_id, abstract, syntaxes)
+        contexts.append(ProposedContext(context_id, abstract, syntaxes))
         syntaxes_kept += 1 + len(syntaxes)
         if syntaxes_kept > SYNTAXES_LIMIT:
             raise _invalid(f"an A-ASSOCIATE-RQ with more than {SYNTAXES_LIMIT} syntaxes")
     return AssociateRequest(
-        called, calling, tuple(contexts.values()), max_pdu_bytes, application, roles, protocol_version=version
+        *_decode_titles(titles), tuple(contexts), max_pdu_bytes, application, roles, version, raw_titles=titles
     )
 
 
@@ -126,21 +133,23 @@ _decode_again = lru_cache(maxsize=REMEMBERED_REQUESTS)(_decode_request)
 
 def decode_accept(data: bytes) -> AssociateAccept:
     """A-ASSOCIATE-AC, header included. Raises RemoteProtocolError for whatever can't be read."""
-    _, called, calling, application, items, max_pdu_bytes, roles = _decode(data, _ANSWERED)
+    _, titles, application, items, max_pdu_bytes, roles = _decode(data, _ANSWERED)
     contexts: dict[int, AnsweredContext] = {}
     for item in items:
         context_id, result, _, syntaxes = _decode_context(item)
         contexts.setdefault(context_id, AnsweredContext(context_id, result, syntaxes[0] if syntaxes else ""))
-    return AssociateAccept(called, calling, tuple(contexts.values()), max_pdu_bytes, application, roles)
+    return AssociateAccept(
+        *_decode_titles(titles), tuple(contexts.values()), max_pdu_bytes, application, roles, raw_titles=titles
+    )
 
 
-def _decode(data: bytes, context_kind: int) -> tuple[int, str, str, str, list[bytes], int, tuple[Role, ...]]:
-    """What both PDUs have: protocol version, called and calling title, application context, the bodies of the items
+def _decode(data: bytes, context_kind: int) -> tuple[int, bytes, str, list[bytes], int, tuple[Role, ...]]:
+    """What both PDUs have: protocol version, the bytes of the two titles, application context, the bodies of the items
     of `context_kind`, maximum length, roles.
     """
     if len(data) < _FIXED.size:
         raise _invalid(f"an A-ASSOCIATE PDU of {len(data)} bytes")
-    _, _, version, called, calling = _FIXED.unpack_from(data)
+    _, _, version, titles = _FIXED.unpack_from(data)
     contexts = []
     others: dict[int, bytes] = {}
     for kind, body in _items(data, _FIXED.size):
@@ -150,7 +159,12 @@ def _decode(data: bytes, context_kind: int) -> tuple[int, str, str, str, list[by
             others.setdefault(kind, body)
     max_pdu_bytes, roles = _decode_user(others.get(_USER, b""))
     application = _text(others.get(_APPLICATION, b""))
-    return version, _text(called), _text(calling), application, contexts, max_pdu_bytes, roles
+    return version, titles, application, contexts, max_pdu_bytes, roles
+
+
+def _decode_titles(titles: bytes) -> tuple[str, str]:
+    """Called and calling."""
+    return ae_title(titles[:16].decode("latin-1")), ae_title(titles[16:].decode("latin-1"))
 
 
 def _decode_context(body: bytes) -> tuple[int, int, str, tuple[str, ...]]:

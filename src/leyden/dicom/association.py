@@ -325,6 +325,11 @@ class Connection:
     def _send_command(self, context_id: int, command_set: bytes) -> None:
         self._output += self._pdus(context_id, memoryview(command_set), command=True, ends=True)
 
+    @property
+    def fragment_bytes(self) -> int:
+        """How much one PDU to the peer holds of a message, once that is negotiated."""
+        return pdu.fragment_bytes(self.max_outgoing_pdu_bytes)
+
     def data_pdus(self, context_id: int, payload: memoryview, *, ends: bool) -> list[bytes | memoryview]:
         """A piece of a data set as headers and views of `payload`, to be written in this order after output()."""
         return self._pdus(context_id, payload, command=False, ends=ends)

@@ -1,12 +1,12 @@
 """Association negotiation as pure functions: what an acceptor answers, what a requestor proposes (PS3.8 section 7.1).
 
-The types here are what an A-ASSOCIATE PDU says, free of its encoding (associate.py has that). AE titles are stripped of
-blanks and NULs. Deliberately absent: user identity, extended negotiation, the asynchronous operations window (never
-granted: one operation at a time), counting associations (the receiver does that and answers with TOO_MANY).
+The types here are what an A-ASSOCIATE PDU says, free of its encoding (associate.py has that). AE titles are free of
+their padding (ae_title). Deliberately absent: user identity, extended negotiation, the asynchronous operations window
+(never granted: one operation at a time), counting associations (the receiver does that and answers with TOO_MANY).
 """
 
 from collections.abc import Container, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from leyden.dicom import uids
@@ -15,9 +15,9 @@ from leyden.errors import RemoteProtocolError
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 MAX_CONTEXTS = 128
 PDU_LIMIT_BYTES = 256 * 1024
-SMALLEST_PDU_BYTES = 128
+SMALLEST_PDU_BYTES = 8  # item length, context ID, control header, a fragment of 2 (PS3.8 section 9.3.5, annex E: even)
 
-ACCEPTED, USER_REJECTED, ABSTRACT_NOT_SUPPORTED, SYNTAXES_NOT_SUPPORTED = 0, 1, 3, 4
+ACCEPTED, USER_REJECTED, NO_REASON, ABSTRACT_NOT_SUPPORTED, SYNTAXES_NOT_SUPPORTED = range(5)
 
 _LOSSLESS = frozenset(uid for uid, syntax in uids.SYNTAXES.items() if not syntax.lossy)
 _PLAIN = frozenset(uid for uid, syntax in uids.SYNTAXES.items() if not syntax.encapsulated and not syntax.deflated)
@@ -38,7 +38,7 @@ class AcceptorPolicy:
 
 
 class ProposedContext(NamedTuple):
-    """One presentation context of a request (PS3.8 section 9.3.2.2): `id` is odd, 1 to 255."""
+    """One presentation context of a request (PS3.8 section 9.3.2.2): `id` is odd, 1 to 255, in what we ask for."""
 
     id: int
     abstract: str
@@ -64,7 +64,10 @@ class Role:
 
 @dataclass(frozen=True, slots=True)
 class AssociateRequest:
-    """A-ASSOCIATE-RQ. `max_pdu_bytes` is what its sender receives at most; 0 = no limit."""
+    """A-ASSOCIATE-RQ. `max_pdu_bytes` is what its sender receives at most; 0 = no limit.
+
+    `raw_titles`: the 32 bytes of called and calling title as they came; empty in a request of ours.
+    """
 
     called: str
     calling: str
@@ -73,11 +76,12 @@ class AssociateRequest:
     application_context: str = APPLICATION_CONTEXT
     roles: tuple[Role, ...] = ()
     protocol_version: int = 1
+    raw_titles: bytes = field(default=b"", compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class AssociateAccept:
-    """A-ASSOCIATE-AC. `called` and `calling` echo the request."""
+    """A-ASSOCIATE-AC. `called` and `calling` echo the request, to the byte where there are `raw_titles`."""
 
     called: str
     calling: str
@@ -85,6 +89,7 @@ class AssociateAccept:
     max_pdu_bytes: int = PDU_LIMIT_BYTES
     application_context: str = APPLICATION_CONTEXT
     roles: tuple[Role, ...] = ()
+    raw_titles: bytes = field(default=b"", compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +123,19 @@ _REASONS = {
 }
 
 
+def ae_title(text: str) -> str:
+    """An AE title without its padding: up to the first NUL, for devices that copy a C string and leave what stood
+    behind it, and free of blanks on either side (PS3.5 section 6.2).
+    """
+    return text.partition("\0")[0].strip(" ")
+
+
 def answer(policy: AcceptorPolicy, request: AssociateRequest) -> AssociateAccept | AssociateReject:
-    """What an acceptor of this policy says to a request: every context answered, or the whole rejected."""
+    """What an acceptor of this policy says to a request: every context answered, or the whole rejected.
+
+    A context whose ID is even is refused alone. Of contexts with one ID the first counts: there is one answer an ID,
+    so that the peer can't take the answer to one for the answer to another.
+    """
     if not request.protocol_version & 1:
         return PROTOCOL_VERSION_UNKNOWN
     if request.application_context != APPLICATION_CONTEXT:
@@ -128,17 +144,34 @@ def answer(policy: AcceptorPolicy, request: AssociateRequest) -> AssociateAccept
         return CALLED_UNKNOWN
     if policy.allowed_calling and request.calling not in policy.allowed_calling:
         return CALLING_UNKNOWN
+    first: dict[int, ProposedContext] = {}
+    for context in request.contexts:
+        first.setdefault(context.id, context)
     return AssociateAccept(
         called=request.called,
         calling=request.calling,
-        contexts=tuple(_answer_context(policy, context) for context in request.contexts),
+        contexts=tuple(_answer_context(policy, context) for context in first.values()),
         max_pdu_bytes=policy.max_pdu_bytes,
         roles=tuple(Role(role.abstract, scu=role.scu, scp=False) for role in request.roles),
+        raw_titles=request.raw_titles,
     )
+
+
+def misnumbered(request: AssociateRequest) -> list[int]:
+    """The IDs that no context may have or that more than one has (PS3.8 section 7.1.1.13), each once."""
+    seen: set[int] = set()
+    wrong: dict[int, None] = {}
+    for context in request.contexts:
+        if context.id % 2 == 0 or context.id in seen:
+            wrong[context.id] = None
+        seen.add(context.id)
+    return list(wrong)
 
 
 def _answer_context(policy: AcceptorPolicy, context: ProposedContext) -> AnsweredContext:
     context_id, abstract, syntaxes = context
+    if context_id % 2 == 0:
+        return AnsweredContext(context_id, NO_REASON, uids.IMPLICIT_LE)
     if abstract == uids.VERIFICATION:
         chosen = _first(syntaxes, _PLAIN)
     elif abstract not in policy.rejected_abstract_syntaxes and uids.is_storage(abstract):
@@ -181,8 +214,11 @@ def accepted_pairs(proposed: Iterable[ProposedContext], accept: AssociateAccept)
 def outgoing_pdu_bytes(announced: int) -> int:
     """The largest PDU we send to a peer that announced so much (0 = no limit).
 
-    Raises RemoteProtocolError for less than SMALLEST_PDU_BYTES: nothing sensible fits.
+    Raises RemoteProtocolError for less than SMALLEST_PDU_BYTES: no fragment fits in.
     """
     if 0 < announced < SMALLEST_PDU_BYTES:
-        raise RemoteProtocolError(f"a maximum PDU length of {announced} bytes", reason=6)
+        raise RemoteProtocolError(
+            f"the peer takes PDUs of {announced} bytes, and the smallest with data in it has {SMALLEST_PDU_BYTES}",
+            reason=6,
+        )
     return min(announced or PDU_LIMIT_BYTES, PDU_LIMIT_BYTES)

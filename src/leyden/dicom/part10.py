@@ -8,6 +8,7 @@ import struct
 from dataclasses import dataclass
 
 from leyden.dicom.elements import EXPLICIT, LONG_FORM, Source
+from leyden.dicom.negotiate import ae_title
 from leyden.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION, clean_uid
 from leyden.errors import Corrupt
 
@@ -128,4 +129,4 @@ _IMPLEMENTATION = b"".join(
 
 
 def _title(text: str) -> str:
-    return text.strip("\0 ").translate(_NOT_IN_TITLES)
+    return ae_title(text).translate(_NOT_IN_TITLES)

@@ -144,6 +144,11 @@ _LENGTH_BOUNDS = {
 }
 
 
+def fragment_bytes(max_pdu_bytes: int) -> int:
+    """How much of a message one P-DATA PDU holds at most: an even number (PS3.8 annex E)."""
+    return (max_pdu_bytes - _PDV.size) & ~1
+
+
 def data_pdus(
     context_id: int, payload: memoryview, max_pdu_bytes: int, *, command: bool, ends: bool
 ) -> list[bytes | memoryview]:
@@ -151,7 +156,7 @@ def data_pdus(
 
     Fragments are of even length if `payload` is (PS3.8 annex E). An empty payload makes one empty fragment.
     """
-    step = (max_pdu_bytes - _PDV.size) & ~1
+    step = fragment_bytes(max_pdu_bytes)
     size = len(payload)
     control = _COMMAND if command else 0
     pieces: list[bytes | memoryview] = []

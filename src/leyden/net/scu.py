@@ -27,6 +27,7 @@ from leyden.net.link import ConnectionLost as ConnectionLost
 from leyden.net.link import Link
 
 SEND_BUFFER_BYTES = 1024 * 1024
+PIECE_PDUS = 4096  # at most: for a peer that takes tiny PDUs, headers and views would take far more than the data
 THROTTLED_PIECE_BYTES = 64 * 1024  # a slow line shall trickle, not burst
 RECEIVE_BUFFER_BYTES = 32 * 1024
 RELEASE_TIMEOUT_S = 5.0
@@ -261,7 +262,10 @@ class Association:
     ) -> None:
         """The data set in pieces, from the two buffers in turn: by the time that one is due again it is drained."""
         end = at + size
-        piece_bytes = SEND_BUFFER_BYTES if throttle is None else THROTTLED_PIECE_BYTES
+        piece_bytes = min(
+            SEND_BUFFER_BYTES if throttle is None else THROTTLED_PIECE_BYTES,
+            PIECE_PDUS * self._connection.fragment_bytes,
+        )
         while True:
             piece = self._buffers[0][: min(end - at, piece_bytes)]
             length = min(ahead_bytes, len(piece)) or (os.preadv(fd, [piece], at) if at < end else 0)

@@ -78,7 +78,7 @@ def plan(
     `clock` tells the processor time, for the limit of a condition. A received dataset whose title is no longer served
     has no destination and no rules: it waits in failed/ for a configuration that knows it again. Raises Corrupt.
     """
-    called = header.meta.receiving.strip(" \0")
+    called = header.meta.receiving
     original = "" if by_hand or not called else settings.titles.get(called)
     if original is None:
         return Decision(reason=f"no node answers to the called title {called} any more")

@@ -17,6 +17,7 @@ from leyden.dicom.negotiate import (
     accepted_pairs,
     answer,
     contexts_for,
+    misnumbered,
     outgoing_pdu_bytes,
 )
 from leyden.errors import RemoteProtocolError
@@ -101,6 +102,31 @@ def test_the_numbers_of_the_rejections() -> None:
     assert str(AssociateReject(9, 9, 9)) == "rejected: unknown reason (9,9,9)"
 
 
+def test_a_context_with_an_id_that_can_not_be_is_refused_alone() -> None:
+    contexts = tuple(ProposedContext(n, CT, (uids.IMPLICIT_LE,)) for n in (0, 1, 2, 255, 254))
+    said = answer(POLICY, AssociateRequest("LEYDEN", "A", contexts))
+    assert isinstance(said, AssociateAccept)
+    assert [(c.id, c.result) for c in said.contexts] == [(0, 2), (1, 0), (2, 2), (255, 0), (254, 2)]
+    assert misnumbered(AssociateRequest("LEYDEN", "A", contexts)) == [0, 2, 254]
+
+
+def test_of_contexts_with_one_id_the_first_counts() -> None:
+    contexts = (
+        ProposedContext(1, CT, (uids.EXPLICIT_LE,)),
+        ProposedContext(1, uids.VERIFICATION, (uids.IMPLICIT_LE,)),
+        ProposedContext(3, uids.VERIFICATION, (uids.IMPLICIT_LE,)),
+        ProposedContext(1, CT, (uids.IMPLICIT_LE,)),
+    )
+    said = answer(POLICY, AssociateRequest("LEYDEN", "A", contexts))
+    assert isinstance(said, AssociateAccept)
+    assert said.contexts == (AnsweredContext(1, 0, uids.EXPLICIT_LE), AnsweredContext(3, 0, uids.IMPLICIT_LE))
+    assert misnumbered(AssociateRequest("LEYDEN", "A", contexts)) == [1]
+
+
+def test_what_is_numbered_well_is_not_complained_of() -> None:
+    assert misnumbered(AssociateRequest("LEYDEN", "A", contexts_for([(CT, uids.EXPLICIT_LE), (CT, "1.2")]))) == []
+
+
 def test_nobody_becomes_our_scp() -> None:
     said = answer(POLICY, AssociateRequest("LEYDEN", "A", (), roles=(Role(CT, scu=True, scp=True),)))
     assert isinstance(said, AssociateAccept)
@@ -125,11 +151,12 @@ def test_accepted_pairs_holds_only_what_was_proposed() -> None:
     assert accepted_pairs(proposed, AssociateAccept("A", "B", answers)) == {(CT, uids.EXPLICIT_LE): 3}
 
 
-@pytest.mark.parametrize(("announced", "used"), [(0, 262144), (16384, 16384), (1 << 30, 262144), (128, 128)])
+@pytest.mark.parametrize(("announced", "used"), [(0, 262144), (16384, 16384), (1 << 30, 262144), (8, 8)])
 def test_outgoing_pdus_obey_the_peer(announced: int, used: int) -> None:
     assert outgoing_pdu_bytes(announced) == used
 
 
-def test_a_peer_that_takes_next_to_nothing_is_in_error() -> None:
-    with pytest.raises(RemoteProtocolError):
-        outgoing_pdu_bytes(127)
+@pytest.mark.parametrize("announced", [1, 6, 7])
+def test_a_peer_that_takes_no_fragment_is_in_error(announced: int) -> None:
+    with pytest.raises(RemoteProtocolError, match=f"PDUs of {announced} bytes"):
+        outgoing_pdu_bytes(announced)

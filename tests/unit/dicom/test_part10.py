@@ -79,6 +79,16 @@ def test_controls_and_backslashes_get_into_no_title() -> None:
     assert decoded[0].sending == "A?B????"
 
 
+@pytest.mark.parametrize("title", ["CT01\0OLDNAME", " CT01 \0 X", "CT01 \0"])
+def test_a_title_ends_with_the_first_nul(title: str) -> None:
+    assert encode_head(FileMeta("1", "2", EXPLICIT_LE, title)) == encode_head(FileMeta("1", "2", EXPLICIT_LE, "CT01"))
+    value = title.encode() + b"\0" * (len(title) % 2)
+    head = bytes(128) + b"DICM" + element(3, b"UI", b"1.2.3\0") + element(0x17, b"AE", value) + DATASET * 2
+    decoded = decode_head(head)
+    assert decoded is not None
+    assert decoded[0].sending == "CT01"
+
+
 @pytest.mark.parametrize("title", ["A", "AB", "ABC", "ABCD", "ABCDE"])
 def test_a_head_is_whole_although_nothing_follows_it(title: str) -> None:
     meta = FileMeta("1", "2", EXPLICIT_LE, receiving=title)

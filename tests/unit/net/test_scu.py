@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -24,7 +24,9 @@ from leyden.dicom.association import (
 )
 from leyden.dicom.negotiate import CALLED_UNKNOWN, AcceptorPolicy, AssociateAccept, answer
 from leyden.errors import Corrupt, LocalProtocolError, RemoteProtocolError, Transient
+from leyden.net.link import Link
 from leyden.net.scu import (
+    PIECE_PDUS,
     SEND_BUFFER_BYTES,
     THROTTLED_PIECE_BYTES,
     Association,
@@ -144,7 +146,7 @@ def test_what_is_accepted_and_what_is_not() -> None:
     uvloop.run(main())
 
 
-@pytest.mark.parametrize("max_pdu_bytes", [128, 16384, 0])
+@pytest.mark.parametrize("max_pdu_bytes", [64, 16384, 0])
 @pytest.mark.parametrize("size", [0, 1, 100_001, SEND_BUFFER_BYTES, 3 * SEND_BUFFER_BYTES + 7])
 def test_every_byte_arrives_once(data_set: Callable[[int], int], size: int, max_pdu_bytes: int) -> None:
     async def main() -> None:
@@ -158,6 +160,29 @@ def test_every_byte_arrives_once(data_set: Callable[[int], int], size: int, max_
             await association.release()
 
     uvloop.run(main())
+
+
+def test_tiny_pdus_take_no_more_memory_than_large_ones(
+    data_set: Callable[[int], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+
+    def write(link: Link, pieces: Sequence[bytes | memoryview]) -> None:
+        written.append(len(pieces))
+        link_write(link, pieces)
+
+    async def main() -> None:
+        async with listening(max_pdu_bytes=8) as (port, peers):
+            association = await opened(port)
+            monkeypatch.setattr(Link, "write", write)
+            fd = data_set(100_001)
+            assert await association.store(CT_CONTEXT, CT, "1.2.3", fd, 8, 100_001) == StoreAnswer(0)
+            assert peers[0].received == os.pread(fd, 100_001, 8)
+            await association.release()
+
+    link_write = Link.write
+    uvloop.run(main())
+    assert max(written) == 1 + 2 * PIECE_PDUS
 
 
 @pytest.mark.parametrize("throttled", [False, True])
@@ -423,7 +448,7 @@ def test_no_proper_answer_to_the_request(how: str) -> None:
         if how == "close":
             peer.transport.close()
         if how == "tiny":
-            peer.policy = AcceptorPolicy(("PACS",), max_pdu_bytes=100)
+            peer.policy = AcceptorPolicy(("PACS",), max_pdu_bytes=7)
             peer.behave(event)
         return True
 

@@ -1,0 +1,159 @@
+"""Peers that ask in an odd way for an association that they are to have all the same."""
+
+import socket
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pydicom.uid import CTImageStorage, MRImageStorage
+
+from interop.test_bad_input import connection, pdv, read_pdu, store_rq
+from leyden.dicom.associate import decode_accept
+from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, VERIFICATION
+from support.objects import make_cts
+from support.peers import Pacs, run_dcmtk
+from support.service import Service, node, wait_for
+
+BOTH = """\
+- Actions:
+    - Target: SMALL
+    - Target: LARGE
+"""
+Context = tuple[int, str, str]
+CT_CONTEXT: Context = (1, CTImageStorage, IMPLICIT_LE)
+SOP_CLASS = b"\x08\x00\x16\x00\x1a\x00\x00\x00" + CTImageStorage.encode() + b"\0"
+
+
+def item(kind: int, body: bytes) -> bytes:
+    return struct.pack(">BxH", kind, len(body)) + body
+
+
+def rq(*contexts: Context, called: bytes = b"IMAGEPACS", calling: bytes = b"CT01", max_pdu_bytes: int = 16384) -> bytes:
+    """An A-ASSOCIATE-RQ (PS3.8 section 9.3.2), whatever the contexts are numbered."""
+    items = item(0x10, b"1.2.840.10008.3.1.1.1")
+    for number, abstract, syntax in contexts:
+        body = bytes([number, 0, 0, 0]) + item(0x30, abstract.encode()) + item(0x40, syntax.encode())
+        items += item(0x20, body)
+    items += item(0x50, item(0x51, struct.pack(">I", max_pdu_bytes)) + item(0x52, b"2.25.9"))
+    body = struct.pack(">Hxx16s16s32x", 1, called.ljust(16), calling.ljust(16)) + items
+    return struct.pack(">BxI", 1, len(body)) + body
+
+
+def store(link: socket.socket, instance: str) -> int:
+    """Send a small CT object on context 1; the status of the answer, from fragments of whatever size."""
+    link.sendall(pdv(store_rq(instance), command=True, last=True))
+    uid = instance.encode() + b"\0" * (len(instance) % 2)
+    data_set = SOP_CLASS + struct.pack("<HHI", 8, 0x18, len(uid)) + uid
+    link.sendall(pdv(data_set, command=False, last=True))
+    command, last = b"", 0
+    while not last & 2:
+        kind, body = read_pdu(link)
+        assert kind == 4
+        while body:
+            (length,) = struct.unpack(">I", body[:4])
+            last = body[5]
+            command += body[6 : 4 + length]
+            body = body[4 + length :]
+    return int(struct.unpack("<H", command[command.index(b"\0\0\0\x09\x02\0\0\0") + 8 :][:2])[0])
+
+
+def send(leyden: Service, called: str, folder: Path) -> None:
+    """One CT object by dcmsend."""
+    (file,) = make_cts(folder / "cts", 1, rows=32, columns=32)
+    done = run_dcmtk("dcmsend", "-dn", "-aec", called, "127.0.0.1", str(leyden.port), str(file))
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("contexts", "answers", "said"),
+    [
+        ([(0, CTImageStorage, IMPLICIT_LE), CT_CONTEXT], {0: 2, 1: 0}, "IDs 0: "),
+        ([CT_CONTEXT, (2, MRImageStorage, IMPLICIT_LE), (3, VERIFICATION, IMPLICIT_LE)], {1: 0, 2: 2, 3: 0}, "IDs 2: "),
+        ([CT_CONTEXT, (1, MRImageStorage, EXPLICIT_LE), (5, "1.2.3", IMPLICIT_LE)], {1: 0, 5: 0}, "IDs 1: "),
+        ([CT_CONTEXT, (254, CTImageStorage, IMPLICIT_LE), CT_CONTEXT], {1: 0, 254: 2}, "IDs 254, 1: "),
+    ],
+)
+def test_a_context_with_an_odd_id_costs_nothing_else(
+    contexts: list[Context],
+    answers: dict[int, int],
+    said: str,
+    service: Callable[..., Service],
+    pacs: Callable[..., Pacs],
+) -> None:
+    archive = pacs("IMAGEPACS")
+    leyden = service(node("IMAGEPACS", archive.port)).start()
+    with connection(leyden) as link:
+        link.sendall(rq(*contexts))
+        kind, body = read_pdu(link)
+        assert kind == 2
+        accept = decode_accept(struct.pack(">BxI", kind, len(body)) + body)
+        assert [(context.id, context.result) for context in accept.contexts] == list(answers.items())
+        assert accept.contexts[[context.id for context in accept.contexts].index(1)].syntax == IMPLICIT_LE
+        assert store(link, "2.25.71") == 0
+    archive.wait(1)
+    assert archive.uids() == ["2.25.71"]
+    leyden.wait_line(said)
+
+
+def test_a_title_ends_with_the_first_nul_and_is_echoed_to_the_byte(
+    service: Callable[..., Service], pacs: Callable[..., Pacs]
+) -> None:
+    archive = pacs("IMAGEPACS")
+    leyden = service(node("IMAGEPACS", archive.port, Impersonate=True), allowedCallingAeTitles="[CT01]").start()
+    titles = b"IMAGEPACS\0 OLD\0\xfe", b"CT01\0STATION_07\0"
+    with connection(leyden) as link:
+        link.sendall(rq(CT_CONTEXT, called=titles[0], calling=titles[1]))
+        kind, body = read_pdu(link)
+        assert kind == 2
+        assert body[4:36] == titles[0] + titles[1]
+        assert store(link, "2.25.71") == 0
+    (arrival,) = archive.wait(1)
+    assert arrival.calling.strip() == "CT01"
+    leyden.wait_line("CT01 -> IMAGEPACS (")
+
+
+@pytest.mark.parametrize("max_pdu_bytes", [8, 9, 64, 127])
+def test_a_modality_that_takes_small_pdus_gets_its_answers_in_them(
+    max_pdu_bytes: int, service: Callable[..., Service], pacs: Callable[..., Pacs]
+) -> None:
+    archive = pacs("IMAGEPACS")
+    leyden = service(node("IMAGEPACS", archive.port)).start()
+    with connection(leyden) as link:
+        link.sendall(rq(CT_CONTEXT, max_pdu_bytes=max_pdu_bytes))
+        assert read_pdu(link)[0] == 2
+        assert store(link, "2.25.71") == 0
+    archive.wait(1)
+
+
+def test_a_modality_that_takes_no_data_is_told_so(service: Callable[..., Service], pacs: Callable[..., Pacs]) -> None:
+    leyden = service(node("IMAGEPACS", pacs("IMAGEPACS").port)).start()
+    with connection(leyden) as link:
+        link.sendall(rq(CT_CONTEXT, max_pdu_bytes=7))
+        assert read_pdu(link)[0] == 7
+    leyden.wait_line("no association: the peer takes PDUs of 7 bytes, and the smallest with data in it has 8")
+
+
+@pytest.mark.parametrize("max_pdu_bytes", [8, 100])
+def test_an_archive_that_takes_small_pdus_gets_every_byte(
+    max_pdu_bytes: int, service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
+) -> None:
+    archive, large = pacs("SMALL", max_pdu_bytes=max_pdu_bytes), pacs("LARGE")
+    leyden = service(node("SMALL", archive.port) + node("LARGE", large.port), BOTH).start()
+    send(leyden, "SMALL", tmp_path)
+    (arrival,), (whole,) = archive.wait(1), large.wait(1)
+    assert arrival.data == whole.data
+    leyden.wait_empty()
+
+
+def test_an_archive_that_takes_no_data_is_said_to_once(
+    service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
+) -> None:
+    archive = pacs("NONE", max_pdu_bytes=5)
+    leyden = service(node("NONE", archive.port, RetryDelays="[1]")).start()
+    send(leyden, "NONE", tmp_path)
+    said = "the peer takes PDUs of 5 bytes, and the smallest with data in it has 8"
+    leyden.wait_line(said)
+    wait_for(lambda: len(archive.associations_seen) > 2)
+    assert leyden.log.count(said) == 1
+    assert len(leyden.left()) == 1
