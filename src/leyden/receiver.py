@@ -2,9 +2,10 @@
 
 A data set goes from the socket's buffer to its embryo file as it comes. Success (or 0xB007, where it is kept although
 context, command and data set contradict one another) is answered after the group commit and nowhere else; a release
-waits for the answers, and reading pauses while several commits are pending. Whatever cannot be kept is read to its last
-fragment and answered 0xA700; whatever is cut off leaves no file. SIGTERM: nobody new, finish what is being received,
-abort the rest. Deliberately absent: any look into a data set but at its first bytes, any decision where it goes.
+waits for the answers, and reading pauses while several commits are pending. While the disk fills up, first nobody new
+is let in, and later no object is taken. Whatever cannot be kept is read to its last fragment and answered 0xA700;
+whatever is cut off leaves no file. SIGTERM: nobody new, finish what is being received, abort the rest. Deliberately
+absent: any look into a data set but at its first bytes, any decision where it goes.
 """
 
 import asyncio
@@ -38,7 +39,15 @@ from leyden.dicom.association import (
 )
 from leyden.dicom.dimse import DOES_NOT_MATCH, OUT_OF_RESOURCES, SUCCESS
 from leyden.dicom.identity import LOOK_BYTES, identify
-from leyden.dicom.negotiate import TOO_MANY, AssociateReject, AssociateRequest, answer, misnumbered
+from leyden.dicom.negotiate import (
+    CONGESTED,
+    TOO_MANY,
+    AssociateReject,
+    AssociateRequest,
+    answer,
+    asks_to_store,
+    misnumbered,
+)
 from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.errors import LeydenError, RemoteProtocolError
 from leyden.net.link import READ_BUFFER_BYTES, ConnectionLost, Link
@@ -109,7 +118,8 @@ class Receiver:
         self.lingering = 0  # of these: over, but not closed yet
         self.objects = 0
         self.object_bytes = 0
-        self.full = False
+        self.low = False  # no new associations
+        self.full = False  # no objects either
         self.draining = False
         self._idle = asyncio.Event()
 
@@ -128,19 +138,30 @@ class Receiver:
         return Statistics(len(self.strangers), len(self.associations), self.objects, self.object_bytes)
 
     def look_at_disk(self) -> None:
-        """Compare the free space with the limit; the change is logged. A volume that does not tell counts as full."""
+        """Compare the free space with the two marks; a change is logged. A volume that does not tell counts as full.
+
+        Below minFreeSpace objects are refused, and new associations already a quarter of it earlier, so that those
+        under way can end; they come back only when as much again is free, or each file would change it.
+        """
+        least_percent = self.settings.min_free_percent
+        margin_percent = min(least_percent, 100 - least_percent) / 4
         try:
             free_percent = self.spool.free_percent()
-            full = free_percent < self.settings.min_free_percent
+            full = free_percent < least_percent
+            low = full or free_percent < least_percent + margin_percent * (2 if self.low else 1)
             free = f"{free_percent:.1f} % of the spool's volume is free"
         except OSError as error:
-            full, free = True, f"the spool's volume does not say what is free ({error.strerror})"
-        if full != self.full:
-            self.full = full
-            if full:
-                logger.error("%s: objects are refused (0xA700)", free)
-            else:
-                logger.info("%s: objects are taken again", free)
+            full = low = True
+            free = f"the spool's volume does not say what is free ({error.strerror})"
+        if low and not self.low:
+            logger.warning("%s: new associations are rejected (2,3,1)", free)
+        if full and not self.full:
+            logger.error("%s: objects are refused (0xA700)", free)
+        if self.full and not full:
+            logger.info("%s: objects are taken again", free)
+        if self.low and not low:
+            logger.info("%s: new associations are taken again", free)
+        self.low, self.full = low, full
 
     async def drain(self, within_s: float) -> None:
         """End all associations, those in the middle of an object after it, and the commits; at most `within_s`."""
@@ -276,8 +297,11 @@ class Intake:
         self._request = request
         self._quiet = request.calling in settings.quiet_ae_titles
         said = answer(settings.acceptor, request)
-        if not isinstance(said, AssociateReject) and len(receiver.associations) >= settings.max_associations:
-            said = TOO_MANY
+        if not isinstance(said, AssociateReject):
+            if receiver.low and asks_to_store(request):
+                said = CONGESTED
+            elif len(receiver.associations) >= settings.max_associations:
+                said = TOO_MANY
         if isinstance(said, AssociateReject):
             self._connection.reject(said)
             self._log(logging.WARNING, str(said))

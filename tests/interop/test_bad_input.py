@@ -4,7 +4,6 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from pydicom.uid import CTImageStorage, ImplicitVRLittleEndian
@@ -210,17 +209,3 @@ def test_a_connection_that_says_nothing_is_closed(leyden: Service) -> None:
     with connection(leyden) as link:
         assert read_pdu(link)[0] in (0, ABORT)
     assert_serves(leyden)
-
-
-def test_a_full_disk_refuses_and_loses_nothing(service: Callable[..., Service], pacs: Callable[..., Pacs]) -> None:
-    leyden = service(node("IMAGEPACS", pacs("IMAGEPACS").port), minFreeSpace=99).start()
-    with connection(leyden) as link:
-        link.sendall(associate_rq())
-        assert read_pdu(link)[0] == 2
-        link.sendall(pdv(store_rq("2.25.9"), command=True, last=True))
-        link.sendall(pdv(b"\x08\x00\x16\x00\x02\x00\x00\x001\0", command=False, last=True))
-        kind, body = read_pdu(link)
-        assert kind == 4
-        assert struct.unpack("<H", body[body.index(b"\0\0\0\x09\x02\0\0\0") + 8 :][:2])[0] == 0xA700
-    assert not leyden.left()
-    assert not any(Path(leyden.spool / "embryo").iterdir())

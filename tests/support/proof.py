@@ -131,7 +131,7 @@ class Load:
         self.objects = list(objects)
         self.sends: Counter[str] = Counter()
         self.promised: set[str] = set()
-        self.refused = 0  # objects answered with anything else
+        self.refused = 0  # objects answered with anything else, and rejected associations
         self.stop = threading.Event()
         self._port = port
         self._news = threading.Condition()
@@ -174,7 +174,7 @@ class Load:
                     with self._news:
                         self.promised.add(left.pop(current))
                         self._news.notify_all()
-                elif "Received Store Response" in line:
+                elif "Received Store Response" in line or "Association Rejected" in line:
                     with self._news:
                         self.refused += 1
                         self._news.notify_all()
@@ -185,7 +185,7 @@ class Load:
                 raise AssertionError(f"{len(self.promised)} of {count} promised within {limit_s} s")
 
     def wait_refused(self, limit_s: float = 60.0) -> None:
-        """Until one more object is refused than are now."""
+        """Until one more object or association is refused than are now."""
         with self._news:
             before = self.refused
             if not self._news.wait_for(lambda: self.refused > before, limit_s):

@@ -110,6 +110,7 @@ CALLED_UNKNOWN = AssociateReject(1, 1, 7)
 CALLING_UNKNOWN = AssociateReject(1, 1, 3)
 PROTOCOL_VERSION_UNKNOWN = AssociateReject(1, 2, 2)
 APPLICATION_CONTEXT_UNKNOWN = AssociateReject(1, 1, 2)
+CONGESTED = AssociateReject(2, 3, 1)
 TOO_MANY = AssociateReject(2, 3, 2)
 _REASONS = {
     (1, 1): "no reason given",
@@ -166,6 +167,11 @@ def misnumbered(request: AssociateRequest) -> list[int]:
             wrong[context.id] = None
         seen.add(context.id)
     return list(wrong)
+
+
+def asks_to_store(request: AssociateRequest) -> bool:
+    """Whether anything but an echo may come of it."""
+    return any(context.abstract != uids.VERIFICATION for context in request.contexts)
 
 
 def _answer_context(policy: AcceptorPolicy, context: ProposedContext) -> AnsweredContext:

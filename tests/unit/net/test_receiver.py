@@ -328,9 +328,10 @@ def test_what_is_cut_off_leaves_nothing_but_a_line(
 
 def test_a_full_disk_is_an_answer(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
-        async with receiving(tmp_path, replace(SETTINGS, min_free_percent=101)) as (receiver, port):
-            receiver.look_at_disk()
+        async with receiving(tmp_path) as (receiver, port):
             association = await opened(port)
+            receiver.settings = replace(SETTINGS, min_free_percent=101)
+            receiver.look_at_disk()
             answer = await store(association, tmp_path, bytes(1_000_000))
             assert answer.status == 0xA700
             assert answer.comment
@@ -343,6 +344,40 @@ def test_a_full_disk_is_an_answer(tmp_path: Path, caplog: pytest.LogCaptureFixtu
 
     uvloop.run(main())
     assert [record.levelname for record in caplog.records if record.message.endswith("(0xA700)")] == ["ERROR"]
+
+
+@pytest.mark.parametrize(
+    ("least", "begins", "ends"),
+    [(10, 12.5, 15.0), (1, 1.25, 1.5), (50, 62.5, 75.0), (90, 92.5, 95.0), (99, 99.25, 99.5)],
+)
+def test_new_associations_are_rejected_a_quarter_earlier(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, least: float, begins: float, ends: float
+) -> None:
+    async def main() -> None:
+        async with receiving(tmp_path, replace(SETTINGS, min_free_percent=least)) as (receiver, _):
+            seen = []
+            for free_percent in (100.0, begins, begins - 0.01, least, least - 0.01, least, ends - 0.01, ends):
+                monkeypatch.setattr(Spool, "free_percent", lambda _, free=free_percent: free)
+                receiver.look_at_disk()
+                seen.append((receiver.low, receiver.full))
+            fine, low, full = (False, False), (True, False), (True, True)
+            assert seen == [fine, fine, low, low, full, low, low, fine]
+
+    uvloop.run(main())
+
+
+def test_a_volume_that_may_be_filled_to_the_brim_rejects_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with receiving(tmp_path) as (receiver, port):
+            monkeypatch.setattr(Spool, "free_percent", lambda _: 0.0)
+            receiver.look_at_disk()
+            association = await opened(port)
+            assert await store(association, tmp_path, b"data") == StoreAnswer(0)
+            await association.release()
+
+    uvloop.run(main())
 
 
 def test_a_volume_that_does_not_tell_what_is_free_counts_as_full(
