@@ -1,5 +1,6 @@
 """What a process sees of the network: files in /etc that only it sees, addresses that are silent."""
 
+import ctypes
 import os
 import shlex
 import shutil
@@ -10,6 +11,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+
+_CLONE_NEWNET = 0x40000000
 
 
 def with_etc(folder: Path, **files: Iterable[str]) -> list[str]:
@@ -31,6 +34,40 @@ def with_etc(folder: Path, **files: Iterable[str]) -> list[str]:
         if tried.returncode == 0:
             return prefix
     pytest.skip(f"no mount namespaces here: {tried.stderr.strip()}")
+
+
+@contextmanager
+def own_network() -> Iterator[None]:
+    """A network of its own for this thread and what it starts. Skips the test where that is not allowed."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if os.geteuid() != 0 or shutil.which("ip") is None:
+        pytest.skip("no network namespaces here: that takes root and ip (iproute2)")
+    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    try:
+        if libc.unshare(_CLONE_NEWNET):
+            pytest.skip(f"no network namespaces here: {os.strerror(ctypes.get_errno())}")
+        try:
+            _ip("link", "set", "lo", "up")
+            yield
+        finally:
+            assert libc.setns(before, _CLONE_NEWNET) == 0
+    finally:
+        os.close(before)
+
+
+def appear(address: str) -> None:
+    """A host of this network."""
+    _ip("address", "add", f"{address}/32", "dev", "lo")
+
+
+def vanish(address: str) -> None:
+    """It is gone, as without power: nothing reaches it, and nobody says so."""
+    _ip("address", "del", f"{address}/32", "dev", "lo")
+    _ip("route", "add", "blackhole", f"{address}/32")
+
+
+def _ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True)
 
 
 @contextmanager

@@ -4,7 +4,8 @@ The kernel writes into one buffer that all links of a process share: what a feed
 read, and get_buffer has no side effects (TLS calls it more often than buffer_updated). Writing waits until the
 transport has taken everything, so that send buffers can be reused. One timer a link, armed again only when it has run
 out, sees silence (of a stranger: too long a request); a read costs no timer. A link that has sent its last word lingers
-for the peer to close (ARTIM), since closing over unread bytes would be a reset that overtakes it. Deliberately absent:
+for the peer to close (ARTIM), since closing over unread bytes would be a reset that overtakes it. Where no clock of
+ours runs, the kernel's does: keepalive and TCP_USER_TIMEOUT end what leads to a host that is gone. Deliberately absent:
 SO_RCVBUF and SO_SNDBUF (the kernel knows better), TLS.
 """
 
@@ -22,6 +23,9 @@ from leyden.errors import LeydenError, RemoteProtocolError, Transient
 
 READ_BUFFER_BYTES = 256 * 1024
 LINGER_S = 3.0
+KEEPALIVE_IDLE_S, KEEPALIVE_EVERY_S, KEEPALIVE_TIMES = 60, 15, 8  # a host that is gone is noticed after 3 minutes
+BACKSTOP_S = 10.0  # how much later than our own clock the kernel gives up, so that ours has the word
+_USER_TIMEOUT_MAX_MS = 2**31 - 1
 
 
 class ConnectionLost(Transient):
@@ -65,6 +69,7 @@ class Link(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._socket: socket.socket | None = None
         self._drained: asyncio.Future[None] | None = None  # there while the transport has bytes of ours
+        self._backstop_s = 0.0
         self._held = False
         self._ended = False
 
@@ -76,6 +81,10 @@ class Link(asyncio.BufferedProtocol):
         self._socket = self._transport.get_extra_info("socket")
         assert self._socket is not None
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_EVERY_S)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_TIMES)
         self._expect(self._patience_s, renewed=False)
         self.flush()
 
@@ -146,6 +155,17 @@ class Link(asyncio.BufferedProtocol):
     def expect(self, silence_s: float) -> None:
         """From now on, a peer that is silent for so long is aborted; 0 = it may be silent for ever."""
         self._expect(silence_s, renewed=True)
+        self.backstop(silence_s)
+
+    def backstop(self, silence_s: float) -> None:
+        """The kernel too gives up when the peer's host acknowledges nothing for a little longer than that, whether we
+        still know of the connection or not (TCP_USER_TIMEOUT); 0 = when it thinks fit.
+        """
+        if silence_s == self._backstop_s or self._socket is None or self.closing:
+            return
+        self._backstop_s = silence_s
+        timeout_ms = min(int((silence_s + BACKSTOP_S) * 1000), _USER_TIMEOUT_MAX_MS) if silence_s else 0
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout_ms)
 
     def _expect(self, patience_s: float, *, renewed: bool) -> None:
         self._patience_s, self._renewed = patience_s, renewed

@@ -235,6 +235,7 @@ class Association:
             deadline_s=deadline_s,
         )
         message_id = self._begin()
+        self._link.backstop(stall_s)
         try:
             self._connection.store_request(context_id, message_id, sop_class, sop_instance, priority)
             self._watch(pace)

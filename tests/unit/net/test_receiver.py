@@ -22,6 +22,7 @@ from leyden.dicom import pdu, uids
 from leyden.dicom.association import Accepted, Connection, Event, Released, Responded
 from leyden.dicom.negotiate import AcceptorPolicy, AssociateRequest, contexts_for
 from leyden.dicom.part10 import FileMeta, decode_head
+from leyden.net.link import BACKSTOP_S
 from leyden.net.scu import Association, AssociationRejected, StoreAnswer
 from leyden.receiver import Receiver, Statistics
 from leyden.spool.store import Spool
@@ -574,14 +575,23 @@ def test_the_end_of_the_service_does_not_wait_for_ever(tmp_path: Path) -> None:
     uvloop.run(main())
 
 
-def test_tcp_nodelay_is_on(tmp_path: Path) -> None:
+def test_what_the_kernel_is_asked_for(tmp_path: Path) -> None:
     async def main() -> None:
-        async with receiving(tmp_path) as (receiver, port):
+        async with receiving(tmp_path, replace(SETTINGS, client_timeout_s=20)) as (receiver, port):
             association = await opened(port)
+            await store(association, tmp_path, b"data")  # stall_s is 90
             (intake,) = receiver.associations
-            for link in (intake.link, association._link):
+            for link, patience_s in ((intake.link, 20), (association._link, 90)):
                 assert link._socket is not None
                 assert link._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+                assert link._socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+                timeout_ms = link._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+                assert timeout_ms == 1000 * (patience_s + BACKSTOP_S)
+            for stall_s, timeout_ms in ((0, 0), (366 * 86400, 2**31 - 1)):
+                association._link.backstop(stall_s)
+                assert association._link._socket is not None
+                said = association._link._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+                assert said == timeout_ms
             await association.release()
 
     uvloop.run(main())
