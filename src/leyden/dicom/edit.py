@@ -6,14 +6,19 @@ From any encoding into any. Deliberately absent: pixels (the caller fills them i
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from leyden.dicom.elements import (
     BIG,
     FRAGMENTS,
+    IMPLICIT,
     ITEM,
     ITEM_END,
+    LONG_FORM,
+    MISSING,
     PIXEL_DATA,
+    PIXEL_ELEMENTS,
     SEQUENCE_END,
     SHORT_FORM,
     UNDEFINED,
@@ -25,6 +30,7 @@ from leyden.dicom.elements import (
     content,
     dictionary_vr,
     encoding_of,
+    inside_un,
     level,
     tag_name,
     walk,
@@ -35,7 +41,6 @@ from leyden.errors import Corrupt
 
 _INLINE_BYTES = 1024  # a copy up to this size is read at once and joined with its neighbours
 _LAST_TAG = 0xFFFFFFFF
-_MISSING = ("  ", "??")  # what broken writers put in the place of a VR
 
 _SHORT_HEADER = {order: struct.Struct(order + "HH2sH") for order in "<>"}
 _LONG_HEADER = {order: struct.Struct(order + "HH2sHL") for order in "<>"}
@@ -110,16 +115,20 @@ def rewrite(dataset: Dataset, target: Syntax, replace: Replacements, patch: Patc
 
     `dataset`: that of a Header, or any that reaches to the end of its source; not one that `peek` inflated, which may
     be a part. `replace` holds top-level elements to put in, or to put in the place of what is there. Group lengths that
-    would become false are left out. Values stay byte for byte but for the order of their bytes (PS3.5 section 7.3).
+    would become false are left out, and so is what `level` and `walk` pass over; an element without a VR gets its own.
+    Values stay byte for byte but for the order of their bytes (PS3.5 section 7.3); sequences do where the encoding
+    stays. A sequence in implicit VR whose items do not parse becomes UN, as it is (PS3.5 section 6.2.2).
     Raises Corrupt before the first piece for what stands before the pixel data, later for nested and trailing elements;
     also for nested fragments on the way from or to big endian, which has none.
     """
-    pixels = dataset.read().get(PIXEL_DATA)
+    elements = dataset.read()
+    pixels = elements.get(PIXEL_DATA)
     if dataset.flaw:
         raise Corrupt(dataset.flaw)
     if pixels and pixels[5] > dataset.end:
         raise Corrupt(f"the pixel data are cut off: they should end at byte {pixels[5]} of {dataset.end}")
-    stale = {tag >> 16 for tag in replace} | ({PIXEL_DATA >> 16} if pixels else set())
+    stale = {tag >> 16 for tag in replace} | ({PIXEL_DATA >> 16} if pixels else set()) | {0}  # (0000,0000) is 8 NULs
+    stale |= {each[0] >> 16 for each in elements.values() if _lacks_vr(each, dataset.encoding)}
     output = _Output(dataset, replace, encoding_of(target), patch)
     yield from (_kept if dataset.encoding is output.encoding else _converted)(dataset, stale, output)
     yield from _put_due(output, _LAST_TAG)
@@ -129,17 +138,37 @@ def rewrite(dataset: Dataset, target: Syntax, replace: Replacements, patch: Patc
 def encapsulated_inside(dataset: Dataset) -> bool:
     """Whether fragments stand elsewhere than in the top-level pixel data (PS3.5 A.4: an icon's may beside the image's).
 
-    Raises Corrupt where nested elements do not parse. Ends at the top-level pixel data.
+    Of a sequence that does not parse, what stands before the place is looked at.
     """
-    depth = 0
-    for tag, vr, _, _, length, encoding in walk(dataset.source, dataset.start, dataset.end, dataset.encoding):
-        if not vr:
-            depth += (tag == ITEM) - (tag == ITEM_END)
-        elif tag == PIXEL_DATA and not depth:
-            return False
-        elif length == UNDEFINED and content(tag, vr, encoding)[0] == FRAGMENTS:
-            return True
+    for tag, vr, begin, _, length, after in dataset.read().values():
+        if tag not in PIXEL_ELEMENTS and (vr == "SQ" or length == UNDEFINED):
+            with suppress(Corrupt):
+                for inner, inner_vr, _, value, inner_length, encoding in walk(
+                    dataset.source, begin, after, dataset.encoding
+                ):
+                    nested = inner_vr and inner_length == UNDEFINED
+                    if nested and content(dataset.source, inner, inner_vr, value, encoding)[0] == FRAGMENTS:
+                        return True
     return False
+
+
+def _lacks_vr(element: Element, encoding: Encoding) -> bool:
+    """Whether its header in an explicit dataset is to be written anew; one of SQ or UN may be implicit."""
+    _, vr, begin, value, _, _ = element
+    return encoding.explicit and (vr == MISSING or (value - begin == 8 and vr in LONG_FORM))
+
+
+def _actual(tag: int, vr: str, dataset: Dataset) -> str:
+    """The VR where the file has none, or a choice."""
+    vr = dictionary_vr(tag) if vr == MISSING else vr
+    return resolve(tag, vr, dataset) if " or " in vr else vr
+
+
+def _parses(dataset: Dataset, start: int, end: int) -> bool:
+    try:
+        return all(walk(dataset.source, start, end, dataset.encoding))
+    except Corrupt:
+        return False
 
 
 class _Output:
@@ -192,7 +221,7 @@ class _Output:
             raise Corrupt(f"{tag_name(PIXEL_DATA)} stands twice")
         self._has_pixels = True
         self._join()
-        vr = resolve(PIXEL_DATA, vr, dataset) if " or " in vr else vr
+        vr = _actual(PIXEL_DATA, vr, dataset)
         self._ready.append(Pixels(PIXEL_DATA, vr, value, None if length == UNDEFINED else length))
 
     def take(self, *, all_of_it: bool = False) -> list[Piece]:
@@ -247,18 +276,23 @@ def _kept(dataset: Dataset, stale: set[int], output: _Output) -> Iterator[Piece]
     source, encoding, end = dataset.source, dataset.encoding, dataset.end
     run = at = dataset.start  # the source from `run` on is yet to be copied
     elements = _elements(dataset)
-    while at < end:  # a level ends with pixel data
-        for tag, vr, begin, value, length, after in elements:
+    while elements:  # a level ends with pixel data, or with all that there is
+        before = at
+        for each in elements:
+            tag, vr, begin, value, length, after = each
             if after > end:
                 raise Corrupt(f"the value of {tag_name(tag)} runs past the end, byte {end}")
             pixels = tag == PIXEL_DATA and tag not in output.replace
             leave_out = tag in output.replace or pixels or (tag & 0xFFFF == 0 and tag >> 16 in stale)
-            if leave_out or output.is_due(tag):
+            lacks_vr = not leave_out and _lacks_vr(each, encoding)
+            if leave_out or lacks_vr or output.is_due(tag):
                 output.copy(run, begin - run)
                 run = begin
                 yield from _put_due(output, tag)
             if pixels:
                 output.place_pixels(dataset, vr, value, length)
+            elif lacks_vr:
+                yield from _converted(Dataset(source, begin, after, encoding, dataset), set(), output, nested=True)
             elif tag in output.patch_inside and not leave_out:
                 for inner_tag, _, _, inner, inner_length, _ in walk(source, begin, after, encoding):
                     if new := output.patched(inner_tag, inner, inner_length):
@@ -268,10 +302,10 @@ def _kept(dataset: Dataset, stale: set[int], output: _Output) -> Iterator[Piece]
                         yield from output.take()
             yield from output.take()
             at = behind(source, tag, vr, value, end, encoding) if after < 0 else after
-            if leave_out:
+            if leave_out or lacks_vr:
                 run = at
-        elements = level(source, at, end, encoding)
-    output.copy(run, end - run)
+        elements = level(source, at, end, encoding) if before < at < end else ()
+    output.copy(run, at - run)
 
 
 def _elements(dataset: Dataset) -> Iterable[Element]:
@@ -292,73 +326,85 @@ def _converted(dataset: Dataset, stale: set[int], output: _Output, *, nested: bo
     """
     source, encoding, end = dataset.source, dataset.encoding, dataset.end
     target = output.encoding
-    same_size = encoding.explicit == target.explicit  # headers keep their sizes, so defined lengths stay true
     turned = encoding.order != target.order
+    same_size = turned and encoding.explicit == target.explicit  # headers keep their sizes: defined lengths stay true
     enclosing = [dataset]
-    open_sequences = int(nested)
+    outside = open_sequences = int(nested)
     top = 0  # the top-level element that this is in
     passed_over = 0  # sequences open in something that is left out or copied whole ...
     whole = -1  # ... from this offset on
-    for tag, vr, at, value, length, _ in walk(source, dataset.start, end, encoding):
-        opens = length == UNDEFINED or (vr == "SQ" and length > 0)
-        if passed_over:
-            if vr:
-                passed_over += opens
-            elif tag == SEQUENCE_END:
-                passed_over -= 1
-                if not passed_over and whole >= 0:
-                    output.copy(whole, value - whole)
-                    whole = -1
-        elif tag == ITEM:
-            stop = end if length == UNDEFINED else value + length
-            enclosing.append(Dataset(source, value, stop, encoding, enclosing[-1], delimited=length == UNDEFINED))
-            output.put(element_header(tag, vr, length if same_size else UNDEFINED, target))
-        elif not vr:
-            if tag == ITEM_END:
-                enclosing.pop()
+    begin = dataset.start
+    while begin < end:
+        tokens = walk(source, begin, end, encoding)
+        here, begin = begin, end
+        for tag, vr, at, value, length, _ in tokens:
+            if at != here and same_size and open_sequences > outside:
+                raise Corrupt(f"{at - here} bytes before byte {at} that are no part of their sequence")
+            opens = length == UNDEFINED or (vr == "SQ" and length > 0)
+            here = value + length if vr and not opens else value
+            if passed_over:
+                if vr:
+                    passed_over += opens
+                elif tag == SEQUENCE_END:
+                    passed_over -= 1
+                    if not passed_over and whole >= 0:
+                        output.copy(whole, value - whole)
+                        whole = -1
+            elif tag == ITEM:
+                stop = end if length == UNDEFINED else value + length
+                enclosing.append(Dataset(source, value, stop, encoding, enclosing[-1], delimited=length == UNDEFINED))
+                output.put(element_header(tag, vr, length if same_size else UNDEFINED, target))
+            elif not vr:
+                if tag == ITEM_END:
+                    enclosing.pop()
+                else:
+                    open_sequences -= 1
+                if at != value or not same_size:
+                    output.put(element_header(tag, vr, 0, target))
             else:
-                open_sequences -= 1
-            if at != value or not same_size:
-                output.put(element_header(tag, vr, 0, target))
-        else:
-            if not open_sequences:
-                top = tag
-                if output.is_due(tag):
-                    yield from _put_due(output, tag)
-                if tag in output.replace:
-                    passed_over = int(opens)
+                if open_sequences == outside:
+                    top = tag
+                    if not nested and output.is_due(tag):
+                        yield from _put_due(output, tag)
+                    if not nested and tag in output.replace:
+                        passed_over = int(opens)
+                        continue
+                    if not nested and tag == PIXEL_DATA:
+                        output.place_pixels(dataset, vr, value, length)
+                        yield from output.take()
+                        passed_over = int(opens)
+                        continue
+                if tag & 0xFFFF == 0 and (not same_size or (tag >> 16 in stale and not open_sequences)):
                     continue
-                if tag == PIXEL_DATA:
-                    output.place_pixels(dataset, vr, value, length)
-                    yield from output.take()
-                    passed_over = int(opens)
-                    continue
-            if tag & 0xFFFF == 0 and (not same_size or (tag >> 16 in stale and not open_sequences)):
-                continue
-            if " or " in vr:
-                vr = resolve(tag, vr, enclosing[-1])
-            if vr == "UN" and length == UNDEFINED and not encoding.explicit:
-                vr = "SQ"  # what is private and of undefined length is a sequence
-            output.put(element_header(tag, vr, UNDEFINED if opens and not same_size else length, target))
-            if not opens and top in output.patch_inside and (new := output.patched(tag, value, length)):
-                output.put(new)
-            elif not opens:
-                output.copy(value, length, _word_bytes(tag, vr, length, enclosing[-1], target) if turned else 1)
-            elif vr == "SQ":
-                open_sequences += 1
-            elif turned and content(tag, vr, encoding)[0] == FRAGMENTS:
-                raise Corrupt(f"{tag_name(tag)} is encapsulated, as nothing in big endian is")
-            else:  # implicit inside UN already, and fragments look the same in all of little endian
-                passed_over = 1
-                whole = value
-        yield from output.take()
+                if vr == MISSING or " or " in vr:
+                    if vr == MISSING and same_size and open_sequences > outside:
+                        raise Corrupt(f"{tag_name(tag)} at byte {at} has no VR")
+                    vr = _actual(tag, vr, enclosing[-1])
+                if vr == "UN" and length == UNDEFINED and inside_un(source, value, encoding) is encoding:
+                    vr = "SQ"  # what is private, implicit and of undefined length is a sequence
+                foreign = vr == "SQ" and encoding is IMPLICIT and open_sequences == outside and length != UNDEFINED
+                if foreign and not _parses(dataset, at, value + length):
+                    output.put(element_header(tag, "UN", length, target))
+                    output.copy(value, length)
+                    begin = value + length
+                    break
+                output.put(element_header(tag, vr, UNDEFINED if opens and not same_size else length, target))
+                if not opens and top in output.patch_inside and (new := output.patched(tag, value, length)):
+                    output.put(new)
+                elif not opens:
+                    output.copy(value, length, _word_bytes(vr, length, target) if turned else 1)
+                elif vr == "SQ":
+                    open_sequences += 1
+                elif turned and content(source, tag, vr, value, encoding)[0] == FRAGMENTS:
+                    raise Corrupt(f"{tag_name(tag)} is encapsulated, as nothing in big endian is")
+                else:  # implicit inside UN already, and fragments look the same in all of little endian
+                    passed_over = 1
+                    whole = value
+            yield from output.take()
 
 
-def _word_bytes(tag: int, vr: str, length: int, dataset: Dataset, target: Encoding) -> int:
+def _word_bytes(vr: str, length: int, target: Encoding) -> int:
     """How many bytes of a value the other byte order turns round: none in UN (PS3.5 section 6.2.2)."""
-    if vr in _MISSING:  # what it is nevertheless
-        vr = dictionary_vr(tag)
-        vr = resolve(tag, vr, dataset) if " or " in vr else vr
     return WORD_BYTES.get(_written(vr, length) if target.explicit else vr, 1)
 
 

@@ -1,8 +1,9 @@
 """The elements of a dataset as offsets into its source, in any of the three encodings (PS3.5 section 7).
 
 Values are never touched here, only passed over. Iterative throughout, and bounded: nesting, elements a walk, bytes held
-(two windows of 64 KiB). A source is a function that reads; whoever walks keeps it valid. Deliberately absent: what a
-value means (header.py) and what to do with it (edit.py).
+(two windows of 64 KiB). A source is a function that reads; whoever walks keeps it valid. Of what breaks the rules, that
+is read on which readers agree (DECISIONS 66): NULs behind the last element, delimiters too many, elements without a VR.
+Deliberately absent: what a value means (header.py) and what to do with it (edit.py).
 """
 
 import struct
@@ -27,15 +28,16 @@ MAX_DEPTH = 64
 MAX_ELEMENTS = 1_000_000  # in a walk at all depths: real enhanced multi-frame objects have some hundred thousand
 MAX_LEVEL_ELEMENTS = 100_000  # in one dataset or item, and items in a sequence: what may be held at once
 WINDOW_BYTES = 65536
+MAX_BLANK_BYTES = 1 << 20  # of NULs behind the last element; they are all looked at
 
-# The VRs (PS3.5 table 6.2-1) by the form of their explicit header (table 7.1-1): whether it has a 32-bit length. Broken
-# writers put blanks or question marks in their place; other VRs are newer than this table.
+# The VRs (PS3.5 table 6.2-1) by the form of their explicit header (table 7.1-1): whether it has a 32-bit length.
 SHORT_FORM = frozenset({
     "AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO", "LT", "PN", "SH", "SL", "SS", "ST", "TM", "UI",
-    "UL", "US", "  ", "??",
+    "UL", "US",
 })  # fmt: skip
 LONG_FORM = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"})
 _BY_CODE = {vr.encode(): (vr, vr in LONG_FORM) for vr in SHORT_FORM | LONG_FORM}
+MISSING = "??"  # the VR of an element of an explicit dataset that has none
 
 # The bytes of a word, for the VRs whose words big endian turns round (PS3.5 section 7.3).
 WORD_BYTES = {"AT": 2, "OW": 2, "SS": 2, "US": 2, "FL": 4, "OF": 4, "OL": 4, "SL": 4, "UL": 4} | {
@@ -43,6 +45,7 @@ WORD_BYTES = {"AT": 2, "OW": 2, "SS": 2, "US": 2, "FL": 4, "OF": 4, "OL": 4, "SL
 }  # fmt: skip
 
 _HEAD_BYTES = 12  # the longest element header
+_ITEM_BYTES = struct.pack("<HH", ITEM >> 16, ITEM & 0xFFFF)
 
 
 class Encoding:
@@ -87,16 +90,15 @@ def dictionary_vr(tag: int) -> str:
     return "UN"
 
 
-def _unknown_vr(tag: int, code: bytes, at: int) -> tuple[str, bool]:
-    if code.isalpha() and code.isupper():
-        return code.decode("ascii"), True  # VRs to come have 32-bit lengths (PS3.5 section 7.1.2)
-    raise Corrupt(f"{tag_name(tag)} at byte {at} has no VR")
+def _may_be_vr(code: bytes) -> bool:
+    """Two capital letters: a VR, or one to come."""
+    return code.isalpha() and code.isupper()
 
 
 class Source:
     """A window on a file that moves along with the reader; the first one stays at hand, as most headers fit into it."""
 
-    __slots__ = ("_base", "_buffer", "_first", "_limit", "read_at", "size")
+    __slots__ = ("_base", "_buffer", "_first", "_limit", "_not_blank", "read_at", "size")
 
     def __init__(self, read_at: ReadAt, size: int, first: bytes = b"") -> None:
         """`size` in bytes of the whole source; `first` = what was read of its beginning already."""
@@ -106,6 +108,7 @@ class Source:
         self._buffer = b""
         self._base = 0
         self._limit = -1
+        self._not_blank = -1  # the byte behind the NULs that were looked at last, so that none is looked at again
         if first:
             self._show(0, first)
 
@@ -127,7 +130,9 @@ class Source:
                 if known is None:
                     if value > bound:
                         raise Corrupt(f"an element header is cut off at byte {at}")
-                    known = _unknown_vr(tag, code, at)
+                    if not _may_be_vr(code):
+                        return self._without_vr(tag, at, bound, encoding)
+                    known = code.decode("ascii"), True  # VRs to come have 32-bit lengths (PS3.5 section 7.1.2)
                 vr, long_form = known
                 if long_form:
                     value = at + 12
@@ -154,6 +159,57 @@ class Source:
         if place >= 0 and place + length <= len(self._buffer) and offset + length <= self.size:
             return self._buffer[place : place + length]
         return self.read_at(offset, max(min(length, self.size - offset), 0))
+
+    def blank(self, start: int, end: int) -> bool:
+        """Whether there is nothing but NULs in [start, end), or nothing at all."""
+        if start <= self._not_blank < end or end - start > MAX_BLANK_BYTES:
+            return False
+        for at in range(start, end, WINDOW_BYTES):
+            data = self.take(at, min(WINDOW_BYTES, end - at))
+            if rest := data.lstrip(b"\0"):
+                self._not_blank = at + len(data) - len(rest)
+                return False
+        return True
+
+    def _without_vr(self, tag: int, at: int, bound: int, encoding: Encoding) -> tuple[int, str, int, int]:
+        """An element header without a VR in an explicit dataset. Corrupt where it can't be told how long the value is.
+
+        Either it is implicit, or it has a 16-bit length behind two bytes that are no VR: whichever way another element
+        follows, or the end. Where both do, 64 KiB or more for a value are less likely than a few bytes.
+        """
+        value = at + 8
+        (short,) = struct.unpack_from(encoding.order + "H", self.take(at + 6, 2))
+        (implicit,) = struct.unpack_from(encoding.order + "L", self.take(at + 4, 4))
+        if tag in PIXEL_ELEMENTS:
+            lengths = [implicit]
+        elif encoding is BIG:
+            lengths = [short]
+        else:
+            lengths = [implicit, short] if implicit <= 0xFFFF else [short, implicit]
+        if implicit == UNDEFINED and self.take(value, 4) == _ITEM_BYTES:
+            known = dictionary_vr(tag)
+            return tag, "SQ" if known == "SQ" else MISSING if tag in PIXEL_ELEMENTS else "UN", value, implicit
+        for length in lengths:
+            if value + length <= bound and self._may_follow(tag, value + length, bound, encoding):
+                return tag, "SQ" if dictionary_vr(tag) == "SQ" else MISSING, value, length
+        raise Corrupt(f"{tag_name(tag)} at byte {at} has no VR")
+
+    def _may_follow(self, before: int, at: int, bound: int, encoding: Encoding) -> bool:
+        """Whether an element, the end of an item or the end of all may well stand at `at`, behind the tag `before`."""
+        head = self.take(at, min(bound - at, _HEAD_BYTES)).ljust(_HEAD_BYTES, b"\0")
+        if not any(head):
+            return self.blank(at, bound)
+        group, number, code, short, long = EXPLICIT.unpack(head) if encoding.order == "<" else BIG.unpack(head)
+        tag, value = group << 16 | number, at + 8
+        if group == 0xFFFE or value > bound:
+            return tag == ITEM_END and value <= bound
+        if code in _BY_CODE:
+            length, value = (long, at + 12) if _BY_CODE[code][1] else (short, value)
+            return length == UNDEFINED or tag in PIXEL_ELEMENTS or value + length <= bound
+        (length,) = struct.unpack_from(encoding.order + "L", head, 4)
+        fits = length == UNDEFINED or value + length <= bound
+        known = group != 0 and dictionary.entry(tag) is not None
+        return (fits and (known or tag > before)) or (known and value + short <= bound)
 
     def _move(self, at: int) -> None:
         if at + _HEAD_BYTES <= len(self._first) or self.size <= len(self._first):
@@ -186,22 +242,48 @@ Element = tuple[int, str, int, int, int, int]
 """The same five and the offset behind the element; for pixel data of undefined length that is not known: -1."""
 
 
-def content(tag: int, vr: str, encoding: Encoding) -> tuple[int, Encoding]:
-    """What an element of undefined length consists of, and its encoding (UN: PS3.5 section 6.2.2). Raises Corrupt."""
+def content(source: Source, tag: int, vr: str, value: int, encoding: Encoding) -> tuple[int, Encoding]:
+    """What an element of undefined length consists of, and its encoding; `value`: where it begins. Raises Corrupt."""
     if tag == PIXEL_DATA or vr in ("OB", "OW"):
         return FRAGMENTS, encoding
     if vr == "SQ":
         return SEQUENCE, encoding
     if vr == "UN":
-        return SEQUENCE, IMPLICIT
+        return SEQUENCE, inside_un(source, value, encoding)
     raise Corrupt(f"{tag_name(tag)} of VR {vr} has an undefined length")
+
+
+def inside_un(source: Source, value: int, encoding: Encoding) -> Encoding:
+    """The encoding of items in a value of UN: implicit (PS3.5 section 6.2.2), unless an explicit element is first."""
+    begin = source.take(value, 16)  # the headers of the first item and of its first element
+    if encoding is not EXPLICIT or len(begin) < 16 or begin[:4] != _ITEM_BYTES:
+        return IMPLICIT
+    known = _BY_CODE.get(begin[12:14])
+    # A short one without a value looks like an implicit one of some thousand bytes.
+    return EXPLICIT if known and any(begin[14:]) != known[1] else IMPLICIT
+
+
+def implicit_throughout(source: Source, start: int, end: int) -> bool:
+    """Whether a dataset that should be explicit is implicit: its first elements have no VR, and lengths that fit."""
+    at = start
+    for _ in range(2):
+        head = source.take(at, 8)
+        if at == end and at > start:
+            break
+        if len(head) < 8 or _may_be_vr(head[4:6]):
+            return False
+        group, number, length = IMPLICIT.unpack(head)
+        if not group or dictionary.entry(group << 16 | number) is None or length > end - at - 8:
+            return False
+        at += 8 + length
+    return True
 
 
 def level(source: Source, start: int, end: int, encoding: Encoding, *, delimited: bool = False) -> Iterator[Element]:
     """The elements of the dataset in [start, end), not entered, up to pixel data, which is the last one given.
 
-    `delimited`: an item delimiter ends it before `end`. 0.35 us an element. Raises Corrupt where they do not parse or
-    run past `end` (pixel data may).
+    `delimited`: an item delimiter ends it before `end`. NULs behind the last one are passed over, and an item delimiter
+    that nothing follows. 0.35 us an element. Raises Corrupt where they do not parse or run past `end` (pixel data may).
     """
     at = start
     unpack, explicit = encoding.unpack, encoding.explicit
@@ -225,8 +307,15 @@ def level(source: Source, start: int, end: int, encoding: Encoding, *, delimited
             if value > end:
                 raise Corrupt(f"an element header is cut off at byte {at}")
         else:
-            tag, vr, value, length = source.head(at, end, encoding)
+            try:
+                tag, vr, value, length = source.head(at, end, encoding)
+            except Corrupt:
+                if source.blank(at, end):
+                    return
+                raise
             buffer, base, limit = source.window()
+            if not tag and source.blank(at, end):
+                return
         if tag in PIXEL_ELEMENTS:
             yield tag, vr, at, value, length, -1 if length == UNDEFINED else value + length
             return
@@ -237,7 +326,7 @@ def level(source: Source, start: int, end: int, encoding: Encoding, *, delimited
             if after > end:
                 raise Corrupt(f"the value of {tag_name(tag)} runs past the end, byte {end}")
             if not vr:
-                if delimited and tag == ITEM_END:
+                if tag == ITEM_END and (delimited or source.blank(after, end)):
                     return
                 raise Corrupt(f"a stray {tag_name(tag)} at byte {at}")
         yield tag, vr, at, value, length, after
@@ -250,7 +339,7 @@ def behind(source: Source, tag: int, vr: str, value: int, end: int, encoding: En
 
     That of Pixel Data may lack its delimiter where the file ends, see `walk`.
     """
-    kind, inner = content(tag, vr, encoding)
+    kind, inner = content(source, tag, vr, value, encoding)
     after = value
     lax = tag == PIXEL_DATA and end == source.size
     for token in walk(source, value, end, inner, kind=kind, undefined=True, deep=False, lax=lax):
@@ -274,26 +363,37 @@ def walk(
     Ends are always given, as tokens of no width where a defined length ran out. `kind` says what begins at `start`; if
     its length is `undefined`, the walk ends with its delimiter. Not `deep`: what has a defined length is not entered.
     The file may end after a whole fragment of top-level Pixel Data, without a delimiter; `lax`: these fragments are
-    such. Raises Corrupt.
+    such. Passed over are NULs behind the last element of a dataset or item, a delimiter at the end of what has a
+    defined length, and one behind an item of defined length; the end of a sequence ends its last item. Raises Corrupt.
     """
     stack: list[tuple[int, int, bool, Encoding]] = []
     at = start
     bound = end
     head = source.head
     for _ in range(MAX_ELEMENTS):
-        if at == bound and (not undefined or (lax and kind == FRAGMENTS)):
+        if at == bound and (
+            not undefined or (lax and kind == FRAGMENTS) or (kind == DATASET and stack and not stack[-1][2])
+        ):
             if stack or undefined:
                 yield ITEM_END if kind == DATASET else SEQUENCE_END, "", at, at, 0, encoding
             if not stack:
                 return
             kind, bound, undefined, encoding = stack.pop()
             continue
-        tag, vr, value, length = head(at, bound, encoding)
-        if vr:
+        try:
+            tag, vr, value, length = head(at, bound, encoding)
+        except Corrupt:
+            if kind != DATASET or at == bound or not source.blank(at, bound):
+                raise
+            at = bound
+            continue
+        if not tag and kind == DATASET and source.blank(at, bound):
+            at = bound
+        elif vr:
             if kind != DATASET:
                 raise Corrupt(f"{tag_name(tag)} at byte {at} stands between items")
             if length == UNDEFINED:
-                inner_kind, inner = content(tag, vr, encoding)
+                inner_kind, inner = content(source, tag, vr, value, encoding)
                 lax = tag == PIXEL_DATA and not stack and bound == source.size
                 yield tag, vr, at, value, length, encoding
                 stack.append((kind, bound, undefined, encoding))
@@ -335,6 +435,10 @@ def walk(
                 return
             at = value
             kind, bound, undefined, encoding = stack.pop()
+        elif not undefined and tag == (ITEM_END if kind == DATASET else SEQUENCE_END) and source.blank(value, bound):
+            at = bound
+        elif kind == SEQUENCE and tag == ITEM_END and not length:
+            at = value
         else:
             raise Corrupt(f"a stray {tag_name(tag)} at byte {at}")
         if len(stack) > 2 * MAX_DEPTH:

@@ -17,11 +17,13 @@ from leyden.dicom.elements import (
     IMPLICIT,
     ITEM,
     ITEM_END,
+    LONG_FORM,
     MAX_DEPTH,
     MAX_LEVEL_ELEMENTS,
     PIXEL_DATA,
     PIXEL_ELEMENTS,
     SEQUENCE,
+    SHORT_FORM,
     UNDEFINED,
     WINDOW_BYTES,
     Element,
@@ -30,6 +32,8 @@ from leyden.dicom.elements import (
     Source,
     dictionary_vr,
     encoding_of,
+    implicit_throughout,
+    inside_un,
     level,
     tag_name,
     walk,
@@ -52,6 +56,7 @@ _TEXT_VRS = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI", "UR
 # Text in the Specific Character Set (PS3.5 section 6.1.2.2); UN is the best guess.
 _CHARACTER_SET_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UN", "UT"})
 _SINGLE_VALUE_VRS = frozenset({"LT", "ST", "UR", "UT"})  # a backslash is text in these
+_CERTAIN_VRS = (SHORT_FORM | LONG_FORM) - {"UN"}
 _NUMBERS = {"SL": "l", "SS": "h", "SV": "q", "UL": "L", "US": "H", "UV": "Q"}
 _INTEGER = re.compile(r"[+-]?[0-9]{1,12}")
 
@@ -167,31 +172,39 @@ class Dataset:
     def find(self, tag: int) -> Iterator[tuple[str, ...]]:
         """The texts of every element of that tag, here and at any depth, in order, up to pixel data.
 
-        One pass, 0.6 us an element. Raises Corrupt where nested items do not parse.
+        One pass, 0.6 us an element. Raises Corrupt where a sequence does not parse, after what stands elsewhere.
         """
-        pixels = [element for here, element in self.read().items() if here in PIXEL_ELEMENTS]
-        end = pixels[0][2] if pixels else self.end
+        broken: Corrupt | None = None
+        for element in self.read().values():
+            here, vr, _, _, length, _ = element
+            if here == tag:
+                yield self._texts(element)
+            sequence = vr == "SQ" or length == UNDEFINED or (vr == "UN" and dictionary_vr(here) == "SQ")
+            if sequence and here not in PIXEL_ELEMENTS:
+                try:
+                    yield from self._find_inside(tag, element)
+                except Corrupt as error:
+                    broken = error
+        if broken and not self.flaw:
+            raise broken
+
+    def _find_inside(self, tag: int, element: Element) -> Iterator[tuple[str, ...]]:
+        _, _, begin, _, _, end = element
         enclosing = [self]
-        try:
-            for here, vr, start, value, length, encoding in walk(self.source, self.start, end, self.encoding):
-                if here == ITEM and not vr:
-                    stop = end if length == UNDEFINED else value + length
-                    delimited = length == UNDEFINED
-                    enclosing.append(Dataset(self.source, value, stop, encoding, enclosing[-1], delimited=delimited))
-                elif here == ITEM_END:
-                    enclosing.pop()
-                elif here == tag or (vr == "UN" and length != UNDEFINED and dictionary_vr(here) == "SQ"):
-                    element = here, vr, start, value, length, value + length
-                    if here == tag:
-                        yield enclosing[-1]._texts(element)
-                    if vr == "UN":
-                        for item in enclosing[-1]._items(element):
-                            yield from item.find(tag)  # once: inside it is implicit, where no known sequence is UN
-        except Corrupt:
-            if not self.flaw:
-                raise
-        if pixels and pixels[0][0] == tag:
-            yield ()
+        for here, vr, start, value, length, encoding in walk(self.source, begin, end, self.encoding):
+            if here == ITEM and not vr:
+                stop = end if length == UNDEFINED else value + length
+                delimited = length == UNDEFINED
+                enclosing.append(Dataset(self.source, value, stop, encoding, enclosing[-1], delimited=delimited))
+            elif here == ITEM_END:
+                enclosing.pop()
+            elif here == tag or (vr == "UN" and length != UNDEFINED and dictionary_vr(here) == "SQ"):
+                inner = here, vr, start, value, length, value + length
+                if here == tag and start > begin:
+                    yield enclosing[-1]._texts(inner)
+                if vr == "UN":
+                    for item in enclosing[-1]._items(inner):
+                        yield from item.find(tag)  # once: inside it is implicit, where no known sequence is UN
 
     def private_tag(self, group: int, low_byte: int, creator: str) -> int | None:
         """The tag of a private element by its creator, whatever block it is in (PS3.5 section 7.8.1); None = absent."""
@@ -223,7 +236,7 @@ class Dataset:
 
     def _vr(self, element: Element) -> str:
         tag, vr, *_ = element
-        if vr in ("UN", "  ", "??"):
+        if vr not in _CERTAIN_VRS:
             vr = dictionary_vr(tag)
         return resolve(tag, vr, self) if " or " in vr else vr
 
@@ -233,7 +246,7 @@ class Dataset:
             return
         if self._depth >= MAX_DEPTH:
             raise Corrupt(f"sequences nest deeper than {MAX_DEPTH}")
-        encoding = IMPLICIT if vr == "UN" else self.encoding
+        encoding = inside_un(self.source, content, self.encoding) if vr == "UN" else self.encoding
         end = after - 8 if length == UNDEFINED else after
         open_items = 0
         begin = 0
@@ -329,6 +342,8 @@ def peek(read_at: ReadAt, size: int) -> Header:
         dataset = Dataset(begin, 0, len(inflated), encoding_of(syntax))
     else:
         dataset = Dataset(source, offset, size, encoding_of(syntax))
+        if dataset.encoding is EXPLICIT and implicit_throughout(source, offset, size):
+            dataset.encoding = IMPLICIT
     elements = dataset.read(lenient=True)
     pixel_data = ""
     if PIXEL_DATA in elements:

@@ -7,7 +7,7 @@ minimal group 0002 that carries the envelope of an entry. What we read may be an
 import struct
 from dataclasses import dataclass
 
-from leyden.dicom.elements import EXPLICIT, LONG_FORM, Source
+from leyden.dicom.elements import EXPLICIT, LONG_FORM, MISSING, Source
 from leyden.dicom.negotiate import ae_title
 from leyden.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION, clean_uid
 from leyden.errors import Corrupt
@@ -83,7 +83,9 @@ def decode_head(head: bytes) -> tuple[FileMeta, int] | None:
             return None
         if head[at : at + 2] != b"\x02\x00":
             break
-        tag, _, value, length = source.head(at, len(head), EXPLICIT)
+        tag, vr, value, length = source.head(at, len(head), EXPLICIT)
+        if vr == MISSING:
+            raise Corrupt(f"file meta information without a VR at byte {at}")
         at = value + length
         if at > HEAD_MAX_BYTES - _LONG_HEADER.size:
             raise Corrupt(f"file meta information reaches beyond {HEAD_MAX_BYTES} bytes")

@@ -126,6 +126,7 @@ CODECS: tuple[Codec, ...] = (
         obstacle=rle.obstacle,
         encode=rle.encode,
         decode=rle.decode,
+        begins=rle.BEGINS,
     ),
 )
 

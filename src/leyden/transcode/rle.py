@@ -18,6 +18,7 @@ from leyden.errors import Corrupt
 from leyden.transcode.pixels import DEEP_YBR, Claim, CodecError, Description, Planes, Samples, Unfit, first
 
 MAX_SEGMENTS = 15
+BEGINS = rb"[\x01-\x0f]\0\0\0\x40\0\0\0"  # how many segments, and that the first stands behind the header (G.5)
 _HEADER = struct.Struct("<16L")
 _EXCESS_BYTES = 128  # the most that one more run can make, after which a segment has more than padding
 

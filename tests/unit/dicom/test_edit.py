@@ -311,12 +311,63 @@ def test_encapsulated_icon_goes_along() -> None:
     assert icon[12:] in made(data, SYNTAXES[JPEG2000_LOSSLESS], IMPLICIT)
 
 
-def test_missing_vrs_stay_missing() -> None:
-    data = el(0x00080060, "  ", b"CT") + el(0x00080061, "??", b"CT", order="<")
-    assert made(data, LITTLE, LITTLE) == data
-    assert made(data, LITTLE, IMPLICIT) == el(0x00080060, "", b"CT") + el(0x00080061, "", b"CT")
-    big = el(0x00080060, "  ", b"CT", order=">")
-    assert made(big, BIG, LITTLE) == el(0x00080060, "  ", b"CT")
+def test_a_missing_vr_is_put_in() -> None:
+    odd = el(0x00080060, "??", b"CT") + el(0x00281052, "", b"-1") + el(0x00280106, "", b"\2\1")
+    explicit = el(0x00080060, "CS", b"CT") + el(0x00281052, "DS", b"-1") + el(0x00280106, "US", b"\2\1")
+    assert made(odd, LITTLE, LITTLE) == explicit
+    assert made(odd, LITTLE, IMPLICIT) == explicit.replace(b"CS\2\0", b"\2\0\0\0").replace(
+        b"DS\2\0", b"\2\0\0\0"
+    ).replace(b"US\2\0", b"\2\0\0\0")
+    assert made(odd, LITTLE, BIG) == made(explicit, LITTLE, BIG)
+    private = el(0x00090000, "UL", b"\4\0\0\0") + el(0x00091001, "", b"abcd") + el(0x00110000, "UL", b"\4\0\0\0")
+    assert made(private, LITTLE, LITTLE) == el(0x00091001, "UN", b"abcd") + el(0x00110000, "UL", b"\4\0\0\0")
+    pixels = el(0x00280100, "US", b"\x08\0") + el(PIXELS, "", bytes(6))
+    assert made(pixels, LITTLE, LITTLE) == el(0x00280100, "US", b"\x08\0") + el(PIXELS, "OB", bytes(6))
+
+
+def test_an_implicit_sequence_becomes_an_explicit_one() -> None:
+    inner, nested = el(0x00081155, "", b"1.2\0"), el(0x00081155, "UI", b"1.2\0")
+    data = el(0x00080060, "CS", b"CT") + el(0x00081140, "", el(ITEM, "", inner)) + el(0x00100020, "LO", b"ID")
+    item = el(ITEM, "", nested, UNDEFINED) + el(ITEM_END, "")
+    sequence = el(0x00081140, "SQ", item, UNDEFINED) + el(SEQUENCE_END, "")
+    assert made(data, LITTLE, LITTLE) == el(0x00080060, "CS", b"CT") + sequence + el(0x00100020, "LO", b"ID")
+
+
+@pytest.mark.parametrize("target", [LITTLE, IMPLICIT, BIG], ids=lambda syntax: syntax.name)
+@pytest.mark.parametrize("tail", [bytes(3), bytes(12), el(ITEM_END, "")])
+@pytest.mark.parametrize("pixels", [True, False])
+def test_what_holds_nothing_is_left_out(tail: bytes, pixels: bool, target: Syntax) -> None:
+    data = el(0x00080060, "CS", b"CT") + (
+        el(PIXELS, "OW", bytes(4)) + el(0xFFFCFFFC, "OB", bytes(2)) if pixels else b""
+    )
+    assert made(data + tail, LITTLE, target) == made(data, LITTLE, target)
+    nuls = bytes(8)
+    assert made(nuls + data, LITTLE, target) == made(data, LITTLE, target)
+
+
+def test_a_sequence_that_does_not_parse_becomes_un() -> None:
+    icon = el(ITEM, "", el(0x00280010, "", b"\x08\0") + el(PIXELS, "", bytes(64))[:-30])
+    behind, behind_implicit = el(0x00100020, "LO", b"ID"), el(0x00100020, "", b"ID")
+    data = el(0x00080060, "", b"CT") + el(0x00880200, "", icon) + behind_implicit
+    expected = el(0x00080060, "CS", b"CT") + el(0x00880200, "UN", icon) + behind
+    assert made(data, IMPLICIT, LITTLE) == expected
+    assert made(expected, LITTLE, IMPLICIT) == data
+    assert made(data, IMPLICIT, BIG)[10:] == el(0x00880200, "UN", icon, order=">")[:12] + icon + el(
+        0x00100020, "LO", b"ID", order=">"
+    )
+    broken = el(0x00880200, "SQ", el(ITEM, "", el(0x00080060, "CS", b"CT", 9)))
+    assert made(broken, LITTLE, LITTLE) == broken
+    for target in (IMPLICIT, BIG):
+        with pytest.raises(Corrupt, match="runs past the end"):
+            made(broken, LITTLE, target)
+
+
+def test_lengths_that_would_become_false_are_corrupt_in_the_other_byte_order() -> None:
+    item = el(ITEM, "", el(0x00080060, "CS", b"CT") + el(ITEM_END, ""))
+    with pytest.raises(Corrupt, match="no part of their sequence"):
+        made(el(0x00081140, "SQ", item), LITTLE, BIG)
+    with pytest.raises(Corrupt, match="has no VR"):
+        made(el(0x00081140, "SQ", el(ITEM, "", el(0x00080060, "??", b"CT"))), LITTLE, BIG)
 
 
 @pytest.mark.parametrize("target", [LITTLE, IMPLICIT, BIG], ids=["explicit", "implicit", "big endian"])

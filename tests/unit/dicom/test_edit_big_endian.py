@@ -184,8 +184,8 @@ def test_un_of_undefined_length_is_implicit_and_little_endian() -> None:
 def test_a_missing_vr_does_not_keep_words_from_turning() -> None:
     for vr in ("  ", "??"):
         little, big = el(0x00280010, vr, b"\2\1"), el(0x00280010, vr, b"\1\2", order=">")
-        assert made(little, LITTLE, BIG) == big
-        assert made(big, BIG, LITTLE) == little
+        assert made(little, LITTLE, BIG) == big.replace(vr.encode(), b"US")
+        assert made(big, BIG, LITTLE) == little.replace(vr.encode(), b"US")
         assert made(big, BIG, IMPLICIT) == el(0x00280010, "", b"\2\1")
         smallest = el(0x00280103, "US", b"\1\0") + el(0x00280106, vr, b"\2\1")
         assert made(smallest, LITTLE, BIG)[-2:] == b"\1\2"

@@ -12,6 +12,7 @@ from leyden.dicom.elements import (
     IMPLICIT,
     ITEM,
     ITEM_END,
+    MISSING,
     PIXEL_DATA,
     SEQUENCE_END,
     UNDEFINED,
@@ -20,6 +21,7 @@ from leyden.dicom.elements import (
     behind,
     dictionary_vr,
     encoding_of,
+    implicit_throughout,
     level,
     tag_name,
     walk,
@@ -189,9 +191,102 @@ def test_item_lengths_that_look_like_a_vr() -> None:
     assert tags(data) == [REFERENCED, ITEM, 0x00420011, ITEM_END, SEQUENCE_END]
 
 
-@pytest.mark.parametrize("vr", ["  ", "??"])
-def test_missing_vrs_are_tolerated(vr: str) -> None:
-    assert tokens(el(MODALITY, vr, b"CT") + CT) == [(MODALITY, vr, 0, 8, 2), (MODALITY, "CS", 10, 18, 2)]
+@pytest.mark.parametrize("vr", [b"  ", b"??", b"cs", b"C\0", b"\0\0", b"\2\x80"])
+def test_what_is_no_vr_stands_before_a_16_bit_length(vr: bytes) -> None:
+    for order, encoding in (("<", EXPLICIT), (">", BIG)):
+        without = el(MODALITY, "CS", b"CT", order=order).replace(b"CS", vr)
+        behind = el(MODALITY, "CS", b"CT", order=order)
+        for data in (without + behind, without + bytes(5), without):
+            assert tokens(data, encoding)[0] == (MODALITY, MISSING, 0, 8, 2)
+            assert next(level(source(data), 0, len(data), encoding)) == (MODALITY, MISSING, 0, 8, 2, 10)
+
+
+def test_implicit_elements_among_explicit_ones() -> None:
+    item = el(ITEM, "", el(0x00081155, "", b"1.2"))
+    data = el(MODALITY, "", b"CT") + el(REFERENCED, "", item) + el(0x00091001, "", b"abcd") + CT
+    assert tokens(data) == [
+        (MODALITY, MISSING, 0, 8, 2), (REFERENCED, "SQ", 10, 18, 19), (ITEM, "", 18, 26, 11),
+        (0x00081155, MISSING, 26, 34, 3), (ITEM_END, "", 37, 37, 0), (SEQUENCE_END, "", 37, 37, 0),
+        (0x00091001, MISSING, 37, 45, 4), (MODALITY, "CS", 49, 57, 2),
+    ]  # fmt: skip
+    assert [each[1] for each in level(source(data), 0, len(data), EXPLICIT)] == [MISSING, "SQ", MISSING, "CS"]
+    pixels = el(0x7FE00010, "", bytes(100_000)) + CT
+    assert next(level(source(pixels), 0, len(pixels), EXPLICIT)) == (0x7FE00010, MISSING, 0, 8, 100_000, 100_008)
+
+
+def test_a_length_of_16_bits_goes_before_one_that_reaches_into_pixels() -> None:
+    """NULs for the VR and a length of 4, read as one of 32 bits, are 262,144: an element may seem to follow there."""
+    data = el(0x00100020, "LO", b"ID42").replace(b"LO", b"\0\0")
+    data += el(0x00091001, "OB", bytes(262_144 - len(data) - 4) + CT * 100)
+    assert next(level(source(data), 0, len(data), EXPLICIT)) == (0x00100020, MISSING, 0, 8, 4, 12)
+
+
+@pytest.mark.parametrize("inner", [el(0x00081155, "UI", b"1.2\0"), el(0x00081155, "", b"1.2\0"), el(0x00081155, "UI")])
+def test_items_in_un_are_implicit_unless_they_are_not(inner: bytes) -> None:
+    items = el(ITEM, "", inner, UNDEFINED) + el(ITEM_END, "")
+    data = el(REFERENCED, "UN", items, UNDEFINED) + el(SEQUENCE_END, "")
+    if inner[4:] == b"UI\0\0":  # it looks like an implicit one of 18,773 bytes
+        with pytest.raises(Corrupt):
+            tokens(data)
+        return
+    assert [token[:2] for token in tokens(data)][2] == (0x00081155, "UI")
+
+
+@pytest.mark.parametrize(
+    "behind", [bytes(1), bytes(6), bytes(8), bytes(200_000), el(ITEM_END, ""), el(ITEM_END, "", bytes(8))]
+)
+@pytest.mark.parametrize("encoding", [EXPLICIT, IMPLICIT, BIG])
+def test_what_holds_nothing_behind_the_last_element_is_passed_over(behind: bytes, encoding: Encoding) -> None:
+    order = encoding.order
+    data = el(MODALITY, "CS" if encoding.explicit else "", b"CT", order=order)
+    if behind[:1] == b"\xfe" and order == ">":
+        behind = el(ITEM_END, "", order=">")
+    end = len(data)
+    data += behind
+    assert [token[0] for token in tokens(data, encoding)] == [MODALITY]
+    assert [each[0] for each in level(source(data), 0, len(data), encoding)] == [MODALITY]
+    item = el(REFERENCED, "SQ" if encoding.explicit else "", el(ITEM, "", data, order=order), order=order)
+    if len(behind) < 60_000:
+        assert [token[0] for token in tokens(item, encoding)] == [REFERENCED, ITEM, MODALITY, ITEM_END, SEQUENCE_END]
+    with pytest.raises(Corrupt):
+        tokens(data[:end] + bytes(8) + b"\1", encoding)
+
+
+def test_nuls_are_looked_at_once_and_not_without_end() -> None:
+    most = elements.MAX_BLANK_BYTES
+    assert list(level(source(bytes(most)), 0, most, EXPLICIT)) == []
+    with pytest.raises(Corrupt, match="no VR"):
+        list(level(source(bytes(most + 20)), 0, most + 20, EXPLICIT))
+    reads: list[int] = []
+    data = bytes(400_000) + el(MODALITY, "")
+
+    def read_at(offset: int, length: int) -> bytes:
+        reads.append(length)
+        return data[offset : offset + length]
+
+    found = list(level(Source(read_at, len(data)), 0, len(data), IMPLICIT))  # each eight of them are an element
+    assert len(found) == 50_001
+    assert sum(reads) < 4 * len(data)
+
+
+def test_delimiters_too_many() -> None:
+    found = [REFERENCED, ITEM, MODALITY, ITEM_END, SEQUENCE_END, MODALITY]
+    for sequence in (
+        el(REFERENCED, "SQ", el(ITEM, "", CT + el(ITEM_END, ""))),
+        el(REFERENCED, "SQ", el(ITEM, "", CT) + el(ITEM_END, "")),
+        el(REFERENCED, "SQ", el(ITEM, "", CT) + el(SEQUENCE_END, "")),
+        el(REFERENCED, "SQ", el(ITEM, "", CT, UNDEFINED)),
+        el(REFERENCED, "SQ", el(ITEM, "", CT) + el(ITEM_END, ""), UNDEFINED) + el(SEQUENCE_END, ""),
+    ):
+        assert tags(sequence + CT) == found
+
+
+@pytest.mark.parametrize("how", [(0, False), (1, True), (2, True), (5, True)])
+def test_a_dataset_may_be_implicit_throughout(how: tuple[int, bool]) -> None:
+    count, is_so = how
+    data = el(MODALITY, "", b"CT") * count + (CT if count < 2 and not is_so else b"")
+    assert implicit_throughout(source(data), 0, len(data)) is is_so
+    assert not implicit_throughout(source(data + CT), 0, len(data + CT)) or count > 1
 
 
 def test_vrs_to_come_have_long_lengths() -> None:
@@ -199,8 +294,8 @@ def test_vrs_to_come_have_long_lengths() -> None:
 
 
 BAD = {
-    "no VR": el(MODALITY, "CS", b"CT").replace(b"CS", b"\x02\0"),
-    "lower case VR": el(MODALITY, "CS", b"CT").replace(b"CS", b"cs"),
+    "no VR, and rubbish behind": el(MODALITY, "CS", b"CT").replace(b"CS", b"\x02\0") + b"rubbish!",
+    "no VR, and no length that fits": el(MODALITY, "CS", b"CT", 3).replace(b"CS", b"cs"),
     "cut off in a tag": CT + CT[:3],
     "cut off in a header": CT + CT[:7],
     "cut off in a long header": CT + el(0x00420011, "OB")[:10],
@@ -213,13 +308,13 @@ BAD = {
     "element between items": el(REFERENCED, "SQ", CT, UNDEFINED) + el(SEQUENCE_END, ""),
     "stray item": el(ITEM, "", CT),
     "stray item of undefined length": el(ITEM, "", CT, UNDEFINED),
-    "stray item delimiter": CT + el(ITEM_END, ""),
+    "stray item delimiter": CT + el(ITEM_END, "") + CT,
     "stray sequence delimiter": CT + el(SEQUENCE_END, ""),
     "fragment of undefined length": el(REFERENCED, "OB", el(ITEM, "", b"", UNDEFINED), UNDEFINED),
     "fragment longer than the dataset": el(REFERENCED, "OB", el(ITEM, "", b"", 100), UNDEFINED),
     "item longer than the dataset": el(REFERENCED, "SQ", el(ITEM, "", CT, 11), UNDEFINED) + el(SEQUENCE_END, "")[:2],
     "blanks behind": CT + b" ",
-    "zeros behind": CT + bytes(12),
+    "zeros and more behind": CT + bytes(12) + b"\1",
 }
 
 
@@ -238,7 +333,7 @@ def test_what_does_not_parse_is_corrupt(data: bytes) -> None:
         el(REFERENCED, "SQ", el(ITEM, "", CT, 11)),
         el(REFERENCED, "SQ", el(ITEM, "", CT[:6])),
         el(REFERENCED, "SQ", CT),
-        el(REFERENCED, "SQ", el(ITEM, "", CT + el(ITEM_END, ""))),
+        el(REFERENCED, "SQ", el(ITEM, "", CT + el(ITEM_END, "") + CT)),
     ],
 )
 def test_defined_lengths_that_lie_are_found_when_entered(data: bytes) -> None:
