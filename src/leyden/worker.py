@@ -65,6 +65,16 @@ def _deadly(received: str, crashes: int) -> set[str]:
     return {uid for uid, syntax in SYNTAXES.items() if syntax.encapsulated or not native} - {received}
 
 
+def _not_given(destination: str, received: str, taken: ladder.Taken, reason: str) -> str:
+    """Why a destination can't be given an object, and what helps: for the one who finds it in failed/."""
+    came, takes = syntax_name(received), ", ".join(map(syntax_name, taken.accepted))
+    return (
+        f"{destination} does not take {came}, and this object can't be made into what it takes ({takes}): {reason}. "
+        f"Let {destination} accept {came} for this SOP class and run `leyden queue retry {destination}`, "
+        "or have the object sent again in another transfer syntax"
+    )
+
+
 def _series(source: Source) -> tuple[str, ...]:
     """Its Series Instance UID; empty where it has none, and where its dataset does not parse."""
     return () if source.flaw else tuple(source.header.texts(_SERIES_INSTANCE_UID) or ())
@@ -279,6 +289,8 @@ class _Worker:
         with contextlib.closing(Source(claim.path)) as source:
             received, wanted = source.meta.transfer_syntax_uid, syntax_by_name(claim.entry.syntax)
             taken = self._taken_by(claim.destination, source.meta.sop_class_uid)
+            if taken and taken.seen_s <= claim.entry.retried_s:
+                taken = None  # whoever retries it wants it to be asked anew
             useless, reason = set[str](), ""
             if wanted is None or claim.entry.crashes >= CRASHES_MAX:
                 useless = _deadly(received, claim.entry.crashes)
@@ -287,8 +299,9 @@ class _Worker:
                 known = (taken or ladder.Taken()).but(useless) if useless else taken
                 target = ladder.best(wanted.uid if wanted else "", received, known)
                 if target is None and useless and taken and taken.accepted:
-                    logger.warning("%s for %s: to failed/: %s", receipt, claim.destination, reason)
-                    self.spool.fail(claim, {"reason": reason, "syntax": syntax_name(received)})
+                    why = _not_given(claim.destination, received, taken, reason)
+                    logger.warning("%s for %s: to failed/: %s", receipt, claim.destination, why)
+                    self.spool.fail(claim, {"reason": why, "syntax": syntax_name(received)})
                     return
                 if target is None:  # all was refused, or what it takes is not for us to make: the sender asks it anew
                     reason = reason or "the destination was seen to refuse all that can be made of it"

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
-from pydicom.uid import CTImageStorage
+from pydicom.uid import UID, CTImageStorage
 
 from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, JPEG2000_LOSSLESS
 from support.objects import decode, make_cts, real, split
 from support.peers import Pacs, run_dcmtk
 from support.service import Service, free_port, node, wait_for
 
+JPEG2000_MC = "1.2.840.10008.1.2.4.93"
 BOTH = """\
 - Actions:
     - Target: FIRST
@@ -174,3 +175,38 @@ def test_save_file_masks_and_drop(service: Callable[..., Service], pacs: Callabl
     assert sorted(archive.uids()) == sorted(["2.25.1001.1", plan])
     kept = saved / "CT" / "TEST-1" / "2.25.1001.1.dcm"
     assert split(kept.read_bytes())[1] == archive.arrivals[0].data
+
+
+def test_what_an_archive_without_compression_can_not_be_given_waits_with_the_remedy(
+    service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
+) -> None:
+    """A codestream that nothing here decodes, for a peer of uncompressed syntaxes; the remedy it names then works."""
+    path = tmp_path / "multi-component.dcm"
+    image = pydicom.dcmread(real("JPEG2000.dcm"))
+    image.file_meta.TransferSyntaxUID = JPEG2000_MC
+    image.save_as(path)
+    plain = pacs("PLAIN", syntaxes=[EXPLICIT_LE, IMPLICIT_LE])
+    leyden = service(node("PLAIN", plain.port, TransferSyntax="JPEG2000Lossless")).start()
+    done = leyden.leyden("send", f"127.0.0.1:{leyden.port}", "--called", "PLAIN", str(path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    wait_for(lambda: list((leyden.spool / "failed").glob("*.json")), why="a reason in failed/")
+    (note,) = (leyden.spool / "failed").glob("*.json")
+    reason = json.loads(note.read_bytes())["reason"]
+    assert reason.startswith("PLAIN does not take JPEG2000MC, and this object can't be made into what it takes (")
+    assert "JPEG2000MC is not decoded by this version" in reason
+    assert "Let PLAIN accept JPEG2000MC for this SOP class and run `leyden queue retry PLAIN`" in reason
+    assert "1 from failed" in leyden.leyden("queue", "retry", "PLAIN").stdout
+
+    def back() -> list[Path]:
+        return [path for shelf in ("failed", "rejected") for path in (leyden.spool / shelf).rglob("*.json")]
+
+    wait_for(lambda: back() and back() != [note], 60, "it to be refused anew")
+    assert "`leyden queue retry PLAIN`" in json.loads(back()[0].read_bytes())["reason"]
+    plain.stop()
+    plain.syntaxes.append(UID(JPEG2000_MC))
+    plain.start()
+    done = leyden.leyden("queue", "retry", "PLAIN")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (arrival,) = plain.wait(1, 60)
+    assert (arrival.syntax, arrival.data) == (JPEG2000_MC, split(path.read_bytes())[1])
+    leyden.wait_empty()

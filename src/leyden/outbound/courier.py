@@ -151,7 +151,12 @@ class Courier:
             if (uid := self.turnable(parcel, taken.get(parcel.pair[0]))) is not None:
                 await self._turn(parcel, claim, uid)
             else:
-                why = f"the destination takes none of the syntaxes it can have, for SOP class {parcel.pair[0]}"
+                sop_class, syntax = parcel.pair[0], syntax_name(parcel.pair[1])
+                title = self._destination.ae_title
+                why = (
+                    f"{title} takes none of the syntaxes it can have, for SOP class {sop_class}: let it accept that "
+                    f"class in {syntax} or uncompressed, then run `leyden queue retry {title}`"
+                )
                 await self._reject(parcel, claim, {"reason": why})
 
     def turnable(self, parcel: Parcel, taken: ladder.Taken | None) -> str | None:
