@@ -37,7 +37,7 @@ from leyden.transcode import job
 from leyden.transcode.arena import Arena
 from leyden.transcode.compared import Compared
 from leyden.transcode.frames import Crew, help_out
-from leyden.transcode.pixels import Differs, Unfit
+from leyden.transcode.pixels import Differs, Signed, Unfit
 from leyden.transcode.source import Source, Unreadable
 
 logger = logging.getLogger("leyden.worker")
@@ -291,14 +291,19 @@ class _Worker:
             taken = self._taken_by(claim.destination, source.meta.sop_class_uid)
             if taken and taken.seen_s <= claim.entry.retried_s:
                 taken = None  # whoever retries it wants it to be asked anew
-            useless, reason = set[str](), ""
+            deadly, reason = set[str](), ""
+            signed, breaks = "", False  # signatures are broken only where the destination takes nothing else
             if wanted is None or claim.entry.crashes >= CRASHES_MAX:
-                useless = _deadly(received, claim.entry.crashes)
+                deadly = _deadly(received, claim.entry.crashes)
                 reason = f"{claim.entry.crashes} workers died of it" if wanted else "a transfer syntax that is none"
+            useless = set(deadly)
             while True:
                 known = (taken or ladder.Taken()).but(useless) if useless else taken
                 target = ladder.best(wanted.uid if wanted else "", received, known)
                 if target is None and useless and taken and taken.accepted:
+                    if signed and not breaks:
+                        breaks, useless, reason = True, set(deadly), ""
+                        continue
                     why = _not_given(claim.destination, received, taken, reason)
                     logger.warning("%s for %s: to failed/: %s", receipt, claim.destination, why)
                     self.spool.fail(claim, {"reason": why, "syntax": syntax_name(received)})
@@ -309,7 +314,10 @@ class _Worker:
                     self._as_it_came(claim, source, reason)
                     return
                 try:
-                    self._make(claim, source, SYNTAXES[target])
+                    self._make(claim, source, SYNTAXES[target], breaks=breaks)
+                    if breaks:
+                        text = "%s for %s: made %s, as it takes nothing else, and signatures are broken now: %s"
+                        logger.warning(text, receipt, claim.destination, syntax_name(target), signed)
                     return
                 except OSError as error:
                     if error.errno != errno.ENOSPC or (taken and received in taken.refused):
@@ -322,6 +330,7 @@ class _Worker:
                         self._compared.differed(*_series(source), target)
                         what = f"{error} ({self._differed} since start)"
                         logger.error("%s for %s: %s", receipt, claim.destination, what)
+                    signed = str(error) if isinstance(error, Signed) else signed
                     reason = reason or str(error)
                     useless.add(target)
 
@@ -333,11 +342,10 @@ class _Worker:
         first = self._compared.begin(*_series(source), target.uid)
         return replace(terms, verify=job.Verify.FIRST) if first or claim.entry.crashes else terms
 
-    def _make(self, claim: Claim, source: Source, target: Syntax) -> None:
+    def _make(self, claim: Claim, source: Source, target: Syntax, *, breaks: bool) -> None:
         try:
-            self._write(
-                claim, source, lambda out: job.make(source, target, out, self.crew, self._terms(claim, source, target))
-            )
+            terms = replace(self._terms(claim, source, target), break_signatures=breaks)
+            self._write(claim, source, lambda out: job.make(source, target, out, self.crew, terms))
         except BaseException:
             self._compared.forget(*_series(source), target.uid)
             raise

@@ -16,8 +16,8 @@ from typing import BinaryIO, Protocol
 
 import numpy as np
 
-from leyden.dicom import derive, edit, uids
-from leyden.dicom.elements import PIXEL_DATA, encoding_of
+from leyden.dicom import derive, edit, signed, uids
+from leyden.dicom.elements import PIXEL_DATA, encoding_of, tag_name
 from leyden.dicom.header import Header
 from leyden.dicom.part10 import encode_head
 from leyden.dicom.uids import Syntax
@@ -26,7 +26,7 @@ from leyden.transcode import encapsulate, pixels
 from leyden.transcode.arena import Lease, Work
 from leyden.transcode.codecs import CODECS, Codec, decoder, encoder, room_bytes
 from leyden.transcode.frames import Crew, Order, alone, single, spread
-from leyden.transcode.pixels import Claim, Description, Unfit
+from leyden.transcode.pixels import Claim, Description, Signed, Unfit
 from leyden.transcode.source import CHUNK_BYTES, Source, describe
 
 _PHOTOMETRIC, _PLANAR = 0x00280004, 0x00280006
@@ -53,7 +53,7 @@ class Terms:
     """On what terms an object is made: bounds, checks, and how much may be lost where its destination asks for that.
 
     `quality` is JPEG's (1 to 100), `ratio` that of JPEG 2000 and HTJ2K, `near` the greatest difference of a sample for
-    JPEG-LS. `alone`: no other worker is to touch it.
+    JPEG-LS. `alone`: no other worker is to touch it. `break_signatures`: also where signatures cover what changes.
     """
 
     max_frame_bytes: int
@@ -64,6 +64,7 @@ class Terms:
     recompress_lossy: bool = False
     verify: Verify = Verify.NONE
     alone: bool = False
+    break_signatures: bool = False
 
     def setting(self, target: Syntax) -> float:
         """The encoder's number for loss; 0.0 = lossless."""
@@ -80,15 +81,18 @@ class Sink(Protocol):
 def make(source: Source, target: Syntax, out: BinaryIO, crew: Crew, terms: Terms) -> None:
     """Write `source` in the syntax `target` to a seekable file, all or an exception (then `out` is rubbish).
 
-    Unfit: it cannot be made so, or not without loss. Corrupt: the source is broken. Unreadable, MemoryError, OSError.
+    Unfit: it cannot be made so, or not without loss; Signed: not without breaking digital signatures. Corrupt: the
+    source is broken. Unreadable, MemoryError, OSError.
     """
     job = _Job(source, target, out, crew, terms)
     changes = job.plan()
+    patch = derive.FRAME_TYPE if target.lossy else None
+    job.spare_signatures(changes, patch)
     out.write(encode_head(replace(source.meta, transfer_syntax_uid=target.uid, sop_instance_uid=job.sop_instance_uid)))
     deflater = _Deflater(out) if target.deflated else None
     if deflater:
         job.sink = deflater
-    for piece in edit.rewrite(source.header.dataset, target, changes, derive.FRAME_TYPE if target.lossy else None):
+    for piece in edit.rewrite(source.header.dataset, target, changes, patch):
         if isinstance(piece, bytes):
             job.sink.write(piece)
         elif isinstance(piece, edit.Copy):
@@ -180,6 +184,14 @@ class _Job:
         if header.pixel_data in ("", "float"):
             raise Unfit("float pixel data" if header.pixel_data else "no pixel data")
         return self._plan_codecs()
+
+    def spare_signatures(self, changes: Changes, patch: edit.Patch | None) -> None:
+        """Signed where signatures cover what changes and are not to be broken."""
+        changed = {*changes, PIXEL_DATA} if self.work else changes.keys()
+        if self.terms.break_signatures:
+            return
+        if covered := signed.broken(self.source.header.dataset, changed, self.target, patch):
+            raise Signed(f"digital signatures cover {tag_name(covered[-1])}, which would change")
 
     def _plan_codecs(self) -> Changes:
         source, target, header = self.source, self.target, self.source.header

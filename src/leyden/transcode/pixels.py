@@ -27,6 +27,10 @@ class Unfit(LeydenError):
     """These pixels cannot be made into the wanted syntax without loss; the text is the reason for the log."""
 
 
+class Signed(Unfit):
+    """Digital signatures cover what would change."""
+
+
 class Differs(Unfit):
     """What was encoded does not decode to the pixels that went in: a fault of a codec, caught before it did harm."""
 

@@ -1,0 +1,142 @@
+"""Digital Signatures made by DCMTK's dcmsign, through a service, and verified by it at the other end."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from leyden.dicom.part10 import FileMeta, encode_head
+from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, RLE_LOSSLESS
+from support.objects import make_ct, split
+from support.peers import Arrival, Pacs, run_dcmtk
+from support.readers import tool
+from support.service import Service, node, wait_for
+
+Sign = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def signer(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """A key and its certificate."""
+    folder = tmp_path_factory.mktemp("signer")
+    key, certificate = str(folder / "key.pem"), str(folder / "certificate.pem")
+    words = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=Leyden test"]
+    done = subprocess.run(
+        [tool("openssl", "openssl"), *words, "-keyout", key, "-out", certificate], capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+    return key, certificate
+
+
+@pytest.fixture
+def verifies(signer: tuple[str, str]) -> Callable[[Path], bool]:
+    def verify(path: Path) -> bool:
+        done = run_dcmtk("dcmsign", "--verify", "--require-sig", "--add-cert-file", signer[1], str(path))
+        return done.returncode == 0
+
+    return verify
+
+
+@pytest.fixture
+def sign(signer: tuple[str, str], verifies: Callable[[Path], bool], tmp_path: Path) -> Sign:
+    """sign(number, *tags) -> a CT image with a signature over these elements, over all of them without any."""
+
+    def make(number: int, *tags: str) -> Path:
+        plain, path = make_ct(tmp_path / "plain.dcm", number, rows=64, columns=64), tmp_path / f"signed{number}.dcm"
+        words = [word for tag in tags for word in ("--tag", tag)]
+
+        def signed() -> bool:  # not in the second in which the certificate was made
+            done = run_dcmtk("dcmsign", "--sign", *signer, "--mac-sha256", *words, str(plain), str(path))
+            assert done.returncode == 0, done.stderr
+            return verifies(path)
+
+        wait_for(signed, why="a signature that verifies")
+        return path
+
+    return make
+
+
+def as_file(arrival: Arrival, folder: Path) -> Path:
+    path = folder / f"{arrival.called}.dcm"
+    meta = FileMeta(arrival.sop_class_uid, arrival.sop_instance_uid, arrival.syntax)
+    path.write_bytes(encode_head(meta) + arrival.data)
+    return path
+
+
+def through(service: Callable[..., Service], peer: Pacs, syntax: str, *paths: Path) -> Service:
+    """A service that has delivered these to one node; stopped."""
+    leyden = service(node(peer.title, peer.port, TransferSyntax=syntax), None, workers=1).start()
+    done = leyden.leyden("send", f"127.0.0.1:{leyden.port}", "--called", peer.title, *map(str, paths))
+    assert done.returncode == 0, done.stdout + done.stderr
+    peer.wait(len(paths), 60)
+    leyden.wait_empty()
+    assert leyden.stop() == 0
+    return leyden
+
+
+@pytest.mark.parametrize("syntax", ["JPEG2000Lossless", "RLELossless", "JPEG2000Lossy"])
+def test_what_is_signed_goes_on_as_it_came(
+    service: Callable[..., Service], pacs: Callable[..., Pacs], sign: Sign, verifies: Callable[[Path], bool],
+    tmp_path: Path, syntax: str,
+) -> None:  # fmt: skip
+    paths = [sign(1), sign(2, "PixelData")]
+    leyden = through(service, peer := pacs("ARCHIVE"), syntax, *paths)
+    assert sorted(arrival.data for arrival in peer.arrivals) == sorted(split(path.read_bytes())[1] for path in paths)
+    assert all(verifies(as_file(arrival, tmp_path)) for arrival in peer.arrivals)
+    assert leyden.log.count("digital signatures cover (7FE0,0010)") == 1
+
+
+def test_what_does_not_change_may_be_signed(
+    service: Callable[..., Service], pacs: Callable[..., Pacs], sign: Sign, verifies: Callable[[Path], bool],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    leyden = through(service, peer := pacs("ARCHIVE"), "RLELossless", sign(1, "PatientID", "PatientName", "Rows"))
+    (arrival,) = peer.arrivals
+    assert arrival.syntax == RLE_LOSSLESS
+    native = tmp_path / "native.dcm"  # dcmsign verifies nothing in a compressed object
+    assert run_dcmtk("dcmdrle", str(as_file(arrival, tmp_path)), str(native)).returncode == 0
+    assert verifies(native)
+    assert "signatures" not in leyden.log
+
+
+@pytest.mark.parametrize(
+    ("syntax", "uid"), [("ImplicitVRLittleEndian", IMPLICIT_LE), ("DeflatedExplicitVRLittleEndian", None)]
+)
+def test_another_encoding_of_the_same_values_breaks_nothing(
+    service: Callable[..., Service], pacs: Callable[..., Pacs], sign: Sign, verifies: Callable[[Path], bool],
+    tmp_path: Path, syntax: str, uid: str | None,
+) -> None:  # fmt: skip
+    leyden = through(service, peer := pacs("ARCHIVE"), syntax, sign(1))
+    (arrival,) = peer.arrivals
+    assert arrival.syntax != EXPLICIT_LE
+    assert uid in (None, arrival.syntax)
+    assert verifies(as_file(arrival, tmp_path))
+    assert "signatures" not in leyden.log
+
+
+def test_where_nothing_else_is_taken_they_are_broken_and_the_log_says_so(
+    service: Callable[..., Service], pacs: Callable[..., Pacs], sign: Sign, verifies: Callable[[Path], bool],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    leyden = through(service, peer := pacs("ARCHIVE", syntaxes=[RLE_LOSSLESS]), "RLELossless", sign(1))
+    (arrival,) = peer.arrivals
+    assert arrival.syntax == RLE_LOSSLESS
+    native = tmp_path / "native.dcm"
+    assert run_dcmtk("dcmdrle", str(as_file(arrival, tmp_path)), str(native)).returncode == 0
+    assert verifies(native), "its pixels are those that were signed, once they are decoded"
+    (line,) = (line for line in leyden.log.splitlines() if "signatures are broken now" in line)
+    assert "WARNING" in line
+    assert "digital signatures cover (7FE0,0010)" in line
+
+
+def test_of_two_ways_the_one_that_breaks_nothing_is_taken(
+    service: Callable[..., Service], pacs: Callable[..., Pacs], sign: Sign, verifies: Callable[[Path], bool],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    """It refuses what came, and takes what is wanted as well as implicit VR."""
+    leyden = through(service, peer := pacs("ARCHIVE", syntaxes=[RLE_LOSSLESS, IMPLICIT_LE]), "RLELossless", sign(1))
+    (arrival,) = peer.arrivals
+    assert arrival.syntax == IMPLICIT_LE
+    assert verifies(as_file(arrival, tmp_path))
+    assert "broken now" not in leyden.log
