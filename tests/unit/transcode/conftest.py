@@ -33,8 +33,11 @@ def arena_fd() -> Iterator[int]:
 def arena(arena_fd: int) -> Iterator[Arena]:
     arena = Arena(arena_fd, 0, 2)
     yield arena
-    assert Arena(arena_fd, 9, 10).leased() == 0, "a lease was not given back"
+    another = Arena(arena_fd, 9, 10)
+    leased = another.leased()
+    another.close()
     arena.close()
+    assert leased == 0, "a lease was not given back"
 
 
 @pytest.fixture
