@@ -1,11 +1,11 @@
 """The planner: decides for each new dataset where it goes and in which form, and moves its name. One process.
 
 It decides alone, so that no report waits behind five thousand images that wait for the codec, and each dataset is
-planned by one generation of the rules. A batch is: look into each newcomer, write the copies that rules ask for, then
-move the names. What nobody wants and what can't be read stands in failed/ with the reason; a dataset that does not
-parse goes on as it came to the node that it was sent to; one with values of odd length goes to a worker, who pads them.
-One that can't be moved, or not be saved where a rule wants
-a copy, stays in new/ and is tried again each minute; the others go on. Deliberately absent: pixels.
+planned by one generation of the rules. A batch is: look into each newcomer, then move the names; where rules ask for
+copies these are made first, in threads, and the entry waits in new/. What nobody wants and what can't be read stands in
+failed/ with the reason; a dataset that does not parse goes on as it came to the node that it was sent to; one with
+values of odd length goes to a worker, who pads them. One that can't be moved, or not be saved where a rule wants a copy,
+stays in new/ and is tried again each minute; the others go on. Deliberately absent: pixels.
 """
 
 import logging
@@ -29,15 +29,15 @@ from leyden.dicom.part10 import HEAD_MAX_BYTES, FileMeta, decode_head
 from leyden.dicom.uids import syntax_by_name
 from leyden.errors import Corrupt
 from leyden.outbound.taken import Seen
-from leyden.plan.match import Decision, Delivery, plan, rank_of
+from leyden.plan.match import Decision, Delivery, Save, plan, rank_of
 from leyden.plan.memory import ASIDE_S, Aside, Twins
 from leyden.plan.rules import PlanSettings, Target
-from leyden.saving import save
+from leyden.saving import Copies
 from leyden.spool.doorbell import Bell, Ringer, gather_s
 from leyden.spool.entry import Entry, key, parse
 from leyden.spool.receipts import ReceiptLog
-from leyden.spool.recover import reclaim
-from leyden.spool.store import Placement, Plan, Spool
+from leyden.spool.recover import finish_plans
+from leyden.spool.store import Placement, Plan, Spool, Stuck
 
 logger = logging.getLogger("leyden.planner")
 
@@ -123,18 +123,22 @@ class Planner:
         self._more = False  # whether the listing stopped before the end
         self.planned = 0  # in the last turn
         self._finish_s = 0.0  # when to look for plans that are half carried out, of a former life too
+        self._half_planned: set[str] = set()  # the entries of new/ that these speak of
+        self._copies: Copies[_Newcomer] = Copies(Ringer(spool.root, "planner").ring)
 
     def batch(self) -> float:
         """Plan the oldest newcomers, at most BATCH of them. Returns the seconds to wait for the bell before the next
         turn; 0 = there may be more. OSError: the spool itself can't be worked on (full, read-only)."""
         now_s, at_s = time.time(), time.monotonic()
         self._finish_plans(at_s)
+        saved = self._saved(at_s)
+        self._move(saved)  # before new/ is listed, where they stand still
         listed = self._listed or self._newcomers(at_s)
         paths, self._listed = listed[:BATCH], listed[BATCH:]
         waits_s = {path: self._young_for_s(path, now_s) for path in paths}
         newcomers = [found for found in (self._look(path, now_s) for path in paths if not waits_s[path]) if found]
-        self._move([newcomer for newcomer in newcomers if self._saved(newcomer)])
-        self.planned = len(newcomers)
+        self._move([newcomer for newcomer in newcomers if not self._waits(newcomer)])
+        self.planned = len(saved) + len(newcomers)
         if not any(waits_s.values()):
             return 0.0 if self._listed or (paths and self._more) else LOOK_S
         self._listed = []
@@ -145,15 +149,32 @@ class Planner:
         self._receipts.close()
 
     def _finish_plans(self, at_s: float) -> None:
-        """Carry out what a plan file still asks for; where that fails, the others need not wait for it."""
+        """Carry out what plan files still ask for; what the disk does not let go is left to them, the others go on."""
         if at_s < self._finish_s:
             return
         try:
-            reclaim(self._spool, _NAME)
-            self._finish_s = math.inf
+            _, stuck = finish_plans(self._spool, _NAME)
         except OSError as error:
             self._finish_s = at_s + ASIDE_S
-            logger.error("a plan can't be carried out, next try in %.0f s: %s", ASIDE_S, error.strerror)
+            logger.error("a plan can't be read, next try in %.0f s: %s", ASIDE_S, error.strerror)
+            return
+        self._finish_s = math.inf
+        before, self._half_planned = self._half_planned, set()
+        for planned, why in stuck:
+            self._leave_to_its_plan(planned, why, at_s)
+        for path in before - self._half_planned:
+            self._aside.let_go(path)
+            logger.info("%s: its plan is carried out", Path(path).stem)
+
+    def _leave_to_its_plan(self, planned: Plan, error: OSError, at_s: float) -> None:
+        """It may have gone to one of its places: it is not planned anew, its plan is finished."""
+        path, entry = str(planned.source), planned.placements[0].entry
+        self._aside.keep(path, _instance(entry))
+        self._half_planned.add(path)
+        self._finish_s = min(self._finish_s, at_s + ASIDE_S)
+        if self._aside.to_tell(str(error.strerror), at_s):
+            what = "%s waits in new/, next try in %.0f s: it can't be moved: %s"
+            logger.warning(what, entry.receipt, ASIDE_S, error.strerror)
 
     def _newcomers(self, at_s: float) -> list[Path]:
         self._aside.release(at_s)
@@ -251,8 +272,8 @@ class Planner:
 
     def _overtakes(self, newcomer: _Newcomer) -> bool:
         """Whether an elder of the same instance is put aside; then so is this one, behind it."""
-        path, sop_key = str(newcomer.path), newcomer.entry.sop_key
-        if sop_key == _NO_UID or not self._aside.holds_elder(path, sop_key):
+        path, sop_key = str(newcomer.path), _instance(newcomer.entry)
+        if not self._aside.holds_elder(path, sop_key):
             return False
         self._aside.put(path, sop_key, time.monotonic())
         return True
@@ -260,23 +281,42 @@ class Planner:
     def _put_aside(self, newcomer: _Newcomer, kind: str, what: str) -> None:
         """It is tried again in a minute. Of one kind of trouble, only the first in a minute is told."""
         at_s = time.monotonic()
-        self._aside.put(str(newcomer.path), newcomer.entry.sop_key, at_s)
+        self._aside.put(str(newcomer.path), _instance(newcomer.entry), at_s)
         if self._aside.to_tell(kind, at_s):
             logger.warning("%s waits in new/, next try in %.0f s: %s", newcomer.entry.receipt, ASIDE_S, what)
 
-    def _saved(self, newcomer: _Newcomer) -> bool:
-        """Write the copies that rules ask for. False: it is put aside, or gone."""
+    def _waits(self, newcomer: _Newcomer) -> bool:
+        """Whether it waits in new/: behind an elder of its instance, or for the copies that rules ask for."""
         if self._overtakes(newcomer):
+            return True
+        if newcomer.failure or not newcomer.decision.saves:
             return False
-        for wanted in () if newcomer.failure else newcomer.decision.saves:
-            try:
-                save(newcomer.path, Path(wanted.path), newcomer.entry.receipt, self._alive)
-            except OSError as error:
-                if os.path.lexists(newcomer.path):
-                    what = f"{wanted.where} could not save it as {wanted.target}: {error.strerror}"
-                    self._put_aside(newcomer, wanted.where, what)
-                return False
+        try:
+            self._copies.begin(newcomer, newcomer.path, newcomer.entry.receipt, newcomer.decision.saves)
+        except OSError as error:
+            self._not_saved(newcomer, newcomer.decision.saves[0], error)
+        else:
+            self._aside.keep(str(newcomer.path), _instance(newcomer.entry))
         return True
+
+    def _saved(self, at_s: float) -> list[_Newcomer]:
+        """Those that have all their copies now; one whose copy failed is put aside."""
+        found = []
+        for copied in self._copies.take():
+            self._aside.let_go(str(copied.source))
+            if copied.error is None:
+                found.append(copied.item)
+            elif os.path.lexists(copied.source):
+                self._not_saved(copied.item, copied.left[0], copied.error)
+        for where, target, behind in self._copies.late(ASIDE_S):
+            if self._aside.to_tell(f"late {where}", at_s):
+                what = "%s: a copy to %s takes longer than %.0f s; it waits in new/, and so do %d behind it"
+                logger.warning(what, where, target, ASIDE_S, behind)
+        return found
+
+    def _not_saved(self, newcomer: _Newcomer, wanted: Save, error: OSError) -> None:
+        what = f"{wanted.where} could not save it as {wanted.target}: {error.strerror}"
+        self._put_aside(newcomer, wanted.where, what)
 
     def _move(self, newcomers: Sequence[_Newcomer]) -> None:
         """Each to its places; what can't be moved is put aside. OSError: none of them can."""
@@ -311,28 +351,31 @@ class Planner:
                 crash.point("planned-one")
             else:
                 many.append((newcomer, Plan(newcomer.path, placements)))
-        try:
-            self._spool.plan_many([planned for _, planned in many], self._generation)
-        except OSError:  # one by one, then; what stays in a plan file is carried out later
-            self._finish_s = 0.0
-            for newcomer, planned in many:
-                if os.path.lexists(planned.source):
-                    moved(partial(self._spool.plan_many, [planned], self._generation), newcomer)
+        left: list[Stuck] = []
+        plan_all = partial(self._spool.plan_many, [planned for _, planned in many], self._generation)
+        if not moved(lambda: left.extend(plan_all()), *(newcomer for newcomer, _ in many)):
+            self._finish_s = 0.0  # its file may be there all the same
+        for planned, error in left:
+            self._leave_to_its_plan(planned, error, time.monotonic())
         if moved(partial(self._prove, dropped), *dropped):
             for newcomer in dropped:
                 moved(partial(self._spool.dropped, newcomer.path), newcomer)
-        gone = [each for each in tried if str(each[0].path) not in self._aside]
-        for role in self._to_ring({p.stage for _, placements in gone for p in placements}):
+        decided = [
+            (newcomer, placements)
+            for newcomer, placements in tried
+            if (path := str(newcomer.path)) not in self._aside or path in self._half_planned
+        ]
+        for role in self._to_ring({p.stage for _, placements in decided for p in placements}):
             self._bells[role].ring()
         with log.together():
-            for newcomer, _ in gone:
+            for newcomer, _ in decided:
                 _tell(newcomer)
-        if stuck and not gone:
+        if stuck and not decided:
             raise stuck[-1]
 
     def _marked(self, placement: Placement) -> Placement:
         entry = placement.entry
-        if entry.sop_key == _NO_UID or not self._twins.seen(placement.destination, entry.sop_key):
+        if not _instance(entry) or not self._twins.seen(placement.destination, entry.sop_key):
             return placement
         return replace(placement, entry=replace(entry, serial=True))
 
@@ -365,6 +408,11 @@ _UNREAD = FileMeta("", "", "")
 
 
 _NO_UID = key("")
+
+
+def _instance(entry: Entry) -> str:
+    """What stands for the instance that an entry holds; empty where nothing is known of it."""
+    return "" if entry.sop_key == _NO_UID else entry.sop_key
 
 
 def _tell(newcomer: _Newcomer) -> None:

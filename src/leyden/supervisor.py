@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,6 +36,7 @@ logger = logging.getLogger("leyden.supervisor")
 
 START_LIMIT_S = 60.0
 DRAIN_LIMIT_S = 9.0
+DEATH_LIMIT_S = 0.5  # of the killed, all together: one that waits for a disk ends when the disk answers
 RESTART_DELAY_S = 1.0
 RESTART_DELAY_MAX_S = 30.0
 QUICK_S = 10.0
@@ -73,7 +74,7 @@ class _Shared:
     board_fd: int
     arena_fd: int
     listener: socket.socket | None
-    lock_fd: int
+    lock: SpoolLock
     spool: Spool
     roles: list[_Role] = field(default_factory=list)
     left: dict[str, list[Claim]] = field(default_factory=dict)  # claims of the dead that the disk does not let go
@@ -102,6 +103,7 @@ def run(settings: Settings, warnings: tuple[str, ...]) -> int:
             _tend(shared)
             log.rotate(log_dir)
         _drain(shared)
+        shared.lock.take_back()
     logger.info("stopped; what was not delivered waits in the spool")
     return 0
 
@@ -112,7 +114,7 @@ def _prepare(settings: Settings, warnings: tuple[str, ...]) -> _Shared:
     for warning in warnings:
         logger.warning("%s", warning)
     lock = SpoolLock(settings.spool_root)
-    shared = _share(settings, lock.fd, _bind(settings.scp_port))
+    shared = _share(settings, lock, _bind(settings.scp_port))
     spool, known = shared.spool, tuple(d.ae_title for d in settings.destinations)
     spool.prepare(known)
     recover.recover(spool, retry_rejected=settings.retry_rejected_at_start, known=known)
@@ -141,7 +143,7 @@ def _bind(port: int) -> socket.socket | None:
         raise OSError(f"port {port} (scpPort) cannot be opened: {error.strerror}; {remedy}") from error
 
 
-def _share(settings: Settings, lock_fd: int, listener: socket.socket | None) -> _Shared:
+def _share(settings: Settings, lock: SpoolLock, listener: socket.socket | None) -> _Shared:
     settings_fd = os.memfd_create("leyden-settings", os.MFD_CLOEXEC)
     os.write(settings_fd, settings.to_json())
     wanted = [("planner", 0), ("sender", 0)]
@@ -160,7 +162,7 @@ def _share(settings: Settings, lock_fd: int, listener: socket.socket | None) -> 
         ) from error
     read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
     spool = Spool(settings.spool_root, sync=settings.sync_spool)
-    shared = _Shared(settings_fd, read_fd, write_fd, board_fd, arena_fd, listener, lock_fd, spool)
+    shared = _Shared(settings_fd, read_fd, write_fd, board_fd, arena_fd, listener, lock, spool)
     for row, (role, number) in enumerate(wanted):
         shared.roles.append(_Role(role, number, Board(board_fd, row), row))
     return shared
@@ -208,7 +210,7 @@ def _start(role: _Role, shared: _Shared) -> None:
     role.board.clear()
     role.started_s, role.restart_at_s, role.killed_as_stuck = time.monotonic(), 0.0, False
     role.process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, pass_fds=(*fds.values(), shared.lock_fd), close_fds=True
+        command, stdin=subprocess.DEVNULL, pass_fds=(*fds.values(), shared.lock.fd), close_fds=True
     )
 
 
@@ -319,14 +321,21 @@ def _drain(shared: _Shared) -> None:
     logger.info("stopping: no new associations; what is being received is finished")
     if shared.listener is not None:
         shared.listener.close()
-    running = [role.process for role in shared.roles if role.process is not None]
-    for process in running:
+    running = {role.name: role.process for role in shared.roles if role.process is not None}
+    for process in running.values():
         process.terminate()
-    deadline_s = time.monotonic() + DRAIN_LIMIT_S
-    for process in running:
+    _await_end(running.values(), DRAIN_LIMIT_S)
+    late = {name: process for name, process in running.items() if process.poll() is None}
+    for process in late.values():
+        process.kill()
+    _await_end(late.values(), DEATH_LIMIT_S)
+    for name, process in late.items():
+        if process.poll() is None:
+            logger.error("%s was killed and ends when the disk or share that it waits for answers", name)
+
+
+def _await_end(processes: Iterable[subprocess.Popen[bytes]], limit_s: float) -> None:
+    deadline_s = time.monotonic() + limit_s
+    for process in processes:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(max(0.0, deadline_s - time.monotonic()))
-    for process in running:
-        if process.poll() is None:
-            process.kill()
-            process.wait()

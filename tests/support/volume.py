@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 FS_IOC_SHUTDOWN = 0x8004587D
+FIFREEZE, FITHAW = 0xC0045877, 0xC0045878
 NOLOGFLUSH = 2  # what is in the journal's memory only is gone, as with the power
 _COMMIT_S = 300  # the journal writes nothing by itself within a test
 _FAULTS = Path(__file__).with_name("faults.c")
@@ -21,7 +22,7 @@ class Volume:
 
     def __init__(self, image: Path, place: Path, size_mib: int = 64) -> None:
         self.place = place
-        self._image = image
+        self._image, self._frozen = image, False
         place.mkdir(parents=True, exist_ok=True)
         mkfs = shutil.which("mkfs.ext4", path=os.pathsep.join([*os.get_exec_path(), "/sbin", "/usr/sbin"]))
         if mkfs is None or os.geteuid() != 0:
@@ -42,17 +43,31 @@ class Volume:
         """Nobody may have a file open there any more."""
         subprocess.run(["umount", self.place], check=True, capture_output=True)
 
+    def freeze(self) -> None:
+        """Whoever writes there hangs, and can't even be killed, until thaw(): a share whose server does not answer."""
+        self._control(FIFREEZE)
+        self._frozen = True
+
+    def thaw(self) -> None:
+        if self._frozen:
+            self._frozen = False
+            self._control(FITHAW)
+
+    def _control(self, request: int, argument: int = 0) -> None:
+        fd = os.open(self.place, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.ioctl(fd, request, struct.pack("I", argument))
+        finally:
+            os.close(fd)
+
     def end(self) -> None:
+        self.thaw()
         if os.path.ismount(self.place):
             self.umount()
 
     def cut(self) -> None:
         """The power is gone: what was not forced to the disk is lost, and every call fails until it is mounted anew."""
-        fd = os.open(self.place, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.ioctl(fd, FS_IOC_SHUTDOWN, struct.pack("I", NOLOGFLUSH))
-        finally:
-            os.close(fd)
+        self._control(FS_IOC_SHUTDOWN, NOLOGFLUSH)
 
     def sync(self) -> None:
         """Force all that was done so far to the disk."""

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import orjson
 import pytest
 
-from leyden import log, planner
+from leyden import log, planner, saving
 from leyden.deliver import ladder
 from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.dicom.uids import EXPLICIT_LE, JPEG2000_LOSSLESS
@@ -58,14 +58,18 @@ class Site:
         titles = {"PACS": "PACS", "DCP_PACS": "PACS", "REPORTS": "REPORTS", "LEYDEN": ""}
         targets = (Target("PACS", JPEG2000_LOSSLESS, (CT,)), Target("REPORTS"))
         self.settings = PlanSettings("LEYDEN", titles, targets, **rules)
-        self.alive = 0
+        self.bell = Bell(self.spool.root, "planner")
         self.planner = self.make()
 
     def make(self) -> Planner:
-        return Planner(self.spool, self.settings, 2, 1, self._alive)
+        return Planner(self.spool, self.settings, 2, 1, lambda: None)
 
-    def _alive(self):
-        self.alive += 1
+    def batches(self, until) -> None:
+        """Turns, each when a copy has come to its end."""
+        self.planner.batch()
+        while not until():
+            assert self.bell.wait(20.0), "no copy comes to its end"
+            self.planner.batch()
 
     def receive(
         self, sop_class=CT, called="PACS", instance="1.2.3", study="1.2", content=None, age_s=0.0, **more
@@ -102,6 +106,7 @@ def site(tmp_path, caplog):
     yield make
     for each in made:
         each.planner.close()
+        each.bell.close()
 
 
 @pytest.fixture
@@ -190,10 +195,11 @@ def test_a_copy_is_saved_before_anything_moves(site, tmp_path):
     here = site(routes=(route(Action(ActionType.SAVE_FILE, str(target))),))
     here.receive()
     here.planner.batch()
+    assert here.waiting("transform") == []
+    here.batches(until=lambda: here.waiting("transform"))
     (image,) = here.waiting("transform")
     assert target.read_bytes() == image.path.read_bytes()
     assert os.listdir(target.parent) == ["copy.dcm"]
-    assert here.alive == 2, "for the look and for the copy"
 
 
 def test_a_copy_that_cannot_be_saved_waits_for_better_times_and_tells_no_patient(site, tmp_path, caplog, later):
@@ -201,23 +207,23 @@ def test_a_copy_that_cannot_be_saved_waits_for_better_times_and_tells_no_patient
     share.touch()
     target = f"{share}/#{{10,10}}/"
     here = site(routes=(route(Action(ActionType.SAVE_FILE, target), conditions=(CTS,)),))
-    here.receive(patient=b"Doe^Jane")
+    jane = here.receive(patient=b"Doe^Jane")
     here.receive(SR, instance="1.4")
     here.planner.batch()
     assert len(here.waiting()) == 1, "what the rule does not look at goes on"
+    here.batches(until=lambda: "could not save it" in caplog.text)
     assert here.reasons() == []
     assert len(here.spool.newcomers(10)) == 1
     later(59)
     assert here.planner.batch() == planner.LOOK_S
     here.receive(instance="1.5")
-    here.planner.batch()
+    here.batches(until=lambda: here.planner.planned == 0)
     assert caplog.text.count("WARNING") == 1, "once a minute"
     assert f"routings.yml:1 save_file could not save it as {target}: Not a directory" in caplog.text
     assert "Jane" not in caplog.text
     share.unlink()
     later(2)
-    here.planner.batch()
-    assert len(here.waiting("transform")) == 1
+    here.batches(until=lambda: jane in [w.entry.receipt for w in here.waiting("transform")])
     assert len(list((share / "Doe^Jane").iterdir())) == 1
 
 
@@ -227,7 +233,7 @@ def test_a_copy_never_replaces_another_one(site, tmp_path):
     here.receive(study="1.1")
     here.receive(study="1.1")
     other = here.receive(study="1.2")
-    here.planner.batch()
+    here.batches(until=lambda: len(here.waiting("transform")) == 3)
     assert sorted(os.listdir(target.parent)) == [f"copy.{other}.dcm", "copy.dcm"]
     assert b"1.1" in target.read_bytes()
 
@@ -263,10 +269,12 @@ def test_one_of_many_whose_plan_cannot_be_carried_out_does_not_stop_the_others(s
         return real(source, place, name)
 
     monkeypatch.setattr(store, "link", link)
-    for _ in range(2):
+    for seconds in (0, 61, 30):
+        later(seconds)
         here.planner.batch()
         assert [w.entry.receipt for w in here.waiting("transform")] == receipts[1:]
         assert [w.entry.receipt for w in here.waiting(destination="REPORTS")] == receipts[1:]
+    assert len(list((here.spool.root / "active" / "planner-0").iterdir())) == 1, "it is not planned anew"
     immutable.clear()
     later(61)
     here.planner.batch()
@@ -288,22 +296,20 @@ def test_that_nothing_at_all_can_be_moved_is_trouble_of_the_spool(site, later):
     assert len(here.waiting("transform")) == 1
 
 
-def test_a_younger_one_does_not_overtake_its_elder_that_is_put_aside(site, tmp_path, later):
+def test_a_younger_one_waits_behind_its_elder_and_no_longer(site, tmp_path, caplog, later):
     share = tmp_path / "share"
     share.touch()
     here = site(routes=(route(Action(ActionType.SAVE_FILE, f"{share}/"), conditions=(CTS,)),))
     elder = here.receive(instance="1.9")
     younger = here.receive(SR, instance="1.9")
-    here.planner.batch()
+    here.batches(until=lambda: "could not save it" in caplog.text)
     share.unlink()
     later(30)
     youngest = here.receive(SR, instance="1.9")
     here.planner.batch()
     assert here.waiting() == []
     later(31)
-    here.planner.batch()
-    later(61)
-    here.planner.batch()
+    here.batches(until=lambda: here.waiting())
     assert [w.entry.receipt for w in here.waiting("transform")] == [elder]
     assert [w.entry.receipt for w in here.waiting()] == [younger, youngest]
     assert all(w.entry.serial for w in here.waiting())
@@ -318,6 +324,73 @@ def test_an_elder_does_not_wait_for_a_younger_one_that_is_put_aside(site, tmp_pa
     here.planner.batch()
     assert [w.entry.receipt for w in here.waiting()] == [elder]
     assert len(here.spool.newcomers(10)) == 1
+
+
+def test_a_share_that_hangs_holds_up_only_its_rule_and_keeps_the_order_of_an_instance(
+    site, tmp_path, monkeypatch, caplog, later
+):
+    """The real thing is in tests/crash/test_shares.py; here, what a test with a clock of its own can see."""
+    real, answers = saving.save, threading.Event()
+
+    def save(source, target, receipt):
+        if target.parent.name == "hangs":
+            answers.wait(60)
+        return real(source, target, receipt)
+
+    monkeypatch.setattr(saving, "save", save)
+    hangs, works = (Action(ActionType.SAVE_FILE, f"{tmp_path}/{name}/") for name in ("hangs", "works"))
+    of_study = Condition("0020000D", Kind.LITERAL, "1.7")
+    here = site(routes=(route(hangs, conditions=(of_study,)), route(works, conditions=(CTS,))))
+    elder = here.receive(instance="1.9", study="1.7")
+    younger = here.receive(SR, instance="1.9")
+    saved, report = here.receive(instance="1.3"), here.receive(SR, instance="1.4")
+    here.batches(until=lambda: here.waiting("transform"))
+    assert [w.entry.receipt for w in here.waiting()] == [report]
+    assert [w.entry.receipt for w in here.waiting("transform")] == [saved]
+    later(61)
+    here.planner.batch()
+    here.planner.batch()
+    assert caplog.text.count("takes longer than 60 s") == 1
+    assert {path.stem for path in here.spool.newcomers(10)} == {elder, younger}
+    answers.set()
+    here.batches(until=lambda: len(here.waiting()) == 2)
+    assert [w.entry.receipt for w in here.waiting("transform")] == [elder, saved]
+    assert [(w.entry.receipt, w.entry.serial) for w in here.waiting()] == [(younger, True), (report, False)]
+    assert len(os.listdir(tmp_path / "hangs")) == 1, "and the second copy of the elder"
+    assert len(os.listdir(tmp_path / "works")) == 2
+
+
+def test_too_many_that_wait_for_one_share_wait_a_minute(site, tmp_path, monkeypatch, caplog):
+    answers = threading.Event()
+    monkeypatch.setattr(saving, "save", lambda *_: answers.wait(60))
+    monkeypatch.setattr(saving, "LANE_MAX", 2)
+    here = site(routes=(route(Action(ActionType.SAVE_FILE, f"{tmp_path}/"), conditions=(CTS,)),))
+    for n in range(5):
+        here.receive(instance=f"1.{n}")
+    here.receive(SR)
+    here.planner.batch()
+    assert len(here.waiting()) == 1
+    assert "2 others wait for theirs already" in caplog.text
+    answers.set()
+    here.batches(until=lambda: len(here.waiting("transform")) >= 2)
+
+
+def test_what_breaks_a_copy_breaks_that_one_only(site, tmp_path, monkeypatch, caplog):
+    real = saving.save
+
+    def save(source, target, receipt):
+        if receipt == first:
+            raise ValueError("Doe^Jane")
+        return real(source, target, receipt)
+
+    monkeypatch.setattr(saving, "save", save)
+    here = site(routes=(route(Action(ActionType.SAVE_FILE, f"{tmp_path}/copies/")),))
+    first = here.receive(instance="1.1")
+    here.receive(instance="1.2")
+    here.batches(until=lambda: here.waiting("transform"))
+    assert [path.stem for path in here.spool.newcomers(10)] == [first]
+    assert "ValueError" in caplog.text
+    assert "Jane" not in caplog.text
 
 
 def test_what_does_not_parse_goes_on_as_it_came(site):

@@ -17,13 +17,9 @@ def entry(tmp_path: Path) -> Path:
     return path
 
 
-def nothing() -> None:
-    """No sign of life is asked for."""
-
-
 def test_a_copy_is_whole_and_alone_in_its_folder(entry: Path) -> None:
     target = entry.parent / "a" / "b" / "copy.dcm"
-    assert save(entry, target, "77", nothing) == target
+    assert save(entry, target, "77") == target
     assert target.read_bytes() == entry.read_bytes()
     assert os.listdir(target.parent) == ["copy.dcm"]
 
@@ -38,13 +34,13 @@ def test_a_name_that_is_taken_stays_with_its_bytes(entry: Path, monkeypatch: pyt
         monkeypatch.setattr(saving.os, "link", link)
     folder = entry.parent / "copies"
     for _ in range(2):
-        assert save(entry, folder / "x.dcm", "77", nothing) == folder / "x.dcm", "the same once more is the same copy"
+        assert save(entry, folder / "x.dcm", "77") == folder / "x.dcm", "the same once more is the same copy"
     (folder / "x.dcm").write_bytes(b"another")
     for _ in range(2):
-        assert save(entry, folder / "x.dcm", "77", nothing) == folder / "x.77.dcm"
+        assert save(entry, folder / "x.dcm", "77") == folder / "x.77.dcm"
     (folder / "x.77.dcm").write_bytes(entry.read_bytes()[:-1] + b"!")
     with pytest.raises(FileExistsError):
-        save(entry, folder / "x.dcm", "77", nothing)
+        save(entry, folder / "x.dcm", "77")
     assert sorted(os.listdir(folder)) == ["x.77.dcm", "x.dcm"]
     assert (folder / "x.dcm").read_bytes() == b"another"
 
@@ -52,13 +48,13 @@ def test_a_name_that_is_taken_stays_with_its_bytes(entry: Path, monkeypatch: pyt
 def test_a_folder_or_a_pipe_under_its_name_is_another_file(entry: Path) -> None:
     (entry.parent / "x.dcm").mkdir()
     os.mkfifo(entry.parent / "y.dcm")
-    assert save(entry, entry.parent / "x.dcm", "77", nothing).name == "x.77.dcm"
-    assert save(entry, entry.parent / "y.dcm", "77", nothing).name == "y.77.dcm"
+    assert save(entry, entry.parent / "x.dcm", "77").name == "x.77.dcm"
+    assert save(entry, entry.parent / "y.dcm", "77").name == "y.77.dcm"
 
 
 def test_what_a_killed_planner_left_harms_no_finished_copy(entry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = entry.parent / "copies" / "x.dcm"
-    save(entry, target, "77", nothing)
+    save(entry, target, "77")
     os.link(target, target.parent / f".{entry.name}.part")  # killed between the link and the unlink
 
     def full(*_args: object) -> int:
@@ -66,6 +62,6 @@ def test_what_a_killed_planner_left_harms_no_finished_copy(entry: Path, monkeypa
 
     monkeypatch.setattr(saving.os, "sendfile", full)
     with pytest.raises(OSError, match="No space"):
-        save(entry, target, "77", nothing)
+        save(entry, target, "77")
     assert target.read_bytes() == entry.read_bytes()
     assert os.listdir(target.parent) == ["x.dcm"]

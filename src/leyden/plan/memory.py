@@ -1,4 +1,4 @@
-"""What the planner remembers from one turn to the next: twins, and entries that it could not move.
+"""What the planner remembers from one turn to the next: twins, and entries that stay in new/ for a while.
 
 Both are hints and bounded (the oldest are forgotten): losing one costs a look, or a try before its time, never a
 dataset. Entries are told apart by path, instances by the key of their UID. Deliberately absent: a clock (times are
@@ -38,20 +38,22 @@ class Twins:
 
 
 class Aside:
-    """Entries of new/ that could not be moved, or whose copies could not be saved: each is left alone for ASIDE_S."""
+    """Entries of new/ that are left alone: for ASIDE_S what could not be moved or saved, until it is let go what waits
+    for something that will come to an end (kept)."""
 
     def __init__(self) -> None:
         # Path -> until when, and its sop key; in the order of the times. OrderedDict, since the first of a plain dict
         # is found by passing over all that were deleted before it.
         self._held: OrderedDict[str, tuple[float, str]] = OrderedDict()
+        self._kept: dict[str, str] = {}  # path -> sop key
         self._of: dict[str, set[str]] = {}  # sop key -> paths
         self._told_s: dict[str, float] = {}
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._held) + len(self._kept)
 
     def __contains__(self, path: str) -> bool:
-        return path in self._held
+        return path in self._held or path in self._kept
 
     def put(self, path: str, sop_key: str, now_s: float) -> None:
         """Leave this entry alone. `sop_key` is empty where nothing is known of its instance. Elder paths are less."""
@@ -60,6 +62,20 @@ class Aside:
         self._of.setdefault(sop_key, set()).add(path)
         if len(self._held) > ASIDE_MAX:
             self._forget(next(iter(self._held)))
+
+    def keep(self, path: str, sop_key: str) -> None:
+        """Leave this entry alone until let_go(); the caller bounds how many there are."""
+        self._forget(path)
+        self._kept[path] = sop_key
+        self._of.setdefault(sop_key, set()).add(path)
+
+    def let_go(self, path: str) -> None:
+        """What a kept entry waited for is over; those that were put aside behind it need not wait out their time."""
+        sop_key = self._kept.get(path, "")
+        self._forget(path)
+        for other in tuple(self._of.get(sop_key, ())) if sop_key else ():
+            if other in self._held:
+                self._forget(other)
 
     def holds_elder(self, path: str, sop_key: str) -> bool:
         """Whether an elder entry of the same instance is put aside: this one must not overtake it."""
@@ -81,7 +97,7 @@ class Aside:
         return True
 
     def _forget(self, path: str) -> None:
-        _, sop_key = self._held.pop(path, (0.0, ""))
+        sop_key = self._held.pop(path, (0.0, self._kept.pop(path, "")))[1]
         paths = self._of.get(sop_key, set())
         paths.discard(path)
         if not paths:

@@ -55,6 +55,11 @@ class SpoolLock:
         """Let go; children that inherited the descriptor still hold it."""
         os.close(self.fd)
 
+    def take_back(self) -> None:
+        """Let go for the children, too: of use where all that is left of them was killed and can't end yet."""
+        fcntl.flock(self.fd, fcntl.LOCK_UN)
+        os.close(self.fd)
+
 
 def holder(root: Path) -> int | None:
     """The pid of the service that works on this spool, which is safe to signal; None if none does, or if all that is

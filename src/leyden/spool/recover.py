@@ -5,7 +5,7 @@ go on. A plan that was begun is finished, never made anew; a delivery that a rec
 another state, is not made twice. Crashes are counted only for a worker that died alone: nobody else runs foreign code
 over the data, and the end of the whole service says nothing about one object.
 What the disk does not let go is left where it is, with a warning, for a later try: a service on a full disk must start,
-for what it delivers makes room.
+for what it delivers makes room. So must a planner one of whose entries can't be moved.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from leyden.spool import listing, receipts, shelves
 from leyden.spool.entry import Claim, parse
-from leyden.spool.store import Spool
+from leyden.spool.store import Spool, Stuck
 
 logger = logging.getLogger("leyden.spool")
 
@@ -37,7 +37,7 @@ def recover(spool: Spool, retry_rejected: bool = False, known: Collection[str] |
     """Embryos removed, plans finished, every claim given back (or dropped where its delivery is proved), failed/ tried
     again, rejected/ too when asked, both for the `known` titles only, if given.
 
-    OSError: the spool can't be listed. A plan that could not be finished is left: reclaim() before its planner starts.
+    OSError: the spool can't be listed. A plan that could not be read is left: reclaim() before its planner starts.
     """
     done = Recovered()
     done.embryos = _remove(listing.files(f"{spool.root}/embryo", 0))
@@ -66,7 +66,8 @@ def reclaim(spool: Spool, claimant: str, *, crashed: bool | None = None) -> int:
     What a receiver left half received goes. `crashed`: whether that counts against the claims (None: a worker's).
 
     Whoever reaps a role calls it before the role starts again. A claim that the disk does not let go stays in
-    Spool.claims(claimant), for give_back(). OSError: a plan could not be finished, or the disk can't be read.
+    Spool.claims(claimant), for give_back(); what is left of a plan is the next planner's. OSError: the disk can't be
+    read.
     """
     done = Recovered()
     role, _, number = claimant.rpartition("-")
@@ -84,6 +85,19 @@ def give_back(spool: Spool, claims: list[Claim]) -> list[Claim]:
     except OSError as error:
         logger.warning("%d claims stay in active/, to be tried again later: %s", len(claims), error)
         return claims
+
+
+def finish_plans(spool: Spool, claimant: str) -> tuple[int, list[Stuck]]:
+    """Finish the plans that `claimant` left or could not carry out: how many entries there were, and those that the
+    disk does not let go still. OSError: a plan can't be read, so nobody knows what is planned."""
+    found, stuck = 0, list[Stuck]()
+    place = spool.root / "active" / claimant
+    for name in listing.names(os.fspath(place)):
+        if name.endswith(".plan"):
+            entries, left = spool.finish_plan(place / name, lambda wanted: _done(spool.root, wanted))
+            found += entries - len(left)
+            stuck += left
+    return found, stuck
 
 
 def _remove(found: Iterable[tuple[str, str]]) -> int:
@@ -107,9 +121,10 @@ def _reclaim(spool: Spool, claimant: str, done: Recovered, *, crashed: bool) -> 
         if name.endswith(".making"):
             with contextlib.suppress(OSError):  # Spool.making() replaces it
                 os.unlink(place / name)
-    for name in listing.names(os.fspath(place)):
-        if name.endswith(".plan"):
-            done.plans += spool.finish_plan(place / name, lambda wanted: _done(spool.root, wanted))
+    finished, stuck = finish_plans(spool, claimant)
+    done.plans += finished
+    if stuck:
+        logger.warning("%d planned objects wait in new/, to be moved later: %s", len(stuck), stuck[-1][1])
     _give_back(spool, spool.claims(claimant), done, crashed=crashed)
 
 

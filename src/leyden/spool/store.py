@@ -38,7 +38,7 @@ from leyden.spool.entry import (
 from leyden.spool.listing import Count
 from leyden.spool.moves import adopt, folders_of, link, make_folder, move, sync_folder, write_whole
 
-__all__ = ["Count", "Placement", "Plan", "Spool"]
+__all__ = ["Count", "Placement", "Plan", "Spool", "Stuck"]
 
 logger = logging.getLogger("leyden.spool")
 
@@ -66,6 +66,9 @@ class Plan:
 
     source: Path
     placements: tuple[Placement, ...]
+
+
+Stuck = tuple[Plan, OSError]  # a plan that was not carried out to its end, and why
 
 
 class Spool:
@@ -166,13 +169,15 @@ class Spool:
         """One delivery: one rename. False if the source is gone."""
         return move(os.fspath(source), self._bucket(stage, destination, rank, entry), entry.name)
 
-    def plan_many(self, plans: Sequence[Plan], generation: int) -> None:
+    def plan_many(self, plans: Sequence[Plan], generation: int) -> list[Stuck]:
         """Several deliveries each: one synced plan file for all of them, then the links, then the unlinks.
 
-        `generation` is that of the settings that decided; it is kept in the plan file for whoever reads it.
+        `generation` is that of the settings that decided; it is kept in the plan file for whoever reads it. Returns
+        what the disk did not let go: the plan file stays for it, so that it is to be finished and not planned anew.
+        OSError: the plan file could not be written, or not for sure.
         """
         if not plans:
-            return
+            return []
         lines = [
             orjson.dumps(
                 {
@@ -190,12 +195,15 @@ class Spool:
         if self.sync:
             sync_folder(place)
         crash.point("plan-written")
-        for plan in plans:
-            self._carry_out(plan)
-        os.unlink(path)
+        return self._carry_out(path, plans)
 
-    def finish_plan(self, path: Path, done: Callable[[set[tuple[str, str]]], set[tuple[str, str]]]) -> int:
-        """Carry out the rest of a plan file, but the deliveries (receipt, destination) that `done` picks as done."""
+    def finish_plan(
+        self, path: Path, done: Callable[[set[tuple[str, str]]], set[tuple[str, str]]]
+    ) -> tuple[int, list[Stuck]]:
+        """Carry out the rest of a plan file, but the deliveries (receipt, destination) that `done` picks as done.
+
+        How many entries had something left to do, and those for which it is so still, as in plan_many().
+        """
         plans: list[Plan] = []
         try:
             documents = [orjson.loads(line) for line in path.read_bytes().splitlines()]
@@ -209,23 +217,33 @@ class Spool:
                 placements = tuple(Placement(c.entry, c.stage, c.destination, c.rank) for c in to)
                 plans.append(Plan(source, placements))
         proved = done({(p.entry.receipt, p.destination) for plan in plans for p in plan.placements})
+        return len(plans), self._carry_out(os.fspath(path), plans, proved)
+
+    def _carry_out(
+        self, path: str, plans: Sequence[Plan], proved: Collection[tuple[str, str]] = frozenset()
+    ) -> list[Stuck]:
+        stuck: list[Stuck] = []
         for plan in plans:
             left = tuple(p for p in plan.placements if (p.entry.receipt, p.destination) not in proved)
-            self._carry_out(Plan(plan.source, left))
-        path.unlink(missing_ok=True)
-        return len(plans)
+            try:
+                self._place(os.fspath(plan.source), left)
+            except OSError as error:
+                stuck.append((plan, error))
+        if not stuck:
+            with contextlib.suppress(OSError):  # one whose entries are gone asks for nothing
+                os.unlink(path)
+        return stuck
 
-    def _carry_out(self, plan: Plan) -> None:
-        source = os.fspath(plan.source)
+    def _place(self, source: str, placements: Iterable[Placement]) -> None:
         try:
-            for p in plan.placements:
+            for p in placements:
                 link(source, self._bucket(p.stage, p.destination, p.rank, p.entry), p.entry.name)
                 crash.point("one-link")
             crash.point("last-link")
             os.unlink(source)
             crash.point("newcomer-unlinked")
         except FileNotFoundError:
-            logger.info("%s was taken away by hand while it was planned", plan.source.name)
+            logger.info("%s was taken away by hand while it was planned", os.path.basename(source))
 
     def bound(self) -> Iterator[tuple[str, str]]:
         """(destination, sop key) of all that is planned and neither delivered nor given up: one walk over all names."""

@@ -31,6 +31,24 @@ def test_each_entry_is_held_for_a_minute_with_its_instance() -> None:
     assert len(aside) == 0
 
 
+def test_what_is_kept_stays_until_it_is_let_go_and_frees_what_waits_behind_it() -> None:
+    aside = Aside()
+    aside.keep("a", "11")
+    aside.put("b", "11", 0.0)
+    aside.put("c", "22", 0.0)
+    aside.release(ASIDE_S - 1.0)
+    assert ("a" in aside, "b" in aside, len(aside)) == (True, True, 3)
+    assert aside.holds_elder("b", "11")
+    aside.let_go("a")
+    assert ["a" in aside, "b" in aside, "c" in aside] == [False, False, True]
+    assert not aside.holds_elder("d", "11")
+    aside.keep("c", "22")
+    aside.keep("d", "22")
+    aside.release(10 * ASIDE_S)
+    aside.let_go("c")
+    assert ("c" in aside, "d" in aside, len(aside)) == (False, True, 1)
+
+
 def test_the_oldest_is_forgotten_where_too_many_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "ASIDE_MAX", 2)
     aside = Aside()

@@ -67,6 +67,13 @@ def test_an_orphan_is_waited_for(tmp_path, child):
     SpoolLock(tmp_path, wait_s=30.0).release()
 
 
+def test_the_lock_is_taken_back_from_a_child_that_does_not_end(tmp_path):
+    lock = SpoolLock(tmp_path)
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, pass_fds=(lock.fd,)):
+        lock.take_back()
+        SpoolLock(tmp_path, wait_s=0.0).release()
+
+
 @pytest.mark.parametrize("recorded", ["", "0\n", "1\n", "-1\n", "-4711\n", "99999999999999999999\n", "x", "dead"])
 def test_nobody_is_named_who_must_not_be_signalled(tmp_path, child, recorded):
     """A held lock, and in it no pid, a process group's, init's, or that of somebody who is gone."""

@@ -9,7 +9,7 @@ import pytest
 
 from leyden.spool.entry import Entry, key
 from leyden.spool.receipts import ReceiptLog
-from leyden.spool.recover import Recovered, give_back, reclaim, recover
+from leyden.spool.recover import Recovered, finish_plans, give_back, reclaim, recover
 from leyden.spool.store import Placement, Plan
 
 
@@ -229,16 +229,24 @@ def test_on_a_full_disk_what_can_go_back_goes_and_the_rest_is_tried_again(spool,
     assert [w.entry for w in waiting(spool)] == [replace(stuck, unanswered=1)]
 
 
-def test_on_a_full_disk_a_plan_is_left_and_finished_before_its_planner_starts(spool, monkeypatch, full_disk):
+def test_on_a_full_disk_a_plan_is_left_and_finished_later(spool, monkeypatch, full_disk):
     receipts = planned(spool, monkeypatch, die_at=0)
     full_disk.append("prepared/REPORTS")
     assert recover(spool).plans == 0
-    with pytest.raises(OSError, match="No space left"):
-        reclaim(spool, "planner-0")
+    assert reclaim(spool, "planner-0") == 0, "its planner may start all the same"
+    found, stuck = finish_plans(spool, "planner-0")
+    assert (found, [planned.source.stem for planned, _ in stuck]) == (0, receipts)
+    assert {error.errno for _, error in stuck} == {errno.ENOSPC}
+    assert [w.entry.receipt for w in waiting(spool)] == receipts, "one of its two places had room"
+    spool.delivered(spool.first("prepared"))
+    log = ReceiptLog(spool.root, "sender-0")
+    log.append({"receipt": receipts[0], "destination": "PACS"})
+    log.close()
     full_disk.clear()
     assert reclaim(spool, "planner-0") == 2
-    for destination in ("PACS", "REPORTS"):
-        assert [w.entry.receipt for w in waiting(spool, destination=destination)] == receipts
+    assert [w.entry.receipt for w in waiting(spool)] == receipts[1:], "none is sent twice"
+    assert [w.entry.receipt for w in waiting(spool, destination="REPORTS")] == receipts
+    assert not os.listdir(spool.root / "active" / "planner-0")
 
 
 def test_receipts_that_cannot_be_read_leave_the_claims_where_they_are(spool, monkeypatch):

@@ -91,6 +91,22 @@ def test_an_entry_that_was_taken_away_does_not_stop_the_others(spool):
     assert len(waiting(spool)) == len(waiting(spool, destination="REPORTS")) == 1
 
 
+def test_one_that_the_disk_does_not_let_go_is_left_to_its_plan_and_the_others_go_on(spool):
+    plans = [placements(spool.receive(), ("prepared", "PACS"), ("prepared", "REPORTS")) for _ in range(3)]
+    (spool.root / "prepared" / "GONE").touch()
+    plans[1] = placements(plans[1].source, ("prepared", "PACS"), ("prepared", "GONE"))
+    ((planned, error),) = spool.plan_many(plans, 1)
+    assert planned is plans[1]
+    assert isinstance(error, NotADirectoryError)
+    assert spool.newcomers(10) == [plans[1].source]
+    (path,) = (spool.root / "active" / "planner-0").iterdir()
+    assert spool.finish_plan(path, lambda wanted: set())[1] != []
+    (spool.root / "prepared" / "GONE").unlink()
+    assert spool.finish_plan(path, lambda wanted: wanted & {(planned.source.stem, "PACS")}) == (1, [])
+    assert [len(waiting(spool, destination=title)) for title in ("PACS", "REPORTS", "GONE")] == [3, 2, 1]
+    assert (spool.newcomers(10), path.exists()) == ([], False)
+
+
 # -- waiting, claiming
 
 
