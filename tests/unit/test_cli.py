@@ -52,6 +52,26 @@ def test_a_wrong_target_is_named_with_its_line_before_a_port_opens(folder: Path)
     assert not (folder / "cache").exists()
 
 
+def test_what_is_no_yaml_hides_no_mistake_and_invents_none(folder: Path) -> None:
+    (folder / "config.yml").write_text("scpPort: 11112\nfilters: [route\nworkers: many\nminimumAge: '5\n")
+    (folder / "nodes.yml").write_text(
+        "- AeTitle: 'it's'\n- AeTitle: IMAGEPACS\n\tPort: 104\n- AeTitle: REPORTPACS\n  Port: none\n- AeTitle: FOURTH\n"
+    )
+    (folder / "routings.yml").write_text(
+        "- AeTitles: [IMAGEPACS\n  Actions:\n    - Type: drop\n- Actions:\n    - Type: dropp\n"
+        "- Actions:\n    - Target: IMAGEPACS\n"
+    )
+    done = leyden("check", "--path", str(folder))
+    assert done.returncode == 2
+    told = [line.split(": ")[0] for line in done.stderr.splitlines()]
+    assert told == [
+        "config.yml:2", "config.yml:3", "config.yml:4",
+        "nodes.yml:1", "nodes.yml:3", "nodes.yml:5",
+        "routings.yml:1", "routings.yml:5",
+        "leyden",
+    ]  # fmt: skip
+
+
 def test_keys_of_config_yml_on_the_command_line(folder: Path) -> None:
     done = leyden("check", "--path", str(folder), "--config.myAeTitle=GATEWAY", "--config.scpPort", "1234")
     assert "our title GATEWAY, port 1234" in done.stdout

@@ -38,6 +38,8 @@ def load(
     _misnamed(folder, report)
     config = _config(folder, overrides, environ, report)
     in_doubt = bool(report.errors) and "filters" not in config.places  # what is said there may be what is wrong
+    if report.errors and "scpPort" not in config.places:
+        config = config.model_copy(update={"scp_port": 0})  # as well, so that no node is compared with it
     known = _served(folder, config, report)
     plan = PlanSettings(
         my_ae_title=str(config.my_ae_title),
@@ -68,7 +70,7 @@ def _folder(path: Path | None) -> Path:
 
 
 def _document(folder: Path, file: str, report: Report) -> tuple[bool, Node | None]:
-    """Whether there is such a file, and what it holds. What can't be read is an error and gives (False, None)."""
+    """Whether there is such a file, and what it holds, as far as that can be read; the rest is an error."""
     try:
         with (folder / file).open("rb") as stream:
             return True, parse(stream.read(SIZE_LIMIT_BYTES + 1), file)
@@ -79,6 +81,7 @@ def _document(folder: Path, file: str, report: Report) -> tuple[bool, Node | Non
     except YamlError as error:
         for each in (error, *error.more):
             report.error(each.at, "", str(each))
+        return True, error.rest
     return False, None
 
 
@@ -154,12 +157,13 @@ def _merged(entries: Entries, given: Iterable[tuple[str, Text]]) -> Entries:
 
 
 def _served(folder: Path, config: Config, report: Report) -> Served | None:
-    """The nodes; None where the file is there and can't be read as YAML (an error already)."""
+    """The nodes; None where the file is there and not all of it can be read (an error already)."""
     before = len(report.errors)
     present, document = _document(folder, "nodes.yml", report)
-    if len(report.errors) > before:
-        return None
+    broken = len(report.errors) > before
     known = served(document, config, report)
+    if broken:
+        return None
     if not known.nodes and len(report.errors) == before:
         what = "holds no Storage node" if present else "is missing"
         report.warn(At("nodes.yml"), "", f"{what}: nothing can be delivered")

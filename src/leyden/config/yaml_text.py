@@ -6,6 +6,7 @@ strict YAML refuses or reads as nothing though the operator's meaning is beyond 
 """
 
 import re
+from bisect import bisect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ import yaml
 
 SIZE_LIMIT_BYTES = 4 << 20
 DEPTH_LIMIT = 24
+ERRORS_MAX = 50  # of one file; who has mended these is told the others
 
 _HEAD = re.compile(r"""(?P<head>\s*(?:-\s+)*(?:["']?[\w.]+["']?\s*:\s+)?)(?P<rest>\S.*?)\s*""")
 _COMMENT = re.compile(r"\s#(?!\{[0-9A-Fa-f]{1,4},)")  # but #{10,20} is a placeholder
@@ -90,23 +92,132 @@ Node = Text | Items | Entries
 
 
 class YamlError(Exception):
-    """A file that is no YAML we take; the text says what to do. `more`: what else is wrong with it."""
+    """A file that is no YAML we take; the text says what to do. `more`: what else is wrong with it. `rest`: what it
+    holds beside the entries that can't be read."""
 
-    def __init__(self, at: At, message: str, more: "tuple[YamlError, ...]" = ()) -> None:
+    def __init__(
+        self, at: At, message: str, more: "tuple[YamlError, ...]" = (), rest: "Items | Entries | None" = None
+    ) -> None:
         super().__init__(message)
-        self.at, self.more = at, more
+        self.at, self.more, self.rest = at, more, rest
 
 
 def parse(data: bytes, file: str) -> Node | None:
-    """The document in `data`, or None where there is nothing in it. Raises YamlError, with the line."""
+    """The document in `data`, or None where there is nothing in it.
+
+    Raises YamlError, with the line. An entry of the outermost list or mapping that can't be read does not hide what is
+    wrong with the others.
+    """
     lines = _decoded(data, file).split("\n")
+    node, errors = None, list[YamlError]()
+    try:
+        node, errors = _read(lines, file)
+    except YamlError as error:
+        node, errors = _by_entries(lines, file, error)
+    if errors:
+        first, *more = errors
+        rest = None if isinstance(node, Text) else node
+        raise YamlError(first.at, str(first), tuple(more), rest)
+    return node
+
+
+def _by_entries(lines: list[str], file: str, trouble: YamlError) -> tuple[Node | None, list[YamlError]]:
+    """Leave out entry after entry that can't be read: what is left of the document, and what is wrong with the others.
+
+    What is wrong only with the way that the entries follow one another is told, too; what comes of an earlier mistake
+    (a quote that the next one closes) is not.
+    """
+    entries = _entries(lines)
+    begins, last = [*entries, len(lines)], len(entries)
+    errors: list[YamlError] = []
+    parts: list[Node] = []
+
+    def read(low: int, high: int) -> tuple[Node | None, list[YamlError]]:
+        """The entries from `low` up to `high`, in their lines of the file."""
+        begin = begins[low] if low else 0
+        return _read([""] * begin + lines[begin : begins[high]], file)
+
+    def stops_at(low: int) -> tuple[int, YamlError | None]:
+        """Take all entries from `low` that can be read: the number of the next one, and what is wrong there."""
+        high, found = last, None
+        while low < high:
+            try:
+                part, repeated = read(low, high)
+            except YamlError as error:
+                high, found = max(low, min(high, bisect(begins, error.at.line - 1)) - 1), error
+            else:
+                errors.extend(repeated)
+                if part is not None:
+                    parts.append(part)
+                break
+        return high, found
+
+    number = 0
+    while number < last and len(errors) < ERRORS_MAX:
+        found: YamlError | None = None
+        if entries[begins[number]]:
+            number, found = stops_at(number)
+        if number < last:
+            try:
+                if not entries[begins[number]]:
+                    raise YamlError(At(file, begins[number] + 1), "an entry of a list begins with a dash and a blank")
+                read(number, number + 1)
+            except YamlError as own:
+                found = own
+                errors += own.more
+            errors.append(found or trouble)
+        number += 1
+    return _joined(parts, errors), errors or [trouble]
+
+
+def _entries(lines: list[str]) -> dict[int, bool]:
+    """The lines (counted from 0) in which the entries of the outermost list or mapping begin.
+
+    False for what stands as far out in a list and has no dash; lines that follow it belong to it.
+    """
+    found: dict[int, bool] = {}
+    column, listed, proper = -1, False, True
+    for number, line in enumerate(lines):
+        text = line.lstrip(" ")
+        if not text or text[0] in "#]}\t" or (column < 0 and (text[0] == "%" or text.startswith("---"))):
+            continue
+        if column < 0:
+            column, listed = len(line) - len(text), text[0] == "-"
+        dash = text == "-" or text.startswith("- ")
+        if len(line) - len(text) <= column and (dash or proper if listed else not dash):
+            found[number] = proper = dash or not listed
+    return found
+
+
+def _joined(parts: list[Node], errors: list[YamlError]) -> Node | None:
+    """The entries that could be read, as one document of the kind of the first of them."""
+    whole = next((part for part in parts if not isinstance(part, Text)), None)
+    for part in parts[parts.index(whole) + 1 :] if whole is not None else ():
+        if isinstance(whole, Items) and isinstance(part, Items):
+            whole += part
+        elif isinstance(whole, Entries) and isinstance(part, Entries):
+            for key, value in part.items():
+                present = next((given for given in whole if given.casefold() == key.casefold()), None)
+                if present is None:
+                    whole[key] = value
+                else:
+                    errors.append(_given_twice(key, present.at.line))
+    return whole
+
+
+def _given_twice(key: Text, first_line: int) -> YamlError:
+    return YamlError(key.at, f"{key} is given twice (first in line {first_line})")
+
+
+def _read(lines: list[str], file: str) -> tuple[Node | None, list[YamlError]]:
+    """The document and the keys that it gives twice. Raises YamlError."""
     try:
         return _document(list(lines), file, ahead=True)
     except _Overreached:
-        return _document(lines, file, ahead=False)
+        return _document(list(lines), file, ahead=False)
 
 
-def _document(lines: list[str], file: str, ahead: bool) -> Node | None:
+def _document(lines: list[str], file: str, *, ahead: bool) -> tuple[Node | None, list[YamlError]]:
     """Read, mend the line that is in trouble, and read again.
 
     `ahead`: with the first, mend every line that would be in the same trouble, so that a file with a thousand of them
@@ -117,7 +228,7 @@ def _document(lines: list[str], file: str, ahead: bool) -> Node | None:
     while True:
         reader = _Reader("\n".join(lines), file, guessed)
         try:
-            return reader.document()
+            return reader.document(), reader.repeated
         except YamlError as error:
             raise YamlError(error.at, str(error), tuple(reader.repeated)) from None
         except _Repairable as trouble:
@@ -218,8 +329,6 @@ class _Reader:
                 if node is not None:
                     raise YamlError(self._at(event), "a second document (---); one file holds one")
                 node = self._node(next(events), events, 0)
-        if self.repeated:
-            raise self.repeated.pop(0)
         return None if isinstance(node, Text) and node.blank else node
 
     def _events(self) -> Iterator[Any]:
@@ -259,11 +368,12 @@ class _Reader:
             key = self._node(inner, events, depth + 1)
             if not isinstance(key, Text):
                 raise YamlError(self._at(inner), "a key must be a plain word; put a text with [ or { in single quotes")
+            value = self._node(next(events), events, depth + 1)
             if key.casefold() in keys:
-                twice = f"{key} is given twice (first in line {keys[key.casefold()]})"
-                self.repeated.append(YamlError(key.at, twice))
-            keys.setdefault(key.casefold(), key.at.line)
-            node[key] = self._node(next(events), events, depth + 1)
+                self.repeated.append(_given_twice(key, keys[key.casefold()]))
+                continue
+            keys[key.casefold()] = key.at.line
+            node[key] = value
         end: Any = inner.end_mark
         if event.flow_style and line == end.line:
             source = self._text[event.start_mark.index : end.index]

@@ -473,6 +473,11 @@ def test_a_file_that_is_no_yaml_does_not_hide_the_errors_of_the_others(folder: W
     assert [line.split(": ")[0] for line in problems(path)] == ["config.yml:2", "nodes.yml:1", "routings.yml:8"]
 
 
+def test_a_port_that_can_not_be_read_is_compared_with_no_node(folder: Write) -> None:
+    path = folder("- AeTitle: A\n  HostName: 127.0.0.1\n  Port: 104\n", config="scpPort: [1\n")
+    assert [line.split(": ")[0] for line in problems(path)] == ["config.yml:1"]
+
+
 @pytest.mark.parametrize(
     ("config", "lines"),
     [

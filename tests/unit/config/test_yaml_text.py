@@ -1,8 +1,10 @@
 """YAML as texts with places: nothing is typed, what is beyond doubt is saved, the rest is an error with its line."""
 
+import itertools
+
 import pytest
 
-from leyden.config.yaml_text import SIZE_LIMIT_BYTES, At, Entries, Items, Text, YamlError, parse
+from leyden.config.yaml_text import ERRORS_MAX, SIZE_LIMIT_BYTES, At, Entries, Items, Text, YamlError, parse
 
 
 def value(document: str) -> object:
@@ -151,6 +153,75 @@ def test_every_repeated_key_is_told(end: str) -> None:
         (6, "a is given twice (first in line 1)"),
     ]
     assert len(found) == (4 if end else 3)
+
+
+MISTAKES = (  # an entry, and in which of its lines the mistake is told
+    ("- AeTitle: X\n\tPort: 1\n", 1),
+    ('- AeTitle: "X\n  Port: 1\n', 0),
+    ("- AeTitle: 'X\n  Port: 1\n", 0),
+    ("- AeTitle: 'it's'\n  Port: 1\n", 0),
+    ("- AeTitle: X\n  Aliases: [B, C\n  Port: 1\n", 1),
+    ("- AeTitle: X\n  Api: {a: 1\n  Port: 1\n", 1),
+    ("- AeTitle: X\n Port: 1\n  NodeRole: Storage\n", 1),
+    ("- AeTitle: X\n   Port: 1\n", 1),
+    ("-AeTitle: X\n  Port: 1\n", 0),
+    ("AeTitle: X\nPort: 1\n", 0),
+    ("- AeTitle: X\n  Port:104\n  NodeRole: Storage\n", 1),
+    ("- AeTitle: &x X\n  Port: 1\n", 0),
+    ('- AeTitle: "\\d"\n  Port: 1\n', 0),
+)
+
+
+def mistakes(document: str) -> tuple[set[int], object]:
+    """The lines of all mistakes, and what is left of the document."""
+    with pytest.raises(YamlError) as caught:
+        parse(document.encode(), "some.yml")
+    return {error.at.line for error in (caught.value, *caught.value.more)}, caught.value.rest
+
+
+def dashed(entry: str) -> bool:
+    return entry.startswith("- ")
+
+
+@pytest.mark.parametrize(("first", "line"), MISTAKES)
+def test_a_mistake_hides_no_other_and_makes_none_of_what_is_right(first: str, line: int) -> None:
+    for second, its_line in MISTAKES:
+        for before, between in itertools.product((0, 1, 2), repeat=2):
+            if not dashed(first) and (not before or (not dashed(second) and not between)):
+                continue  # it says that the file is no list, or is one thing with what follows it
+            if not dashed(second) and not before + between:
+                continue
+            good = [f"# {n}\n- AeTitle: A{n}\n  Port: {n}\n" for n in range(before + between + 1)]
+            parts = [*good[:before], first, *good[before:-1], second, good[-1]]
+            begins = [sum(part.count("\n") for part in parts[:n]) + 1 for n in (before, before + 1 + between)]
+            lines, rest = mistakes("".join(parts))
+            assert lines == {begins[0] + line, begins[1] + its_line}, "".join(parts)
+            assert rest == [{"AeTitle": f"A{n}", "Port": str(n)} for n in range(len(good))]
+
+
+def test_the_keys_of_a_mapping_are_read_one_by_one_as_well() -> None:
+    document = """\
+scpPort: [1
+myAeTitle: "A
+filters:
+- route
+cachePath: 'x'y
+workers: 2
+api:
+  enabled: true
+ port: 1
+Workers: 3
+minimumAge: 4
+"""
+    lines, rest = mistakes(document)
+    assert lines == {1, 2, 5, 9, 10}
+    assert rest == {"filters": ["route"], "workers": "2", "minimumAge": "4"}
+
+
+def test_a_file_of_mistakes_is_told_in_part() -> None:
+    lines, rest = mistakes("- a: 'it's'\n" * 200 + "- a: 1\n")
+    assert lines == set(range(1, ERRORS_MAX + 1))
+    assert rest is None
 
 
 def test_other_encodings_and_huge_files_are_refused() -> None:
