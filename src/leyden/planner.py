@@ -4,7 +4,7 @@ It decides alone, so that no report waits behind five thousand images that wait 
 planned by one generation of the rules. A batch is: look into each newcomer, then move the names; where rules ask for
 copies these are made first, in threads, and the entry waits in new/. What nobody wants and what can't be read stands in
 failed/ with the reason; a dataset that does not parse goes on as it came to the node that it was sent to; one with
-values of odd length goes to a worker, who pads them. One that can't be moved, or not be saved where a rule wants a copy,
+values of odd length goes to a worker, who pads it. One that can't be moved, or not be saved where a rule wants a copy,
 stays in new/ and is tried again each minute; the others go on. Deliberately absent: pixels.
 """
 

@@ -10,10 +10,12 @@ import string
 import struct
 import subprocess
 import sys
+import tempfile
 import warnings
 import zlib
 from collections import Counter
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,9 @@ from leyden.dicom.uids import (
     JPEG_LOSSLESS_SV1,
     JPEGLS_LOSSLESS,
     JPEGLS_NEAR_LOSSLESS,
+    JPEGXL,
+    JPEGXL_JPEG,
+    JPEGXL_LOSSLESS,
     RLE_LOSSLESS,
     SYNTAXES,
 )
@@ -60,6 +65,8 @@ DCMTK_DECODERS = {
 }
 """DCMTK's program for each syntax; it has none for JPEG 2000. What is not encapsulated is dcmconv's."""
 JPEG2000_FAMILY = {JPEG2000_LOSSLESS, JPEG2000, HTJ2K_LOSSLESS, HTJ2K_LOSSLESS_RPCL, HTJ2K}
+JPEGXL_FAMILY = {JPEGXL_LOSSLESS, JPEGXL_JPEG, JPEGXL}
+"""What neither pydicom 3.0, GDCM 3.0, DCMTK 3.6 nor dciodvfy of 2022 knows; djxl does."""
 
 _OF_THE_SYNTAX = {"PixelData", "PhotometricInterpretation", "PlanarConfiguration"}  # it changes them (PS3.5 8.2)
 _SHOWN_AS = {
@@ -68,6 +75,9 @@ _SHOWN_AS = {
     HTJ2K_LOSSLESS: JPEG2000_LOSSLESS,
     HTJ2K_LOSSLESS_RPCL: JPEG2000_LOSSLESS,
     HTJ2K: JPEG2000,
+    JPEGXL_LOSSLESS: JPEG_LOSSLESS,
+    JPEGXL_JPEG: JPEG_BASELINE,
+    JPEGXL: JPEG_EXTENDED,
 }
 
 
@@ -89,8 +99,10 @@ def read(path: Path) -> pydicom.Dataset:
 
 
 def by_pydicom(path: Path) -> Pixels:
-    """pydicom's own reading of native pixels; codestreams by pylibjpeg and its three plugins."""
+    """pydicom's own reading of native pixels; codestreams by pylibjpeg and its three plugins, JPEG XL by djxl."""
     dataset = inflated(read(path))
+    if dataset.file_meta.TransferSyntaxUID in JPEGXL_FAMILY:
+        return by_djxl(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         plugin = "pylibjpeg" if SYNTAXES[dataset.file_meta.TransferSyntaxUID].encapsulated else ""
@@ -136,6 +148,35 @@ def by_dcmtk(path: Path, folder: Path) -> Pixels:
     done = run_dcmtk(decoder, *options, str(path), str(native))
     assert done.returncode == 0, f"{decoder}: {done.stderr}"
     return by_pydicom(native)
+
+
+def by_djxl(path: Path) -> Pixels:
+    """The frames of a JPEG XL file as libjxl's own program reads their codestreams, an older release of it."""
+    dataset = read(path)
+    signed, allocated = bool(dataset.PixelRepresentation), dataset.BitsAllocated
+    top = (1 << (allocated if signed else dataset.BitsStored)) - 1
+    frames = [np.rint(_djxl(codestream) * top).astype(f"u{allocated // 8}") for codestream in codestreams(path)]
+    return _shaped(np.stack(frames).view(f"{'i' if signed else 'u'}{allocated // 8}"), dataset)
+
+
+def _djxl(codestream: bytes) -> Pixels:
+    """(rows, columns, samples), of which 1.0 is the greatest, whatever the precision: that is what it puts into NPY."""
+    return np.load(BytesIO(_djxl_makes("npy", codestream)))[0]
+
+
+def jpeg_by_djxl(codestream: bytes) -> bytes:
+    """The JPEG that was recompressed to a codestream."""
+    return _djxl_makes("jpg", codestream)
+
+
+def _djxl_makes(kind: str, codestream: bytes) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        given, made = Path(folder, "given.jxl"), Path(folder, f"made.{kind}")
+        given.write_bytes(codestream)
+        program = tool("djxl", "libjxl-tools")
+        done = subprocess.run([program, given, made, "--quiet"], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return made.read_bytes()
 
 
 def by_opj_decompress(codestream: bytes, planes: Planes, folder: Path) -> Pixels:

@@ -18,10 +18,12 @@ from leyden.plan.rules import Target
 
 # The keys of a node that say how much may be lost, and the syntaxes that each concerns.
 _OF_LOSS = {
-    "Quality": (uids.JPEG_BASELINE, uids.JPEG_EXTENDED),
+    "Quality": (uids.JPEG_BASELINE, uids.JPEG_EXTENDED, uids.JPEGXL),
     "CompressionRatio": (uids.JPEG2000, uids.HTJ2K),
     "NearLossless": (uids.JPEGLS_NEAR_LOSSLESS,),
-    "RecompressLossy": tuple(uid for uid, syntax in uids.SYNTAXES.items() if syntax.lossy and uid in uids.MADE),
+    "RecompressLossy": tuple(
+        uid for uid, syntax in uids.SYNTAXES.items() if syntax.lossy and uid in uids.MADE - {uids.JPEGXL_JPEG}
+    ),
 }
 _HERE = ("127.0.0.1", "::1", "localhost")
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, SYNTAXES
+from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, JPEG_BASELINE, JPEG_EXTENDED, JPEGXL_JPEG, SYNTAXES
 from leyden.errors import Corrupt
 
 KNOWN_FOR_S = 24 * 3600.0
@@ -80,15 +80,21 @@ def differ(before: Knowledge, after: Knowledge) -> bool:
 def best(wanted: str, source: str, taken: Taken | None) -> str | None:
     """The best syntax for an object of syntax `source`: a UID (`source` itself = as it is), or None: it takes none.
 
-    `wanted` is the destination's syntax, "" = as received. The ladder: wanted, as it is, explicit, implicit little
-    endian; what was not refused counts as possible. A lossy one is made only for a destination seen to accept it.
+    `wanted` is the destination's syntax, "" = as received. The ladder: wanted, as it is, what it becomes without being
+    decoded (a recompressed JPEG the JPEG that it was), explicit, implicit little endian; what was not refused counts as
+    possible. A lossy one is made only for a destination seen to accept it.
     """
     if taken is None:
         return source if not wanted or _lossy(wanted) else wanted
-    rungs = [source, EXPLICIT_LE, IMPLICIT_LE]
+    rungs = [source, *(uid for uid in _before(source) if uid in taken.accepted), EXPLICIT_LE, IMPLICIT_LE]
     if wanted and (not _lossy(wanted) or wanted in taken.accepted):
         rungs.insert(0, wanted)
     return next((uid for uid in rungs if uid not in taken.refused), None)
+
+
+def _before(source: str) -> tuple[str, ...]:
+    """What a recompressed JPEG may have been, the usual one first."""
+    return (JPEG_BASELINE, JPEG_EXTENDED) if source == JPEGXL_JPEG else ()
 
 
 def _lossy(uid: str) -> bool:
@@ -100,15 +106,17 @@ def proposals(pairs: Iterable[Pair], wanted: str) -> tuple[Pair, ...]:
     """The presentation contexts of an association, one syntax each: at most 128.
 
     `pairs` are those of the entries at hand, the one that the association is opened for first. For each SOP class:
-    the syntaxes at hand, the wanted one, explicit and implicit little endian; a class that no longer fits is left to
-    another association.
+    the syntaxes at hand, what a recompressed JPEG among them was, the wanted one, explicit and implicit little endian;
+    a class that no longer fits is left to another association.
     """
     classes: dict[str, dict[str, None]] = {}
     for sop_class, syntax in pairs:
         classes.setdefault(sop_class, {})[syntax] = None
     chosen: list[Pair] = []
     for sop_class, syntaxes in classes.items():
-        ladder = dict.fromkeys((*list(syntaxes)[: MAX_CONTEXTS - 3], wanted or EXPLICIT_LE, EXPLICIT_LE, IMPLICIT_LE))
+        at_hand = list(syntaxes)[: MAX_CONTEXTS - 5]
+        was = [uid for syntax in at_hand for uid in _before(syntax)]
+        ladder = dict.fromkeys((*at_hand, *was, wanted or EXPLICIT_LE, EXPLICIT_LE, IMPLICIT_LE))
         if len(chosen) + len(ladder) <= MAX_CONTEXTS:
             chosen += [(sop_class, syntax) for syntax in ladder]
     return tuple(chosen)

@@ -34,6 +34,8 @@ _TARGETS = {
     uids.JPEGLS_NEAR_LOSSLESS: ("ISO_14495_1", "JPEG-LS near-lossless, samples differ by {:g} at most"),
     uids.JPEG2000: ("ISO_15444_1", "JPEG 2000, target ratio {:g}"),
     uids.HTJ2K: ("ISO_15444_15", "High-Throughput JPEG 2000, target ratio {:g}"),
+    uids.JPEGXL: ("ISO_18181_1", "JPEG XL, quality {:g}"),
+    uids.JPEGXL_JPEG: ("ISO_10918_1", "JPEG"),
 }
 
 # What a lossless syntax is called by the loss in its codestreams, where there is one against its word.
@@ -44,6 +46,7 @@ _IN_FACT = {
     uids.JPEG2000_LOSSLESS: uids.JPEG2000,
     uids.HTJ2K_LOSSLESS: uids.HTJ2K,
     uids.HTJ2K_LOSSLESS_RPCL: uids.HTJ2K,
+    uids.JPEGXL_LOSSLESS: uids.JPEGXL,
 }
 
 # What is no picture: its sample values are codes or quantities, of which none may change. SOP class and words for it.
@@ -92,8 +95,11 @@ def refusal(header: Header, *, recompress_lossy: bool) -> str:
 
 
 def lacks_ratio(header: Header) -> bool:
-    """Whether the codestreams are lossy and nothing says their ratio: who can measure it gives it as `measured`."""
-    return header.syntax.uid in _TARGETS and not _steps(header, b"")[0][-1]
+    """Whether the codestreams are lossy and nothing says their ratio: who can measure it gives it as `measured`.
+
+    Those of a JPEG made smaller without loss say nothing of its ratio.
+    """
+    return header.syntax.uid in _TARGETS.keys() - {uids.JPEGXL_JPEG} and not _steps(header, b"")[0][-1]
 
 
 def still_lossy(header: Header, measured: bytes = b"") -> Replacements:

@@ -37,6 +37,9 @@ JPEGLS_LOSSLESS = "1.2.840.10008.1.2.4.80"
 JPEGLS_NEAR_LOSSLESS = "1.2.840.10008.1.2.4.81"
 JPEG2000_LOSSLESS = "1.2.840.10008.1.2.4.90"
 JPEG2000 = "1.2.840.10008.1.2.4.91"
+JPEGXL_LOSSLESS = "1.2.840.10008.1.2.4.110"
+JPEGXL_JPEG = "1.2.840.10008.1.2.4.111"
+JPEGXL = "1.2.840.10008.1.2.4.112"
 HTJ2K_LOSSLESS = "1.2.840.10008.1.2.4.201"
 HTJ2K_LOSSLESS_RPCL = "1.2.840.10008.1.2.4.202"
 HTJ2K = "1.2.840.10008.1.2.4.203"
@@ -97,9 +100,9 @@ _ROWS = (
     ("1.2.840.10008.1.2.4.106.1", "MPEG4HP42STEREOF", "el"),
     ("1.2.840.10008.1.2.4.107", "HEVCMP51", "el"),
     ("1.2.840.10008.1.2.4.108", "HEVCM10P51", "el"),
-    ("1.2.840.10008.1.2.4.110", "JPEGXLLossless", "e"),
-    ("1.2.840.10008.1.2.4.111", "JPEGXLJPEGRecompression", "el"),
-    ("1.2.840.10008.1.2.4.112", "JPEGXL", "el"),
+    (JPEGXL_LOSSLESS, "JPEGXLLossless", "e"),
+    (JPEGXL_JPEG, "JPEGXLJPEGRecompression", "el"),
+    (JPEGXL, "JPEGXL", "el"),
     (HTJ2K_LOSSLESS, "HTJ2KLossless", "e"),
     (HTJ2K_LOSSLESS_RPCL, "HTJ2KLosslessRPCL", "e"),
     (HTJ2K, "HTJ2K", "el"),
@@ -128,7 +131,15 @@ MADE = frozenset({
     RLE_LOSSLESS, JPEG_LOSSLESS, JPEG_LOSSLESS_SV1, JPEGLS_LOSSLESS,
     JPEG2000_LOSSLESS, HTJ2K_LOSSLESS, HTJ2K_LOSSLESS_RPCL,
     JPEG_BASELINE, JPEG_EXTENDED, JPEGLS_NEAR_LOSSLESS, JPEG2000, HTJ2K,
+    JPEGXL_LOSSLESS, JPEGXL_JPEG, JPEGXL,
 })  # fmt: skip
+
+# What becomes another syntax as it is, without being decoded: the same image to the bit, and the same object.
+REMADE: dict[str, frozenset[str]] = {
+    JPEGXL_JPEG: frozenset({JPEG_BASELINE, JPEG_EXTENDED}),
+    JPEG_BASELINE: frozenset({JPEGXL_JPEG}),
+    JPEG_EXTENDED: frozenset({JPEGXL_JPEG}),
+}
 
 _BY_NAME = {syntax.name.lower(): syntax for syntax in SYNTAXES.values()} | {"jpeglossless": SYNTAXES[JPEG_LOSSLESS_SV1]}
 _BY_NAME["deflatedimageframe"] = SYNTAXES[DEFLATED_FRAMES]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from leyden.dicom.derive import refusal
 from leyden.dicom.header import Header
-from leyden.dicom.uids import DEFLATED_FRAMES, MADE, RLE_LOSSLESS, SYNTAXES, Syntax
+from leyden.dicom.uids import DEFLATED_FRAMES, JPEGXL_JPEG, MADE, REMADE, RLE_LOSSLESS, SYNTAXES, Syntax
 from leyden.plan.conditions import Clock, Note, matches, standing
 from leyden.plan.placeholders import expand
 from leyden.plan.rules import Action, ActionType, PlanSettings, Route, Target
@@ -123,13 +123,15 @@ def wanted_syntax(header: Header, target_uid: str, *, recompress_lossy: bool = F
 
     The name of the syntax to make, or "" for: as it is, with the reason where there is something to say. A lossy object
     is made lossless or native like any other, but lossy once more only where `recompress_lossy` says so; codes and
-    quantities never. The worker, who sees the pixels, may still find that it can't be done.
+    quantities never. What becomes the other syntax without being decoded loses nothing. The worker, who sees the
+    pixels, may still find that it can't be done.
     """
     if target_uid in ("", header.syntax.uid):
         return "", ""
     target = SYNTAXES[target_uid]
     kept = _obstacle(header, target)
-    if not kept and target.lossy and (why := refusal(header, recompress_lossy=recompress_lossy)):
+    remade = header.syntax.uid in REMADE.get(target_uid, ())
+    if not kept and target.lossy and not remade and (why := refusal(header, recompress_lossy=recompress_lossy)):
         kept = f"{why}: it goes as it came"
     return ("", kept) if kept else (target.name, "")
 
@@ -143,6 +145,8 @@ def _obstacle(header: Header, target: Syntax) -> str:
         return f"pixel data in another form than that of {source.name} is not decoded to become {name}"
     if not target.encapsulated:
         return ""
+    if target.uid == JPEGXL_JPEG and source.uid not in REMADE[JPEGXL_JPEG]:
+        return f"{source.name} is no JPEG that could be {name}: it goes as it came"
     if not pixels:
         return f"without pixel data there is nothing to encode as {name}"
     bits = header.dataset.integer(_BITS_ALLOCATED) or 0

@@ -48,7 +48,8 @@ class Work:
 
     `reads` and `writes` are numbers of the codec table, -1 = no. A decoder leaves `found` planes, an encoder takes
     `wanted` ones, of the same shape; `signed` is Pixel Representation, which lies between them. `setting` is the
-    encoder's number for loss (0.0 = lossless); `verify`: decode what was encoded and compare.
+    encoder's number for loss (0.0 = lossless); `verify`: decode what was encoded and compare. `remakes`: the codestream
+    becomes another one without being decoded.
     """
 
     found: Planes
@@ -58,6 +59,7 @@ class Work:
     signed: bool = False
     setting: float = 0.0
     verify: bool = False
+    remakes: bool = False
 
     @property
     def pixels_bytes(self) -> int:
@@ -107,17 +109,19 @@ def _write(work: Work, row: np.void) -> None:
         work.reads,
         work.writes,
     )
-    marks = (found.signed, found.rct, wanted.signed, wanted.rct, work.signed, work.verify, found.by_plane)
+    marks = (
+        found.signed, found.rct, wanted.signed, wanted.rct, work.signed, work.verify, work.remakes, found.by_plane,
+    )  # fmt: skip
     row["marks"], row["setting"] = sum(mark << n for n, mark in enumerate(marks)), work.setting
 
 
 def _read(row: np.void) -> Work:
-    marks = [bool(int(row["marks"]) >> n & 1) for n in range(7)]
+    marks = [bool(int(row["marks"]) >> n & 1) for n in range(8)]
     shape = int(row["samples"]), int(row["rows"]), int(row["columns"])
     return Work(
-        Planes(*shape, int(row["found"]), marks[0], marks[1], marks[6]),
+        Planes(*shape, int(row["found"]), marks[0], marks[1], marks[7]),
         Planes(*shape, int(row["wanted"]), marks[2], marks[3]),
-        int(row["reads"]), int(row["writes"]), marks[4], float(row["setting"]), marks[5],
+        int(row["reads"]), int(row["writes"]), marks[4], float(row["setting"]), marks[5], marks[6],
     )  # fmt: skip
 
 

@@ -11,13 +11,28 @@ from operator import attrgetter
 
 from leyden.dicom import uids
 from leyden.errors import Corrupt
-from leyden.transcode import deflate, htj2k, jpeg, jpeg2000, jpegls, libjpeg, openjpeg, pixels, rle
+from leyden.transcode import deflate, htj2k, jpeg, jpeg2000, jpegls, jpegxl, libjpeg, libjxl, openjpeg, pixels, rle
 from leyden.transcode.arena import Lease, Work
 from leyden.transcode.pixels import Claim, CodecError, Description, Differs, Planes, Unfit
 
 Obstacle = Callable[[Description], str | None]
+Inspect = Callable[[memoryview, Description], Claim]
 Encode = Callable[[Planes, memoryview, memoryview, float, int], int]
 Decode = Callable[[memoryview, Planes, memoryview, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Remaking:
+    """Codestreams of other syntaxes that become those of a codec as they are: nothing is decoded, nothing can be lost.
+
+    `of`: the UIDs of those. `inspect` is as that of a codec; `remake(codestream, planes, room)` returns a length, the
+    two may be the same memory; `check(made, codestream, planes)` raises where that would not be the image.
+    """
+
+    of: frozenset[str]
+    inspect: Inspect
+    remake: Callable[[memoryview, Planes, memoryview], int]
+    check: Callable[[memoryview, memoryview, Planes], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +45,12 @@ class Codec:
     `photometric(description)` is Photometric Interpretation afterwards. `encode(planes, pixels, room, setting,
     threads)` returns a length; `decode(codestream, planes, pixels, threads)`. `begins`: a regular expression for the
     first bytes of a codestream, b"" = any. `bounded`: the setting is by how much a decoded sample may differ.
-    `one_bit`: it encodes 1 bit allocated.
+    `one_bit`: it encodes 1 bit allocated. `remaking`: what it takes without decoding it.
     """
 
     encodes: str
     decodes: frozenset[str]
-    inspect: Callable[[memoryview, Description], Claim]
+    inspect: Inspect
     planes: Callable[[Description], Planes]
     obstacle: Obstacle
     encode: Encode
@@ -44,6 +59,7 @@ class Codec:
     begins: bytes = b""
     bounded: bool = False
     one_bit: bool = False
+    remaking: Remaking | None = None
 
 
 _JPEG_FAMILY = frozenset({uids.JPEG_BASELINE, uids.JPEG_EXTENDED, uids.JPEG_LOSSLESS, uids.JPEG_LOSSLESS_SV1})
@@ -69,6 +85,12 @@ def _jpeg2000(encodes: str, encode: Encode, lossy: bool = False) -> Codec:
 
 def _jpeg(encodes: str, encode: Encode, obstacle: Obstacle, lossy: bool = False) -> Codec:
     """A row of the JPEG family; libjpeg-turbo reads and makes them all."""
+    remaking = Remaking(
+        of=frozenset({uids.JPEGXL_JPEG}),
+        inspect=jpegxl.inspect_jpeg,
+        remake=partial(libjxl.reconstruct, baseline=encodes == uids.JPEG_BASELINE),
+        check=_decodes,
+    )
     return Codec(
         encodes=encodes,
         decodes=_JPEG_FAMILY,
@@ -79,7 +101,12 @@ def _jpeg(encodes: str, encode: Encode, obstacle: Obstacle, lossy: bool = False)
         encode=encode,
         decode=libjpeg.decode,
         begins=jpeg.BEGINS,
+        remaking=remaking if lossy else None,
     )
+
+
+def _decodes(made: memoryview, _: memoryview, planes: Planes) -> None:
+    libjpeg.decode(made, planes, memoryview(bytearray(planes.size_bytes)))
 
 
 def _jpegls(encodes: str, lossy: bool = False) -> Codec:
@@ -93,6 +120,20 @@ def _jpegls(encodes: str, lossy: bool = False) -> Codec:
         decode=jpegls.decode,
         begins=jpegls.BEGINS,
         bounded=True,
+    )
+
+
+def _jpegxl(encodes: str, lossy: bool = False) -> Codec:
+    return Codec(
+        encodes=encodes,
+        decodes=frozenset({uids.JPEGXL_LOSSLESS, uids.JPEGXL}),
+        inspect=jpegxl.inspect,
+        planes=jpegxl.planes,
+        obstacle=partial(jpegxl.obstacle, lossy=lossy),
+        photometric=jpegxl.photometric_lossy if lossy else attrgetter("photometric"),
+        encode=libjxl.encode,
+        decode=libjxl.decode,
+        begins=jpegxl.BEGINS,
     )
 
 
@@ -127,6 +168,24 @@ CODECS: tuple[Codec, ...] = (
         encode=rle.encode,
         decode=rle.decode,
         begins=rle.BEGINS,
+    ),
+    _jpegxl(uids.JPEGXL_LOSSLESS),
+    _jpegxl(uids.JPEGXL, lossy=True),
+    Codec(
+        encodes=uids.JPEGXL_JPEG,
+        decodes=frozenset({uids.JPEGXL_JPEG}),
+        inspect=jpegxl.inspect_jpeg,
+        planes=jpegxl.planes,
+        obstacle=lambda _: jpegxl.NO_JPEG,
+        encode=libjxl.encode,
+        decode=libjxl.decode_jpeg,
+        begins=jpegxl.BEGINS,
+        remaking=Remaking(
+            of=frozenset({uids.JPEG_BASELINE, uids.JPEG_EXTENDED}),
+            inspect=jpeg.inspect_to_keep,
+            remake=libjxl.recompress,
+            check=libjxl.check_recompressed,
+        ),
     ),
 )
 
@@ -166,6 +225,9 @@ def perform(lease: Lease, threads: int = 0) -> None:
 
 
 def _perform(lease: Lease, work: Work, threads: int) -> None:
+    if work.remakes:
+        _remake(lease, work)
+        return
     if work.reads >= 0:
         CODECS[work.reads].decode(lease.room[: lease.length], work.found, lease.pixels, threads)
     if work.writes >= 0:
@@ -174,6 +236,18 @@ def _perform(lease: Lease, work: Work, threads: int) -> None:
         lease.length = CODECS[work.writes].encode(work.wanted, lease.pixels, lease.room, work.setting, threads)
         if work.verify:
             _verify(lease, work, threads)
+
+
+def _remake(lease: Lease, work: Work) -> None:
+    codec, source = CODECS[work.writes], lease.room[: lease.length]
+    assert codec.remaking is not None
+    before = memoryview(bytes(source)) if work.verify else source
+    lease.length = codec.remaking.remake(source, work.found, lease.room)
+    if work.verify:
+        try:
+            codec.remaking.check(lease.room[: lease.length], before, work.found)
+        except (Corrupt, Unfit) as error:
+            raise Differs(f"what was made as {uids.syntax_name(codec.encodes)} is not the image: {error}") from error
 
 
 def _verify(lease: Lease, work: Work, threads: int) -> None:

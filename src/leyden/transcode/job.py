@@ -24,7 +24,7 @@ from leyden.dicom.uids import Syntax
 from leyden.errors import Corrupt
 from leyden.transcode import encapsulate, pixels
 from leyden.transcode.arena import Lease, Work
-from leyden.transcode.codecs import CODECS, Codec, decoder, encoder, room_bytes
+from leyden.transcode.codecs import CODECS, Codec, Inspect, decoder, encoder, room_bytes
 from leyden.transcode.frames import Crew, Order, alone, single, spread
 from leyden.transcode.pixels import Claim, Description, Signed, Unfit
 from leyden.transcode.source import CHUNK_BYTES, Source, describe
@@ -86,7 +86,7 @@ def make(source: Source, target: Syntax, out: BinaryIO, crew: Crew, terms: Terms
     """
     job = _Job(source, target, out, crew, terms)
     changes = job.plan()
-    patch = derive.FRAME_TYPE if target.lossy else None
+    patch = derive.FRAME_TYPE if target.lossy and not job.remakes else None
     job.spare_signatures(changes, patch)
     out.write(encode_head(replace(source.meta, transfer_syntax_uid=target.uid, sop_instance_uid=job.sop_instance_uid)))
     deflater = _Deflater(out) if target.deflated else None
@@ -162,6 +162,10 @@ class _Job:
         self.sink = self.out
         self.sop_instance_uid = self.source.meta.sop_instance_uid
 
+    @property
+    def remakes(self) -> bool:
+        return self.work is not None and self.work.remakes
+
     def plan(self) -> Changes:
         """Choose the way of the pixels and say which elements it changes. Unfit where there is no way."""
         if self.source.flaw:
@@ -197,11 +201,13 @@ class _Job:
         source, target, header = self.source, self.target, self.source.header
         self.found = found = decoded = describe(header)
         _refuse(pixels.first((pixels.FRAMES,), found))
+        if header.pixel_data == "encapsulated" and source.syntax.uid in uids.REMADE.get(target.uid, ()):
+            return self._plan_remaking(found)
         changes: Changes = {}
         work, measured = None, b""
         if header.pixel_data == "encapsulated":
             number = _known(decoder(source.syntax.uid), f"{source.syntax.name} is not decoded by this version")
-            planes, irreversible = self._claim(number, found)
+            planes, irreversible = self._claim(number, found, CODECS[number].inspect)
             header = derive.in_fact(header, irreversible)
             self.lossy = derive.was_lossy(header)
             if found.photometric in ("YBR_RCT", "YBR_ICT") and not planes.rct:
@@ -233,6 +239,19 @@ class _Job:
 
     def _unfit(self, codec: Codec, described: Description, length_bytes: int) -> str | None:
         return pixels.unfit(described, length_bytes, self.terms.max_frame_bytes, one_bit=codec.one_bit)
+
+    def _plan_remaking(self, found: Description) -> Changes:
+        """The same image to the bit, and the same object: only what says where the frames are changes."""
+        reads, writes = decoder(self.source.syntax.uid), encoder(self.target.uid)
+        assert reads is not None
+        assert writes is not None
+        remaking = CODECS[writes].remaking
+        assert remaking is not None
+        planes, self.lossy = self._claim(reads, found, remaking.inspect)
+        self.decoded = pixels.decoded(found, planes)
+        _refuse(pixels.undecodable(self.decoded, planes, self.terms.max_frame_bytes))
+        self.work = Work(planes, planes, reads, writes, remakes=True)
+        return dict.fromkeys((_EXTENDED_OFFSETS, _EXTENDED_LENGTHS, _VALUE_TOTAL_LENGTH))
 
     def _derived(self, header: Header, measured: bytes) -> Changes:
         """What says that something was lost, and makes an object one of its own where it becomes lossy."""
@@ -347,6 +366,8 @@ class _Job:
         assert self.work is not None
         assert self.found is not None
         described, planes, inspect = self.found, self.work.found, CODECS[self.work.reads].inspect
+        if self.work.remakes and (remaking := CODECS[self.work.writes].remaking):
+            inspect = remaking.inspect
         most_bytes = room_bytes(planes) + planes.size_bytes + _MOST_HEADERS_BYTES
 
         def fill(lease: Lease, places: list[encapsulate.Place]) -> None:
@@ -391,9 +412,9 @@ class _Job:
         else:
             spread(self.crew, orders, emit)
 
-    def _claim(self, number: int, described: Description) -> Claim:
+    def _claim(self, number: int, described: Description, inspect: Inspect) -> Claim:
         """What the first codestream claims, by its beginning; where headers are long, by more of it."""
-        places, inspect = next(self._places(number)), CODECS[number].inspect
+        places = next(self._places(number))
         try:
             return inspect(self._beginning(places, _HEADERS_BYTES), described)
         except Corrupt:

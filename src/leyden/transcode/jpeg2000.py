@@ -63,7 +63,7 @@ def bare(memory: memoryview) -> memoryview:
     """
     if bytes(memory[: len(_JP2_SIGNATURE)]) != _JP2_SIGNATURE:
         return memory
-    for kind, content in _boxes(memory):
+    for kind, content in boxes(memory):
         if kind == b"jp2h":
             _check_components(content)
         elif kind == b"jp2c":
@@ -71,7 +71,7 @@ def bare(memory: memoryview) -> memoryview:
     raise Corrupt("a JP2 file without a codestream")
 
 
-def _boxes(memory: memoryview) -> Iterator[tuple[bytes, memoryview]]:
+def boxes(memory: memoryview) -> Iterator[tuple[bytes, memoryview]]:
     """The boxes' types and what is there of their contents."""
     at = 0
     for _ in range(MAX_BOXES):
@@ -92,7 +92,7 @@ def _boxes(memory: memoryview) -> Iterator[tuple[bytes, memoryview]]:
 
 def _check_components(jp2_header: memoryview) -> None:
     """Refuse a palette and channels in another order than components: Photometric Interpretation knows neither."""
-    for kind, content in _boxes(jp2_header):
+    for kind, content in boxes(jp2_header):
         if kind in (b"pclr", b"cmap"):
             raise Unfit("a JP2 file with a palette of its own")
         if kind == b"cdef":

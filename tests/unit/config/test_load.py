@@ -245,13 +245,13 @@ def test_a_key_of_loss_that_does_not_concern_the_syntax_of_its_node_is_warned_of
   RecompressLossy: true
 """
     assert warnings(folder(nodes)) == (
-        "nodes.yml:3: Quality: does nothing: it is for JPEGProcess1, JPEGProcess2_4; "
+        "nodes.yml:3: Quality: does nothing: it is for JPEGProcess1, JPEGProcess2_4, JPEGXL; "
         "this node's syntax is JPEGLSNearLossless",
         "nodes.yml:6: CompressionRatio: does nothing: it is for JPEG2000Lossy, HTJ2K; "
         "this node's syntax is as received",
         "nodes.yml:7: NearLossless: does nothing: it is for JPEGLSNearLossless; this node's syntax is as received",
         "nodes.yml:10: RecompressLossy: does nothing: it is for JPEGProcess1, JPEGProcess2_4, JPEGLSNearLossless, "
-        "JPEG2000Lossy, HTJ2K; this node's syntax is JPEG2000Lossless",
+        "JPEG2000Lossy, JPEGXL, HTJ2K; this node's syntax is JPEG2000Lossless",
     )
 
 

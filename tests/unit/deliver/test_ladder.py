@@ -11,7 +11,10 @@ from leyden.dicom.uids import (
     JPEG2000,
     JPEG2000_LOSSLESS,
     JPEG_BASELINE,
+    JPEG_EXTENDED,
     JPEG_LOSSLESS_SV1,
+    JPEGXL,
+    JPEGXL_JPEG,
 )
 from leyden.errors import Corrupt
 
@@ -46,6 +49,14 @@ def taken(*accepted, refused=()):
         (J2K, JPEG_LOSSLESS_SV1, taken(JPEG_LOSSLESS_SV1, EXPLICIT_LE, refused=[J2K]), JPEG_LOSSLESS_SV1),
         ("", EXPLICIT_BE, taken(IMPLICIT_LE, refused=[EXPLICIT_BE, EXPLICIT_LE]), IMPLICIT_LE),
         ("", JPEG_BASELINE, taken(EXPLICIT_LE, refused=[JPEG_BASELINE]), EXPLICIT_LE),
+        # a recompressed JPEG is given back as the JPEG that it was, where that is taken
+        (JPEGXL_JPEG, JPEG_BASELINE, taken(JPEGXL_JPEG, JPEG_BASELINE), JPEGXL_JPEG),
+        ("", JPEGXL_JPEG, taken(JPEG_BASELINE, EXPLICIT_LE, refused=[JPEGXL_JPEG]), JPEG_BASELINE),
+        ("", JPEGXL_JPEG, taken(JPEG_EXTENDED, EXPLICIT_LE, refused=[JPEGXL_JPEG, JPEG_BASELINE]), JPEG_EXTENDED),
+        ("", JPEGXL_JPEG, taken(EXPLICIT_LE, refused=[JPEGXL_JPEG, JPEG_BASELINE]), EXPLICIT_LE),
+        ("", JPEGXL_JPEG, taken(EXPLICIT_LE, refused=[JPEGXL_JPEG]), EXPLICIT_LE),  # it was not asked yet
+        (J2K, JPEGXL_JPEG, taken(J2K, JPEG_BASELINE, refused=[JPEGXL_JPEG]), J2K),
+        ("", JPEGXL, taken(JPEG_BASELINE, EXPLICIT_LE, refused=[JPEGXL]), EXPLICIT_LE),
         # never lossy unless asked
         (J2K, EXPLICIT_LE, taken(JPEG_BASELINE, JPEG2000, refused=[J2K, EXPLICIT_LE, IMPLICIT_LE]), None),
         (JPEG2000, EXPLICIT_LE, taken(EXPLICIT_LE, refused=[JPEG2000]), EXPLICIT_LE),
@@ -127,6 +138,10 @@ class TestProposals:
         """PS3.5 section 10.1, more than it asks for: what came lossy, or can't be decoded, would not need it."""
         proposed = proposals([(CT, at_hand), (MR, at_hand)], wanted)
         assert {(CT, IMPLICIT_LE), (MR, IMPLICIT_LE)} < set(proposed)
+
+    def test_the_jpeg_that_a_recompressed_one_was_is_asked_for(self):
+        chosen = proposals([(CT, JPEGXL_JPEG)], "")
+        assert [uid for _, uid in chosen] == [JPEGXL_JPEG, JPEG_BASELINE, JPEG_EXTENDED, EXPLICIT_LE, IMPLICIT_LE]
 
     def test_42_classes_of_3_syntaxes_each_fit(self):
         chosen = proposals([(f"1.2.{n}", EXPLICIT_LE) for n in range(60)], J2K)

@@ -29,6 +29,9 @@ NAMES_OF_THE_CONFIGURATION = {
     "HTJ2KLossless": "1.2.840.10008.1.2.4.201",
     "HTJ2KLosslessRPCL": "1.2.840.10008.1.2.4.202",
     "HTJ2K": "1.2.840.10008.1.2.4.203",
+    "JPEGXLLossless": "1.2.840.10008.1.2.4.110",
+    "JPEGXLJPEGRecompression": "1.2.840.10008.1.2.4.111",
+    "JPEGXL": "1.2.840.10008.1.2.4.112",
 }
 
 
@@ -72,6 +75,7 @@ def test_lossless_syntaxes_are_not_lossy() -> None:
     }
     assert {SYNTAXES[uid].name for uid in uids.MADE if SYNTAXES[uid].lossy} == {
         "JPEGProcess1", "JPEGProcess2_4", "JPEGLSNearLossless", "JPEG2000Lossy", "HTJ2K",
+        "JPEGXL", "JPEGXLJPEGRecompression",
     }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from leyden.dicom.header import Header
 from leyden.dicom.part10 import FileMeta
-from leyden.dicom.uids import DEFLATED_FRAMES, MADE, SYNTAXES
+from leyden.dicom.uids import DEFLATED_FRAMES, JPEGXL_JPEG, MADE, REMADE, SYNTAXES
 from leyden.plan.match import Delivery, Save, plan, rank_of, wanted_syntax
 from leyden.plan.rules import Action, ActionType, Condition, Kind, PlanSettings, Route, Target
 from support.headers import header_from, header_of
@@ -273,8 +273,18 @@ def test_what_is_made_of_an_object(kind: str, source: str, target: str, made: st
 def test_every_syntax_becomes_every_other_except_what_is_lossy_already(source: str, target: str) -> None:
     object_ = pixels("encapsulated" if SYNTAXES[source].encapsulated else "native", source)
     twice = SYNTAXES[source].lossy and SYNTAXES[target].lossy
+    kept = (twice and source not in REMADE.get(target, ())) or (target == JPEGXL_JPEG and source not in REMADE[target])
     name, _ = wanted_syntax(object_, target)
-    assert name == ("" if twice or source == target else SYNTAXES[target].name)
+    assert name == ("" if kept or source == target else SYNTAXES[target].name)
+
+
+def test_a_jpeg_is_recompressed_and_given_back_whatever_has_been_lost_before() -> None:
+    jpeg, recompressed = pixels("encapsulated", JPEG_BASELINE), pixels("encapsulated", JPEGXL_JPEG)
+    assert wanted_syntax(jpeg, JPEGXL_JPEG) == ("JPEGXLJPEGRecompression", "")
+    assert wanted_syntax(recompressed, JPEG_BASELINE) == ("JPEGProcess1", "")
+    name, reason = wanted_syntax(pixels("native", EXPLICIT), JPEGXL_JPEG)
+    assert name == ""
+    assert "ExplicitVRLittleEndian is no JPEG that could be JPEGXLJPEGRecompression" in reason
 
 
 @pytest.mark.parametrize(("bits", "said"), [(1, "1-bit pixel data"), (32, "more than 16 bits allocated"), (64, "more")])

@@ -31,6 +31,8 @@ from leyden.dicom.uids import (
     JPEG_BASELINE,
     JPEG_EXTENDED,
     JPEGLS_NEAR_LOSSLESS,
+    JPEGXL,
+    JPEGXL_LOSSLESS,
     MADE,
     RLE_LOSSLESS,
     SYNTAXES,
@@ -42,7 +44,7 @@ from leyden.transcode.job import Verify
 from leyden.transcode.pixels import Unfit
 from leyden.transcode.source import Source, Unreadable
 from support.datasets import el
-from support.readers import inflated
+from support.readers import by_djxl, inflated
 
 Transcode = Callable[..., Path]
 Image = Callable[..., Path]
@@ -76,7 +78,7 @@ DECODED_FILES = (
 LOSSLESS = sorted(uid for uid in MADE if SYNTAXES[uid].encapsulated and not SYNTAXES[uid].lossy)
 LOSSY = {
     JPEG2000: {"ratio": 8.0}, HTJ2K: {"ratio": 8.0}, JPEGLS_NEAR_LOSSLESS: {"near": 3},
-    JPEG_BASELINE: {"quality": 90}, JPEG_EXTENDED: {"quality": 90},
+    JPEG_BASELINE: {"quality": 90}, JPEG_EXTENDED: {"quality": 90}, JPEGXL: {"quality": 95},
 }  # fmt: skip
 
 
@@ -93,6 +95,10 @@ def read(path: Path) -> pydicom.Dataset:
 
 
 def decode(path: Path) -> Any:
+    if encoded_as(path) in (JPEGXL_LOSSLESS, JPEGXL):  # pydicom has no decoder for it
+        frames = by_djxl(path)
+        frames = frames if frames.shape[3] > 1 else frames[..., 0]
+        return frames if len(frames) > 1 else frames[0]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         plugin = "pylibjpeg" if SYNTAXES[encoded_as(path)].encapsulated else ""
