@@ -61,19 +61,20 @@ REAL = (
 MADE = {
     "MR_small.dcm": (
         uids.HTJ2K_LOSSLESS, uids.HTJ2K_LOSSLESS_RPCL, uids.HTJ2K, uids.JPEG_LOSSLESS, uids.JPEG_LOSSLESS_SV1,
-        uids.DEFLATED_LE,
+        uids.DEFLATED_LE, uids.JPEGXL_LOSSLESS,
     ),
     "SC_rgb_rle_2frame.dcm": (
         uids.JPEG2000_LOSSLESS, uids.HTJ2K_LOSSLESS, uids.HTJ2K, uids.JPEG_LOSSLESS, uids.JPEG_BASELINE,
-        uids.JPEG_EXTENDED, uids.JPEGLS_LOSSLESS,
+        uids.JPEG_EXTENDED, uids.JPEGLS_LOSSLESS, uids.JPEGXL_LOSSLESS, uids.JPEGXL,
     ),
     "liver_1frame.dcm": (uids.DEFLATED_FRAMES,),
     "rtdose.dcm": (uids.DEFLATED_FRAMES,),
+    "SC_rgb_small_odd_jpeg.dcm": (uids.JPEGXL_JPEG,),
 }  # fmt: skip
 TARGETS = (
     uids.EXPLICIT_LE, uids.EXPLICIT_LE, uids.IMPLICIT_LE, uids.EXPLICIT_BE, uids.DEFLATED_LE, uids.JPEG2000_LOSSLESS,
     uids.HTJ2K_LOSSLESS, uids.JPEG_LOSSLESS_SV1, uids.JPEGLS_LOSSLESS, uids.RLE_LOSSLESS, uids.JPEG_BASELINE,
-    uids.JPEG2000, uids.DEFLATED_FRAMES,
+    uids.JPEG2000, uids.DEFLATED_FRAMES, uids.JPEGXL_LOSSLESS, uids.JPEGXL_JPEG,
 )  # fmt: skip
 PIXEL_DATA = b"\xe0\x7f\x10\x00"
 

@@ -28,6 +28,8 @@ from leyden.dicom.uids import (
     JPEG_LOSSLESS_SV1,
     JPEGLS_LOSSLESS,
     JPEGLS_NEAR_LOSSLESS,
+    JPEGXL,
+    JPEGXL_LOSSLESS,
     MADE,
     RLE_LOSSLESS,
     SYNTAXES,
@@ -40,6 +42,7 @@ from support.objects import real, wg04_files
 from support.readers import (
     DCMTK_DECODERS,
     JPEG2000_FAMILY,
+    JPEGXL_FAMILY,
     Gdcm,
     assert_codestreams_hold,
     assert_readable,
@@ -58,7 +61,7 @@ LONG = os.environ.get("LEYDEN_LONG") == "1"
 LOSSLESS = sorted(uid for uid in MADE if not SYNTAXES[uid].lossy)
 LOSSY = {
     JPEG2000: {"ratio": 8.0}, HTJ2K: {"ratio": 8.0}, JPEGLS_NEAR_LOSSLESS: {"near": 2},
-    JPEG_BASELINE: {"quality": 90}, JPEG_EXTENDED: {"quality": 90},
+    JPEG_BASELINE: {"quality": 90}, JPEG_EXTENDED: {"quality": 90}, JPEGXL: {"quality": 90},
 }  # fmt: skip
 
 PICTURES = (
@@ -115,7 +118,7 @@ def test_pydicom_and_gdcm_read_alike(transcode: Transcode, gdcm: Gdcm, name: str
     made, pixels = made_or_skipped(transcode, path, target), native(transcode, path)
     assert read(made).file_meta.TransferSyntaxUID == target
     assert np.array_equal(by_pydicom(made), pixels)
-    unknown = target == DEFLATED_FRAMES or (name in NO_RLE_FOR_GDCM and target == RLE_LOSSLESS)
+    unknown = target in (DEFLATED_FRAMES, *JPEGXL_FAMILY) or (name in NO_RLE_FOR_GDCM and target == RLE_LOSSLESS)
     if name not in NOT_FOR_GDCM and not unknown:
         assert np.array_equal(gdcm(made), pixels)
     back = transcode(made, EXPLICIT_LE)
@@ -164,7 +167,11 @@ NEMA = ("CT1.dcm", "US1_RLE.dcm", "CT1_JPLL.dcm")
 
 
 @by_syntax(
-    *(LOSSLESS if LONG else (JPEG2000_LOSSLESS, JPEG_LOSSLESS_SV1, JPEGLS_LOSSLESS, RLE_LOSSLESS, HTJ2K_LOSSLESS))
+    *(
+        LOSSLESS
+        if LONG
+        else (JPEG2000_LOSSLESS, JPEG_LOSSLESS_SV1, JPEGLS_LOSSLESS, RLE_LOSSLESS, HTJ2K_LOSSLESS, JPEGXL_LOSSLESS)
+    )
 )
 def test_the_nema_images(transcode: Transcode, gdcm: Gdcm, tmp_path: Path, target: str) -> None:
     for path in wg04_files(tmp_path):
@@ -176,7 +183,7 @@ def test_the_nema_images(transcode: Transcode, gdcm: Gdcm, tmp_path: Path, targe
             continue
         made, pixels = transcode(path, target), native(transcode, path)
         assert np.array_equal(by_pydicom(made), pixels), path.name
-        assert target == DEFLATED_FRAMES or np.array_equal(gdcm(made), pixels), path.name
+        assert target in (DEFLATED_FRAMES, *JPEGXL_FAMILY) or np.array_equal(gdcm(made), pixels), path.name
         if target in DCMTK_DECODERS:
             assert np.array_equal(by_dcmtk(made, tmp_path), pixels), path.name
         if target in JPEG2000_FAMILY:
@@ -218,6 +225,7 @@ LOSSY_REFUSED = {
     ("12 bits", JPEG_BASELINE): "other than 8 and 8",
     ("signed", JPEG_BASELINE): "signed pixels",
     ("signed", JPEG_EXTENDED): "signed pixels",
+    ("signed", JPEGXL): "signed pixels",
 }
 
 
@@ -242,9 +250,10 @@ def test_lossy_objects_say_so_and_are_read_alike(
         for seen in (as_rgb(by_pydicom(made)), as_rgb(gdcm(made)), by_dcmtk(made, tmp_path)):
             assert np.abs(seen.astype(int) - pixels).mean() < 1
         return
-    tolerance = 1 if target in (JPEG_BASELINE, JPEG_EXTENDED) else 0  # one libjpeg's rounding is not another's
+    tolerance = 1 if target in (JPEG_BASELINE, JPEG_EXTENDED, JPEGXL) else 0  # one library's rounding is not another's
     assert np.abs(by_pydicom(made).astype(int) - pixels).max() <= tolerance
-    assert np.abs(gdcm(made).astype(int) - pixels).max() <= tolerance
+    if target not in JPEGXL_FAMILY:
+        assert np.abs(gdcm(made).astype(int) - pixels).max() <= tolerance
     if target in DCMTK_DECODERS:
         assert np.abs(by_dcmtk(made, tmp_path).astype(int) - pixels).max() <= tolerance
     if target in JPEG2000_FAMILY:
@@ -271,7 +280,7 @@ def test_grok_reads_what_is_lossy(image: Image, transcode: Transcode, tmp_path: 
 
 METHODS = {
     JPEG2000: "ISO_15444_1", HTJ2K: "ISO_15444_15", JPEGLS_NEAR_LOSSLESS: "ISO_14495_1",
-    JPEG_BASELINE: "ISO_10918_1", JPEG_EXTENDED: "ISO_10918_1",
+    JPEG_BASELINE: "ISO_10918_1", JPEG_EXTENDED: "ISO_10918_1", JPEGXL: "ISO_18181_1",
 }  # fmt: skip
 
 

@@ -13,17 +13,19 @@ from leyden.dicom.uids import (
     EXPLICIT_BE,
     EXPLICIT_LE,
     HTJ2K_LOSSLESS,
+    IMPLICIT_LE,
     JPEG2000_LOSSLESS,
     JPEG_BASELINE,
     JPEG_LOSSLESS_SV1,
     JPEGLS_LOSSLESS,
+    JPEGXL_JPEG,
     MADE,
     SYNTAXES,
 )
 from support import lossless, readers
 from support.objects import real, split
 from support.peers import Arrival, Pacs
-from support.readers import Gdcm, by_dcmtk, by_pydicom, others, read
+from support.readers import JPEGXL_FAMILY, Gdcm, by_dcmtk, by_pydicom, codestreams, jpeg_by_djxl, others, read
 from support.service import Service, node
 
 REPORT = "test-SR.dcm"
@@ -31,7 +33,7 @@ FILES = (
     "CT_small.dcm", "MR_small_jp2klossless.dcm", "SC_rgb_rle_2frame.dcm", "examples_rgb_color.dcm", REPORT,
 )  # fmt: skip
 LOSSLESS = sorted(uid for uid in MADE if not SYNTAXES[uid].lossy)
-LOSSY = sorted(uid for uid in MADE if SYNTAXES[uid].lossy)
+LOSSY = sorted(uid for uid in MADE - {JPEGXL_JPEG} if SYNTAXES[uid].lossy)
 ASIS = "ASIS"
 
 
@@ -95,7 +97,7 @@ def test_each_destination_gets_its_syntax(
                 assert others(made) == others(path), path.name
             if pixels is not None:
                 assert np.array_equal(by_pydicom(made), pixels), (path.name, uid)
-                assert uid == DEFLATED_FRAMES or np.array_equal(gdcm(made), pixels), (path.name, uid)
+                assert uid in (DEFLATED_FRAMES, *JPEGXL_FAMILY) or np.array_equal(gdcm(made), pixels), (path.name, uid)
 
 
 LEFT_ALONE = {
@@ -258,3 +260,62 @@ def test_float_pixels_go_on_as_they_came_where_frames_are_to_be_deflated(
     assert (arrival.syntax, arrival.data) == (EXPLICIT_LE, split(path.read_bytes())[1])
     leyden.wait_empty()
     assert "float pixel data can't be DeflatedImageFrameCompression" in leyden.log
+
+
+# -- a JPEG that is made smaller and comes out again
+
+JPEG = "SC_rgb_dcmtk_+eb+cy+s2.dcm"
+
+
+def test_a_jpeg_goes_to_jpeg_xl_and_comes_back_as_the_very_bitstream(
+    service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
+) -> None:
+    """To the archive as JPEG XL; from there to one that wants JPEG, and to one that knows no JPEG XL."""
+    sent = real(JPEG)
+    meta, _ = split(sent.read_bytes())
+    archive = pacs("ARCHIVE")
+    nodes = node("ARCHIVE", archive.port, TransferSyntax="jpegxljpegrecompression")
+    leyden = service(nodes).start()
+    done = leyden.leyden("send", f"127.0.0.1:{leyden.port}", "--called", "ARCHIVE", str(sent), str(real(REPORT)))
+    assert done.returncode == 0, done.stdout + done.stderr
+    archive.wait(2, 60)
+    leyden.wait_empty()
+    assert leyden.stop() == 0
+    (stored,) = (arrival for arrival in archive.arrivals if arrival.sop_instance_uid == meta.sop_instance_uid)
+    assert stored.syntax == JPEGXL_JPEG
+    kept = as_file(stored, tmp_path)
+    assert others(kept) == others(sent)
+    assert [jpeg_by_djxl(each) for each in codestreams(kept)] == codestreams(sent)
+    assert len(codestreams(kept)[0]) < len(codestreams(sent)[0])
+
+    wants = pacs("WANTS")
+    old = pacs("OLD", syntaxes=[IMPLICIT_LE, EXPLICIT_LE, JPEG_BASELINE])
+    nodes = node(ASIS, pacs(ASIS).port) + node("OLD", old.port)
+    nodes += node("WANTS", wants.port, TransferSyntax="JPEGProcess1")
+    back = service(nodes, "- Actions:\n    - Target: WANTS\n    - Target: OLD\n").start()
+    send(back, kept)
+    for peer in (wants, old):
+        peer.wait(1, 60)
+        (arrival,) = peer.arrivals
+        assert (arrival.sop_instance_uid, arrival.syntax) == (meta.sop_instance_uid, JPEG_BASELINE)
+        made = as_file(arrival, tmp_path)
+        assert codestreams(made) == codestreams(sent)
+        assert others(made) == others(sent)
+    back.wait_empty()
+    assert back.stop() == 0
+
+
+def test_what_is_no_jpeg_goes_as_it_came_to_who_wants_recompressed_ones(
+    service: Callable[..., Service], pacs: Callable[..., Pacs]
+) -> None:
+    archive = pacs("ARCHIVE")
+    leyden = service(node("ARCHIVE", archive.port, TransferSyntax="JPEGXLJPEGRecompression")).start()
+    sent = [real("CT_small.dcm"), real("MR_small_jp2klossless.dcm")]
+    done = leyden.leyden("send", f"127.0.0.1:{leyden.port}", "--called", "ARCHIVE", *map(str, sent))
+    assert done.returncode == 0, done.stdout + done.stderr
+    archive.wait(2, 60)
+    leyden.wait_empty()
+    assert leyden.stop() == 0
+    as_they_came = sorted((meta.transfer_syntax_uid, data) for meta, data in (split(p.read_bytes()) for p in sent))
+    assert sorted((arrival.syntax, arrival.data) for arrival in archive.arrivals) == as_they_came
+    assert "is no JPEG that could be JPEGXLJPEGRecompression" in leyden.log

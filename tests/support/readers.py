@@ -77,7 +77,7 @@ _SHOWN_AS = {
     HTJ2K: JPEG2000,
     JPEGXL_LOSSLESS: JPEG_LOSSLESS,
     JPEGXL_JPEG: JPEG_BASELINE,
-    JPEGXL: JPEG_EXTENDED,
+    JPEGXL: JPEG_LOSSLESS,
 }
 
 
@@ -161,7 +161,7 @@ def by_djxl(path: Path) -> Pixels:
 
 def _djxl(codestream: bytes) -> Pixels:
     """(rows, columns, samples), of which 1.0 is the greatest, whatever the precision: that is what it puts into NPY."""
-    return np.load(BytesIO(_djxl_makes("npy", codestream)))[0]
+    return np.clip(np.load(BytesIO(_djxl_makes("npy", codestream)))[0], 0, 1)  # of what is lossy some lie outside
 
 
 def jpeg_by_djxl(codestream: bytes) -> bytes:
@@ -266,8 +266,8 @@ def new_errors(before: Path, after: Path, folder: Path) -> Counter[str]:
 
 
 def _errors(path: Path, folder: Path) -> Counter[str]:
-    """It knows no HTJ2K and no deflated frames, and does not inflate: it is shown the same dataset under a syntax that
-    it knows.
+    """It knows no HTJ2K, no JPEG XL and no deflated frames, and does not inflate: it is shown the same dataset in a syntax
+    that it knows.
     """
     program = tool("dciodvfy", "dicom3tools")
     head = decode_head(path.read_bytes())
@@ -275,6 +275,8 @@ def _errors(path: Path, folder: Path) -> Counter[str]:
         dataset = path.read_bytes()[head[1] :]
         if SYNTAXES[head[0].transfer_syntax_uid].deflated:
             dataset = zlib.decompress(dataset, -zlib.MAX_WBITS)
+        if head[0].transfer_syntax_uid in JPEGXL_FAMILY:
+            dataset = dataset.replace(b"CS\4\0XYB ", b"CS\4\0RGB ")
         path = folder / f"{path.name}.shown"
         shown_as = _SHOWN_AS[head[0].transfer_syntax_uid]
         path.write_bytes(encode_head(replace(head[0], transfer_syntax_uid=shown_as)) + dataset)

@@ -1,0 +1,189 @@
+"""Which lossless syntax should an archive ask for? Bytes and milliseconds an image, each codec alone on one thread.
+
+    python perf/syntaxes.py [--quick] [--rounds 5] [--images FOLDER] [--efforts 1,2,3,4,5,7]
+
+The images are the uncompressed ones of a folder, .dcm or .dcm.xz, a few of each kind; the ones of objects.py where
+there is none. In a round every way has its turn on each image, from planes in memory to a codestream in memory and
+back; a ratio is that of the sums of one round. What comes back is compared with what went in.
+  grey, colour   every lossless syntax that is made, beside JPEG 2000
+  efforts        JPEG XL at each effort of libjxl, the one that the service takes for such images marked
+  JPEG           what a recompressed JPEG (quality 90) of each image of 8 bits takes less, and how long there and back
+Deliberately absent: the service around the codecs (compress.py), what is lossy.
+"""
+
+import lzma
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pydicom
+
+import objects
+import peers
+import rig
+from leyden.dicom import uids
+from leyden.transcode import libjxl, pixels
+from leyden.transcode.codecs import CODECS, encoder, room_bytes
+from leyden.transcode.pixels import Description
+
+IMAGES = Path(__file__).resolve().parents[2] / "shared" / "data" / "wg04"
+FIRST = uids.JPEG2000_LOSSLESS  # which the others are divided by
+LOSSLESS = (
+    FIRST, uids.HTJ2K_LOSSLESS, uids.JPEGXL_LOSSLESS, uids.JPEGLS_LOSSLESS, uids.JPEG_LOSSLESS_SV1, uids.RLE_LOSSLESS,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """The first frame of an uncompressed object, native."""
+
+    name: str
+    described: Description
+    native: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Trip:
+    """One image through one way: seconds there and back, and what came out."""
+
+    encode_s: float
+    decode_s: float
+    codestream: bytes
+
+
+Way = Callable[[Image], Trip]
+
+
+def images(folder: Path | None, scratch: Path) -> list[Image]:
+    """Those of the folder that are not compressed; where it is not there, one CT and one CR of ours."""
+    files = sorted(folder.iterdir()) if folder is not None and folder.is_dir() else []
+    files = files or [objects.write_files(scratch / kind, kind, 1)[0] for kind in ("ct", "cr")]
+    found = []
+    for path in files:
+        content = lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
+        dataset = pydicom.dcmread(BytesIO(content), force=True)
+        if dataset.file_meta.TransferSyntaxUID in (uids.EXPLICIT_LE, uids.IMPLICIT_LE) and "PixelData" in dataset:
+            described = Description(
+                dataset.Rows, dataset.Columns, dataset.SamplesPerPixel, dataset.BitsAllocated, dataset.BitsStored,
+                dataset.HighBit, bool(dataset.PixelRepresentation), dataset.PhotometricInterpretation,
+                dataset.get("PlanarConfiguration", 0),
+            )  # fmt: skip
+            found.append(Image(path.name.partition(".")[0], described, dataset.PixelData[: described.frame_bytes]))
+    return found
+
+
+def through(uid: str, setting: float = 0.0) -> Way:
+    """The codec of a syntax, there and back."""
+    number = encoder(uid)
+    assert number is not None
+    codec = CODECS[number]
+
+    def trip(image: Image) -> Trip:
+        planes = codec.planes(image.described)
+        packed, room, back = (
+            memoryview(bytearray(n)) for n in (planes.size_bytes, room_bytes(planes), planes.size_bytes)
+        )
+        pixels.pack(memoryview(bytearray(image.native)), image.described, planes, packed)
+        before_s = time.perf_counter()
+        length = codec.encode(planes, packed, room, setting, 0)
+        between_s = time.perf_counter()
+        codec.decode(room[:length], planes, back, 0)
+        after_s = time.perf_counter()
+        if not setting and not np.array_equal(planes.view(back), planes.view(packed)):
+            raise peers.Failed(f"{image.name} is another image after {codec.encodes}")
+        return Trip(between_s - before_s, after_s - between_s, bytes(room[:length]))
+
+    return trip
+
+
+def at_effort(effort: int) -> Way:
+    way = through(uids.JPEGXL_LOSSLESS)
+
+    def trip(image: Image) -> Trip:
+        with mock.patch.dict(libjxl.EFFORT, dict.fromkeys(libjxl.EFFORT, effort)):
+            return way(image)
+
+    return trip
+
+
+def measure(run: rig.Run, title: str, chosen: Sequence[Image], ways: Mapping[str, Way]) -> None:
+    """All ways over all images, in turn; a row a way, divided by the first one."""
+    rounds: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ways}
+    for _ in range(run.rounds):
+        sums = {name: [0.0, 0.0, 0.0] for name in ways}
+        for image in chosen:
+            for name, way in ways.items():
+                trip = way(image)
+                for n, figure in enumerate((len(trip.codestream), trip.encode_s, trip.decode_s)):
+                    sums[name][n] += figure
+        for name, figures in sums.items():
+            rounds[name].append((figures[0], figures[1], figures[2]))
+    first = next(iter(ways))
+    rows = [[title, "KB an image", f"÷ {first}", "encode, ms", f"÷ {first}", "decode, ms", f"÷ {first}"]]
+    for name, figures in rounds.items():
+        row = [name]
+        for n, scale in enumerate((1e-3, 1e3, 1e3)):
+            ratios = [ours[n] / theirs[n] for ours, theirs in zip(figures, rounds[first], strict=True)]
+            spread = f" ({min(ratios):.2f}-{max(ratios):.2f})" if n else ""
+            row += [
+                rig.number(statistics.median(each[n] for each in figures) / len(chosen) * scale),
+                f"{statistics.median(ratios):.3f}" if not n else f"{statistics.median(ratios):.2f}{spread}",
+            ]
+        rows.append(row)
+    run.table(title, rows)
+
+
+def recompressed(run: rig.Run, chosen: Sequence[Image]) -> None:
+    """JPEG -> JPEG XL -> JPEG, by bytes."""
+    rows = [["JPEG of quality 90", "KB an image", "as JPEG XL, ÷", "there, ms", "back, ms"]]
+    make = through(uids.JPEG_BASELINE, 90.0)
+    number = encoder(uids.JPEG_BASELINE)
+    assert number is not None
+    for image in chosen:
+        source, planes = make(image).codestream, CODECS[number].planes(image.described)
+        there_s, back_s, room = [], [], memoryview(bytearray(room_bytes(planes) + len(source)))
+        for _ in range(run.rounds):
+            before_s = time.perf_counter()
+            made = bytes(room[: libjxl.recompress(memoryview(source), planes, room)])
+            between_s = time.perf_counter()
+            again = room[: libjxl.reconstruct(memoryview(made), planes, room, baseline=True)]
+            back_s.append(time.perf_counter() - between_s)
+            there_s.append(between_s - before_s)
+            if again != source:
+                raise peers.Failed(f"{image.name}: another JPEG came back")
+        figures = len(source) / 1e3, *(statistics.median(each) * 1e3 for each in (there_s, back_s))
+        rows.append([
+            image.name, rig.number(figures[0]), f"{len(made) / len(source):.2f}", *map(rig.number, figures[1:]),
+        ])  # fmt: skip
+    run.table("recompressed", rows)
+
+
+def main() -> None:
+    parser = rig.parser(__doc__)
+    parser.add_argument("--images", type=Path, default=IMAGES, help="a folder of DICOM files")
+    parser.add_argument("--efforts", default="1,2,3,4,5,7", help="of libjxl; default %(default)s")
+    with rig.Run(parser.parse_args()) as run:
+        found = images(run.asked.images, run.folder)
+        run.note(", ".join(f"{each.name} {each.described.columns}x{each.described.rows}" for each in found))
+        efforts = {} if run.quick else {int(effort): at_effort(int(effort)) for effort in run.asked.efforts.split(",")}
+        for samples, kind in ((1, "grey"), (3, "colour")):
+            chosen = [each for each in found if each.described.samples == samples]
+            if not chosen:
+                continue
+            measure(run, kind, chosen, {uids.syntax_name(uid): through(uid) for uid in LOSSLESS})
+            if efforts:
+                taken = libjxl.EFFORT[samples]
+                names = {effort: f"effort {effort}{', ours' * (effort == taken)}" for effort in efforts}
+                ways = {uids.syntax_name(FIRST): through(FIRST)} | {names[n]: way for n, way in efforts.items()}
+                measure(run, f"JPEG XL, {kind}", chosen, ways)
+        if eight := [each for each in found if each.described.bits_stored == each.described.bits_allocated == 8]:
+            recompressed(run, eight)
+
+
+if __name__ == "__main__":
+    main()
