@@ -85,9 +85,8 @@ def through(uid: str, setting: float = 0.0) -> Way:
 
     def trip(image: Image) -> Trip:
         planes = codec.planes(image.described)
-        packed, room, back = (
-            memoryview(bytearray(n)) for n in (planes.size_bytes, room_bytes(planes), planes.size_bytes)
-        )
+        lengths = planes.size_bytes, room_bytes(planes), planes.size_bytes
+        packed, room, back = (memoryview(bytearray(length)) for length in lengths)
         pixels.pack(memoryview(bytearray(image.native)), image.described, planes, packed)
         before_s = time.perf_counter()
         length = codec.encode(planes, packed, room, setting, 0)

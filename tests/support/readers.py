@@ -266,7 +266,7 @@ def new_errors(before: Path, after: Path, folder: Path) -> Counter[str]:
 
 
 def _errors(path: Path, folder: Path) -> Counter[str]:
-    """It knows no HTJ2K, no JPEG XL and no deflated frames, and does not inflate: it is shown the same dataset in a syntax
+    """It knows no HTJ2K, no JPEG XL, no deflated frames, and does not inflate: it is shown the same dataset in a syntax
     that it knows.
     """
     program = tool("dciodvfy", "dicom3tools")
