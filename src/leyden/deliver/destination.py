@@ -7,8 +7,8 @@ from dataclasses import dataclass
 class Destination:
     """Where and how to deliver. `syntax` is the wanted transfer syntax UID, or empty: send as received.
 
-    How much a lossy one may lose: `quality` (JPEG, 1 to 100), `compression_ratio` (JPEG 2000, HTJ2K), `near_lossless`
-    (JPEG-LS: the greatest difference of a sample); `recompress_lossy`: also of what is lossy already.
+    How much a lossy one may lose: `quality` (JPEG and JPEG XL, 1 to 100), `compression_ratio` (JPEG 2000, HTJ2K),
+    `near_lossless` (JPEG-LS: the greatest difference of a sample); `recompress_lossy`: also of what is lossy already.
     `aliases` hold every other title it answers to (prefix + title too); they are for the log only.
     `schedule` holds pairs of minutes after midnight (start, end; end < start crosses midnight), `networks` the texts
     of ProcessNetworks; empty = always and everywhere. A limit of 0 is off.

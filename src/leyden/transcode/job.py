@@ -52,8 +52,9 @@ class Verify(IntEnum):
 class Terms:
     """On what terms an object is made: bounds, checks, and how much may be lost where its destination asks for that.
 
-    `quality` is JPEG's (1 to 100), `ratio` that of JPEG 2000 and HTJ2K, `near` the greatest difference of a sample for
-    JPEG-LS. `alone`: no other worker is to touch it. `break_signatures`: also where signatures cover what changes.
+    `quality` is that of JPEG and JPEG XL (1 to 100), `ratio` that of JPEG 2000 and HTJ2K, `near` the greatest
+    difference of a sample for JPEG-LS. `alone`: no other worker is to touch it. `break_signatures`: also where
+    signatures cover what changes.
     """
 
     max_frame_bytes: int
@@ -385,6 +386,8 @@ class _Job:
             if total > most_bytes:
                 raise Corrupt("a codestream far longer than its image")
             needed = max(total, room_bytes(self.work.wanted)) if self.work.writes >= 0 else total
+            if self.work.remakes:
+                needed = max(2 * total, needed)  # a JPEG may hold more than its image, which was made smaller as well
             yield self._order(frame, needed, lambda lease, places=places: fill(lease, places))  # type: ignore[misc]
 
     def _order(self, frame: int, room: int, fill: Callable[[Lease], None]) -> Order:

@@ -186,6 +186,32 @@ def test_what_was_made_is_held_against_what_it_was(
         transcode(path, target, verify=Verify.ALL)
 
 
+@pytest.mark.parametrize("samples", [1, 3])
+def test_a_lossy_codestream_in_the_lossless_syntax_is_lossy(image: Image, transcode: Transcode, samples: int) -> None:
+    path = image(np.add.outer(np.arange(64), np.arange(96))[None, :, :, None].repeat(samples, 3), stored=8, allocated=8)
+    made = transcode(path, JPEGXL)
+    dataset = read(made)
+    dataset.file_meta.TransferSyntaxUID = JPEGXL_LOSSLESS
+    del dataset.LossyImageCompression, dataset.LossyImageCompressionMethod
+    dataset.save_as(path)
+    native = read(transcode(path, EXPLICIT_LE))
+    assert (native.LossyImageCompression, native.LossyImageCompressionMethod) == ("01", "ISO_18181_1")
+    with pytest.raises(Unfit, match="lossy already"):
+        transcode(path, JPEG2000)
+
+
+def test_more_in_the_jpeg_than_its_image(image: Image, transcode: Transcode) -> None:
+    """A comment of 60 KB in an image of 6 KB."""
+    path = jpeg(image, transcode, samples=1, frames=1)
+    dataset = read(path)
+    random = np.random.default_rng(8).integers(0, 256, 60_000, np.uint8).tobytes()
+    source = codestreams(path)[0]
+    dataset.PixelData = encapsulate([source[:2] + b"\xff\xfe" + (60_002).to_bytes(2, "big") + random + source[2:]])
+    dataset.save_as(path)
+    made = transcode(path, JPEGXL_JPEG)
+    assert codestreams(transcode(made, JPEG_BASELINE)) == codestreams(path)
+
+
 # -- signed and colour, through a whole object
 
 
