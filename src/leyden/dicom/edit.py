@@ -128,7 +128,12 @@ def rewrite(dataset: Dataset, target: Syntax, replace: Replacements, patch: Patc
     if pixels and pixels[5] > dataset.end:
         raise Corrupt(f"the pixel data are cut off: they should end at byte {pixels[5]} of {dataset.end}")
     stale = {tag >> 16 for tag in replace} | ({PIXEL_DATA >> 16} if pixels else set()) | {0}  # (0000,0000) is 8 NULs
-    stale |= {each[0] >> 16 for each in elements.values() if _lacks_vr(each, dataset.encoding)}
+    if dataset.encoding.explicit:
+        stale |= {
+            tag >> 16
+            for tag, vr, begin, value, _, _ in elements.values()
+            if vr == MISSING or (value - begin == 8 and vr in LONG_FORM)
+        }
     output = _Output(dataset, replace, encoding_of(target), patch)
     yield from (_kept if dataset.encoding is output.encoding else _converted)(dataset, stale, output)
     yield from _put_due(output, _LAST_TAG)
@@ -150,12 +155,6 @@ def encapsulated_inside(dataset: Dataset) -> bool:
                     if nested and content(dataset.source, inner, inner_vr, value, encoding)[0] == FRAGMENTS:
                         return True
     return False
-
-
-def _lacks_vr(element: Element, encoding: Encoding) -> bool:
-    """Whether its header in an explicit dataset is to be written anew; one of SQ or UN may be implicit."""
-    _, vr, begin, value, _, _ = element
-    return encoding.explicit and (vr == MISSING or (value - begin == 8 and vr in LONG_FORM))
 
 
 def _actual(tag: int, vr: str, dataset: Dataset) -> str:
@@ -274,17 +273,18 @@ def _put_new(tag: int, new: Replacement, output: _Output) -> Iterator[Piece]:
 def _kept(dataset: Dataset, stale: set[int], output: _Output) -> Iterator[Piece]:
     """The encoding stays: what stands between replaced elements and pixel data is copied as it is."""
     source, encoding, end = dataset.source, dataset.encoding, dataset.end
+    explicit = encoding.explicit
     run = at = dataset.start  # the source from `run` on is yet to be copied
     elements = _elements(dataset)
     while elements:  # a level ends with pixel data, or with all that there is
         before = at
-        for each in elements:
-            tag, vr, begin, value, length, after = each
+        for tag, vr, begin, value, length, after in elements:
             if after > end:
                 raise Corrupt(f"the value of {tag_name(tag)} runs past the end, byte {end}")
             pixels = tag == PIXEL_DATA and tag not in output.replace
             leave_out = tag in output.replace or pixels or (tag & 0xFFFF == 0 and tag >> 16 in stale)
-            lacks_vr = not leave_out and _lacks_vr(each, encoding)
+            # The header is to be written anew; one of SQ or UN may be implicit.
+            lacks_vr = explicit and not leave_out and (vr == MISSING or (value - begin == 8 and vr in LONG_FORM))
             if leave_out or lacks_vr or output.is_due(tag):
                 output.copy(run, begin - run)
                 run = begin
