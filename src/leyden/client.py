@@ -161,7 +161,8 @@ def _read_heads(paths: Iterable[Path]) -> tuple[list[_File], int]:
             files.append(_File(path, as_named(meta, beginning[offset:]), offset))
         except (OSError, Corrupt) as error:
             bad += 1
-            print(f"not sent, {error}: {path}", file=sys.stderr)
+            why = error.strerror if isinstance(error, OSError) else error
+            print(f"not sent, {why}: {path}", file=sys.stderr)
     return files, bad
 
 

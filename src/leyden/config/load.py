@@ -7,6 +7,7 @@ is its filter off (or the defaults); a wrong one stops the start. Nothing is wri
 import math
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from leyden.config.nodes import Served, destinations, served, targets
@@ -167,7 +168,7 @@ def _served(folder: Path, config: Config, report: Report) -> Served | None:
     if not known.nodes and len(report.errors) == before:
         what = "holds no Storage node" if present else "is missing"
         report.warn(At("nodes.yml"), "", f"{what}: nothing can be delivered")
-    return known
+    return replace(known, missing=not present)
 
 
 def _routes(folder: Path, named: bool, known: Served | None, report: Report) -> tuple[Route, ...] | None:

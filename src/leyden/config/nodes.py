@@ -35,6 +35,7 @@ class Served:
     nodes: tuple[tuple[NodeEntry, str], ...] = ()
     titles: dict[str, str] = field(default_factory=dict)
     others: dict[str, str] = field(default_factory=dict)  # titles of nodes with another role -> that role
+    missing: bool = False  # whether there is no such file
 
     def resolve(self, title: str) -> str | None:
         """The Storage node that a title or an alias, as written in nodes.yml, stands for."""
@@ -47,6 +48,8 @@ class Served:
         """Why a title stands for no destination, in words."""
         if title in self.others:
             return f"{title} is a node of role {self.others[title]}; only Storage nodes are destinations"
+        if self.missing:
+            return f"no node named {title}: nodes.yml is missing"
         names = (name for node, _ in self.nodes for name in (node.ae_title, *node.aliases))
         return f"no node named {title}{did_you_mean(title, names)}"
 

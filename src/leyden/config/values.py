@@ -135,6 +135,8 @@ def host(value: Node) -> str:
     written = text(value).strip()
     if not _HOST.fullmatch(written):
         raise ValueError(f"{written!r} is not a host name or an IP address")
+    if written.count(":") == 1:  # an IPv6 address has more
+        raise ValueError(f"{written!r} is not a host name or an IP address; a port has a key of its own, Port")
     return written
 
 

@@ -409,6 +409,7 @@ def test_one_wrong_line_of_config_yml(folder: Write, line: str, problem: str) ->
         ("AeTitle: A", 1, "must be a list: each node begins with a dash (- AeTitle: ...)"),
         ("- AeTitle: A\n  Port: 0", 2, "Port: must be a whole number from 1 to 65535, not '0'"),
         ("- AeTitle: A\n  HostName: 'a b'", 2, "HostName: 'a b' is not a host name or an IP address"),
+        ("- AeTitle: A\n  HostName: 10.0.0.1:104", 2, "a port has a key of its own, Port"),
         ("- AeTitle: A\n  NodeRole: Storrage", 2, "NodeRole: there is no Storrage (did you mean Storage?)"),
         ("- AeTitle: A\n  NodeRole: Printer", 2, "NodeRole: there is no Printer; there are Storage, QueryRetrieve"),
         (
@@ -498,6 +499,12 @@ def test_one_wrong_item_takes_nothing_from_its_neighbours(folder: Write) -> None
     nodes = "- AeTitle: A\n  Aliases: ALIAS, TOO_LONG_FOR_A_TITLE\n- Aliases: [X, Y]\n  Port: 0\n"
     path = folder(nodes, config="filters: route\n", routings="- AeTitles: ALIAS\n  Actions:\n    - Type: drop\n")
     assert [line.partition(": ")[2].partition(": ")[0] for line in problems(path)] == ["Aliases[1]", "AeTitle", "Port"]
+
+
+def test_without_nodes_yml_no_rule_finds_its_node_and_says_why(folder: Write) -> None:
+    path = folder(None, config="filters: route\n", routings="- Actions:\n    - Target: PACS\n")
+    (found,) = problems(path)
+    assert found == "routings.yml:2: Actions[0].Target: no node named PACS: nodes.yml is missing"
 
 
 def test_which_rule_files_are_used_is_said(folder: Write) -> None:
