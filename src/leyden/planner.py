@@ -178,8 +178,9 @@ class Planner:
 
     def _newcomers(self, at_s: float) -> list[Path]:
         self._aside.release(at_s)
-        found = self._spool.newcomers(LISTED + len(self._aside))
-        self._more = len(found) >= LISTED
+        limit = LISTED + len(self._aside)
+        found = self._spool.newcomers(limit)
+        self._more = len(found) == limit
         return [path for path in found if str(path) not in self._aside][:LISTED]
 
     def _young_for_s(self, path: Path, now_s: float) -> float:
