@@ -157,7 +157,7 @@ def encapsulated_inside(dataset: Dataset) -> bool:
     return False
 
 
-def _actual(tag: int, vr: str, dataset: Dataset) -> str:
+def actual_vr(tag: int, vr: str, dataset: Dataset) -> str:
     """The VR where the file has none, or a choice."""
     vr = dictionary_vr(tag) if vr == MISSING else vr
     return resolve(tag, vr, dataset) if " or " in vr else vr
@@ -220,7 +220,7 @@ class _Output:
             raise Corrupt(f"{tag_name(PIXEL_DATA)} stands twice")
         self._has_pixels = True
         self._join()
-        vr = _actual(PIXEL_DATA, vr, dataset)
+        vr = actual_vr(PIXEL_DATA, vr, dataset)
         self._ready.append(Pixels(PIXEL_DATA, vr, value, None if length == UNDEFINED else length))
 
     def take(self, *, all_of_it: bool = False) -> list[Piece]:
@@ -379,7 +379,7 @@ def _converted(dataset: Dataset, stale: set[int], output: _Output, *, nested: bo
                 if vr == MISSING or " or " in vr:
                     if vr == MISSING and same_size and open_sequences > outside:
                         raise Corrupt(f"{tag_name(tag)} at byte {at} has no VR")
-                    vr = _actual(tag, vr, enclosing[-1])
+                    vr = actual_vr(tag, vr, enclosing[-1])
                 if vr == "UN" and length == UNDEFINED and inside_un(source, value, encoding) is encoding:
                     vr = "SQ"  # what is private, implicit and of undefined length is a sequence
                 foreign = vr == "SQ" and encoding is IMPLICIT and open_sequences == outside and length != UNDEFINED

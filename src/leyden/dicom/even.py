@@ -11,7 +11,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from leyden.dicom.edit import element_header
+from leyden.dicom.edit import actual_vr, element_header
 from leyden.dicom.elements import (
     ITEM,
     ITEM_END,
@@ -22,7 +22,6 @@ from leyden.dicom.elements import (
     Encoding,
     ReadAt,
     Source,
-    dictionary_vr,
     tag_name,
     walk,
 )
@@ -108,7 +107,8 @@ def changes(dataset: Dataset) -> tuple[Change, ...]:
         elif length % 2:
             # A word cut short in big endian lacks the byte before its last one, as that is the one that counts least.
             early = encoding.order == ">" and WORD_BYTES.get(vr) == 2
-            pad = b" " if (dictionary_vr(tag) if vr in ("  ", "??") else vr) in _TEXT_VRS else b"\0"
+            vr = actual_vr(tag, vr, dataset)
+            pad = b" " if vr in _TEXT_VRS else b"\0"
             header = _header(tag, vr, length + 1, encoding)
             found += ((at, value - at, header), (value + length - early, 0, pad))
             if len(around[-1].items) > 1:

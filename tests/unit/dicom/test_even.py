@@ -69,8 +69,8 @@ def test_a_value_is_padded_as_its_vr_says(encoding: Encoding, tag: int, vr: str,
 
 @pytest.mark.parametrize("vr", ["  ", "??"])
 def test_without_a_vr_the_dictionary_tells(vr: str) -> None:
-    head = struct.pack("<HH", 0x0008, 0x0060) + vr.encode()
-    assert evened(head + struct.pack("<H", 1) + b"M") == head + struct.pack("<H", 2) + b"M "
+    tag = struct.pack("<HH", 0x0008, 0x0060)
+    assert evened(tag + vr.encode() + struct.pack("<H", 1) + b"M") == tag + b"CS" + struct.pack("<H", 2) + b"M "
 
 
 def test_a_text_that_grows_too_long_for_its_vr_becomes_un() -> None:
