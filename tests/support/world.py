@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 from leyden.deliver.pool import Alone, Association, Bind, GiveUp, Limits, Open, Release, Request, State, assign
-from leyden.deliver.retry import LONGEST_OBJECT_DELAY_S, Health, delay_s
+from leyden.deliver.retry import Health, loss_delay_s
 from leyden.deliver.suspicion import Suspicion
 
 TICK_S = 0.05
@@ -188,5 +188,5 @@ class World:
         if association.alone is None and not states.count(State.IDLE) + states.count(State.RESERVED):
             self.health.lost("lost", self.now_s, 0.5)
         again = replace(request, losses=request.losses + 1)
-        wait_s = delay_s(again.losses, 0.5, longest_s=LONGEST_OBJECT_DELAY_S)
+        wait_s = loss_delay_s(again.losses, 0.5)
         self.deferred.append((self.now_s + wait_s, again))

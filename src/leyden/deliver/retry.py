@@ -20,7 +20,7 @@ FREED_S = 2.0  # a peer that serves one at a time may need so long to notice tha
 FREED_DELAY_S = 0.1
 LOSSES = 5  # in a row under objects that nothing speaks against: more than make a kind suspect
 LONGEST_LOST_DELAY_S = 8.0  # associations still open then, and one of the next objects may be harmless
-LONGEST_OBJECT_DELAY_S = 30.0
+LONGEST_LOSS_DELAY_S, LOSSES_SOON = 30.0, 10  # until a loss is proved or not, a suspect is tried again soon
 CONGESTIONS = 10
 CALLERS_MAX = 1000
 
@@ -74,6 +74,11 @@ def delay_s(failures: int, jitter: float, delays_s: Sequence[float] = (), longes
         return delays_s[min(failures, len(delays_s)) - 1]
     # 2**20 s is far above the cap; a larger exponent only costs digits.
     return min(FIRST_DELAY_S * 2.0 ** min(failures - 1, 20), longest_s) * (0.75 + jitter / 2)
+
+
+def loss_delay_s(losses: int, jitter: float, delays_s: Sequence[float] = ()) -> float:
+    """How long an object waits after the n-th association (from 1) that ended under it."""
+    return delay_s(losses, jitter, delays_s, LONGEST_LOSS_DELAY_S if losses <= LOSSES_SOON else LONGEST_DELAY_S)
 
 
 @dataclass(slots=True)

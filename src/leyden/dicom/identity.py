@@ -54,7 +54,8 @@ def identify(
     """The identity of an object, by the abstract syntax of its presentation context, its C-STORE-RQ and its beginning.
 
     None = more of the dataset may tell; `whole`: there is no more. A class that can't be proposed to anybody is not
-    taken from the dataset. The usual case, that nothing contradicts, costs a search and no reading.
+    taken from the dataset, nor is an ill-formed instance UID where the command has a well-formed one, since archives
+    abort at it. The usual case, that nothing contradicts, costs a search and no reading.
     """
     form = SYNTAXES.get(syntax)
     if context_class == command_class and form is not None:
@@ -69,12 +70,14 @@ def identify(
     dataset_class, dataset_instance = found or ("", "")
     usable = is_well_formed(dataset_class) and is_storage(dataset_class)
     sop_class = dataset_class if usable else command_class
-    sop_instance = dataset_instance or command_instance
+    believed = is_well_formed(dataset_instance) or not is_well_formed(command_instance)
+    sop_instance = (dataset_instance if believed else "") or command_instance
     said = (
         ("class", sop_class, context_class, "context"),
         ("class", sop_class, command_class, "command"),
         ("class", sop_class, dataset_class, "data set"),
         ("instance", sop_instance, command_instance, "command"),
+        ("instance", sop_instance, dataset_instance, "data set"),
     )
     others = (f"SOP {what} {other} in the {where}" for what, taken, other, where in said if other and other != taken)
     return Identity(sop_class, sop_instance, "; ".join(others))

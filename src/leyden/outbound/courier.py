@@ -315,7 +315,7 @@ class Courier:
     async def _lost(self, parcel: Parcel, claim: Claim, error: Transient) -> tuple[Fate, str]:
         self.statistics.lost += 1
         if not isinstance(error, scu.TooSlow):
-            wait_s = self._wait_s(claim, retry.LONGEST_OBJECT_DELAY_S)
+            wait_s = retry.loss_delay_s(claim.entry.attempt + 1, random.random(), self._destination.retry_delays_s)
             await self._end(parcel, partial(self._spool.defer, unanswered=True), claim, time.time() + wait_s)
             return Fate.LOST, str(error)
         past = self._remember(parcel.receipt)
@@ -341,14 +341,10 @@ class Courier:
         await self._shelve(parcel, claim, why)
 
     async def _defer(self, parcel: Parcel, claim: Claim, said: str) -> None:
-        wait_s = self._wait_s(claim, retry.LONGEST_DELAY_S)
+        wait_s = retry.delay_s(claim.entry.attempt + 1, random.random(), self._destination.retry_delays_s)
         self.statistics.deferred += 1
         self._log(logging.INFO, "%s: %s; next try in %.3g s", parcel, said, wait_s)
         await self._end(parcel, self._spool.defer, claim, time.time() + wait_s)
-
-    def _wait_s(self, claim: Claim, longest_s: float) -> float:
-        delays_s = self._destination.retry_delays_s
-        return retry.delay_s(claim.entry.attempt + 1, random.random(), delays_s, longest_s)
 
     async def _turn(self, parcel: Parcel, claim: Claim, uid: str) -> None:
         sop_class, source = parcel.pair

@@ -6,8 +6,10 @@ from leyden.deliver.retry import (
     CONGESTIONS,
     FREED_S,
     LONGEST_DELAY_S,
+    LONGEST_LOSS_DELAY_S,
     LONGEST_LOST_DELAY_S,
     LOSSES,
+    LOSSES_SOON,
     NARROW_S,
     SAY_AGAIN_S,
     Health,
@@ -15,6 +17,7 @@ from leyden.deliver.retry import (
     Verdict,
     classify,
     delay_s,
+    loss_delay_s,
 )
 
 
@@ -59,6 +62,14 @@ def test_delays_double_up_to_the_cap_and_never_end():
     assert delay_s(10_000, 0.5) == LONGEST_DELAY_S
     assert delay_s(3, 0.0) == 3.0
     assert 4.9 < delay_s(3, 0.999) < 5.0
+
+
+def test_what_was_lost_is_tried_soon_for_a_while_and_then_seldom():
+    waits_s = [loss_delay_s(n, 0.5) for n in range(1, LOSSES_SOON + 2)]
+    assert waits_s[:3] == [1.0, 2.0, 4.0]
+    assert waits_s[LOSSES_SOON - 1] == LONGEST_LOSS_DELAY_S
+    assert waits_s[LOSSES_SOON] == LONGEST_DELAY_S
+    assert loss_delay_s(5, 0.5, (60.0,)) == 60.0
 
 
 def test_the_delays_of_the_node_are_taken_as_they_stand():

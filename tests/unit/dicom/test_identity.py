@@ -88,6 +88,8 @@ def test_real_files(path: object) -> None:
         (CT, (MR, "1"), (CT, "1"), (CT, "1"), f"SOP class {MR} in the command"),
         (CT, (CT, "1"), (CT, "2"), (CT, "2"), "SOP instance 1 in the command"),
         (CT, (CT, "1"), ("", "2"), (CT, "2"), "SOP instance 1 in the command"),
+        (CT, (CT, "1.2"), (CT, "1.??"), (CT, "1.2"), "SOP instance 1.?? in the data set"),
+        (CT, (CT, "01.2"), (CT, "1.??"), (CT, "1.??"), "SOP instance 01.2 in the command"),
         (CT, (CT, "1"), ("CT", "1"), (CT, "1"), "SOP class CT in the data set"),
         (CT, (CT, "1"), ("1.2.840.10008.1.1", "1"), (CT, "1"), "SOP class 1.2.840.10008.1.1 in the data set"),
         (MR, (CT, "1"), ("", ""), (CT, "1"), f"SOP class {MR} in the context"),
