@@ -211,7 +211,7 @@ class Connection:
             case pdu.REQUEST:
                 request = associate.decode_request(part.data)
                 self.max_outgoing_pdu_bytes = outgoing_pdu_bytes(request.max_pdu_bytes)
-                self._classes = {context.id: context.abstract for context in request.contexts}
+                self._classes = {context_id: context.abstract for context_id, context in request.by_id().items()}
                 return AssociationRequested(request)
             case pdu.ACCEPT:
                 accept = associate.decode_accept(part.data)

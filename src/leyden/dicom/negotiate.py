@@ -78,6 +78,13 @@ class AssociateRequest:
     protocol_version: int = 1
     raw_titles: bytes = field(default=b"", compare=False, repr=False)
 
+    def by_id(self) -> dict[int, ProposedContext]:
+        """The presentation contexts by ID, in their order; of several with one ID the first counts."""
+        first: dict[int, ProposedContext] = {}
+        for context in self.contexts:
+            first.setdefault(context.id, context)
+        return first
+
 
 @dataclass(frozen=True, slots=True)
 class AssociateAccept:
@@ -145,13 +152,10 @@ def answer(policy: AcceptorPolicy, request: AssociateRequest) -> AssociateAccept
         return CALLED_UNKNOWN
     if policy.allowed_calling and request.calling not in policy.allowed_calling:
         return CALLING_UNKNOWN
-    first: dict[int, ProposedContext] = {}
-    for context in request.contexts:
-        first.setdefault(context.id, context)
     return AssociateAccept(
         called=request.called,
         calling=request.calling,
-        contexts=tuple(_answer_context(policy, context) for context in first.values()),
+        contexts=tuple(_answer_context(policy, context) for context in request.by_id().values()),
         max_pdu_bytes=policy.max_pdu_bytes,
         roles=tuple(Role(role.abstract, scu=role.scu, scp=False) for role in request.roles),
         raw_titles=request.raw_titles,
