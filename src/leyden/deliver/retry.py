@@ -189,7 +189,7 @@ class Health:
 
     def _failed(self, reason: str, now_s: float, jitter: float, longest_s: float = LONGEST_DELAY_S) -> str:
         self._narrow_until_s = 0.0
-        wait_s = delay_s(self._trouble.failures + 1, jitter, self.delays_s, longest_s)
+        wait_s = min(delay_s(self._trouble.failures + 1, jitter, self.delays_s), longest_s * (0.75 + jitter / 2))
         return _line(reason, wait_s) if self._trouble.failed(reason, now_s, wait_s) else ""
 
     def opened(self, calling: str) -> None:

@@ -19,10 +19,10 @@ from typing import Any
 
 from leyden.deliver.pool import Alone, Kind, Request
 
-GIVE_UP_LOSSES = 3  # each alone, and between answers to others
+GIVE_UP_LOSSES = 5  # each alone, and between answers to others
 GIVE_UP_LOSSES_OF_KIND = 2  # the same, once
 KIND_GIVEN_UP = 3  # so many of its kind were given up, and none was answered
-KIND_LOSSES = 3  # in a row
+KIND_LOSSES = 3  # in a row; one is enough if it was a stall, which costs others so long
 ALIVE_S = 60.0  # an answer so long ago still shows that the peer was well
 SAME_MOMENT_S = 1.0
 PAUSE_S = 0.2
@@ -98,9 +98,18 @@ class Suspicion:
 
     # -- what happened
 
-    def lost(self, request: Request, words: str, begun_s: float, now_s: float, alone: Alone | None = None) -> Lost:
+    def lost(
+        self,
+        request: Request,
+        words: str,
+        begun_s: float,
+        now_s: float,
+        alone: Alone | None = None,
+        *,
+        stalled: bool = False,
+    ) -> Lost:
         """An association ended under a request whose transfer had begun at `begun_s`; `words` tell how. `alone`: it was
-        the request's own."""
+        the request's own; `stalled`: we ended it, for want of an answer."""
         past = self._objects.pop(request.receipt, None)
         first = past is None and not request.losses
         if past is None:
@@ -120,7 +129,8 @@ class Suspicion:
             doublings = max(0, min(self._losses - SHORT_PAUSES, DOUBLINGS_MAX))
             self._pause_until_s = now_s + min(PAUSE_S * 2.0**doublings, LONGEST_PAUSE_S)
             self._ready_s, self._newest_next = None, not self._newest_next
-        return Lost(first, tuple(kind for kind in request.kinds if first and self._lost_of(kind)))
+        weight = KIND_LOSSES if stalled else 1
+        return Lost(first, tuple(kind for kind in request.kinds if first and self._lost_of(kind, weight)))
 
     def _shared(self, past: _Object, receipt: str, begun_s: float) -> bool:
         """Whether others were lost at the same moment, over associations beside this one; they are told as well."""
@@ -134,11 +144,12 @@ class Suspicion:
         self._moment.append((receipt, past.lost_s))
         return shared
 
-    def _lost_of(self, kind: Kind) -> bool:
+    def _lost_of(self, kind: Kind, weight: int) -> bool:
         """Count an object's first loss; True if that makes its kind suspect."""
         past = self._of(kind)
-        past.losses += 1
-        if past.losses != KIND_LOSSES:
+        was_suspect = past.losses >= KIND_LOSSES
+        past.losses += weight
+        if was_suspect or past.losses < KIND_LOSSES:
             return False
         self.version += 1
         return True

@@ -54,7 +54,8 @@ class Fate(Enum):
     UNSUPPORTED = "unsupported"  # answered: it does not take this SOP class in this syntax, whatever it negotiated
     CONGESTED = "congested"  # a transient answer to the first try
     DEFERRED = "deferred"  # a transient answer to an object that had one before: that may be the object's own doing
-    LOST = "lost"  # the association ended under it, or was ended for want of an answer
+    LOST = "lost"  # the association ended under it
+    STALLED = "stalled"  # we ended it, for want of an answer
     SLOW = "slow"  # ended for the line's sake; the object is innocent
     UNTRIED = "untried"  # nothing was sent: somebody was faster, or the file cannot be read
 
@@ -317,7 +318,7 @@ class Courier:
         if not isinstance(error, scu.TooSlow):
             wait_s = retry.loss_delay_s(claim.entry.attempt + 1, random.random(), self._destination.retry_delays_s)
             await self._end(parcel, partial(self._spool.defer, unanswered=True), claim, time.time() + wait_s)
-            return Fate.LOST, str(error)
+            return Fate.STALLED if isinstance(error, scu.Stalled) else Fate.LOST, str(error)
         past = self._remember(parcel.receipt)
         past.slow_aborts += 1
         if past.slow_aborts == SLOW_ABORTS:

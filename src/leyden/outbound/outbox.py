@@ -275,7 +275,7 @@ class Outbox:
         )
         now_s = time.monotonic()
         match fate:
-            case Fate.LOST | Fate.SLOW:
+            case Fate.LOST | Fate.STALLED | Fate.SLOW:
                 self._lost(lane, parcel, fate, reason, begun_s)
             case Fate.UNTRIED:
                 pass
@@ -293,8 +293,9 @@ class Outbox:
         established, _ = self._others(lane)
         now_s = time.monotonic()
         suspect = lane.alone is not None
-        if fate is Fate.LOST:
-            lost = self._suspicion.lost(parcel, reason, begun_s, now_s, lane.alone)
+        if fate is not Fate.SLOW:
+            stalled = fate is Fate.STALLED
+            lost = self._suspicion.lost(parcel, reason, begun_s, now_s, lane.alone, stalled=stalled)
             if lost.first:
                 self._warn(
                     f"{parcel.meta.sop_instance_uid}: {reason}; it is tried again, alone, when others had their turn"

@@ -7,11 +7,13 @@ for a destination; what it gives back is the caller's. Deliberately absent: clai
 import errno
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
 from leyden.deliver.destination import Destination
+from leyden.deliver.ladder import Pair
 from leyden.deliver.pool import Request
 from leyden.deliver.schedule import StudyDelay
 from leyden.dicom.part10 import HEAD_MAX_BYTES, FileMeta, decode_head
@@ -20,7 +22,9 @@ from leyden.spool import recover
 from leyden.spool.entry import Waiting, key
 from leyden.spool.store import Spool
 
-WINDOW = 4096  # entries of one destination in memory
+WINDOW = 4096  # entries of one destination in memory, and as many suspects
+NEWEST = 256  # of the suspects beyond
+PASSED_MAX = 100_000  # of these, whose kind is remembered
 RECLAIM_S = 10.0
 LISTED_MAX = 10_000_000
 HEAD_BYTES = 1024
@@ -53,6 +57,7 @@ class Window:
         self._spool, self._destination, self._claimant = spool, destination, claimant
         self._my_ae_title = my_ae_title
         self._reclaim_s = 0.0
+        self._passed: dict[str, tuple[str, Pair]] = {}  # calling AE title and pair of suspects beyond the window
         self._delay = StudyDelay(destination.process_delay_ms / 1000, destination.process_delay_window_multiplier)
 
     def look(
@@ -66,8 +71,8 @@ class Window:
 
         `known` holds the parcels of the last look by receipt, and all that are claimed; they are not read again.
         Entries of the calling AE titles in `passed_over` are left out, so that they can't fill the window; `suspected`
-        ones are counted apart, for the same reason. `wall_s` is the time of day in seconds since 1970. OSError: the
-        folders cannot be read.
+        ones are counted apart, for the same reason: of these there are the oldest, and the newest, one of which may be
+        harmless. `wall_s` is the time of day in seconds since 1970. OSError: the folders cannot be read.
         """
         found = Found()
         title = self._destination.ae_title
@@ -77,24 +82,47 @@ class Window:
         self._delay.forget(wall_s)
         self._spool.due(title, wall_s)
         ready = self._ready({key(calling) for calling in passed_over}, wall_s, found)
-        room = {False: WINDOW, True: WINDOW}  # by whether it is suspected
-        while room[False] > 0 and (batch := list(islice(ready, room[False]))):
+        room = suspects_room = WINDOW
+        beyond: deque[Waiting] = deque(maxlen=NEWEST)
+        before, self._passed = self._passed, {}
+        while room > 0 and (batch := list(islice(ready, WINDOW))):
             serial = [waiting.entry for waiting in batch if waiting.entry.serial]
             held_back = self._spool.held_back(title, serial) if serial else set()
             for waiting in batch:
                 receipt = waiting.entry.receipt
+                if room == 0:
+                    break
                 if receipt in held_back:
                     continue
-                parcel = known.get(receipt)
-                if parcel is None or parcel.waiting.entry != waiting.entry or parcel.rank != waiting.rank:
-                    parcel = self._peek(waiting, found)
+                if suspects_room == 0 and (seen := before.get(receipt)) and suspected(_request(waiting, *seen)):
+                    self._pass(receipt, seen)
+                    beyond.append(waiting)
+                    continue
+                parcel = self._parcel(waiting, known, found)
                 if parcel is None:
                     continue
-                apart = suspected(parcel)
-                if room[apart] > 0:
-                    room[apart] -= 1
-                    found.parcels.append(parcel)
+                if not suspected(parcel):
+                    room -= 1
+                elif suspects_room > 0:
+                    suspects_room -= 1
+                else:
+                    self._pass(receipt, (parcel.calling, parcel.pair))
+                    beyond.append(waiting)
+                    continue
+                found.parcels.append(parcel)
+        newest = (self._parcel(waiting, known, found) for waiting in beyond)
+        found.parcels += [parcel for parcel in newest if parcel is not None]
         return found
+
+    def _pass(self, receipt: str, seen: tuple[str, Pair]) -> None:
+        if len(self._passed) < PASSED_MAX:  # what is not remembered is read again
+            self._passed[receipt] = seen
+
+    def _parcel(self, waiting: Waiting, known: Mapping[str, Parcel], found: Found) -> Parcel | None:
+        parcel = known.get(waiting.entry.receipt)
+        if parcel is None or parcel.waiting.entry != waiting.entry or parcel.rank != waiting.rank:
+            return self._peek(waiting, found)
+        return parcel
 
     def _reclaim(self, known: Collection[str]) -> None:
         """Give back the claims that nobody holds any more: the disk did not let them go when their work ended."""
@@ -131,11 +159,11 @@ class Window:
         meta, offset = head
         calling = (meta.sending if self._destination.impersonate else "") or self._my_ae_title
         pair = (meta.sop_class_uid, meta.transfer_syntax_uid)
-        entry = waiting.entry
+        request = _request(waiting, calling, pair)
         return Parcel(
-            waiting.rank, entry.receipt, calling, pair, time.monotonic(), waiting, meta, offset,
-            study=entry.study_key,
-            losses=entry.unanswered if entry.attempt else 0,  # without an attempt it was our end, not the peer's
+            request.rank, request.receipt, calling, pair, time.monotonic(), waiting, meta, offset,
+            study=request.study,
+            losses=request.losses,
         )  # fmt: skip
 
     def _fail(self, waiting: Waiting, reason: str, found: Found) -> None:
@@ -143,6 +171,12 @@ class Window:
         if claim is not None:
             self._spool.fail(claim, {"reason": f"cannot be sent: {reason}"})
             found.unreadable.append(reason)
+
+
+def _request(waiting: Waiting, calling: str, pair: Pair) -> Request:
+    entry = waiting.entry
+    losses = entry.unanswered if entry.attempt else 0  # without an attempt it was our end, not the peer's
+    return Request(waiting.rank, entry.receipt, calling, pair, 0.0, study=entry.study_key, losses=losses)
 
 
 def _read_head(waiting: Waiting) -> tuple[FileMeta, int]:

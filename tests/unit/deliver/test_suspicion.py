@@ -73,6 +73,13 @@ def test_losses_under_several_objects_make_their_kind_suspect_until_one_of_it_is
     assert not suspicion.suspects(request(99))
 
 
+def test_one_stall_is_enough_for_the_kind():
+    suspicion = Suspicion()
+    assert suspicion.lost(BAD, "silent", 0.0, 90.0, stalled=True).kinds == BAD.kinds
+    assert suspicion.suspects(request(3))
+    assert suspicion.lost(request(4), "silent", 0.0, 90.0, stalled=True).kinds == ()
+
+
 def test_the_same_object_again_and_again_says_nothing_of_its_kind():
     suspicion = Suspicion()
     for n in range(10):

@@ -6,7 +6,7 @@ import time
 from leyden.deliver.destination import Destination
 from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.dicom.uids import EXPLICIT_LE
-from leyden.outbound.window import RECLAIM_S, WINDOW, Window
+from leyden.outbound.window import NEWEST, RECLAIM_S, WINDOW, Window
 from leyden.spool.entry import Entry, key
 from leyden.spool.store import Spool
 
@@ -83,6 +83,22 @@ def test_it_is_bounded(tmp_path):
     for n in range(WINDOW + 5):
         put(spool, n, content=content)
     assert len(window.look({}, (), NOW_S).parcels) == WINDOW
+
+
+def test_suspects_are_counted_apart_the_oldest_and_the_newest_of_them(tmp_path):
+    spool, window = make(tmp_path)
+    bad = [put(spool, n) for n in range(WINDOW + NEWEST + 5)]
+    good = put(spool, len(bad), study="another")
+
+    def suspected(request):
+        return request.study == key("s")
+
+    found = window.look({}, (), NOW_S, suspected)
+    assert receipts(found) == [*bad[:WINDOW], good, *bad[-NEWEST:]]
+    (passed,) = (each for each in spool.waiting("prepared", "PACS", 10_000) if each.entry.receipt == bad[WINDOW])
+    passed.path.write_bytes(b"nobody reads this again")
+    known = {parcel.receipt: parcel for parcel in found.parcels}
+    assert receipts(window.look(known, (), NOW_S, suspected)) == receipts(found)
 
 
 def test_serial_entries_wait_for_older_ones_of_their_instance(tmp_path):
