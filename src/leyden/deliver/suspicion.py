@@ -82,7 +82,7 @@ class Suspicion:
         self._losses = 0  # since the last answer
         self._pause_until_s = float("-inf")
         self._ready_s: float | None = None  # since when a suspect waits for its turn
-        self._newest_next = False
+        self._turns = 0
 
     def suspects(self, request: Request) -> bool:
         """Whether this one is to be tried alone. May be asked from any thread."""
@@ -128,7 +128,7 @@ class Suspicion:
         if alone is not None:
             doublings = max(0, min(self._losses - SHORT_PAUSES, DOUBLINGS_MAX))
             self._pause_until_s = now_s + min(PAUSE_S * 2.0**doublings, LONGEST_PAUSE_S)
-            self._ready_s, self._newest_next = None, not self._newest_next
+            self._ready_s, self._turns = None, self._turns + 1
         weight = KIND_LOSSES if stalled else 1
         return Lost(first, tuple(kind for kind in request.kinds if first and self._lost_of(kind, weight)))
 
@@ -208,24 +208,29 @@ class Suspicion:
         """The suspect that is to be tried now, of those that may be sent, given in the order of the queue.
 
         What is of no suspect kind goes first, then what was lost less often; among equals the oldest and the newest in
-        turn, so that a harmless one does not wait for all that stand before it.
+        turn, so that a harmless one does not wait for all that stand before it. Each third turn is for what was lost
+        most often, so that it comes to an end.
         """
         if now_s < self._pause_until_s:
             return None
         equals: list[Request] = []
         least: tuple[int, int] | None = None
+        most, most_losses = None, -1
         for request in suspects:
             past = self._objects.get(request.receipt)
-            rank = self._suspect_kinds(request), past.losses if past else request.losses
+            losses = past.losses if past else request.losses
+            rank = self._suspect_kinds(request), losses
             if least is None or rank < least:
                 least, equals = rank, []
             if rank == least:
                 equals.append(request)
-        if not equals:
+            if losses > most_losses:
+                most, most_losses = request, losses
+        if most is None:
             return None
         if self._ready_s is None:
             self._ready_s = now_s
-        chosen = equals[-1 if self._newest_next else 0]
+        chosen = (equals[0], equals[-1], most)[self._turns % 3]
         past = self._objects.get(chosen.receipt)
         exclusive = past is not None and past.alone is not None and (past.shared or past.alone.exclusive)
         return Alone(chosen, exclusive, overdue=now_s - self._ready_s >= OVERDUE_S)
