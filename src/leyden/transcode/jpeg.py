@@ -394,18 +394,21 @@ def head(header: Header) -> bytes:
     return b"\xff\xd8" + b"".join(_segment(marker, content) for marker, content in header.kept)
 
 
-def deepened(header: Header, bits: int) -> Header:
-    """A lossless process of more precision by so many bits and as large a point transform: the same data and samples.
+def showing(header: Header, least_bits: int) -> Header:
+    """A lossless process of the same data that shows more of each sample modulo 2^16, which is what is predicted from.
 
-    The samples are shifted to the left by as many bits, and begin with the same prediction (H.1.2.1).
+    Precision and point transform are less or more by as many bits, so that there are at least `least_bits` of precision
+    and the library shifts as few bits as can be out of 16; the first prediction (H.1.2.1) stays the same.
     """
+    bits = header.precision - header.point_transform
+    precision = max(least_bits, bits)
     kept = list(header.kept)
     for at, (marker, content) in enumerate(kept):
         if marker == header.process:
-            kept[at] = marker, bytes((header.precision + bits,)) + content[1:]
+            kept[at] = marker, bytes((precision,)) + content[1:]
         elif marker == _SOS:
-            kept[at] = marker, content[:-1] + bytes((content[-1] + bits,))
-    return replace(header, precision=header.precision + bits, point_transform=header.point_transform + bits, kept=kept)
+            kept[at] = marker, content[:-1] + bytes((content[-1] & 0xF0 | precision - bits,))
+    return replace(header, precision=precision, point_transform=precision - bits, kept=kept)
 
 
 def revealing_head(header: Header, worth: int) -> bytes:

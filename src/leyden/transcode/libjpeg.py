@@ -21,6 +21,7 @@ from leyden.transcode.pixels import CodecError, Planes, Samples, Unfit
 
 ANY_PREDICTOR = 0
 LEAST_SHOWN_BITS = 9  # up to 8 the library cuts samples off to a byte
+LAST_LINEAR = 4  # the predictors above it halve something
 _STRIP_SAMPLES = 1 << 18
 _PROBES = ((0, 3), (8, 6))  # worth of a coefficient (0: as it is), and how often to try
 _PROBE_BYTES = 256
@@ -132,18 +133,21 @@ def decode(codestream: memoryview, planes: Planes, pixels: memoryview, threads: 
 def _decode_lossless(header: jpeg.Header, intervals: list[bytes], values: Samples) -> None:
     """Decode so that the library shows the bits above the precision too, check with these, and leave them out.
 
-    Devices that take samples for signed write 128 after 52 as a difference of -180, which makes it -128.
+    Devices that take samples for signed write 128 after 52 as a difference of -180, which makes it -128. Of 16 bits a
+    point transform would shift such bits out; so it is done here, afterwards.
     """
-    spare_bits = max(0, LEAST_SHOWN_BITS - header.precision)
-    shown = jpeg.deepened(header, spare_bits)
+    shown = jpeg.showing(header, LEAST_SHOWN_BITS)
     samples, rows, columns = values.shape
-    direct = samples == 1 and not spare_bits
+    direct = samples == 1 and shown.precision == header.precision
     image = values[0] if direct else np.empty((rows, columns, samples)[: 2 + (samples > 1)], np.uint16)
     _decode(jpeg.join(jpeg.head(shown), intervals), False, image)
     planes = image.reshape(rows, columns, samples).transpose(2, 0, 1)
     _check_length(shown, intervals, planes)
+    if shown.point_transform and shown.predictor > LAST_LINEAR and int(image.view(np.int16).min()) < 0:
+        _check_end_of_wrapped(shown, intervals, image)
     if not direct or int(image.max()) >> header.precision:
-        np.copyto(values, (planes >> spare_bits) & ((1 << header.precision) - 1), casting="unsafe")
+        shifted = planes >> shown.point_transform << header.point_transform
+        np.copyto(values, shifted & ((1 << header.precision) - 1), casting="unsafe")
 
 
 def _decode(codestream: bytes, from_ycbcr: bool, image: Samples) -> None:
@@ -162,7 +166,9 @@ def _check_length(header: jpeg.Header, intervals: list[bytes], values: Samples) 
     rows, columns = header.rows, header.columns
     interval_rows = header.restart_interval // columns or rows
     strip_rows = max(1, _STRIP_SAMPLES // columns)
-    half = 1 << (header.precision - header.point_transform - 1)
+    shift = header.point_transform
+    linear = header.predictor <= LAST_LINEAR  # then the differences are known as far as the samples are
+    half = 1 << (header.precision - 1 - (0 if linear else shift))
     row_bits = np.zeros(rows, np.int64)
     for plane, selector in zip(values, header.selectors, strict=True):
         if selector not in header.code_bits:
@@ -170,13 +176,32 @@ def _check_length(header: jpeg.Header, intervals: list[bytes], values: Samples) 
         needed_bits = (header.code_bits[selector] + _EXTRA_BITS)[_CATEGORY]
         for at in range(0, rows, strip_rows):
             begin = max(0, at - 1)  # the row before is for the prediction
-            strip = (plane[begin : at + strip_rows].view(np.int16) >> header.point_transform).view(np.uint16)
+            strip = plane[begin : at + strip_rows]
             fresh = np.arange(begin, begin + len(strip)) % interval_rows == 0
-            bits = needed_bits[_differences(strip, fresh, header.predictor, half)].sum(axis=1)
+            differences = _differences(strip if linear else _unshifted(strip, shift), fresh, header.predictor, half)
+            bits = needed_bits[_unshifted(differences, shift) if linear else differences].sum(axis=1)
             row_bits[at : at + strip_rows] += bits[at - begin :]
     needed_bytes = (np.add.reduceat(row_bits, np.arange(0, rows, interval_rows)) + 7) // 8
     if any(needed != len(each) - each.count(b"\xff\0") for needed, each in zip(needed_bytes, intervals, strict=True)):
         raise Corrupt("damaged lossless JPEG: its data do not end where the image does")
+
+
+def _check_end_of_wrapped(header: jpeg.Header, intervals: list[bytes], image: Samples) -> None:
+    """Prove that nothing was made up, as other data behind would show. Corrupt: they do.
+
+    Where samples below 0 are halved (predictors 5 to 7), differences may be so large that 16 bits do not show them
+    after the shift, and so not how many bits they took.
+    """
+    other = np.empty_like(image)
+    for more in (b"\xaa", b"\xd5"):  # the library makes up zeros
+        _decode(jpeg.join(jpeg.head(header), [each + more * _PROBE_BYTES for each in intervals]), False, other)
+        if not np.array_equal(other, image):
+            raise Corrupt("damaged lossless JPEG: its data end before the image does")
+
+
+def _unshifted(values: Samples, bits: int) -> Samples:
+    """What a point transform shifted to the left; of what 16 bits lack, the sign is taken for all."""
+    return (values.view(np.int16) >> bits).view(np.uint16) if bits else values
 
 
 def _differences(strip: Samples, fresh: NDArray[np.bool_], predictor: int, half: int) -> NDArray[np.uint16]:
@@ -184,7 +209,7 @@ def _differences(strip: Samples, fresh: NDArray[np.bool_], predictor: int, half:
 
     Those of the first row are only right where it is fresh: the row above is not known.
     """
-    values = strip.astype(np.int32 if predictor > 4 else np.uint16)  # those with a halving need the carry
+    values = strip.astype(np.int32 if predictor > LAST_LINEAR else np.uint16)  # those with a halving need the carry
     above = np.roll(values, 1, axis=0)
     predicted = above.copy()  # right for the first column
     predicted[:, 1:] = _PREDICTORS[predictor](values[:, :-1], above[:, 1:], above[:, :-1])

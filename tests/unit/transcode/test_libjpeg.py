@@ -18,7 +18,14 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels import get_decoder
-from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1, generate_uid
+from pydicom.uid import (
+    ExplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    generate_uid,
+)
 
 from leyden.errors import Corrupt
 from leyden.transcode import jpeg, libjpeg
@@ -126,6 +133,11 @@ WRAPPED = {
     "as they are": lambda values, precision: values,
 }
 
+POINT_TRANSFORMS = [
+    *((2, 1), (5, 2), (8, 1), (8, 2), (8, 7), (9, 1), (10, 1), (12, 2), (12, 4), (13, 12), (15, 3)),
+    *((16, 1), (16, 2), (16, 6), (16, 7), (16, 8), (16, 15)),
+]
+
 
 @pytest.mark.parametrize("restart_rows", [0, 4])
 @pytest.mark.parametrize("predictor", range(1, 8))
@@ -144,13 +156,67 @@ def test_samples_count_modulo_their_precision(name: str, precision: int, predict
             decoded(planes, damaged)
 
 
-@pytest.mark.parametrize("precision", [8, 12, 16])
-def test_samples_count_modulo_their_precision_with_a_point_transform(precision: int) -> None:
+@pytest.mark.parametrize("restart_rows", [0, 4])
+@pytest.mark.parametrize("predictor", range(1, 8))
+@pytest.mark.parametrize(("precision", "point_transform"), POINT_TRANSFORMS)
+@pytest.mark.parametrize("name", WRAPPED)
+def test_samples_count_modulo_their_precision_with_a_point_transform(
+    name: str, precision: int, point_transform: int, predictor: int, restart_rows: int
+) -> None:
     planes = Planes(1, 33, 41, precision)
-    values = noise(planes) >> 2
-    states = lossless.like_signed(values[0], precision - 2)
-    codestream = lossless.encoded(states, precision, 4, point_transform=2)
-    assert np.array_equal(decoded(planes, codestream), values << 2)
+    values = noise(planes) >> point_transform
+    states = WRAPPED[name](values[0], precision - point_transform)
+    codestream = lossless.encoded(states, precision, predictor, restart_rows, point_transform)
+    assert np.array_equal(decoded(planes, codestream), values << point_transform)
+    shorter = codestream[:-4] + b"\xff\xd9"
+    longer = codestream[:-2] + b"\x5a\xff\xd9"
+    for damaged in (shorter, longer):
+        with pytest.raises(Corrupt, match="damaged lossless JPEG"):
+            decoded(planes, damaged)
+
+
+@pytest.mark.parametrize("point_transform", [0, 1, 4])
+@pytest.mark.parametrize("predictor", range(1, 5))
+@pytest.mark.parametrize("precision", [6, 8, 16])
+def test_a_saw_that_only_climbs_is_exact(precision: int, predictor: int, point_transform: int) -> None:
+    """With differences the shortest modulo 2^precision its samples go through all of 2^16."""
+    bits = precision - point_transform
+    climb = np.add.outer(np.arange(5), np.arange(3000)) * ((1 << bits) // 3)
+    codestream = lossless.encoded(climb, precision, predictor, point_transform=point_transform)
+    seen = decoded(Planes(1, *climb.shape, precision), codestream)
+    assert np.array_equal(seen[0], climb % (1 << bits) << point_transform)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("predictor", range(1, 8))
+@pytest.mark.parametrize(("stored", "point_transform"), [(8, 1), (8, 5), (12, 2), (16, 1), (16, 2), (16, 9), (16, 15)])
+def test_a_point_transform_by_dcmtk(
+    stored: int, point_transform: int, predictor: int, signed: bool, tmp_path: Path
+) -> None:
+    allocated = 8 if stored == 8 else 16
+    d = Description(45, 61, 1, allocated, stored, stored - 1, signed, "MONOCHROME2")
+    low = -(1 << d.high_bit) if signed else 0
+    path = write(tmp_path / "native.dcm", JPEGLossless, d, b"\0\0")
+    ds = pydicom.dcmread(path)
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.PixelData = NOISE.integers(low, low + (1 << stored), (45, 61)).astype(d.dtype).tobytes() + b"\0" * (
+        allocated == 8
+    )
+    ds["PixelData"].VR, ds["PixelData"].is_undefined_length = "OB" if allocated == 8 else "OW", False
+    ds.save_as(path, enforce_file_format=True)
+    made = tmp_path / "made.dcm"
+    options = ("+el", "+sv", str(predictor), "+pt", str(point_transform))
+    subprocess.run(["dcmcjpeg", *options, path, made], check=True, timeout=60)
+    codestream = first_frame(pydicom.dcmread(made))
+    assert jpeg.read(codestream).point_transform == point_transform
+    planes, _ = jpeg.inspect(codestream, d)
+    theirs = np.frombuffer(by_dcmtk(made).PixelData, planes.dtype)[: d.rows * d.columns].reshape(1, d.rows, d.columns)
+    mask = (1 << planes.precision) - 1
+    assert np.array_equal(decoded(planes, codestream), theirs & mask)
+    whole = bytes(codestream)[: bytes(codestream).rindex(b"\xff\xd9")].rstrip(b"\xff")
+    for damaged in (whole[:-2], whole + b"\x5a"):
+        with pytest.raises(Corrupt, match="damaged lossless JPEG"):
+            decoded(planes, damaged + b"\xff\xd9")
 
 
 @pytest.mark.parametrize(("precision", "allocated"), [(8, 8), (12, 16)])
