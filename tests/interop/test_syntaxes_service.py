@@ -1,10 +1,14 @@
 """One destination per transfer syntax: what the service delivers, as pydicom, gdcm and dciodvfy see it."""
 
+import json
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
+from PIL import Image
 from pydicom.encaps import encapsulate
 
 from leyden.dicom.part10 import FileMeta, encode_head
@@ -26,7 +30,7 @@ from support import lossless, readers
 from support.objects import real, split
 from support.peers import Arrival, Pacs
 from support.readers import JPEGXL_FAMILY, Gdcm, by_dcmtk, by_pydicom, codestreams, jpeg_by_djxl, others, read
-from support.service import Service, node
+from support.service import Service, node, wait_for
 
 REPORT = "test-SR.dcm"
 FILES = (
@@ -303,6 +307,29 @@ def test_a_jpeg_goes_to_jpeg_xl_and_comes_back_as_the_very_bitstream(
         assert others(made) == others(sent)
     back.wait_empty()
     assert back.stop() == 0
+
+
+def test_a_progressive_jpeg_that_was_recompressed_goes_to_failed_with_what_helps(
+    service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
+) -> None:
+    """It has no name that a destination without JPEG XL takes, and is not decoded: nobody is told another process."""
+    dataset = read(real(JPEG))
+    progressive = BytesIO()
+    Image.open(BytesIO(codestreams(real(JPEG))[0])).save(progressive, "JPEG", progressive=True)
+    dataset.PixelData = encapsulate([imagecodecs.jpegxl_encode_jpeg(progressive.getvalue())])
+    dataset.file_meta.TransferSyntaxUID = JPEGXL_JPEG
+    dataset.save_as(tmp_path / "sent.dcm")
+    old = pacs("OLD", syntaxes=[IMPLICIT_LE, EXPLICIT_LE, JPEG_BASELINE])
+    leyden = service(node("OLD", old.port)).start()
+    done = leyden.leyden("send", f"127.0.0.1:{leyden.port}", "--called", "OLD", str(tmp_path / "sent.dcm"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    wait_for(lambda: list((leyden.spool / "failed").glob("*.json")), why="a reason in failed/")
+    (note,) = (leyden.spool / "failed").glob("*.json")
+    reason = json.loads(note.read_text())["reason"]
+    assert "a recompressed JPEG of another process" in reason
+    assert "Let OLD accept JPEGXLJPEGRecompression" in reason
+    assert leyden.stop() == 0
+    assert not old.arrivals
 
 
 def test_what_is_no_jpeg_goes_as_it_came_to_who_wants_recompressed_ones(
