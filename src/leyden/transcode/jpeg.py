@@ -37,7 +37,7 @@ NO_CODE_BITS = 1 << 20  # the length of a code that is not in the table
 _BASELINE, _EXTENDED, _LOSSLESS = 0xC0, 0xC1, 0xC3
 _PRECISIONS = {_BASELINE: (8,), _EXTENDED: (8, 12), _LOSSLESS: tuple(range(2, 17))}
 _ABSENT = {0xC2, *range(0xC5, 0xC8), *range(0xC9, 0xD0), 0xDC, 0xDE, 0xDF}  # other SOFn, DAC, DNL, DHP, EXP
-BASELINE, EXTENDED, PROGRESSIVE = _BASELINE, _EXTENDED, 0xC2  # what outline() says
+BASELINE, EXTENDED = _BASELINE, _EXTENDED  # what outline() says
 _FRAME_HEADERS = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _DHT, _EOI, _SOS, _DQT, _DRI, _APP0, _APP14, _APP15, _COM = 0xC4, 0xD9, 0xDA, 0xDB, 0xDD, 0xE0, 0xEE, 0xEF, 0xFE
 _ALONE = {0, 1, *range(0xD0, 0xDA)}  # no segment follows: stuffing, TEM, RSTn, SOI, EOI
@@ -179,13 +179,13 @@ def outline(memory: memoryview) -> tuple[Planes, int]:
 
 
 def inspect_to_keep(memory: memoryview, described: Description) -> Claim:
-    """What the frame header claims of a JPEG that is to be kept as it is, also of a process that is not decoded here.
+    """What the frame header claims of a JPEG that is to be kept as it is. The colours are as the dataset says.
 
-    Unfit: lossless, arithmetic, hierarchical, or of more than 8 bits. The colours are as the dataset says.
+    Unfit: of another process than Baseline and Extended, as which it can be given back, or of more than 8 bits.
     """
     found, process = outline(memory)
-    if process not in (BASELINE, EXTENDED, PROGRESSIVE) or found.precision != 8:
-        raise Unfit("a JPEG of another process than Baseline, Extended and Progressive of 8 bits")
+    if process not in (BASELINE, EXTENDED) or found.precision != 8:
+        raise Unfit("a JPEG of another process than Baseline and Extended of 8 bits")
     return replace(found, rct=found.samples == 3 and described.photometric != "RGB"), True
 
 
