@@ -390,9 +390,10 @@ class _Worker:
 
     def _as_it_came(self, claim: Claim, source: Source, reason: str) -> None:
         """In the syntax that it came in: as it is, or padded where it is uneven and no workers died of it."""
-        if not source.uneven or claim.entry.crashes > CRASHES_MAX:
+        if not source.uneven or source.unpadded or claim.entry.crashes > CRASHES_MAX:
             to_pad = claim.entry.syntax == syntax_name(source.meta.transfer_syntax_uid)
-            self._pass_on(claim, reason or ("what is odd in it does not parse" if to_pad else ""))
+            unpadded = source.unpadded or ("what is odd in it does not parse" if to_pad else "")
+            self._pass_on(claim, reason or unpadded)
             return
         self._tell(claim, reason)
         try:

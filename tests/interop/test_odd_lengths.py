@@ -108,9 +108,9 @@ def odd_objects() -> dict[str, Odd]:
     return found | {"deflated": odd_deflated("2.25.4999")}
 
 
-def send(leyden: Service, odd: Odd) -> None:
+def send(leyden: Service, odd: Odd, called: str = "IMAGEPACS") -> None:
     status = store(
-        leyden.port, odd.sent, called="IMAGEPACS", calling="SC01", syntax=odd.syntax,
+        leyden.port, odd.sent, called=called, calling="SC01", syntax=odd.syntax,
         context=CAPTURE, sop_class=CAPTURE, sop_instance=odd.uid,
     )  # fmt: skip
     assert status == 0x0000
@@ -158,6 +158,66 @@ def test_what_is_padded_and_what_stays(service: Callable[..., Service], pacs: Ca
         assert after.get("Manufacturer") == before.get("Manufacturer"), name
         assert after.get("ReferencedImageSequence") == before.get("ReferencedImageSequence")
     leyden.wait_empty()
+
+
+def in_fragments(uid: str, frames: int, *fragments: bytes, table: bytes = b"") -> bytes:
+    """An image of 3 x 3 pixels a frame in RLE, in these fragments."""
+    data = capture(uid, RLE_LOSSLESS, padded=True)
+    data = data[: data.index(el(PIXELS, "OB", b"", UNDEFINED)[:4])]
+    if frames > 1:  # in its place, before Rows
+        at = data.index(el(0x00280010, "US", b"\3\0"))
+        data = data[:at] + el(0x00280008, "IS", f"{frames} ".encode()) + data[at:]
+    items = b"".join(el(ITEM, "", fragment) for fragment in (table, *fragments))
+    return data + el(PIXELS, "OB", items + el(SEQUENCE_END, ""), UNDEFINED)
+
+
+def test_odd_fragments_within_a_frame_leave_its_codestream_whole(
+    service: Callable[..., Service], pacs: Callable[..., Pacs], storescp: Callable[..., Storescp]
+) -> None:
+    first, second = RLE_OF_NINE + b"\x80", RLE_OF_NINE.replace(NINE, bytes(range(30, 39))) + b"\x80"
+    cut = first[:21], first[21:64], first[64:], second[:65], second[65:]
+    divided = struct.pack("<2L", 0, 3 * 8 + len(first))
+    objects = {
+        "2.25.6001": (in_fragments("2.25.6001", 1, first[:33], first[33:]), 1),
+        "2.25.6002": (in_fragments("2.25.6002", 1, first[:21], first[21:64], first[64:]), 1),
+        "2.25.6003": (in_fragments("2.25.6003", 2, *cut[:4], cut[4] + b"\0", table=divided), 2),
+        "2.25.6004": (in_fragments("2.25.6004", 2, *cut[:4], cut[4] + b"\0"), 2),  # nothing divides them
+    }
+    archive, aborting = pacs("IMAGEPACS"), storescp("+xa", parses=True)
+    leyden = service(node("IMAGEPACS", archive.port) + node("OTHER", aborting.port, RetryDelays="[1, 1, 2]")).start()
+    for uid, (data, _) in objects.items():
+        assert len(data) % 2 == 1
+        send(leyden, Odd(uid, RLE_LOSSLESS, data, b""))
+        if uid != "2.25.6004":
+            send(leyden, Odd(uid, RLE_LOSSLESS, data, b""), called="OTHER")
+    by_uid = {arrival.sop_instance_uid: arrival for arrival in archive.wait(len(objects), 60)}
+    leyden.wait_empty()
+    assert by_uid.pop("2.25.6004").data == objects.pop("2.25.6004")[0]
+    wait_for(lambda: "nothing that divides them into frames" in leyden.log, why="the reason in the log")
+    stored = {str(read.SOPInstanceUID): read for read in map(pydicom.dcmread, aborting.folder.iterdir())}
+    assert stored.keys() == by_uid.keys() == objects.keys()
+    frames = np.concatenate([np.arange(10, 19), np.arange(30, 39)]).reshape(2, 3, 3)
+    for uid, (_, number) in objects.items():
+        assert len(by_uid[uid].data) % 2 == 0
+        for read in (decode(RLE_LOSSLESS, by_uid[uid].data), stored[uid]):
+            assert np.array_equal(read.pixel_array, frames if number == 2 else frames[0]), uid
+
+
+@pytest.mark.parametrize("nuls", [1, 3])
+def test_nuls_behind_the_last_element_make_nothing_odd(
+    service: Callable[..., Service], pacs: Callable[..., Pacs], storescp: Callable[..., Storescp], nuls: int
+) -> None:
+    archive, aborting = pacs("IMAGEPACS"), storescp("+xa", parses=True)
+    leyden = service(node("IMAGEPACS", archive.port) + node("OTHER", aborting.port, RetryDelays="[1, 1, 2]")).start()
+    even = capture("2.25.7001", EXPLICIT_LE, padded=True, pixels=NINE)
+    trailed = Odd("2.25.7001", EXPLICIT_LE, even + bytes(nuls), even + bytes(nuls - 1))
+    send(leyden, trailed)
+    if nuls == 1:  # storescp takes more of them for an element that is cut off
+        send(leyden, trailed, called="OTHER")
+    assert archive.wait(1)[0].data == trailed.even
+    leyden.wait_empty()
+    assert len(list(aborting.folder.iterdir())) == (nuls == 1)
+    assert "will be tried again" not in leyden.log
 
 
 def test_what_does_not_parse_goes_on_byte_for_byte(service: Callable[..., Service], pacs: Callable[..., Pacs]) -> None:

@@ -4,12 +4,15 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pydicom
 import pytest
+from pydicom.uid import CTImageStorage as CT
 
 from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, RLE_LOSSLESS
+from support.datasets import el
 from support.objects import make_ct, split
-from support.peers import Arrival, Pacs, run_dcmtk
+from support.peers import Arrival, Pacs, run_dcmtk, store
 from support.readers import tool
 from support.service import Service, node, wait_for
 
@@ -85,6 +88,44 @@ def test_what_is_signed_goes_on_as_it_came(
     assert sorted(arrival.data for arrival in peer.arrivals) == sorted(split(path.read_bytes())[1] for path in paths)
     assert all(verifies(as_file(arrival, tmp_path)) for arrival in peer.arrivals)
     assert leyden.log.count("digital signatures cover (7FE0,0010)") == 1
+
+
+def test_what_is_signed_is_not_padded(
+    service: Callable[..., Service], pacs: Callable[..., Pacs], signer: tuple[str, str],
+    verifies: Callable[[Path], bool], tmp_path: Path,
+) -> None:  # fmt: skip
+    """dcmsign signs and verifies an odd text with a NUL behind it, so a blank there would break the signature."""
+    image = pydicom.dcmread(make_ct(tmp_path / "plain.dcm", 1, rows=64, columns=64))
+    image.PatientComments = "odd "
+    image.save_as(plain := tmp_path / "even.dcm")
+    value = el(0x00104000, "LT", b"odd ")
+    assert plain.read_bytes().count(value) == 1
+    plain.write_bytes(plain.read_bytes().replace(value, el(0x00104000, "LT", b"odd")))
+    path = tmp_path / "signed.dcm"
+
+    def signed() -> bool:
+        words = ["--sign", *signer, "--mac-sha256", "--tag", "PatientComments", str(plain), str(path)]
+        assert run_dcmtk("dcmsign", *words).returncode == 0
+        written = el(0x00104000, "LT", b"odd\0")
+        assert path.read_bytes().count(written) == 1
+        path.write_bytes(path.read_bytes().replace(written, el(0x00104000, "LT", b"odd")))
+        return verifies(path)
+
+    wait_for(signed, why="a signature that verifies")
+    data = split(path.read_bytes())[1]
+    assert len(data) % 2
+    peer = pacs("ARCHIVE")
+    leyden = service(node(peer.title, peer.port), None, workers=1).start()
+    status = store(
+        leyden.port, data, called=peer.title, calling="CT01", syntax=EXPLICIT_LE,
+        context=CT, sop_class=CT, sop_instance=str(image.SOPInstanceUID),
+    )  # fmt: skip
+    assert status == 0x0000
+    (arrival,) = peer.wait(1, 60)
+    leyden.wait_empty()
+    assert arrival.data == data
+    assert verifies(as_file(arrival, tmp_path))
+    assert "digital signatures cover (0010,4000), where lengths are odd" in leyden.log
 
 
 def test_what_does_not_change_may_be_signed(

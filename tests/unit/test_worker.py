@@ -509,6 +509,19 @@ def test_what_is_odd_and_does_not_parse_further_down_goes_on_as_it_came(workers:
     assert "what is odd in it does not parse" in service.log()
 
 
+def test_what_is_odd_and_signed_goes_on_as_it_came(workers: Callable[..., Workers]) -> None:
+    service = workers()
+    service.start()
+    parameters = el(0x04000020, "AT", b"\x08\0\x01\0")
+    signed = el(0x4FFE0001, "SQ", el(0xFFFEE000, "", parameters)) + el(0xFFFAFFFA, "SQ", el(0xFFFEE000, ""))
+    came = odd("test-SR.dcm")[0] + signed
+    other = odd("test-SR.dcm")[0] + signed.replace(parameters, parameters.replace(b"\x01\0", b"\x05\0"))
+    kept, padded = service.prepared(*(service.put(data, "ExplicitVRLittleEndian") for data in (came, other)))
+    assert kept.read_bytes() == came
+    assert padded.read_bytes() == odd("test-SR.dcm")[1] + other[len(odd("test-SR.dcm")[0]) :]
+    assert service.log().count("digital signatures cover (0008,0001), where lengths are odd") == 1
+
+
 def test_no_room_to_pad_it(workers: Callable[..., Workers], monkeypatch: pytest.MonkeyPatch) -> None:
     service = workers()
     worker = service.here()

@@ -2,14 +2,17 @@
 
 Devices write such values, and there are archives that abort where the dataset ends on one. Each gets one byte: a blank
 behind text, else NUL. The defined lengths around it grow with it, and so do the group length before it and what an
-offset table counts; all else stays byte for byte. No file is touched here. Deliberately absent: values.
+offset table counts; all else stays byte for byte. The fragments of a frame are one codestream, so a byte of padding can
+stand behind the last one only: an odd one before takes the first byte of the next. Where nothing tells which fragments
+are a frame, they stay as they are. No file is touched here. Deliberately absent: values.
 """
 
 import struct
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from leyden.dicom.edit import actual_vr, element_header
 from leyden.dicom.elements import (
@@ -30,7 +33,8 @@ from leyden.errors import Corrupt
 
 MAX_CHANGES = 200_000
 MAX_TABLE_BYTES = 8 << 20
-_EXTENDED_OFFSETS = 0x7FE00001
+_FRAMES, _EXTENDED_OFFSETS = 0x00280008, 0x7FE00001
+_ITEM_HEADER_BYTES = 8
 _TEXT_VRS = frozenset({
     "AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UR", "UT",
 })  # fmt: skip
@@ -51,8 +55,11 @@ class _Around:
     encoding: Encoding
     growth: int = 0
     group_length: tuple[int, int] = (-1, 0)  # the group whose length was seen last, and the offset of that length
-    items: "array[int]" = field(default_factory=lambda: array("Q"))  # of fragments: where each begins, ...
-    pads: "array[int]" = field(default_factory=lambda: array("Q"))  # ... and where one gets a byte, the table apart
+    frames: int = 1  # of a dataset or item, its Number of Frames; 0 = none that is a number
+    odd: bool = False  # of fragments: whether one is, the table apart, ...
+    items: "array[int]" = field(default_factory=lambda: array("Q"))  # ... where each begins, the table as well, ...
+    starts: "array[int]" = field(default_factory=lambda: array("Q"))  # ... which of them begin a frame, ...
+    pads: "array[int]" = field(default_factory=lambda: array("Q"))  # ... and where a frame gets a byte
 
 
 def odd_inside(dataset: Dataset) -> bool:
@@ -68,8 +75,12 @@ def odd_inside(dataset: Dataset) -> bool:
     return False
 
 
-def changes(dataset: Dataset) -> tuple[Change, ...]:
-    """What makes every element of a dataset even, in order; () = all are.
+def changes(dataset: Dataset) -> tuple[tuple[Change, ...], bool]:
+    """What makes every element of a dataset even, in order, () = all are; and whether odd fragments stay.
+
+    They do where nothing tells which fragments are a frame. Of an odd number of NULs behind the last element of a
+    dataset or item the odd one is left out: it is no element's, and with one more there would be two, which DCMTK, for
+    one, takes for an element that is cut off.
 
     One pass over all depths, 0.7 us an element. Raises Corrupt where they do not parse (then nothing can be known of
     it), for more than MAX_CHANGES changes, and for an offset table above MAX_TABLE_BYTES.
@@ -79,6 +90,12 @@ def changes(dataset: Dataset) -> tuple[Change, ...]:
     grown: dict[tuple[int, str], int] = {}  # offset and byte order of a group length -> what is to be added
     around = [_Around(0, "", dataset.start, dataset.start, UNDEFINED, dataset.encoding)]
     extended = 0, 0  # offset and length of the Extended Offset Table
+    undivided = False
+
+    def put(*some: Change) -> None:
+        found.extend(some)
+        if len(found) > MAX_CHANGES:
+            raise Corrupt(f"more than {MAX_CHANGES // 2} elements of odd length")
 
     def grow(by: int, tag: int) -> None:
         whole = around[-1]
@@ -90,18 +107,34 @@ def changes(dataset: Dataset) -> tuple[Change, ...]:
     for tag, vr, at, value, length, encoding in walk(source, dataset.start, dataset.end, dataset.encoding):
         if not vr and tag in (ITEM_END, SEQUENCE_END):
             whole = around.pop()
+            if whole.odd:
+                own = around[-1].frames if whole.tag == PIXEL_DATA else 0
+                long = extended if whole.tag == PIXEL_DATA and len(around) == 1 else (0, 0)
+                whole.starts = _starts(source, whole, own, long)
+                undivided = undivided or not whole.starts
+                for change in _shifted(source, whole, at):
+                    put(change)
+                whole.growth += len(whole.pads)
+            elif whole.length != UNDEFINED and (at - whole.value + whole.growth) % 2 and not undivided:
+                put((at - 1, 1, b""))
+                whole.growth -= 1
             if whole.growth:
                 if whole.length != UNDEFINED:
                     header = _header(whole.tag, whole.vr, whole.length + whole.growth, whole.encoding)
-                    found.append((whole.at, whole.value - whole.at, header))
+                    put((whole.at, whole.value - whole.at, header))
                 if whole.pads:
-                    found += _table(source, whole, "L", *_item(source, whole))
+                    put(*_table(source, whole, "L", *_item(source, whole)))
                     if whole.tag == PIXEL_DATA and len(around) == 1:
-                        found += _table(source, whole, "Q", *extended)
+                        put(*_table(source, whole, "Q", *extended))
                 grow(whole.growth, whole.tag)
             continue
         if tag == ITEM and vr:
             around[-1].items.append(at)
+            if len(around[-1].items) > 1:
+                around[-1].odd |= length % 2 > 0
+                continue
+        elif tag == _FRAMES and length <= 64:
+            around[-1].frames = _number(source.take(value, length))
         if not vr or length == UNDEFINED or (vr == "SQ" and length):
             around.append(_Around(tag, vr, at, value, length, encoding))
         elif length % 2:
@@ -110,20 +143,29 @@ def changes(dataset: Dataset) -> tuple[Change, ...]:
             vr = actual_vr(tag, vr, dataset)
             pad = b" " if vr in _TEXT_VRS else b"\0"
             header = _header(tag, vr, length + 1, encoding)
-            found += ((at, value - at, header), (value + length - early, 0, pad))
-            if len(around[-1].items) > 1:
-                around[-1].pads.append(value + length)
+            put((at, value - at, header), (value + length - early, 0, pad))
             grow(1 + len(header) - (value - at), tag)
-            if len(found) > MAX_CHANGES:
-                raise Corrupt(f"more than {MAX_CHANGES // 2} elements of odd length")
         elif not tag & 0xFFFF and length == 4:
             around[-1].group_length = tag >> 16, value
         elif tag == _EXTENDED_OFFSETS and len(around) == 1:
             extended = value, length
     for (at, order), by in grown.items():
         (length,) = struct.unpack(order + "L", source.take(at, 4))
-        found.append((at, 4, struct.pack(order + "L", (length + by) & 0xFFFFFFFF)))
-    return tuple(sorted(found))
+        put((at, 4, struct.pack(order + "L", (length + by) & 0xFFFFFFFF)))
+    if (dataset.end - dataset.start + around[0].growth) % 2 and not undivided:
+        put((dataset.end - 1, 1, b""))
+    return tuple(sorted(found)), undivided
+
+
+def touched(dataset: Dataset, found: Sequence[Change]) -> frozenset[int]:
+    """The top-level tags in which something changes; what stands behind Pixel Data counts as Pixel Data.
+
+    Whatever grows has another header, so that is what is looked for.
+    """
+    elements = dataset.read()
+    begins = [element[2] for element in elements.values()]
+    tags = list(elements)
+    return frozenset(tags[bisect_right(begins, at) - 1] for at, removed, put in found if removed and put)
 
 
 def _header(tag: int, vr: str, length: int, encoding: Encoding) -> bytes:
@@ -132,28 +174,93 @@ def _header(tag: int, vr: str, length: int, encoding: Encoding) -> bytes:
     return element_header(tag, vr, length, encoding)
 
 
+def _number(value: bytes) -> int:
+    text = value.strip(b" \0")
+    return int(text) if text.isdigit() else not text
+
+
 def _item(source: Source, fragments: _Around) -> tuple[int, int]:
     """Offset and length of the value of the first item, the Basic Offset Table."""
     _, _, value, length = source.head(fragments.items[0], source.size, fragments.encoding)
     return value, length
 
 
-def _table(source: Source, fragments: _Around, form: str, value: int, length: int) -> list[Change]:
-    """An offset table counted anew, if each of its entries is that of a fragment; else it is left alone."""
+def _starts(source: Source, fragments: _Around, frames: int, extended: tuple[int, int]) -> "array[int]":
+    """Which fragments begin a frame; none = it can't be told.
+
+    As many as frames are one each; one frame has all, unless another begins as the first does; else a table divides
+    them. `frames` is 0 where that number is not known.
+    """
+    items = fragments.items[1:]
+    if len(items) in (1, frames):
+        return items
+    tables = [_entries(source, "Q", *extended), _entries(source, "L", *_item(source, fragments))]
+    if frames == 1:
+        begin, *others = (source.take(at + _ITEM_HEADER_BYTES, 4) for at in items)
+        return items[:0] if begin in others or any(len(table) > 1 for table in tables) else items[:1]
+    for table in tables:
+        if frames and len(table) == frames and all(here < there for here, there in pairwise(table)):
+            starts = _counted(items, table)
+            if starts:
+                return starts
+    return items[:0]
+
+
+def _shifted(source: Source, fragments: _Around, end: int) -> Iterator[Change]:
+    """What makes the fragments of each frame even, and their bytes no others but for one behind them (`pads`)."""
+    ends = [*fragments.starts[1:], end]
+    first = 1
+    for frame_end in ends if fragments.starts else ():
+        behind = bisect_left(fragments.items, frame_end)
+        places = pairwise([*fragments.items[first:behind], frame_end])
+        first = behind
+        filled = [(at, after) for at, after in places if after - at > _ITEM_HEADER_BYTES]
+        taken = 0  # whether the first byte of this one stands at the end of the one before
+        for number, (at, after) in enumerate(filled, 1):
+            value = at + _ITEM_HEADER_BYTES
+            odd = (after - value - taken) % 2
+            if odd != taken:
+                header = _header(ITEM, "", after - value - taken + odd, fragments.encoding)
+                yield at, _ITEM_HEADER_BYTES, header
+            if taken:
+                yield value, 1, b""
+            taken = odd if number < len(filled) else 0
+            if taken:
+                yield after, 0, source.take(filled[number][0] + _ITEM_HEADER_BYTES, 1)
+            elif odd:
+                yield after, 0, b"\0"
+                fragments.pads.append(after)
+
+
+def _entries(source: Source, form: str, value: int, length: int) -> tuple[int, ...]:
+    """An offset table; () = it is empty, or none."""
     entry_bytes = struct.calcsize("<" + form)
     if not length or length % entry_bytes:
-        return []
+        return ()
     if length > MAX_TABLE_BYTES:
         raise Corrupt(f"an offset table of {length} bytes")
-    entries = struct.unpack(f"<{length // entry_bytes}{form}", source.take(value, length))
-    first = fragments.items[1]
-    counted = []
-    for entry in entries:
-        at = first + entry - entries[0]  # some writers count from the value of the first fragment, or from the table
-        place = bisect_left(fragments.items, at)
-        if place == len(fragments.items) or fragments.items[place] != at:
-            return []
-        counted.append(entry + bisect_right(fragments.pads, at))
+    return struct.unpack(f"<{length // entry_bytes}{form}", source.take(value, length))
+
+
+def _counted(starts: "array[int]", table: Sequence[int]) -> "array[int]":
+    """Where the entries of a table point to; none = not each of them to one of `starts`."""
+    places = array("Q")
+    for entry in table:
+        at = starts[0] + entry - table[0]  # some writers count from the value of the first fragment, or from the table
+        place = bisect_left(starts, at)
+        if place == len(starts) or starts[place] != at:
+            return array("Q")
+        places.append(at)
+    return places
+
+
+def _table(source: Source, fragments: _Around, form: str, value: int, length: int) -> list[Change]:
+    """An offset table counted anew, if each of its entries is that of a frame; else it is left alone."""
+    table = _entries(source, form, value, length)
+    places = _counted(fragments.starts, table)
+    if not places:
+        return []
+    counted = [entry + bisect_right(fragments.pads, at) for entry, at in zip(table, places, strict=True)]
     return [(value, length, struct.pack(f"<{len(counted)}{form}", *counted))]
 
 

@@ -9,7 +9,6 @@ told afterwards. Nothing is verified here, and no certificate is looked at.
 import re
 from collections.abc import Collection
 
-from leyden.dicom.edit import Patch
 from leyden.dicom.elements import PIXEL_DATA, behind, level, walk
 from leyden.dicom.header import Dataset
 from leyden.dicom.uids import Syntax
@@ -20,25 +19,29 @@ _ELEMENTS_SIGNED = 0x04000020
 _TAG = re.compile(r"\(([0-9A-F]{4}),([0-9A-F]{4})\)")
 
 
-def broken(dataset: Dataset, changed: Collection[int], target: Syntax, patch: Patch | None) -> tuple[int, ...]:
+def broken(dataset: Dataset, changed: Collection[int], target: Syntax, within: Collection[int]) -> tuple[int, ...]:
     """The signed top-level tags that are among the `changed` ones, so that signatures over them would be broken.
 
-    `patch`: what changes within sequences. `target`: implicit VR tells no VR of private elements. A dataset with
-    nothing signed costs one look-up. Raises Corrupt where what is signed can't be told.
+    `within`: sequences in which something changes. `target`: implicit VR tells no VR of private elements. A dataset
+    with nothing signed costs one look-up. Raises Corrupt where what is signed can't be told.
     """
     elements = dataset.read()
     found: set[int] = set()
     if MAC_PARAMETERS in elements and _has_signatures(dataset):
         signed = {tag for item in dataset.items(MAC_PARAMETERS) for tag in _tags(item)}
         loses_vr = dataset.encoding.explicit and not target.explicit
-        within = patch.sequences if patch else ()
         found = {tag for tag in signed if tag in changed or tag in within or (loses_vr and tag & 0x10000)}
-    for tag in patch.sequences if patch else ():
+    for tag in within:
         if tag in elements:
             _, _, begin, _, _, after = elements[tag]
             if any(token[0] == MAC_PARAMETERS for token in walk(dataset.source, begin, after, dataset.encoding)):
                 found.add(tag)
     return tuple(sorted(found))
+
+
+def touched(dataset: Dataset, tags: Collection[int], syntax: Syntax) -> tuple[int, ...]:
+    """The `tags` in which something is signed, where the syntax stays as it is. Raises Corrupt as `broken`."""
+    return broken(dataset, tags, syntax, frozenset(tags) - {PIXEL_DATA})
 
 
 def _tags(item: Dataset) -> list[int]:

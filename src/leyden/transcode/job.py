@@ -195,7 +195,10 @@ class _Job:
         changed = {*changes, PIXEL_DATA} if self.work else changes.keys()
         if self.terms.break_signatures:
             return
-        if covered := signed.broken(self.source.header.dataset, changed, self.target, patch):
+        if self.source.signed:
+            raise Signed(self.source.signed)
+        within = patch.sequences if patch else ()
+        if covered := signed.broken(self.source.header.dataset, changed, self.target, within):
             raise Signed(f"digital signatures cover {tag_name(covered[-1])}, which would change")
 
     def _plan_codecs(self) -> Changes:

@@ -13,8 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from leyden.dicom import uids
-from leyden.dicom.even import Evened, changes, odd_inside
+from leyden.dicom import signed, uids
+from leyden.dicom.elements import tag_name
+from leyden.dicom.even import Evened, changes, odd_inside, touched
 from leyden.dicom.header import Header, peek
 from leyden.dicom.part10 import HEAD_MAX_BYTES, FileMeta, decode_head, encode_head
 from leyden.dicom.uids import SYNTAXES
@@ -38,7 +39,9 @@ class Unreadable(LeydenError):
 class Source:
     """One Part 10 file. `syntax` is how its bytes are now, `received` how they came; they differ after inflating.
 
-    `uneven`: a value, or a deflated dataset as a whole, was of odd length as it came; no value is here (dicom/even.py).
+    `uneven`: a value, or a deflated dataset as a whole, was of odd length as it came; no value is here (dicom/even.py),
+    but fragments that nothing divides into frames. `unpadded` says why it is better sent as it came than padded, "" =
+    it is not; that is `signed` where digital signatures would be broken.
     `flaw` says why nothing can be made of it, "" = something may; `syntax`, `received` and `header` are there if so.
     """
 
@@ -48,6 +51,7 @@ class Source:
         self._evened: Evened | None = None
         self.flaw = ""
         self.uneven = False
+        self.unpadded = self.signed = ""
         self.header: Header
         try:
             self._open(path.parent)
@@ -99,9 +103,14 @@ class Source:
             return  # still: it is one that refers to pixels elsewhere
         try:
             dataset = self.header.dataset
-            found = changes(dataset) if self.header.uneven or odd_inside(dataset) else ()
+            found, undivided = changes(dataset) if self.header.uneven or odd_inside(dataset) else ((), False)
+            covered = signed.touched(dataset, touched(dataset, found), self.syntax)
         except Corrupt:
             return  # nested elements do not parse, and what they mean is not known
+        if undivided:
+            self.unpadded = "fragments of odd length, and nothing that divides them into frames for sure"
+        elif covered:
+            self.unpadded = self.signed = f"digital signatures cover {tag_name(covered[0])}, where lengths are odd"
         if found:
             self.uneven = True
             self._evened = Evened(self._pread, self.size, found)

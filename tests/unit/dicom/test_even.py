@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -23,10 +24,10 @@ def dataset(data: bytes, encoding: Encoding = EXPLICIT) -> Dataset:
 
 
 def evened(data: bytes, encoding: Encoding = EXPLICIT) -> bytes:
-    view = Evened(lambda at, length: data[at : at + length], len(data), changes(dataset(data, encoding)))
+    view = Evened(lambda at, length: data[at : at + length], len(data), changes(dataset(data, encoding))[0])
     made = view.read_at(0, view.size)
     assert len(made) == view.size
-    assert not changes(dataset(made, encoding))
+    assert not changes(dataset(made, encoding))[0]
     return made
 
 
@@ -131,24 +132,127 @@ def fragments(*values: bytes, table: bytes = b"") -> bytes:
     return el(PIXELS, "OB", item(table) + b"".join(map(item, values)) + ENDED, UNDEFINED)
 
 
+def frames(number: int | str) -> bytes:
+    text = str(number).encode()
+    return el(0x00280008, "IS", text + b" " * (len(text) % 2))
+
+
 def longs(*numbers: int, form: str = "L") -> bytes:
     return struct.pack(f"<{len(numbers)}{form}", *numbers)
 
 
 @pytest.mark.parametrize("base", [0, 8, 20])
-def test_fragments_and_the_tables_that_count_them(base: int) -> None:
+def test_a_fragment_a_frame_and_the_tables_that_count_them(base: int) -> None:
     odd, even = (b"a", b"bbb", b"cc", b"d"), (b"a\0", b"bbb\0", b"cc", b"d\0")
     here, there = (base, base + 9, base + 20, base + 30), (base, base + 10, base + 22, base + 32)
-    extended = el(0x7FE00001, "OV", longs(*here, form="Q")) + el(0x7FE00002, "OV", longs(1, 3, 2, 1, form="Q"))
-    counted = el(0x7FE00001, "OV", longs(*there, form="Q")) + el(0x7FE00002, "OV", longs(1, 3, 2, 1, form="Q"))
-    assert evened(fragments(*odd, table=longs(*here))) == fragments(*even, table=longs(*there))
+    lengths = el(0x7FE00002, "OV", longs(1, 3, 2, 1, form="Q"))
+    extended = frames(4) + el(0x7FE00001, "OV", longs(*here, form="Q")) + lengths
+    counted = frames(4) + el(0x7FE00001, "OV", longs(*there, form="Q")) + lengths
+    assert evened(frames(4) + fragments(*odd, table=longs(*here))) == frames(4) + fragments(*even, table=longs(*there))
     assert evened(extended + fragments(*odd)) == counted + fragments(*even)
 
 
 @pytest.mark.parametrize("table", [longs(0, 10), longs(0, 5), longs(7, 1), b"odd", b"sixsix"])
 def test_a_table_that_counts_something_else_stays(table: bytes) -> None:
     kept = table + b"\0" * (len(table) % 2)
-    assert evened(fragments(b"a", b"bbb", table=table)) == fragments(b"a\0", b"bbb\0", table=kept)
+    made = evened(frames(2) + fragments(b"a", b"bbb", table=table))
+    assert made == frames(2) + fragments(b"a\0", b"bbb\0", table=kept)
+
+
+@pytest.mark.parametrize(
+    ("odd", "even"),
+    [
+        ((b"abc", b"def"), (b"abcd", b"ef")),
+        ((b"abc", b"de"), (b"abcd", b"e\0")),
+        ((b"abc", b"de", b"fg", b"h"), (b"abcd", b"ef", b"gh", b"")),
+        ((b"ab", b"c", b"", b"d", b"ef", b"g"), (b"ab", b"cd", b"", b"", b"ef", b"g\0")),
+        ((b"abc", b"", b"defg", b""), (b"abcd", b"", b"efg\0", b"")),
+        ((b"abc", b"de", b"fghij"), (b"abcd", b"ef", b"ghij")),
+    ],
+)
+@pytest.mark.parametrize("before", [b"", frames(1), frames("")])
+@pytest.mark.parametrize("table", [b"", longs(0)])
+def test_the_fragments_of_one_frame_are_one_codestream(
+    odd: tuple[bytes, ...], even: tuple[bytes, ...], before: bytes, table: bytes
+) -> None:
+    assert evened(before + fragments(*odd, table=table)) == before + fragments(*even, table=table)
+
+
+@pytest.mark.parametrize("base", [0, 8, 20])
+@pytest.mark.parametrize("form", ["L", "Q"])
+def test_a_table_divides_frames_of_several_fragments(base: int, form: str) -> None:
+    def made(*values: bytes, second: int) -> bytes:
+        table = longs(base, base + second, form=form)
+        if form == "L":
+            return frames(2) + fragments(*values, table=table)
+        return frames(2) + el(0x7FE00001, "OV", table) + fragments(*values)
+
+    odd = made(b"abc", b"de", b"f", b"ghi", second=8 + 3 + 8 + 2)
+    assert evened(odd) == made(b"abcd", b"e\0", b"fg", b"hi", second=8 + 4 + 8 + 2)
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        frames(2) + fragments(b"abc", b"de", b"fgh"),  # nothing divides them
+        frames(2) + fragments(b"abc", b"de", b"fgh", table=longs(0, 12)),  # a table that points elsewhere
+        frames(2) + fragments(b"abc", b"de", b"fgh", table=longs(0, 0)),
+        frames(2) + fragments(b"abc", b"de", b"fgh", table=longs(0, 11, 21)),  # one of other frames
+        frames("x ") + fragments(b"abc", b"def"),
+        frames(0) + fragments(b"abc", b"def"),
+        frames(1) + fragments(b"abc", b"def", table=longs(0, 11)),  # more than the one that is said
+        fragments(b"\xff\xd8\xff\xe0a", b"\xff\xd8\xff\xe0b"),
+    ],
+)
+def test_fragments_that_nothing_divides_stay(pixels: bytes) -> None:
+    assert changes(dataset(pixels)) == ((), True)
+    odd, even = el(0x00100020, "LO", b"abc"), el(0x00100020, "LO", b"abc ")
+    (header, pad), undivided = changes(dataset(odd + pixels))
+    assert undivided
+    view = Evened(lambda at, length: (odd + pixels)[at : at + length], len(odd + pixels), (header, pad))
+    assert view.read_at(0, view.size) == even + pixels
+
+
+@given(st.lists(st.lists(st.binary(max_size=5), min_size=1, max_size=5), min_size=2, max_size=4))
+def test_any_frames_keep_their_bytes(values: list[list[bytes]]) -> None:
+    offsets, at = [], 0
+    for frame in values:
+        offsets.append(at)
+        at += sum(8 + len(fragment) for fragment in frame)
+    data = frames(len(values)) + fragments(*(part for frame in values for part in frame), table=longs(*offsets))
+    made = evened(data)
+    ends = [*_table_of(made), len(made) - len(_opening(values)) - len(ENDED)]
+    for frame, (begin, end) in zip(values, pairwise(ends), strict=True):
+        joined, at = b"", len(_opening(values)) + begin
+        while at < len(_opening(values)) + end:
+            (length,) = struct.unpack_from("<L", made, at + 4)
+            assert length % 2 == 0
+            joined += made[at + 8 : at + 8 + length]
+            at += 8 + length
+        whole = b"".join(frame)
+        assert joined == whole + b"\0" * (len(whole) % 2)
+
+
+def _opening(values: list[list[bytes]]) -> bytes:
+    """What stands before the first fragment."""
+    return (frames(len(values)) + fragments(table=bytes(4 * len(values))))[: -len(ENDED)]
+
+
+def _table_of(data: bytes) -> tuple[int, ...]:
+    at = len(frames(2)) + 12
+    (length,) = struct.unpack_from("<L", data, at + 4)
+    return struct.unpack_from(f"<{length // 4}L", data, at + 8)
+
+
+@pytest.mark.parametrize("more", [0, 2, 70])
+def test_of_an_odd_number_of_nuls_behind_the_last_element_one_is_left_out(more: int) -> None:
+    text, padded, blank = el(0x00100020, "LO", b"abc"), el(0x00100020, "LO", b"abc "), bytes(more)
+    assert evened(padded + blank + b"\0") == padded + blank
+    assert evened(text + blank + b"\0") == padded + blank
+    assert evened(text + blank) == padded + blank
+    uid, nul = el(0x00081155, "UI", b"1.2"), el(0x00081155, "UI", b"1.2\0")
+    assert evened(el(0x00081140, "SQ", item(uid + blank + b"\0"))) == el(0x00081140, "SQ", item(nul + blank))
+    assert evened(el(0x00081140, "SQ", item(nul + blank + b"\0"))) == el(0x00081140, "SQ", item(nul + blank))
 
 
 def test_an_icon_in_fragments() -> None:
@@ -195,17 +299,17 @@ def test_bounds() -> None:
     data = struct.pack("<HH2sHL", 0x0009, 0x1001, b"UN", 0, UNDEFINED - 2)
     size = len(data) + UNDEFINED - 2
     huge = Source(lambda at, length: data[at : at + length].ljust(min(length, size - at), b"\0"), size)
-    assert changes(Dataset(huge, 0, size, EXPLICIT))[-1] == (size, 0, b"\0")
+    assert changes(Dataset(huge, 0, size, EXPLICIT))[0][-1] == (size, 0, b"\0")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_real_files_are_even_already_or_become_so(path: object) -> None:
     data, syntax = dataset_of(path)  # type: ignore[arg-type]
-    found = changes(whole(data, syntax))
+    found, _ = changes(whole(data, syntax))
     view = Evened(lambda at, length: data[at : at + length], len(data), found)
     made = view.read_at(0, view.size)
     assert (made == data) == (not found)
-    assert not changes(whole(made, syntax))
+    assert not changes(whole(made, syntax))[0]
 
 
 VALUES = st.binary(max_size=5)
@@ -241,7 +345,7 @@ def encoded(elements: list[tuple[int, str, object, bool]], *, padded: bool) -> b
 @given(levels(), st.data())
 def test_any_dataset(elements: list[tuple[int, str, object, bool]], draw: st.DataObject) -> None:
     odd, even = encoded(elements, padded=False), encoded(elements, padded=True)
-    found = changes(dataset(odd))
+    found, _ = changes(dataset(odd))
     view = Evened(lambda at, length: odd[at : at + length], len(odd), found)
     assert view.size == len(even)
     offset, length = draw.draw(st.integers(0, len(even) + 3)), draw.draw(st.integers(0, len(even) + 3))

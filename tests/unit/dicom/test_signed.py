@@ -7,7 +7,7 @@ import pytest
 from leyden.dicom.derive import FRAME_TYPE
 from leyden.dicom.header import peek
 from leyden.dicom.part10 import FileMeta, encode_head
-from leyden.dicom.signed import broken
+from leyden.dicom.signed import broken, touched
 from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, JPEG2000_LOSSLESS, RLE_LOSSLESS, SYNTAXES
 from leyden.errors import Corrupt
 from support.datasets import ITEM, PIXELS, SEQUENCE_END, el
@@ -35,35 +35,45 @@ FRAGMENTS = el(PIXELS, "OB", el(ITEM, "") + el(ITEM, "", b"ab"), UNDEFINED) + el
 @pytest.mark.parametrize(("pixels", "syntax"), [(NATIVE, EXPLICIT_LE), (FRAGMENTS, RLE_LOSSLESS), (b"", EXPLICIT_LE)])
 def test_what_changes_and_is_signed(pixels: bytes, syntax: str) -> None:
     signed = dataset(parameters(MODALITY, PIXELS), pixels, SIGNATURES, syntax=syntax)
-    assert broken(signed, {PIXELS, 0x00080008, MODALITY}, TARGET, None) == (MODALITY, PIXELS)
-    assert broken(signed, {0x00080008}, TARGET, None) == ()
-    assert broken(signed, (), TARGET, None) == ()
+    assert broken(signed, {PIXELS, 0x00080008, MODALITY}, TARGET, ()) == (MODALITY, PIXELS)
+    assert broken(signed, {0x00080008}, TARGET, ()) == ()
+    assert broken(signed, (), TARGET, ()) == ()
 
 
 @pytest.mark.parametrize("pixels", [NATIVE, FRAGMENTS, b""])
 def test_without_a_signature_nothing_is_signed(pixels: bytes) -> None:
-    assert broken(dataset(parameters(PIXELS), pixels), {PIXELS}, TARGET, None) == ()
-    assert broken(dataset(pixels, SIGNATURES), {PIXELS}, TARGET, None) == ()
+    assert broken(dataset(parameters(PIXELS), pixels), {PIXELS}, TARGET, ()) == ()
+    assert broken(dataset(pixels, SIGNATURES), {PIXELS}, TARGET, ()) == ()
 
 
 def test_private_elements_lose_their_vr_in_implicit() -> None:
     signed = dataset(parameters(MODALITY, PRIVATE), NATIVE, SIGNATURES)
-    assert broken(signed, (), SYNTAXES[IMPLICIT_LE], None) == (PRIVATE,)
-    assert broken(signed, (), SYNTAXES[EXPLICIT_LE], None) == ()
+    assert broken(signed, (), SYNTAXES[IMPLICIT_LE], ()) == (PRIVATE,)
+    assert broken(signed, (), SYNTAXES[EXPLICIT_LE], ()) == ()
 
 
 def test_what_changes_in_functional_groups() -> None:
     inner = el(0x00089007, "CS", b"ORIGINAL")
     groups = el(FUNCTIONAL_GROUPS, "SQ", el(ITEM, "", inner))
     signed = dataset(parameters(FUNCTIONAL_GROUPS), groups, NATIVE, SIGNATURES)
-    assert broken(signed, (), TARGET, FRAME_TYPE) == (FUNCTIONAL_GROUPS,)
-    assert broken(signed, (), TARGET, None) == ()
+    assert broken(signed, (), TARGET, FRAME_TYPE.sequences) == (FUNCTIONAL_GROUPS,)
+    assert broken(signed, (), TARGET, ()) == ()
     item = dataset(el(FUNCTIONAL_GROUPS, "SQ", el(ITEM, "", inner + parameters(0x00089007) + SIGNATURES)), NATIVE)
-    assert broken(item, (), TARGET, FRAME_TYPE) == (FUNCTIONAL_GROUPS,)
-    assert broken(item, {PIXELS}, TARGET, None) == ()
-    assert broken(dataset(groups, NATIVE), {PIXELS}, TARGET, FRAME_TYPE) == ()
+    assert broken(item, (), TARGET, FRAME_TYPE.sequences) == (FUNCTIONAL_GROUPS,)
+    assert broken(item, {PIXELS}, TARGET, ()) == ()
+    assert broken(dataset(groups, NATIVE), {PIXELS}, TARGET, FRAME_TYPE.sequences) == ()
+
+
+def test_what_grows_and_is_signed() -> None:
+    inside = el(0x00089007, "CS", b"ODD")
+    groups = el(FUNCTIONAL_GROUPS, "SQ", el(ITEM, "", inside + parameters(0x00089007) + SIGNATURES))
+    for pixels in (NATIVE, FRAGMENTS):
+        signed = dataset(parameters(MODALITY, PIXELS), groups, pixels, SIGNATURES)
+        assert touched(signed, {MODALITY, 0x00080008}, TARGET) == (MODALITY,)
+        assert touched(signed, {PIXELS, FUNCTIONAL_GROUPS}, TARGET) == (FUNCTIONAL_GROUPS, PIXELS)
+        assert touched(signed, {0x00080008}, TARGET) == ()
 
 
 def test_what_can_not_be_told_is_corrupt() -> None:
     with pytest.raises(Corrupt):
-        broken(dataset(el(0x4FFE0001, "SQ", b"rubbish!!"), NATIVE, SIGNATURES), {PIXELS}, TARGET, None)
+        broken(dataset(el(0x4FFE0001, "SQ", b"rubbish!!"), NATIVE, SIGNATURES), {PIXELS}, TARGET, ())
