@@ -79,8 +79,8 @@ def changes(dataset: Dataset) -> tuple[tuple[Change, ...], bool]:
     """What makes every element of a dataset even, in order, () = all are; and whether odd fragments stay.
 
     They do where nothing tells which fragments are a frame. Of an odd number of NULs behind the last element of a
-    dataset or item the odd one is left out: it is no element's, and with one more there would be two, which DCMTK, for
-    one, takes for an element that is cut off.
+    dataset or item the odd one is left out: it is no element's, and of a single one nothing is left, while two are
+    for DCMTK, where it reads a file, an element that is cut off.
 
     One pass over all depths, 0.7 us an element. Raises Corrupt where they do not parse (then nothing can be known of
     it), for more than MAX_CHANGES changes, and for an offset table above MAX_TABLE_BYTES.
