@@ -18,6 +18,7 @@ from leyden import crash, log
 from leyden.config.settings import Settings
 from leyden.spool.store import Spool
 
+LISTEN_BACKLOG = 1024  # told again by each role that listens: it would set another one
 BOARD_ROW_BYTES = 8
 
 

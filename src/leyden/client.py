@@ -16,6 +16,7 @@ from leyden.config.settings import Settings
 from leyden.deliver.retry import Verdict, classify
 from leyden.dicom import part10
 from leyden.dicom.identity import as_named
+from leyden.dicom.negotiate import MAX_CONTEXTS
 from leyden.dicom.part10 import FileMeta
 from leyden.dicom.uids import IMPLICIT_LE, VERIFICATION, syntax_name
 from leyden.errors import Corrupt, Transient
@@ -23,8 +24,6 @@ from leyden.net.scu import Association
 from leyden.spool import doorbell
 from leyden.spool.lock import holder
 from leyden.spool.store import Spool
-
-MAX_CONTEXTS = 128
 
 
 def status(settings: Settings, *, as_json: bool) -> int:

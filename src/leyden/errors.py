@@ -1,7 +1,7 @@
 """The errors of Leyden. The type decides what happens next; the text is what an operator reads.
 
-Transient: try again later, nothing is wrong with the object. Permanent: the answer will not change by itself.
-Corrupt: the bytes at hand do not parse. RemoteProtocolError: the peer broke the protocol. LocalProtocolError: we would.
+Transient: try again later, nothing is wrong with the object. Corrupt: the bytes at hand do not parse.
+RemoteProtocolError: the peer broke the protocol. LocalProtocolError: we would.
 """
 
 
@@ -11,10 +11,6 @@ class LeydenError(Exception):
 
 class Transient(LeydenError):
     """Worth another try later: a refused connection, a time-out, a peer out of resources."""
-
-
-class Permanent(LeydenError):
-    """Another try would get the same answer: the peer refuses this object for good."""
 
 
 class Corrupt(LeydenError):

@@ -24,7 +24,7 @@ from pathlib import Path
 import uvloop
 
 from leyden import crash
-from leyden.boot import Boot
+from leyden.boot import LISTEN_BACKLOG, Boot
 from leyden.config.settings import ReceiverSettings
 from leyden.dicom.association import (
     Aborted,
@@ -66,7 +66,6 @@ CONTRADICTS = "stored, but context, command and data set contradict"
 DRAIN_S = 7.0
 ALIVE_S = 60.0
 LOOK_S = 1.0
-LISTEN_BACKLOG = 512
 
 
 def run(boot: Boot) -> int:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from leyden import __version__, crash, log
-from leyden.boot import BOARD_ROW_BYTES, Board
+from leyden.boot import BOARD_ROW_BYTES, LISTEN_BACKLOG, Board
 from leyden.config.settings import Settings
 from leyden.deliver.destination import Destination
 from leyden.dicom.uids import syntax_name
@@ -41,7 +41,6 @@ RESTART_DELAY_S = 1.0
 RESTART_DELAY_MAX_S = 30.0
 QUICK_S = 10.0
 RETRY_LEFT_S = 30.0
-LISTEN_BACKLOG = 1024
 _STOP = {signal.SIGTERM, signal.SIGINT}
 
 

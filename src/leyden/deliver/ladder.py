@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import msgspec
 
+from leyden.dicom.negotiate import MAX_CONTEXTS
 from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, JPEG_BASELINE, JPEG_EXTENDED, JPEGXL_JPEG, SYNTAXES
 from leyden.errors import Corrupt
 
 KNOWN_FOR_S = 24 * 3600.0
-MAX_CONTEXTS = 128  # PS3.8 section 9.3.2.2: odd context ids up to 255
 MAX_CLASSES = 512  # of one destination in its state file; far more than the standard has
 
 Pair = tuple[str, str]  # (SOP class UID, transfer syntax UID)

@@ -13,7 +13,7 @@ from leyden.dicom import uids
 from leyden.errors import RemoteProtocolError
 
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
-MAX_CONTEXTS = 128
+MAX_CONTEXTS = 128  # PS3.8 section 9.3.2.2: odd context IDs up to 255
 PDU_LIMIT_BYTES = 256 * 1024
 SMALLEST_PDU_BYTES = 8  # item length, context ID, control header, a fragment of 2 (PS3.8 section 9.3.5, annex E: even)
 

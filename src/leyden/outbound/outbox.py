@@ -36,7 +36,6 @@ LOOK_S = 1.0
 LOOK_BLOCKED_S = 60.0  # while nothing can be sent: only for the sake of expiryThreshold
 LOOK_SHARE = 4  # after a look of t seconds the next one comes 4 t later: a fifth of a core at most
 ANSWER_TIMEOUT_S = 30.0
-RELEASE_TIMEOUT_S = 2.0
 RENEGOTIATE_S = 5.0  # a SOP class that was refused whole is proposed anew for waiting entries at most so often
 # PS3.8 table 9-21. A rejection for good is taken for one of this calling AE title, unless it says that it is not: many
 # peers give no reason when they do not know a title, and one unknown modality must not stop the others.
@@ -380,10 +379,7 @@ class Outbox:
     async def _close(self, lane: Lane, link: scu.Association) -> None:
         """Release it, unless the peer was faster. One that was of no use at all is a failure then."""
         if not link.closed:
-            try:
-                await asyncio.wait_for(link.release(), RELEASE_TIMEOUT_S)
-            except TimeoutError:
-                link.abort()
+            await link.release()
             self._health.freed(time.monotonic())
         elif not lane.served and not self._stopping:
             self._did_not_open(lane, "it accepted the association and ended it before an object was sent")

@@ -3,7 +3,8 @@
 import pytest
 
 from leyden.deliver import ladder
-from leyden.deliver.ladder import KNOWN_FOR_S, MAX_CONTEXTS, Taken, best, differ, fresh, learn, proposals
+from leyden.deliver.ladder import KNOWN_FOR_S, Taken, best, differ, fresh, learn, proposals
+from leyden.dicom.negotiate import MAX_CONTEXTS
 from leyden.dicom.uids import (
     EXPLICIT_BE,
     EXPLICIT_LE,
