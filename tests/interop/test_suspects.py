@@ -186,11 +186,11 @@ def test_a_bad_series_in_front_holds_up_nobody_and_ends_in_rejected(sender, stor
     """storescp aborts the association at each of them. They are there first, and good ones come now and then."""
     bad = 20
     peer = storescp(parses=True)
-    one = sender(destination(peer.port, impersonate=True))
+    one = sender(destination(peer.port, impersonate=True, retry_delays_s=(0.5,)))
     for n in range(bad):
         one.put(n, broken(f"2.25.66.{n}"), uid=f"2.25.66.{n}", calling="US1")
     one.start()
-    every_s, good = 2.0, 10
+    every_s, good = 1.0, 10
     here = lambda uid: any(peer.folder.glob(f"*.{uid}"))  # noqa: E731
     took_s = feed(one, [f"2.25.88.{n}" for n in range(good)], every_s, here)
     assert max(took_s) < 30
