@@ -214,7 +214,8 @@ def test_the_service_sees_and_compresses_it(
     leyden.wait_empty()
     assert leyden.stop() == 0
     for arrival in as_is.arrivals:
-        assert arrival.data == split(sent[arrival.sop_instance_uid][1].read_bytes())[1]
+        data = split(sent[arrival.sop_instance_uid][1].read_bytes())[1]
+        assert arrival.data == (data.removesuffix(b"\0") if len(data) % 2 else data)  # what is sent is even
     assert {(sent[a.sop_instance_uid][0], a.syntax) for a in archive.arrivals} == {
         (name, JPEG2000_LOSSLESS) for name in READ
     }
