@@ -37,9 +37,9 @@ KINDS_MAX = 10_000
 
 @dataclass(slots=True)
 class _Object:
-    """What happened to an object. Of its last loss: when that transfer began and ended, whether others were lost with
-    it (`shared`), and how many answers the peer had given to anybody. `proved` counts the losses that were its own
-    fault beyond doubt."""
+    """What happened to an object. Of its last loss: when and how it was (`lost_s`, `words`), whether over an
+    association of its own (`alone`) and together with others (`shared`), and how many `answers` the peer had given to
+    anybody until then. `proved` counts the losses that were its own fault beyond doubt."""
 
     losses: int
     answers: int

@@ -272,26 +272,28 @@ class Outbox:
         fate, reason = await self._courier.send(
             link, parcel, known, sharing, lambda: lane.candidates(self._waiting.values())
         )
+        if fate in (Fate.LOST, Fate.STALLED, Fate.SLOW):
+            self._lost(lane, parcel, fate, reason, begun_s)
+        elif fate is not Fate.UNTRIED:
+            self._answered(lane, parcel, fate, reason)
+
+    def _answered(self, lane: Lane, parcel: Parcel, fate: Fate, reason: str) -> None:
+        """The peer answered to an object, whatever it said."""
         now_s = time.monotonic()
+        self._suspicion.answered(parcel, now_s, lane.alone)
         match fate:
-            case Fate.LOST | Fate.STALLED | Fate.SLOW:
-                self._lost(lane, parcel, fate, reason, begun_s)
-            case Fate.UNTRIED:
-                pass
-            case _:
-                self._suspicion.answered(parcel, now_s, lane.alone)
-                if fate is Fate.CONGESTED:
-                    self._warn(self._health.congested(reason, now_s, random.random()))
-                elif fate is not Fate.DEFERRED:
-                    self._recovered()
-                if fate is Fate.UNSUPPORTED:
-                    self._unsupported(parcel.pair)
+            case Fate.ANSWERED:
+                self._recovered()
+            case Fate.UNSUPPORTED:
+                self._recovered()
+                self._unsupported(parcel.pair)
+            case Fate.CONGESTED:
+                self._warn(self._health.congested(reason, now_s, random.random()))
 
     def _lost(self, lane: Lane, parcel: Parcel, fate: Fate, reason: str, begun_s: float) -> None:
         """An association ended in the middle of an object: whose matter that is."""
         established, _ = self._others(lane)
         now_s = time.monotonic()
-        suspect = lane.alone is not None
         if fate is not Fate.SLOW:
             stalled = fate is Fate.STALLED
             lost = self._suspicion.lost(parcel, reason, begun_s, now_s, lane.alone, stalled=stalled)
@@ -305,7 +307,7 @@ class Outbox:
                     f"association after association ends under SOP class {sop_class} from {calling}: "
                     f"{whose} are sent one at a time from now on, and others first"
                 )
-        if not suspect and not established:
+        if lane.alone is None and not established:
             self._warn(self._health.lost(reason, now_s, random.random()))
 
     def _others(self, lane: Lane) -> tuple[int, int]:
