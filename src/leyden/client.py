@@ -23,6 +23,7 @@ from leyden.errors import Corrupt, Transient
 from leyden.net.scu import Association
 from leyden.spool import doorbell
 from leyden.spool.lock import holder
+from leyden.spool.stage import Stage
 from leyden.spool.store import Spool
 
 
@@ -34,7 +35,7 @@ def status(settings: Settings, *, as_json: bool) -> int:
     if as_json:
         rows = [
             {
-                "folder": c.folder,
+                "folder": c.stage,
                 "destination": c.destination,
                 "files": c.files,
                 "oldest_s": _age_s(c.oldest_received_s, now_s),
@@ -47,7 +48,7 @@ def status(settings: Settings, *, as_json: bool) -> int:
     print(f"{'folder':<12} {'destination':<18} {'files':>9}  oldest")
     for count in counts:
         oldest = _words(_age_s(count.oldest_received_s, now_s))
-        print(f"{count.folder:<12} {count.destination or '-':<18} {count.files:>9}  {oldest}")
+        print(f"{count.stage:<12} {count.destination or '-':<18} {count.files:>9}  {oldest}")
     if not any(count.files for count in counts):
         print("nothing waits")
     return 0
@@ -70,15 +71,15 @@ def queue_retry(settings: Settings, destination: str | None) -> int:
     """Put rejected and failed entries back into the queue, and wake the service if it runs."""
     spool = Spool(settings.spool_root, sync=settings.sync_spool)
     known = {d.ae_title for d in settings.destinations} | {
-        c.destination for c in spool.counts() if c.folder == "rejected"
+        c.destination for c in spool.counts() if c.stage is Stage.REJECTED
     }
     destination = settings.plan.titles.get(destination or "") or destination  # an alias will do
     if destination is not None and destination not in known:
         print(f"leyden: no destination {destination}; there are: {', '.join(sorted(known))}", file=sys.stderr)
         return 2
     nodes = {d.ae_title for d in settings.destinations}  # what was bound for a node that is gone stays where it is
-    rejected = spool.retry("rejected", destination, nodes)
-    failed = spool.retry("failed", destination, nodes)
+    rejected = spool.retry(Stage.REJECTED, destination, nodes)
+    failed = spool.retry(Stage.FAILED, destination, nodes)
     for role in ("planner", "sender", *(f"worker-{n}" for n in range(settings.workers))):
         doorbell.ring(settings.spool_root, role)
     print(f"back in the queue: {rejected} from rejected, {failed} from failed")

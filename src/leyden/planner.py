@@ -37,6 +37,7 @@ from leyden.spool.doorbell import Bell, Ringer, gather_s
 from leyden.spool.entry import Entry, key, parse
 from leyden.spool.receipts import ReceiptLog
 from leyden.spool.recover import finish_plans
+from leyden.spool.stage import Stage
 from leyden.spool.store import Placement, Plan, Spool, Stuck
 
 logger = logging.getLogger("leyden.planner")
@@ -95,8 +96,12 @@ class _Newcomer:
         found = []
         for d in self.decision.deliveries:
             syntax = d.syntax or self.uneven
-            waits = not syntax or (d.destination in self.unseen and not self.uneven)
-            stage = "prepared" if waits else "transform"
+            if not syntax:
+                stage = Stage.PREPARED
+            elif d.destination in self.unseen and not self.uneven:
+                stage = Stage.ASKING
+            else:
+                stage = Stage.TRANSFORM
             found.append(Placement(replace(self.entry, syntax=syntax), stage, d.destination, d.rank))
         return tuple(found)
 
@@ -353,7 +358,7 @@ class Planner:
             else:
                 many.append((newcomer, Plan(newcomer.path, placements)))
         left: list[Stuck] = []
-        plan_all = partial(self._spool.plan_many, [planned for _, planned in many], self._generation)
+        plan_all = partial(self._spool.plan_many, [planned for _, planned in many], self._generation, _NAME)
         if not moved(lambda: left.extend(plan_all()), *(newcomer for newcomer, _ in many)):
             self._finish_s = 0.0  # its file may be there all the same
         for planned, error in left:
@@ -398,10 +403,10 @@ class Planner:
         if dropped and self._spool.sync:
             self._receipts.sync()
 
-    def _to_ring(self, stages: set[str]) -> Iterable[str]:
-        if "prepared" in stages:
+    def _to_ring(self, stages: set[Stage]) -> Iterable[str]:
+        if stages & {Stage.PREPARED, Stage.ASKING}:
             yield "sender"
-        if "transform" in stages:
+        if Stage.TRANSFORM in stages:
             yield from (f"worker-{number}" for number in range(self._workers))
 
 

@@ -22,7 +22,7 @@ from leyden.deliver import schedule
 from leyden.outbound.outbox import Outbox
 from leyden.outbound.quick import Quick
 from leyden.spool.doorbell import Bell
-from leyden.spool.entry import Claim
+from leyden.spool.entry import Queued
 from leyden.spool.receipts import ReceiptLog
 from leyden.spool.store import Spool
 
@@ -37,7 +37,7 @@ GATHER_S = 0.005  # a thread's hand-over an object costs more than all else toge
 PURGE_S = 600.0
 SCHEDULE_S = 5.0
 
-_Delivered = tuple[Claim, Mapping[str, Any], Callable[[], None]]
+_Delivered = tuple[Queued, Mapping[str, Any], Callable[[], None]]
 
 
 class GroupReceipts:
@@ -54,7 +54,7 @@ class GroupReceipts:
         self._room = asyncio.Event()
         self._room.set()
 
-    def add(self, claim: Claim, line: Mapping[str, Any], done: Callable[[], None]) -> None:
+    def add(self, claim: Queued, line: Mapping[str, Any], done: Callable[[], None]) -> None:
         """Take over the claim of what was delivered: its line becomes durable, then it is unlinked, then `done`."""
         self._gathering.append((claim, line, done))
         self._not_durable += 1

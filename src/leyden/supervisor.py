@@ -27,7 +27,7 @@ from leyden.deliver.destination import Destination
 from leyden.dicom.uids import syntax_name
 from leyden.errors import Transient
 from leyden.spool import recover
-from leyden.spool.entry import Claim
+from leyden.spool.entry import Queued
 from leyden.spool.listing import names
 from leyden.spool.lock import SpoolLock
 from leyden.spool.store import Spool
@@ -76,7 +76,7 @@ class _Shared:
     lock: SpoolLock
     spool: Spool
     roles: list[_Role] = field(default_factory=list)
-    left: dict[str, list[Claim]] = field(default_factory=dict)  # claims of the dead that the disk does not let go
+    left: dict[str, list[Queued]] = field(default_factory=dict)  # claims of the dead that the disk does not let go
     retry_left_at_s: float = field(default_factory=lambda: time.monotonic() + RETRY_LEFT_S)
 
 
@@ -269,7 +269,12 @@ def _reap(shared: _Shared) -> None:
 
 def _reclaim(role: _Role, shared: _Shared) -> int:
     try:
-        return recover.reclaim(shared.spool, role.name)
+        return recover.reclaim(
+            shared.spool,
+            role.name,
+            crashed=role.role == "worker",  # nobody else runs foreign code over the data
+            receiver=role.number if role.role == "receiver" else None,
+        )
     except OSError as error:
         logger.error("what %s left can't be given back yet: %s", role.name, error)
         return 0
@@ -298,7 +303,7 @@ def _keep_count(shared: _Shared) -> None:
             continue
         try:
             # Once more: what could not be read or finished after its death. No plan is made beside one half done.
-            recover.reclaim(shared.spool, role.name, crashed=False)
+            recover.reclaim(shared.spool, role.name)
             shared.left[role.name] = shared.spool.claims(role.name)
             _start(role, shared)
         except OSError as error:

@@ -32,7 +32,8 @@ from leyden.errors import Corrupt
 from leyden.log import once
 from leyden.spool import recover
 from leyden.spool.doorbell import Bell, Ringer
-from leyden.spool.entry import Claim, Waiting, folder
+from leyden.spool.entry import Queued, folder
+from leyden.spool.stage import Stage
 from leyden.transcode import job
 from leyden.transcode.arena import Arena
 from leyden.transcode.compared import Compared
@@ -135,9 +136,9 @@ class _Worker:
         self._differed = 0
         self._commits = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._committing: deque[Future[None]] = deque()
-        self._left: deque[Claim] = deque()  # what the disk did not let go
+        self._left: deque[Queued] = deque()  # what the disk did not let go
         self._retry_left_at_s = 0.0
-        self._window: deque[Waiting] = deque()
+        self._window: deque[Queued] = deque()
         self._found_nothing_s = 0.0
         self._turned_s = 0.0
         self._undisturbed = False
@@ -193,7 +194,7 @@ class _Worker:
 
     # -- what is next
 
-    def _next(self, at_most_bytes: int | None = None) -> Claim | None:
+    def _next(self, at_most_bytes: int | None = None) -> Queued | None:
         """Claim the next object: the destinations in turn, of each the lowest rank and the oldest first."""
         if at_most_bytes is not None:
             return self._claim_from_window(at_most_bytes) if self._look() else None
@@ -202,8 +203,8 @@ class _Worker:
                 return claim  # else the other workers took all that was in view: look again, do not sleep
         return None
 
-    def _claim_from_window(self, at_most_bytes: int | None = None) -> Claim | None:
-        passed: list[Waiting] = []
+    def _claim_from_window(self, at_most_bytes: int | None = None) -> Queued | None:
+        passed: list[Queued] = []
         claim = None
         while self._window and claim is None:
             waiting = self._window.popleft()
@@ -221,8 +222,8 @@ class _Worker:
             return False
         found = [
             (turn, waiting.entry.receipt, waiting)
-            for destination in self.spool.destinations("transform")
-            for turn, waiting in enumerate(self.spool.waiting("transform", destination, WINDOW))
+            for destination in self.spool.destinations(Stage.TRANSFORM)
+            for turn, waiting in enumerate(self.spool.waiting(Stage.TRANSFORM, destination, WINDOW))
         ]
         self._window = deque(waiting for _, _, waiting in sorted(found, key=lambda each: each[:2]))
         self._found_nothing_s = 0.0 if found else time.monotonic()
@@ -230,7 +231,7 @@ class _Worker:
 
     # -- one object
 
-    def _do(self, claim: Claim) -> None:
+    def _do(self, claim: Queued) -> None:
         """One claim, to its end or given back; whatever happens here is logged and harms nothing else."""
         receipt, destination = claim.entry.receipt, claim.destination
         try:
@@ -248,7 +249,7 @@ class _Worker:
             self._give_back(claim)
             time.sleep(LOOK_S)
 
-    def _give_back(self, *claims: Claim) -> None:
+    def _give_back(self, *claims: Queued) -> None:
         """Now, or as soon as the disk lets them go. One whose result stands further on already is not made again."""
         self._left.extend(recover.give_back(self.spool, list(claims)))
 
@@ -257,7 +258,7 @@ class _Worker:
             self._retry_left_at_s = time.monotonic() + RETRY_LEFT_S
             self._give_back(*(self._left.popleft() for _ in range(len(self._left))))
 
-    def _attempt_alone(self, claim: Claim) -> None:
+    def _attempt_alone(self, claim: Queued) -> None:
         """What a worker may have died of: nothing else is in hand meanwhile, as that would count as deadly with it."""
         self._finish_commits(0)
         self._undisturbed = True
@@ -267,7 +268,7 @@ class _Worker:
         finally:
             self._undisturbed = False
 
-    def _attempt(self, claim: Claim) -> None:
+    def _attempt(self, claim: Queued) -> None:
         receipt, destination = claim.entry.receipt, claim.destination
         try:
             self._transform(claim)
@@ -283,7 +284,7 @@ class _Worker:
             logger.error("%s for %s: %s: %s", receipt, destination, type(error).__name__, error)
             self.spool.give_back(claim, crashed=True)
 
-    def _transform(self, claim: Claim) -> None:
+    def _transform(self, claim: Queued) -> None:
         """Make the wanted syntax, or the next best that the destination may take, or give it on as it came."""
         receipt = claim.entry.receipt
         with contextlib.closing(Source(claim.path)) as source:
@@ -334,7 +335,7 @@ class _Worker:
                     reason = reason or str(error)
                     useless.add(target)
 
-    def _terms(self, claim: Claim, source: Source, target: Syntax) -> job.Terms:
+    def _terms(self, claim: Queued, source: Source, target: Syntax) -> job.Terms:
         """What the settings and the destination ask of this object; one that has killed a worker gets no help."""
         terms = replace(self._asked.get(claim.destination, self._nobody), alone=claim.entry.crashes > 0)
         if self.boot.settings.verify_compression != "first-of-series" or source.flaw:
@@ -342,7 +343,7 @@ class _Worker:
         first = self._compared.begin(*_series(source), target.uid)
         return replace(terms, verify=job.Verify.FIRST) if first or claim.entry.crashes else terms
 
-    def _make(self, claim: Claim, source: Source, target: Syntax, *, breaks: bool) -> None:
+    def _make(self, claim: Queued, source: Source, target: Syntax, *, breaks: bool) -> None:
         try:
             terms = replace(self._terms(claim, source, target), break_signatures=breaks)
             self._write(claim, source, lambda out: job.make(source, target, out, self.crew, terms))
@@ -350,7 +351,7 @@ class _Worker:
             self._compared.forget(*_series(source), target.uid)
             raise
 
-    def _write(self, claim: Claim, source: Source, write: Callable[[BinaryIO], None]) -> None:
+    def _write(self, claim: Queued, source: Source, write: Callable[[BinaryIO], None]) -> None:
         """Have the object of a claim written anew, and give it on once it is durable."""
         fd, path = self.spool.making(claim)
         try:
@@ -377,7 +378,7 @@ class _Worker:
                 self._alive(0)
             self._committing.popleft().result()
 
-    def _commit(self, claim: Claim, made: Path) -> None:
+    def _commit(self, claim: Queued, made: Path) -> None:
         """In the thread beside the codec: make it durable and give it on."""
         try:
             self.spool.transformed(claim, made, self._sender.ring)
@@ -388,7 +389,7 @@ class _Worker:
             self._give_back(claim)
             time.sleep(LOOK_S)
 
-    def _as_it_came(self, claim: Claim, source: Source, reason: str) -> None:
+    def _as_it_came(self, claim: Queued, source: Source, reason: str) -> None:
         """In the syntax that it came in: as it is, or padded where it is uneven and no workers died of it."""
         if not source.uneven or source.unpadded or claim.entry.crashes > CRASHES_MAX:
             to_pad = claim.entry.syntax == syntax_name(source.meta.transfer_syntax_uid)
@@ -403,12 +404,12 @@ class _Worker:
                 raise
             self._pass_on(claim, "the disk has no room to pad it")
 
-    def _pass_on(self, claim: Claim, reason: str) -> None:
+    def _pass_on(self, claim: Queued, reason: str) -> None:
         self._tell(claim, reason)
         self.spool.passed_on(claim)
         self._sender.ring()
 
-    def _tell(self, claim: Claim, reason: str) -> None:
+    def _tell(self, claim: Queued, reason: str) -> None:
         """Why it goes on as it came; the first of each kind is logged."""
         wanted = claim.entry.syntax
         if reason:

@@ -20,6 +20,7 @@ from leyden.spool.batch import GroupCommit
 from leyden.spool.entry import Entry, ReceiptClock, key, parse
 from leyden.spool.receipts import ReceiptLog
 from leyden.spool.recover import recover
+from leyden.spool.stage import Stage
 from leyden.spool.store import Placement, Plan, Spool
 
 DESTINATIONS = ("PACS", "REPORTS")
@@ -62,12 +63,12 @@ class World:
         for path in self.spool.newcomers(100):
             placements = []
             for destination, stage in stages.items():
-                syntax = "JPEG2000Lossless" if stage == "transform" else ""
+                syntax = "JPEG2000Lossless" if stage == Stage.TRANSFORM else ""
                 entry = Entry(path.stem, key(path.stem), key("study"), key("CT1"), syntax=syntax)
                 placements.append(Placement(entry, stage, destination, "10"))
             plans.append(Plan(path, tuple(placements)))
         if len(stages) > 1:
-            self.spool.plan_many(plans, 1)
+            self.spool.plan_many(plans, 1, "planner-0")
         else:
             for plan in plans:
                 (p,) = plan.placements
@@ -75,7 +76,7 @@ class World:
 
     def work(self) -> None:
         for destination in DESTINATIONS:
-            for waiting in self.spool.waiting("transform", destination, 100):
+            for waiting in self.spool.waiting(Stage.TRANSFORM, destination, 100):
                 claim = self.spool.claim(waiting, "worker-0")
                 assert claim is not None
                 if claim.entry.crashes >= 2:
@@ -89,7 +90,7 @@ class World:
     def send(self, answer: str = "success") -> None:
         for destination in DESTINATIONS:
             self.spool.due(destination, time.time() + 1000)
-            for waiting in self.spool.waiting("prepared", destination, 100):
+            for waiting in self.spool.waiting(Stage.PREPARED, destination, 100):
                 claim = self.spool.claim(waiting, "sender-0")
                 assert claim is not None
                 assert claim.path.read_bytes() == f"object {claim.entry.receipt}".encode()
@@ -113,24 +114,24 @@ def both(stage: str) -> dict[str, str]:
 # name: (destinations of each object, what went before, what is killed at each step)
 SCENARIOS = {
     "receive": (1, lambda w: None, lambda w: w.receive()),
-    "plan one": (1, lambda w: w.receive(), lambda w: w.plan({"PACS": "prepared"})),
-    "plan many": (2, lambda w: w.receive(), lambda w: w.plan(both("transform"))),
-    "transform": (1, lambda w: (w.receive(), w.plan({"PACS": "transform"})), lambda w: w.work()),
-    "transform one of two": (2, lambda w: (w.receive(), w.plan(both("transform"))), lambda w: w.work()),
-    "send": (2, lambda w: (w.receive(), w.plan(both("prepared"))), lambda w: w.send()),
-    "defer": (1, lambda w: (w.receive(), w.plan({"PACS": "prepared"})), lambda w: (w.send("defer"), w.send())),
-    "reject": (1, lambda w: (w.receive(), w.plan({"PACS": "prepared"})), lambda w: w.send("reject")),
-    "fail": (1, lambda w: (w.receive(), w.plan({"PACS": "prepared"})), lambda w: w.send("fail")),
+    "plan one": (1, lambda w: w.receive(), lambda w: w.plan({"PACS": Stage.PREPARED})),
+    "plan many": (2, lambda w: w.receive(), lambda w: w.plan(both(Stage.TRANSFORM))),
+    "transform": (1, lambda w: (w.receive(), w.plan({"PACS": Stage.TRANSFORM})), lambda w: w.work()),
+    "transform one of two": (2, lambda w: (w.receive(), w.plan(both(Stage.TRANSFORM))), lambda w: w.work()),
+    "send": (2, lambda w: (w.receive(), w.plan(both(Stage.PREPARED))), lambda w: w.send()),
+    "defer": (1, lambda w: (w.receive(), w.plan({"PACS": Stage.PREPARED})), lambda w: (w.send("defer"), w.send())),
+    "reject": (1, lambda w: (w.receive(), w.plan({"PACS": Stage.PREPARED})), lambda w: w.send("reject")),
+    "fail": (1, lambda w: (w.receive(), w.plan({"PACS": Stage.PREPARED})), lambda w: w.send("fail")),
     "retry": (
         1,
-        lambda w: (w.receive(), w.plan({"PACS": "prepared"}), w.send("reject")),
-        lambda w: w.spool.retry("rejected"),
+        lambda w: (w.receive(), w.plan({"PACS": Stage.PREPARED}), w.send("reject")),
+        lambda w: w.spool.retry(Stage.REJECTED),
     ),
-    "plan, work and send": (2, lambda w: w.receive(), lambda w: (w.plan(both("transform")), w.work(), w.send())),
+    "plan, work and send": (2, lambda w: w.receive(), lambda w: (w.plan(both(Stage.TRANSFORM)), w.work(), w.send())),
     "recover a plan": (2, lambda w: (w.receive(), half_planned(w)), lambda w: recover(w.spool)),
     "recover claims": (
         2,
-        lambda w: (w.receive(), w.plan(both("transform")), claim_all(w)),
+        lambda w: (w.receive(), w.plan(both(Stage.TRANSFORM)), claim_all(w)),
         lambda w: recover(w.spool, retry_rejected=True),
     ),
 }
@@ -141,7 +142,7 @@ def half_planned(world: World) -> None:
     pid = os.fork()
     if pid == 0:
         die_at(3, only="link")
-        world.plan(both("prepared"))
+        world.plan(both(Stage.PREPARED))
         os._exit(1)
     os.waitpid(pid, 0)
 
@@ -226,10 +227,10 @@ def count(root: Path, destinations: tuple[str, ...]) -> list[str]:
     for pair, number in standing.items():
         if number > 1:
             faults.append(f"{pair} stands in {number} places")
-    world.plan(both("transform") if len(destinations) == 2 else {"PACS": "prepared"})
+    world.plan(both(Stage.TRANSFORM) if len(destinations) == 2 else {"PACS": Stage.PREPARED})
     for _ in range(2):
-        world.spool.retry("rejected")
-        world.spool.retry("failed")
+        world.spool.retry(Stage.REJECTED)
+        world.spool.retry(Stage.FAILED)
         world.work()
         world.send()
     delivered = Counter(tuple(line.split()[1:]) for line in seen(root) if line.startswith("sent"))

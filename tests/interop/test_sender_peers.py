@@ -15,6 +15,7 @@ from leyden.dicom import associate, pdu
 from leyden.dicom.negotiate import AnsweredContext, AssociateAccept
 from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, JPEG2000_LOSSLESS
 from leyden.spool.entry import Entry, ReceiptClock, key
+from leyden.spool.stage import Stage
 from support.sender import CT, dataset, destination
 from support.service import free_port, wait_for
 
@@ -206,7 +207,7 @@ def test_what_can_not_be_made_anew_is_rejected_and_not_sent_in_circles(sender, p
     one.start()
     for _ in range(2):  # explicit, implicit
         one.wait_counts(transform=1)
-        (waiting,) = one.spool.waiting("transform", "PACS", 10)
+        (waiting,) = one.spool.waiting(Stage.TRANSFORM, "PACS", 10)
         claim = one.spool.claim(waiting, "worker-0")
         assert claim is not None
         one.spool.passed_on(claim)
@@ -230,7 +231,7 @@ def test_a_class_that_is_refused_is_rejected_with_the_reason_and_nothing_else_is
     peer.refuse = set()
     peer.stop()
     peer.start()
-    assert one.spool.retry("rejected", "PACS") == 10
+    assert one.spool.retry(Stage.REJECTED, "PACS") == 10
     one.ring()
     peer.wait(20)
     one.wait_counts()
@@ -398,7 +399,7 @@ def test_a_file_that_is_none_goes_to_failed(sender, pacs):
     fd, path = one.spool.embryo(receipt)
     os.write(fd, b"not a DICOM file" * 100)
     os.close(fd)
-    one.spool.plan_one(path, Entry(receipt, key("a"), key("b"), key("c")), "prepared", "PACS", "00")
+    one.spool.plan_one(path, Entry(receipt, key("a"), key("b"), key("c")), Stage.PREPARED, "PACS", "00")
     one.put(1)
     one.start()
     peer.wait(1)
@@ -414,7 +415,9 @@ def test_old_ones_expire(sender, pacs):
     one.clock._last_us = 0
     fd, path = one.spool.embryo("0000001000000000010001")
     os.close(fd)
-    one.spool.plan_one(path, Entry("0000001000000000010001", key("a"), key("b"), key("c")), "prepared", "PACS", "00")
+    one.spool.plan_one(
+        path, Entry("0000001000000000010001", key("a"), key("b"), key("c")), Stage.PREPARED, "PACS", "00"
+    )
     one.clock = old
     one.end()
     one.start().wait_counts(expired=2)
@@ -633,7 +636,7 @@ def test_a_class_that_only_the_answers_refuse_costs_a_few_transfers_and_is_tried
     one.wait_counts(rejected=31)
     assert asked.count(SR) == 1
     knows.append(SR)
-    assert one.spool.retry("rejected", "PACS") == 31
+    assert one.spool.retry(Stage.REJECTED, "PACS") == 31
     one.ring()
     peer.wait(61)
     one.wait_counts()

@@ -16,6 +16,7 @@ import pytest
 
 from leyden.dicom import associate, dimse, pdu
 from leyden.dicom.negotiate import AnsweredContext, AssociateAccept
+from leyden.spool.stage import Stage
 from support.peers import Pacs
 from support.sender import CT, Sender, dataset, destination
 from support.service import free_port, wait_for
@@ -250,7 +251,7 @@ def test_a_peer_that_is_dead_costs_no_tries_and_loses_nothing(sender):
     one.start()
     one.wait_line("Connection refused")
     time.sleep(2)
-    entries = [waiting.entry for waiting in one.spool.waiting("prepared", "PACS", 100)]
+    entries = [waiting.entry for waiting in one.spool.waiting(Stage.PREPARED, "PACS", 100)]
     assert [(entry.attempt, entry.unanswered) for entry in entries] == [(0, 0)] * 8
     peer = Pacs("PACS", port=port).start()
     try:

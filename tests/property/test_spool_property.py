@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from leyden.spool.batch import GroupCommit
-from leyden.spool.entry import Claim, Entry, ReceiptClock, claim_name, folder, key, parse, parse_claim, title
+from leyden.spool.entry import Entry, Queued, ReceiptClock, claim_name, folder, key, parse, parse_claim, title
 from leyden.spool.receipts import ReceiptLog
 from leyden.spool.recover import reclaim, recover
+from leyden.spool.stage import CLAIMED_FROM, Stage
 from leyden.spool.store import Placement, Plan, Spool
 
 DESTINATIONS = ("PACS", "A B", "C/../D")
-STAGES = st.sampled_from(("transform", "prepared"))
+STAGES = st.sampled_from(CLAIMED_FROM)
 RANKS = st.sampled_from(("00", "07", "99"))
 KEYS = st.text("0123456789abcdef", min_size=8, max_size=8)
 
@@ -68,7 +69,7 @@ class Trip(RuleBasedStateMachine):
         for path in self.spool.newcomers(limit):
             placements = []
             for destination, (stage, rank) in ways.items():
-                syntax = "JPEG2000Lossless" if stage == "transform" else ""
+                syntax = "JPEG2000Lossless" if stage is not Stage.PREPARED else ""
                 entry = Entry(path.stem, key(path.stem), key("study"), key("CT"), syntax=syntax)
                 placements.append(Placement(entry, stage, destination, rank))
             plans.append(Plan(path, tuple(placements)))
@@ -76,7 +77,7 @@ class Trip(RuleBasedStateMachine):
             self.unplanned.remove(plan.source.stem)
             self.bound.update((plan.source.stem, destination) for destination in ways)
         if len(ways) > 1:
-            self.spool.plan_many(plans, 1)
+            self.spool.plan_many(plans, 1, "planner-0")
         else:
             for plan in plans:
                 (p,) = plan.placements
@@ -88,12 +89,12 @@ class Trip(RuleBasedStateMachine):
             self.spool.fail(path, {"reason": "no destination"})
 
     @rule(stage=STAGES, destination=st.sampled_from(DESTINATIONS))
-    def take(self, stage: str, destination: str) -> None:
-        claimant = "worker-0" if stage == "transform" else "sender-0"
+    def take(self, stage: Stage, destination: str) -> None:
+        claimant = "worker-0" if stage is Stage.TRANSFORM else "sender-0"
         for waiting in self.spool.waiting(stage, destination, 1):
             assert self.spool.claim(waiting, claimant) is not None
 
-    def held(self, claimant: str) -> list[Claim]:
+    def held(self, claimant: str) -> list[Queued]:
         return self.spool.claims(claimant)[:1]
 
     @rule(how=st.sampled_from(("made", "passed on", "given back", "crashed", "failed")))
@@ -143,8 +144,8 @@ class Trip(RuleBasedStateMachine):
 
     # -- the operator, and the power
 
-    @rule(shelf=st.sampled_from(("rejected", "failed")), destination=st.sampled_from((None, *DESTINATIONS)))
-    def retry(self, shelf: str, destination: str | None) -> None:
+    @rule(shelf=st.sampled_from((Stage.REJECTED, Stage.FAILED)), destination=st.sampled_from((None, *DESTINATIONS)))
+    def retry(self, shelf: Stage, destination: str | None) -> None:
         self.spool.retry(shelf, destination)
 
     @rule(retry_rejected=st.booleans())
@@ -155,7 +156,7 @@ class Trip(RuleBasedStateMachine):
 
     @rule(source=st.sampled_from(DESTINATIONS), to=st.sampled_from(DESTINATIONS))
     def moved_by_hand(self, source: str, to: str) -> None:
-        for waiting in self.spool.waiting("prepared", source, 1):
+        for waiting in self.spool.waiting(Stage.PREPARED, source, 1):
             pair = (waiting.entry.receipt, to)
             if pair in self.bound or self.receipts.has(*pair):
                 continue
@@ -176,7 +177,7 @@ class Trip(RuleBasedStateMachine):
             assert entry is not None
             assert path.read_bytes() == entry.receipt.encode()
             claim = parse_claim(path)
-            if stage == "new" or (stage == "failed" and claim is None):
+            if stage == Stage.NEW or (stage == Stage.FAILED and claim is None):
                 new[entry.receipt] += 1
             else:
                 bound[entry.receipt, claim.destination if claim else title(place[0])] += 1
@@ -227,10 +228,10 @@ def test_names_come_back(entry: Entry) -> None:
     assert parse(entry.name).name == entry.name
 
 
-@given(TITLES, st.sampled_from(("transform", "prepared")), st.integers(0, 99), ENTRIES)
-def test_claims_come_back(destination: str, stage: str, rank: int, entry: Entry) -> None:
+@given(TITLES, STAGES, st.integers(0, 99), ENTRIES)
+def test_claims_come_back(destination: str, stage: Stage, rank: int, entry: Entry) -> None:
     path = Path("/active/worker-0") / claim_name(stage, destination, f"{rank:02d}", entry)
-    assert parse_claim(path) == Claim(str(path), entry, stage, destination, f"{rank:02d}")
+    assert parse_claim(path) == Queued(str(path), entry, stage, destination, f"{rank:02d}")
 
 
 @given(st.text(max_size=60) | st.binary(max_size=60).map(lambda b: b.decode("utf-8", "surrogateescape")))

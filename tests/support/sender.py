@@ -19,6 +19,7 @@ from leyden.dicom.uids import EXPLICIT_LE
 from leyden.plan.rules import PlanSettings
 from leyden.spool import doorbell, recover
 from leyden.spool.entry import Entry, ReceiptClock, key
+from leyden.spool.stage import Stage
 from leyden.spool.store import Spool
 from support.service import wait_for
 
@@ -68,7 +69,7 @@ class Sender:
             file.write(encode_head(FileMeta(sop_class, uid, syntax, calling, calling, to)))
             file.write(data or dataset(sop_class, uid))
         entry = Entry(receipt, key(uid), key("2.25.1"), key(calling), serial=serial)
-        assert self.spool.plan_one(path, entry, "prepared", to, rank)
+        assert self.spool.plan_one(path, entry, Stage.PREPARED, to, rank)
         return uid
 
     def start(self) -> "Sender":
@@ -120,7 +121,7 @@ class Sender:
         """How many objects stand in each folder that holds any."""
         counted: Counter[str] = Counter()
         for count in self.spool.counts():
-            counted[count.folder] += count.files
+            counted[count.stage] += count.files
         return dict(+counted)
 
     def wait_counts(self, limit_s: float = 20.0, **expected: int) -> None:

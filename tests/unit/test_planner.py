@@ -14,13 +14,14 @@ import pytest
 from leyden import log, planner, saving
 from leyden.deliver import ladder
 from leyden.dicom.part10 import FileMeta, encode_head
-from leyden.dicom.uids import EXPLICIT_LE, JPEG2000_LOSSLESS
+from leyden.dicom.uids import EXPLICIT_LE, JPEG2000, JPEG2000_LOSSLESS
 from leyden.plan import memory
 from leyden.plan.rules import Action, ActionType, Condition, Kind, PlanSettings, Route, Target
 from leyden.planner import Planner
 from leyden.spool import moves, store
 from leyden.spool.doorbell import Bell
 from leyden.spool.entry import ReceiptClock, folder, key
+from leyden.spool.stage import Stage
 from leyden.spool.store import Spool
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -51,12 +52,12 @@ def dataset(sop_class: str, instance: str, study: str, patient: bytes = b"") -> 
 class Site:
     """A spool, a planner with these rules, and files that arrive."""
 
-    def __init__(self, root, **rules):
+    def __init__(self, root, lossy=False, **rules):
         self.spool = Spool(root / "cache", sync=False)
         self.spool.prepare(["PACS", "REPORTS"])
         self.clock = ReceiptClock(0)
         titles = {"PACS": "PACS", "DCP_PACS": "PACS", "REPORTS": "REPORTS", "LEYDEN": ""}
-        targets = (Target("PACS", JPEG2000_LOSSLESS, (CT,)), Target("REPORTS"))
+        targets = (Target("PACS", JPEG2000 if lossy else JPEG2000_LOSSLESS, (CT,)), Target("REPORTS"))
         self.settings = PlanSettings("LEYDEN", titles, targets, **rules)
         self.bell = Bell(self.spool.root, "planner")
         self.planner = self.make()
@@ -87,7 +88,7 @@ class Site:
         path.rename(place / path.name)
         return receipt
 
-    def waiting(self, stage="prepared", destination="PACS"):
+    def waiting(self, stage=Stage.PREPARED, destination="PACS"):
         return list(self.spool.waiting(stage, destination, 1000))
 
     def reasons(self):
@@ -134,7 +135,7 @@ def test_an_image_goes_to_the_workers_a_report_as_it_came(site, caplog):
     bells = {role: Bell(here.spool.root, role) for role in ("sender", "worker-0", "worker-1")}
     receipt = here.receive(instance="1.2.3", study="1.2")
     here.planner.batch()
-    (image,) = here.waiting("transform")
+    (image,) = here.waiting(Stage.TRANSFORM)
     entry = image.entry
     assert (entry.receipt, entry.sop_key, entry.study_key, entry.source_key) == (
         receipt, key("1.2.3"), key("1.2"), key("CT1"),
@@ -151,13 +152,29 @@ def test_an_image_goes_to_the_workers_a_report_as_it_came(site, caplog):
         bell.close()
 
 
+def test_a_lossy_syntax_waits_in_asking_until_its_destination_was_seen(site):
+    here = site(lossy=True)
+    bell = Bell(here.spool.root, "sender")
+    here.receive()
+    here.planner.batch()
+    (waiting,) = here.waiting(Stage.ASKING)
+    assert waiting.entry.syntax == "JPEG2000Lossy"
+    assert bell.drain()
+    seen = ladder.Taken(accepted=(JPEG2000,), seen_s=time.time())
+    (here.spool.root / "state" / "PACS.json").write_bytes(ladder.serialize({CT: seen}))
+    here.receive(instance="1.2.4")
+    here.planner.batch()
+    assert len(here.waiting(Stage.ASKING)) == len(here.waiting(Stage.TRANSFORM)) == 1
+    bell.close()
+
+
 def test_the_example_reroutes_reports(site):
     here = site(routes=(route(add("REPORTS", remove_original=True), conditions=(REPORTS,), titles=("PACS",)),))
     here.receive()
     here.receive(SR)
     here.planner.batch()
-    assert len(here.waiting("transform")) == len(here.waiting(destination="REPORTS")) == 1
-    assert here.waiting() == here.waiting("transform", "REPORTS") == []
+    assert len(here.waiting(Stage.TRANSFORM)) == len(here.waiting(destination="REPORTS")) == 1
+    assert here.waiting() == here.waiting(Stage.TRANSFORM, "REPORTS") == []
 
 
 def test_several_destinations_share_the_bytes(site):
@@ -195,9 +212,9 @@ def test_a_copy_is_saved_before_anything_moves(site, tmp_path):
     here = site(routes=(route(Action(ActionType.SAVE_FILE, str(target))),))
     here.receive()
     here.planner.batch()
-    assert here.waiting("transform") == []
-    here.batches(until=lambda: here.waiting("transform"))
-    (image,) = here.waiting("transform")
+    assert here.waiting(Stage.TRANSFORM) == []
+    here.batches(until=lambda: here.waiting(Stage.TRANSFORM))
+    (image,) = here.waiting(Stage.TRANSFORM)
     assert target.read_bytes() == image.path.read_bytes()
     assert os.listdir(target.parent) == ["copy.dcm"]
 
@@ -223,7 +240,7 @@ def test_a_copy_that_cannot_be_saved_waits_for_better_times_and_tells_no_patient
     assert "Jane" not in caplog.text
     share.unlink()
     later(2)
-    here.batches(until=lambda: jane in [w.entry.receipt for w in here.waiting("transform")])
+    here.batches(until=lambda: jane in [w.entry.receipt for w in here.waiting(Stage.TRANSFORM)])
     assert len(list((share / "Doe^Jane").iterdir())) == 1
 
 
@@ -233,7 +250,7 @@ def test_a_copy_never_replaces_another_one(site, tmp_path):
     here.receive(study="1.1")
     here.receive(study="1.1")
     other = here.receive(study="1.2")
-    here.batches(until=lambda: len(here.waiting("transform")) == 3)
+    here.batches(until=lambda: len(here.waiting(Stage.TRANSFORM)) == 3)
     assert sorted(os.listdir(target.parent)) == [f"copy.{other}.dcm", "copy.dcm"]
     assert b"1.1" in target.read_bytes()
 
@@ -247,7 +264,7 @@ def test_one_that_cannot_be_moved_does_not_stop_the_others(site, caplog, later):
     here.receive()
     here.receive(SR, instance="1.4")
     assert here.planner.batch() == planner.LOOK_S
-    assert len(here.waiting("transform")) == len(here.waiting(destination="REPORTS")) == len(here.waiting()) == 1
+    assert len(here.waiting(Stage.TRANSFORM)) == len(here.waiting(destination="REPORTS")) == len(here.waiting()) == 1
     assert [p.name[:22] for p in here.spool.newcomers(10)] == [stuck]
     for _ in range(3):
         assert here.planner.batch() == planner.LOOK_S
@@ -272,13 +289,13 @@ def test_one_of_many_whose_plan_cannot_be_carried_out_does_not_stop_the_others(s
     for seconds in (0, 61, 30):
         later(seconds)
         here.planner.batch()
-        assert [w.entry.receipt for w in here.waiting("transform")] == receipts[1:]
+        assert [w.entry.receipt for w in here.waiting(Stage.TRANSFORM)] == receipts[1:]
         assert [w.entry.receipt for w in here.waiting(destination="REPORTS")] == receipts[1:]
     assert len(list((here.spool.root / "active" / "planner-0").iterdir())) == 1, "it is not planned anew"
     immutable.clear()
     later(61)
     here.planner.batch()
-    assert [w.entry.receipt for w in here.waiting("transform")] == receipts
+    assert [w.entry.receipt for w in here.waiting(Stage.TRANSFORM)] == receipts
     assert list((here.spool.root / "active" / "planner-0").iterdir()) == []
 
 
@@ -293,7 +310,7 @@ def test_that_nothing_at_all_can_be_moved_is_trouble_of_the_spool(site, later):
     queue.unlink()
     later(61)
     here.planner.batch()
-    assert len(here.waiting("transform")) == 1
+    assert len(here.waiting(Stage.TRANSFORM)) == 1
 
 
 def test_a_younger_one_waits_behind_its_elder_and_no_longer(site, tmp_path, caplog, later):
@@ -310,7 +327,7 @@ def test_a_younger_one_waits_behind_its_elder_and_no_longer(site, tmp_path, capl
     assert here.waiting() == []
     later(31)
     here.batches(until=lambda: here.waiting())
-    assert [w.entry.receipt for w in here.waiting("transform")] == [elder]
+    assert [w.entry.receipt for w in here.waiting(Stage.TRANSFORM)] == [elder]
     assert [w.entry.receipt for w in here.waiting()] == [younger, youngest]
     assert all(w.entry.serial for w in here.waiting())
 
@@ -344,9 +361,9 @@ def test_a_share_that_hangs_holds_up_only_its_rule_and_keeps_the_order_of_an_ins
     elder = here.receive(instance="1.9", study="1.7")
     younger = here.receive(SR, instance="1.9")
     saved, report = here.receive(instance="1.3"), here.receive(SR, instance="1.4")
-    here.batches(until=lambda: here.waiting("transform"))
+    here.batches(until=lambda: here.waiting(Stage.TRANSFORM))
     assert [w.entry.receipt for w in here.waiting()] == [report]
-    assert [w.entry.receipt for w in here.waiting("transform")] == [saved]
+    assert [w.entry.receipt for w in here.waiting(Stage.TRANSFORM)] == [saved]
     later(61)
     here.planner.batch()
     here.planner.batch()
@@ -354,7 +371,7 @@ def test_a_share_that_hangs_holds_up_only_its_rule_and_keeps_the_order_of_an_ins
     assert {path.stem for path in here.spool.newcomers(10)} == {elder, younger}
     answers.set()
     here.batches(until=lambda: len(here.waiting()) == 2)
-    assert [w.entry.receipt for w in here.waiting("transform")] == [elder, saved]
+    assert [w.entry.receipt for w in here.waiting(Stage.TRANSFORM)] == [elder, saved]
     assert [(w.entry.receipt, w.entry.serial) for w in here.waiting()] == [(younger, True), (report, False)]
     assert len(os.listdir(tmp_path / "hangs")) == 1, "and the second copy of the elder"
     assert len(os.listdir(tmp_path / "works")) == 2
@@ -372,7 +389,7 @@ def test_too_many_that_wait_for_one_share_wait_a_minute(site, tmp_path, monkeypa
     assert len(here.waiting()) == 1
     assert "2 others wait for theirs already" in caplog.text
     answers.set()
-    here.batches(until=lambda: len(here.waiting("transform")) >= 2)
+    here.batches(until=lambda: len(here.waiting(Stage.TRANSFORM)) >= 2)
 
 
 def test_what_breaks_a_copy_breaks_that_one_only(site, tmp_path, monkeypatch, caplog):
@@ -387,7 +404,7 @@ def test_what_breaks_a_copy_breaks_that_one_only(site, tmp_path, monkeypatch, ca
     here = site(routes=(route(Action(ActionType.SAVE_FILE, f"{tmp_path}/copies/")),))
     first = here.receive(instance="1.1")
     here.receive(instance="1.2")
-    here.batches(until=lambda: here.waiting("transform"))
+    here.batches(until=lambda: here.waiting(Stage.TRANSFORM))
     assert [path.stem for path in here.spool.newcomers(10)] == [first]
     assert "ValueError" in caplog.text
     assert "Jane" not in caplog.text
@@ -429,7 +446,7 @@ def test_a_hand_placed_file_is_bound_for_our_own_title(site, monkeypatch):
     (here.spool.root / "new" / "IM0003").write_bytes(encode_head(meta) + b"\xff" * 20)
     here.planner.batch()
     assert [w.entry.by_hand for w in here.waiting(destination="REPORTS")] == [True, True]
-    assert here.waiting() == here.waiting("transform") == []
+    assert here.waiting() == here.waiting(Stage.TRANSFORM) == []
     assert "no rule can read it" in here.reasons()[0]
 
 
@@ -439,12 +456,12 @@ def test_twins_are_serial_also_after_a_restart(site):
         here.receive(instance="1.2.3")
     here.receive(instance="1.2.4")
     here.planner.batch()
-    assert [w.entry.serial for w in here.waiting("transform")] == [False, True, False]
+    assert [w.entry.serial for w in here.waiting(Stage.TRANSFORM)] == [False, True, False]
     again = here.make()
     here.receive(instance="1.2.4")
     again.batch()
     again.close()
-    assert [w.entry.serial for w in here.waiting("transform")] == [False, True, False, True]
+    assert [w.entry.serial for w in here.waiting(Stage.TRANSFORM)] == [False, True, False, True]
 
 
 def test_the_memory_of_twins_is_bounded(site, monkeypatch):
@@ -453,7 +470,7 @@ def test_the_memory_of_twins_is_bounded(site, monkeypatch):
     for instance in ("1.1", "1.2", "1.3", "1.4", "1.1", "1.4"):
         here.receive(instance=instance)
     here.planner.batch()
-    assert [w.entry.serial for w in here.waiting("transform")] == [False] * 5 + [True]
+    assert [w.entry.serial for w in here.waiting(Stage.TRANSFORM)] == [False] * 5 + [True]
 
 
 def test_what_a_destination_was_seen_to_take_is_read_when_it_changes(site, monkeypatch, caplog):
@@ -470,11 +487,11 @@ def test_what_a_destination_was_seen_to_take_is_read_when_it_changes(site, monke
         seen(**table)
         here.receive()
         here.planner.batch()
-    assert len(here.waiting()) == len(here.waiting("transform")) == 1
+    assert len(here.waiting()) == len(here.waiting(Stage.TRANSFORM)) == 1
     state.write_bytes(b"{")
     here.receive()
     here.planner.batch()
-    assert len(here.waiting("transform")) == 2
+    assert len(here.waiting(Stage.TRANSFORM)) == 2
     assert "is not used" in caplog.text
 
 
@@ -485,8 +502,8 @@ def test_what_is_too_young_waits(site):
     here.receive(age_s=-1000.0)
     old = here.receive(age_s=61.0)
     here.planner.batch()
-    assert len(here.waiting("transform")) == 2, "the old one, and the one of a clock that was set back"
-    assert here.waiting("transform")[0].entry.receipt == old
+    assert len(here.waiting(Stage.TRANSFORM)) == 2, "the old one, and the one of a clock that was set back"
+    assert here.waiting(Stage.TRANSFORM)[0].entry.receipt == old
     assert len(here.spool.newcomers(10)) == 1
 
 
@@ -497,7 +514,7 @@ def test_batch_follows_batch_until_nothing_is_new(site, monkeypatch):
     for n in range(5):
         here.receive(instance=f"1.{n}")
     assert [here.planner.batch() for _ in range(3)] == [0.0, 0.0, planner.LOOK_S]
-    assert len(here.waiting("transform")) == 5
+    assert len(here.waiting(Stage.TRANSFORM)) == 5
 
 
 def test_one_that_breaks_the_planner_does_not_stop_the_others(site, monkeypatch, caplog):
@@ -513,7 +530,7 @@ def test_one_that_breaks_the_planner_does_not_stop_the_others(site, monkeypatch,
     here.receive(instance="6.6.6")
     here.receive(instance="1.2.3")
     here.planner.batch()
-    assert len(here.waiting("transform")) == 1
+    assert len(here.waiting(Stage.TRANSFORM)) == 1
     assert "a bug" in here.reasons()[0]
 
 
@@ -583,9 +600,9 @@ def test_what_is_odd_goes_to_a_worker_in_the_syntax_that_it_came_in(site, caplog
     meta = FileMeta(SR, "1.2.3", EXPLICIT_LE, "host", "CT1", "REPORTS")
     here.receive(content=encode_head(meta) + content)
     here.planner.batch()
-    (waiting,) = here.waiting("transform", "REPORTS")
+    (waiting,) = here.waiting(Stage.TRANSFORM, "REPORTS")
     assert waiting.entry.syntax == "ExplicitVRLittleEndian"
-    assert not here.waiting("prepared", "REPORTS")
+    assert not here.waiting(Stage.PREPARED, "REPORTS")
     assert "REPORTS as it came but for padding" in caplog.text
 
 
@@ -594,7 +611,7 @@ def test_what_is_odd_and_to_be_compressed_is_compressed(site):
     meta = FileMeta(CT, "1.2.3", EXPLICIT_LE, "host", "CT1", "PACS")
     here.receive(content=encode_head(meta) + UNPADDED + dataset(CT, "1.2.3", "1.2"))
     here.planner.batch()
-    (waiting,) = here.waiting("transform", "PACS")
+    (waiting,) = here.waiting(Stage.TRANSFORM, "PACS")
     assert waiting.entry.syntax == "JPEG2000Lossless"
 
 
@@ -603,5 +620,5 @@ def test_what_is_odd_and_broken_goes_on_as_it_came(site):
     meta = FileMeta(SR, "1.2.3", EXPLICIT_LE, "host", "CT1", "REPORTS")
     here.receive(content=encode_head(meta) + dataset(SR, "1.2.3", "1.2") + b"\x09\0\x01\x10UN\0\0\xff")
     here.planner.batch()
-    (waiting,) = here.waiting("prepared", "REPORTS")
+    (waiting,) = here.waiting(Stage.PREPARED, "REPORTS")
     assert waiting.entry.syntax == ""

@@ -17,6 +17,7 @@ from leyden import supervisor
 from leyden.boot import BOARD_ROW_BYTES, Board
 from leyden.config.load import load
 from leyden.spool.entry import Entry, ReceiptClock, claim_name, key
+from leyden.spool.stage import Stage
 from support.peers import Pacs
 from support.service import Service, node, wait_for
 
@@ -27,6 +28,7 @@ from pathlib import Path
 from leyden import supervisor
 from leyden.config.load import load
 from leyden.spool import moves, recover
+from leyden.spool.stage import Stage
 folder = Path(sys.argv[1])
 supervisor.RESTART_DELAY_S, supervisor.RESTART_DELAY_MAX_S = 0.05, 0.5
 {change}
@@ -125,7 +127,7 @@ def test_a_service_on_a_full_disk_starts_and_brings_back_later_what_it_could_not
     images = pacs("PACS")
     leyden = changed(node("PACS", images.port))
     entry = Entry(ReceiptClock(0).next(time.time_ns() // 1000), key("1.2"), key("study"), key("CT1"))
-    claim = leyden.spool / "active" / "worker-0" / claim_name("prepared", "PACS", "10", entry)
+    claim = leyden.spool / "active" / "worker-0" / claim_name(Stage.PREPARED, "PACS", "10", entry)
     claim.parent.mkdir(parents=True)
     claim.write_bytes(b"not DICOM: it will stand in failed/")
     (leyden.folder / "full").touch()

@@ -30,6 +30,7 @@ from leyden.plan.rules import PlanSettings
 from leyden.spool import store as store_module
 from leyden.spool.doorbell import Bell, ring
 from leyden.spool.entry import Entry, ReceiptClock
+from leyden.spool.stage import Stage
 from leyden.spool.store import Spool
 from leyden.transcode import codecs, job
 from leyden.transcode.arena import Arena
@@ -97,7 +98,7 @@ class Workers:
         with open(fd, "wb") as file:
             file.write(source if isinstance(source, bytes) else source.read_bytes())
         entry = Entry(receipt, "0" * 8, "0" * 8, "0" * 8, syntax=syntax, crashes=crashes)
-        self.spool.plan_one(path, entry, "transform", PACS, "00")
+        self.spool.plan_one(path, entry, Stage.TRANSFORM, PACS, "00")
         for number in range(self.workers):
             ring(self.spool.root, f"worker-{number}")
         return receipt
@@ -122,7 +123,7 @@ class Workers:
         """Where these objects wait for the sender, as soon as all do."""
 
         def found() -> dict[str, Path]:
-            waiting = self.spool.waiting("prepared", PACS, 10000)
+            waiting = self.spool.waiting(Stage.PREPARED, PACS, 10000)
             return {each.entry.receipt: each.path for each in waiting}
 
         self.wait(lambda: set(receipts) <= set(found()))

@@ -28,7 +28,7 @@ from leyden.net import scu
 from leyden.outbound.opened import Files
 from leyden.outbound.window import OURS, Parcel
 from leyden.spool import doorbell
-from leyden.spool.entry import Claim
+from leyden.spool.entry import Queued
 from leyden.spool.store import Spool
 
 logger = logging.getLogger("leyden.sender")
@@ -41,7 +41,7 @@ DISK_PAUSE_S = 1.0
 class Receipts(Protocol):
     """Where proof of delivery goes: `add` makes the line durable, then unlinks the claim, then calls `done`."""
 
-    def add(self, claim: Claim, line: Mapping[str, Any], done: Callable[[], None]) -> None: ...
+    def add(self, claim: Queued, line: Mapping[str, Any], done: Callable[[], None]) -> None: ...
 
     async def room(self) -> None:
         """Wait while too many are not durable yet."""
@@ -176,7 +176,7 @@ class Courier:
             self._past.popitem(last=False)
         return self._past.setdefault(receipt, _Past())
 
-    async def _claim(self, parcel: Parcel) -> Claim | None:
+    async def _claim(self, parcel: Parcel) -> Queued | None:
         """None: moved or deleted by hand, or the listing was older than the last delivery, or the disk says no."""
         try:
             claim = self._spool.claim(parcel.waiting, self._claimant)
@@ -189,7 +189,7 @@ class Courier:
             crash.point("claimed")
         return claim
 
-    async def _pause(self, parcel: Parcel, claim: Claim | None, error: OSError) -> None:
+    async def _pause(self, parcel: Parcel, claim: Queued | None, error: OSError) -> None:
         """A fault of this machine: the object stays in the queue, and whoever met it holds on for a second."""
         self._log(logging.ERROR, "%s stays in the queue: %s", parcel, error)
         try:
@@ -200,7 +200,7 @@ class Courier:
             else:
                 self._done(parcel.receipt, True)
 
-    def _give_back(self, parcel: Parcel, claim: Claim, *, unanswered: bool = False) -> None:
+    def _give_back(self, parcel: Parcel, claim: Queued, *, unanswered: bool = False) -> None:
         """To the queue again. What the disk does not let go the window finds, since nobody holds it any more."""
         try:
             self._spool.give_back(claim, unanswered=unanswered)
@@ -212,7 +212,7 @@ class Courier:
         self,
         link: scu.Association,
         parcel: Parcel,
-        claim: Claim,
+        claim: Queued,
         sharing: int,
         following: Callable[[], Iterable[Parcel]],
     ) -> tuple[scu.StoreAnswer, int]:
@@ -256,7 +256,7 @@ class Courier:
     async def _answered(
         self,
         parcel: Parcel,
-        claim: Claim,
+        claim: Queued,
         answer: scu.StoreAnswer,
         taken: ladder.Taken | None,
         size: int,
@@ -284,7 +284,7 @@ class Courier:
                 await self._reject(parcel, claim, why)
         return Fate.UNSUPPORTED if verdict is Verdict.UNSUPPORTED else Fate.ANSWERED, ""
 
-    def _deliver(self, parcel: Parcel, claim: Claim, status: int, said: str, size: int, took_s: float) -> None:
+    def _deliver(self, parcel: Parcel, claim: Queued, status: int, said: str, size: int, took_s: float) -> None:
         title, meta = self._destination.ae_title, parcel.meta
         line = {
             "receipt": parcel.receipt,
@@ -313,7 +313,7 @@ class Courier:
         if status:
             self.statistics.warnings += 1
 
-    async def _lost(self, parcel: Parcel, claim: Claim, error: Transient) -> tuple[Fate, str]:
+    async def _lost(self, parcel: Parcel, claim: Queued, error: Transient) -> tuple[Fate, str]:
         self.statistics.lost += 1
         if not isinstance(error, scu.TooSlow):
             wait_s = retry.loss_delay_s(claim.entry.attempt + 1, random.random(), self._destination.retry_delays_s)
@@ -341,13 +341,13 @@ class Courier:
         self._log(logging.ERROR, "%s: given up after %d tries, to rejected/: %s", parcel, tries, last_words)
         await self._shelve(parcel, claim, why)
 
-    async def _defer(self, parcel: Parcel, claim: Claim, said: str) -> None:
+    async def _defer(self, parcel: Parcel, claim: Queued, said: str) -> None:
         wait_s = retry.delay_s(claim.entry.attempt + 1, random.random(), self._destination.retry_delays_s)
         self.statistics.deferred += 1
         self._log(logging.INFO, "%s: %s; next try in %.3g s", parcel, said, wait_s)
         await self._end(parcel, self._spool.defer, claim, time.time() + wait_s)
 
-    async def _turn(self, parcel: Parcel, claim: Claim, uid: str) -> None:
+    async def _turn(self, parcel: Parcel, claim: Queued, uid: str) -> None:
         sop_class, source = parcel.pair
         name, title = syntax_name(uid), self._destination.ae_title
         self._remember(parcel.receipt).turned += (uid,)
@@ -361,16 +361,16 @@ class Courier:
         for number in range(self._workers):
             doorbell.ring(self._spool.root, f"worker-{number}")
 
-    async def _reject(self, parcel: Parcel, claim: Claim, why: Mapping[str, Any]) -> None:
+    async def _reject(self, parcel: Parcel, claim: Queued, why: Mapping[str, Any]) -> None:
         self._log(logging.WARNING, "%s: rejected: %s", parcel, why["reason"])
         await self._shelve(parcel, claim, why)
 
-    async def _shelve(self, parcel: Parcel, claim: Claim, why: Mapping[str, Any]) -> None:
+    async def _shelve(self, parcel: Parcel, claim: Queued, why: Mapping[str, Any]) -> None:
         self._past.pop(parcel.receipt, None)
         self.statistics.rejected += 1
         await self._end(parcel, self._spool.reject, claim, why)
 
-    async def _end(self, parcel: Parcel, move: Callable[..., None], claim: Claim, *details: Any) -> None:
+    async def _end(self, parcel: Parcel, move: Callable[..., None], claim: Queued, *details: Any) -> None:
         """Move a claim where it belongs, in a thread: it may wait for the disk."""
         try:
             await asyncio.shield(self._loop.run_in_executor(self._threads, move, claim, *details))

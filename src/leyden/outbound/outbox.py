@@ -28,6 +28,7 @@ from leyden.outbound.lane import Lane
 from leyden.outbound.quick import Quick
 from leyden.outbound.window import WINDOW, Parcel, Window
 from leyden.spool import doorbell
+from leyden.spool.stage import Stage
 from leyden.spool.store import Spool
 
 logger = logging.getLogger("leyden.sender")
@@ -44,7 +45,7 @@ NOT_THE_CALLER = ((1, 2), (1, 7), (2, 2))  # (source, reason): application conte
 
 
 class Outbox:
-    """Delivers what stands in prepared/<DEST>. Every method is for the thread of the event loop."""
+    """Delivers what stands in prepared/<DEST> and asking/<DEST>. Every method is for the thread of the event loop."""
 
     def __init__(
         self,
@@ -416,15 +417,12 @@ class Outbox:
             self._recovered()
 
     def _make_lossy(self) -> None:
-        """What was planned before the destination was seen goes back to be made lossy, now that it takes that.
-
-        Such an entry bears the name of the syntax; a worker that finds it can't be made takes the name away.
-        """
+        """What was planned before the destination was seen goes back to be made lossy, now that it takes that."""
         wanted, now_s = self.destination.syntax, time.time()
         parcels = [
             parcel
             for parcel in self._all_waiting()
-            if parcel.waiting.entry.syntax
+            if parcel.waiting.stage is Stage.ASKING
             and self._courier.turnable(parcel, self._memory.known(parcel.pair[0], now_s)) == wanted
         ]
         if parcels:

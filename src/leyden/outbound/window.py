@@ -5,6 +5,7 @@ for a destination; what it gives back is the caller's. Deliberately absent: clai
 """
 
 import errno
+import heapq
 import os
 import time
 from collections import deque
@@ -19,7 +20,8 @@ from leyden.deliver.schedule import StudyDelay
 from leyden.dicom.part10 import HEAD_MAX_BYTES, FileMeta, decode_head
 from leyden.errors import Corrupt
 from leyden.spool import recover
-from leyden.spool.entry import Waiting, key
+from leyden.spool.entry import Queued, key
+from leyden.spool.stage import SENT_FROM
 from leyden.spool.store import Spool
 
 WINDOW = 4096  # entries of one destination in memory, and as many suspects
@@ -36,7 +38,7 @@ OURS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # says nothing of the file: t
 class Parcel(Request):
     """A request together with its file: `offset` is where the dataset begins."""
 
-    waiting: Waiting
+    waiting: Queued
     meta: FileMeta
     offset: int
 
@@ -51,7 +53,7 @@ class Found:
 
 
 class Window:
-    """Looks at prepared/<DEST>/ of one destination."""
+    """Looks at what waits for one destination, to be sent or for an answer to whether it takes a lossy syntax."""
 
     def __init__(self, spool: Spool, destination: Destination, claimant: str, my_ae_title: str) -> None:
         self._spool, self._destination, self._claimant = spool, destination, claimant
@@ -83,7 +85,7 @@ class Window:
         self._spool.due(title, wall_s)
         ready = self._ready({key(calling) for calling in passed_over}, wall_s, found)
         room = suspects_room = WINDOW
-        beyond: deque[Waiting] = deque(maxlen=NEWEST)
+        beyond: deque[Queued] = deque(maxlen=NEWEST)
         before, self._passed = self._passed, {}
         while room > 0 and (batch := list(islice(ready, WINDOW))):
             serial = [waiting.entry for waiting in batch if waiting.entry.serial]
@@ -118,9 +120,9 @@ class Window:
         if len(self._passed) < PASSED_MAX:  # what is not remembered is read again
             self._passed[receipt] = seen
 
-    def _parcel(self, waiting: Waiting, known: Mapping[str, Parcel], found: Found) -> Parcel | None:
+    def _parcel(self, waiting: Queued, known: Mapping[str, Parcel], found: Found) -> Parcel | None:
         parcel = known.get(waiting.entry.receipt)
-        if parcel is None or parcel.waiting.entry != waiting.entry or parcel.rank != waiting.rank:
+        if parcel is None or parcel.waiting != waiting:
             return self._peek(waiting, found)
         return parcel
 
@@ -132,8 +134,9 @@ class Window:
         if lost:
             recover.give_back(self._spool, lost)
 
-    def _ready(self, passed_over: set[str], wall_s: float, found: Found) -> Iterator[Waiting]:
-        for waiting in self._spool.waiting("prepared", self._destination.ae_title, LISTED_MAX):
+    def _ready(self, passed_over: set[str], wall_s: float, found: Found) -> Iterator[Queued]:
+        queues = (self._spool.waiting(stage, self._destination.ae_title, LISTED_MAX) for stage in SENT_FROM)
+        for waiting in heapq.merge(*queues, key=lambda waiting: (waiting.rank, waiting.entry.receipt)):
             entry = waiting.entry
             age_s = wall_s - max(entry.received_s, entry.retried_s)
             if age_s > self._destination.expiry_threshold_s > 0:
@@ -146,7 +149,7 @@ class Window:
             ):
                 yield waiting
 
-    def _peek(self, waiting: Waiting, found: Found) -> Parcel | None:
+    def _peek(self, waiting: Queued, found: Found) -> Parcel | None:
         try:
             head = _read_head(waiting)
         except FileNotFoundError:
@@ -166,20 +169,20 @@ class Window:
             losses=request.losses,
         )  # fmt: skip
 
-    def _fail(self, waiting: Waiting, reason: str, found: Found) -> None:
+    def _fail(self, waiting: Queued, reason: str, found: Found) -> None:
         claim = self._spool.claim(waiting, self._claimant)
         if claim is not None:
             self._spool.fail(claim, {"reason": f"cannot be sent: {reason}"})
             found.unreadable.append(reason)
 
 
-def _request(waiting: Waiting, calling: str, pair: Pair) -> Request:
+def _request(waiting: Queued, calling: str, pair: Pair) -> Request:
     entry = waiting.entry
     losses = entry.unanswered if entry.attempt else 0  # without an attempt it was our end, not the peer's
     return Request(waiting.rank, entry.receipt, calling, pair, 0.0, study=entry.study_key, losses=losses)
 
 
-def _read_head(waiting: Waiting) -> tuple[FileMeta, int]:
+def _read_head(waiting: Queued) -> tuple[FileMeta, int]:
     fd = os.open(waiting.file, OPEN_FLAGS)
     try:
         head = decode_head(os.pread(fd, HEAD_BYTES, 0)) or decode_head(os.pread(fd, HEAD_MAX_BYTES, 0))

@@ -27,6 +27,7 @@ from leyden import crash
 from leyden.errors import Transient
 from leyden.spool.doorbell import Ringer
 from leyden.spool.moves import into, sync_folder
+from leyden.spool.stage import Stage
 from leyden.spool.store import Spool
 
 logger = logging.getLogger("leyden.spool")
@@ -177,7 +178,7 @@ class GroupCommit:
                 sync_folder(place)
                 if new:
                     # Another process may have made it a moment ago and not have synced its name yet.
-                    sync_folder(self._spool.root / "new")
+                    sync_folder(self._spool.root / Stage.NEW)
                     self._bucket = place[-8:]
                 crash.point("new-synced")
             except OSError as error:
@@ -209,7 +210,7 @@ class GroupCommit:
                 threading.Thread(target=self._probe, name="probe", daemon=True).start()
 
     def _probe(self) -> None:
-        path = self._spool.root / "embryo" / f"probe-{os.getpid()}"
+        path = self._spool.root / Stage.EMBRYO / f"probe-{os.getpid()}"
         while not self._closed.wait(PROBE_S):
             try:
                 fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)

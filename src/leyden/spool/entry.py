@@ -14,6 +14,8 @@ from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 
+from leyden.spool.stage import CLAIMED_FROM, Stage
+
 BUCKET_S = 100
 BY_HAND = 99  # the receiver number in the receipts of files that came by hand
 UNRANKED = "99"  # the rank of a file that somebody put into prepared/<DEST>/ or transform/<DEST>/ by hand
@@ -33,7 +35,6 @@ _NAME = re.compile(
     r"\.dcm",
     re.ASCII,
 )
-_STAGES = ("transform", "prepared")
 
 
 def key(text: str) -> str:
@@ -168,60 +169,42 @@ class ReceiptClock:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """An entry that waits in `stage` (transform or prepared) for a claimant. `destination` is an AE title."""
+class Queued:
+    """An entry and where it stands: it waits in `stage` for a claimant, or it is claimed and came from there.
+
+    `destination` is an AE title. The name of a claim, in active/<claimant>/, says all of this too (claim_name()).
+    """
 
     file: str  # a path as text: a listing makes thousands of these
     entry: Entry
-    stage: str
+    stage: Stage
     destination: str
     rank: str
 
     @property
     def path(self) -> Path:
-        """The file, as long as nobody was faster."""
+        """The file, as long as nobody else has moved it."""
         return Path(self.file)
 
     @property
     def size(self) -> int:
-        """Bytes on disk now; FileNotFoundError if somebody was faster."""
+        """Bytes on disk now; FileNotFoundError if somebody else has moved it."""
         return os.stat(self.file).st_size
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """An entry that one process works on. Its file name in active/<role>-<n>/ says where it came from."""
-
-    file: str  # a path as text
-    entry: Entry
-    stage: str
-    destination: str
-    rank: str
-
-    @property
-    def path(self) -> Path:
-        """The file in active/."""
-        return Path(self.file)
-
-    @property
-    def size(self) -> int:
-        """Bytes on disk."""
-        return os.stat(self.file).st_size
-
-
-def claim_name(stage: str, destination: str, rank: str, entry: Entry) -> str:
+def claim_name(stage: Stage, destination: str, rank: str, entry: Entry) -> str:
     """The name of a claim, from which its place can be told again."""
     return SEPARATOR.join((stage, folder(destination), rank, entry.name))
 
 
-def parse_claim(path: str | Path) -> Claim | None:
+def parse_claim(path: str | Path) -> Queued | None:
     """The claim that a path stands for; None if its name is not a claim's."""
     file = os.fspath(path)
     parts = os.path.basename(file).split(SEPARATOR)
-    if len(parts) != 4 or parts[0] not in _STAGES or not is_rank(parts[2]):
+    if len(parts) != 4 or parts[0] not in CLAIMED_FROM or not is_rank(parts[2]):
         return None
     entry = parse(parts[3])
-    return Claim(file, entry, parts[0], title(parts[1]), parts[2]) if entry else None
+    return Queued(file, entry, Stage(parts[0]), title(parts[1]), parts[2]) if entry else None
 
 
 def is_rank(text: str) -> bool:

@@ -10,11 +10,21 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from leyden.spool.entry import SEPARATOR, Entry, folder, is_bucket, title
+from leyden.spool.stage import BY_DESTINATION, CLAIMED_FROM, Stage
 
 _RECEIPT = slice(0, 22)
 _SOP_KEY = slice(23, 31)
 _NOT_OBJECTS = (".json", ".plan", ".making")
 _AFTER_ALL = "9" * 23
+_TRIP = (
+    Stage.EMBRYO, Stage.NEW, Stage.ASKING, Stage.TRANSFORM, Stage.ACTIVE, Stage.PREPARED, Stage.DEFERRED,
+    Stage.REJECTED, Stage.FAILED, Stage.EXPIRED,
+)  # fmt: skip
+_CLAIMED_BETWEEN = (
+    Stage.ACTIVE, Stage.ASKING, Stage.ACTIVE, Stage.TRANSFORM, Stage.ACTIVE, Stage.PREPARED, Stage.ACTIVE,
+    Stage.DEFERRED,
+)  # fmt: skip
+_BEFORE_MADE = (Stage.ASKING, Stage.TRANSFORM)
 
 Look = Callable[[str], bool]
 
@@ -25,9 +35,9 @@ def _everywhere(_bucket: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How many objects stand in a folder of the spool for a destination ("" where the folder knows none)."""
+    """How many objects stand in a stage for a destination ("" where the stage knows none)."""
 
-    folder: str
+    stage: Stage
     destination: str
     files: int
     oldest_received_s: float | None
@@ -65,7 +75,7 @@ def files(path: str, depth: int = 3, look: Look = _everywhere) -> Iterator[tuple
 
 def claims(root: str) -> Iterator[tuple[str, str, str]]:
     """(stage, destination, entry name) of everything that is claimed."""
-    for _, name in files(f"{root}/active", 1):
+    for _, name in files(f"{root}/{Stage.ACTIVE}", 1):
         parts = name.split(SEPARATOR)
         if len(parts) == 4:
             yield parts[0], title(parts[1]), parts[3]
@@ -73,19 +83,19 @@ def claims(root: str) -> Iterator[tuple[str, str, str]]:
 
 def counts(root: str) -> list[Count]:
     """How much stands where, in the order of the trip."""
-    found: dict[tuple[str, str], tuple[int, str]] = {}
+    found: dict[tuple[Stage, str], tuple[int, str]] = {}
 
-    def add(stage: str, destination: str, name: str) -> None:
+    def add(stage: Stage, destination: str, name: str) -> None:
         number, oldest = found.get((stage, destination), (0, _AFTER_ALL))
         receipt = name[_RECEIPT]
         known = len(receipt) == 22 and receipt.isascii() and receipt.isdigit()
         found[stage, destination] = (number + 1, min(oldest, receipt) if known else oldest)
 
-    for stage in ("embryo", "new", "transform", "active", "prepared", "deferred", "rejected", "failed", "expired"):
-        if stage == "active":
+    for stage in _TRIP:
+        if stage is Stage.ACTIVE:
             for _, destination, name in claims(root):
                 add(stage, destination, name)
-        elif stage in ("transform", "prepared", "deferred", "rejected"):
+        elif stage in BY_DESTINATION:
             for each in names(f"{root}/{stage}"):
                 for _, name in files(f"{root}/{stage}/{each}"):
                     add(stage, title(each), name)
@@ -105,14 +115,14 @@ def on_the_way(root: str, destination: str, look: Look, made: bool = False) -> I
     `look` says which buckets are of interest; `made`: only what is past transform/ and its workers.
     """
     place = folder(destination)
-    for stage in ("active", "transform", "active", "prepared", "active", "deferred"):
-        if stage == "active":
+    for stage in _CLAIMED_BETWEEN:
+        if stage is Stage.ACTIVE:
             for claimed, whose, name in claims(root):
-                if whose == destination and not (made and claimed == "transform"):
+                if whose == destination and not (made and claimed in _BEFORE_MADE):
                     yield name
-        elif not (made and stage == "transform"):
+        elif not (made and stage in _BEFORE_MADE):
             # A deferred entry's bucket is that of its due time, which says nothing about its age.
-            for _, name in files(f"{root}/{stage}/{place}", look=_everywhere if stage == "deferred" else look):
+            for _, name in files(f"{root}/{stage}/{place}", look=_everywhere if stage is Stage.DEFERRED else look):
                 yield name
 
 
@@ -144,9 +154,9 @@ def standing(root: str, wanted: Collection[tuple[str, str]], made: bool = False)
     for destination in {destination for _, destination in wanted}:
         for name in on_the_way(root, destination, buckets.__contains__, made):
             see(name, destination)
-        for _, name in files(f"{root}/rejected/{folder(destination)}"):
+        for _, name in files(f"{root}/{Stage.REJECTED}/{folder(destination)}"):
             see(name, destination)
-    for shelf in ("failed", "expired") if wanted else ():
+    for shelf in (Stage.FAILED, Stage.EXPIRED) if wanted else ():
         for _, name in files(f"{root}/{shelf}"):
             parts = name.split(SEPARATOR)
             if len(parts) == 4:
@@ -156,7 +166,7 @@ def standing(root: str, wanted: Collection[tuple[str, str]], made: bool = False)
 
 def bound(root: str) -> Iterator[tuple[str, str]]:
     """(destination, sop key) of everything that is planned and neither delivered nor given up."""
-    for stage in ("transform", "prepared", "deferred"):
+    for stage in (*CLAIMED_FROM, Stage.DEFERRED):
         for each in names(f"{root}/{stage}"):
             destination = title(each)
             for _, name in files(f"{root}/{stage}/{each}"):

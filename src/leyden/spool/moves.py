@@ -15,6 +15,7 @@ from pathlib import Path
 from leyden import log
 from leyden.spool.entry import BY_HAND, Entry, ReceiptClock, parse
 from leyden.spool.listing import is_object, names
+from leyden.spool.stage import Stage
 
 logger = logging.getLogger("leyden.spool")
 
@@ -140,7 +141,7 @@ def adopt(root: str, queue: str, folder: str, name: str) -> None:
     if 0 <= now_s - status.st_ctime < SETTLE_S:
         return
     entry = parse(name) or Entry(fresh_receipt(now_s))
-    if queue == "new":
+    if queue == Stage.NEW:
         entry = Entry(entry.receipt)
     try:
         move(path, f"{root}/{queue}/{entry.bucket}", entry.name)

@@ -16,7 +16,8 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from leyden.spool import listing, receipts, shelves
-from leyden.spool.entry import Claim, parse
+from leyden.spool.entry import Queued, parse
+from leyden.spool.stage import SENT_FROM, Stage
 from leyden.spool.store import Spool, Stuck
 
 logger = logging.getLogger("leyden.spool")
@@ -40,18 +41,18 @@ def recover(spool: Spool, retry_rejected: bool = False, known: Collection[str] |
     OSError: the spool can't be listed. A plan that could not be read is left: reclaim() before its planner starts.
     """
     done = Recovered()
-    done.embryos = _remove(listing.files(f"{spool.root}/embryo", 0))
-    for claimant in listing.names(f"{spool.root}/active"):
+    done.embryos = _remove(listing.files(f"{spool.root}/{Stage.EMBRYO}", 0))
+    for claimant in listing.names(f"{spool.root}/{Stage.ACTIVE}"):
         try:
             _reclaim(spool, claimant, done, crashed=False)
         except OSError as error:
             logger.warning("what %s left stays in active/, to be tried again later: %s", claimant, error)
         with contextlib.suppress(OSError):
-            os.rmdir(spool.root / "active" / claimant)
+            os.rmdir(spool.root / Stage.ACTIVE / claimant)
     shelves.sweep(os.fspath(spool.root))
-    done.retried += spool.retry("failed", known=known)
+    done.retried += spool.retry(Stage.FAILED, known=known)
     if retry_rejected:
-        done.retried += spool.retry("rejected", known=known)
+        done.retried += spool.retry(Stage.REJECTED, known=known)
     if any(astuple(done)):
         logger.info(
             "recovery: %d half-received files removed, %d claims given back, %d were done already, %d plans finished, "
@@ -61,24 +62,25 @@ def recover(spool: Spool, retry_rejected: bool = False, known: Collection[str] |
     return done
 
 
-def reclaim(spool: Spool, claimant: str, *, crashed: bool | None = None) -> int:
-    """Finish or give back what `claimant` ("worker-1"), which is dead, left; returns the number of claims and plans.
-    What a receiver left half received goes. `crashed`: whether that counts against the claims (None: a worker's).
+def reclaim(spool: Spool, claimant: str, *, crashed: bool = False, receiver: int | None = None) -> int:
+    """Finish or give back what `claimant`, which is dead, left; returns the number of claims and plans.
+
+    `crashed`: whether its death counts against its claims. `receiver`: its number, if it was a receiver: what it left
+    half received is removed.
 
     Whoever reaps a role calls it before the role starts again. A claim that the disk does not let go stays in
     Spool.claims(claimant), for give_back(); what is left of a plan is the next planner's. OSError: the disk can't be
     read.
     """
     done = Recovered()
-    role, _, number = claimant.rpartition("-")
-    if role == "receiver":
-        embryos = ((place, name, parse(name)) for place, name in listing.files(f"{spool.root}/embryo", 0))
-        _remove((place, name) for place, name, entry in embryos if entry and entry.receiver == int(number))
-    _reclaim(spool, claimant, done, crashed=role == "worker" if crashed is None else crashed)
+    if receiver is not None:
+        embryos = ((place, name, parse(name)) for place, name in listing.files(f"{spool.root}/{Stage.EMBRYO}", 0))
+        _remove((place, name) for place, name, entry in embryos if entry and entry.receiver == receiver)
+    _reclaim(spool, claimant, done, crashed=crashed)
     return done.given_back + done.already_done + done.plans
 
 
-def give_back(spool: Spool, claims: list[Claim]) -> list[Claim]:
+def give_back(spool: Spool, claims: list[Queued]) -> list[Queued]:
     """Try again to give back claims of the dead; returns those that the disk still does not let go."""
     try:
         return _give_back(spool, claims, Recovered(), crashed=False)
@@ -91,7 +93,7 @@ def finish_plans(spool: Spool, claimant: str) -> tuple[int, list[Stuck]]:
     """Finish the plans that `claimant` left or could not carry out: how many entries there were, and those that the
     disk does not let go still. OSError: a plan can't be read, so nobody knows what is planned."""
     found, stuck = 0, list[Stuck]()
-    place = spool.root / "active" / claimant
+    place = spool.root / Stage.ACTIVE / claimant
     for name in listing.names(os.fspath(place)):
         if name.endswith(".plan"):
             entries, left = spool.finish_plan(place / name, lambda wanted: _done(spool.root, wanted))
@@ -116,7 +118,7 @@ def _remove(found: Iterable[tuple[str, str]]) -> int:
 
 
 def _reclaim(spool: Spool, claimant: str, done: Recovered, *, crashed: bool) -> None:
-    place = spool.root / "active" / claimant
+    place = spool.root / Stage.ACTIVE / claimant
     for name in listing.names(os.fspath(place)):
         if name.endswith(".making"):
             with contextlib.suppress(OSError):  # Spool.making() replaces it
@@ -128,9 +130,9 @@ def _reclaim(spool: Spool, claimant: str, done: Recovered, *, crashed: bool) -> 
     _give_back(spool, spool.claims(claimant), done, crashed=crashed)
 
 
-def _give_back(spool: Spool, claims: list[Claim], done: Recovered, *, crashed: bool) -> list[Claim]:
+def _give_back(spool: Spool, claims: list[Queued], done: Recovered, *, crashed: bool) -> list[Queued]:
     proved = _proved(spool.root, claims)
-    left: list[Claim] = []
+    left: list[Queued] = []
     why: OSError | None = None
     for claim in claims:
         try:
@@ -138,7 +140,7 @@ def _give_back(spool: Spool, claims: list[Claim], done: Recovered, *, crashed: b
                 spool.delivered(claim)
                 done.already_done += 1
             else:
-                spool.give_back(claim, crashed=crashed, unanswered=claim.stage == "prepared")
+                spool.give_back(claim, crashed=crashed, unanswered=claim.stage in SENT_FROM)
                 done.given_back += 1
         except OSError as error:
             left.append(claim)
@@ -153,8 +155,8 @@ def _done(root: Path, wanted: set[tuple[str, str]]) -> set[tuple[str, str]]:
     return found | receipts.delivered(root, wanted - found)
 
 
-def _proved(root: Path, claims: list[Claim]) -> set[tuple[str, str]]:
+def _proved(root: Path, claims: list[Queued]) -> set[tuple[str, str]]:
     """What is done of these claims: a worker's when its result stands further on, anyone's when a receipt says so."""
-    made = {(c.entry.receipt, c.destination) for c in claims if c.stage == "transform"}
+    made = {(c.entry.receipt, c.destination) for c in claims if c.stage is Stage.TRANSFORM}
     found = listing.standing(os.fspath(root), made, made=True)
     return found | receipts.delivered(root, {(c.entry.receipt, c.destination) for c in claims} - found)

@@ -20,11 +20,12 @@ import orjson
 from leyden.spool.entry import SEPARATOR, UNRANKED, Entry, folder, is_rank, parse, parse_claim, title
 from leyden.spool.listing import is_object, names
 from leyden.spool.moves import fresh_receipt, make_folder, move, write_whole
+from leyden.spool.stage import CLAIMED_FROM, ENDED, Stage
 
 logger = logging.getLogger("leyden.spool")
 
 
-def shelve(source: str, place: str, name: str, origin: tuple[str, str, str], why: Mapping[str, Any]) -> None:
+def shelve(source: str, place: str, name: str, origin: tuple[Stage, str, str], why: Mapping[str, Any]) -> None:
     """Put a file on a shelf, with its note."""
     note = {
         **why,
@@ -37,11 +38,11 @@ def shelve(source: str, place: str, name: str, origin: tuple[str, str, str], why
         os.unlink(f"{place}/{name}.json")
 
 
-def retry(root: str, shelf: str, destination: str | None, known: Collection[str] | None) -> int:
+def retry(root: str, shelf: Stage, destination: str | None, known: Collection[str] | None) -> int:
     """Spool.retry."""
-    if shelf == "rejected":
-        places = names(f"{root}/rejected")
-    elif shelf == "failed":
+    if shelf is Stage.REJECTED:
+        places = names(f"{root}/{shelf}")
+    elif shelf is Stage.FAILED:
         places = [""]
     else:
         raise ValueError(f"nothing is retried from {shelf}")
@@ -62,25 +63,26 @@ def retry(root: str, shelf: str, destination: str | None, known: Collection[str]
     return moved
 
 
-def _origin(path: str, name: str, destination: str) -> tuple[str, str, str, Entry]:
+def _origin(path: str, name: str, destination: str) -> tuple[Stage, str, str, Entry]:
     """Where a shelved file came from, and the entry to go on with: every count starts anew, and so does its age."""
     claim = parse_claim(Path(name))
     if claim is not None:
         stage, destination, rank, entry = claim.stage, claim.destination, claim.rank, claim.entry
     else:
-        stage, rank = "prepared" if destination else "new", UNRANKED
+        stage, rank = Stage.PREPARED if destination else Stage.NEW, UNRANKED
         if destination:
             noted = _note(f"{path}/{name}.json").get("origin")
             if isinstance(noted, dict) and is_rank(str(noted.get("rank"))):
-                stage, rank = "transform" if noted.get("stage") == "transform" else "prepared", str(noted["rank"])
+                rank = str(noted["rank"])
+                stage = Stage(noted["stage"]) if noted.get("stage") in CLAIMED_FROM else Stage.PREPARED
         entry = parse(name.rpartition(SEPARATOR)[2]) or Entry(fresh_receipt(time.time()))
     entry = replace(entry, attempt=0, due_s=0, crashes=0, retried_s=math.ceil(time.time()))
     return stage, destination, rank, entry
 
 
-def _bring_back(root: str, path: str, stage: str, destination: str, rank: str, entry: Entry) -> bool:
-    if stage == "new":
-        moved = move(path, f"{root}/new/{entry.bucket}", f"{entry.receipt}.dcm")
+def _bring_back(root: str, path: str, stage: Stage, destination: str, rank: str, entry: Entry) -> bool:
+    if stage is Stage.NEW:
+        moved = move(path, f"{root}/{stage}/{entry.bucket}", f"{entry.receipt}.dcm")
     else:
         moved = move(path, f"{root}/{stage}/{folder(destination)}/{rank}/{entry.bucket}", entry.name)
     _remove_note(f"{path}.json")
@@ -102,7 +104,7 @@ def _remove_note(path: str) -> None:
 
 def sweep(root: str) -> None:
     """Remove the notes whose files are gone, and those that a crash left unfinished (recovery)."""
-    for shelf in ("rejected", "failed", "expired"):
+    for shelf in ENDED:
         top = f"{root}/{shelf}"
         for place in (top, *(f"{top}/{name}" for name in names(top))):
             for name in names(place):

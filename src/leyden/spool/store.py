@@ -23,9 +23,8 @@ from leyden import crash, log
 from leyden.spool import listing, shelves
 from leyden.spool.entry import (
     UNRANKED,
-    Claim,
     Entry,
-    Waiting,
+    Queued,
     bucket_of,
     claim_name,
     folder,
@@ -37,16 +36,13 @@ from leyden.spool.entry import (
 )
 from leyden.spool.listing import Count
 from leyden.spool.moves import adopt, folders_of, link, make_folder, move, sync_folder, write_whole
+from leyden.spool.stage import BY_DESTINATION, Stage
 
 __all__ = ["Count", "Placement", "Plan", "Spool", "Stuck"]
 
 logger = logging.getLogger("leyden.spool")
 
-_FOLDERS = (
-    "embryo", "new", "transform", "prepared", "active", "deferred", "rejected", "failed", "expired", "receipts",
-    "state", "control", "bell",
-)  # fmt: skip
-_QUEUES = ("transform", "prepared", "deferred", "rejected")
+_FOLDERS = (*Stage, "receipts", "state", "control", "bell")
 _LAST_BUCKET = "99999999"
 
 
@@ -55,7 +51,7 @@ class Placement:
     """One planned delivery: the entry (its name there) and where it shall wait. `destination` is an AE title."""
 
     entry: Entry
-    stage: str
+    stage: Stage
     destination: str
     rank: str
 
@@ -88,18 +84,18 @@ class Spool:
         known = tuple(destinations)
         for name in _FOLDERS:
             make_folder(f"{self._root}/{name}")
-        for stage in _QUEUES:
+        for stage in BY_DESTINATION:
             for destination in known:
                 make_folder(self._queue(stage, destination))
         if self.sync:
-            for name in (".", *_QUEUES):
+            for name in (".", *BY_DESTINATION):
                 sync_folder(f"{self._root}/{name}")
             with contextlib.suppress(PermissionError):  # who may not read it can't force it, and has not changed it
                 sync_folder(f"{self._root}/..")
         strangers = sorted(
             {
                 found
-                for stage in _QUEUES
+                for stage in BY_DESTINATION
                 for found in self.destinations(stage)
                 if found not in known and any(listing.files(self._queue(stage, found)))
             }
@@ -110,11 +106,11 @@ class Spool:
             )
         return tuple(strangers)
 
-    def _queue(self, stage: str, destination: str) -> str:
+    def _queue(self, stage: Stage, destination: str) -> str:
         return f"{self._root}/{stage}/{folder(destination)}"
 
-    def _bucket(self, stage: str, destination: str, rank: str, entry: Entry) -> str:
-        bucket = bucket_of(entry.due_s) if stage == "deferred" else entry.bucket
+    def _bucket(self, stage: Stage, destination: str, rank: str, entry: Entry) -> str:
+        bucket = bucket_of(entry.due_s) if stage is Stage.DEFERRED else entry.bucket
         return f"{self._root}/{stage}/{folder(destination)}/{rank}/{bucket}"
 
     # -- intake
@@ -124,12 +120,12 @@ class Spool:
 
         OSError: what the disk says (ENOSPC, EROFS, EMFILE …).
         """
-        path = f"{self._root}/embryo/{receipt}.dcm"
+        path = f"{self._root}/{Stage.EMBRYO}/{receipt}.dcm"
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), Path(path)
 
     def newcomers(self, limit: int) -> list[Path]:
         """The oldest entries of new/, at most `limit`; each path's name parses. Hand-placed files are adopted."""
-        found = (f"{place}/{name}" for place in self._buckets("new") for name, _ in self._entries(place, "new"))
+        found = (f"{place}/{name}" for place in self._buckets(Stage.NEW) for name, _ in self._entries(place, Stage.NEW))
         return [Path(path) for path in itertools.islice(found, limit)]
 
     def _buckets(self, queue: str, last: str = _LAST_BUCKET) -> Iterator[str]:
@@ -140,7 +136,7 @@ class Spool:
                 break
             yield f"{top}/{name}"
 
-    def _ranks(self, stage: str, destination: str) -> list[str]:
+    def _ranks(self, stage: Stage, destination: str) -> list[str]:
         """The queues of a destination, lowest rank first; adopts files that lie beside them."""
         queue = f"{stage}/{folder(destination)}"
         found = folders_of(self._root, f"{queue}/{UNRANKED}", f"{self._root}/{queue}", is_rank)
@@ -165,15 +161,16 @@ class Spool:
 
     # -- planning (the planner only)
 
-    def plan_one(self, source: Path, entry: Entry, stage: str, destination: str, rank: str) -> bool:
+    def plan_one(self, source: Path, entry: Entry, stage: Stage, destination: str, rank: str) -> bool:
         """One delivery: one rename. False if the source is gone."""
         return move(os.fspath(source), self._bucket(stage, destination, rank, entry), entry.name)
 
-    def plan_many(self, plans: Sequence[Plan], generation: int) -> list[Stuck]:
+    def plan_many(self, plans: Sequence[Plan], generation: int, claimant: str) -> list[Stuck]:
         """Several deliveries each: one synced plan file for all of them, then the links, then the unlinks.
 
-        `generation` is that of the settings that decided; it is kept in the plan file for whoever reads it. Returns
-        what the disk did not let go: the plan file stays for it, so that it is to be finished and not planned anew.
+        The plan file stands in active/<claimant>/, where recover.finish_plans() finds it. `generation` is that of the
+        settings that decided; it is kept in the plan file for whoever reads it. Returns what could not be moved: the
+        plan file stays for it, so that it is finished and not planned anew.
         OSError: the plan file could not be written, or not for sure.
         """
         if not plans:
@@ -188,7 +185,7 @@ class Spool:
             )
             for plan in plans
         ]
-        place = f"{self._root}/active/planner-0"
+        place = f"{self._root}/{Stage.ACTIVE}/{claimant}"
         make_folder(place)
         path = f"{place}/{plans[0].source.stem}.plan"
         write_whole(path, b"\n".join(lines), sync=self.sync)
@@ -258,12 +255,12 @@ class Spool:
 
     # -- work
 
-    def destinations(self, stage: str) -> list[str]:
-        """The titles that have a folder in transform, prepared, deferred or rejected."""
+    def destinations(self, stage: Stage) -> list[str]:
+        """The titles that have a folder in a stage (one of BY_DESTINATION)."""
         return [title(name) for name in listing.names(f"{self._root}/{stage}")]
 
-    def waiting(self, stage: str, destination: str, limit: int) -> Iterator[Waiting]:
-        """What waits in transform or prepared: lowest rank first, then oldest bucket, then oldest; at most `limit`.
+    def waiting(self, stage: Stage, destination: str, limit: int) -> Iterator[Queued]:
+        """What waits in a stage (one of CLAIMED_FROM), at most `limit`: lowest rank first, then the oldest.
 
         A bucket's names are read when the first of them is wanted (about 1 us a name).
         """
@@ -274,52 +271,54 @@ class Spool:
                     if left <= 0:
                         return
                     left -= 1
-                    yield Waiting(f"{place}/{name}", entry, stage, destination, queue[-2:])
+                    yield Queued(f"{place}/{name}", entry, stage, destination, queue[-2:])
 
     def held_back(self, destination: str, entries: Iterable[Entry]) -> set[str]:
-        """The receipts of those entries for which an older entry of the same sop_key for this destination still
-        stands in transform, active, prepared or deferred. One walk (about 1 us a name) for all of them: ask it for
-        the serial entries of a whole window, just before they are sent. The sender's answer is the one that counts."""
+        """The receipts of those entries for which an older one of the same instance is on its way to the destination.
+
+        It stands in transform, asking, prepared, active or deferred then. One walk (about 1 us a name) answers for all:
+        ask for the serial entries of a whole window, just before they are sent.
+        """
         return listing.held_back(self._root, destination, entries)
 
-    def claim(self, waiting: Waiting, claimant: str) -> Claim | None:
+    def claim(self, waiting: Queued, claimant: str) -> Queued | None:
         """Take an entry for `claimant` ("worker-0", "sender-0"): a rename. None if somebody was faster."""
-        place = f"{self._root}/active/{claimant}"
+        place = f"{self._root}/{Stage.ACTIVE}/{claimant}"
         name = claim_name(waiting.stage, waiting.destination, waiting.rank, waiting.entry)
         if not move(waiting.file, place, name):
             return None
-        return Claim(f"{place}/{name}", waiting.entry, waiting.stage, waiting.destination, waiting.rank)
+        return Queued(f"{place}/{name}", waiting.entry, waiting.stage, waiting.destination, waiting.rank)
 
-    def claims(self, claimant: str) -> list[Claim]:
+    def claims(self, claimant: str) -> list[Queued]:
         """What `claimant` holds."""
-        place = f"{self._root}/active/{claimant}"
+        place = f"{self._root}/{Stage.ACTIVE}/{claimant}"
         return [claim for claim in (parse_claim(f"{place}/{name}") for name in listing.names(place)) if claim]
 
-    def _send(self, claim: Claim, stage: str, entry: Entry) -> None:
+    def _send(self, claim: Queued, stage: Stage, entry: Entry) -> None:
         move(claim.file, self._bucket(stage, claim.destination, claim.rank, entry), entry.name)
 
-    def give_back(self, claim: Claim, *, crashed: bool = False, unanswered: bool = False) -> None:
+    def give_back(self, claim: Queued, *, crashed: bool = False, unanswered: bool = False) -> None:
         """Put a claim back to where it came from. `crashed` adds one to its crash count; `unanswered`: it may have been
         sent, and nobody knows what the answer would have been."""
         entry = claim.entry
         entry = replace(entry, crashes=entry.crashes + crashed, unanswered=max(entry.unanswered, int(unanswered)))
         self._send(claim, claim.stage, entry)
 
-    def making(self, claim: Claim) -> tuple[int, Path]:
+    def making(self, claim: Queued) -> tuple[int, Path]:
         """A new, empty file beside a claim, to be filled and handed to transformed(): descriptor (read and write) and
         path. It holds whatever a former try left; recovery removes it."""
         path = claim.path.with_name(f"{claim.entry.receipt}.{folder(claim.destination)}.making")
         path.unlink(missing_ok=True)
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), path
 
-    def transformed(self, claim: Claim, made: Path, ready: Callable[[], None] = lambda: None) -> None:
+    def transformed(self, claim: Queued, made: Path, ready: Callable[[], None] = lambda: None) -> None:
         """`made` takes the claim's place, in prepared/: fsync, link, fsync of the folder, and then the claim's unlink.
 
         `ready` is called before that last step, which takes its time for a large file: `made` may be sent from then on.
         OSError: the disk says no; the claim stands, `made` is not to be used again (a second fsync may lie).
         """
         entry = replace(claim.entry, syntax="", crashes=0)
-        place = self._bucket("prepared", claim.destination, claim.rank, entry)
+        place = self._bucket(Stage.PREPARED, claim.destination, claim.rank, entry)
         if self.sync:
             fd = os.open(made, os.O_RDONLY | os.O_CLOEXEC)
             try:
@@ -333,71 +332,73 @@ class Spool:
             sync_folder(place)
             if folder_made:
                 sync_folder(os.path.dirname(place))
-                sync_folder(self._queue("prepared", claim.destination))
+                sync_folder(self._queue(Stage.PREPARED, claim.destination))
         crash.point("prepared-synced")
         ready()
         claim.path.unlink(missing_ok=True)
         crash.point("claim-unlinked")
         made.unlink(missing_ok=True)
 
-    def passed_on(self, claim: Claim) -> None:
+    def passed_on(self, claim: Queued) -> None:
         """A claim goes to prepared/ as it came (it could not, or need not, be changed): one rename."""
-        self._send(claim, "prepared", replace(claim.entry, syntax="", crashes=0))
+        self._send(claim, Stage.PREPARED, replace(claim.entry, syntax="", crashes=0))
 
-    def to_transform(self, claim: Claim, syntax: str) -> None:
+    def to_transform(self, claim: Queued, syntax: str) -> None:
         """A claim goes (back) to transform/, to be made into `syntax`."""
-        self._send(claim, "transform", replace(claim.entry, syntax=syntax, due_s=0, crashes=0))
+        self._send(claim, Stage.TRANSFORM, replace(claim.entry, syntax=syntax, due_s=0, crashes=0))
 
-    def defer(self, claim: Claim, due_s: float, *, unanswered: bool = False) -> None:
+    def defer(self, claim: Queued, due_s: float, *, unanswered: bool = False) -> None:
         """Wait in deferred/ until `due_s` (seconds since 1970), with one more attempt: a transient answer, or none."""
         entry = claim.entry
         entry = replace(
             entry, attempt=entry.attempt + 1, due_s=math.ceil(due_s), unanswered=entry.unanswered + unanswered
         )
-        self._send(claim, "deferred", entry)
+        self._send(claim, Stage.DEFERRED, entry)
 
     def due(self, destination: str, now_s: float, limit: int = 1000) -> int:
-        """Bring deferred entries whose time has come back to prepared/; returns how many (at most `limit`)."""
+        """Bring deferred entries whose time has come back; returns how many (at most `limit`).
+
+        They go to prepared/, and to asking/ where their name still holds the syntax that the destination is asked for.
+        """
         moved = 0
-        for queue in self._ranks("deferred", destination):
+        for queue in self._ranks(Stage.DEFERRED, destination):
             for place in self._buckets(queue, last=bucket_of(now_s)):
                 for name, entry in self._entries(place, queue):
                     if entry.due_s <= now_s:
                         back = replace(entry, due_s=0)
-                        moved += move(
-                            f"{place}/{name}", self._bucket("prepared", destination, queue[-2:], back), back.name
-                        )
+                        stage = Stage.ASKING if back.syntax else Stage.PREPARED
+                        moved += move(f"{place}/{name}", self._bucket(stage, destination, queue[-2:], back), back.name)
                         if moved >= limit:
                             return moved
         return moved
 
-    def delivered(self, claim: Claim) -> None:
+    def delivered(self, claim: Queued) -> None:
         """Done: unlink. The receipt must be synced before."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(claim.file)
 
     # -- the shelves
 
-    def _shelve(self, claim: Claim, place: str, name: str, why: Mapping[str, Any]) -> None:
+    def _shelve(self, claim: Queued, place: str, name: str, why: Mapping[str, Any]) -> None:
         origin = (claim.stage, claim.destination, claim.rank)
         shelves.shelve(claim.file, f"{self._root}/{place}", name, origin, why)
 
-    def reject(self, claim: Claim, why: Mapping[str, Any]) -> None:
+    def reject(self, claim: Queued, why: Mapping[str, Any]) -> None:
         """The destination said no for good: to rejected/<DEST>/, with a .json beside it. `why` holds "reason"."""
-        self._shelve(claim, f"rejected/{folder(claim.destination)}", claim.entry.name, why)
+        self._shelve(claim, f"{Stage.REJECTED}/{folder(claim.destination)}", claim.entry.name, why)
 
-    def fail(self, claim: Claim | Path, why: Mapping[str, Any]) -> None:
+    def fail(self, claim: Queued | Path, why: Mapping[str, Any]) -> None:
         """Could not be planned (a path in new/), read or transcoded (a claim): to failed/, with a .json beside it."""
-        if isinstance(claim, Claim):
-            self._shelve(claim, "failed", claim.path.name, why)
+        if isinstance(claim, Queued):
+            self._shelve(claim, Stage.FAILED, claim.path.name, why)
         else:
-            shelves.shelve(os.fspath(claim), f"{self._root}/failed", claim.name, ("new", "", ""), why)
+            shelves.shelve(os.fspath(claim), f"{self._root}/{Stage.FAILED}", claim.name, (Stage.NEW, "", ""), why)
 
-    def expire(self, claim: Claim) -> None:
+    def expire(self, claim: Queued) -> None:
         """Older than its destination's expiryThreshold: to expired/, never deleted."""
-        self._shelve(claim, "expired", claim.path.name, {"reason": "not delivered within expiryThreshold"})
+        self._shelve(claim, Stage.EXPIRED, claim.path.name, {"reason": "not delivered within expiryThreshold"})
 
-    def retry(self, shelf: str, destination: str | None = None, known: Collection[str] | None = None) -> int:
+    def retry(self, shelf: Stage, destination: str | None = None, known: Collection[str] | None = None) -> int:
         """Bring back what stands in rejected/ or failed/ (of one destination, or all); returns how many.
 
         Each goes to where it came from; its attempts and crashes are forgotten. With `known` (titles), what is bound

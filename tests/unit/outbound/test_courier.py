@@ -18,6 +18,7 @@ from leyden.net.scu import ConnectionLost, StoreAnswer, TooSlow
 from leyden.outbound.courier import SLOW_ABORTS, Courier, Fate
 from leyden.outbound.window import Window
 from leyden.spool.entry import Entry, key
+from leyden.spool.stage import Stage
 from leyden.spool.store import Spool
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -74,7 +75,7 @@ class Desk:
         fd, path = self.spool.embryo(receipt)
         os.write(fd, encode_head(FileMeta(CT, "2.25.1", syntax, sending="CT1")) + b"the data set")
         os.close(fd)
-        self.spool.plan_one(path, Entry(receipt, key("2.25.1"), key("s"), key("CT1")), "prepared", "PACS", "05")
+        self.spool.plan_one(path, Entry(receipt, key("2.25.1"), key("s"), key("CT1")), Stage.PREPARED, "PACS", "05")
 
     def parcel(self):
         (parcel,) = Window(self.spool, self.destination, "sender-0", "LEYDEN").look({}, (), 1795560001.0).parcels
@@ -86,7 +87,7 @@ class Desk:
         return sent
 
     def counts(self):
-        return {count.folder: count.files for count in self.spool.counts() if count.files}
+        return {count.stage: count.files for count in self.spool.counts() if count.files}
 
 
 def on_a_loop(test):
@@ -227,7 +228,7 @@ async def test_a_class_that_is_not_supported_after_all_gets_one_other_syntax_and
     await desk.send(Link(0x0122), taken)
     (path,) = (tmp_path / "transform").rglob("*.dcm")
     assert ".ExplicitVRLittleEndian." in path.name
-    (waiting,) = desk.spool.waiting("transform", "PACS", 9)
+    (waiting,) = desk.spool.waiting(Stage.TRANSFORM, "PACS", 9)
     desk.spool.passed_on(desk.spool.claim(waiting, "worker-0"))
     await desk.send(Link(0x0122), taken)
     assert desk.counts() == {"rejected": 1}
@@ -277,7 +278,7 @@ async def test_refused_in_negotiation_turned_as_long_as_there_is_another_syntax_
     taken = {CT: Taken((EXPLICIT_LE, IMPLICIT_LE), (JPEG2000_LOSSLESS,))}
     for name in ("ExplicitVRLittleEndian", "ImplicitVRLittleEndian"):
         await desk.courier.settle([desk.parcel()], taken)
-        (waiting,) = desk.spool.waiting("transform", "PACS", 9)
+        (waiting,) = desk.spool.waiting(Stage.TRANSFORM, "PACS", 9)
         assert waiting.entry.syntax == name
         desk.spool.passed_on(desk.spool.claim(waiting, "worker-0"))
     await desk.courier.settle([desk.parcel()], taken)

@@ -10,6 +10,7 @@ from leyden.dicom.uids import EXPLICIT_LE
 from leyden.outbound.opened import Files
 from leyden.outbound.window import Window
 from leyden.spool.entry import Entry, key
+from leyden.spool.stage import Stage
 from leyden.spool.store import Spool
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -37,7 +38,7 @@ def parcels(tmp_path):
         uid = f"2.25.{number}"
         os.write(fd, encode_head(FileMeta(CT, uid, EXPLICIT_LE, sending="CT1")) + b"x" * (100 + number))
         os.close(fd)
-        spool.plan_one(path, Entry(receipt, key(uid), key("s"), key("CT1")), "prepared", "PACS", "05")
+        spool.plan_one(path, Entry(receipt, key(uid), key("s"), key("CT1")), Stage.PREPARED, "PACS", "05")
     return Window(spool, Destination("PACS", "127.0.0.1", 104), "sender-0", "LEYDEN").look({}, (), 1795560001.0).parcels
 
 

@@ -8,6 +8,7 @@ from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.dicom.uids import EXPLICIT_LE
 from leyden.outbound.window import NEWEST, RECLAIM_S, WINDOW, Window
 from leyden.spool.entry import Entry, key
+from leyden.spool.stage import Stage
 from leyden.spool.store import Spool
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -21,7 +22,7 @@ def put(spool, number, *, received_s=NOW_S, rank="50", calling="CT1", study="s",
     os.write(fd, encode_head(FileMeta(CT, uid, EXPLICIT_LE, sending=calling)) if content is None else content)
     os.close(fd)
     entry = Entry(receipt, key(uid), key(study), key(calling), **names)
-    spool.plan_one(path, entry, "prepared", "PACS", rank)
+    spool.plan_one(path, entry, Stage.PREPARED, "PACS", rank)
     return receipt
 
 
@@ -95,7 +96,7 @@ def test_suspects_are_counted_apart_the_oldest_and_the_newest_of_them(tmp_path):
 
     found = window.look({}, (), NOW_S, suspected)
     assert receipts(found) == [*bad[:WINDOW], good, *bad[-NEWEST:]]
-    (passed,) = (each for each in spool.waiting("prepared", "PACS", 10_000) if each.entry.receipt == bad[WINDOW])
+    (passed,) = (each for each in spool.waiting(Stage.PREPARED, "PACS", 10_000) if each.entry.receipt == bad[WINDOW])
     passed.path.write_bytes(b"nobody reads this again")
     known = {parcel.receipt: parcel for parcel in found.parcels}
     assert receipts(window.look(known, (), NOW_S, suspected)) == receipts(found)
@@ -140,7 +141,7 @@ def test_old_ones_expire_and_what_is_no_file_of_ours_fails(tmp_path):
     assert receipts(found) == [kept]
     assert found.expired == 1
     assert len(found.unreadable) == 3
-    counts = {count.folder: count.files for count in spool.counts() if count.files}
+    counts = {count.stage: count.files for count in spool.counts() if count.files}
     assert counts == {"prepared": 1, "expired": 1, "failed": 3}
 
 
@@ -148,8 +149,8 @@ def test_the_age_of_what_was_taken_from_a_shelf_begins_anew_and_lasts_through_a_
     spool, window = make(tmp_path, expiry_threshold_s=100.0)
     now_s = time.time()
     put(spool, 1, received_s=now_s - 1000)
-    spool.reject(spool.claim(next(spool.waiting("prepared", "PACS", 1)), "sender-0"), {"reason": "no"})
-    assert spool.retry("rejected", "PACS") == 1
+    spool.reject(spool.claim(next(spool.waiting(Stage.PREPARED, "PACS", 1)), "sender-0"), {"reason": "no"})
+    assert spool.retry(Stage.REJECTED, "PACS") == 1
     (parcel,) = window.look({}, (), now_s + 99).parcels
     spool.defer(spool.claim(parcel.waiting, "sender-0"), now_s + 1)
     assert len(window.look({}, (), now_s + 99).parcels) == 1

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from leyden.spool.entry import Entry, ReceiptClock, key
+from leyden.spool.stage import Stage
 from leyden.spool.store import Spool
 
 
@@ -29,20 +30,20 @@ class Spooled(Spool):
 
     def put(
         self,
-        stage: str,
+        stage: Stage,
         destination: str = "PACS",
         rank: str = "10",
         sop: str = "1.2.3",
         now_s: float | None = None,
         **more,
     ) -> Entry:
-        """An entry in transform/ or prepared/."""
+        """An entry that waits in a stage."""
         path = self.receive(now_s=now_s)
         entry = Entry(path.stem, key(sop), key("study"), key("CT1"), **more)
         assert self.plan_one(path, entry, stage, destination, rank)
         return entry
 
-    def first(self, stage: str, destination: str = "PACS", claimant: str = "sender-0"):
+    def first(self, stage: Stage, destination: str = "PACS", claimant: str = "sender-0"):
         """Claim what waits first."""
         return self.claim(next(self.waiting(stage, destination, 1)), claimant)
 

@@ -15,6 +15,7 @@ from leyden.spool.entry import (
     parse_claim,
     title,
 )
+from leyden.spool.stage import Stage
 
 RECEIPT = "1764000000123456070042"
 KEYS = (key("1.2.3"), key("1.2"), key("CT1"))
@@ -73,10 +74,10 @@ def test_an_empty_title_has_no_folder():
 
 def test_a_claim_carries_its_place():
     entry = Entry(RECEIPT, *KEYS, syntax="JPEG2000Lossless", crashes=1)
-    path = Path("/spool/active/worker-0") / claim_name("transform", "A B~C", "07", entry)
+    path = Path("/spool/active/worker-0") / claim_name(Stage.TRANSFORM, "A B~C", "07", entry)
     claim = parse_claim(path)
     assert claim is not None
-    assert (claim.stage, claim.destination, claim.rank, claim.entry) == ("transform", "A B~C", "07", entry)
+    assert (claim.stage, claim.destination, claim.rank, claim.entry) == (Stage.TRANSFORM, "A B~C", "07", entry)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +100,7 @@ def test_a_long_title_and_a_syntax_without_a_name_still_fit_a_file_name():
         retried_s=long_s,
         unanswered=999999,
     )
-    assert len(claim_name("transform", "é" * 8, "99", entry)) + len(".json") <= 255
+    assert len(claim_name(Stage.TRANSFORM, "é" * 8, "99", entry)) + len(".json") <= 255
 
 
 def test_receipts_rise_though_the_clock_does_not():

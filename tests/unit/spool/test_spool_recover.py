@@ -10,10 +10,11 @@ import pytest
 from leyden.spool.entry import Entry, key
 from leyden.spool.receipts import ReceiptLog
 from leyden.spool.recover import Recovered, finish_plans, give_back, reclaim, recover
+from leyden.spool.stage import Stage
 from leyden.spool.store import Placement, Plan
 
 
-def waiting(spool, stage="prepared", destination="PACS"):
+def waiting(spool, stage=Stage.PREPARED, destination="PACS"):
     return list(spool.waiting(stage, destination, 1000))
 
 
@@ -31,20 +32,20 @@ def test_embryos_go_and_acknowledged_entries_stay(spool):
 
 
 def test_claims_go_back_and_the_end_of_all_is_nobodys_crash(spool):
-    spool.put("transform", syntax="JPEG2000Lossless")
-    spool.put("prepared", rank="31")
-    spool.first("transform", claimant="worker-7")
-    spool.first("prepared", claimant="sender-0")
+    spool.put(Stage.TRANSFORM, syntax="JPEG2000Lossless")
+    spool.put(Stage.PREPARED, rank="31")
+    spool.first(Stage.TRANSFORM, claimant="worker-7")
+    spool.first(Stage.PREPARED, claimant="sender-0")
     assert recover(spool) == Recovered(given_back=2)
-    assert waiting(spool, "transform")[0].entry.crashes == 0
+    assert waiting(spool, Stage.TRANSFORM)[0].entry.crashes == 0
     assert [(w.entry.crashes, w.rank) for w in waiting(spool)] == [(0, "31")]
     assert os.listdir(spool.root / "active") == []
 
 
 def test_what_a_receipt_proves_is_not_sent_again(spool):
-    proved, open_ = spool.put("prepared"), spool.put("prepared")
-    spool.first("prepared")
-    spool.first("prepared")
+    proved, open_ = spool.put(Stage.PREPARED), spool.put(Stage.PREPARED)
+    spool.first(Stage.PREPARED)
+    spool.first(Stage.PREPARED)
     log = ReceiptLog(spool.root, "sender-0")
     log.append({"receipt": proved.receipt, "destination": "PACS"})
     log.append({"receipt": open_.receipt, "destination": "REPORTS"})
@@ -56,8 +57,8 @@ def test_what_a_receipt_proves_is_not_sent_again(spool):
 @pytest.mark.parametrize("further", ["prepared", "active", "deferred", "rejected", "failed", "expired", "delivered"])
 def test_a_claim_whose_result_stands_further_on_is_dropped(spool, further):
     """The worker died between the link and the unlink of its claim, and the sender went on with the result."""
-    spool.put("transform", syntax="JPEG2000Lossless")
-    claim = spool.first("transform", claimant="worker-0")
+    spool.put(Stage.TRANSFORM, syntax="JPEG2000Lossless")
+    claim = spool.first(Stage.TRANSFORM, claimant="worker-0")
     kept = claim.path.read_bytes()
     fd, made = spool.making(claim)
     os.close(fd)
@@ -65,7 +66,7 @@ def test_a_claim_whose_result_stands_further_on_is_dropped(spool, further):
     claim.path.write_bytes(kept)
     made.touch()
     if further != "prepared":
-        sent = spool.first("prepared")
+        sent = spool.first(Stage.PREPARED)
         if further == "deferred":
             spool.defer(sent, 1_900_000_000)
         elif further in ("rejected", "failed"):
@@ -77,8 +78,8 @@ def test_a_claim_whose_result_stands_further_on_is_dropped(spool, further):
             log.append({"receipt": claim.entry.receipt, "destination": "PACS"})
             log.close()
             spool.delivered(sent)
-    assert reclaim(spool, "worker-0") == 1
-    assert waiting(spool, "transform") == []
+    assert reclaim(spool, "worker-0", crashed=True) == 1
+    assert waiting(spool, Stage.TRANSFORM) == []
     assert os.listdir(spool.root / "active" / "worker-0") == []
     assert len(spool.tree()) == 1
 
@@ -88,26 +89,33 @@ def test_another_destinations_copy_proves_nothing(spool):
     entry = Entry(path.stem, key("a"), key("b"), key("c"), syntax="JPEG2000Lossless")
     plain = Entry(path.stem, key("a"), key("b"), key("c"))
     spool.plan_many(
-        [Plan(path, (Placement(entry, "transform", "PACS", "10"), Placement(plain, "prepared", "REPORTS", "10")))], 1
+        [
+            Plan(
+                path,
+                (Placement(entry, Stage.TRANSFORM, "PACS", "10"), Placement(plain, Stage.PREPARED, "REPORTS", "10")),
+            )
+        ],
+        1,
+        "planner-0",
     )
-    spool.first("transform", claimant="worker-0")
-    assert reclaim(spool, "worker-0") == 1
-    assert waiting(spool, "transform")[0].entry.crashes == 1
+    spool.first(Stage.TRANSFORM, claimant="worker-0")
+    assert reclaim(spool, "worker-0", crashed=True) == 1
+    assert waiting(spool, Stage.TRANSFORM)[0].entry.crashes == 1
 
 
 def test_a_dead_receiver_leaves_no_embryo_and_takes_no_other_ones(spool):
     for receipt in ("1764000000123456000001", "1764000000123457010001"):
         os.close(spool.embryo(receipt)[0])
-    reclaim(spool, "receiver-1")
+    reclaim(spool, "receiver-1", receiver=1)
     assert os.listdir(spool.root / "embryo") == ["1764000000123456000001.dcm"]
 
 
 def test_reclaim_touches_nobody_else(spool):
-    spool.put("transform")
-    spool.put("transform")
-    spool.first("transform", claimant="worker-0")
-    spool.first("transform", claimant="worker-1")
-    assert reclaim(spool, "worker-1") == 1
+    spool.put(Stage.TRANSFORM)
+    spool.put(Stage.TRANSFORM)
+    spool.first(Stage.TRANSFORM, claimant="worker-0")
+    spool.first(Stage.TRANSFORM, claimant="worker-1")
+    assert reclaim(spool, "worker-1", crashed=True) == 1
     assert len(spool.claims("worker-0")) == 1
     assert reclaim(spool, "worker-2") == 0
 
@@ -118,7 +126,7 @@ def planned(spool, monkeypatch, die_at):
     for _ in range(2):
         path = spool.receive()
         entry = Entry(path.stem, key("a"), key("b"), key("c"))
-        plans.append(Plan(path, tuple(Placement(entry, "prepared", d, "10") for d in ("PACS", "REPORTS"))))
+        plans.append(Plan(path, tuple(Placement(entry, Stage.PREPARED, d, "10") for d in ("PACS", "REPORTS"))))
     left = [die_at]
 
     def counted(real):
@@ -134,7 +142,7 @@ def planned(spool, monkeypatch, die_at):
         patched.setattr(os, "link", counted(os.link))
         patched.setattr(os, "unlink", counted(os.unlink))
         with pytest.raises(KeyboardInterrupt):
-            spool.plan_many(plans, 1)
+            spool.plan_many(plans, 1, "planner-0")
     return [plan.source.stem for plan in plans]
 
 
@@ -151,7 +159,7 @@ def test_a_plan_is_finished_wherever_it_broke_off(spool, monkeypatch, die_at):
 def test_a_plan_makes_no_delivery_twice(spool, monkeypatch, further):
     """The first link was made, and the sender went on with it, before the planner died."""
     first, _second = planned(spool, monkeypatch, die_at=3)  # two folders were made on the way
-    claim = spool.first("prepared")
+    claim = spool.first(Stage.PREPARED)
     assert claim.entry.receipt == first
     if further == "deferred":
         spool.defer(claim, 1_900_000_000)
@@ -183,8 +191,8 @@ def test_a_plan_that_is_not_readable_is_made_anew(spool, caplog):
 
 def test_failed_is_tried_again_and_rejected_when_asked(spool):
     spool.fail(spool.receive(), {"reason": "no destination"})
-    spool.put("prepared")
-    spool.reject(spool.first("prepared"), {"reason": "no"})
+    spool.put(Stage.PREPARED)
+    spool.reject(spool.first(Stage.PREPARED), {"reason": "no"})
     assert recover(spool).retried == 1
     assert len(spool.newcomers(10)) == 1
     assert recover(spool, retry_rejected=True).retried == 1
@@ -192,11 +200,11 @@ def test_failed_is_tried_again_and_rejected_when_asked(spool):
 
 
 def test_notes_whose_files_are_gone_go_too(spool):
-    spool.put("prepared")
-    spool.reject(spool.first("prepared"), {"reason": "no"})
+    spool.put(Stage.PREPARED)
+    spool.reject(spool.first(Stage.PREPARED), {"reason": "no"})
     next((spool.root / "rejected" / "PACS").glob("*.dcm")).unlink()
-    spool.put("prepared")
-    spool.expire(spool.first("prepared"))
+    spool.put(Stage.PREPARED)
+    spool.expire(spool.first(Stage.PREPARED))
     (spool.root / "failed" / "1795560000000000000001.dcm.making").write_bytes(b'{"rea')
     recover(spool)
     assert list((spool.root / "failed").iterdir()) == []
@@ -213,9 +221,9 @@ def test_the_plan_file_says_what_was_planned(spool, monkeypatch):
 
 
 def test_on_a_full_disk_what_can_go_back_goes_and_the_rest_is_tried_again(spool, full_disk, caplog):
-    stuck, free = spool.put("prepared", "PACS"), spool.put("prepared", "REPORTS")
-    spool.first("prepared", "PACS")
-    spool.first("prepared", "REPORTS")
+    stuck, free = spool.put(Stage.PREPARED, "PACS"), spool.put(Stage.PREPARED, "REPORTS")
+    spool.first(Stage.PREPARED, "PACS")
+    spool.first(Stage.PREPARED, "REPORTS")
     (spool.root / "prepared" / "PACS" / "10" / stuck.bucket).rmdir()
     full_disk.append("prepared/PACS")
     assert recover(spool).given_back == 1
@@ -238,7 +246,7 @@ def test_on_a_full_disk_a_plan_is_left_and_finished_later(spool, monkeypatch, fu
     assert (found, [planned.source.stem for planned, _ in stuck]) == (0, receipts)
     assert {error.errno for _, error in stuck} == {errno.ENOSPC}
     assert [w.entry.receipt for w in waiting(spool)] == receipts, "one of its two places had room"
-    spool.delivered(spool.first("prepared"))
+    spool.delivered(spool.first(Stage.PREPARED))
     log = ReceiptLog(spool.root, "sender-0")
     log.append({"receipt": receipts[0], "destination": "PACS"})
     log.close()
@@ -251,8 +259,8 @@ def test_on_a_full_disk_a_plan_is_left_and_finished_later(spool, monkeypatch, fu
 
 def test_receipts_that_cannot_be_read_leave_the_claims_where_they_are(spool, monkeypatch):
     """Else what was delivered would be delivered again."""
-    spool.put("prepared")
-    claim = spool.first("prepared")
+    spool.put(Stage.PREPARED)
+    claim = spool.first(Stage.PREPARED)
     with monkeypatch.context() as patched:
         patched.setattr("leyden.spool.receipts.delivered", broken_disk)
         assert recover(spool) == Recovered()
@@ -269,7 +277,7 @@ def test_an_embryo_that_cannot_be_removed_stops_nobody(spool, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(os, "unlink", broken_disk)
         assert recover(spool) == Recovered()
-        assert reclaim(spool, "receiver-0") == reclaim(spool, "worker-0") == 0
+        assert reclaim(spool, "receiver-0", receiver=0) == reclaim(spool, "worker-0") == 0
     assert recover(spool).embryos == 1
 
 
@@ -278,15 +286,15 @@ def broken_disk(*_args):
 
 
 def test_who_did_not_die_alone_has_crashed_nothing(spool):
-    spool.put("transform", syntax="JPEG2000Lossless")
-    spool.first("transform", claimant="worker-0")
-    assert reclaim(spool, "worker-0", crashed=False) == 1
-    assert waiting(spool, "transform")[0].entry.crashes == 0
+    spool.put(Stage.TRANSFORM, syntax="JPEG2000Lossless")
+    spool.first(Stage.TRANSFORM, claimant="worker-0")
+    assert reclaim(spool, "worker-0") == 1
+    assert waiting(spool, Stage.TRANSFORM)[0].entry.crashes == 0
 
 
 def test_what_a_node_refused_that_is_gone_stays(spool):
     for destination in ("PACS", "GONE"):
-        spool.put("prepared", destination)
-        spool.reject(spool.first("prepared", destination), {"reason": "no"})
+        spool.put(Stage.PREPARED, destination)
+        spool.reject(spool.first(Stage.PREPARED, destination), {"reason": "no"})
     assert recover(spool, retry_rejected=True, known=["PACS"]).retried == 1
     assert len(list((spool.root / "rejected" / "GONE").glob("*.dcm"))) == 1

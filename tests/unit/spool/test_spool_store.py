@@ -13,12 +13,13 @@ import pytest
 from leyden.spool import listing, moves
 from leyden.spool.entry import Entry, folder, key, parse
 from leyden.spool.moves import make_folder
+from leyden.spool.stage import Stage
 from leyden.spool.store import Placement, Plan, Spool
 
 OLD_S = 1_700_000_000.0  # a bucket long past
 
 
-def waiting(spool, stage="prepared", destination="PACS", limit=1000):
+def waiting(spool, stage=Stage.PREPARED, destination="PACS", limit=1000):
     return list(spool.waiting(stage, destination, limit))
 
 
@@ -27,14 +28,14 @@ def waiting(spool, stage="prepared", destination="PACS", limit=1000):
 
 def test_folders_are_private_and_strangers_are_reported(spool, caplog):
     assert all(os.stat(p).st_mode & 0o777 == 0o700 for p in spool.root.rglob("*") if p.is_dir())
-    spool.put("prepared", "GONE")
+    spool.put(Stage.PREPARED, "GONE")
     assert spool.prepare(["PACS"]) == ("GONE",)
     assert "GONE, which is no node" in caplog.text
     assert len(waiting(spool, destination="GONE")) == 1
 
 
 def test_a_title_that_would_be_a_path_stays_inside(spool):
-    spool.put("prepared", "../../x")
+    spool.put(Stage.PREPARED, "../../x")
     assert len(waiting(spool, destination="../../x")) == 1
     assert folder("../../x") in os.listdir(spool.root / "prepared")
 
@@ -61,12 +62,12 @@ def test_one_delivery_is_one_rename(spool):
     path = spool.receive(b"bytes")
     inode = path.stat().st_ino
     entry = Entry(path.stem, key("a"), key("b"), key("c"))
-    assert spool.plan_one(path, entry, "prepared", "PACS", "05")
+    assert spool.plan_one(path, entry, Stage.PREPARED, "PACS", "05")
     (found,) = waiting(spool)
     assert (found.entry, found.destination, found.rank, found.size) == (entry, "PACS", "05", 5)
     assert found.path.stat().st_ino == inode
     assert not path.exists()
-    assert not spool.plan_one(path, entry, "prepared", "PACS", "05")
+    assert not spool.plan_one(path, entry, Stage.PREPARED, "PACS", "05")
 
 
 def placements(path, *places):
@@ -75,9 +76,9 @@ def placements(path, *places):
 
 
 def test_several_deliveries_share_the_bytes(spool):
-    plans = [placements(spool.receive(), ("prepared", "PACS"), ("transform", "REPORTS")) for _ in range(3)]
-    spool.plan_many(plans, 4)
-    here, there = waiting(spool), waiting(spool, "transform", "REPORTS")
+    plans = [placements(spool.receive(), (Stage.PREPARED, "PACS"), (Stage.TRANSFORM, "REPORTS")) for _ in range(3)]
+    spool.plan_many(plans, 4, "planner-0")
+    here, there = waiting(spool), waiting(spool, Stage.TRANSFORM, "REPORTS")
     assert [os.stat(w.path).st_ino for w in here] == [os.stat(w.path).st_ino for w in there]
     assert len(here) == 3
     assert spool.newcomers(10) == []
@@ -85,17 +86,17 @@ def test_several_deliveries_share_the_bytes(spool):
 
 
 def test_an_entry_that_was_taken_away_does_not_stop_the_others(spool):
-    plans = [placements(spool.receive(), ("prepared", "PACS"), ("prepared", "REPORTS")) for _ in range(2)]
+    plans = [placements(spool.receive(), (Stage.PREPARED, "PACS"), (Stage.PREPARED, "REPORTS")) for _ in range(2)]
     plans[0].source.unlink()
-    spool.plan_many(plans, 1)
+    spool.plan_many(plans, 1, "planner-0")
     assert len(waiting(spool)) == len(waiting(spool, destination="REPORTS")) == 1
 
 
 def test_one_that_the_disk_does_not_let_go_is_left_to_its_plan_and_the_others_go_on(spool):
-    plans = [placements(spool.receive(), ("prepared", "PACS"), ("prepared", "REPORTS")) for _ in range(3)]
+    plans = [placements(spool.receive(), (Stage.PREPARED, "PACS"), (Stage.PREPARED, "REPORTS")) for _ in range(3)]
     (spool.root / "prepared" / "GONE").touch()
-    plans[1] = placements(plans[1].source, ("prepared", "PACS"), ("prepared", "GONE"))
-    ((planned, error),) = spool.plan_many(plans, 1)
+    plans[1] = placements(plans[1].source, (Stage.PREPARED, "PACS"), (Stage.PREPARED, "GONE"))
+    ((planned, error),) = spool.plan_many(plans, 1, "planner-0")
     assert planned is plans[1]
     assert isinstance(error, NotADirectoryError)
     assert spool.newcomers(10) == [plans[1].source]
@@ -111,27 +112,27 @@ def test_one_that_the_disk_does_not_let_go_is_left_to_its_plan_and_the_others_go
 
 
 def test_lowest_rank_first_then_oldest(spool):
-    later = spool.put("prepared", rank="20", now_s=OLD_S)
-    second = spool.put("prepared", rank="10", now_s=OLD_S + 500)
-    first = spool.put("prepared", rank="10", now_s=OLD_S + 200)
+    later = spool.put(Stage.PREPARED, rank="20", now_s=OLD_S)
+    second = spool.put(Stage.PREPARED, rank="10", now_s=OLD_S + 500)
+    first = spool.put(Stage.PREPARED, rank="10", now_s=OLD_S + 200)
     assert [w.entry for w in waiting(spool)] == [first, second, later]
     assert [w.entry for w in waiting(spool, limit=2)] == [first, second]
 
 
 def test_the_listing_is_lazy(spool):
-    first = spool.put("prepared", now_s=OLD_S)
-    second = spool.put("prepared", now_s=OLD_S + 1000)
-    listing = spool.waiting("prepared", "PACS", 100)
+    first = spool.put(Stage.PREPARED, now_s=OLD_S)
+    second = spool.put(Stage.PREPARED, now_s=OLD_S + 1000)
+    listing = spool.waiting(Stage.PREPARED, "PACS", 100)
     assert next(listing).entry == first
-    spool.first("prepared")
-    third = spool.put("prepared", now_s=OLD_S + 1001)
+    spool.first(Stage.PREPARED)
+    third = spool.put(Stage.PREPARED, now_s=OLD_S + 1001)
     assert [w.entry for w in listing] == [second, third]
 
 
 def test_only_one_of_many_gets_an_entry(spool):
     for _ in range(50):
-        spool.put("transform")
-    found = waiting(spool, "transform")
+        spool.put(Stage.TRANSFORM)
+    found = waiting(spool, Stage.TRANSFORM)
     claims: list[list] = [[], [], [], []]
 
     def take(n):
@@ -143,12 +144,12 @@ def test_only_one_of_many_gets_an_entry(spool):
     for thread in threads:
         thread.join()
     assert sorted(c.entry.receipt for some in claims for c in some) == [w.entry.receipt for w in found]
-    assert waiting(spool, "transform") == []
+    assert waiting(spool, Stage.TRANSFORM) == []
 
 
 def test_an_old_empty_bucket_goes_and_comes_back(spool):
-    spool.put("prepared", now_s=OLD_S)
-    claim = spool.first("prepared")
+    spool.put(Stage.PREPARED, now_s=OLD_S)
+    claim = spool.first(Stage.PREPARED)
     bucket = spool.root / "prepared" / "PACS" / "10" / claim.entry.bucket
     assert waiting(spool) == []
     assert not bucket.exists()
@@ -157,8 +158,8 @@ def test_an_old_empty_bucket_goes_and_comes_back(spool):
 
 
 def test_the_running_bucket_stays(spool):
-    entry = spool.put("prepared")
-    spool.delivered(spool.first("prepared"))
+    entry = spool.put(Stage.PREPARED)
+    spool.delivered(spool.first(Stage.PREPARED))
     assert waiting(spool) == []
     assert (spool.root / "prepared" / "PACS" / "10" / entry.bucket).exists()
 
@@ -175,10 +176,10 @@ def test_removing_empty_buckets_never_loses_a_move(spool):
     looker.start()
     try:
         for _ in range(300):
-            spool.put("prepared", now_s=OLD_S)
+            spool.put(Stage.PREPARED, now_s=OLD_S)
             claim = None
             while claim is None:
-                found = next(spool.waiting("prepared", "PACS", 1), None)
+                found = next(spool.waiting(Stage.PREPARED, "PACS", 1), None)
                 claim = spool.claim(found, "sender-0") if found else None
             spool.delivered(claim)
     finally:
@@ -191,17 +192,17 @@ def test_removing_empty_buckets_never_loses_a_move(spool):
 
 
 def test_a_crash_is_counted_where_it_belongs(spool):
-    spool.put("transform", syntax="JPEG2000Lossless")
-    spool.give_back(spool.first("transform", claimant="worker-0"), crashed=True)
-    (found,) = waiting(spool, "transform")
+    spool.put(Stage.TRANSFORM, syntax="JPEG2000Lossless")
+    spool.give_back(spool.first(Stage.TRANSFORM, claimant="worker-0"), crashed=True)
+    (found,) = waiting(spool, Stage.TRANSFORM)
     assert found.entry.crashes == 1
-    spool.give_back(spool.first("transform", claimant="worker-0"))
-    assert waiting(spool, "transform")[0].entry.crashes == 1
+    spool.give_back(spool.first(Stage.TRANSFORM, claimant="worker-0"))
+    assert waiting(spool, Stage.TRANSFORM)[0].entry.crashes == 1
 
 
 def test_a_transformed_file_takes_the_claims_place(spool):
-    entry = spool.put("transform", syntax="JPEG2000Lossless", crashes=1)
-    claim = spool.first("transform", claimant="worker-0")
+    entry = spool.put(Stage.TRANSFORM, syntax="JPEG2000Lossless", crashes=1)
+    claim = spool.first(Stage.TRANSFORM, claimant="worker-0")
     fd, made = spool.making(claim)
     os.write(fd, b"smaller")
     os.close(fd)
@@ -214,8 +215,8 @@ def test_a_transformed_file_takes_the_claims_place(spool):
 
 def test_a_transformed_copy_leaves_the_other_destinations_alone(spool):
     path = spool.receive(b"original")
-    spool.plan_many([placements(path, ("transform", "PACS"), ("prepared", "REPORTS"))], 1)
-    claim = spool.first("transform", claimant="worker-0")
+    spool.plan_many([placements(path, (Stage.TRANSFORM, "PACS"), (Stage.PREPARED, "REPORTS"))], 1, "planner-0")
+    claim = spool.first(Stage.TRANSFORM, claimant="worker-0")
     fd, made = spool.making(claim)
     os.write(fd, b"new")
     os.close(fd)
@@ -225,18 +226,18 @@ def test_a_transformed_copy_leaves_the_other_destinations_alone(spool):
 
 
 def test_what_cannot_be_changed_is_passed_on_and_may_come_back(spool):
-    entry = spool.put("transform", syntax="JPEG2000Lossless", crashes=2)
-    spool.passed_on(spool.first("transform", claimant="worker-0"))
+    entry = spool.put(Stage.TRANSFORM, syntax="JPEG2000Lossless", crashes=2)
+    spool.passed_on(spool.first(Stage.TRANSFORM, claimant="worker-0"))
     (found,) = waiting(spool)
     assert (found.entry.syntax, found.entry.crashes) == ("", 0)
-    spool.to_transform(spool.first("prepared"), "ExplicitVRLittleEndian")
-    (found,) = waiting(spool, "transform")
+    spool.to_transform(spool.first(Stage.PREPARED), "ExplicitVRLittleEndian")
+    (found,) = waiting(spool, Stage.TRANSFORM)
     assert (found.entry.receipt, found.entry.syntax) == (entry.receipt, "ExplicitVRLittleEndian")
 
 
 def test_a_deferred_entry_comes_back_when_it_is_due(spool):
-    entry = spool.put("prepared", rank="33")
-    spool.defer(spool.first("prepared"), 1_800_000_050.7)
+    entry = spool.put(Stage.PREPARED, rank="33")
+    spool.defer(spool.first(Stage.PREPARED), 1_800_000_050.7)
     assert waiting(spool) == []
     assert spool.due("PACS", 1_800_000_049.0) == 0
     assert spool.due("PACS", 1_800_000_051.0) == 1
@@ -245,30 +246,39 @@ def test_a_deferred_entry_comes_back_when_it_is_due(spool):
     assert spool.due("PACS", 1_800_000_051.0) == 0
 
 
+def test_what_was_deferred_before_its_destination_was_asked_waits_to_be_asked_again(spool):
+    spool.put(Stage.ASKING, syntax="JPEG2000")
+    spool.defer(spool.first(Stage.ASKING), 1_800_000_050.0, unanswered=True)
+    assert spool.due("PACS", 1_800_000_051.0) == 1
+    (waits,) = waiting(spool, Stage.ASKING)
+    assert (waits.entry.syntax, waits.entry.attempt) == ("JPEG2000", 1)
+    assert waiting(spool) == []
+
+
 def test_due_stops_at_its_limit(spool):
     for _ in range(5):
-        spool.put("prepared")
-        spool.defer(spool.first("prepared"), OLD_S)
+        spool.put(Stage.PREPARED)
+        spool.defer(spool.first(Stage.PREPARED), OLD_S)
     assert [spool.due("PACS", OLD_S + 1, limit=3), spool.due("PACS", OLD_S + 1, limit=3)] == [3, 2]
 
 
 def test_younger_twins_are_held_back_until_the_older_one_is_gone(spool):
-    old = spool.put("transform", sop="1.2.3")
-    young = spool.put("prepared", sop="1.2.3", serial=True)
-    other = spool.put("prepared", sop="9.9.9", serial=True)
+    old = spool.put(Stage.TRANSFORM, sop="1.2.3")
+    young = spool.put(Stage.PREPARED, sop="1.2.3", serial=True)
+    other = spool.put(Stage.PREPARED, sop="9.9.9", serial=True)
     assert spool.held_back("PACS", [young, other]) == {young.receipt}
     assert spool.held_back("REPORTS", [young]) == set()
     assert spool.held_back("PACS", [old]) == set()
-    claim = spool.first("transform", claimant="worker-0")
+    claim = spool.first(Stage.TRANSFORM, claimant="worker-0")
     assert spool.held_back("PACS", [young]) == {young.receipt}
     spool.passed_on(claim)
-    claim = spool.first("prepared")
+    claim = spool.first(Stage.PREPARED)
     assert claim.entry.receipt == old.receipt
     assert spool.held_back("PACS", [young]) == {young.receipt}
     spool.defer(claim, time.time() + 10_000)
     assert spool.held_back("PACS", [young]) == {young.receipt}
     spool.due("PACS", time.time() + 20_000)
-    spool.delivered(spool.first("prepared"))
+    spool.delivered(spool.first(Stage.PREPARED))
     assert spool.held_back("PACS", [young]) == set()
 
 
@@ -280,20 +290,20 @@ def note(path):
 
 
 def test_a_refusal_stands_with_its_reason_and_can_be_retried(spool):
-    entry = spool.put("prepared", rank="42", attempt=5)
-    spool.reject(spool.first("prepared"), {"reason": "0xA900 data set does not match", "status": 0xA900})
+    entry = spool.put(Stage.PREPARED, rank="42", attempt=5)
+    spool.reject(spool.first(Stage.PREPARED), {"reason": "0xA900 data set does not match", "status": 0xA900})
     (path,) = (spool.root / "rejected" / "PACS").glob("*.dcm")
     assert note(path)["reason"] == "0xA900 data set does not match"
     assert note(path)["origin"] == {"stage": "prepared", "destination": "PACS", "rank": "42"}
-    assert spool.retry("rejected", "REPORTS") == 0
-    assert spool.retry("rejected", "PACS") == 1
+    assert spool.retry(Stage.REJECTED, "REPORTS") == 0
+    assert spool.retry(Stage.REJECTED, "PACS") == 1
     (found,) = waiting(spool)
     assert (found.entry.receipt, found.entry.attempt, found.rank) == (entry.receipt, 0, "42")
     assert list((spool.root / "rejected" / "PACS").iterdir()) == []
 
 
 def test_whoever_looks_sees_the_whole_note_or_none(spool):
-    entry = spool.put("prepared")
+    entry = spool.put(Stage.PREPARED)
     path, over, seen = spool.root / "rejected" / "PACS" / f"{entry.name}.json", threading.Event(), set()
 
     def look():
@@ -305,7 +315,7 @@ def test_whoever_looks_sees_the_whole_note_or_none(spool):
         looking = threads.submit(look)
         try:
             for _ in range(300):
-                claim = spool.first("prepared")
+                claim = spool.first(Stage.PREPARED)
                 spool.reject(claim, {"reason": "no"})
                 (path.with_suffix("")).rename(claim.path)
                 path.unlink()
@@ -318,23 +328,23 @@ def test_whoever_looks_sees_the_whole_note_or_none(spool):
 
 @pytest.mark.parametrize("damage", [b"", b"[1]", b'{"origin": 3}', b'{"origin": {"rank": "../.."}}', None])
 def test_a_refused_file_without_its_note_can_be_retried(spool, damage):
-    spool.put("prepared", rank="42")
-    spool.reject(spool.first("prepared"), {"reason": "no"})
+    spool.put(Stage.PREPARED, rank="42")
+    spool.reject(spool.first(Stage.PREPARED), {"reason": "no"})
     (path,) = (spool.root / "rejected" / "PACS").glob("*.json")
     path.unlink() if damage is None else path.write_bytes(damage)
-    assert spool.retry("rejected") == 1
+    assert spool.retry(Stage.REJECTED) == 1
     assert [w.rank for w in waiting(spool)] == ["99"]
 
 
 def test_the_same_object_fails_for_two_destinations_and_both_come_back(spool):
     path = spool.receive()
-    spool.plan_many([placements(path, ("transform", "PACS"), ("transform", "REPORTS"))], 1)
+    spool.plan_many([placements(path, (Stage.TRANSFORM, "PACS"), (Stage.TRANSFORM, "REPORTS"))], 1, "planner-0")
     for destination in ("PACS", "REPORTS"):
-        spool.fail(spool.first("transform", destination, "worker-0"), {"reason": "broken"})
+        spool.fail(spool.first(Stage.TRANSFORM, destination, "worker-0"), {"reason": "broken"})
     assert len(list((spool.root / "failed").glob("*.dcm"))) == 2
-    assert spool.retry("failed", "PACS") == 1
-    assert spool.retry("failed") == 1
-    assert len(waiting(spool, "transform")) == len(waiting(spool, "transform", "REPORTS")) == 1
+    assert spool.retry(Stage.FAILED, "PACS") == 1
+    assert spool.retry(Stage.FAILED) == 1
+    assert len(waiting(spool, Stage.TRANSFORM)) == len(waiting(spool, Stage.TRANSFORM, "REPORTS")) == 1
     assert list((spool.root / "failed").iterdir()) == []
 
 
@@ -342,23 +352,23 @@ def test_what_could_not_be_planned_is_planned_again(spool):
     path = spool.receive()
     spool.fail(path, {"reason": "no destination"})
     assert spool.newcomers(10) == []
-    assert spool.retry("failed", "PACS") == 0
-    assert spool.retry("failed") == 1
+    assert spool.retry(Stage.FAILED, "PACS") == 0
+    assert spool.retry(Stage.FAILED) == 1
     assert spool.newcomers(10) == [path]
 
 
 def test_expired_files_are_kept(spool):
-    spool.put("prepared")
-    spool.expire(spool.first("prepared"))
+    spool.put(Stage.PREPARED)
+    spool.expire(spool.first(Stage.PREPARED))
     (path,) = (spool.root / "expired").glob("*.dcm")
     assert "expiryThreshold" in note(path)["reason"]
     with pytest.raises(ValueError, match="nothing is retried"):
-        spool.retry("expired")
+        spool.retry(Stage.EXPIRED)
 
 
 def test_a_claim_that_is_gone_leaves_no_note(spool):
-    spool.put("prepared")
-    claim = spool.first("prepared")
+    spool.put(Stage.PREPARED)
+    claim = spool.first(Stage.PREPARED)
     claim.path.unlink()
     spool.reject(claim, {"reason": "no"})
     assert list((spool.root / "rejected" / "PACS").iterdir()) == []
@@ -425,8 +435,8 @@ def test_a_file_put_into_a_queue_by_hand_goes_out(spool, monkeypatch, below):
 
 def test_a_file_moved_back_by_hand_keeps_its_receipt(spool, monkeypatch):
     monkeypatch.setattr(moves, "SETTLE_S", 0.0)
-    entry = spool.put("prepared")
-    spool.reject(spool.first("prepared"), {"reason": "no"})
+    entry = spool.put(Stage.PREPARED)
+    spool.reject(spool.first(Stage.PREPARED), {"reason": "no"})
     (path,) = (spool.root / "rejected" / "PACS").glob("*.dcm")
     path.rename(spool.root / "prepared" / "REPORTS" / path.name)
     assert [w.entry for w in waiting(spool, destination="REPORTS")] == [entry]
@@ -441,8 +451,8 @@ def test_a_file_put_into_deferred_by_hand_goes_out(spool, monkeypatch):
 
 def test_a_hard_link_of_the_same_file_never_stays_behind(spool):
     """rename(2) onto another link of the same inode does nothing: the source would stand in active/ for ever."""
-    spool.put("prepared")
-    claim = spool.first("prepared")
+    spool.put(Stage.PREPARED)
+    claim = spool.first(Stage.PREPARED)
     (spool.root / "rejected" / "PACS" / claim.entry.name).hardlink_to(claim.path)
     spool.reject(claim, {"reason": "no"})
     assert spool.tree() == [f"rejected/PACS/{claim.entry.name}"]
@@ -450,7 +460,7 @@ def test_a_hard_link_of_the_same_file_never_stays_behind(spool):
 
 def test_files_that_vanish_harm_nothing(spool):
     for _ in range(3):
-        spool.put("prepared")
+        spool.put(Stage.PREPARED)
     found = waiting(spool)
     found[1].path.unlink()
     assert [bool(spool.claim(w, "sender-0")) for w in found] == [True, False, True]
@@ -463,18 +473,18 @@ def test_counts_of_every_folder(spool):
     fd, _ = spool.embryo("1764000000123456000001")
     os.close(fd)
     spool.receive()
-    spool.put("transform", "REPORTS", syntax="JPEG2000Lossless", now_s=OLD_S)
-    spool.put("transform", "REPORTS", syntax="JPEG2000Lossless", now_s=OLD_S + 1000)
+    spool.put(Stage.TRANSFORM, "REPORTS", syntax="JPEG2000Lossless", now_s=OLD_S)
+    spool.put(Stage.TRANSFORM, "REPORTS", syntax="JPEG2000Lossless", now_s=OLD_S + 1000)
     for what in ("reject", "fail", "defer", "claim"):
-        spool.put("prepared")
-        claim = spool.first("prepared")
+        spool.put(Stage.PREPARED)
+        claim = spool.first(Stage.PREPARED)
         if what == "defer":
             spool.defer(claim, OLD_S)
         elif what != "claim":
             getattr(spool, what)(claim, {"reason": "no"})
-    spool.put("prepared")
+    spool.put(Stage.PREPARED)
     (spool.root / "new" / "IM0001").write_bytes(b"image")
-    found = {(c.folder, c.destination): c for c in spool.counts()}
+    found = {(c.stage, c.destination): c for c in spool.counts()}
     assert {place: c.files for place, c in found.items()} == {
         ("embryo", ""): 1,
         ("new", ""): 2,
@@ -486,7 +496,7 @@ def test_counts_of_every_folder(spool):
         ("failed", "PACS"): 1,
     }
     assert found["transform", "REPORTS"].oldest_received_s == pytest.approx(OLD_S, abs=0.001)
-    assert [c.folder for c in spool.counts()][:3] == ["embryo", "new", "transform"]
+    assert [c.stage for c in spool.counts()][:3] == [Stage.EMBRYO, Stage.NEW, Stage.TRANSFORM]
 
 
 def test_counts_of_nothing(tmp_path):
@@ -504,8 +514,8 @@ def test_without_sync_nothing_is_synced(spool, monkeypatch):
     lax = Spool(spool.root, sync=False)
     monkeypatch.setattr(os, "fsync", no)
     monkeypatch.setattr(os, "fdatasync", no)
-    lax.plan_many([placements(spool.receive(), ("transform", "PACS"), ("prepared", "REPORTS"))], 1)
-    claim = spool.first("transform", claimant="worker-0")
+    lax.plan_many([placements(spool.receive(), (Stage.TRANSFORM, "PACS"), (Stage.PREPARED, "REPORTS"))], 1, "planner-0")
+    claim = spool.first(Stage.TRANSFORM, claimant="worker-0")
     fd, made = lax.making(claim)
     os.close(fd)
     lax.transformed(claim, made)
@@ -514,35 +524,35 @@ def test_without_sync_nothing_is_synced(spool, monkeypatch):
 
 def test_a_refusal_by_a_node_that_is_gone_stays_with_its_reason(spool):
     for destination in ("PACS", "GONE"):
-        spool.put("prepared", destination)
-        spool.reject(spool.first("prepared", destination), {"reason": "no"})
-        spool.put("transform", destination)
-        spool.fail(spool.first("transform", destination, "worker-0"), {"reason": "broken"})
+        spool.put(Stage.PREPARED, destination)
+        spool.reject(spool.first(Stage.PREPARED, destination), {"reason": "no"})
+        spool.put(Stage.TRANSFORM, destination)
+        spool.fail(spool.first(Stage.TRANSFORM, destination, "worker-0"), {"reason": "broken"})
     new = spool.receive()
     spool.fail(new, {"reason": "no destination"})
-    assert spool.retry("rejected", known={"PACS"}) == 1
-    assert spool.retry("failed", known={"PACS"}) == 2
+    assert spool.retry(Stage.REJECTED, known={"PACS"}) == 1
+    assert spool.retry(Stage.FAILED, known={"PACS"}) == 2
     assert spool.newcomers(10) == [new]
-    assert waiting(spool, "prepared", "GONE") == waiting(spool, "transform", "GONE") == []
+    assert waiting(spool, Stage.PREPARED, "GONE") == waiting(spool, Stage.TRANSFORM, "GONE") == []
     (left,) = (spool.root / "rejected" / "GONE").glob("*.dcm")
     assert note(left)["reason"] == "no"
-    assert spool.retry("rejected") == 1
-    assert spool.retry("failed") == 1
+    assert spool.retry(Stage.REJECTED) == 1
+    assert spool.retry(Stage.FAILED) == 1
 
 
 def test_what_the_disk_does_not_let_go_stays_on_its_shelf(spool, full_disk, caplog):
-    first, second = spool.put("prepared", "PACS"), spool.put("prepared", "REPORTS")
+    first, second = spool.put(Stage.PREPARED, "PACS"), spool.put(Stage.PREPARED, "REPORTS")
     for destination in ("PACS", "REPORTS"):
-        spool.reject(spool.first("prepared", destination), {"reason": "no"})
+        spool.reject(spool.first(Stage.PREPARED, destination), {"reason": "no"})
     (spool.root / "prepared" / "PACS" / "10" / first.bucket).rmdir()
     full_disk.append("PACS")
-    assert spool.retry("rejected") == 1
+    assert spool.retry(Stage.REJECTED) == 1
     assert [w.entry.receipt for w in waiting(spool, destination="REPORTS")] == [second.receipt]
     assert "1 files stay in rejected/, to be tried again later: [Errno 28]" in caplog.text
     (left,) = (spool.root / "rejected" / "PACS").glob("*.dcm")
     assert note(left)["reason"] == "no"
     full_disk.clear()
-    assert spool.retry("rejected") == 1
+    assert spool.retry(Stage.REJECTED) == 1
 
 
 def test_every_folder_is_for_its_owner_alone_whatever_the_umask(tmp_path):
@@ -553,7 +563,7 @@ def test_every_folder_is_for_its_owner_alone_whatever_the_umask(tmp_path):
         path = spool.root / "new" / "17640000" / "1764000000123456000001.dcm"
         path.parent.mkdir(0o700)
         path.touch()
-        spool.plan_one(path, Entry(path.stem), "prepared", "PACS", "10")
+        spool.plan_one(path, Entry(path.stem), Stage.PREPARED, "PACS", "10")
     finally:
         os.umask(old)
     folders = [tmp_path / "a", *(p for p in (tmp_path / "a").rglob("*") if p.is_dir())]
