@@ -23,11 +23,12 @@ from typing import Any
 
 from leyden import crash, log
 from leyden.boot import Boot
-from leyden.deliver import ladder
-from leyden.dicom.header import Header, peek
+from leyden.dicom.header import peek
 from leyden.dicom.part10 import HEAD_MAX_BYTES, FileMeta, decode_head
-from leyden.dicom.uids import syntax_by_name
+from leyden.dicom.uids import syntax_name
 from leyden.errors import Corrupt
+from leyden.form import ladder
+from leyden.form.choose import AsItCame, Ask, Form, Make
 from leyden.outbound.taken import Seen
 from leyden.plan.match import Decision, Delivery, Save, plan, rank_of
 from leyden.plan.memory import ASIDE_S, Aside, Twins
@@ -89,19 +90,18 @@ class _Newcomer:
     meta: FileMeta
     decision: Decision
     failure: str = ""
-    unseen: frozenset[str] = frozenset()  # destinations that are asked before their lossy syntax is made
     uneven: str = ""  # the syntax that it came in, if a worker is to pad values of odd length
 
     def placements(self) -> tuple[Placement, ...]:
         found = []
         for d in self.decision.deliveries:
-            syntax = d.syntax or self.uneven
-            if not syntax:
-                stage = Stage.PREPARED
-            elif d.destination in self.unseen and not self.uneven:
-                stage = Stage.ASKING
-            else:
-                stage = Stage.TRANSFORM
+            match d.form:
+                case Make(uid):
+                    stage, syntax = Stage.TRANSFORM, syntax_name(uid)
+                case Ask(uid):  # what is to be padded goes to a worker in any case
+                    stage, syntax = Stage.TRANSFORM if self.uneven else Stage.ASKING, syntax_name(uid)
+                case _:
+                    stage, syntax = Stage.TRANSFORM if self.uneven else Stage.PREPARED, self.uneven
             found.append(Placement(replace(self.entry, syntax=syntax), stage, d.destination, d.rank))
         return tuple(found)
 
@@ -225,7 +225,11 @@ class Planner:
             header = peek(lambda offset, length: os.pread(fd, length, offset), status.st_size)
             meta = header.meta
             decision = plan(
-                self._settings, header, self._wanted(header, now_s), by_hand=entry.by_hand, clock=time.process_time
+                self._settings,
+                header,
+                partial(self._acceptance, now_s),
+                by_hand=entry.by_hand,
+                clock=time.process_time,
             )
             study = next(iter(header.texts(_STUDY_INSTANCE_UID) or ()), "")
             uneven = header.syntax.name if header.uneven else ""
@@ -240,31 +244,12 @@ class Planner:
             decision = self._unparsed(meta, flaw, entry.by_hand)
         entry = Entry(entry.receipt, key(meta.sop_instance_uid), key(study), key(meta.sending))
         failure = "" if decision.deliveries or decision.dropped_by else decision.reason or "no destination"
-        unseen = frozenset(
-            d.destination
-            for d in decision.deliveries
-            if (made := syntax_by_name(d.syntax)) is not None
-            and made.lossy
-            and not self._taken(d.destination, meta.sop_class_uid, now_s)
-        )
-        return _Newcomer(path, entry, meta, decision, failure, unseen, uneven)
+        return _Newcomer(path, entry, meta, decision, failure, uneven)
 
-    def _taken(self, destination: str, sop_class: str, now_s: float) -> ladder.Taken | None:
-        """What a destination was seen to take of a SOP class."""
+    def _acceptance(self, now_s: float, destination: str, sop_class: str) -> ladder.Acceptance | None:
+        """What a destination was seen to accept of a SOP class."""
         seen = self._seen.get(destination)
         return ladder.fresh(seen.knowledge(), sop_class, now_s) if seen else None
-
-    def _wanted(self, header: Header, now_s: float) -> Callable[[str, str], str]:
-        """Which syntax a destination takes, as far as it was seen."""
-        source = header.meta.transfer_syntax_uid
-
-        def answer(destination: str, sop_class: str) -> str:
-            target = self._targets.get(destination, Target(destination))
-            taken = self._taken(destination, sop_class, now_s)
-            best = ladder.best(target.syntax, source, taken) if taken else None
-            return target.syntax if best is None else "" if best == source else best
-
-        return answer
 
     def _unparsed(self, meta: FileMeta, flaw: Corrupt, by_hand: bool) -> Decision:
         """A dataset that can't be read: no rule matched, deliver as it is to the node that it was sent to."""
@@ -272,7 +257,7 @@ class Planner:
         if not original:
             return Decision(reason=f"no destination: no rule can read it: {flaw}")
         rank = rank_of(self._targets.get(original, Target(original)), meta.sop_class_uid)
-        return Decision((Delivery(original, "", rank, f"no rule can read it, so as it came: {flaw}"),))
+        return Decision((Delivery(original, AsItCame(), rank, f"no rule can read it, so as it came: {flaw}"),))
 
     # -- to act
 
@@ -430,18 +415,12 @@ def _tell(newcomer: _Newcomer) -> None:
     for info, text in decision.notes:
         logger.log(logging.INFO if info else logging.DEBUG, "%s: %s", receipt, text)
     for delivery in decision.deliveries:
-        if delivery.kept:
-            log.once(
-                logger,
-                logging.INFO,
-                f"{delivery.destination} {delivery.kept}",
-                f"{delivery.destination}: {delivery.kept}",
-            )
+        match delivery.form:
+            case AsItCame(reason) if reason:
+                text = f"{delivery.destination}: {reason}: it goes as it came"
+                log.once(logger, logging.INFO, text, text)
     if logger.isEnabledFor(logging.INFO):
-        as_is = "as it came but for padding" if newcomer.uneven else "as it came"
-        ways = "; ".join(
-            f"{d.destination} {'as ' + d.syntax if d.syntax else as_is} ({d.reason})" for d in decision.deliveries
-        )
+        ways = "; ".join(f"{d.destination} {_told(d.form, newcomer.uneven)} ({d.reason})" for d in decision.deliveries)
         logger.info(
             "%s: %s%s, class %s, %s -> %s: %s",
             receipt,
@@ -452,3 +431,11 @@ def _tell(newcomer: _Newcomer) -> None:
             meta.receiving or "-",
             ways or f"nowhere ({decision.dropped_by})",
         )
+
+
+def _told(form: Form, uneven: str) -> str:
+    match form:
+        case Make(uid) | Ask(uid):
+            return f"as {syntax_name(uid)}"
+        case _:
+            return "as it came but for padding" if uneven else "as it came"

@@ -26,13 +26,16 @@ from typing import BinaryIO
 
 from leyden import crash
 from leyden.boot import Boot
-from leyden.deliver import ladder
 from leyden.dicom.uids import SYNTAXES, Syntax, syntax_by_name, syntax_name
 from leyden.errors import Corrupt
+from leyden.form import ladder
+from leyden.form.choose import CRASHES_MAX, AsItCame, Ask, Fail, Make, Node, Past, choose
+from leyden.form.obstacle import Facts
 from leyden.log import once
+from leyden.outbound.taken import Seen
 from leyden.spool import recover
 from leyden.spool.doorbell import Bell, Ringer
-from leyden.spool.entry import Queued, folder
+from leyden.spool.entry import Queued
 from leyden.spool.stage import Stage
 from leyden.transcode import job
 from leyden.transcode.arena import Arena
@@ -46,7 +49,6 @@ logger = logging.getLogger("leyden.worker")
 LOOK_S = 1.0  # without a bell
 RESCAN_S = 0.02  # nothing was there: how soon it is worth another look
 WINDOW = 16  # entries of a destination taken into view at a time
-CRASHES_MAX = 2
 DRAIN_S = 4.0
 TURN_S = 0.05  # between two small objects that a large one lets pass
 SMALL_BYTES = 32 << 20
@@ -58,22 +60,6 @@ RETRY_LEFT_S = 5.0
 THREADS_MAX = 8  # of the codec; each takes address space, and more do not make a frame faster
 _SERIES_INSTANCE_UID = 0x0020000E
 _PARTICULARS = re.compile(r"\([0-9A-F]{4},[0-9A-F]{4}\)|[0-9]+")  # tags, offsets, sizes: no part of a reason's kind
-
-
-def _deadly(received: str, crashes: int) -> set[str]:
-    """What is not made any more of an object that workers died of: what needs a codec; after one more, nothing."""
-    native = received in SYNTAXES and not SYNTAXES[received].encapsulated and crashes <= CRASHES_MAX
-    return {uid for uid, syntax in SYNTAXES.items() if syntax.encapsulated or not native} - {received}
-
-
-def _not_given(destination: str, received: str, taken: ladder.Taken, reason: str) -> str:
-    """Why a destination can't be given an object, and what helps: for the one who finds it in failed/."""
-    came, takes = syntax_name(received), ", ".join(map(syntax_name, taken.accepted))
-    return (
-        f"{destination} does not take {came}, and this object can't be made into what it takes ({takes}): {reason}. "
-        f"Let {destination} accept {came} for this SOP class and run `leyden queue retry {destination}`, "
-        "or have the object sent again in another transfer syntax"
-    )
 
 
 def _series(source: Source) -> tuple[str, ...]:
@@ -143,7 +129,7 @@ class _Worker:
         self._turned_s = 0.0
         self._undisturbed = False
         self._drained_at_s: float | None = None
-        self._taken: dict[str, tuple[tuple[int, int], ladder.Knowledge]] = {}
+        self._seen: dict[str, Seen] = {}
 
     # -- the loop
 
@@ -286,54 +272,51 @@ class _Worker:
 
     def _transform(self, claim: Queued) -> None:
         """Make the wanted syntax, or the next best that the destination may take, or give it on as it came."""
-        receipt = claim.entry.receipt
         with contextlib.closing(Source(claim.path)) as source:
-            received, wanted = source.meta.transfer_syntax_uid, syntax_by_name(claim.entry.syntax)
-            taken = self._taken_by(claim.destination, source.meta.sop_class_uid)
-            if taken and taken.seen_s <= claim.entry.retried_s:
-                taken = None  # whoever retries it wants it to be asked anew
-            deadly, reason = set[str](), ""
-            signed, breaks = "", False  # signatures are broken only where the destination takes nothing else
-            if wanted is None or claim.entry.crashes >= CRASHES_MAX:
-                deadly = _deadly(received, claim.entry.crashes)
-                reason = f"{claim.entry.crashes} workers died of it" if wanted else "a transfer syntax that is none"
-            useless = set(deadly)
-            while True:
-                known = (taken or ladder.Taken()).but(useless) if useless else taken
-                target = ladder.best(wanted.uid if wanted else "", received, known)
-                if target is None and useless and taken and taken.accepted:
-                    if signed and not breaks:
-                        breaks, useless, reason = True, set(deadly), ""
-                        continue
-                    why = _not_given(claim.destination, received, taken, reason)
-                    logger.warning("%s for %s: to failed/: %s", receipt, claim.destination, why)
-                    self.spool.fail(claim, {"reason": why, "syntax": syntax_name(received)})
-                    return
-                if target is None:  # all was refused, or what it takes is not for us to make: the sender asks it anew
-                    reason = reason or "the destination was seen to refuse all that can be made of it"
-                if target is None or target == received:
-                    self._as_it_came(claim, source, reason)
-                    return
-                try:
-                    self._make(claim, source, SYNTAXES[target], breaks=breaks)
-                    if breaks:
-                        text = "%s for %s: made %s, as it takes nothing else, and signatures are broken now: %s"
-                        logger.warning(text, receipt, claim.destination, syntax_name(target), signed)
-                    return
-                except OSError as error:
-                    if error.errno != errno.ENOSPC or (taken and received in taken.refused):
-                        raise
-                    self._pass_on(claim, "the disk has no room for it")  # and soon has more
-                    return
-                except (Unfit, Corrupt) as error:
-                    if isinstance(error, Differs):
-                        self._differed += 1
-                        self._compared.differed(*_series(source), target)
-                        what = f"{error} ({self._differed} since start)"
-                        logger.error("%s for %s: %s", receipt, claim.destination, what)
-                    signed = str(error) if isinstance(error, Signed) else signed
-                    reason = reason or str(error)
-                    useless.add(target)
+            wanted = syntax_by_name(claim.entry.syntax)
+            facts = Facts(source.meta.transfer_syntax_uid, source.meta.sop_class_uid)
+            node = Node(claim.destination, wanted.uid if wanted else "")
+            acceptance = self._acceptance(claim, facts.sop_class)
+            past: Past | None = Past(crashes=claim.entry.crashes)
+            while past is not None:
+                match choose(facts, node, acceptance, past):
+                    case Make(uid, breaks_signatures):
+                        past = self._try_to_make(claim, source, past, SYNTAXES[uid], breaks_signatures)
+                    case Fail(reason):
+                        past = None
+                        logger.warning("%s for %s: to failed/: %s", claim.entry.receipt, claim.destination, reason)
+                        self.spool.fail(claim, {"reason": reason, "syntax": syntax_name(facts.syntax)})
+                    case AsItCame(reason):
+                        past = None
+                        self._as_it_came(claim, source, reason or ("" if wanted else "a transfer syntax that is none"))
+                    case Ask():
+                        past = None
+                        self._as_it_came(claim, source, "")
+
+    def _try_to_make(
+        self, claim: Queued, source: Source, past: Past, target: Syntax, breaks_signatures: bool
+    ) -> Past | None:
+        """Make a syntax. None: the claim has come to its end; else it could not be made, as the new past says."""
+        receipt, destination = claim.entry.receipt, claim.destination
+        try:
+            self._make(claim, source, target, breaks=breaks_signatures)
+        except Signed as error:
+            return past.would_break(target.uid, str(error))
+        except (Unfit, Corrupt) as error:
+            if isinstance(error, Differs):
+                self._differed += 1
+                self._compared.differed(*_series(source), target.uid)
+                logger.error("%s for %s: %s (%d since start)", receipt, destination, error, self._differed)
+            return past.tried(target.uid, str(error))
+        except OSError as error:
+            if error.errno != errno.ENOSPC or self._refuses_as_it_came(claim, source):
+                raise
+            self._pass_on(claim, "the disk has no room for it")  # and soon has more
+        else:
+            if breaks_signatures:
+                text = "%s for %s: made %s, as it takes nothing else, and signatures are broken now: %s"
+                logger.warning(text, receipt, destination, target.name, past.signed[target.uid])
+        return None
 
     def _terms(self, claim: Queued, source: Source, target: Syntax) -> job.Terms:
         """What the settings and the destination ask of this object; one that has killed a worker gets no help."""
@@ -419,14 +402,13 @@ class _Worker:
                 "so do others of that kind",
             )  # fmt: skip
 
-    def _taken_by(self, destination: str, sop_class: str) -> ladder.Taken | None:
-        """What the destination was seen to take for a SOP class; the file is the sender's and read when it changes."""
-        path = self.spool.root / "state" / f"{folder(destination)}.json"
-        try:
-            status = path.stat()
-            stamp = (status.st_mtime_ns, status.st_ino)
-            if destination not in self._taken or self._taken[destination][0] != stamp:
-                self._taken[destination] = (stamp, ladder.parse(path.read_bytes()))
-        except (FileNotFoundError, Corrupt):
-            return None
-        return ladder.fresh(self._taken[destination][1], sop_class, time.time())
+    def _acceptance(self, claim: Queued, sop_class: str) -> ladder.Acceptance | None:
+        """What the destination was seen to accept of a SOP class; nothing if somebody wants it to be asked anew."""
+        title = claim.destination
+        seen = self._seen.setdefault(title, Seen(self.spool.root, title))
+        known = ladder.fresh(seen.knowledge(), sop_class, time.time())
+        return known if known is not None and known.seen_s > claim.entry.retried_s else None
+
+    def _refuses_as_it_came(self, claim: Queued, source: Source) -> bool:
+        acceptance = self._acceptance(claim, source.meta.sop_class_uid)
+        return acceptance is not None and source.meta.transfer_syntax_uid in acceptance.refused

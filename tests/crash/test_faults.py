@@ -181,7 +181,7 @@ def test_faults(scene: Fault, played: Callable[[Fault], None]) -> None:
 
 
 def test_an_arena_larger_than_the_memory_is_refused_at_start(tmp_path: Path) -> None:
-    """Taken page by page it would have the kernel kill somebody instead."""
+    """Acceptance page by page it would have the kernel kill somebody instead."""
     service = Service(tmp_path / "leyden", node("ASIS", 1), arenaMib=1_048_576)
     with pytest.raises(AssertionError, match=r"no memory for the arena of 1048576 MiB.*lower arenaMib"):
         service.start()

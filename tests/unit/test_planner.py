@@ -12,9 +12,9 @@ import orjson
 import pytest
 
 from leyden import log, planner, saving
-from leyden.deliver import ladder
 from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.dicom.uids import EXPLICIT_LE, JPEG2000, JPEG2000_LOSSLESS
+from leyden.form import ladder
 from leyden.plan import memory
 from leyden.plan.rules import Action, ActionType, Condition, Kind, PlanSettings, Route, Target
 from leyden.planner import Planner
@@ -160,7 +160,7 @@ def test_a_lossy_syntax_waits_in_asking_until_its_destination_was_seen(site):
     (waiting,) = here.waiting(Stage.ASKING)
     assert waiting.entry.syntax == "JPEG2000Lossy"
     assert bell.drain()
-    seen = ladder.Taken(accepted=(JPEG2000,), seen_s=time.time())
+    seen = ladder.Acceptance(accepted=(JPEG2000,), seen_s=time.time())
     (here.spool.root / "state" / "PACS.json").write_bytes(ladder.serialize({CT: seen}))
     here.receive(instance="1.2.4")
     here.planner.batch()
@@ -479,7 +479,7 @@ def test_what_a_destination_was_seen_to_take_is_read_when_it_changes(site, monke
     state = here.spool.root / "state" / f"{folder('PACS')}.json"
 
     def seen(**table):
-        taken = ladder.Taken(seen_s=time.time(), **table)
+        taken = ladder.Acceptance(seen_s=time.time(), **table)
         state.with_suffix(".new").write_bytes(ladder.serialize({CT: taken}))
         state.with_suffix(".new").replace(state)
 

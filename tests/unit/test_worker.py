@@ -22,10 +22,10 @@ from pydicom.data import get_testdata_file
 from leyden import worker as worker_module
 from leyden.boot import BOARD_ROW_BYTES, Board, Boot
 from leyden.config.settings import ReceiverSettings, Settings
-from leyden.deliver import ladder
 from leyden.dicom.negotiate import AcceptorPolicy
 from leyden.dicom.part10 import decode_head, encode_head
 from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, JPEG2000_LOSSLESS, JPEG_BASELINE
+from leyden.form import ladder
 from leyden.plan.rules import PlanSettings
 from leyden.spool import store as store_module
 from leyden.spool.doorbell import Bell, ring
@@ -108,7 +108,7 @@ class Workers:
         board = Board(self._board_fd, 1)
         return _Worker(Boot("worker", 0, self.settings, board, self._lifeline[0], arena_fd=self.arena_fd))
 
-    def takes(self, **classes: ladder.Taken) -> None:
+    def takes(self, **classes: ladder.Acceptance) -> None:
         knowledge = {uid.replace("_", "."): taken for uid, taken in classes.items()}
         (self.spool.root / "state" / f"{PACS}.json").write_bytes(ladder.serialize(knowledge))
 
@@ -227,8 +227,8 @@ def test_what_the_destination_refuses_is_not_made(workers: Callable[..., Workers
     ct, mr = str(pydicom.dcmread(sample("CT_small.dcm")).SOPClassUID), "1.2.840.10008.5.1.4.1.1.4"
     now_s = time.time()
     service.takes(**{
-        ct: ladder.Taken(accepted=(EXPLICIT_LE, IMPLICIT_LE), refused=(JPEG2000_LOSSLESS,), seen_s=now_s),
-        mr: ladder.Taken(accepted=(IMPLICIT_LE,), refused=(JPEG2000_LOSSLESS, EXPLICIT_LE), seen_s=now_s),
+        ct: ladder.Acceptance(accepted=(EXPLICIT_LE, IMPLICIT_LE), refused=(JPEG2000_LOSSLESS,), seen_s=now_s),
+        mr: ladder.Acceptance(accepted=(IMPLICIT_LE,), refused=(JPEG2000_LOSSLESS, EXPLICIT_LE), seen_s=now_s),
     })  # fmt: skip
     service.start()
     as_it_was, implicit, back = service.prepared(
@@ -249,7 +249,7 @@ def test_what_cannot_be_made_for_a_destination_that_needs_it_fails_with_the_reas
     path = undecodable(tmp_path / "undecodable.dcm")
     lossy = pydicom.dcmread(path)
     refused = (str(lossy.file_meta.TransferSyntaxUID), JPEG2000_LOSSLESS)
-    service.takes(**{str(lossy.SOPClassUID): ladder.Taken((EXPLICIT_LE,), refused, time.time())})
+    service.takes(**{str(lossy.SOPClassUID): ladder.Acceptance((EXPLICIT_LE,), refused, time.time())})
     service.start()
     why = service.failed(service.put(path, syntax="ExplicitVRLittleEndian"))
     assert "JPEG2000MC is not decoded by this version" in str(why["reason"])
@@ -267,8 +267,8 @@ def test_what_was_seen_refused_whole_goes_on_as_it_came_to_be_asked_for_anew(
     refused = (str(mr.file_meta.TransferSyntaxUID), JPEG2000_LOSSLESS, EXPLICIT_LE, IMPLICIT_LE)
     now_s = time.time()
     service.takes(**{
-        ct: ladder.Taken((), refused, now_s),
-        str(mr.SOPClassUID): ladder.Taken((JPEG_BASELINE,), refused, now_s),
+        ct: ladder.Acceptance((), refused, now_s),
+        str(mr.SOPClassUID): ladder.Acceptance((JPEG_BASELINE,), refused, now_s),
     })  # fmt: skip
     service.start()
     images = [sample("CT_small.dcm"), sample("CT_small.dcm"), other]
@@ -277,7 +277,7 @@ def test_what_was_seen_refused_whole_goes_on_as_it_came_to_be_asked_for_anew(
         assert path.read_bytes() == image.read_bytes()
     assert "was seen to refuse" in service.log()
     # One that it was not seen to refuse turns out not to be possible; nothing that it takes is known either.
-    service.takes(**{str(mr.SOPClassUID): ladder.Taken((), (refused[0], JPEG2000_LOSSLESS, EXPLICIT_LE), now_s)})
+    service.takes(**{str(mr.SOPClassUID): ladder.Acceptance((), (refused[0], JPEG2000_LOSSLESS, EXPLICIT_LE), now_s)})
     (path,) = service.prepared(service.put(other))
     assert path.read_bytes() == other.read_bytes()
     assert not list(service.spool.root.glob("failed/*"))
@@ -355,7 +355,7 @@ def test_without_room_on_the_disk_it_goes_on_as_it_came_where_that_is_taken(
     monkeypatch.setattr(worker_module.job, "make", full)
     ct = str(pydicom.dcmread(sample("CT_small.dcm"), specific_tags=["SOPClassUID"]).SOPClassUID)
     for refused in ((), (EXPLICIT_LE,)):
-        service.takes(**{ct: ladder.Taken((JPEG2000_LOSSLESS,), refused, time.time())})
+        service.takes(**{ct: ladder.Acceptance((JPEG2000_LOSSLESS,), refused, time.time())})
         receipt = service.put(sample("CT_small.dcm"))
         while claim := worker._next():
             worker._do(claim)
@@ -579,7 +579,7 @@ def test_what_killed_two_workers_is_still_made_uncompressed_which_needs_no_codec
 ) -> None:
     service = workers()
     ct = str(pydicom.dcmread(sample("CT_small.dcm")).SOPClassUID)
-    service.takes(**{ct: ladder.Taken((IMPLICIT_LE, JPEG2000_LOSSLESS), (EXPLICIT_LE,), time.time())})
+    service.takes(**{ct: ladder.Acceptance((IMPLICIT_LE, JPEG2000_LOSSLESS), (EXPLICIT_LE,), time.time())})
     service.start()
     (made,) = service.prepared(service.put(sample("CT_small.dcm"), crashes=2))
     assert syntax_of(made) == IMPLICIT_LE

@@ -17,7 +17,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from leyden.deliver.ladder import Pair
+from leyden.form.ladder import Pair
 
 IDLE_S = 2.0
 TURN_S = 1.0

@@ -49,18 +49,6 @@ _IN_FACT = {
     uids.JPEGXL_LOSSLESS: uids.JPEGXL,
 }
 
-# What is no picture: its sample values are codes or quantities, of which none may change. SOP class and words for it.
-_EXACT = {
-    "1.2.840.10008.5.1.4.1.1.30": "a parametric map",
-    "1.2.840.10008.5.1.4.1.1.481.2": "a dose distribution",
-    "1.2.840.10008.5.1.4.1.1.66.4": "a segmentation",
-    "1.2.840.10008.5.1.4.1.1.66.7": "a label map",
-    "1.2.840.10008.5.1.4.1.1.66.8": "a height map",
-    "1.2.840.10008.5.1.4.1.1.77.1.5.8": "a volume analysis",  # of ophthalmic tomography
-    "1.2.840.10008.5.1.4.1.1.81.1": "a thickness map",
-    "1.2.840.10008.5.1.4.1.1.82.1": "a topography map",
-}
-
 # Where Common Instance Reference is mandatory (PS3.3 A.1.4); an object of any other class may have it.
 _COMMON_REFERENCE = frozenset({
     "1.2.840.10008.5.1.4.1.1.14.1",  # intravascular optical coherence tomography
@@ -83,15 +71,6 @@ def in_fact(header: Header, irreversible: bool) -> Header:
 def was_lossy(header: Header) -> bool:
     """Whether an object may have lost something already, in its syntax or in an earlier one (PS3.3 C.7.6.1.1.5)."""
     return header.syntax.lossy or "01" in (header.texts(_LOSSY) or ())
-
-
-def refusal(header: Header, *, recompress_lossy: bool) -> str:
-    """Why an object is not to be made lossy; "" = it may be."""
-    if what := _EXACT.get(header.meta.sop_class_uid):
-        return f"{what} is not made lossy, for its sample values are codes or quantities"
-    if was_lossy(header) and not recompress_lossy:
-        return "what is lossy already is not made lossy once more without RecompressLossy"
-    return ""
 
 
 def lacks_ratio(header: Header) -> bool:

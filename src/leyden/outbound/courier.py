@@ -18,12 +18,15 @@ from functools import partial
 from typing import Any, Protocol
 
 from leyden import crash, log
-from leyden.deliver import ladder, retry
+from leyden.deliver import retry
 from leyden.deliver.destination import Destination
 from leyden.deliver.retry import Verdict
 from leyden.deliver.throttle import Throttle
 from leyden.dicom.uids import syntax_name
 from leyden.errors import Corrupt, Transient
+from leyden.form import ladder
+from leyden.form.choose import Fail, Form, Make, Node, Past, choose
+from leyden.form.obstacle import Facts
 from leyden.net import scu
 from leyden.outbound.opened import Files
 from leyden.outbound.window import OURS, Parcel
@@ -99,6 +102,7 @@ class Courier:
         self.statistics = Statistics()
         self._destination, self._spool, self._claimant = destination, spool, claimant
         self._receipts, self._threads, self._workers, self._done = receipts, threads, workers, done
+        self._node = Node(destination.ae_title, destination.syntax, destination.recompress_lossy)
         self._loop = asyncio.get_running_loop()
         self._past: OrderedDict[str, _Past] = OrderedDict()
         rate = destination.maximum_line_speed_kb_per_s * 1000
@@ -113,7 +117,7 @@ class Courier:
         self,
         link: scu.Association,
         parcel: Parcel,
-        taken: ladder.Taken | None,
+        taken: ladder.Acceptance | None,
         sharing: int,
         following: Callable[[], Iterable[Parcel]] = tuple,
     ) -> tuple[Fate, str]:
@@ -143,30 +147,28 @@ class Courier:
             raise
         return await self._answered(parcel, claim, answer, taken, size, time.monotonic() - begin_s)
 
-    async def settle(self, parcels: list[Parcel], taken: Mapping[str, ladder.Taken]) -> None:
+    async def settle(self, parcels: list[Parcel], taken: Mapping[str, ladder.Acceptance]) -> None:
         """End objects whose syntax was refused in negotiation: turned if another one is taken, else rejected."""
         for parcel in parcels:
             claim = await self._claim(parcel)
             if claim is None:
                 continue
-            if (uid := self.turnable(parcel, taken.get(parcel.pair[0]))) is not None:
-                await self._turn(parcel, claim, uid)
-            else:
-                sop_class, syntax = parcel.pair[0], syntax_name(parcel.pair[1])
-                title = self._destination.ae_title
-                why = (
-                    f"{title} takes none of the syntaxes it can have, for SOP class {sop_class}: let it accept that "
-                    f"class in {syntax} or uncompressed, then run `leyden queue retry {title}`"
-                )
-                await self._reject(parcel, claim, {"reason": why})
+            match self._form_after_refusal(parcel, taken.get(parcel.pair[0])):
+                case Make(uid):
+                    await self._turn(parcel, claim, uid)
+                case Fail(reason):
+                    await self._reject(parcel, claim, {"reason": reason})
 
-    def turnable(self, parcel: Parcel, taken: ladder.Taken | None) -> str | None:
+    def turnable(self, parcel: Parcel, taken: ladder.Acceptance | None) -> str | None:
         """The syntax to turn an object into whose own was refused; None if there is none left."""
-        if taken is None:
-            return None
-        source = parcel.pair[1]
-        useless = {source, *self._history(parcel.receipt).turned}
-        return ladder.best(self._destination.syntax, source, taken.but(useless))
+        form = self._form_after_refusal(parcel, taken)
+        return form.syntax if isinstance(form, Make) else None
+
+    def _form_after_refusal(self, parcel: Parcel, taken: ladder.Acceptance | None) -> Form:
+        sop_class, source = parcel.pair
+        refused = (source, *self._history(parcel.receipt).turned)
+        past = Past(in_vain=dict.fromkeys(refused, "it was refused"), refused=True)
+        return choose(Facts(source, sop_class), self._node, taken or ladder.Acceptance(), past)
 
     def _history(self, receipt: str) -> _Past:
         return self._past.get(receipt) or _Past()
@@ -258,7 +260,7 @@ class Courier:
         parcel: Parcel,
         claim: Queued,
         answer: scu.StoreAnswer,
-        taken: ladder.Taken | None,
+        taken: ladder.Acceptance | None,
         size: int,
         took_s: float,
     ) -> tuple[Fate, str]:

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from leyden.deliver import ladder
 from leyden.deliver.pool import Association, State
+from leyden.form import ladder
 from leyden.net import scu
 from leyden.outbound.window import Parcel
 

@@ -16,11 +16,12 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
-from leyden.deliver import ladder, retry
+from leyden.deliver import retry
 from leyden.deliver.destination import Destination
 from leyden.deliver.pool import LATE_S, Action, Alone, Bind, GiveUp, Limits, Open, Release, State, assign
 from leyden.deliver.suspicion import Suspicion
 from leyden.errors import Transient
+from leyden.form import ladder
 from leyden.net import scu
 from leyden.outbound import taken
 from leyden.outbound.courier import Courier, Fate, Receipts, Statistics

@@ -11,8 +11,8 @@ from collections.abc import Collection
 from concurrent.futures import Executor
 from pathlib import Path
 
-from leyden.deliver import ladder
 from leyden.errors import Corrupt
+from leyden.form import ladder
 from leyden.spool.entry import folder
 from leyden.spool.moves import write_whole
 
@@ -32,7 +32,7 @@ class Memory:
         self._unnoted: ladder.Knowledge | None = None
         self._noting = asyncio.Lock()
 
-    def known(self, sop_class: str, now_s: float) -> ladder.Taken | None:
+    def known(self, sop_class: str, now_s: float) -> ladder.Acceptance | None:
         """What it takes of a SOP class, as far as that is known."""
         return ladder.fresh(self.knowledge, sop_class, now_s)
 
@@ -99,7 +99,7 @@ class Seen:
         return self._knowledge
 
 
-def recall(root: Path, destination: str) -> dict[str, ladder.Taken]:
+def recall(root: Path, destination: str) -> dict[str, ladder.Acceptance]:
     """What is known of a destination, by SOP class UID; nothing, if there is no such file or no sense in it."""
     path = _path(root, destination)
     try:

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from leyden.deliver.destination import Destination
-from leyden.deliver.ladder import Pair
 from leyden.deliver.pool import Request
 from leyden.deliver.schedule import StudyDelay
 from leyden.dicom.part10 import HEAD_MAX_BYTES, FileMeta, decode_head
 from leyden.errors import Corrupt
+from leyden.form.ladder import Pair
 from leyden.spool import recover
 from leyden.spool.entry import Queued, key
 from leyden.spool.stage import SENT_FROM

@@ -1,4 +1,4 @@
-"""From a dataset's header to its deliveries: where it goes, in which syntax, in which rank, and why.
+"""From a dataset's header to its deliveries: where it goes, in which form, in which rank, and why.
 
 The called AE title gives the original destination (none for our own title). Then each matching route runs, in the
 order of the file. A route looks at the original destination only: one that a route added is not looked at again, so
@@ -10,33 +10,32 @@ takes away is the original. Everything here is a pure function of the settings a
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from leyden.dicom.derive import refusal
 from leyden.dicom.header import Header
-from leyden.dicom.uids import DEFLATED_FRAMES, JPEGXL_JPEG, MADE, REMADE, RLE_LOSSLESS, SYNTAXES, Syntax
+from leyden.form.choose import Ask, Form, Make, Node, choose
+from leyden.form.ladder import Acceptance
+from leyden.form.obstacle import Facts, facts_of
 from leyden.plan.conditions import Clock, Note, matches, standing
 from leyden.plan.placeholders import expand
 from leyden.plan.rules import Action, ActionType, PlanSettings, Route, Target
 
 LAST_RANK = 99
-_BITS_ALLOCATED = 0x00280100
-_CODEC_BITS = 16  # what every codec but RLE holds at most
 
-Wanted = Callable[[str, str], str]  # (destination's AE title, SOP class UID) -> syntax UID to send in; "" = as received
+Seen = Callable[[str, str], Acceptance | None]
+"""What a destination (AE title) was seen to accept of a SOP class (UID); None = nothing is known."""
+
+
+def unseen(_destination: str, _sop_class: str) -> None:
+    """For who knows nothing of any destination."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One copy to send. `syntax` is the name of the transfer syntax to make ("" = as it came), `rank` two digits.
-
-    `kept` says why it goes as it came although the destination wants another syntax; the same text for every object
-    of a kind, so that it can be logged once.
-    """
+    """One copy to send: to whom, in which form, in which rank (two digits), and which rule asks for it."""
 
     destination: str
-    syntax: str
+    form: Form
     rank: str
     reason: str
-    kept: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +66,12 @@ class Decision:
 def plan(
     settings: PlanSettings,
     header: Header,
-    wanted: Wanted | None = None,
+    seen: Seen = unseen,
     *,
     by_hand: bool = False,
     clock: Clock = standing,
 ) -> Decision:
-    """Decide. `wanted` answers in which syntax a destination takes a SOP class (default: the node's own syntax).
+    """Decide. `seen` tells what a destination was seen to accept of a SOP class.
 
     `by_hand`: the file was put into the spool by somebody, so it is bound for our own title, whatever it says itself.
     `clock` tells the processor time, for the limit of a condition. A received dataset whose title is no longer served
@@ -110,51 +109,12 @@ def plan(
         reasons[original] = f"called title {called}"
     for destination, why in added.items():
         reasons.setdefault(destination, why)
-    deliveries = tuple(_delivery(settings, header, wanted, destination, why) for destination, why in reasons.items())
+    deliveries = tuple(_delivery(settings, header, seen, destination, why) for destination, why in reasons.items())
     if deliveries:
         return Decision(deliveries, tuple(saves.values()), notes=tuple(notes))
     ended_by = removed_by or saved_by
     nobody = "" if ended_by else "no destination: it came for our own title and no route added one"
     return Decision((), tuple(saves.values()), ended_by, nobody, tuple(notes))
-
-
-def wanted_syntax(header: Header, target_uid: str, *, recompress_lossy: bool = False) -> tuple[str, str]:
-    """What to make of an object for a destination that wants `target_uid` ("" = as received).
-
-    The name of the syntax to make, or "" for: as it is, with the reason where there is something to say. A lossy object
-    is made lossless or native like any other, but lossy once more only where `recompress_lossy` says so; codes and
-    quantities never. What becomes the other syntax without being decoded loses nothing. The worker, who sees the
-    pixels, may still find that it can't be done.
-    """
-    if target_uid in ("", header.syntax.uid):
-        return "", ""
-    target = SYNTAXES[target_uid]
-    kept = _obstacle(header, target)
-    remade = header.syntax.uid in REMADE.get(target_uid, ())
-    if not kept and target.lossy and not remade and (why := refusal(header, recompress_lossy=recompress_lossy)):
-        kept = f"{why}: it goes as it came"
-    return ("", kept) if kept else (target.name, "")
-
-
-def _obstacle(header: Header, target: Syntax) -> str:
-    """Why an object can't be made into another syntax, as far as its header tells; "" = nothing is in the way."""
-    source, pixels, name = header.syntax, header.pixel_data, target.name
-    if source.uid not in MADE:
-        return f"{source.name} is not decoded to become {name}: it goes as it came"
-    if pixels and (pixels == "encapsulated") != source.encapsulated:
-        return f"pixel data in another form than that of {source.name} is not decoded to become {name}"
-    if not target.encapsulated:
-        return ""
-    if target.uid == JPEGXL_JPEG and source.uid not in REMADE[JPEGXL_JPEG]:
-        return f"{source.name} is no JPEG that could be {name}: it goes as it came"
-    if not pixels:
-        return f"without pixel data there is nothing to encode as {name}"
-    bits = header.dataset.integer(_BITS_ALLOCATED) or 0
-    if pixels == "float" or (bits == 1 and target.uid != DEFLATED_FRAMES):
-        return f"{'float' if pixels == 'float' else '1-bit'} pixel data can't be {name}"
-    if bits > _CODEC_BITS and target.uid not in (RLE_LOSSLESS, DEFLATED_FRAMES):
-        return f"pixel data of more than {_CODEC_BITS} bits allocated can't be {name}"
-    return ""
 
 
 def rank_of(target: Target, sop_class: str) -> str:
@@ -183,9 +143,12 @@ def _told(what: str, action: Action, route: Route) -> str:
     return f"{what}{target}{': ' if description else ''}{description}"
 
 
-def _delivery(settings: PlanSettings, header: Header, wanted: Wanted | None, destination: str, why: str) -> Delivery:
+def _delivery(settings: PlanSettings, header: Header, seen: Seen, destination: str, why: str) -> Delivery:
     target = next((target for target in settings.targets if target.ae_title == destination), Target(destination))
     sop_class = header.meta.sop_class_uid
-    uid = wanted(destination, sop_class) if wanted else target.syntax
-    syntax, kept = wanted_syntax(header, uid, recompress_lossy=target.recompress_lossy)
-    return Delivery(destination, syntax, rank_of(target, sop_class), why, kept)
+    node = Node(destination, target.syntax, target.recompress_lossy)
+    acceptance = seen(destination, sop_class)
+    form = choose(Facts(header.syntax.uid, sop_class), node, acceptance)
+    if isinstance(form, Make | Ask):  # else nobody has to look at its pixels
+        form = choose(facts_of(header), node, acceptance)
+    return Delivery(destination, form, rank_of(target, sop_class), why)

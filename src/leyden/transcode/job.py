@@ -22,6 +22,7 @@ from leyden.dicom.header import Header
 from leyden.dicom.part10 import encode_head
 from leyden.dicom.uids import Syntax
 from leyden.errors import Corrupt
+from leyden.form.obstacle import not_to_be_lossy
 from leyden.transcode import encapsulate, pixels
 from leyden.transcode.arena import Lease, Work
 from leyden.transcode.codecs import CODECS, Codec, Inspect, decoder, encoder, room_bytes
@@ -261,7 +262,8 @@ class _Job:
         """What says that something was lost, and makes an object one of its own where it becomes lossy."""
         if not self.target.lossy:
             return dict(derive.still_lossy(header, measured))
-        _refuse(derive.refusal(header, recompress_lossy=self.terms.recompress_lossy) or None)
+        sop_class, lossy = self.source.meta.sop_class_uid, derive.was_lossy(header)
+        _refuse(not_to_be_lossy(sop_class, lossy, recompress_lossy=self.terms.recompress_lossy) or None)
         setting = self.terms.setting(self.target)
         self.sop_instance_uid = derive.derived_uid(
             self.source.meta.sop_instance_uid, self.terms.destination, self.target.uid, setting

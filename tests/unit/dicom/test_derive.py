@@ -11,7 +11,6 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
-from pynetdicom.sop_class import _STORAGE_CLASSES
 
 from leyden.dicom import derive, edit, uids
 from leyden.dicom.edit import element_header
@@ -292,16 +291,6 @@ def test_the_original_is_listed_where_instances_are(sop_class: str, listed: str,
 
 def test_an_object_of_no_series_is_not_listed() -> None:
     assert "ReferencedSeriesSequence" not in derived(Dataset(), sop_class=WHOLE_SLIDE)
-
-
-def test_what_is_no_picture_is_refused_by_its_class() -> None:
-    known = {str(uid): keyword for keyword, uid in _STORAGE_CLASSES.items()}
-    exact = {uid for uid in known if derive.refusal(header_of(Dataset(), sop_class=uid), recompress_lossy=True)}
-    assert {known[uid].removesuffix("Storage") for uid in exact} == {
-        "ParametricMap", "RTDose", "Segmentation", "LabelMapSegmentation", "HeightMapSegmentation",
-        "OphthlamicOpticalCoherenceTomographyBscanVolumeAnalysis", "OphthalmicThicknessMap", "CornealTopographyMap",
-    }  # fmt: skip
-    assert derive.refusal(header_of(Dataset()), recompress_lossy=False) == ""
 
 
 def frame_types(*values: str) -> Dataset:

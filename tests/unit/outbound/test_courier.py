@@ -11,9 +11,9 @@ from types import MappingProxyType
 import pytest
 
 from leyden.deliver.destination import Destination
-from leyden.deliver.ladder import Taken
 from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, JPEG2000_LOSSLESS
+from leyden.form.ladder import Acceptance
 from leyden.net.scu import ConnectionLost, StoreAnswer, TooSlow
 from leyden.outbound.courier import SLOW_ABORTS, Courier, Fate
 from leyden.outbound.window import Window
@@ -224,7 +224,7 @@ async def test_a_permanent_answer_rejects_after_a_few_tries(tmp_path):
 @on_a_loop
 async def test_a_class_that_is_not_supported_after_all_gets_one_other_syntax_and_is_rejected_then(tmp_path):
     desk = Desk(tmp_path, syntax=JPEG2000_LOSSLESS)
-    taken = Taken((JPEG2000_LOSSLESS, EXPLICIT_LE, IMPLICIT_LE))
+    taken = Acceptance((JPEG2000_LOSSLESS, EXPLICIT_LE, IMPLICIT_LE))
     await desk.send(Link(0x0122), taken)
     (path,) = (tmp_path / "transform").rglob("*.dcm")
     assert ".ExplicitVRLittleEndian." in path.name
@@ -275,7 +275,7 @@ async def test_a_machine_without_descriptors_is_not_the_files_fault(tmp_path):
 @on_a_loop
 async def test_refused_in_negotiation_turned_as_long_as_there_is_another_syntax_then_rejected(tmp_path):
     desk = Desk(tmp_path, syntax=JPEG2000_LOSSLESS)
-    taken = {CT: Taken((EXPLICIT_LE, IMPLICIT_LE), (JPEG2000_LOSSLESS,))}
+    taken = {CT: Acceptance((EXPLICIT_LE, IMPLICIT_LE), (JPEG2000_LOSSLESS,))}
     for name in ("ExplicitVRLittleEndian", "ImplicitVRLittleEndian"):
         await desk.courier.settle([desk.parcel()], taken)
         (waiting,) = desk.spool.waiting(Stage.TRANSFORM, "PACS", 9)

@@ -4,8 +4,8 @@ import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from leyden.deliver.ladder import KNOWN_FOR_S
 from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE
+from leyden.form.ladder import KNOWN_FOR_S
 from leyden.outbound import taken
 
 CT = "1.2.840.10008.5.1.4.1.1.2"

@@ -7,8 +7,9 @@ import pytest
 
 from leyden.dicom.header import Header
 from leyden.dicom.part10 import FileMeta
-from leyden.dicom.uids import DEFLATED_FRAMES, JPEGXL_JPEG, MADE, REMADE, SYNTAXES
-from leyden.plan.match import Delivery, Save, plan, rank_of, wanted_syntax
+from leyden.form.choose import AsItCame, Make
+from leyden.form.ladder import Acceptance
+from leyden.plan.match import Delivery, Save, plan, rank_of
 from leyden.plan.rules import Action, ActionType, Condition, Kind, PlanSettings, Route, Target
 from support.headers import header_from, header_of
 
@@ -45,9 +46,11 @@ def destinations(rules: PlanSettings, header: Header) -> list[str]:
 
 
 def test_a_called_title_or_alias_is_the_destination() -> None:
-    assert plan(settings(off=True), image()).deliveries == (Delivery("IMAGEPACS", "", "00", "called title IMAGEPACS"),)
+    assert plan(settings(off=True), image()).deliveries == (
+        Delivery("IMAGEPACS", AsItCame(), "00", "called title IMAGEPACS"),
+    )
     assert plan(settings(), image(called="DCP_IMAGEPACS")).deliveries == (
-        Delivery("IMAGEPACS", "", "00", "called title DCP_IMAGEPACS"),
+        Delivery("IMAGEPACS", AsItCame(), "00", "called title DCP_IMAGEPACS"),
     )
 
 
@@ -59,7 +62,7 @@ def test_the_example_sends_reports_elsewhere() -> None:
     report = pydicom.Dataset()
     report.SOPClassUID = BASIC_TEXT_SR
     decision = plan(rules, header_of(report, sop_class=BASIC_TEXT_SR))
-    assert decision.deliveries == (Delivery("REPORTPACS", "", "00", "routings.yml:1 add_destination"),)
+    assert decision.deliveries == (Delivery("REPORTPACS", AsItCame(), "00", "routings.yml:1 add_destination"),)
     assert (False, "routings.yml:1 add_destination REPORTPACS: Re-route") in decision.notes
     assert destinations(rules, image()) == ["IMAGEPACS"]
 
@@ -189,17 +192,22 @@ def test_a_broken_dataset_is_told_of() -> None:
     assert [d.destination for d in unfiltered.deliveries] == ["IMAGEPACS"]  # a route might have touched what is hidden
 
 
-def test_the_syntax_is_the_nodes_or_what_the_planner_learned() -> None:
+def test_the_form_follows_from_what_the_node_wants_and_the_destination_was_seen_to_accept() -> None:
     rules = settings(IMAGEPACS=IMPLICIT)
-    assert plan(rules, image()).deliveries[0].syntax == "ImplicitVRLittleEndian"
+    assert plan(rules, image()).deliveries[0].form == Make(IMPLICIT)
     asked: list[tuple[str, str]] = []
 
-    def wanted(destination: str, sop_class: str) -> str:
+    def seen(destination: str, sop_class: str) -> Acceptance:
         asked.append((destination, sop_class))
-        return EXPLICIT
+        return Acceptance((EXPLICIT,), (IMPLICIT,))
 
-    assert plan(rules, image(), wanted).deliveries[0].syntax == ""
+    assert plan(rules, image(), seen).deliveries[0].form == AsItCame()
     assert asked == [("IMAGEPACS", CT_IMAGE)]
+
+
+def test_what_its_pixels_stand_in_the_way_of_is_told() -> None:
+    reason = "without pixel data there is nothing to encode as JPEG2000Lossless"
+    assert plan(settings(IMAGEPACS=J2K), image()).deliveries[0].form == AsItCame(reason)
 
 
 def test_ranks() -> None:
@@ -208,122 +216,3 @@ def test_ranks() -> None:
     assert [rank_of(Target("A", "", ("1.2", "1.3")), sop_class) for sop_class in ("1.3", "9.9")] == ["01", "02"]
     assert rank_of(Target("A"), "1.2") == "00"
     assert rank_of(Target("A", "", tuple(f"1.{n}" for n in range(150))), "1.149") == "99"
-
-
-def pixels(kind: str, syntax: str, bits: int = 16, lossy: str = "") -> Header:
-    """A header with pixel data of a kind: what wanted_syntax looks at."""
-    dataset = pydicom.Dataset()
-    dataset.BitsAllocated = bits
-    if lossy:
-        dataset.LossyImageCompression = lossy
-    seen = header_of(dataset)
-    return replace(seen, meta=replace(seen.meta, transfer_syntax_uid=syntax), syntax=SYNTAXES[syntax], pixel_data=kind)
-
-
-@pytest.mark.parametrize(
-    ("kind", "source", "target", "made", "kept"),
-    [
-        ("native", IMPLICIT, "", "", ""),
-        ("native", EXPLICIT, EXPLICIT, "", ""),
-        ("encapsulated", J2K, J2K, "", ""),
-        ("native", IMPLICIT, J2K, "JPEG2000Lossless", ""),
-        ("native", BIG_ENDIAN, J2K, "JPEG2000Lossless", ""),
-        ("native", DEFLATED, J2K, "JPEG2000Lossless", ""),
-        ("native", IMPLICIT, EXPLICIT, "ExplicitVRLittleEndian", ""),
-        ("native", EXPLICIT, IMPLICIT, "ImplicitVRLittleEndian", ""),
-        ("native", BIG_ENDIAN, EXPLICIT, "ExplicitVRLittleEndian", ""),
-        ("", DEFLATED, EXPLICIT, "ExplicitVRLittleEndian", ""),
-        ("", J2K, EXPLICIT, "ExplicitVRLittleEndian", ""),
-        ("float", IMPLICIT, EXPLICIT, "ExplicitVRLittleEndian", ""),
-        ("encapsulated", J2K, EXPLICIT, "ExplicitVRLittleEndian", ""),
-        ("encapsulated", J2K, IMPLICIT, "ImplicitVRLittleEndian", ""),
-        ("", EXPLICIT, J2K, "", "without pixel data"),
-        ("float", EXPLICIT, J2K, "", "float pixel data"),
-        ("encapsulated", JPEG_LOSSLESS, J2K, "JPEG2000Lossless", ""),
-        ("encapsulated", RLE, BIG_ENDIAN, "ExplicitVRBigEndian", ""),
-        ("encapsulated", JPEG_BASELINE, DEFLATED, "DeflatedExplicitVRLittleEndian", ""),
-        ("encapsulated", JPEG_BASELINE, J2K, "JPEG2000Lossless", ""),  # what was asked for, and nothing more is lost
-        ("encapsulated", JPEG_BASELINE, EXPLICIT, "ExplicitVRLittleEndian", ""),
-        ("encapsulated", J2K, JPEG_BASELINE, "JPEGProcess1", ""),
-        ("native", IMPLICIT, J2K_LOSSY, "JPEG2000Lossy", ""),
-        ("", EXPLICIT, DEFLATED, "DeflatedExplicitVRLittleEndian", ""),
-        ("", EXPLICIT, BIG_ENDIAN, "ExplicitVRBigEndian", ""),
-        ("float", EXPLICIT, DEFLATED, "DeflatedExplicitVRLittleEndian", ""),
-        ("", EXPLICIT, JPEG_BASELINE, "", "without pixel data"),
-        ("float", EXPLICIT, RLE, "", "float pixel data"),
-        ("float", EXPLICIT, DEFLATED_FRAMES, "", "float pixel data"),
-        ("encapsulated", MPEG4, J2K, "", "MPEG4HP41 is not decoded"),
-        ("encapsulated", MPEG4, EXPLICIT, "", "MPEG4HP41 is not decoded"),
-        ("encapsulated", MPEG4, MPEG4, "", ""),
-        ("", JPIP, EXPLICIT, "", "JPIPReferenced is not decoded"),
-        ("encapsulated", EXPLICIT, J2K, "", "in another form than that of ExplicitVRLittleEndian"),
-        ("encapsulated", EXPLICIT, DEFLATED, "", "in another form than that of ExplicitVRLittleEndian"),
-        ("native", JPEG_LOSSLESS, EXPLICIT, "", "in another form than that of JPEGProcess14SV1"),
-        ("float", J2K, EXPLICIT, "", "in another form than that of JPEG2000Lossless"),
-    ],
-)
-def test_what_is_made_of_an_object(kind: str, source: str, target: str, made: str, kept: str) -> None:
-    name, reason = wanted_syntax(pixels(kind, source), target)
-    assert name == made
-    assert (kept in reason) if kept else reason == ""
-
-
-@pytest.mark.parametrize("target", sorted(MADE))
-@pytest.mark.parametrize("source", sorted(MADE))
-def test_every_syntax_becomes_every_other_except_what_is_lossy_already(source: str, target: str) -> None:
-    object_ = pixels("encapsulated" if SYNTAXES[source].encapsulated else "native", source)
-    twice = SYNTAXES[source].lossy and SYNTAXES[target].lossy
-    kept = (twice and source not in REMADE.get(target, ())) or (target == JPEGXL_JPEG and source not in REMADE[target])
-    name, _ = wanted_syntax(object_, target)
-    assert name == ("" if kept or source == target else SYNTAXES[target].name)
-
-
-def test_a_jpeg_is_recompressed_and_given_back_whatever_has_been_lost_before() -> None:
-    jpeg, recompressed = pixels("encapsulated", JPEG_BASELINE), pixels("encapsulated", JPEGXL_JPEG)
-    assert wanted_syntax(jpeg, JPEGXL_JPEG) == ("JPEGXLJPEGRecompression", "")
-    assert wanted_syntax(recompressed, JPEG_BASELINE) == ("JPEGProcess1", "")
-    name, reason = wanted_syntax(pixels("native", EXPLICIT), JPEGXL_JPEG)
-    assert name == ""
-    assert "ExplicitVRLittleEndian is no JPEG that could be JPEGXLJPEGRecompression" in reason
-
-
-@pytest.mark.parametrize(("bits", "said"), [(1, "1-bit pixel data"), (32, "more than 16 bits allocated"), (64, "more")])
-def test_pixels_that_no_codec_holds_go_as_they_are(bits: int, said: str) -> None:
-    object_ = pixels("native", EXPLICIT, bits)
-    name, reason = wanted_syntax(object_, J2K)
-    assert name == ""
-    assert said in reason
-    assert plan(settings(IMAGEPACS=J2K), object_).deliveries[0].kept == reason
-    assert wanted_syntax(object_, DEFLATED) == ("DeflatedExplicitVRLittleEndian", "")
-    assert wanted_syntax(object_, RLE)[0] == ("" if bits == 1 else "RLELossless")
-    assert wanted_syntax(object_, DEFLATED_FRAMES) == ("DeflatedImageFrameCompression", "")
-
-
-@pytest.mark.parametrize(
-    "object_", [pixels("encapsulated", JPEG_BASELINE), pixels("native", EXPLICIT, lossy="01")], ids=["jpeg", "decoded"]
-)
-def test_nothing_is_made_lossy_twice_unless_the_node_says_so(object_: Header) -> None:
-    rules = settings(IMAGEPACS=J2K_LOSSY)
-    kept = "what is lossy already is not made lossy once more without RecompressLossy: it goes as it came"
-    (delivery,) = plan(rules, object_).deliveries
-    assert (delivery.syntax, delivery.kept) == ("", kept)
-    allowed = replace(rules, targets=tuple(replace(target, recompress_lossy=True) for target in rules.targets))
-    (delivery,) = plan(allowed, object_).deliveries
-    assert (delivery.syntax, delivery.kept) == ("JPEG2000Lossy", "")
-    assert plan(settings(IMAGEPACS=J2K), object_).deliveries[0].syntax == "JPEG2000Lossless"
-
-
-def test_what_says_that_it_lost_nothing_is_made_lossy() -> None:
-    assert wanted_syntax(pixels("native", EXPLICIT, lossy="00"), J2K_LOSSY) == ("JPEG2000Lossy", "")
-
-
-@pytest.mark.parametrize("recompress_lossy", [False, True])
-def test_codes_and_quantities_are_never_made_lossy(recompress_lossy: bool) -> None:
-    object_ = pixels("native", EXPLICIT, 8)
-    object_ = replace(object_, meta=replace(object_.meta, sop_class_uid=LABEL_MAP))
-    rules = settings(IMAGEPACS=J2K_LOSSY)
-    rules = replace(rules, targets=tuple(replace(node, recompress_lossy=recompress_lossy) for node in rules.targets))
-    (delivery,) = plan(rules, object_).deliveries
-    kept = "a label map is not made lossy, for its sample values are codes or quantities: it goes as it came"
-    assert (delivery.syntax, delivery.kept) == ("", kept)
-    assert wanted_syntax(object_, J2K) == ("JPEG2000Lossless", "")

@@ -1,4 +1,4 @@
-"""The negotiation ladder: what a destination was seen to take, what to propose to it, and the best that it takes.
+"""The negotiation ladder: what a destination was seen to accept, what to propose to it, and what comes after what.
 
 The wanted syntax is proposed at every negotiation, so that a peer that learns better is noticed. Nothing here ever
 chooses a lossy syntax that nobody asked for. The document of state/<DEST>.json is read and written here as bytes; the
@@ -21,7 +21,7 @@ Pair = tuple[str, str]  # (SOP class UID, transfer syntax UID)
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class Acceptance:
     """What a destination was seen to accept and to refuse for one SOP class: transfer syntax UIDs, and when.
 
     `seen_s` is the time of the oldest of these answers.
@@ -31,23 +31,19 @@ class Taken:
     refused: tuple[str, ...] = ()
     seen_s: float = 0.0
 
-    def but(self, useless: Collection[str]) -> "Taken":
-        """The same with some more syntaxes out of the question."""
-        return Taken(
-            tuple(uid for uid in self.accepted if uid not in useless), tuple({*self.refused, *useless}), self.seen_s
-        )
+
+Knowledge = Mapping[str, Acceptance]  # by SOP class UID
 
 
-Knowledge = Mapping[str, Taken]  # by SOP class UID
-
-
-def fresh(knowledge: Knowledge, sop_class: str, now_s: float) -> Taken | None:
+def fresh(knowledge: Knowledge, sop_class: str, now_s: float) -> Acceptance | None:
     """What is known of a SOP class; None when it was never seen or too long ago."""
-    taken = knowledge.get(sop_class)
-    return taken if taken is not None and now_s - taken.seen_s < KNOWN_FOR_S else None
+    acceptance = knowledge.get(sop_class)
+    return acceptance if acceptance is not None and now_s - acceptance.seen_s < KNOWN_FOR_S else None
 
 
-def learn(knowledge: Knowledge, proposed: Iterable[Pair], accepted: Collection[Pair], now_s: float) -> dict[str, Taken]:
+def learn(
+    knowledge: Knowledge, proposed: Iterable[Pair], accepted: Collection[Pair], now_s: float
+) -> dict[str, Acceptance]:
     """The knowledge after a negotiation. What was not proposed this time stays as it was, unless that is too old.
 
     While anything stays, so does its time: an answer that is never asked for again ends with its own age.
@@ -55,12 +51,12 @@ def learn(knowledge: Knowledge, proposed: Iterable[Pair], accepted: Collection[P
     answers: dict[str, dict[str, bool]] = {}
     for pair in proposed:
         answers.setdefault(pair[0], {})[pair[1]] = pair in accepted
-    learned = {sop_class: taken for sop_class, taken in knowledge.items() if now_s - taken.seen_s < KNOWN_FOR_S}
+    learned = {sop_class: known for sop_class, known in knowledge.items() if now_s - known.seen_s < KNOWN_FOR_S}
     for sop_class, answer in answers.items():
-        before = learned.pop(sop_class, Taken())
+        before = learned.pop(sop_class, Acceptance())
         stays = not answer.keys() >= {*before.accepted, *before.refused}
         now = {**dict.fromkeys(before.accepted, True), **dict.fromkeys(before.refused, False), **answer}
-        learned[sop_class] = Taken(
+        learned[sop_class] = Acceptance(
             tuple(sorted(uid for uid, yes in now.items() if yes)),
             tuple(sorted(uid for uid, yes in now.items() if not yes)),
             before.seen_s if stays else now_s,
@@ -71,25 +67,24 @@ def learn(knowledge: Knowledge, proposed: Iterable[Pair], accepted: Collection[P
 def differ(before: Knowledge, after: Knowledge) -> bool:
     """Whether `after` says something new, or something old anew (worth a write of the state file)."""
     return before.keys() != after.keys() or any(
-        (taken.accepted, taken.refused) != (before[sop_class].accepted, before[sop_class].refused)
-        or taken.seen_s - before[sop_class].seen_s > KNOWN_FOR_S / 24
-        for sop_class, taken in after.items()
+        (acceptance.accepted, acceptance.refused) != (before[sop_class].accepted, before[sop_class].refused)
+        or acceptance.seen_s - before[sop_class].seen_s > KNOWN_FOR_S / 24
+        for sop_class, acceptance in after.items()
     )
 
 
-def best(wanted: str, source: str, taken: Taken | None) -> str | None:
-    """The best syntax for an object of syntax `source`: a UID (`source` itself = as it is), or None: it takes none.
+def rungs(wanted: str, source: str, acceptance: Acceptance | None) -> list[str]:
+    """The transfer syntaxes in which an object of syntax `source` may go, the best first; UIDs, without the refused.
 
-    `wanted` is the destination's syntax, "" = as received. The ladder: wanted, as it is, what it becomes without being
-    decoded (a recompressed JPEG the JPEG that it was), explicit, implicit little endian; what was not refused counts as
-    possible. A lossy one is made only for a destination seen to accept it.
+    `wanted` is the node's syntax, "" = as received. The ladder: wanted, as it is, what it becomes without being decoded
+    (a recompressed JPEG the JPEG that it was), explicit, implicit little endian. What was not refused counts as
+    possible; a lossy one only where it was accepted, or nothing is known yet (then it is to be asked for).
     """
-    if taken is None:
-        return source if not wanted or _lossy(wanted) else wanted
-    rungs = [source, *(uid for uid in _before(source) if uid in taken.accepted), EXPLICIT_LE, IMPLICIT_LE]
-    if wanted and (not _lossy(wanted) or wanted in taken.accepted):
-        rungs.insert(0, wanted)
-    return next((uid for uid in rungs if uid not in taken.refused), None)
+    known = acceptance or Acceptance()
+    found = [source, *(uid for uid in _before(source) if uid in known.accepted), EXPLICIT_LE, IMPLICIT_LE]
+    if wanted and (acceptance is None or not is_lossy(wanted) or wanted in known.accepted):
+        found.insert(0, wanted)
+    return [uid for uid in found if uid not in known.refused]
 
 
 def _before(source: str) -> tuple[str, ...]:
@@ -97,7 +92,8 @@ def _before(source: str) -> tuple[str, ...]:
     return (JPEG_BASELINE, JPEG_EXTENDED) if source == JPEGXL_JPEG else ()
 
 
-def _lossy(uid: str) -> bool:
+def is_lossy(uid: str) -> bool:
+    """Whether a syntax may lose something; one that the standard does not know may."""
     syntax = SYNTAXES.get(uid)
     return syntax is None or syntax.lossy
 
@@ -127,9 +123,9 @@ def serialize(knowledge: Knowledge) -> bytes:
     return msgspec.json.encode(dict(knowledge))
 
 
-def parse(document: bytes) -> dict[str, Taken]:
+def parse(document: bytes) -> dict[str, Acceptance]:
     """The inverse of serialize(). Corrupt if it is not such a document."""
     try:
-        return msgspec.json.decode(document, type=dict[str, Taken])
+        return msgspec.json.decode(document, type=dict[str, Acceptance])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Corrupt(f"not a table of accepted syntaxes: {error}") from error

@@ -1,9 +1,7 @@
-"""What a destination takes: learnt from negotiations, and the best choice out of it."""
+"""What a destination accepts: learnt from negotiations, and the order of what is left."""
 
 import pytest
 
-from leyden.deliver import ladder
-from leyden.deliver.ladder import KNOWN_FOR_S, Taken, best, differ, fresh, learn, proposals
 from leyden.dicom.negotiate import MAX_CONTEXTS
 from leyden.dicom.uids import (
     EXPLICIT_BE,
@@ -13,73 +11,43 @@ from leyden.dicom.uids import (
     JPEG2000_LOSSLESS,
     JPEG_BASELINE,
     JPEG_EXTENDED,
-    JPEG_LOSSLESS_SV1,
-    JPEGXL,
     JPEGXL_JPEG,
 )
 from leyden.errors import Corrupt
+from leyden.form import ladder
+from leyden.form.ladder import KNOWN_FOR_S, Acceptance, differ, fresh, learn, proposals, rungs
 
 MPEG4 = "1.2.840.10008.1.2.4.102"
 CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
 J2K = JPEG2000_LOSSLESS
 
 
-def taken(*accepted, refused=()):
-    return Taken(tuple(accepted), tuple(refused), 0.0)
+def test_the_ladder_is_the_wanted_one_as_it_is_explicit_implicit():
+    assert rungs(J2K, EXPLICIT_BE, None) == [J2K, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE]
+    assert rungs("", JPEG_BASELINE, None) == [JPEG_BASELINE, EXPLICIT_LE, IMPLICIT_LE]
 
 
-@pytest.mark.parametrize(
-    ("wanted", "source", "known", "choice"),
-    [
-        # nothing is known
-        (J2K, EXPLICIT_LE, None, J2K),
-        ("", EXPLICIT_LE, None, EXPLICIT_LE),
-        (JPEG2000, EXPLICIT_LE, None, EXPLICIT_LE),  # lossy only for one that was seen to take it
-        # the wanted one is taken
-        (J2K, EXPLICIT_LE, taken(J2K, EXPLICIT_LE), J2K),
-        (JPEG2000, EXPLICIT_LE, taken(JPEG2000, EXPLICIT_LE), JPEG2000),
-        (JPEG2000, EXPLICIT_LE, taken(EXPLICIT_LE), EXPLICIT_LE),  # it was not asked yet
-        (JPEG2000, J2K, taken(JPEG2000, refused=[J2K]), JPEG2000),
-        (JPEG2000, JPEG2000, None, JPEG2000),  # it came so: nothing is made
-        (J2K, JPEG_BASELINE, None, J2K),
-        # the wanted one is refused: as it is, then explicit, then implicit
-        (J2K, EXPLICIT_LE, taken(EXPLICIT_LE, refused=[J2K]), EXPLICIT_LE),
-        (J2K, IMPLICIT_LE, taken(EXPLICIT_LE, IMPLICIT_LE, refused=[J2K]), IMPLICIT_LE),
-        (J2K, J2K, taken(EXPLICIT_LE, IMPLICIT_LE, refused=[J2K]), EXPLICIT_LE),
-        (J2K, J2K, taken(IMPLICIT_LE, refused=[J2K, EXPLICIT_LE]), IMPLICIT_LE),
-        (J2K, JPEG_LOSSLESS_SV1, taken(JPEG_LOSSLESS_SV1, EXPLICIT_LE, refused=[J2K]), JPEG_LOSSLESS_SV1),
-        ("", EXPLICIT_BE, taken(IMPLICIT_LE, refused=[EXPLICIT_BE, EXPLICIT_LE]), IMPLICIT_LE),
-        ("", JPEG_BASELINE, taken(EXPLICIT_LE, refused=[JPEG_BASELINE]), EXPLICIT_LE),
-        # a recompressed JPEG is given back as the JPEG that it was, where that is taken
-        (JPEGXL_JPEG, JPEG_BASELINE, taken(JPEGXL_JPEG, JPEG_BASELINE), JPEGXL_JPEG),
-        ("", JPEGXL_JPEG, taken(JPEG_BASELINE, EXPLICIT_LE, refused=[JPEGXL_JPEG]), JPEG_BASELINE),
-        ("", JPEGXL_JPEG, taken(JPEG_EXTENDED, EXPLICIT_LE, refused=[JPEGXL_JPEG, JPEG_BASELINE]), JPEG_EXTENDED),
-        ("", JPEGXL_JPEG, taken(EXPLICIT_LE, refused=[JPEGXL_JPEG, JPEG_BASELINE]), EXPLICIT_LE),
-        ("", JPEGXL_JPEG, taken(EXPLICIT_LE, refused=[JPEGXL_JPEG]), EXPLICIT_LE),  # it was not asked yet
-        (J2K, JPEGXL_JPEG, taken(J2K, JPEG_BASELINE, refused=[JPEGXL_JPEG]), J2K),
-        ("", JPEGXL, taken(JPEG_BASELINE, EXPLICIT_LE, refused=[JPEGXL]), EXPLICIT_LE),
-        # never lossy unless asked
-        (J2K, EXPLICIT_LE, taken(JPEG_BASELINE, JPEG2000, refused=[J2K, EXPLICIT_LE, IMPLICIT_LE]), None),
-        (JPEG2000, EXPLICIT_LE, taken(EXPLICIT_LE, refused=[JPEG2000]), EXPLICIT_LE),
-        (J2K, J2K, taken(refused=[J2K, EXPLICIT_LE, IMPLICIT_LE]), None),
-    ],
-)
-def test_the_best_that_it_takes(wanted, source, known, choice):
-    assert best(wanted, source, known) == choice
+def test_what_was_refused_is_no_rung():
+    assert rungs(J2K, EXPLICIT_BE, Acceptance(refused=(J2K, EXPLICIT_LE))) == [EXPLICIT_BE, IMPLICIT_LE]
 
 
-def test_syntaxes_that_did_not_help_are_out_of_the_question():
-    known = taken(J2K, EXPLICIT_LE, refused=[IMPLICIT_LE]).but([J2K])
-    assert best(J2K, IMPLICIT_LE, known) == EXPLICIT_LE
-    assert best(J2K, IMPLICIT_LE, known.but([EXPLICIT_LE])) is None
+def test_a_lossy_one_is_a_rung_where_it_was_accepted_and_where_nothing_is_known():
+    assert rungs(JPEG2000, EXPLICIT_LE, None)[0] == JPEG2000
+    assert rungs(JPEG2000, EXPLICIT_LE, Acceptance((JPEG2000,)))[0] == JPEG2000
+    assert JPEG2000 not in rungs(JPEG2000, EXPLICIT_LE, Acceptance((EXPLICIT_LE,)))
+
+
+def test_a_recompressed_jpeg_becomes_the_one_that_it_was_before_it_is_decoded():
+    known = Acceptance((JPEG_BASELINE, EXPLICIT_LE), (JPEGXL_JPEG,))
+    assert rungs("", JPEGXL_JPEG, known) == [JPEG_BASELINE, EXPLICIT_LE, IMPLICIT_LE]
 
 
 def test_learning_keeps_what_was_not_asked_this_time():
     first = learn({}, [(CT, J2K), (CT, EXPLICIT_LE)], {(CT, EXPLICIT_LE)}, 100.0)
-    assert first == {CT: Taken((EXPLICIT_LE,), (J2K,), 100.0)}
+    assert first == {CT: Acceptance((EXPLICIT_LE,), (J2K,), 100.0)}
     second = learn(first, [(CT, IMPLICIT_LE), (MR, J2K)], {(MR, J2K)}, 200.0)
-    assert second[CT] == Taken((EXPLICIT_LE,), tuple(sorted((J2K, IMPLICIT_LE))), 100.0)
-    assert second[MR] == Taken((J2K,), (), 200.0)
+    assert second[CT] == Acceptance((EXPLICIT_LE,), tuple(sorted((J2K, IMPLICIT_LE))), 100.0)
+    assert second[MR] == Acceptance((J2K,), (), 200.0)
 
 
 def test_a_refusal_that_is_never_proposed_again_ends_with_its_own_age():
@@ -90,13 +58,13 @@ def test_a_refusal_that_is_never_proposed_again_ends_with_its_own_age():
         assert known[CT].refused == (JPEG_BASELINE,)
     assert fresh(known, CT, KNOWN_FOR_S) is None
     known = learn(known, [(CT, EXPLICIT_LE)], {(CT, EXPLICIT_LE)}, KNOWN_FOR_S)
-    assert known[CT] == Taken((EXPLICIT_LE,), (), KNOWN_FOR_S)
+    assert known[CT] == Acceptance((EXPLICIT_LE,), (), KNOWN_FOR_S)
 
 
 def test_a_peer_that_learns_better_is_noticed():
     before = learn({}, [(CT, J2K)], set(), 100.0)
     after = learn(before, [(CT, J2K)], {(CT, J2K)}, 200.0)
-    assert after[CT] == Taken((J2K,), (), 200.0)
+    assert after[CT] == Acceptance((J2K,), (), 200.0)
     assert differ(before, after)
 
 
@@ -129,9 +97,9 @@ class TestProposals:
         proposed = proposals([(CT, EXPLICIT_LE)], JPEG2000)
         assert proposed == ((CT, EXPLICIT_LE), (CT, JPEG2000), (CT, IMPLICIT_LE))
         nothing = learn({}, proposed, set(), 0.0)
-        assert best(JPEG2000, EXPLICIT_LE, fresh(nothing, CT, 1.0)) is None
+        assert rungs(JPEG2000, EXPLICIT_LE, fresh(nothing, CT, 1.0)) == []
         known = learn({}, proposed, set(proposed), 0.0)
-        assert best(JPEG2000, EXPLICIT_LE, fresh(known, CT, 1.0)) == JPEG2000
+        assert rungs(JPEG2000, EXPLICIT_LE, fresh(known, CT, 1.0))[0] == JPEG2000
 
     @pytest.mark.parametrize("at_hand", [MPEG4, JPEG_BASELINE, JPEG2000])
     @pytest.mark.parametrize("wanted", ["", J2K, JPEG2000, EXPLICIT_BE])
@@ -163,7 +131,7 @@ class TestDocument:
         assert ladder.parse(ladder.serialize(known)) == known
 
     def test_its_form(self):
-        document = ladder.serialize({CT: Taken((EXPLICIT_LE,), (J2K,), 5)})
+        document = ladder.serialize({CT: Acceptance((EXPLICIT_LE,), (J2K,), 5)})
         assert document == b'{"%b":{"accepted":["%b"],"refused":["%b"],"seen_s":5}}' % (
             CT.encode(), EXPLICIT_LE.encode(), J2K.encode(),
         )  # fmt: skip
