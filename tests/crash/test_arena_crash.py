@@ -26,7 +26,7 @@ from support.objects import make_ct
 from support.peers import Storescp, run_dcmtk
 from support.proof import receipts
 from support.service import Service, node, wait_for
-from support.transcoding import crew_of
+from support.transcoding import Bench
 
 LONG = os.environ.get("LEYDEN_CRASH_LONG", "0") not in ("", "0")
 KILLS, SERVICE_KILLS = (1000, 1000) if LONG else (8, 12)
@@ -49,13 +49,13 @@ sys.stdin.read()
 HELPS = """
 import sys, time
 from leyden.transcode.arena import Arena
-from leyden.transcode.frames import Crew, help_out
+from leyden.transcode.frames import help_out
+from support.transcoding import Bench
 arena = Arena(int(sys.argv[1]), int(sys.argv[2]), 4)
-nothing = lambda *_: None
-crew = Crew(arena, 4, nothing, nothing, nothing, lambda size: 0, nothing)
+bench = Bench(arena, 4)
 print("ready", flush=True)
 while True:
-    if not help_out(crew):
+    if not help_out(bench):
         time.sleep(0.0005)
 """
 
@@ -93,6 +93,7 @@ def child(arena_fd: int) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
         process = subprocess.Popen(
             [sys.executable, "-c", script, str(arena_fd), str(number)],
             pass_fds=[arena_fd], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
         )  # fmt: skip
         children.append(process)
         if wait:
@@ -156,7 +157,7 @@ def test_a_helper_killed_within_a_frame(arena_fd: int, child: Callable[..., subp
                 kill(victim)
                 killed.append(victim.pid)
 
-    spread(replace(crew_of(arena, 4), between=between), orders(40), written)
+    spread(replace(Bench(arena, 4), between_frames=between), orders(40), written)
     assert written.frames == 40
     assert len(killed) == 2
     assert Arena(arena_fd, 3, 4).leased() == 0
@@ -193,7 +194,7 @@ def test_workers_killed_at_random_while_an_object_is_made(
             deaths += 1
             helpers[victim] = child(HELPS, victim + 1, wait=False)
 
-    spread(replace(crew_of(arena, 4), between=between), orders(25 * KILLS), written)
+    spread(replace(Bench(arena, 4), between_frames=between), orders(25 * KILLS), written)
     assert written.frames == 25 * KILLS
     assert deaths == KILLS
     for helper in helpers:

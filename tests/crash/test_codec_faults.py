@@ -22,7 +22,7 @@ from leyden.transcode.arena import Arena
 from support.objects import decode, make_ct, make_cts
 from support.peers import Pacs, run_dcmtk
 from support.service import Service, node, wait_for
-from support.transcoding import crew_of, make
+from support.transcoding import Bench, make
 
 # Images of these heights are the end of a worker. A deadline of a minute is of 1.5 s here, so that a hang ends soon.
 SEGFAULTS, HANGS, KILLED, NO_MEMORY = 71, 72, 73, 74
@@ -117,7 +117,7 @@ def compressed(path: Path) -> Path:
     os.ftruncate(fd, 16 << 20)
 
     made = path.with_suffix(".j2k")
-    make(path, made, JPEG2000_LOSSLESS, crew_of(Arena(fd)), job.Terms(8 << 20))
+    make(path, made, JPEG2000_LOSSLESS, Bench(Arena(fd)), job.Terms(8 << 20))
     os.close(fd)
     return made
 

@@ -35,13 +35,12 @@ from leyden.dicom.uids import SYNTAXES
 from leyden.errors import Corrupt
 from leyden.transcode import job
 from leyden.transcode.arena import Arena
-from leyden.transcode.frames import Crew
 from leyden.transcode.pixels import Unfit
 from leyden.transcode.source import Source, Unreadable
 from support.objects import real
 from support.peers import Pacs
 from support.service import Service, node, wait_for
-from support.transcoding import crew_of, make
+from support.transcoding import Bench, make
 
 LONG = os.environ.get("LEYDEN_CRASH_LONG", "0") not in ("", "0")
 INPUTS = int(os.environ.get("LEYDEN_FUZZ_INPUTS", "10000" if LONG else "400"))
@@ -82,14 +81,14 @@ PIXEL_DATA = b"\xe0\x7f\x10\x00"
 # -- damage
 
 
-def sources(folder: Path, crew: Crew) -> list[bytes]:
+def sources(folder: Path, bench: Bench) -> list[bytes]:
     """Real files in every syntax that is read: the wheel's, and what we make of them where it has none."""
     contents = [real(name).read_bytes() for name in REAL]
     terms = job.Terms(MAX_FRAME_MIB << 20, recompress_lossy=True)
     for name, targets in MADE.items():
         for target in targets:
             made = folder / f"{target}.made"
-            make(real(name), made, target, crew, terms)
+            make(real(name), made, target, bench, terms)
             contents.append(made.read_bytes())
     return contents
 
@@ -152,8 +151,8 @@ def fuzz(folder: Path, seed: int, numbers: range, said: Connection) -> None:
     faulthandler.enable()
     fd = os.memfd_create("fuzz")
     os.ftruncate(fd, ARENA_MIB << 20)
-    crew = crew_of(Arena(fd))
-    contents = sources(folder, crew)
+    bench = Bench(Arena(fd))
+    contents = sources(folder, bench)
     worker._limit_memory(ARENA_MIB, MAX_FRAME_MIB)
     path, made = folder / "mutant.dcm", folder / "mutant.made"
     said.send(("ready", "", 0.0, 0))
@@ -165,15 +164,15 @@ def fuzz(folder: Path, seed: int, numbers: range, said: Connection) -> None:
         verify = chance.choice((job.Verify.NONE, job.Verify.FIRST))
         terms = job.Terms(MAX_FRAME_MIB << 20, recompress_lossy=chance.random() < 0.5, verify=verify)
         begun_s = time.monotonic()
-        outcome = _outcome(path, made, target, crew, replace(terms, alone=chance.random() < 0.5))
+        outcome = _outcome(path, made, target, bench, replace(terms, alone=chance.random() < 0.5))
         said.send((outcome, name, time.monotonic() - begun_s, _resident_bytes()))
     leased, descriptors = Arena(fd, 1, 2).leased(), len(os.listdir("/proc/self/fd"))
     said.send(("end", f"{leased} slots leased", float(descriptors), 0))
 
 
-def _outcome(path: Path, made: Path, target: str, crew: Crew, terms: job.Terms) -> str:
+def _outcome(path: Path, made: Path, target: str, bench: Bench, terms: job.Terms) -> str:
     try:
-        make(path, made, target, crew, terms)
+        make(path, made, target, bench, terms)
     except (Unfit, Corrupt, Unreadable) as error:
         return type(error).__name__
     except BaseException as error:  # a worker would be held to have crashed
@@ -304,7 +303,7 @@ def test_damaged_images_are_no_end_of_a_service(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(pynetdicom._config, "STORE_SEND_CHUNKED_DATASET", True)
     fd = os.memfd_create("fuzz")
     os.ftruncate(fd, ARENA_MIB << 20)
-    contents = sources(tmp_path, crew_of(Arena(fd)))
+    contents = sources(tmp_path, Bench(Arena(fd)))
     os.close(fd)
     chance, heads = random.Random(f"{SEED} service"), tuple(map(head_of, contents))
     hostile = [of_100_gb(real(name).read_bytes()) for name in ("MR_small.dcm", "MR_small_jp2klossless.dcm")]

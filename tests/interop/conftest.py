@@ -10,9 +10,9 @@ import pytest
 from leyden.deliver.destination import Destination
 from support.readers import Gdcm
 from support.sender import Sender
-from unit.transcode.conftest import arena, arena_fd, crew, image, transcode
+from unit.transcode.conftest import arena, arena_fd, bench, image, transcode
 
-__all__ = ["arena", "arena_fd", "crew", "gdcm", "image", "transcode"]
+__all__ = ["arena", "arena_fd", "bench", "gdcm", "image", "transcode"]
 
 
 @pytest.fixture(scope="session")

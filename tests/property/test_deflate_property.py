@@ -18,7 +18,7 @@ from leyden.transcode import deflate, job
 from leyden.transcode.arena import Arena
 from leyden.transcode.pixels import Planes
 from support.readers import by_pydicom, read
-from support.transcoding import crew_of, make
+from support.transcoding import Bench, make
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 TERMS = job.Terms(1 << 20)
@@ -84,13 +84,13 @@ def test_there_and_back(
     pixels = np.random.default_rng(random.randrange(1 << 32)).integers(0, 1 << bits, (frames, rows, columns, samples))
     path, made, other, back = (tmp_path / name for name in ("given", "made", "other", "back"))
     written(path, pixels, bits, planar)
-    crew = crew_of(arena)
-    make(path, made, DEFLATED_FRAMES, crew, TERMS)
+    bench = Bench(arena)
+    make(path, made, DEFLATED_FRAMES, bench, TERMS)
     assert np.array_equal(by_pydicom(made), pixels)
     way = random.choice(WAYS[bits])
-    make(made, other, way, crew, TERMS)
+    make(made, other, way, bench, TERMS)
     if way != EXPLICIT_LE:
-        make(other, back, EXPLICIT_LE, crew, TERMS)
+        make(other, back, EXPLICIT_LE, bench, TERMS)
     else:
         back = other
     assert np.array_equal(by_pydicom(back), pixels)

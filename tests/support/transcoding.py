@@ -1,28 +1,37 @@
-"""The codec path without a service: one worker alone in this process."""
+"""The codec path without a service: one worker in this process, whose neighbours are as a test wants them."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from leyden.dicom.uids import SYNTAXES
 from leyden.transcode import job
 from leyden.transcode.arena import Arena
-from leyden.transcode.frames import Crew
 from leyden.transcode.source import Source
 
 
-def crew_of(arena: Arena, workers: int = 1) -> Crew:
-    """A crew that wakes nobody and waits for nobody."""
-
-    def nothing(*_: object) -> None:
-        pass
-
-    return Crew(arena, workers, nothing, nothing, nothing, lambda size_bytes: 0, nothing)
+def nothing(*_: object) -> None:
+    """Wakes nobody, waits for nobody."""
 
 
-def make(path: Path, made: Path, target: str, crew: Crew, terms: job.Terms) -> None:
+@dataclass
+class Bench:
+    """A frames.Workplace whose every answer can be replaced."""
+
+    arena: Arena
+    workers: int = 1
+    wake: Callable[[int], object] = nothing
+    sleep: Callable[[float], object] = nothing
+    alive: Callable[[int], object] = nothing
+    threads: Callable[[int], int] = lambda size_bytes: 0
+    between_frames: Callable[[], object] = nothing
+
+
+def make(path: Path, made: Path, target: str, bench: Bench, terms: job.Terms) -> None:
     """Write `path` in another syntax to `made`; whatever job.make and Source raise."""
     source = Source(path)
     try:
         with open(made, "wb") as out:
-            job.make(source, SYNTAXES[target], out, crew, terms)
+            job.make(source, SYNTAXES[target], out, bench, terms)
     finally:
         source.close()

@@ -35,7 +35,7 @@ from leyden.spool.store import Spool
 from leyden.transcode import codecs, job
 from leyden.transcode.arena import Arena
 from leyden.transcode.pixels import Planes
-from leyden.worker import _Worker
+from leyden.worker import Worker
 from support.datasets import el
 
 PACS = "PACS"
@@ -103,10 +103,10 @@ class Workers:
             ring(self.spool.root, f"worker-{number}")
         return receipt
 
-    def here(self) -> _Worker:
+    def here(self) -> Worker:
         """A worker in this process, that does what it is told: for a disk that says no at the right moment."""
         board = Board(self._board_fd, 1)
-        return _Worker(Boot("worker", 0, self.settings, board, self._lifeline[0], arena_fd=self.arena_fd))
+        return Worker(Boot("worker", 0, self.settings, board, self._lifeline[0], arena_fd=self.arena_fd))
 
     def takes(self, **classes: ladder.Acceptance) -> None:
         knowledge = {uid.replace("_", "."): taken for uid, taken in classes.items()}
@@ -323,16 +323,16 @@ def test_a_disk_that_takes_nothing_strands_no_claim_without_a_word(
         with monkeypatch.context() as patch:
             for name in broken:
                 patch.setattr(worker.spool, name, broken_down)
-            claim = worker._next()
+            claim = worker.queue.claim()
             assert claim is not None
-            worker._do(claim)
-            worker._finish_commits(0)
+            worker.do(claim)
+            worker.commits.finish()
         assert "as the disk says" in caplog.text
         (place,) = service.spool.root.rglob(f"*{receipt}*.dcm")
         back = place.is_relative_to(service.spool.root / "transform")
         assert back == ("give_back" not in broken)
         assert ("stay in active/" in caplog.text) == (not back)
-        worker._give_back_left()
+        worker.give_back_left()
         (place,) = service.spool.root.rglob(f"*{receipt}*.dcm")
         assert place.is_relative_to(service.spool.root / "transform"), "the disk is well again"
         assert not worker._left
@@ -357,8 +357,8 @@ def test_without_room_on_the_disk_it_goes_on_as_it_came_where_that_is_taken(
     for refused in ((), (EXPLICIT_LE,)):
         service.takes(**{ct: ladder.Acceptance((JPEG2000_LOSSLESS,), refused, time.time())})
         receipt = service.put(sample("CT_small.dcm"))
-        while claim := worker._next():
-            worker._do(claim)
+        while claim := worker.queue.claim():
+            worker.do(claim)
             if refused:
                 break
         (place,) = service.spool.root.rglob(f"*{receipt}*.dcm")
@@ -384,22 +384,22 @@ def test_the_first_of_a_series_is_compared_and_a_fault_is_told(
 
     def made(name: str) -> Path:
         receipt = service.put(sample(name))
-        claim = worker._next()
+        claim = worker.queue.claim()
         assert claim is not None
-        worker._do(claim)
-        worker._finish_commits(0)
+        worker.do(claim)
+        worker.commits.finish()
         return service.prepared(receipt)[0]
 
     faulty = False
     assert syntax_of(made("CT_small.dcm")) == syntax_of(made("CT_small.dcm")) == JPEG2000_LOSSLESS
     assert checks == [False], "once a series"
     service.put(sample("CT_small.dcm"))
-    died = worker._next()
+    died = worker.queue.claim()
     assert died is not None
     worker.spool.give_back(died, crashed=True)
-    again = worker._next()
+    again = worker.queue.claim()
     assert again is not None
-    worker._do(again)
+    worker.do(again)
     assert checks == [False, False], "its comparison may be what its worker died in"
     checks.clear()
     faulty = True
@@ -425,10 +425,10 @@ def test_what_stands_in_prepared_already_is_not_made_again(
     receipt = service.put(sample("CT_small.dcm"))
     with monkeypatch.context() as patch:
         patch.setattr(store_module, "sync_folder", fails)
-        claim = worker._next()
+        claim = worker.queue.claim()
         assert claim is not None
-        worker._do(claim)
-        worker._finish_commits(0)
+        worker.do(claim)
+        worker.commits.finish()
     (place,) = service.spool.root.rglob(f"*{receipt}*.dcm")
     assert place.is_relative_to(service.spool.root / "prepared")
     worker.arena.close()
@@ -446,17 +446,17 @@ def test_a_slow_sync_is_no_fault_of_the_worker(
     lives: list[int] = []
 
     def alive(size_bytes: int) -> None:
-        lives.append(len(worker._committing))
+        lives.append(len(worker.commits))
         if lives.count(worker_module.COMMITS_BEHIND) > 5:
             synced.set()  # the disk is done only when the worker has said several times that it lives
 
-    monkeypatch.setattr(worker, "_alive", alive)
+    monkeypatch.setattr(worker, "alive", alive)
     for _ in receipts:
-        claim = worker._next()
+        claim = worker.queue.claim()
         assert claim is not None
-        worker._do(claim)
+        worker.do(claim)
     assert synced.is_set()
-    worker._finish_commits(0)
+    worker.commits.finish()
     service.prepared(*receipts)
     worker.arena.close()
 
@@ -533,9 +533,9 @@ def test_no_room_to_pad_it(workers: Callable[..., Workers], monkeypatch: pytest.
     monkeypatch.setattr(job, "pad", full)
     came = odd("test-SR.dcm")[0]
     receipt = service.put(came, "ExplicitVRLittleEndian")
-    claim = worker._next()
+    claim = worker.queue.claim()
     assert claim is not None
-    worker._do(claim)
+    worker.do(claim)
     (path,) = service.prepared(receipt)
     assert path.read_bytes() == came
 
@@ -549,9 +549,9 @@ def test_a_kind_of_reason_is_told_without_its_particulars(
     monkeypatch.setattr(worker_module, "once", lambda _logger, _level, kind, _message: kinds.add(kind))
     for reason in ("(0008,0060) at byte 17 has no VR", "(FFFC,FFFC) at byte 40000 has no VR", "1 bit allocated"):
         service.put(sample("CT_small.dcm"))
-        claim = worker._next()
+        claim = worker.queue.claim()
         assert claim is not None
-        worker._pass_on(claim, reason)
+        worker.tell_as_it_came(claim, reason)
     assert len(kinds) == 2
     worker.arena.close()
 
@@ -559,7 +559,7 @@ def test_a_kind_of_reason_is_told_without_its_particulars(
 def test_the_codecs_threads_have_a_limit(workers: Callable[..., Workers], monkeypatch: pytest.MonkeyPatch) -> None:
     worker = workers(1).here()
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
-    assert worker._threads(worker_module.THREADS_FROM_BYTES) == 8
+    assert worker.threads(worker_module.THREADS_FROM_BYTES) == 8
     worker.arena.close()
 
 

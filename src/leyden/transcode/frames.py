@@ -9,6 +9,7 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from leyden.transcode.arena import Arena, Lease, State, Work
 from leyden.transcode.codecs import perform
@@ -33,96 +34,100 @@ class Order:
         self.fill(lease)
 
 
-@dataclass(slots=True)
-class Crew:
-    """A worker and those beside it, as this module needs them.
-
-    `ring(number)` wakes another worker, `wait(timeout_s)` sleeps until somebody wakes us, `alive(bytes)` asks for the
-    time that so much work may take, `threads(bytes)` says how many threads the codec may use for one frame, `between`
-    is called after each frame of a multi-frame object: it may do something else first, or raise to end the job.
-    """
+class Workplace(Protocol):
+    """The worker in which an object is made, and those beside it, as this module needs them."""
 
     arena: Arena
     workers: int
-    ring: Callable[[int], None]
-    wait: Callable[[float], object]
-    alive: Callable[[int], None]
-    threads: Callable[[int], int]
-    between: Callable[[], None]
+
+    def wake(self, number: int) -> None:
+        """Wake another worker."""
+
+    def sleep(self, limit_s: float) -> None:
+        """Sleep until somebody wakes this one."""
+
+    def alive(self, size_bytes: int) -> None:
+        """Say that it lives, and will for as long as work on so much may take."""
+
+    def threads(self, size_bytes: int) -> int:
+        """How many threads of its own the codec may use for one frame of this size; 0 = none."""
+
+    def between_frames(self) -> None:
+        """Called after each frame of a multi-frame object: may make another object first, or raise to end this one."""
 
 
-def alone(crew: Crew, orders: Iterator[Order], emit: Callable[[Lease], object]) -> None:
+def alone(workplace: Workplace, orders: Iterator[Order], emit: Callable[[Lease], object]) -> None:
     """Many frames, by this worker alone: for what may be the death of whoever helps."""
     for order in orders:
-        single(crew, order, emit)
-        crew.between()
+        single(workplace, order, emit)
+        workplace.between_frames()
 
 
-def single(crew: Crew, order: Order, emit: Callable[[Lease], object]) -> None:
+def single(workplace: Workplace, order: Order, emit: Callable[[Lease], object]) -> None:
     """One frame, by this worker alone, with the codec's own threads where cores are idle."""
-    crew.alive(order.pixels_bytes)
-    lease = _lease(crew, order) or Lease.private(order.pixels_bytes, order.room_bytes)
+    workplace.alive(order.pixels_bytes)
+    lease = _lease(workplace, order) or Lease.private(order.pixels_bytes, order.room_bytes)
     try:
         order.put_into(lease)
-        perform(lease, crew.threads(order.pixels_bytes))
+        perform(lease, workplace.threads(order.pixels_bytes))
         emit(lease)
     finally:
-        crew.arena.release(lease)
+        workplace.arena.release(lease)
 
 
-def spread(crew: Crew, orders: Iterator[Order], emit: Callable[[Lease], object]) -> None:
+def spread(workplace: Workplace, orders: Iterator[Order], emit: Callable[[Lease], object]) -> None:
     """Many frames, over all workers; `emit` sees them in order. What a frame raises ends the job."""
-    ahead = 2 * crew.workers + 1
+    ahead = 2 * workplace.workers + 1
     pending: deque[tuple[Lease, Order]] = deque()
     order, frame = next(orders, None), 0
     try:
         while order is not None or pending:
             while order is not None and len(pending) < ahead:
-                lease = _lease(crew, order)
+                lease = _lease(workplace, order)
                 if lease is None:
                     break
                 pending.append((lease, order))
                 order.put_into(lease)
                 lease.frame = frame
-                crew.arena.offer(lease)
+                workplace.arena.offer(lease)
                 order, frame = next(orders, None), frame + 1
-                _wake(crew)
+                _wake(workplace)
             if pending:
-                crew.alive(pending[0][1].pixels_bytes)
-                if not _advance(crew, pending, emit):
+                workplace.alive(pending[0][1].pixels_bytes)
+                if not _advance(workplace, pending, emit):
                     continue
             elif order is not None:
-                single(crew, order, emit)
+                single(workplace, order, emit)
                 order, frame = next(orders, None), frame + 1
-            crew.between()
+            workplace.between_frames()
     finally:
         for lease, _ in pending:
-            crew.arena.release(lease)
+            workplace.arena.release(lease)
 
 
-def help_out(crew: Crew) -> bool:
+def help_out(workplace: Workplace) -> bool:
     """Work on one frame of somebody else's object; False if none is offered."""
-    lease = crew.arena.take_any()
+    lease = workplace.arena.take_any()
     if lease is None:
         return False
-    crew.alive(len(lease.pixels))
+    workplace.alive(len(lease.pixels))
     done = False
     # Whatever it raises, its owner does the frame anew and meets the same error, if it is one, and knows its meaning.
     with contextlib.suppress(Exception):
         perform(lease)
         done = True
-    crew.arena.finish(lease, done)
-    crew.ring(lease.owner)
+    workplace.arena.finish(lease, done)
+    workplace.wake(lease.owner)
     return True
 
 
-def _lease(crew: Crew, order: Order) -> Lease | None:
-    return crew.arena.lease(order.pixels_bytes, order.room_bytes)
+def _lease(workplace: Workplace, order: Order) -> Lease | None:
+    return workplace.arena.lease(order.pixels_bytes, order.room_bytes)
 
 
-def _advance(crew: Crew, pending: deque[tuple[Lease, Order]], emit: Callable[[Lease], object]) -> bool:
+def _advance(workplace: Workplace, pending: deque[tuple[Lease, Order]], emit: Callable[[Lease], object]) -> bool:
     """Emit the first frame if it is done (True), else work on the first that nobody has taken, else wait a little."""
-    arena, first = crew.arena, pending[0][0]
+    arena, first = workplace.arena, pending[0][0]
     if arena.state(first) is State.DONE:
         emit(first)
         arena.release(first)
@@ -135,11 +140,11 @@ def _advance(crew: Crew, pending: deque[tuple[Lease, Order]], emit: Callable[[Le
             perform(lease)
             arena.finish(lease, True)
             return False
-    crew.wait(HELPER_LOST_S)
+    workplace.sleep(HELPER_LOST_S)
     return False
 
 
-def _wake(crew: Crew) -> None:
-    for number in range(crew.workers):
-        if number != crew.arena.number:
-            crew.ring(number)
+def _wake(workplace: Workplace) -> None:
+    for number in range(workplace.workers):
+        if number != workplace.arena.number:
+            workplace.wake(number)

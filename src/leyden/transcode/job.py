@@ -26,7 +26,7 @@ from leyden.form.obstacle import not_to_be_lossy
 from leyden.transcode import encapsulate, pixels
 from leyden.transcode.arena import Lease, Work
 from leyden.transcode.codecs import CODECS, Codec, Inspect, decoder, encoder, room_bytes
-from leyden.transcode.frames import Crew, Order, alone, single, spread
+from leyden.transcode.frames import Order, Workplace, alone, single, spread
 from leyden.transcode.pixels import Claim, Description, Signed, Unfit
 from leyden.transcode.source import CHUNK_BYTES, Source, describe
 
@@ -80,13 +80,13 @@ class Sink(Protocol):
     def write(self, data: bytes | memoryview, /) -> object: ...
 
 
-def make(source: Source, target: Syntax, out: BinaryIO, crew: Crew, terms: Terms) -> None:
+def make(source: Source, target: Syntax, out: BinaryIO, workplace: Workplace, terms: Terms) -> None:
     """Write `source` in the syntax `target` to a seekable file, all or an exception (then `out` is rubbish).
 
     Unfit: it cannot be made so, or not without loss; Signed: not without breaking digital signatures. Corrupt: the
     source is broken. Unreadable, MemoryError, OSError.
     """
-    job = _Job(source, target, out, crew, terms)
+    job = _Job(source, target, out, workplace, terms)
     changes = job.plan()
     patch = derive.FRAME_TYPE if target.lossy and not job.remakes else None
     job.spare_signatures(changes, patch)
@@ -149,7 +149,7 @@ class _Job:
     source: Source
     target: Syntax
     out: BinaryIO
-    crew: Crew
+    workplace: Workplace
     terms: Terms
     work: Work | None = None  # None = native pixels stay native, and `found` and `decoded` are not known
     found: Description | None = None  # as they are in the source
@@ -414,11 +414,11 @@ class _Job:
     def _through(self, orders: Iterator[Order], emit: Callable[[Lease], object]) -> None:
         assert self.decoded is not None
         if self.decoded.frames == 1:
-            single(self.crew, next(orders), emit)
+            single(self.workplace, next(orders), emit)
         elif self.terms.alone:
-            alone(self.crew, orders, emit)
+            alone(self.workplace, orders, emit)
         else:
-            spread(self.crew, orders, emit)
+            spread(self.workplace, orders, emit)
 
     def _claim(self, number: int, described: Description, inspect: Inspect) -> Claim:
         """What the first codestream claims, by its beginning; where headers are long, by more of it."""

@@ -1,4 +1,4 @@
-"""An arena and a crew for one process, and DICOM files made by pydicom."""
+"""An arena and a bench for one process, and DICOM files made by pydicom."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -14,8 +14,8 @@ from pydicom.uid import CTImageStorage, ExplicitVRBigEndian, ImplicitVRLittleEnd
 from leyden.dicom.uids import EXPLICIT_LE, SYNTAXES
 from leyden.transcode import job
 from leyden.transcode.arena import Arena
-from leyden.transcode.frames import Crew
 from leyden.transcode.source import Source
+from support.transcoding import Bench
 
 ARENA_BYTES = 16 << 20
 MAX_FRAME_BYTES = 8 << 20
@@ -41,20 +41,20 @@ def arena(arena_fd: int) -> Iterator[Arena]:
 
 
 @pytest.fixture
-def crew(arena: Arena) -> Crew:
-    return Crew(
+def bench(arena: Arena) -> Bench:
+    return Bench(
         arena=arena,
         workers=2,
-        ring=lambda number: None,
-        wait=lambda timeout_s: pytest.fail("waits for a helper that is not there"),
+        wake=lambda number: None,
+        sleep=lambda timeout_s: pytest.fail("waits for a helper that is not there"),
         alive=lambda size_bytes: None,
         threads=lambda size_bytes: 0,
-        between=lambda: None,
+        between_frames=lambda: None,
     )
 
 
 @pytest.fixture
-def transcode(crew: Crew, tmp_path: Path) -> Callable[..., Path]:
+def transcode(bench: Bench, tmp_path: Path) -> Callable[..., Path]:
     """transcode(path, syntax UID) -> the path of the new file."""
 
     def run(path: Path, syntax: str, max_frame_bytes: int = MAX_FRAME_BYTES, between: Any = None, **terms: Any) -> Path:
@@ -62,7 +62,7 @@ def transcode(crew: Crew, tmp_path: Path) -> Callable[..., Path]:
         source = Source(path)
         try:
             with open(made, "w+b") as out:
-                with_whom = replace(crew, between=between) if between else crew
+                with_whom = replace(bench, between_frames=between) if between else bench
                 job.make(source, SYNTAXES[syntax], out, with_whom, job.Terms(max_frame_bytes, **terms))
         finally:
             source.close()

@@ -10,8 +10,9 @@ import pytest
 from leyden.errors import Corrupt
 from leyden.transcode import codecs
 from leyden.transcode.arena import SLOT_BYTES, Arena, Lease, Work
-from leyden.transcode.frames import Crew, Order, alone, help_out, single, spread
+from leyden.transcode.frames import Order, alone, help_out, single, spread
 from leyden.transcode.pixels import CodecError, Planes, Unfit
+from support.transcoding import Bench
 
 PLANES = Planes(1, 16, 16, 8)
 THREADS: list[int] = []
@@ -48,25 +49,25 @@ def collect(into: list[int]) -> Callable[[Lease], None]:
     return lambda lease: into.append(zlib.decompress(lease.room[: lease.length])[0])
 
 
-def test_in_order_alone(crew: Crew) -> None:
+def test_in_order_alone(bench: Bench) -> None:
     seen: list[int] = []
-    spread(crew, orders(50), collect(seen))
+    spread(bench, orders(50), collect(seen))
     assert seen == list(range(50))
 
 
-def test_in_order_with_a_helper_that_does_its_part(crew: Crew, arena_fd: int) -> None:
+def test_in_order_with_a_helper_that_does_its_part(bench: Bench, arena_fd: int) -> None:
     seen: list[int] = []
     helping = Arena(arena_fd, 1, 2)
-    helper = replace(crew, arena=helping, ring=lambda number: None)
+    helper = replace(bench, arena=helping, wake=lambda number: None)
     helped = deque[bool]()
-    owner = replace(crew, ring=lambda number: helped.append(help_out(helper)), wait=lambda timeout_s: None)
+    owner = replace(bench, wake=lambda number: helped.append(help_out(helper)), sleep=lambda timeout_s: None)
     spread(owner, orders(50), collect(seen))
     assert seen == list(range(50))
     assert helped.count(True) == 50, "each frame was rung for, and each ring found one"
     helping.close()
 
 
-def test_a_helper_that_never_comes_back(crew: Crew, arena_fd: int) -> None:
+def test_a_helper_that_never_comes_back(bench: Bench, arena_fd: int) -> None:
     seen: list[int] = []
     dying = Arena(arena_fd, 1, 2)
     taken: list[Lease] = []
@@ -78,67 +79,67 @@ def test_a_helper_that_never_comes_back(crew: Crew, arena_fd: int) -> None:
     def wait(timeout_s: float) -> None:
         dying.close()
 
-    spread(replace(crew, ring=ring, wait=wait), orders(20), collect(seen))
+    spread(replace(bench, wake=ring, sleep=wait), orders(20), collect(seen))
     assert len(taken) == 1
     assert seen == list(range(20))
 
 
-def test_frames_larger_than_the_arena_go_one_by_one(crew: Crew) -> None:
+def test_frames_larger_than_the_arena_go_one_by_one(bench: Bench) -> None:
     seen: list[int] = []
-    planes = Planes(1, crew.arena.slots * SLOT_BYTES + 1, 1, 8)
-    spread(crew, (order(frame, planes) for frame in range(3)), collect(seen))
+    planes = Planes(1, bench.arena.slots * SLOT_BYTES + 1, 1, 8)
+    spread(bench, (order(frame, planes) for frame in range(3)), collect(seen))
     assert seen == [0, 1, 2]
 
 
-def test_a_full_arena_stops_nobody(crew: Crew, arena_fd: int) -> None:
+def test_a_full_arena_stops_nobody(bench: Bench, arena_fd: int) -> None:
     seen: list[int] = []
     greedy = Arena(arena_fd, 1, 2)
     leases: list[Lease] = []
     while (lease := greedy.lease(1, 1)) is not None:
         leases.append(lease)
     greedy.release(leases.pop())
-    spread(crew, orders(9), collect(seen))
+    spread(bench, orders(9), collect(seen))
     assert seen == list(range(9))
     lease = greedy.lease(1, 1)
     assert lease is not None
-    spread(crew, orders(9), collect(seen))
-    single(crew, order(9), collect(seen))
+    spread(bench, orders(9), collect(seen))
+    single(bench, order(9), collect(seen))
     assert seen == [*range(9), *range(9), 9]
     greedy.close()
 
 
 @pytest.mark.parametrize("helping", [False, True])
-def test_what_a_frame_raises_ends_the_job_and_frees_the_leases(crew: Crew, arena_fd: int, helping: bool) -> None:
+def test_what_a_frame_raises_ends_the_job_and_frees_the_leases(bench: Bench, arena_fd: int, helping: bool) -> None:
     seen: list[int] = []
     view = Arena(arena_fd, 1, 2)
-    helper = replace(crew, arena=view, ring=lambda number: None)
+    helper = replace(bench, arena=view, wake=lambda number: None)
     if helping:
-        crew = replace(crew, ring=lambda number: help_out(helper), wait=lambda timeout_s: None)
+        bench = replace(bench, wake=lambda number: help_out(helper), sleep=lambda timeout_s: None)
     with pytest.raises(Corrupt, match="frame 255"):
-        spread(crew, (order(frame) for frame in (0, 1, 2, 255, 4, 5)), collect(seen))
+        spread(bench, (order(frame) for frame in (0, 1, 2, 255, 4, 5)), collect(seen))
     assert seen == [0, 1, 2]
     assert view.leased() == 0
     view.close()
 
 
-def test_what_filling_raises_ends_the_job(crew: Crew) -> None:
+def test_what_filling_raises_ends_the_job(bench: Bench) -> None:
     def fill(lease: Lease) -> None:
         raise Corrupt("no such frame")
 
     with pytest.raises(Corrupt, match="no such frame"):
-        spread(crew, iter([order(0), Order(Work(PLANES, PLANES), 10, fill)]), lambda lease: None)
+        spread(bench, iter([order(0), Order(Work(PLANES, PLANES), 10, fill)]), lambda lease: None)
     with pytest.raises(Corrupt, match="no such frame"):
-        single(crew, Order(Work(PLANES, PLANES), 10, fill), lambda lease: None)
+        single(bench, Order(Work(PLANES, PLANES), 10, fill), lambda lease: None)
 
 
-def test_turns_are_taken_after_each_frame(crew: Crew) -> None:
+def test_turns_are_taken_after_each_frame(bench: Bench) -> None:
     seen: list[int] = []
     turns: list[int] = []
-    spread(replace(crew, between=lambda: turns.append(len(seen))), orders(5), collect(seen))
+    spread(replace(bench, between_frames=lambda: turns.append(len(seen))), orders(5), collect(seen))
     assert turns == [1, 2, 3, 4, 5]
 
 
-def test_memory_is_bounded_and_the_first_frame_comes_before_the_last_is_read(crew: Crew) -> None:
+def test_memory_is_bounded_and_the_first_frame_comes_before_the_last_is_read(bench: Bench) -> None:
     filled: list[int] = []
 
     def counted(frame: int) -> Order:
@@ -151,13 +152,13 @@ def test_memory_is_bounded_and_the_first_frame_comes_before_the_last_is_read(cre
         return replace(one, fill=fill)
 
     ahead = []
-    spread(crew, map(counted, range(100)), lambda lease: ahead.append(len(filled)))
-    assert max(at - number for number, at in enumerate(ahead)) <= 2 * crew.workers + 1
+    spread(bench, map(counted, range(100)), lambda lease: ahead.append(len(filled)))
+    assert max(at - number for number, at in enumerate(ahead)) <= 2 * bench.workers + 1
 
 
-def test_the_codecs_own_threads_are_for_single_frames(crew: Crew) -> None:
+def test_the_codecs_own_threads_are_for_single_frames(bench: Bench) -> None:
     THREADS.clear()
-    threaded = replace(crew, threads=lambda size_bytes: 3)
+    threaded = replace(bench, threads=lambda size_bytes: 3)
     single(threaded, order(1), collect([]))
     spread(threaded, orders(3), collect([]))
     assert THREADS == [3, 0, 0, 0]
@@ -165,7 +166,7 @@ def test_the_codecs_own_threads_are_for_single_frames(crew: Crew) -> None:
 
 @pytest.mark.parametrize("error", [CodecError, Corrupt])
 def test_a_codec_that_fails_with_threads_is_tried_once_without(
-    crew: Crew, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
     tried: list[int] = []
 
@@ -176,7 +177,7 @@ def test_a_codec_that_fails_with_threads_is_tried_once_without(
         return 0
 
     monkeypatch.setattr(codecs, "CODECS", (replace(codecs.CODECS[0], encode=encode),))
-    threaded = replace(crew, threads=lambda size_bytes: 3)
+    threaded = replace(bench, threads=lambda size_bytes: 3)
     done: list[Lease] = []
     single(threaded, order(1), done.append)
     assert (tried, len(done)) == ([3, 0], 1)
@@ -185,12 +186,12 @@ def test_a_codec_that_fails_with_threads_is_tried_once_without(
         single(threaded, order(2), done.append)
     assert tried == [3, 0, 3, 0]
     with pytest.raises(expected, match="no memory"):
-        spread(crew, map(order, (1, 2)), done.append)
+        spread(bench, map(order, (1, 2)), done.append)
     assert len(done) == 2
 
 
 def test_what_a_helper_has_written_over_is_read_again(
-    crew: Crew, arena_fd: int, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, arena_fd: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A frame to be decoded and encoded: a helper that fails late leaves its own codestream where the source's was."""
 
@@ -213,7 +214,7 @@ def test_what_a_helper_has_written_over_is_read_again(
         return Order(Work(PLANES, PLANES, reads=0, writes=0), 1024, fill)
 
     view = Arena(arena_fd, 1, 2)
-    helper = replace(crew, arena=view, ring=lambda number: None)
+    helper = replace(bench, arena=view, wake=lambda number: None)
     helping = False
 
     def ring(number: int) -> None:
@@ -224,17 +225,17 @@ def test_what_a_helper_has_written_over_is_read_again(
 
     seen: list[int] = []
     spread(
-        replace(crew, ring=ring, wait=lambda s: None), map(order, range(9)), lambda lease: seen.append(lease.room[1])
+        replace(bench, wake=ring, sleep=lambda s: None), map(order, range(9)), lambda lease: seen.append(lease.room[1])
     )
     assert seen == list(range(9))
     view.close()
 
 
-def test_what_may_be_the_death_of_helpers_is_not_offered_to_them(crew: Crew, arena_fd: int) -> None:
+def test_what_may_be_the_death_of_helpers_is_not_offered_to_them(bench: Bench, arena_fd: int) -> None:
     seen: list[int] = []
     turns: list[int] = []
     helping = Arena(arena_fd, 1, 2)
-    lonely = replace(crew, ring=lambda number: pytest.fail("rings"), between=lambda: turns.append(len(seen)))
+    lonely = replace(bench, wake=lambda number: pytest.fail("rings"), between_frames=lambda: turns.append(len(seen)))
     alone(lonely, orders(5), lambda lease: (collect(seen)(lease), helping.take_any() and pytest.fail("offered"))[0])
     assert seen == list(range(5))
     assert turns == [1, 2, 3, 4, 5]

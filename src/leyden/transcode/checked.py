@@ -1,4 +1,4 @@
-"""Of which series an object was compared with its pixels after encoding: known to all workers, in the arena's words.
+"""The series of which an object was decoded again and compared: known to all workers, in words of shared memory.
 
 A word holds a series' hash and how it came out; of two series that want the same word the later one has it, and the
 first is compared once more. Each word is stored in one piece, so that no lock is needed.
@@ -9,7 +9,7 @@ from hashlib import blake2b
 _DIFFERED = 1
 
 
-class Compared:
+class CheckedSeries:
     """`words`: shared memory, of format "Q", all zero at first."""
 
     def __init__(self, words: memoryview) -> None:

@@ -6,22 +6,22 @@ from collections.abc import Iterator
 import pytest
 
 from leyden.transcode.arena import Arena
-from leyden.transcode.compared import Compared
+from leyden.transcode.checked import CheckedSeries
 
 
 @pytest.fixture
-def two() -> Iterator[tuple[Compared, Compared]]:
+def two() -> Iterator[tuple[CheckedSeries, CheckedSeries]]:
     """Two workers' views of one arena."""
     fd = os.memfd_create("compared")
     os.truncate(fd, 16 << 20)
     arenas = [Arena(fd, number, 2) for number in range(2)]
-    yield Compared(arenas[0].words), Compared(arenas[1].words)
+    yield CheckedSeries(arenas[0].words), CheckedSeries(arenas[1].words)
     for arena in arenas:
         arena.close()
     os.close(fd)
 
 
-def test_one_worker_compares_for_all(two: tuple[Compared, Compared]) -> None:
+def test_one_worker_compares_for_all(two: tuple[CheckedSeries, CheckedSeries]) -> None:
     one, other = two
     assert one.begin("1.2", "a")
     assert not other.begin("1.2", "a")
@@ -30,7 +30,7 @@ def test_one_worker_compares_for_all(two: tuple[Compared, Compared]) -> None:
     assert other.begin("1.3", "a"), "another series"
 
 
-def test_what_was_not_compared_after_all_is_somebody_elses(two: tuple[Compared, Compared]) -> None:
+def test_what_was_not_compared_after_all_is_somebody_elses(two: tuple[CheckedSeries, CheckedSeries]) -> None:
     one, other = two
     assert one.begin("1.2")
     one.forget("1.2")
@@ -38,7 +38,7 @@ def test_what_was_not_compared_after_all_is_somebody_elses(two: tuple[Compared, 
     assert not one.begin("1.2")
 
 
-def test_a_difference_is_never_forgotten(two: tuple[Compared, Compared]) -> None:
+def test_a_difference_is_never_forgotten(two: tuple[CheckedSeries, CheckedSeries]) -> None:
     one, other = two
     assert one.begin("1.2")
     one.forget("1.2")
@@ -51,14 +51,14 @@ def test_a_difference_is_never_forgotten(two: tuple[Compared, Compared]) -> None
 
 
 def test_a_series_that_lost_its_word_is_compared_once_more() -> None:
-    tiny = Compared(memoryview(bytearray(8)).cast("Q"))
+    tiny = CheckedSeries(memoryview(bytearray(8)).cast("Q"))
     assert tiny.begin("1.2")
     assert not tiny.begin("1.2")
     assert tiny.begin("1.3")
     assert tiny.begin("1.2")
 
 
-def test_many_series_keep_apart(two: tuple[Compared, Compared]) -> None:
+def test_many_series_keep_apart(two: tuple[CheckedSeries, CheckedSeries]) -> None:
     one, other = two
     assert all(one.begin(str(number)) for number in range(200))
     again = sum(other.begin(str(number)) for number in range(200))
