@@ -19,7 +19,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from leyden import crash, log
 from leyden.boot import Boot
@@ -29,8 +28,10 @@ from leyden.dicom.uids import syntax_name
 from leyden.errors import Corrupt
 from leyden.form import ladder
 from leyden.form.choose import AsItCame, Ask, Form, Make
+from leyden.journal.events import Dropped, Failed, Planned, PlannedDelivery
+from leyden.journal.lines import tell
 from leyden.outbound.taken import Seen
-from leyden.plan.match import Decision, Delivery, Save, plan, rank_of
+from leyden.plan.match import Decision, Delivery, Save, plan, rank_of, remarks
 from leyden.plan.memory import ASIDE_S, Aside, Twins
 from leyden.plan.rules import PlanSettings, Target
 from leyden.saving import Copies
@@ -49,7 +50,9 @@ LOOK_S = 1.0
 _NAME = "planner-0"
 ALIVE_S = 60.0
 _STUDY_INSTANCE_UID = 0x0020000D
-_STORAGE_PREFIX = "1.2.840.10008.5.1.4.1.1."
+_NO_UID = key("")
+_UNREAD = FileMeta("", "", "")
+_UNDECIDED = Decision()
 
 
 def run(boot: Boot) -> int:
@@ -82,28 +85,37 @@ def run(boot: Boot) -> int:
 
 
 @dataclass(slots=True)
-class _Newcomer:
-    """One file of new/ and what was decided about it."""
+class Newcomer:
+    """One file of new/ and what was decided about it.
+
+    `failure`: why it goes to failed/, "" = it does not. `uneven`: the syntax that it came in (its name), if a worker is
+    to pad values of odd length. `placements`: where it goes.
+    """
 
     path: Path
     entry: Entry
-    meta: FileMeta
-    decision: Decision
+    meta: FileMeta = _UNREAD
+    decision: Decision = _UNDECIDED
     failure: str = ""
-    uneven: str = ""  # the syntax that it came in, if a worker is to pad values of odd length
+    uneven: str = ""
+    placements: tuple[Placement, ...] = ()
 
-    def placements(self) -> tuple[Placement, ...]:
-        found = []
-        for d in self.decision.deliveries:
-            match d.form:
-                case Make(uid):
-                    stage, syntax = Stage.TRANSFORM, syntax_name(uid)
-                case Ask(uid):  # what is to be padded goes to a worker in any case
-                    stage, syntax = Stage.TRANSFORM if self.uneven else Stage.ASKING, syntax_name(uid)
-                case _:
-                    stage, syntax = Stage.TRANSFORM if self.uneven else Stage.PREPARED, self.uneven
-            found.append(Placement(replace(self.entry, syntax=syntax), stage, d.destination, d.rank))
-        return tuple(found)
+    @property
+    def instance(self) -> str:
+        """What stands for the instance that it holds; empty where nothing is known of it."""
+        return "" if self.entry.sop_key == _NO_UID else self.entry.sop_key
+
+
+def place(entry: Entry, delivery: Delivery, uneven: str) -> Placement:
+    """Where one delivery waits: for a worker, for the destination to be asked, or to be sent."""
+    match delivery.form:
+        case Make(uid):
+            stage, syntax = Stage.TRANSFORM, syntax_name(uid)
+        case Ask(uid):  # what is to be padded goes to a worker in any case
+            stage, syntax = Stage.TRANSFORM if uneven else Stage.ASKING, syntax_name(uid)
+        case _:
+            stage, syntax = Stage.TRANSFORM if uneven else Stage.PREPARED, uneven
+    return Placement(replace(entry, syntax=syntax), stage, delivery.destination, delivery.rank)
 
 
 class Planner:
@@ -129,7 +141,8 @@ class Planner:
         self.planned = 0  # in the last turn
         self._finish_s = 0.0  # when to look for plans that are half carried out, of a former life too
         self._half_planned: set[str] = set()  # the entries of new/ that these speak of
-        self._copies: Copies[_Newcomer] = Copies(Ringer(spool.root, "planner").ring)
+        self._errors: list[OSError] = []  # of this turn
+        self._copies: Copies[Newcomer] = Copies(Ringer(spool.root, "planner").ring)
 
     def batch(self) -> float:
         """Plan the oldest newcomers, at most BATCH of them. Returns the seconds to wait for the bell before the next
@@ -174,7 +187,7 @@ class Planner:
     def _leave_to_its_plan(self, planned: Plan, error: OSError, at_s: float) -> None:
         """It may have gone to one of its places: it is not planned anew, its plan is finished."""
         path, entry = str(planned.source), planned.placements[0].entry
-        self._aside.keep(path, _instance(entry))
+        self._aside.keep(path, Newcomer(planned.source, entry).instance)
         self._half_planned.add(path)
         self._finish_s = min(self._finish_s, at_s + ASIDE_S)
         if self._aside.to_tell(str(error.strerror), at_s):
@@ -195,7 +208,7 @@ class Planner:
 
     # -- to decide
 
-    def _look(self, path: Path, now_s: float) -> _Newcomer | None:
+    def _look(self, path: Path, now_s: float) -> Newcomer | None:
         """Open, peek, decide. None: the file is gone (taken away by hand)."""
         self._alive()
         entry = parse(path.name)
@@ -205,21 +218,21 @@ class Planner:
         except FileNotFoundError:
             return None
         except OSError as error:
-            return _Newcomer(path, entry, _UNREAD, Decision(), failure=f"could not be opened: {error.strerror}")
+            return Newcomer(path, entry, failure=f"could not be opened: {error.strerror}")
         try:
             return self._read(path, entry, fd, now_s)
         except OSError as error:
-            return _Newcomer(path, entry, _UNREAD, Decision(), failure=f"could not be read: {error.strerror}")
+            return Newcomer(path, entry, failure=f"could not be read: {error.strerror}")
         except Exception as error:  # one object must not stop the others, whatever is wrong with it or with us
             logger.exception("%s could not be planned", entry.receipt)
-            return _Newcomer(path, entry, _UNREAD, Decision(), failure=f"could not be planned: {error!r}")
+            return Newcomer(path, entry, failure=f"could not be planned: {error!r}")
         finally:
             os.close(fd)
 
-    def _read(self, path: Path, entry: Entry, fd: int, now_s: float) -> _Newcomer:
+    def _read(self, path: Path, entry: Entry, fd: int, now_s: float) -> Newcomer:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
-            return _Newcomer(path, entry, _UNREAD, Decision(), failure="not a regular file")
+            return Newcomer(path, entry, failure="not a regular file")
         study = uneven = ""
         try:
             header = peek(lambda offset, length: os.pread(fd, length, offset), status.st_size)
@@ -237,14 +250,14 @@ class Planner:
             try:
                 found = decode_head(os.pread(fd, HEAD_MAX_BYTES, 0))
             except Corrupt as error:
-                return _Newcomer(path, entry, _UNREAD, Decision(), failure=f"unreadable: {error}")
+                return Newcomer(path, entry, failure=f"unreadable: {error}")
             if found is None:
-                return _Newcomer(path, entry, _UNREAD, Decision(), failure=f"unreadable: {flaw}")
+                return Newcomer(path, entry, failure=f"unreadable: {flaw}")
             meta = found[0]
             decision = self._unparsed(meta, flaw, entry.by_hand)
         entry = Entry(entry.receipt, key(meta.sop_instance_uid), key(study), key(meta.sending))
         failure = "" if decision.deliveries or decision.dropped_by else decision.reason or "no destination"
-        return _Newcomer(path, entry, meta, decision, failure, uneven)
+        return Newcomer(path, entry, meta, decision, failure, uneven)
 
     def _acceptance(self, now_s: float, destination: str, sop_class: str) -> ladder.Acceptance | None:
         """What a destination was seen to accept of a SOP class."""
@@ -261,22 +274,22 @@ class Planner:
 
     # -- to act
 
-    def _overtakes(self, newcomer: _Newcomer) -> bool:
+    def _overtakes(self, newcomer: Newcomer) -> bool:
         """Whether an elder of the same instance is put aside; then so is this one, behind it."""
-        path, sop_key = str(newcomer.path), _instance(newcomer.entry)
+        path, sop_key = str(newcomer.path), newcomer.instance
         if not self._aside.holds_elder(path, sop_key):
             return False
         self._aside.put(path, sop_key, time.monotonic())
         return True
 
-    def _put_aside(self, newcomer: _Newcomer, kind: str, what: str) -> None:
+    def _put_aside(self, newcomer: Newcomer, kind: str, what: str) -> None:
         """It is tried again in a minute. Of one kind of trouble, only the first in a minute is told."""
         at_s = time.monotonic()
-        self._aside.put(str(newcomer.path), _instance(newcomer.entry), at_s)
+        self._aside.put(str(newcomer.path), newcomer.instance, at_s)
         if self._aside.to_tell(kind, at_s):
             logger.warning("%s waits in new/, next try in %.0f s: %s", newcomer.entry.receipt, ASIDE_S, what)
 
-    def _waits(self, newcomer: _Newcomer) -> bool:
+    def _waits(self, newcomer: Newcomer) -> bool:
         """Whether it waits in new/: behind an elder of its instance, or for the copies that rules ask for."""
         if self._overtakes(newcomer):
             return True
@@ -287,10 +300,10 @@ class Planner:
         except OSError as error:
             self._not_saved(newcomer, newcomer.decision.saves[0], error)
         else:
-            self._aside.keep(str(newcomer.path), _instance(newcomer.entry))
+            self._aside.keep(str(newcomer.path), newcomer.instance)
         return True
 
-    def _saved(self, at_s: float) -> list[_Newcomer]:
+    def _saved(self, at_s: float) -> list[Newcomer]:
         """Those that have all their copies now; one whose copy failed is put aside."""
         found = []
         for copied in self._copies.take():
@@ -305,88 +318,85 @@ class Planner:
                 logger.warning(what, where, target, ASIDE_S, behind)
         return found
 
-    def _not_saved(self, newcomer: _Newcomer, wanted: Save, error: OSError) -> None:
+    def _not_saved(self, newcomer: Newcomer, wanted: Save, error: OSError) -> None:
         what = f"{wanted.where} could not save it as {wanted.target}: {error.strerror}"
         self._put_aside(newcomer, wanted.where, what)
 
-    def _move(self, newcomers: Sequence[_Newcomer]) -> None:
+    def _move(self, newcomers: Sequence[Newcomer]) -> None:
         """Each to its places; what can't be moved is put aside. OSError: none of them can."""
-        dropped: list[_Newcomer] = []
-        many: list[tuple[_Newcomer, Plan]] = []
-        tried: list[tuple[_Newcomer, tuple[Placement, ...]]] = []
-        stuck: list[OSError] = []
-
-        def moved(act: Callable[[], object], *those: _Newcomer) -> bool:
-            try:
-                act()
-            except OSError as error:
-                stuck.append(error)
-                for each in those:
-                    self._put_aside(each, str(error.strerror), f"it can't be moved: {error.strerror}")
-                return False
-            return True
-
+        tried: list[Newcomer] = []
+        self._errors.clear()
         for newcomer in newcomers:
             if self._overtakes(newcomer):
                 continue
-            placements = tuple(map(self._marked, newcomer.placements()))
-            tried.append((newcomer, placements))
+            tried.append(newcomer)
+            deliveries = newcomer.decision.deliveries
+            newcomer.placements = tuple(self._marked(place(newcomer.entry, d, newcomer.uneven)) for d in deliveries)
             if newcomer.failure:
-                moved(partial(self._spool.fail, newcomer.path, {"reason": newcomer.failure}), newcomer)
-            elif not placements:
-                dropped.append(newcomer)
-            elif len(placements) == 1:
-                (p,) = placements
+                self._try(partial(self._spool.fail, newcomer.path, {"reason": newcomer.failure}), newcomer)
+            elif len(newcomer.placements) == 1:
+                (p,) = newcomer.placements
                 act = partial(self._spool.plan_one, newcomer.path, p.entry, p.stage, p.destination, p.rank)
-                moved(act, newcomer)
+                self._try(act, newcomer)
                 crash.point("planned-one")
-            else:
-                many.append((newcomer, Plan(newcomer.path, placements)))
-        left: list[Stuck] = []
-        plan_all = partial(self._spool.plan_many, [planned for _, planned in many], self._generation, _NAME)
-        if not moved(lambda: left.extend(plan_all()), *(newcomer for newcomer, _ in many)):
-            self._finish_s = 0.0  # its file may be there all the same
-        for planned, error in left:
-            self._leave_to_its_plan(planned, error, time.monotonic())
-        if moved(partial(self._prove, dropped), *dropped):
-            for newcomer in dropped:
-                moved(partial(self._spool.dropped, newcomer.path), newcomer)
-        decided = [
-            (newcomer, placements)
-            for newcomer, placements in tried
-            if (path := str(newcomer.path)) not in self._aside or path in self._half_planned
-        ]
-        for role in self._to_ring({p.stage for _, placements in decided for p in placements}):
+        self._plan_several([newcomer for newcomer in tried if len(newcomer.placements) > 1])
+        self._drop([newcomer for newcomer in tried if not newcomer.failure and not newcomer.placements])
+        decided = [each for each in tried if (path := str(each.path)) not in self._aside or path in self._half_planned]
+        for role in self._to_ring({p.stage for newcomer in decided for p in newcomer.placements}):
             self._bells[role].ring()
         with log.together():
-            for newcomer, _ in decided:
-                _tell(newcomer)
-        if stuck and not decided:
-            raise stuck[-1]
+            for newcomer in decided:
+                self._tell(newcomer)
+        if self._errors and not decided:
+            raise self._errors[-1]
+
+    def _try(self, act: Callable[[], object], *newcomers: Newcomer) -> bool:
+        """Do it, or put these aside if the disk says no; whether it was done."""
+        try:
+            act()
+        except OSError as error:
+            self._errors.append(error)
+            for newcomer in newcomers:
+                self._put_aside(newcomer, str(error.strerror), f"it can't be moved: {error.strerror}")
+            return False
+        return True
+
+    def _plan_several(self, newcomers: Sequence[Newcomer]) -> None:
+        """Those with several places, by one plan file."""
+        plans = [Plan(newcomer.path, newcomer.placements) for newcomer in newcomers]
+        stuck: list[Stuck] = []
+        if not self._try(lambda: stuck.extend(self._spool.plan_many(plans, self._generation, _NAME)), *newcomers):
+            self._finish_s = 0.0  # its file may be there all the same
+        for planned, error in stuck:
+            self._leave_to_its_plan(planned, error, time.monotonic())
+
+    def _drop(self, newcomers: Sequence[Newcomer]) -> None:
+        """Those that a rule ends the trip of: a durable receipt each, then the unlink."""
+        if self._try(partial(self._prove, newcomers), *newcomers):
+            for newcomer in newcomers:
+                self._try(partial(self._spool.dropped, newcomer.path), newcomer)
+
+    def _prove(self, newcomers: Sequence[Newcomer]) -> None:
+        for newcomer in newcomers:
+            meta = newcomer.meta
+            dropped = Dropped(
+                newcomer.entry.receipt,
+                sop_class_uid=meta.sop_class_uid,
+                sop_instance_uid=meta.sop_instance_uid,
+                calling=meta.sending,
+                called=meta.receiving,
+                flag=meta.flag,
+                dropped_by=newcomer.decision.dropped_by,
+            )
+            self._receipts.append(dropped)
+        if newcomers and self._spool.sync:
+            self._receipts.sync()
 
     def _marked(self, placement: Placement) -> Placement:
         entry = placement.entry
-        if not _instance(entry) or not self._twins.seen(placement.destination, entry.sop_key):
+        if entry.sop_key == _NO_UID or not self._twins.seen(placement.destination, entry.sop_key):
             return placement
         return replace(placement, entry=replace(entry, serial=True))
-
-    def _prove(self, dropped: Sequence[_Newcomer]) -> None:
-        """A receipt for each one that a rule ends the trip of."""
-        for newcomer in dropped:
-            line: dict[str, Any] = {
-                "receipt": newcomer.entry.receipt,
-                "dropped_by": newcomer.decision.dropped_by,
-                "sop_class": newcomer.meta.sop_class_uid,
-                "sop_instance": newcomer.meta.sop_instance_uid,
-                "calling": newcomer.meta.sending,
-                "called": newcomer.meta.receiving,
-                "at_s": round(time.time(), 3),
-            }
-            if newcomer.meta.flag:
-                line["flag"] = newcomer.meta.flag
-            self._receipts.append(line)
-        if dropped and self._spool.sync:
-            self._receipts.sync()
 
     def _to_ring(self, stages: set[Stage]) -> Iterable[str]:
         if stages & {Stage.PREPARED, Stage.ASKING}:
@@ -394,46 +404,39 @@ class Planner:
         if Stage.TRANSFORM in stages:
             yield from (f"worker-{number}" for number in range(self._workers))
 
-
-_UNREAD = FileMeta("", "", "")
-
-
-_NO_UID = key("")
-
-
-def _instance(entry: Entry) -> str:
-    """What stands for the instance that an entry holds; empty where nothing is known of it."""
-    return "" if entry.sop_key == _NO_UID else entry.sop_key
-
-
-def _tell(newcomer: _Newcomer) -> None:
-    """One line an instance, the notes of the rules before it; UIDs and titles, never a patient."""
-    receipt, meta, decision = newcomer.entry.receipt, newcomer.meta, newcomer.decision
-    if newcomer.failure:
-        logger.warning("%s: to failed/: %s", receipt, newcomer.failure)
-        return
-    for info, text in decision.notes:
-        logger.log(logging.INFO if info else logging.DEBUG, "%s: %s", receipt, text)
-    for delivery in decision.deliveries:
-        match delivery.form:
-            case AsItCame(reason) if reason:
-                text = f"{delivery.destination}: {reason}: it goes as it came"
-                log.once(logger, logging.INFO, text, text)
-    if logger.isEnabledFor(logging.INFO):
-        ways = "; ".join(f"{d.destination} {_told(d.form, newcomer.uneven)} ({d.reason})" for d in decision.deliveries)
-        logger.info(
-            "%s: %s%s, class %s, %s -> %s: %s",
-            receipt,
-            meta.sop_instance_uid,
-            f" (though {meta.flag})" if meta.flag else "",
-            meta.sop_class_uid.removeprefix(_STORAGE_PREFIX) or "unknown",
-            meta.sending or "-",
-            meta.receiving or "-",
-            ways or f"nowhere ({decision.dropped_by})",
+    def _tell(self, newcomer: Newcomer) -> None:
+        """The remarks of the rules, then what was decided; UIDs and titles, never a patient."""
+        receipt, meta, decision = newcomer.entry.receipt, newcomer.meta, newcomer.decision
+        if newcomer.failure:
+            tell(Failed(receipt, reason=newcomer.failure))
+            return
+        for info, text in remarks(decision, debug=logger.isEnabledFor(logging.DEBUG)):
+            logger.log(logging.INFO if info else logging.DEBUG, "%s: %s", receipt, text)
+        for delivery in decision.deliveries:
+            match delivery.form:
+                case AsItCame(reason) if reason:
+                    text = f"{delivery.destination}: {reason}: it goes as it came"
+                    log.once(logger, logging.INFO, text, text)
+        tell(
+            Planned(
+                receipt,
+                sop_class_uid=meta.sop_class_uid,
+                sop_instance_uid=meta.sop_instance_uid,
+                calling=meta.sending,
+                called=meta.receiving,
+                flag=meta.flag,
+                generation=self._generation,
+                deliveries=tuple(
+                    PlannedDelivery(d.destination, _words(d.form, newcomer.uneven), d.reason)
+                    for d in decision.deliveries
+                ),
+                rules=tuple(ran.route.where for ran in decision.ran if ran.held),
+                dropped_by=decision.dropped_by,
+            )
         )
 
 
-def _told(form: Form, uneven: str) -> str:
+def _words(form: Form, uneven: str) -> str:
     match form:
         case Make(uid) | Ask(uid):
             return f"as {syntax_name(uid)}"

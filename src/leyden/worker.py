@@ -31,6 +31,8 @@ from leyden.errors import Corrupt
 from leyden.form import ladder
 from leyden.form.choose import CRASHES_MAX, AsItCame, Ask, Fail, Make, Node, Past, choose
 from leyden.form.obstacle import Facts
+from leyden.journal.events import ByHand, Failed, Transformed
+from leyden.journal.lines import tell
 from leyden.log import once
 from leyden.outbound.taken import Seen
 from leyden.spool import recover
@@ -306,7 +308,7 @@ class Worker:
                 self._attempt(claim)
         except OSError as error:
             if not claim.path.exists():
-                logger.info("%s for %s was taken away by hand", receipt, destination)
+                tell(ByHand(receipt, what="was taken away", destination=destination))
                 return
             logger.error("%s for %s: tried again, as the disk says: %s", receipt, destination, error)
             self.give_back(claim)
@@ -340,8 +342,7 @@ class Worker:
             self.spool.give_back(claim)
             raise
         except (Corrupt, Unreadable) as error:
-            logger.warning("%s for %s: to failed/, not readable: %s", receipt, destination, error)
-            self.spool.fail(claim, {"reason": f"not readable: {error}"})
+            self._fail(claim, f"not readable: {error}")
         except Exception as error:
             logger.error("%s for %s: %s: %s", receipt, destination, type(error).__name__, error)
             self.spool.give_back(claim, crashed=True)
@@ -360,12 +361,15 @@ class Worker:
             past = after
         match form:
             case Fail(reason):
-                logger.warning("%s for %s: to failed/: %s", claim.entry.receipt, claim.destination, reason)
-                self.spool.fail(claim, {"reason": reason, "syntax": syntax_name(facts.syntax)})
+                self._fail(claim, reason, syntax=syntax_name(facts.syntax))
             case AsItCame(reason):
                 self._as_it_came(claim, source, reason or ("" if wanted else "a transfer syntax that is none"))
             case Ask():  # what has to be padded does not wait until its destination was asked
                 self._as_it_came(claim, source, "")
+
+    def _fail(self, claim: Queued, reason: str, **more: str) -> None:
+        tell(Failed(claim.entry.receipt, reason=reason, destination=claim.destination))
+        self.spool.fail(claim, {"reason": reason, **more})
 
     def _acceptance(self, claim: Queued, sop_class: str) -> ladder.Acceptance | None:
         """What the destination was seen to accept of a SOP class; nothing if somebody wants it to be asked anew."""
@@ -403,11 +407,23 @@ class Worker:
 
     def _make(self, claim: Queued, source: Source, target: Syntax, *, breaks_signatures: bool) -> None:
         terms = replace(self._terms_for(claim, source, target), break_signatures=breaks_signatures)
+        begin_s = time.monotonic()
         try:
-            self._write(claim, source, lambda out: job.make(source, target, out, self, terms))
+            made_bytes = self._write(claim, source, lambda out: job.make(source, target, out, self, terms))
         except BaseException:
             self._checked.forget(*_series(source), target.uid)
             raise
+        tell(
+            Transformed(
+                claim.entry.receipt,
+                destination=claim.destination,
+                came=syntax_name(source.meta.transfer_syntax_uid),
+                made=target.name,
+                came_bytes=source.size,
+                made_bytes=made_bytes,
+                took_s=round(time.monotonic() - begin_s, 3),
+            )
+        )
 
     def _terms_for(self, claim: Queued, source: Source, target: Syntax) -> job.Terms:
         """What the settings and the destination ask of this object; one that has killed a worker gets no help."""
@@ -417,12 +433,13 @@ class Worker:
         first = self._checked.begin(*_series(source), target.uid)
         return replace(terms, verify=job.Verify.FIRST) if first or claim.entry.crashes else terms
 
-    def _write(self, claim: Queued, source: Source, write: Callable[[BinaryIO], None]) -> None:
-        """Have the object of a claim written anew, and give it on once it is durable."""
+    def _write(self, claim: Queued, source: Source, write: Callable[[BinaryIO], None]) -> int:
+        """Have the object of a claim written anew, and give it on once it is durable; the bytes of the new file."""
         fd, path = self.spool.making(claim)
         try:
             with open(fd, "wb", BUFFER_BYTES) as out:
                 write(out)
+                made_bytes = out.tell()
             crash.point("encoded")
         except BaseException:
             path.unlink(missing_ok=True)
@@ -435,6 +452,7 @@ class Worker:
                 "section 7.1.1), and so it is with others of this title",
             )  # fmt: skip
         self.commits.add(claim, path)
+        return made_bytes
 
     def _as_it_came(self, claim: Queued, source: Source, reason: str) -> None:
         """In the syntax that it came in: as it is, or padded where it is uneven and no workers died of it."""

@@ -2,12 +2,13 @@
 
 A value is compared by each of its parts and as one backslash-joined text; one that is equal is enough. An absent
 element never matches, so `Negate` holds where it is absent. What can't be told (no answer in time, or an element that
-may stand where a broken dataset can't be read) does not match, negated or not, and no other rule suffers by it. Values
-never get into a note: they are the patient's. Deliberately absent: reading an operator's text (config/), a clock.
+may stand where a broken dataset can't be read) does not match, negated or not, and no other rule suffers by it.
+Deliberately absent: reading an operator's text (config/), a clock.
 """
 
 import functools
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import regex  # type: ignore[import-untyped]
 
@@ -19,13 +20,26 @@ from leyden.plan.rules import PSEUDO_TAGS, Condition, Kind
 TIME_LIMIT_S = 0.05  # of processor time, for one condition: the operator's expression meets a stranger's values
 _FILE_META = "0002"
 
-Note = tuple[bool, str]  # (worth the log's info level, text)
+Values = tuple[str, ...]
 Clock = Callable[[], float]  # seconds of processor time of this process
 
 
 def standing() -> float:
     """A clock for those who set no limit to the searches of a condition together, only to each."""
     return 0.0
+
+
+class Finding(NamedTuple):
+    """What one condition was found to be for one dataset.
+
+    `seen`: the values that were compared, None where there is no such element, or not one alone; patient data, so not
+    for a log. `unsure` says why it can't be told; it does not hold then.
+    """
+
+    condition: Condition
+    held: bool
+    seen: Values | None
+    unsure: str = ""
 
 
 class OutOfTimeError(Exception):
@@ -52,25 +66,27 @@ class _Asked:
         return found
 
 
-def matches(condition: Condition, header: Header, notes: list[Note] | None = None, clock: Clock = standing) -> bool:
-    """Whether `condition` holds for the dataset. Adds to `notes` what the log should know.
+def examine(condition: Condition, header: Header, clock: Clock = standing) -> Finding:
+    """What a condition is found to be for a dataset.
 
     Costs a lookup and a comparison; by `clock`, at most about TIME_LIMIT_S of searching, whatever the expression.
     """
     try:
-        held = _holds(condition, header.dataset, _Asked(header, clock))
+        found, seen = _found(condition, header.dataset, _Asked(header, clock))
     except OutOfTimeError:
-        _note(notes, True, condition, f"had no answer within {TIME_LIMIT_S * 1000:.0f} ms: taken as not matching")
-        return False
+        return Finding(condition, False, None, f"had no answer within {TIME_LIMIT_S * 1000:.0f} ms")
     except Corrupt as flaw:
-        _note(notes, True, condition, f"can't be told ({flaw}): taken as not matching")
-        return False
-    if held and condition.negate and _unseen(condition, header):
-        _note(notes, True, condition, "can't be told, as the dataset is broken: taken as not matching")
-        return False
-    if held or condition.log_info:
-        _note(notes, condition.log_info, condition, "holds" if held else "does not hold")
-    return held
+        return Finding(condition, False, None, f"can't be told ({flaw})")
+    held = found != condition.negate
+    if held and condition.negate and _hidden(condition, header):
+        return Finding(condition, False, None, "can't be told, as the dataset is broken")
+    return Finding(condition, held, seen)
+
+
+def remark(finding: Finding) -> str:
+    """The words of the log for a finding: no value, for it is the patient's."""
+    how = f"{finding.unsure}: taken as not matching" if finding.unsure else "holds" if finding.held else "does not hold"
+    return f"condition on {name_of(finding.condition.tag)} {how}"
 
 
 def compiled(kind: Kind, expression: str) -> "regex.Pattern[str]":
@@ -94,50 +110,48 @@ def _compiled(kind: Kind, expression: str) -> "regex.Pattern[str]":
     return regex.compile(expression)
 
 
-def _holds(condition: Condition, dataset: Dataset, asked: _Asked) -> bool:
-    return _found(condition, dataset, asked) != condition.negate
-
-
-def _found(condition: Condition, dataset: Dataset, asked: _Asked) -> bool:
+def _found(condition: Condition, dataset: Dataset, asked: _Asked) -> tuple[bool, Values | None]:
+    """Whether what the condition describes is there, and the values that were compared."""
     header = asked.header
     if condition.tag == "Source":
-        return _equal(condition, [(header.meta.sending,)], asked)
+        return _equal(condition, (header.meta.sending,), asked), (header.meta.sending,)
     if condition.tag == "Called":
-        return _equal(condition, [(header.meta.receiving,)], asked)
+        return _equal(condition, (header.meta.receiving,), asked), (header.meta.receiving,)
     tag: int | None = int(condition.tag, 16)
     if condition.tag.startswith(_FILE_META):
         dataset = header.file_meta  # a dataset may begin with such elements too: they are not asked
     if condition.private_creator:
         tag = dataset.private_tag(int(condition.tag[:4], 16), int(condition.tag[6:], 16), condition.private_creator)
         if tag is None:
-            return False
+            return False, None
     assert tag is not None
     if condition.items:
-        return any(all(_holds(inner, item, asked) for inner in condition.items) for item in dataset.items(tag))
+        return any(_all_found(condition.items, item, asked) for item in dataset.items(tag)), None
     if condition.search:
-        return _equal(condition, dataset.find(tag), asked)
+        texts = next((texts for texts in dataset.find(tag) if _equal(condition, texts, asked)), None)
+        return texts is not None, texts
     texts = dataset.texts(tag)
-    return texts is not None and _equal(condition, [texts], asked)
+    return texts is not None and _equal(condition, texts, asked), texts
 
 
-def _unseen(condition: Condition, header: Header) -> bool:
+def _all_found(conditions: Iterable[Condition], item: Dataset, asked: _Asked) -> bool:
+    """Whether one item of a sequence is what all its conditions ask for."""
+    return all(_found(inner, item, asked)[0] != inner.negate for inner in conditions)
+
+
+def _hidden(condition: Condition, header: Header) -> bool:
     """Whether the element may be there, behind the point where the dataset can't be read any further."""
     if not header.flaw or condition.tag in PSEUDO_TAGS or condition.tag.startswith(_FILE_META):
         return False
     return condition.search or bool(condition.private_creator) or int(condition.tag, 16) not in header.dataset
 
 
-def _equal(condition: Condition, elements: Iterable[tuple[str, ...]], asked: _Asked) -> bool:
-    """Whether one of the elements (each its values) is what the condition asks for; none behind it is looked at."""
+def _equal(condition: Condition, texts: Values, asked: _Asked) -> bool:
+    """Whether the values of one element are what the condition asks for."""
     if condition.kind is Kind.PRESENT:
-        return any(True for _ in elements)
-    candidates = (text for texts in elements for text in dict.fromkeys(("\\".join(texts), *texts)))
+        return True
+    candidates = dict.fromkeys(("\\".join(texts), *texts))
     if condition.kind is Kind.LITERAL:
         return condition.expression in candidates
     pattern = _compiled(condition.kind, condition.expression)
     return any(asked.search(pattern, candidate) for candidate in candidates)
-
-
-def _note(notes: list[Note] | None, info: bool, condition: Condition, what: str) -> None:
-    if notes is not None:
-        notes.append((info, f"condition on {name_of(condition.tag)} {what}"))

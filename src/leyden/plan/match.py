@@ -7,18 +7,20 @@ keep later routes from running; a destination that a route added stays, whatever
 takes away is the original. Everything here is a pure function of the settings and the header.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from leyden.dicom.header import Header
 from leyden.form.choose import Ask, Form, Make, Node, choose
 from leyden.form.ladder import Acceptance
 from leyden.form.obstacle import Facts, facts_of
-from leyden.plan.conditions import Clock, Note, matches, standing
+from leyden.plan.conditions import Clock, Finding, examine, remark, standing
 from leyden.plan.placeholders import expand
 from leyden.plan.rules import Action, ActionType, PlanSettings, Route, Target
 
 LAST_RANK = 99
+DROP_UNFILTERED = "dropUnfilteredInstances"
 
 Seen = Callable[[str, str], Acceptance | None]
 """What a destination (AE title) was seen to accept of a SOP class (UID); None = nothing is known."""
@@ -47,20 +49,29 @@ class Save:
     target: str
 
 
+class Ran(NamedTuple):
+    """A route that was run over a dataset: its findings, up to the first condition that did not hold."""
+
+    route: Route
+    findings: tuple[Finding, ...]
+    held: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What to do with one dataset.
 
     No deliveries: `dropped_by` names the rule that ended the trip (a drop, or a save_file that was all there was to
     do: the `saves` are still to be written); if that is empty too, nobody wants it and `reason` says so: failed/.
-    `notes` are for the log.
+    `ran`: the routes that looked at it, and what they found. `flaw`: why the rules saw a part of the dataset only.
     """
 
     deliveries: tuple[Delivery, ...] = ()
     saves: tuple[Save, ...] = ()
     dropped_by: str = ""
     reason: str = ""
-    notes: tuple[Note, ...] = ()
+    ran: tuple[Ran, ...] = ()
+    flaw: str = ""
 
 
 def plan(
@@ -81,13 +92,16 @@ def plan(
     original = "" if by_hand or not called else settings.titles.get(called)
     if original is None:
         return Decision(reason=f"no node answers to the called title {called} any more")
-    notes: list[Note] = [(True, f"the rules saw a part of it only: {header.flaw}")] if header.flaw else []
+    ran: list[Ran] = []
     added: dict[str, str] = {}
     saves: dict[str, Save] = {}
     removed_by = saved_by = ""
     touched = False
     for route in settings.routes or ():
-        if not _looks_at(route, original) or not _all_hold(route, header, notes, clock):
+        if not _looks_at(route, original):
+            continue
+        ran.append(_run(route, header, clock))
+        if not ran[-1].held:
             continue
         touched = True
         for action in route.actions:
@@ -100,21 +114,37 @@ def plan(
                 saved_by = saved_by or what
             if action.type is ActionType.DROP or (action.remove_original and original):
                 removed_by = removed_by or what
-            notes.append((action.log_info or action.type is ActionType.DROP, _told(what, action, route)))
     if settings.routes is not None and settings.drop_unfiltered and not touched and not header.flaw:
-        removed_by = "dropUnfilteredInstances"
-        notes.append((True, "dropUnfilteredInstances: no route touched it"))
+        removed_by = DROP_UNFILTERED
     reasons: dict[str, str] = {}
     if original and not removed_by:
         reasons[original] = f"called title {called}"
     for destination, why in added.items():
         reasons.setdefault(destination, why)
     deliveries = tuple(_delivery(settings, header, seen, destination, why) for destination, why in reasons.items())
-    if deliveries:
-        return Decision(deliveries, tuple(saves.values()), notes=tuple(notes))
-    ended_by = removed_by or saved_by
-    nobody = "" if ended_by else "no destination: it came for our own title and no route added one"
-    return Decision((), tuple(saves.values()), ended_by, nobody, tuple(notes))
+    ended_by = "" if deliveries else removed_by or saved_by
+    nobody = "" if deliveries or ended_by else "no destination: it came for our own title and no route added one"
+    return Decision(deliveries, tuple(saves.values()), ended_by, nobody, tuple(ran), header.flaw)
+
+
+def remarks(decision: Decision, *, debug: bool) -> Iterator[tuple[bool, str]]:
+    """What the log says of the rules that ran, as (worth the log's info level, text); `debug`: also what is not.
+
+    An operator's LogInfo, what could not be told, and what ends a trip are worth it.
+    """
+    if decision.flaw:
+        yield True, f"the rules saw a part of it only: {decision.flaw}"
+    for route, findings, held in decision.ran:
+        for finding in findings:
+            info = finding.condition.log_info or bool(finding.unsure)
+            if info or (debug and finding.held):
+                yield info, f"{route.where}: {remark(finding)}"
+        for action in route.actions if held else ():
+            info = action.log_info or action.type is ActionType.DROP
+            if info or debug:
+                yield info, _told(action, route)
+    if decision.dropped_by == DROP_UNFILTERED:
+        yield True, f"{DROP_UNFILTERED}: no route touched it"
 
 
 def rank_of(target: Target, sop_class: str) -> str:
@@ -130,17 +160,19 @@ def _looks_at(route: Route, destination: str) -> bool:
     return not route.ae_titles or destination in route.ae_titles
 
 
-def _all_hold(route: Route, header: Header, notes: list[Note], clock: Clock) -> bool:
-    seen: list[Note] = []
-    held = all(matches(condition, header, seen, clock) for condition in route.conditions)
-    notes += [(info, f"{route.where}: {text}") for info, text in seen]
-    return held
+def _run(route: Route, header: Header, clock: Clock) -> Ran:
+    findings = []
+    for condition in route.conditions:
+        findings.append(examine(condition, header, clock))
+        if not findings[-1].held:
+            return Ran(route, tuple(findings), False)
+    return Ran(route, tuple(findings), True)
 
 
-def _told(what: str, action: Action, route: Route) -> str:
+def _told(action: Action, route: Route) -> str:
     target = f" {action.target}" if action.type is ActionType.ADD_DESTINATION else ""
     description = action.description or route.description
-    return f"{what}{target}{': ' if description else ''}{description}"
+    return f"{route.where} {action.type}{target}{': ' if description else ''}{description}"
 
 
 def _delivery(settings: PlanSettings, header: Header, seen: Seen, destination: str, why: str) -> Delivery:

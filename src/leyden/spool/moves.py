@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from leyden import log
+from leyden.journal.events import ByHand
+from leyden.journal.lines import tell
 from leyden.spool.entry import BY_HAND, Entry, ReceiptClock, parse
 from leyden.spool.listing import is_object, names
 from leyden.spool.stage import Stage
@@ -148,7 +150,7 @@ def adopt(root: str, queue: str, folder: str, name: str) -> None:
     except OSError as error:
         log.once(logger, logging.WARNING, folder, f"a file in {folder} cannot be taken on: {error.strerror}")
     else:
-        logger.info("a file put into %s by hand is taken on as %s", queue, entry.receipt)
+        tell(ByHand(entry.receipt, what=f"was put into {queue}"))
 
 
 def folders_of(root: str, queue: str, folder: str, ours: Callable[[str], bool]) -> list[str]:

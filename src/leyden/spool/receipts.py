@@ -15,6 +15,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import orjson
 
 from leyden.spool.listing import names
@@ -22,6 +23,7 @@ from leyden.spool.moves import sync_folder
 
 _KEY = b'"receipt":"'
 _HOURS_BACK = 2
+_encoder = msgspec.json.Encoder()
 
 
 class ReceiptLog:
@@ -36,12 +38,12 @@ class ReceiptLog:
         self._fresh = False  # the name is not synced yet
         self._swap = threading.Lock()
 
-    def append(self, *lines: Mapping[str, Any]) -> None:
-        """Write lines (one write(2) for all). OSError: the disk says no."""
+    def append(self, *events: msgspec.Struct | Mapping[str, Any]) -> None:
+        """Write events, a line of JSON each (one write(2) for all). OSError: the disk says no."""
         hour = time.strftime("%Y%m%d%H", time.gmtime())
         if hour != self._hour:
             self._turn_to(hour)
-        text = b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines)
+        text = b"".join(_encoder.encode(event) + b"\n" for event in events)
         if os.write(self._fd, text) < len(text):
             self._hour = ""  # the next one starts on a line of its own
             raise OSError(errno.ENOSPC, "a receipt was written in part only")

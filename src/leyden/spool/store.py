@@ -20,6 +20,8 @@ from typing import Any
 import orjson
 
 from leyden import crash, log
+from leyden.journal.events import ByHand
+from leyden.journal.lines import tell
 from leyden.spool import listing, shelves
 from leyden.spool.entry import (
     UNRANKED,
@@ -240,7 +242,7 @@ class Spool:
             os.unlink(source)
             crash.point("newcomer-unlinked")
         except FileNotFoundError:
-            logger.info("%s was taken away by hand while it was planned", os.path.basename(source))
+            tell(ByHand(os.path.basename(source)[:22], what="was taken away"))
 
     def bound(self) -> Iterator[tuple[str, str]]:
         """(destination, sop key) of all that is planned and neither delivered nor given up: one walk over all names."""

@@ -4,14 +4,19 @@ import pydicom
 import pytest
 from pydicom.sequence import Sequence
 
+from leyden.dicom.header import Header
 from leyden.dicom.part10 import FileMeta
 from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE
-from leyden.plan.conditions import Note, matches
+from leyden.plan.conditions import Finding, examine, remark
 from leyden.plan.rules import Condition, Kind
 from support.datasets import el
 from support.headers import encode, header_from, header_of
 
 LITERAL, WILDCARD, REGEX = Kind.LITERAL, Kind.WILDCARD, Kind.REGEX
+
+
+def matches(condition: Condition, header: Header) -> bool:
+    return examine(condition, header).held
 
 
 def ds(**values: object) -> pydicom.Dataset:
@@ -116,11 +121,10 @@ def test_a_private_tag_is_found_by_its_creator_in_whatever_block() -> None:
 
 def test_an_expression_that_takes_too_long_does_not_match_and_is_told_of() -> None:
     header = header_of(ds(SeriesDescription="a" * 60 + "b"))
-    notes: list[Note] = []
     for negate in (False, True):
-        slow = Condition("0008103e", REGEX, "(a|aa)+$", negate=negate)
-        assert not matches(slow, header, notes)
-    assert notes == [(True, "condition on SeriesDescription had no answer within 50 ms: taken as not matching")] * 2
+        slow = examine(Condition("0008103e", REGEX, "(a|aa)+$", negate=negate), header)
+        assert not slow.held
+        assert remark(slow) == "condition on SeriesDescription had no answer within 50 ms: taken as not matching"
 
 
 def test_all_values_of_a_condition_share_one_limit() -> None:
@@ -132,11 +136,10 @@ def test_all_values_of_a_condition_share_one_limit() -> None:
 
     items = Sequence([ds(CodeValue=f"A{n}") for n in range(100)])
     header = header_of(ds(Modality="SR", RequestAttributesSequence=items))
-    notes: list[Note] = []
-    assert not matches(Condition("00080100", REGEX, "[B]", search=True), header, notes, clock)
+    slow = examine(Condition("00080100", REGEX, "[B]", search=True), header, clock)
     assert now_s[0] < 0.2
-    assert "had no answer within 50 ms" in notes[0][1]
-    assert matches(Condition("00080100", REGEX, "[1]$", search=True), header, notes, clock), "found in time"
+    assert (slow.held, slow.unsure) == (False, "had no answer within 50 ms")
+    assert examine(Condition("00080100", REGEX, "[1]$", search=True), header, clock).held, "found in time"
 
 
 def test_what_stands_before_the_broken_item_can_be_told() -> None:
@@ -149,34 +152,40 @@ def test_what_stands_before_the_broken_item_can_be_told() -> None:
     assert not matches(Condition("00080100", LITERAL, "A", search=True, negate=True), header)
 
 
-def test_notes_carry_no_values_and_follow_log() -> None:
+def test_a_finding_holds_the_values_that_were_compared_and_its_remark_none() -> None:
     header = header_of(CT)
-    notes: list[Note] = []
-    matches(Condition("00100010", LITERAL, "Smith^John", log_info=True), header, notes)
-    matches(Condition("00100010", LITERAL, "Nobody", log_info=True), header, notes)
-    matches(Condition("00080060", LITERAL, "CT"), header, notes)
-    matches(Condition("00080060", LITERAL, "MR"), header, notes)
-    assert notes == [
-        (True, "condition on PatientName holds"),
-        (True, "condition on PatientName does not hold"),
-        (False, "condition on Modality holds"),
-    ]
+    there = examine(Condition("00100010", LITERAL, "Smith^John"), header)
+    other = examine(Condition("00100010", LITERAL, "Nobody"), header)
+    absent = examine(Condition("00104000", LITERAL, "Nobody"), header)
+    assert (there.held, there.seen) == (True, ("Smith^John",))
+    assert (other.held, other.seen) == (False, ("Smith^John",))
+    assert (absent.held, absent.seen) == (False, None)
+    assert examine(Condition("Source", LITERAL, "X"), header).seen == (header.meta.sending,)
+    assert remark(there) == "condition on PatientName holds"
+    assert remark(other) == "condition on PatientName does not hold"
+
+
+def test_a_search_finds_the_values_that_matched() -> None:
+    header = header_of(sequences())
+    assert examine(Condition("00080100", LITERAL, "B", search=True), header).seen == ("B",)
+    assert examine(Condition("00080100", LITERAL, "Q", search=True), header) == Finding(
+        Condition("00080100", LITERAL, "Q", search=True), False, None
+    )
 
 
 def test_what_a_broken_dataset_may_hide_matches_nothing() -> None:
     header = header_of(ds(Modality="CT", PatientComments="x" * 3000, Rows=512), cut_bytes=2000)
     assert header.flaw
-    notes: list[Note] = []
     assert matches(Condition("00080060", LITERAL, "CT"), header)
     assert matches(Condition("00080060", LITERAL, "MR", negate=True), header)
-    assert matches(Condition("Source", LITERAL, "MR", negate=True), header, notes)
+    assert matches(Condition("Source", LITERAL, "MR", negate=True), header)
     for hidden in (
         Condition("00280010", LITERAL, "512"),
         Condition("00280010", LITERAL, "1", negate=True),
         Condition("00080100", LITERAL, "B", search=True, negate=True),
     ):
-        assert not matches(hidden, header, notes)
-    assert [info for info, text in notes if "broken" in text] == [True, True]
+        assert not matches(hidden, header)
+        assert hidden.negate == ("broken" in examine(hidden, header).unsure)
 
 
 @pytest.mark.parametrize("syntax", [IMPLICIT_LE, EXPLICIT_LE])

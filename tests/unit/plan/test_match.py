@@ -9,7 +9,7 @@ from leyden.dicom.header import Header
 from leyden.dicom.part10 import FileMeta
 from leyden.form.choose import AsItCame, Make
 from leyden.form.ladder import Acceptance
-from leyden.plan.match import Delivery, Save, plan, rank_of
+from leyden.plan.match import Delivery, Ran, Save, plan, rank_of, remarks
 from leyden.plan.rules import Action, ActionType, Condition, Kind, PlanSettings, Route, Target
 from support.headers import header_from, header_of
 
@@ -63,7 +63,7 @@ def test_the_example_sends_reports_elsewhere() -> None:
     report.SOPClassUID = BASIC_TEXT_SR
     decision = plan(rules, header_of(report, sop_class=BASIC_TEXT_SR))
     assert decision.deliveries == (Delivery("REPORTPACS", AsItCame(), "00", "routings.yml:1 add_destination"),)
-    assert (False, "routings.yml:1 add_destination REPORTPACS: Re-route") in decision.notes
+    assert (False, "routings.yml:1 add_destination REPORTPACS: Re-route") in remarks(decision, debug=True)
     assert destinations(rules, image()) == ["IMAGEPACS"]
 
 
@@ -144,14 +144,14 @@ def test_a_condition_that_meets_a_broken_item_switches_off_its_own_rule_only(neg
     rules = settings(route(Action(ADD, "THIRD"), when=(asked,)), route(Action(DROP), line=9, when=(CT,)))
     decision = plan(rules, broken_item())
     assert (decision.deliveries, decision.dropped_by) == ((), "routings.yml:9 drop")
-    assert any(info and "can't be told" in text for info, text in decision.notes)
+    assert any(info and "can't be told" in text for info, text in remarks(decision, debug=False))
 
 
 def test_drop_names_its_rule_and_is_told_at_info() -> None:
     rules = settings(route(Action(DROP, description="no localizers"), line=7, when=(CT,)))
     decision = plan(rules, image())
     assert (decision.deliveries, decision.dropped_by, decision.reason) == ((), "routings.yml:7 drop", "")
-    assert (True, "routings.yml:7 drop: no localizers") in decision.notes
+    assert (True, "routings.yml:7 drop: no localizers") in remarks(decision, debug=False)
     assert plan(rules, image(called="LEYDEN")).dropped_by == "routings.yml:7 drop"
     assert destinations(rules, image("MR")) == ["IMAGEPACS"]
 
@@ -186,8 +186,9 @@ def test_a_broken_dataset_is_told_of() -> None:
     dataset.Modality = "CT"
     dataset.PatientComments = "x" * 3000
     decision = plan(settings(), header_of(dataset, cut_bytes=2000))
-    assert decision.notes[0][0]
-    assert decision.notes[0][1].startswith("the rules saw a part of it only: ")
+    info, text = next(remarks(decision, debug=False))
+    assert info
+    assert text.startswith("the rules saw a part of it only: ")
     unfiltered = plan(settings(drop_unfiltered=True), header_of(dataset, cut_bytes=2000))
     assert [d.destination for d in unfiltered.deliveries] == ["IMAGEPACS"]  # a route might have touched what is hidden
 
@@ -216,3 +217,25 @@ def test_ranks() -> None:
     assert [rank_of(Target("A", "", ("1.2", "1.3")), sop_class) for sop_class in ("1.3", "9.9")] == ["01", "02"]
     assert rank_of(Target("A"), "1.2") == "00"
     assert rank_of(Target("A", "", tuple(f"1.{n}" for n in range(150))), "1.149") == "99"
+
+
+def test_the_log_follows_what_a_rule_asks_for() -> None:
+    told = replace(CT, log_info=True)
+    said = replace(Condition("00080060", Kind.LITERAL, "MR"), log_info=True)
+    rules = settings(
+        route(Action(ADD, "THIRD", log_info=True), when=(told,)), route(Action(ADD, "THIRD"), line=2, when=(CT, said))
+    )
+    decision = plan(rules, image())
+    assert list(remarks(decision, debug=False)) == [
+        (True, "routings.yml:1: condition on Modality holds"),
+        (True, "routings.yml:1 add_destination THIRD"),
+        (True, "routings.yml:2: condition on Modality does not hold"),
+    ]
+    assert (False, "routings.yml:2: condition on Modality holds") in remarks(decision, debug=True)
+
+
+def test_a_route_is_run_up_to_the_first_condition_that_does_not_hold() -> None:
+    no = Condition("00080060", Kind.LITERAL, "MR")
+    (ran,) = plan(settings(route(Action(ADD, "THIRD"), when=(no, CT))), image()).ran
+    assert isinstance(ran, Ran)
+    assert ([finding.condition for finding in ran.findings], ran.held) == ([no], False)

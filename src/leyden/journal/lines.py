@@ -1,0 +1,71 @@
+"""The log's view of an event: its level and its line."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from leyden.dicom.uids import syntax_name
+from leyden.journal.events import (
+    ByHand,
+    Delivered,
+    Event,
+    Failed,
+    Planned,
+    Received,
+    Transformed,
+)
+
+logger = logging.getLogger("leyden.journal")
+
+_STORAGE_PREFIX = "1.2.840.10008.5.1.4.1.1."
+
+
+def tell(event: Event) -> None:
+    """Log an event, if its level is asked for."""
+    level, line = _VIEWS[type(event)]
+    if logger.isEnabledFor(level):
+        logger.log(level, "%s", line(event))
+
+
+def _received(e: Received) -> str:
+    return f"{e.receipt}: received {e.sop_instance_uid}, {e.bytes} bytes, {e.calling} -> {e.called}"
+
+
+def _planned(e: Planned) -> str:
+    flag = f" (though {e.flag})" if e.flag else ""
+    sop_class = e.sop_class_uid.removeprefix(_STORAGE_PREFIX) or "unknown"
+    ways = "; ".join(f"{d.destination} {d.form} ({d.reason})" for d in e.deliveries) or f"nowhere ({e.dropped_by})"
+    return (
+        f"{e.receipt}: {e.sop_instance_uid}{flag}, class {sop_class}, {e.calling or '-'} -> {e.called or '-'}: {ways}"
+    )
+
+
+def _transformed(e: Transformed) -> str:
+    share = e.made_bytes / max(1, e.came_bytes)
+    return f"{e.receipt} for {e.destination}: {e.came} -> {e.made}, {share:.2f} of the bytes, {e.took_s * 1000:.0f} ms"
+
+
+def _delivered(e: Delivered) -> str:
+    warned = f", with status 0x{e.status:04X} {e.comment}".rstrip() if e.status else ""
+    return (
+        f"{e.destination}: delivered {e.sop_instance_uid} as {syntax_name(e.syntax)}, {e.bytes} bytes in "
+        f"{e.took_s * 1000:.0f} ms, calling as {e.calling}{warned}"
+    )
+
+
+def _failed(e: Failed) -> str:
+    return f"{e.receipt}{f' for {e.destination}' if e.destination else ''}: to failed/: {e.reason}"
+
+
+def _by_hand(e: ByHand) -> str:
+    return f"{e.receipt}{f' for {e.destination}' if e.destination else ''} {e.what} by hand"
+
+
+_VIEWS: dict[type[Event], tuple[int, Callable[[Any], str]]] = {
+    Received: (logging.DEBUG, _received),
+    Planned: (logging.INFO, _planned),
+    Transformed: (logging.INFO, _transformed),
+    Delivered: (logging.INFO, _delivered),
+    Failed: (logging.WARNING, _failed),
+    ByHand: (logging.INFO, _by_hand),
+}
