@@ -1,13 +1,16 @@
-"""What the YAML files may hold: every key with how it is read, its default and what it means when it is absent.
+"""What the YAML files may hold: every key with how it is read, its default and its effect.
+
+docs/tables.py makes the tables of docs/configure.md of what stands here.
 
 A model per kind of entry; field names are the keys (camelCase in config.yml, PascalCase elsewhere, any case accepted).
-None = absent or blank: inherit. `later` are keys of the format that have no effect in this version, `silent` those
-that nobody needs to be told of. A key that would narrow a rule (`narrowing`) must not be misspelt: the rule would take
-in more than the operator wrote. Entries within an entry are kept as they were written and read by themselves, so that
-no mistake hides its neighbours. Deliberately absent: what needs a second file or entry (nodes.py, routings.py).
+None = absent or blank: inherit. `later` are keys of the format that have no effect in this version, with what is done
+instead; `silent` those that have none either and cause no warning. A key that would narrow a rule (`narrowing`) must
+not be misspelt: the rule would take in more than the operator wrote. Entries within an entry are kept as they were
+written and read by themselves, so that no mistake hides its neighbours. Deliberately absent: what needs a second file
+or entry (nodes.py, routings.py).
 """
 
-from typing import Annotated, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -61,14 +64,20 @@ def _filter(value: Node) -> str:
     return written.lower()
 
 
+def setting(default: Any, effect: str, unit: str = "", *, shown: str = "", since: str = "0.1") -> Any:
+    """A key of a file. `shown` says in words what an absent key means, where the default does not; `since` names the
+    version that brought the key."""
+    return Field(default, description=effect, json_schema_extra={"unit": unit, "shown": shown, "since": since})
+
+
 class Entry(BaseModel):
     """Keys in any case; unknown ones and those without effect become warnings; blank ones count as absent."""
 
     model_config = ConfigDict(alias_generator=to_pascal, extra="ignore", frozen=True, arbitrary_types_allowed=True)
     synonyms: ClassVar[dict[str, str]] = {}
-    later: ClassVar[tuple[str, ...]] = ()
-    later_families: ClassVar[tuple[str, ...]] = ()
-    silent: ClassVar[tuple[str, ...]] = ()
+    later: ClassVar[dict[str, str]] = {}
+    later_families: ClassVar[dict[str, str]] = {}  # beginnings of keys, in lower case
+    silent: ClassVar[dict[str, str]] = {}
     narrowing: ClassVar[tuple[str, ...]] = ()
     keeps_blank: ClassVar[tuple[str, ...]] = ()
     required: ClassVar[tuple[str, ...]] = ()
@@ -113,7 +122,7 @@ class Entry(BaseModel):
 
     @classmethod
     def _unknown(cls, key: Text, report: Report) -> None:
-        if key.lower().startswith(cls.later_families):
+        if key.lower().startswith(tuple(cls.later_families)):
             report.warn(key.at, key, NO_EFFECT)
             return
         meant = did_you_mean(key, (*cls.keys(), *cls.later, *cls.silent))
@@ -124,101 +133,216 @@ class Entry(BaseModel):
 
 
 class Api(Entry):
-    """The HTTP console, which is not there yet."""
+    """The HTTP console, which is not there yet: a mapping of its own under the key api of config.yml."""
 
     model_config = ConfigDict(alias_generator=to_camel)
-    silent = ("port", "bind", "servicePassword", "token")
-    enabled: Boolean = False
+    silent = {
+        "port": "no port is opened",
+        "bind": "no port is opened",
+        "servicePassword": "is not read",
+        "token": "is not read",
+    }
+
+    enabled: Boolean = setting(False, "no effect yet: there is no console; true is a warning")
 
 
 class Config(Entry):
     """config.yml."""
 
     model_config = ConfigDict(alias_generator=to_camel)
-    silent = ("activationCode",)
-    later = (
-        "echoInterval", "autoAdjustLineSpeed", "autoSaveLineSpeed", "maxEnumeratedFiles", "maxEnumeratedItems",
-        "removeOrphanedIncomingFiles", "storageInterval", "supervisionFloorMinutes", "findScpPort",
-        "queryRetrieveScpPort", "storageCommitScpPort", "limitMaxCMoveResponseRemainingCount", "suppressWebLog",
-        "sendAbandonGraceSeconds", "duplicateThreshold", "holdIncomingStorageAssociations",
-        "storageAssociationHoldExpectedTtlSeconds", "moveRejectedCachedFiles", "maxPDVsPerPDU", "logSuffix",
-        "daysToKeepLogs",
-    )  # fmt: skip
-    later_families = ("worklist", "prefetch", "storagecommit", "cto", "redactedcfind")
+    silent = {"activationCode": "Leyden needs none"}
+    later = {
+        "echoInterval": "no echo is sent by itself; use `leyden echo`",
+        "autoAdjustLineSpeed": "minimumLineSpeed stays as it is written",
+        "autoSaveLineSpeed": "no file of the configuration is ever written",
+        "maxEnumeratedFiles": "a queue may be of any length",
+        "maxEnumeratedItems": "a queue may be of any length",
+        "removeOrphanedIncomingFiles": "what was received in part is removed at each start",
+        "storageInterval": "an object is sent as soon as it may",
+        "supervisionFloorMinutes": "a process that hangs is killed after a minute, or later if its object is large",
+        "findScpPort": "there is no worklist service",
+        "queryRetrieveScpPort": "there is no query/retrieve service",
+        "storageCommitScpPort": "there is no storage commitment",
+        "limitMaxCMoveResponseRemainingCount": "there is no C-MOVE",
+        "suppressWebLog": "there is no console",
+        "sendAbandonGraceSeconds": "an association that stalls or is too slow is aborted at once",
+        "duplicateThreshold": "every object is accepted and delivered, twins too",
+        "holdIncomingStorageAssociations": "answers are not delayed while much is waiting",
+        "storageAssociationHoldExpectedTtlSeconds": "answers are not delayed while much is waiting",
+        "moveRejectedCachedFiles": "what was rejected is always kept",
+        "maxPDVsPerPDU": "a PDU may hold any number of PDVs",
+        "logSuffix": "a line names UIDs and AE titles, and nothing of the patient",
+        "daysToKeepLogs": "there is one log, and none an instance",
+    }
+    later_families = {
+        "worklist": "there is no worklist service",
+        "prefetch": "nothing is prefetched",
+        "storagecommit": "there is no storage commitment",
+        "cto": "is not read",
+        "redactedcfind": "there is no C-FIND",
+    }
     keeps_blank = ("aeTitlePrefix",)
 
-    scp_port: Annotated[int, Plain(values.whole(0, 65535))] = 1040
-    my_ae_title: Title = Text("LEYDEN", NOWHERE)
-    ae_title_prefix: Annotated[str, Plain(values.ae_title_prefix)] = "DCP_"
-    filters: Annotated[tuple[Annotated[str, Plain(_filter)], ...], BeforeValidator(values.listed)] = ()
-    cache_path: Annotated[Text | None, Plain(values.folder)] = None
-    default_transfer_syntax: LosslessSyntax | None = None
-    minimum_age: Seconds = 0.0
-    process_delay: Milliseconds = 0
-    process_delay_window_multiplier: Annotated[float, Plain(values.number(0, 10_000))] = 1.0
-    batch_size: Count = 0
-    minimum_line_speed: Speed = 500
-    stall_threshold_seconds: Seconds = 90.0
-    connect_timeout_seconds: Seconds = 30.0
-    client_timeout: Annotated[float, Plain(values.number(1, DAY_S))] = 600.0
-    storage_timeout_floor_seconds: Annotated[float, Plain(values.number(1, 7 * DAY_S))] = 900.0
-    min_free_space: Annotated[float, Plain(values.number(0, 99))] = 10.0
-    expiry_threshold: Annotated[float, Plain(values.number(0, 36600 * DAY_S))] = 604800.0
-    drop_unfiltered_instances: Boolean = False
-    cycle_rejected_files_on_startup: Boolean = True
-    storage_receipt_expiry_hours: Annotated[float, Plain(values.number(0, 87_600))] = 8.0
-    process_schedule: Windows = ()
-    reject_abstract_syntaxes: Uids = ()
-    max_clients_per_server: Annotated[int, Plain(values.whole(0, 10_000))] = 0
-    max_data_buffer: Annotated[int, Plain(values.whole(4096, 2**32 - 1))] = 1048776
-    suppress_log_ae_titles: Titles = (Text("HEALTHCHECK", NOWHERE),)
-    duplicate_behavior: Annotated[str, Plain(values.choice("accept", "reject", "ignore"))] = "accept"
-    api: Api | None = None
-    workers: Annotated[int, Plain(values.whole(0, 512))] = 0
-    receivers: Annotated[int, Plain(values.whole(1, 32))] = 1
-    arena_mib: Annotated[int, Plain(values.whole(16, 1_048_576))] = 256
-    max_frame_mib: Annotated[int, Plain(values.whole(1, 4096))] = 128
-    sync_spool: Boolean = True
-    verify_compression: Annotated[str, Plain(values.choice("first-of-series", "always", "off"))] = "first-of-series"
-    tls: Annotated[str, Plain(values.off)] = "off"
-    allowed_calling_ae_titles: Titles = ()
+    scp_port: Annotated[int, Plain(values.whole(0, 65535))] = setting(
+        1040, "port for C-STORE and C-ECHO, on all addresses; 0: nothing is received"
+    )
+    my_ae_title: Title = setting(
+        Text("LEYDEN", NOWHERE),
+        "our own AE title; we call with it unless the node has Impersonate. What is sent to it goes where rules say",
+    )
+    ae_title_prefix: Annotated[str, Plain(values.ae_title_prefix)] = setting(
+        "DCP_", "each node also answers to this and its title or alias; an empty text ('') switches that off"
+    )
+    filters: Annotated[tuple[Annotated[str, Plain(_filter)], ...], BeforeValidator(values.listed)] = setting(
+        (), "rule files to apply, in this order: route. mutate and sort are not there yet and are an error"
+    )
+    cache_path: Annotated[Text | None, Plain(values.folder)] = setting(
+        None, "folder of the spool, absolute or below the folder of config.yml", shown="cache"
+    )
+    default_transfer_syntax: LosslessSyntax | None = setting(
+        None, "transfer syntax for nodes that name none, by name or UID; no lossy one", shown="as received"
+    )
+    minimum_age: Seconds = setting(0.0, "an object is looked at by the rules once it is this old", "s")
+    process_delay: Milliseconds = setting(
+        0, "a study waits so long after its first object, so that it leaves as a whole; 0: no wait", "ms"
+    )
+    process_delay_window_multiplier: Annotated[float, Plain(values.number(0, 10_000))] = setting(
+        1.0, "objects of the study that come up to processDelay times this after the wait go at once"
+    )
+    batch_size: Count = setting(0, "objects over one association before a new one is opened; 0: no limit", "objects")
+    minimum_line_speed: Speed = setting(
+        500,
+        "a transfer that is slower over 10 s or more is aborted and tried again; after three aborts the object goes "
+        "without this limit, with a warning. 0: no limit",
+        "KB/s",
+    )
+    stall_threshold_seconds: Seconds = setting(
+        90.0, "a transfer in which no byte moves for so long is aborted and tried again; 0: never", "s"
+    )
+    connect_timeout_seconds: Seconds = setting(
+        30.0, "limit for a connection to a destination, over all its addresses; 0: that of the system", "s"
+    )
+    client_timeout: Annotated[float, Plain(values.number(1, DAY_S))] = setting(
+        600.0, "an association of a sender that says nothing for so long is aborted", "s"
+    )
+    storage_timeout_floor_seconds: Annotated[float, Plain(values.number(1, 7 * DAY_S))] = setting(
+        900.0,
+        "an object may take this, and in addition the time that its size takes at minimumLineSpeed; without "
+        "minimumLineSpeed there is no such limit",
+        "s",
+    )
+    min_free_space: Annotated[float, Plain(values.number(0, 99))] = setting(
+        10.0,
+        "with less of the spool's volume free, objects are refused for now (0xA700); with less than 1.25 times this, "
+        "new associations are, too",
+        "%",
+    )
+    expiry_threshold: Annotated[float, Plain(values.number(0, 36600 * DAY_S))] = setting(
+        604800.0, "what could not be delivered for so long moves to expired/, where it is kept; 0: never", "s"
+    )
+    drop_unfiltered_instances: Boolean = setting(False, "objects that no route matched are dropped, with a receipt")
+    cycle_rejected_files_on_startup: Boolean = setting(
+        True, "what stands in rejected/ is tried again at each start (failed/ always is)"
+    )
+    storage_receipt_expiry_hours: Annotated[float, Plain(values.number(0, 87_600))] = setting(
+        8.0, "how long receipts are kept; those of the running hour always are", "h"
+    )
+    process_schedule: Windows = setting(
+        (), "times of day, as HH:MM - HH:MM, in which objects are delivered", "local time", shown="always"
+    )
+    reject_abstract_syntaxes: Uids = setting((), "SOP class UIDs that are refused in negotiation")
+    max_clients_per_server: Annotated[int, Plain(values.whole(0, 10_000))] = setting(
+        0, "associations at once, of all senders together; 0: 1000", "associations"
+    )
+    max_data_buffer: Annotated[int, Plain(values.whole(4096, 2**32 - 1))] = setting(
+        1048776, "longest PDU that we announce and take; 262144 at most", "bytes"
+    )
+    suppress_log_ae_titles: Titles = setting(
+        (Text("HEALTHCHECK", NOWHERE),), "calling AE titles whose associations are not logged"
+    )
+    duplicate_behavior: Annotated[str, Plain(values.choice("accept", "reject", "ignore"))] = setting(
+        "accept", "no effect yet: all are accepted; reject and ignore are a warning"
+    )
+    api: Api | None = setting(None, "the HTTP console (below); no effect yet", shown="off")
+    workers: Annotated[int, Plain(values.whole(0, 512))] = setting(
+        0, "processes that compress; 0: one for each core that we may use", "processes"
+    )
+    receivers: Annotated[int, Plain(values.whole(1, 32))] = setting(1, "processes that receive", "processes")
+    arena_mib: Annotated[int, Plain(values.whole(16, 1_048_576))] = setting(
+        256, "shared memory for pixels in work, taken at the start", "MiB"
+    )
+    max_frame_mib: Annotated[int, Plain(values.whole(1, 4096))] = setting(
+        128, "an image with a larger frame goes on as it came", "MiB"
+    )
+    sync_spool: Boolean = setting(
+        True, "Success is answered once the disk has the object; false: earlier, and a power cut may lose objects"
+    )
+    verify_compression: Annotated[str, Plain(values.choice("first-of-series", "always", "off"))] = setting(
+        "first-of-series", "what was compressed is decoded and compared: first-of-series, always or off"
+    )
+    tls: Annotated[str, Plain(values.off)] = setting("off", "TLS is not there yet: anything but off is an error")
+    allowed_calling_ae_titles: Titles = setting((), "the only AE titles that may call us", shown="all")
 
 
 class NodeEntry(Entry):
     """One entry of nodes.yml. None = as in config.yml. Without a title only while it has an error."""
 
-    later = ("CFindFailureBehavior",)
+    later = {"CFindFailureBehavior": "there is no C-FIND"}
     required = ("AeTitle",)
 
-    ae_title: Title = Text("", NOWHERE)
-    aliases: Titles = ()
-    host_name: Annotated[str, Plain(values.host)] = "127.0.0.1"
-    port: Annotated[int, Plain(values.whole(1, 65535))] = 104
-    node_role: Annotated[str, Plain(values.choice(*ROLES))] = "Storage"
-    transfer_syntax: AnyText | None = None  # read by syntax_of(): only a Storage node's has to be one that we make
-    quality: Annotated[int, Plain(values.whole(1, 100))] = 90
-    compression_ratio: Annotated[float, Plain(values.number(1.5, 1000))] = 10.0
-    near_lossless: Annotated[int, Plain(values.whole(1, 255))] = 2
-    recompress_lossy: Boolean = False
-    impersonate: Boolean = False
-    minimum_line_speed: Speed | None = None
-    batch_size: Count | None = None
-    process_delay: Milliseconds | None = None
-    stall_threshold: Seconds | None = None
-    priority: Annotated[int, Plain(values.whole(0, 2))] = 0
-    process_schedule: Windows | None = None
+    ae_title: Title = setting(Text("", NOWHERE), "AE title of the destination, which we answer to as well")
+    aliases: Titles = setting((), "further titles that we answer to for this node")
+    host_name: Annotated[str, Plain(values.host)] = setting("127.0.0.1", "name or IP address, without a port")
+    port: Annotated[int, Plain(values.whole(1, 65535))] = setting(104, "port of the destination")
+    node_role: Annotated[str, Plain(values.choice(*ROLES))] = setting(
+        "Storage", f"only Storage has an effect yet; {', '.join(ROLES[1:])} are read, with a warning"
+    )
+    transfer_syntax: AnyText | None = setting(  # read in nodes.py: only a Storage node's has to be one that we make
+        None, "transfer syntax that the node is to get, by name or UID", shown="defaultTransferSyntax"
+    )
+    quality: Annotated[int, Plain(values.whole(1, 100))] = setting(90, "how good lossy JPEG and JPEG XL are; 100: best")
+    compression_ratio: Annotated[float, Plain(values.number(1.5, 1000))] = setting(
+        10.0, "how many times smaller lossy JPEG 2000 and HTJ2K are"
+    )
+    near_lossless: Annotated[int, Plain(values.whole(1, 255))] = setting(
+        2, "greatest difference of a sample in JPEGLSNearLossless", "grey levels"
+    )
+    recompress_lossy: Boolean = setting(False, "also what is lossy already is made lossy once more")
+    impersonate: Boolean = setting(False, "we call with the AE title of the modality that sent the object")
+    minimum_line_speed: Speed | None = setting(None, "as minimumLineSpeed", "KB/s", shown="minimumLineSpeed")
+    batch_size: Count | None = setting(None, "as batchSize", "objects", shown="batchSize")
+    process_delay: Milliseconds | None = setting(None, "as processDelay", "ms", shown="processDelay")
+    stall_threshold: Seconds | None = setting(None, "as stallThresholdSeconds", "s", shown="stallThresholdSeconds")
+    priority: Annotated[int, Plain(values.whole(0, 2))] = setting(
+        0, "priority in the C-STORE request: 0 medium, 1 high, 2 low; no effect on our own order"
+    )
+    process_schedule: Windows | None = setting(None, "as processSchedule", "local time", shown="processSchedule")
     process_networks: Annotated[
         tuple[Annotated[str, Plain(values.local_network)], ...], BeforeValidator(values.listed)
-    ] = ()
+    ] = setting(
+        (),
+        "objects are delivered only while this machine has an address in one of these: an address, 10.1.0.0/16, or "
+        "10.1.0.0 / 255.255.0.0",
+        shown="everywhere",
+    )
     sop_class_priorities: Annotated[
         tuple[Annotated[str, Plain(values.uid_or_default)], ...], BeforeValidator(values.listed)
-    ] = ()
-    max_associations: Annotated[int, Plain(values.whole(1, 64))] = 4
-    maximum_line_speed: Speed = 0
-    tls: Annotated[str, Plain(values.off)] = "off"
+    ] = setting(
+        (), "SOP class UIDs, the first of which is sent first; `default` stands for all others, which else come last"
+    )
+    max_associations: Annotated[int, Plain(values.whole(1, 64))] = setting(
+        4, "associations to the node at once", "associations"
+    )
+    maximum_line_speed: Speed = setting(0, "we send no faster than this; 0: no limit", "KB/s")
+    tls: Annotated[str, Plain(values.off)] = setting("off", "TLS is not there yet: anything but off is an error")
     retry_delays: Annotated[
         tuple[Annotated[float, Plain(values.number(0.1, 7 * DAY_S))], ...], BeforeValidator(values.listed)
-    ] = ()
+    ] = setting(
+        (),
+        "waits after the first, the second ... failure; the last one is kept for all that follow",
+        "s",
+        shown="1, 2, 4 ... 300, each give or take a quarter",
+    )
 
 
 class ConditionEntry(Entry):
@@ -229,13 +353,30 @@ class ConditionEntry(Entry):
     narrowing = ("MatchExpression", "Negate", "Search", "SequenceItems", "PrivateTagCreator")
     keeps_blank = ("MatchExpression",)
 
-    tag: Annotated[str, Plain(values.tag)] = ""  # only while there is an error
-    match_expression: AnyText | None = None
-    negate: Boolean = False
-    search: Boolean = False
-    sequence_items: Annotated[Items, Plain(values.entries)] = NO_ITEMS
-    private_tag_creator: AnyText | None = None
-    log: Annotated[bool, Plain(values.log_info)] = False
+    tag: Annotated[str, Plain(values.tag)] = setting(  # empty only while there is an error
+        "",
+        "what to look at: 0008,0060, 8,60, 00080060 or a keyword; 0002,xxxx is the file meta; Source and Called are "
+        "the AE titles of the association. MatchTag is the same key",
+    )
+    match_expression: AnyText | None = setting(
+        None,
+        "only digits and dots: that text; `^` in front or one of `[](){}|+\\`: a regular expression, searched; `*` or "
+        "`?`: a wildcard for the whole value; else that text",
+        shown="the tag is there",
+    )
+    negate: Boolean = setting(False, "the condition holds where it would not; what cannot be told never holds")
+    search: Boolean = setting(False, "looks at that tag within sequences, too")
+    sequence_items: Annotated[Items, Plain(values.entries)] = setting(
+        NO_ITEMS, "conditions that one item of the sequence in Tag fulfils together"
+    )
+    private_tag_creator: AnyText | None = setting(
+        None, "the private creator whose block is meant, wherever it stands; Tag gives the last two digits"
+    )
+    log: Annotated[bool, Plain(values.log_info)] = setting(
+        False,
+        "level at which this condition's outcome is logged: debug (not shown), or anything else: info",
+        shown="debug",
+    )
 
 
 class ActionEntry(Entry):
@@ -243,11 +384,20 @@ class ActionEntry(Entry):
 
     deciding = ("Type",)
 
-    type: Annotated[str, Plain(values.choice(*ACTIONS))] = "add_destination"
-    target: AnyText | None = None
-    remove_original: Boolean = False
-    description: AnyText | None = None
-    log: Annotated[bool, Plain(values.log_info)] = False
+    type: Annotated[str, Plain(values.choice(*ACTIONS))] = setting("add_destination", f"one of {', '.join(ACTIONS)}")
+    target: AnyText | None = setting(
+        None,
+        "add_destination: title or alias of a Storage node. save_file: a path, with placeholders such as #{10,20} or "
+        "#{8,20:0000-00-00}; one that ends in / gets a file name. drop: none",
+        shown="an error, but for drop",
+    )
+    remove_original: Boolean = setting(False, "the destination that the sender called does not get the object")
+    description: AnyText | None = setting(None, "a text for the log")
+    log: Annotated[bool, Plain(values.log_info)] = setting(
+        False,
+        "level of the action's line: debug (not shown), or anything else: info; drop is always info",
+        shown="debug",
+    )
 
 
 class RouteEntry(Entry):
@@ -256,10 +406,14 @@ class RouteEntry(Entry):
     narrowing = ("AeTitles", "Conditions")
     required = ("Actions",)
 
-    ae_titles: Titles = ()
-    conditions: Annotated[Items, Plain(values.entries)] = NO_ITEMS
-    actions: Annotated[Items, Plain(values.some_entries)] = NO_ITEMS
-    description: AnyText | None = None
+    ae_titles: Titles = setting((), "the rule looks at objects that were sent to these nodes", shown="all")
+    conditions: Annotated[Items, Plain(values.entries)] = setting(
+        NO_ITEMS, "all of them must hold; each has the keys of the table below", shown="always"
+    )
+    actions: Annotated[Items, Plain(values.some_entries)] = setting(
+        NO_ITEMS, "what is done; each has the keys of the table below"
+    )
+    description: AnyText | None = setting(None, "a text for the log")
 
 
 Model = TypeVar("Model", bound=Entry)
