@@ -1,5 +1,6 @@
-"""The pages against the code: every key of the files."""
+"""The pages against the code: every key of the files, every line of the log above INFO."""
 
+import difflib
 import importlib.util
 import re
 from pathlib import Path
@@ -8,6 +9,7 @@ from types import ModuleType
 import pytest
 
 from leyden.config.schema import ActionEntry, Api, ConditionEntry, Config, Entry, NodeEntry, RouteEntry
+from support.log_lines import Line, lines_above_info
 
 TOP = Path(__file__).resolve().parents[1]
 DOCS = TOP / "docs"
@@ -36,3 +38,39 @@ def test_each_key_is_described(model: type[Entry]) -> None:
     keys = {*model.keys(), *model.later, *model.later_families, *model.silent}
     missing = sorted(keys - cells)
     assert not missing, f"docs/configure.md does not name {missing}: give them a setting() in schema.py"
+
+
+def _rows() -> list[str]:
+    """The first cells of the tables of docs/troubleshoot.md that hold a line of the log."""
+    return re.findall(r"^\| `([^`]*)` \|", (DOCS / "troubleshoot.md").read_text(), re.MULTILINE)
+
+
+def test_each_line_above_info_is_explained() -> None:
+    rows = set(_rows())
+    missing: dict[str, Line] = {}
+    for line in lines_above_info(TOP / "src" / "leyden"):
+        if re.search(r"[A-Za-z]{3}", line.text) and line.text not in rows:
+            missing.setdefault(line.text, line)
+    told = "".join(
+        f"\n| `{text}` | what it means | what to do |\n    logged in {line.where}{_instead_of(text, rows)}"
+        for text, line in missing.items()
+    )
+    assert not missing, f"docs/troubleshoot.md lacks these rows:{told}"
+
+
+def _instead_of(text: str, rows: set[str]) -> str:
+    near = difflib.get_close_matches(text, rows, 1, 0.7)
+    return f"; perhaps instead of the row `{near[0]}`" if near else ""
+
+
+def test_each_explained_line_can_be_logged() -> None:
+    code = [path.read_text() for path in sorted((TOP / "src" / "leyden").rglob("*.py"))]
+    texts = {line.text for line in lines_above_info(TOP / "src" / "leyden")}
+    # What is put together from several texts is looked for by its words.
+    known = {part for row in _rows() for part in _parts(row) if any(part in module for module in code)}
+    gone = [row for row in _rows() if row not in texts and not known.issuperset(_parts(row))]
+    assert not gone, f"docs/troubleshoot.md explains lines that nobody logs: {gone}"
+
+
+def _parts(row: str) -> list[str]:
+    return [part.strip() for part in re.split(r"…|\(\d,\d,\d\)|: ", row)]
