@@ -1,4 +1,4 @@
-"""The pages against the code: every key of the files, every line of the log above INFO."""
+"""The pages against the code: every key of the files, every line of the log above INFO, every link."""
 
 import difflib
 import importlib.util
@@ -13,6 +13,7 @@ from support.log_lines import Line, lines_above_info
 
 TOP = Path(__file__).resolve().parents[1]
 DOCS = TOP / "docs"
+PAGES = sorted([*TOP.glob("*.md"), *DOCS.glob("*.md"), *(TOP / "examples").rglob("*.md"), *(TOP / "perf").glob("*.md")])
 MODELS = (Config, Api, NodeEntry, RouteEntry, ConditionEntry, ActionEntry)
 
 
@@ -74,3 +75,26 @@ def test_each_explained_line_can_be_logged() -> None:
 
 def _parts(row: str) -> list[str]:
     return [part.strip() for part in re.split(r"…|\(\d,\d,\d\)|: ", row)]
+
+
+def _anchors(page: Path) -> set[str]:
+    """The names that the headings of a page can be linked by, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(TOP)))
+def test_each_link_leads_somewhere(page: Path) -> None:
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        if not re.match(r"[a-z]+:", link) and not (target.exists() and (not anchor or anchor in _anchors(target))):
+            broken.append(link)
+    assert not broken
+
+
+def test_each_page_can_be_reached_from_the_front_page() -> None:
+    linked = {link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", (TOP / "README.md").read_text())}
+    missing = {str(page.relative_to(TOP)) for page in DOCS.glob("*.md")} - linked
+    assert not missing
