@@ -9,11 +9,13 @@ from types import ModuleType
 import pytest
 
 from leyden.config.schema import ActionEntry, Api, ConditionEntry, Config, Entry, NodeEntry, RouteEntry
+from leyden.spool.store import Spool
 from support.log_lines import Line, lines_above_info
 
 TOP = Path(__file__).resolve().parents[1]
 DOCS = TOP / "docs"
 PAGES = sorted([*TOP.glob("*.md"), *DOCS.glob("*.md"), *(TOP / "examples").rglob("*.md"), *(TOP / "perf").glob("*.md")])
+PAST = ("CHANGELOG", "DECISIONS", "RESULTS")  # what is told there may be gone
 MODELS = (Config, Api, NodeEntry, RouteEntry, ConditionEntry, ActionEntry)
 
 
@@ -46,10 +48,15 @@ def _rows() -> list[str]:
     return re.findall(r"^\| `([^`]*)` \|", (DOCS / "troubleshoot.md").read_text(), re.MULTILINE)
 
 
-def test_each_line_above_info_is_explained() -> None:
+@pytest.fixture(scope="module")
+def lines() -> list[Line]:
+    return lines_above_info(TOP / "src" / "leyden")
+
+
+def test_each_line_above_info_is_explained(lines: list[Line]) -> None:
     rows = set(_rows())
     missing: dict[str, Line] = {}
-    for line in lines_above_info(TOP / "src" / "leyden"):
+    for line in lines:
         if re.search(r"[A-Za-z]{3}", line.text) and line.text not in rows:
             missing.setdefault(line.text, line)
     told = "".join(
@@ -64,9 +71,9 @@ def _instead_of(text: str, rows: set[str]) -> str:
     return f"; perhaps instead of the row `{near[0]}`" if near else ""
 
 
-def test_each_explained_line_can_be_logged() -> None:
+def test_each_explained_line_can_be_logged(lines: list[Line]) -> None:
     code = [path.read_text() for path in sorted((TOP / "src" / "leyden").rglob("*.py"))]
-    texts = {line.text for line in lines_above_info(TOP / "src" / "leyden")}
+    texts = {line.text for line in lines}
     # What is put together from several texts is looked for by its words.
     known = {part for row in _rows() for part in _parts(row) if any(part in module for module in code)}
     gone = [row for row in _rows() if row not in texts and not known.issuperset(_parts(row))]
@@ -98,3 +105,15 @@ def test_each_page_can_be_reached_from_the_front_page() -> None:
     linked = {link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", (TOP / "README.md").read_text())}
     missing = {str(page.relative_to(TOP)) for page in DOCS.glob("*.md")} - linked
     assert not missing
+
+
+def test_each_folder_of_the_spool_is_explained(tmp_path: Path) -> None:
+    Spool(tmp_path / "cache").prepare(["PACS"])
+    told = {name.partition("/")[0] for name in re.findall(r"`([a-z]+/[^`]*)`", (DOCS / "operate.md").read_text())}
+    assert {path.name for path in (tmp_path / "cache").iterdir()} <= told
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.stem not in PAST], ids=lambda page: page.stem)
+def test_each_file_that_is_named_is_there(page: Path) -> None:
+    named = set(re.findall(r"\b(?:perf|docs|tests|src|examples)/[\w/]+\.\w+", page.read_text()))
+    assert [name for name in named if not (TOP / name).exists()] == []
