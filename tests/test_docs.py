@@ -10,7 +10,7 @@ import pytest
 
 from leyden.config.schema import ActionEntry, Api, ConditionEntry, Config, Entry, NodeEntry, RouteEntry
 from leyden.spool.store import Spool
-from support.log_lines import Line, lines_above_info
+from support.log_lines import Line, lines_above_info, literals
 
 TOP = Path(__file__).resolve().parents[1]
 DOCS = TOP / "docs"
@@ -72,10 +72,10 @@ def _instead_of(text: str, rows: set[str]) -> str:
 
 
 def test_each_explained_line_can_be_logged(lines: list[Line]) -> None:
-    code = [path.read_text() for path in sorted((TOP / "src" / "leyden").rglob("*.py"))]
+    said = literals(TOP / "src" / "leyden")
     texts = {line.text for line in lines}
     # What is put together from several texts is looked for by its words.
-    known = {part for row in _rows() for part in _parts(row) if any(part in module for module in code)}
+    known = {part for row in _rows() for part in _parts(row) if any(part in text for text in said)}
     gone = [row for row in _rows() if row not in texts and not known.issuperset(_parts(row))]
     assert not gone, f"docs/troubleshoot.md explains lines that nobody logs: {gone}"
 

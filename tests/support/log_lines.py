@@ -44,6 +44,17 @@ def lines_above_info(package: Path) -> list[Line]:
     return [line for path in sorted(package.rglob("*.py")) for line in _Module(path, package).lines()]
 
 
+def literals(package: Path) -> list[str]:
+    """Every text within an expression of a module: what lines are put together from, and no docstring or comment."""
+    found: list[str] = []
+    for path in sorted(package.rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        told = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        constants = (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in told)
+        found += [node.value for node in constants if isinstance(node.value, str)]
+    return found
+
+
 class _Module:
     def __init__(self, path: Path, package: Path) -> None:
         self._where = str(path.relative_to(package))
