@@ -1,4 +1,4 @@
-"""The pages against the code: every key of the files, every line of the log above INFO, every link."""
+"""The pages against the code: every key of the files, every line of the log above INFO, every folder, every link."""
 
 import difflib
 import importlib.util
@@ -19,10 +19,9 @@ PAST = ("CHANGELOG", "DECISIONS", "RESULTS")  # what is told there may be gone
 MODELS = (Config, Api, NodeEntry, RouteEntry, ConditionEntry, ActionEntry)
 
 
-@pytest.fixture(scope="module")
-def tables() -> ModuleType:
-    """docs/tables.py, which is a script and in no package."""
-    specification = importlib.util.spec_from_file_location("docs_tables", DOCS / "tables.py")
+def script(name: str) -> ModuleType:
+    """A script of docs/, which is no package."""
+    specification = importlib.util.spec_from_file_location(f"docs_{name}", DOCS / f"{name}.py")
     assert specification is not None
     assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
@@ -30,9 +29,14 @@ def tables() -> ModuleType:
     return module
 
 
-def test_the_tables_of_keys_are_those_of_the_schema(tables: ModuleType) -> None:
+def test_the_tables_of_keys_are_those_of_the_schema() -> None:
     written = (DOCS / "configure.md").read_text()
-    assert written == tables.page(written), "docs/configure.md is not up to date: run `python docs/tables.py`"
+    assert written == script("tables").page(written), "docs/configure.md is not up to date: run `python docs/tables.py`"
+
+
+def test_the_decisions_are_in_order() -> None:
+    written = (TOP / "DECISIONS.md").read_text()
+    assert written == script("decisions").ordered(written), "DECISIONS.md: run `python docs/decisions.py`"
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
