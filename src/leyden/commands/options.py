@@ -1,0 +1,79 @@
+"""What the commands share: how one is added to the parser, the options of most, and the settings of the folder."""
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from leyden.config.settings import Settings
+    from leyden.operate.peer import Peer
+
+Commands = argparse._SubParsersAction  # what add_subparsers() gives; argparse has no public name for it
+Call = Callable[[argparse.Namespace], int]
+
+
+def add_command(
+    commands: "Commands[argparse.ArgumentParser]", name: str, call: Call, text: str
+) -> argparse.ArgumentParser:
+    """A command with its help text; `call` runs it and returns the exit code."""
+    parser = commands.add_parser(name, parents=[folders()], help=text, description=text[0].upper() + text[1:] + ".")
+    parser.set_defaults(call=call)
+    return parser
+
+
+def folders() -> argparse.ArgumentParser:
+    """--path and --log, to be given before or after the command. No defaults: a command's would replace what was given
+    before it."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument(
+        "--path",
+        type=Path,
+        default=argparse.SUPPRESS,
+        metavar="DIR",
+        help="folder of the YAML files (default /var/lib/leyden/data, or ./data where that is absent)",
+    )
+    parser.add_argument(
+        "--log", type=Path, default=argparse.SUPPRESS, metavar="DIR", help="folder of leyden.log (default PATH/log)"
+    )
+    return parser
+
+
+def load(options: argparse.Namespace) -> "tuple[Settings, tuple[str, ...]]":
+    """The settings and the warnings. Raises ConfigError."""
+    from leyden.config.load import load
+
+    path, log_dir = getattr(options, "path", None), getattr(options, "log", None)
+    return load(path, options.overrides, os.environ, log_dir=log_dir)
+
+
+def add_peer(parser: argparse.ArgumentParser, *, called: str | None = None) -> None:
+    """HOST:PORT and how to call it; without a default for the called title it must be given."""
+    parser.add_argument("address", type=_address, metavar="HOST:PORT", help="where to send to")
+    parser.add_argument(
+        "--called", required=called is None, default=called, type=_title, metavar="TITLE", help="called AE title"
+    )
+    parser.add_argument("--calling", default="LEYDEN", type=_title, metavar="TITLE", help="our own AE title")
+    parser.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS", help="for connecting and for silence")
+
+
+def peer(options: argparse.Namespace) -> "Peer":
+    """What the options of add_peer() say."""
+    from leyden.operate.peer import Peer
+
+    host, port = options.address
+    return Peer(host, port, options.called, options.calling, options.timeout)
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or not 0 < int(port) < 65536:
+        raise argparse.ArgumentTypeError(f"{text} is not HOST:PORT, for example 192.168.1.200:104")
+    return host.strip("[]"), int(port)
+
+
+def _title(text: str) -> str:
+    if not 1 <= len(text.strip()) <= 16 or "\\" in text or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"{text} is no AE title: 1 to 16 characters, no backslash (PS3.5 section 6.2)")
+    return text.strip()

@@ -1,0 +1,22 @@
+"""`leyden --quit`."""
+
+import argparse
+
+from leyden.commands.options import load
+
+_LIMIT_S = 15.0
+
+
+def call(options: argparse.Namespace) -> int:
+    from leyden.operate.service import stop
+
+    settings, _ = load(options)
+    stopped = stop(settings.spool_root, _LIMIT_S)
+    if stopped.pid is None:
+        print("leyden: no service runs on this spool")
+        return 1
+    if not stopped.ended:
+        print(f"leyden: process {stopped.pid} has not stopped within {_LIMIT_S:.0f} s")
+        return 1
+    print("leyden: stopped")
+    return 0
