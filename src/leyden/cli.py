@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _print_problems(error: ConfigError) -> None:
-    for problem in error.problems:
-        print(problem, file=sys.stderr)
+    for line in (*(f"warning: {warning}" for warning in error.warnings), *error.problems):
+        print(line, file=sys.stderr)
     count = len(error.problems)
     print(f"leyden: {count} error{'s' if count > 1 else ''} in the configuration", file=sys.stderr)

@@ -30,8 +30,8 @@ class LocalProtocolError(LeydenError):
 
 
 class ConfigError(LeydenError):
-    """Every problem found in the configuration, each a line `file:line: place: what is wrong (remedy)`."""
+    """The errors and warnings of a configuration, each a line `file:line: key: what is wrong (remedy)`."""
 
-    def __init__(self, problems: tuple[str, ...]) -> None:
+    def __init__(self, problems: tuple[str, ...], warnings: tuple[str, ...] = ()) -> None:
         super().__init__("\n".join(problems))
-        self.problems = problems
+        self.problems, self.warnings = problems, warnings

@@ -72,6 +72,16 @@ def test_what_is_no_yaml_hides_no_mistake_and_invents_none(folder: Path) -> None
     ]  # fmt: skip
 
 
+def test_warnings_are_told_beside_errors(folder: Path) -> None:
+    (folder / "config.yml").write_text("scpPort: many\nworker: 2\nfilters: route\n")
+    done = leyden("check", "--path", str(folder))
+    assert done.returncode == 2
+    warning, error, total = done.stderr.splitlines()
+    assert warning == "warning: config.yml:2: worker: unknown key (did you mean workers?)"
+    assert error.startswith("config.yml:1: scpPort: ")
+    assert total == "leyden: 1 error in the configuration"
+
+
 def test_keys_of_config_yml_on_the_command_line(folder: Path) -> None:
     done = leyden("check", "--path", str(folder), "--config.myAeTitle=GATEWAY", "--config.scpPort", "1234")
     assert "our title GATEWAY, port 1234" in done.stdout

@@ -1,7 +1,6 @@
 """`leyden echo`."""
 
 import argparse
-import asyncio
 import sys
 
 from leyden.commands.options import Commands, add_command, add_peer, peer
@@ -14,6 +13,8 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 
 def call(options: argparse.Namespace) -> int:
+    import asyncio
+
     from leyden.operate.peer import echo
 
     other = peer(options)

@@ -1,7 +1,6 @@
 """`leyden send`: a line for each file."""
 
 import argparse
-import asyncio
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +19,8 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 
 def call(options: argparse.Namespace) -> int:
+    import asyncio
+
     from leyden.operate.peer import find
 
     files, others = find(options.files)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from leyden.config.nodes import Served, destinations, served, targets
-from leyden.config.report import FILES, Report, did_you_mean, nearest
+from leyden.config.report import FILES, Report, nearest
 from leyden.config.routings import routes
 from leyden.config.schema import NO_EFFECT, Api, Config, read
 from leyden.config.settings import ReceiverSettings, Settings
@@ -54,7 +54,7 @@ def load(
         effect = "does nothing: no filter is on" if plan.routes is None else "drops everything: there are no routes"
         report.warn(config.places["dropUnfilteredInstances"], "dropUnfilteredInstances", effect)
     if report.errors or known is None:
-        raise ConfigError(report.errors)
+        raise ConfigError(report.errors, report.warnings)
     return _settings(folder, log_dir, config, known, plan), report.warnings
 
 
@@ -125,12 +125,12 @@ def _given(overrides: Mapping[str, str], environ: Mapping[str, str], report: Rep
             if key is not None:
                 found.append((key, Text(value, At(name))))
             elif meant := nearest(_plain(name[len(prefix) :]), spelled):
-                report.warn(At(name), "", f"unknown key (did you mean {spelled[meant]}?)")
+                Config.tell_unknown(At(name), "", spelled[meant], report)
     for name, value in overrides.items():
         key = spelled.get(_plain(name))
         at = At(f"--config.{name}")
         if key is None:
-            report.warn(at, "", f"unknown key{did_you_mean(name, spelled.values())}")
+            Config.tell_unknown(at, "", nearest(name, spelled.values()), report)
         else:
             found.append((key, Text(value, at, quoted=key == "aeTitlePrefix")))
     return found

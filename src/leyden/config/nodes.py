@@ -70,9 +70,10 @@ def served(document: Node | None, config: Config, report: Report) -> Served:
             others[node.ae_title] = node.node_role
         else:
             syntax = _syntax_of(node, config, report)
-            _warn_of_idle_keys(node, syntax, report)
+            if syntax is not None:
+                _warn_of_idle_keys(node, syntax, report)
             _check_not_ourselves(node, config, report)
-            nodes.append((node, syntax))
+            nodes.append((node, syntax or ""))
     own = _own_titles([node for node, _ in nodes], report)
     return Served(tuple(nodes), _called_titles(own, config, report), others)
 
@@ -127,14 +128,15 @@ def _either(own: Value | None, general: Value) -> Value:
     return general if own is None else own
 
 
-def _syntax_of(node: NodeEntry, config: Config, report: Report) -> str:
+def _syntax_of(node: NodeEntry, config: Config, report: Report) -> str | None:
+    """The UID of the syntax that the node gets; "" = as received, None = not known because of an error."""
     if node.transfer_syntax is None:
         return config.default_transfer_syntax or ""
     try:
         return values.makeable_syntax(node.transfer_syntax)
     except ValueError as error:
         report.error(node.transfer_syntax.at, "TransferSyntax", str(error))
-        return ""
+        return None
 
 
 def _warn_of_idle_keys(node: NodeEntry, syntax: str, report: Report) -> None:

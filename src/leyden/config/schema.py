@@ -4,8 +4,8 @@ docs/tables.py makes the tables of docs/configure.md of what stands here.
 
 A model per kind of entry; field names are the keys (camelCase in config.yml, PascalCase elsewhere, any case accepted).
 None = absent or blank: inherit. `later` are keys of the format that have no effect in this version, with what is done
-instead; `silent` those that have none either and cause no warning. A key that would narrow a rule (`narrowing`) must
-not be misspelt: the rule would take in more than the operator wrote. Entries within an entry are kept as they were
+instead; `silent` those that have none either and cause no warning. A misspelt key is a
+warning, but an error where the default in its place would do harm (`vital`). Entries within an entry are kept as they were
 written and read by themselves, so that no mistake hides its neighbours. Deliberately absent: what needs a second file
 or entry (nodes.py, routings.py).
 """
@@ -35,6 +35,7 @@ ROLES = ("Storage", "QueryRetrieve", "Worklist", "StorageCommitSCP", "StorageCom
 ACTIONS = ("add_destination", "save_file", "drop")
 DAY_S = 86400.0
 _PLACE = "@"  # no key of a file; the alias of Entry.places
+_ACTS_ON_MORE = "the rule would act on more than was meant"
 NO_EFFECT = "has no effect yet in this version"
 
 NO_ITEMS = Items(NOWHERE)
@@ -78,7 +79,7 @@ class Entry(BaseModel):
     later: ClassVar[dict[str, str]] = {}
     later_families: ClassVar[dict[str, str]] = {}  # beginnings of keys, in lower case
     silent: ClassVar[dict[str, str]] = {}
-    narrowing: ClassVar[tuple[str, ...]] = ()
+    vital: ClassVar[dict[str, str]] = {}  # keys that must not be misspelt -> what happens without them
     keeps_blank: ClassVar[tuple[str, ...]] = ()
     required: ClassVar[tuple[str, ...]] = ()
     deciding: ClassVar[tuple[str, ...]] = ()  # while one of these is wrong, nothing is known of what the others mean
@@ -124,12 +125,17 @@ class Entry(BaseModel):
     def _unknown(cls, key: Text, report: Report) -> None:
         if key.lower().startswith(tuple(cls.later_families)):
             report.warn(key.at, key, NO_EFFECT)
-            return
-        meant = did_you_mean(key, (*cls.keys(), *cls.later, *cls.silent))
-        if nearest(key, cls.keys()) in cls.narrowing:
-            report.error(key.at, key, f"unknown key{meant}; without it the rule would act on more than was meant")
         else:
-            report.warn(key.at, key, f"unknown key{meant}")
+            cls.tell_unknown(key.at, key, nearest(key, (*cls.keys(), *cls.later, *cls.silent)), report)
+
+    @classmethod
+    def tell_unknown(cls, at: At, where: str, meant: str, report: Report) -> None:
+        """Report a key that there is not; `meant` is the one that it probably stands for, or empty."""
+        message = f"unknown key (did you mean {meant}?)" if meant else "unknown key"
+        if meant in cls.vital:
+            report.error(at, where, f"{message}; without {meant} {cls.vital[meant]}")
+        else:
+            report.warn(at, where, message)
 
 
 class Api(Entry):
@@ -181,6 +187,7 @@ class Config(Entry):
         "cto": "is not read",
         "redactedcfind": "there is no C-FIND",
     }
+    vital = {"filters": "no rule is applied", "allowedCallingAeTitles": "everybody may send"}
     keeps_blank = ("aeTitlePrefix",)
 
     scp_port: Annotated[int, Plain(values.whole(0, 65535))] = setting(
@@ -289,6 +296,7 @@ class NodeEntry(Entry):
 
     later = {"CFindFailureBehavior": "there is no C-FIND"}
     required = ("AeTitle",)
+    vital = {"HostName": "the node's address is 127.0.0.1", "Port": "the node's port is 104"}
 
     ae_title: Title = setting(Text("", NOWHERE), "AE title of the destination, which we answer to as well")
     aliases: Titles = setting((), "further titles that we answer to for this node")
@@ -350,7 +358,7 @@ class ConditionEntry(Entry):
 
     required = ("Tag",)
     synonyms = {"matchtag": "Tag"}
-    narrowing = ("MatchExpression", "Negate", "Search", "SequenceItems", "PrivateTagCreator")
+    vital = dict.fromkeys(("MatchExpression", "Negate", "Search", "SequenceItems", "PrivateTagCreator"), _ACTS_ON_MORE)
     keeps_blank = ("MatchExpression",)
 
     tag: Annotated[str, Plain(values.tag)] = setting(  # empty only while there is an error
@@ -403,7 +411,7 @@ class ActionEntry(Entry):
 class RouteEntry(Entry):
     """One entry of routings.yml."""
 
-    narrowing = ("AeTitles", "Conditions")
+    vital = dict.fromkeys(("AeTitles", "Conditions"), _ACTS_ON_MORE)
     required = ("Actions",)
 
     ae_titles: Titles = setting((), "the rule looks at objects that were sent to these nodes", shown="all")

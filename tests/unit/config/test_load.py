@@ -336,6 +336,40 @@ def test_unknown_names_are_warned_of_with_the_nearest(folder: Write) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        ("- AeTitle: A\n  HostNmae: x\n  Port: 104", "nodes.yml:2: HostNmae: unknown key (did you mean HostName?); "),
+        ("- AeTitle: A\n  HostName: x\n  Prot: 104", "nodes.yml:3: Prot: unknown key (did you mean Port?); "),
+    ],
+)
+def test_a_misspelt_key_of_an_address_is_an_error(folder: Write, lines: str, problem: str) -> None:
+    (found,) = problems(folder(lines + "\n"))
+    assert found.startswith(problem)
+    assert "; without " in found
+
+
+def test_a_misspelt_key_of_who_may_send_is_an_error_wherever_it_is_given(folder: Write) -> None:
+    said = "unknown key (did you mean allowedCallingAeTitles?); without allowedCallingAeTitles everybody may send"
+    assert problems(
+        folder(config="allowedCallingTitles: CT1\n"),
+        {"LEYDEN_ALLOWED_CALLING_AE_TITLE": "CT1"},
+        allowedCallingAeTitle="CT1",
+    ) == (
+        f"config.yml:1: allowedCallingTitles: {said}",
+        f"--config.allowedCallingAeTitle: {said}",
+        f"LEYDEN_ALLOWED_CALLING_AE_TITLE: {said}",
+    )
+
+
+def test_errors_come_with_the_warnings_but_with_none_that_they_cause(folder: Write) -> None:
+    nodes = "- AeTitle: A\n  TransferSyntax: JPEGProces1\n  Quality: 80\n  MaxAssociation: 2\n"
+    with pytest.raises(ConfigError) as caught:
+        load(folder(nodes), {}, {})
+    assert [line.split(": ")[0] for line in caught.value.problems] == ["nodes.yml:2"]
+    assert caught.value.warnings == ("nodes.yml:4: MaxAssociation: unknown key (did you mean MaxAssociations?)",)
+
+
 def test_keys_without_effect_are_warned_of_once(folder: Write) -> None:
     config = "echoInterval: 5\nworklistScpPort: 1043\nctoConvert: true\nlogSuffix: #{2,2}\nduplicateBehavior: reject\n"
     nodes = (

@@ -192,7 +192,7 @@ def test_one_wrong_line_of_a_route(tmp_path: Path, lines: str, line: int, proble
         (
             "Tag: 8,60\nNegat: true",
             3,
-            "Negat: unknown key (did you mean Negate?); without it the rule would act on more",
+            "Negat: unknown key (did you mean Negate?); without Negate the rule would act on more",
         ),
         ("Tag: 40,275\nSearch: true\nSequenceItems:\n  - Tag: 8,100", 2, "Search and SequenceItems exclude each other"),
         ("Tag: 40,275\nSequenceItems:\n  - MatchExpression: X", 4, "Conditions[0].SequenceItems[0].Tag: is missing"),
