@@ -1,11 +1,14 @@
-"""The shape of the tree: all modules are named in ARCHITECTURE.md, and roles carry no codec.
+"""The shape of the tree: all modules are named in ARCHITECTURE.md, roles carry no codec, dependencies are those used.
 
 Who may import whom is held by the import-linter contracts in pyproject.toml (`tox -e contracts`).
 """
 
+import ast
+import importlib.metadata
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -27,3 +30,35 @@ def test_a_role_without_a_codec_loads_none(role: str) -> None:
     code = f"import sys, leyden.{role}; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+NEVER_IMPORTED = {  # by a statement: what glymur forgets to ask for, a library in a wheel, and pydicom's plug-ins
+    "packaging",
+    "pyjpegls",
+    "pylibjpeg",
+    "pylibjpeg-openjpeg",
+}
+
+
+def test_a_plain_install_has_what_the_code_imports_and_nothing_else() -> None:
+    imported = {
+        name.partition(".")[0]
+        for path in MODULES
+        for statement in ast.walk(ast.parse(path.read_text()))
+        for name in _imported(statement)
+    }
+    providers = importlib.metadata.packages_distributions()
+    needed = {_plain(providers[name][0]) for name in imported - sys.stdlib_module_names - {"leyden"}}
+    project = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
+    declared = {_plain(re.split(r"[<>=; ]", line)[0]) for line in project["dependencies"]}
+    assert needed | NEVER_IMPORTED == declared
+
+
+def _imported(statement: ast.AST) -> list[str]:
+    if isinstance(statement, ast.Import):
+        return [alias.name for alias in statement.names]
+    return [statement.module or ""] if isinstance(statement, ast.ImportFrom) else []
+
+
+def _plain(distribution: str) -> str:
+    return distribution.lower().replace("_", "-")
