@@ -122,7 +122,7 @@ async def send(peer: Peer, files: Sequence[File]) -> AsyncIterator[Sent]:
     Transient where one cannot be opened, or ends with files left: those without a result were not sent.
     """
     given = 0
-    for batch in _batches(files):
+    for batch in batches(files):
         association = await peer.open(list(dict.fromkeys(file.context for file in batch)))
         for file in batch:
             if association.closed:
@@ -132,7 +132,7 @@ async def send(peer: Peer, files: Sequence[File]) -> AsyncIterator[Sent]:
         await association.release()
 
 
-def _batches(files: Iterable[File]) -> Iterator[list[File]]:
+def batches(files: Iterable[File]) -> Iterator[list[File]]:
     """Cut where an association would need more presentation contexts than there can be (PS3.8 section 9.3.2.2)."""
     batch: list[File] = []
     contexts: set[tuple[str, str]] = set()
