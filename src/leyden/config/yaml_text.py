@@ -122,52 +122,70 @@ def parse(data: bytes, file: str) -> Node | None:
 
 
 def _by_entries(lines: list[str], file: str, trouble: YamlError) -> tuple[Node | None, list[YamlError]]:
-    """Leave out entry after entry that can't be read: what is left of the document, and what is wrong with the others.
+    """Leave out each entry that cannot be read: what is left of the document, and what is wrong with those left out.
 
-    What is wrong only with the way that the entries follow one another is told, too; what comes of an earlier mistake
-    (a quote that the next one closes) is not.
+    An entry that can be read alone, but not behind the ones above it, is told too. What only follows from an earlier
+    mistake (a quote that the next quote closes) is not told. `trouble` is why the document cannot be read as a whole.
     """
-    entries = _entries(lines)
-    begins, last = [*entries, len(lines)], len(entries)
-    errors: list[YamlError] = []
+    pieces = _Pieces(lines, file)
     parts: list[Node] = []
+    errors: list[YamlError] = []
+    number = 0
+    while number < len(pieces) and len(errors) < ERRORS_MAX:
+        number, found, stopped_by = pieces.longest(number)
+        if found is not None:
+            part, repeated = found
+            errors += repeated
+            if part is not None:
+                parts.append(part)
+        if number < len(pieces):
+            errors += pieces.wrong_alone(number) or [stopped_by or trouble]
+            number += 1
+    return _joined(parts, errors), errors or [trouble]
 
-    def read(low: int, high: int) -> tuple[Node | None, list[YamlError]]:
-        """The entries from `low` up to `high`, in their lines of the file."""
-        begin = begins[low] if low else 0
-        return _read([""] * begin + lines[begin : begins[high]], file)
 
-    def stops_at(low: int) -> tuple[int, YamlError | None]:
-        """Take all entries from `low` that can be read: the number of the next one, and what is wrong there."""
-        high, found = last, None
+class _Pieces:
+    """The outermost entries of a document, to be read some at a time; each keeps its lines of the file."""
+
+    def __init__(self, lines: list[str], file: str) -> None:
+        self._lines, self._file = lines, file
+        entries = _entries(lines)
+        self._proper = list(entries.values())
+        self._begins = [*entries, len(lines)]
+
+    def __len__(self) -> int:
+        return len(self._proper)
+
+    def _read(self, low: int, high: int) -> tuple[Node | None, list[YamlError]]:
+        """The entries from `low` up to `high`. Raises YamlError."""
+        begin = self._begins[low] if low else 0
+        return _read([""] * begin + self._lines[begin : self._begins[high]], self._file)
+
+    def longest(self, low: int) -> tuple[int, tuple[Node | None, list[YamlError]] | None, YamlError | None]:
+        """Read as many entries from `low` on as can be read together.
+
+        Gives the number of the next entry, what was read (None = nothing), and the error that the next entry makes.
+        """
+        high, error = len(self) if self._proper[low] else low, None
         while low < high:
             try:
-                part, repeated = read(low, high)
-            except YamlError as error:
-                high, found = max(low, min(high, bisect(begins, error.at.line - 1)) - 1), error
-            else:
-                errors.extend(repeated)
-                if part is not None:
-                    parts.append(part)
-                break
-        return high, found
+                return high, self._read(low, high), error
+            except YamlError as found:
+                error = found
+                at_fault = bisect(self._begins, found.at.line - 1) - 1
+                high = max(low, min(high - 1, at_fault))
+        return low, None, error
 
-    number = 0
-    while number < last and len(errors) < ERRORS_MAX:
-        found: YamlError | None = None
-        if entries[begins[number]]:
-            number, found = stops_at(number)
-        if number < last:
-            try:
-                if not entries[begins[number]]:
-                    raise YamlError(At(file, begins[number] + 1), "an entry of a list begins with a dash and a blank")
-                read(number, number + 1)
-            except YamlError as own:
-                found = own
-                errors += own.more
-            errors.append(found or trouble)
-        number += 1
-    return _joined(parts, errors), errors or [trouble]
+    def wrong_alone(self, number: int) -> list[YamlError]:
+        """What is wrong with one entry, whatever stands around it."""
+        if not self._proper[number]:
+            at = At(self._file, self._begins[number] + 1)
+            return [YamlError(at, "an entry of a list begins with a dash and a blank")]
+        try:
+            self._read(number, number + 1)
+        except YamlError as own:
+            return [*own.more, own]
+        return []
 
 
 def _entries(lines: list[str]) -> dict[int, bool]:
