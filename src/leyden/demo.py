@@ -32,6 +32,7 @@ from leyden.net.scu import Association
 
 START_LIMIT_S = 20.0
 ARRIVAL_LIMIT_S = 30.0
+LOOP = "loop.dcm"  # the only sample that is made here
 _AS_IT_CAME = ""
 _FRAMES_OF_THE_LOOP = 24
 
@@ -81,7 +82,7 @@ SAMPLES = (
     Sample("CT_small.dcm", "CT01", "IMAGEPACS", "IMAGEPACS", JPEG2000_LOSSLESS),
     Sample("MR_small.dcm", "MR02", "DCP_IMAGEPACS", "IMAGEPACS", JPEG2000_LOSSLESS),
     Sample("examples_overlay.dcm", "MR02", "DCP_IMAGEPACS", "IMAGEPACS", JPEG2000_LOSSLESS),
-    Sample("loop.dcm", "MR02", "DCP_IMAGEPACS", "IMAGEPACS", JPEG2000_LOSSLESS),
+    Sample(LOOP, "MR02", "DCP_IMAGEPACS", "IMAGEPACS", JPEG2000_LOSSLESS),
     Sample("examples_rgb_color.dcm", "US03", "ARCHIVE", "IMAGEPACS", JPEG2000_LOSSLESS),
     Sample("examples_palette.dcm", "US03", "ARCHIVE", "IMAGEPACS", JPEG2000_LOSSLESS),
     Sample("ExplVR_BigEnd.dcm", "US03", "ARCHIVE", "IMAGEPACS", JPEG2000_LOSSLESS),
@@ -131,10 +132,9 @@ def run() -> int:
     arrived: queue.Queue[Arrival] = queue.Queue()
     servers = [_pacs(title, arrived) for title in ("IMAGEPACS", "REPORTPACS")]
     port = _free_port()
+    image_port, report_port = (server.server_address[1] for server in servers)
     (folder / "config.yml").write_text(f"scpPort: {port}\nfilters: route\nminFreeSpace: 1\n")
-    (folder / "nodes.yml").write_text(
-        NODES.format(image_port=servers[0].server_address[1], report_port=servers[1].server_address[1])
-    )
+    (folder / "nodes.yml").write_text(NODES.format(image_port=image_port, report_port=report_port))
     (folder / "routings.yml").write_text(ROUTINGS)
     print(f"Leyden's demo in {folder}: two PACS, four modalities, one router on port {port}", flush=True)
     service = subprocess.Popen(
@@ -222,11 +222,7 @@ def _samples(folder: Path) -> list[_Trip]:
     source = Path(pydicom.__file__).parent / "data" / "test_files"
     trips = []
     for sample in SAMPLES:
-        path = (
-            source / sample.name
-            if sample.name != "loop.dcm"
-            else _make_loop(source / "MR_small.dcm", folder / "loop.dcm")
-        )
+        path = _make_loop(source / "MR_small.dcm", folder / LOOP) if sample.name == LOOP else source / sample.name
         content = path.read_bytes()
         head = part10.decode_head(content)
         assert head is not None
@@ -236,29 +232,24 @@ def _samples(folder: Path) -> list[_Trip]:
 
 
 def _make_loop(source: Path, path: Path) -> Path:
-    """A multi-frame object from a real image: each frame is the image moved on by some lines."""
+    """A multi-frame object from a real image: each frame is the one before it, moved up by two rows."""
     image = pydicom.dcmread(source)
-    line_bytes = 2 * image.Columns
-    frames = [
-        image.PixelData[n * 2 * line_bytes :] + image.PixelData[: n * 2 * line_bytes]
-        for n in range(_FRAMES_OF_THE_LOOP)
-    ]
-    image.PixelData = b"".join(frames)
-    image.NumberOfFrames = len(frames)
-    image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = UID(f"{image.SOPInstanceUID}.24")
+    pixels = image.PixelData
+    step_bytes = 2 * image.Columns * image.BitsAllocated // 8
+    image.PixelData = b"".join(pixels[n * step_bytes :] + pixels[: n * step_bytes] for n in range(_FRAMES_OF_THE_LOOP))
+    image.NumberOfFrames = _FRAMES_OF_THE_LOOP
+    image.SOPInstanceUID = UID(f"{image.SOPInstanceUID}.{_FRAMES_OF_THE_LOOP}")
+    image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
     image.save_as(path)
     return path
 
 
 async def _send_all(trips: list[_Trip], port: int) -> None:
     """Every modality sends its objects over one association of its own, all modalities at once."""
-    titles = dict.fromkeys((trip.sample.calling, trip.sample.called) for trip in trips)
-    await asyncio.gather(
-        *(
-            _send(calling, called, [t for t in trips if (t.sample.calling, t.sample.called) == (calling, called)], port)
-            for calling, called in titles
-        )
-    )
+    by_titles: dict[tuple[str, str], list[_Trip]] = {}
+    for trip in trips:
+        by_titles.setdefault((trip.sample.calling, trip.sample.called), []).append(trip)
+    await asyncio.gather(*(_send(calling, called, own, port) for (calling, called), own in by_titles.items()))
 
 
 async def _send(calling: str, called: str, trips: list[_Trip], port: int) -> None:
@@ -308,6 +299,9 @@ def _collect(trips: list[_Trip], arrived: "queue.Queue[Arrival]") -> None:
 
 
 _COLUMNS = "{:<25} {:<9} {:<29} {:<7} {:<38} {:<18} {:<17} {:>5}  {}"
+_TITLES = (
+    "object", "modality", "from -> to", "caller", "syntax in -> out", "bytes in -> out", "pixels identical", "ms", "",
+)  # fmt: skip
 _SHORT = {
     "ImplicitVRLittleEndian": "implicit LE",
     "ExplicitVRLittleEndian": "explicit LE",
@@ -317,44 +311,41 @@ _SHORT = {
 
 
 def _report(trips: list[_Trip]) -> bool:
+    """Print a line for each object; whether all of them are as they should be."""
     print()
-    print(
-        _COLUMNS.format(
-            "object",
-            "modality",
-            "from -> to",
-            "caller",
-            "syntax in -> out",
-            "bytes in -> out",
-            "pixels identical",
-            "ms",
-            "",
-        )
-    )
+    print(_COLUMNS.format(*_TITLES))
     good = True
     for trip in trips:
         faults = _faults(trip)
-        good = good and not faults
-        sample, first = trip.sample, trip.arrivals[0] if trip.arrivals else None
-        pixels = _compare_pixels(trip, first) if first else "no"
-        if pixels == "no":
-            good = False
-        print(
-            _COLUMNS.format(
-                sample.name,
-                sample.calling,
-                f"{sample.called} -> {first.destination if first else 'nowhere'}",
-                first.calling if first else "-",
-                f"{_short(trip.meta.transfer_syntax_uid)} -> {_short(first.syntax) if first else '-'}",
-                f"{len(trip.data)} -> {len(first.data) if first else '-'}",
-                pixels,
-                f"{1000 * max(0.0, first.at_s - trip.answered_s):.0f}" if first else "-",
-                "; ".join(faults) or "ok",
-            )
-        )
+        arrival = trip.arrivals[0] if trip.arrivals else None
+        pixels = _compare_pixels(trip, arrival) if arrival else "no"
+        good = good and not faults and pixels != "no"
+        print(_COLUMNS.format(*_row(trip, arrival), pixels, _delay(trip, arrival), "; ".join(faults) or "ok"))
     print(f"\n{'all' if good else 'NOT all'} of {len(trips)} objects are as they should be")
     print("(ms: from our answer to the modality until the object was at the PACS)")
     return good
+
+
+def _row(trip: _Trip, arrival: Arrival | None) -> tuple[str, ...]:
+    """The columns that say what was sent and what arrived of it."""
+    destination, calling, syntax, size = (
+        (arrival.destination, arrival.calling, _short(arrival.syntax), str(len(arrival.data)))
+        if arrival
+        else ("nowhere", "-", "-", "-")
+    )
+    return (
+        trip.sample.name,
+        trip.sample.calling,
+        f"{trip.sample.called} -> {destination}",
+        calling,
+        f"{_short(trip.meta.transfer_syntax_uid)} -> {syntax}",
+        f"{len(trip.data)} -> {size}",
+    )
+
+
+def _delay(trip: _Trip, arrival: Arrival | None) -> str:
+    """In milliseconds, or `-`. An object may arrive before its modality has seen the answer."""
+    return f"{1000 * max(0.0, arrival.at_s - trip.answered_s):.0f}" if arrival else "-"
 
 
 def _short(syntax: str) -> str:
