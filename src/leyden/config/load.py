@@ -1,7 +1,8 @@
-"""From the files, the environment and the command line to one Settings value, or to every error at once.
+"""Reads the files, the environment and the command line into one Settings, or reports every error at once.
 
-Precedence: --config.key=value, then LEYDEN_KEY, then CAPACITOR_KEY, then config.yml, then the default. A missing file
-is its filter off (or the defaults); a wrong one stops the start. Nothing is written here, no port or spool touched.
+Precedence: --config.key=value, then LEYDEN_KEY, then CAPACITOR_KEY, then config.yml, then the default. Without a
+config.yml the defaults hold, without a routings.yml its filter is off; an error in a file stops the start. Nothing is
+written here, and neither port nor spool is touched.
 """
 
 import math
@@ -21,7 +22,7 @@ from leyden.errors import ConfigError
 from leyden.plan.rules import PlanSettings, Route
 
 DEFAULT_FOLDERS = (Path("/var/lib/leyden/data"), Path("data"))
-PREFIXES = ("CAPACITOR_", "LEYDEN_")  # of environment variables; the later one wins
+PREFIXES = ("CAPACITOR_", "LEYDEN_")  # of environment variables; the last one wins
 MAX_ASSOCIATIONS = 1000  # of all receivers together
 _RULE_FILES = ("mutations.yml", "sortings.yml")
 
@@ -29,18 +30,18 @@ _RULE_FILES = ("mutations.yml", "sortings.yml")
 def load(
     path: Path | None, overrides: Mapping[str, str], environ: Mapping[str, str], log_dir: Path | None = None
 ) -> tuple[Settings, tuple[str, ...]]:
-    """The settings of this generation and the warnings to log.
+    """The settings and the warnings to log.
 
-    `path` is the folder of the YAML files (None: the default one), `overrides` what --config.key=value gave, `log_dir`
-    replaces <path>/log. Raises ConfigError with every problem, each a line `file:line: place: what is wrong`.
+    `path` is the folder of the YAML files (None = the default one), `overrides` is what --config.key=value gave,
+    `log_dir` replaces <path>/log. Raises ConfigError with all errors and warnings.
     """
     folder = _folder(path)
     report = Report()
     _misnamed(folder, report)
     config = _config(folder, overrides, environ, report)
-    in_doubt = bool(report.errors) and "filters" not in config.places  # what is said there may be what is wrong
+    in_doubt = bool(report.errors) and "filters" not in config.places  # the key may stand where nothing could be read
     if report.errors and "scpPort" not in config.places:
-        config = config.model_copy(update={"scp_port": 0})  # as well, so that no node is compared with it
+        config = config.model_copy(update={"scp_port": 0})  # in doubt too: no node is compared with it
     known = _served(folder, config, report)
     plan = PlanSettings(
         my_ae_title=str(config.my_ae_title),
@@ -71,7 +72,7 @@ def _folder(path: Path | None) -> Path:
 
 
 def _document(folder: Path, file: str, report: Report) -> tuple[bool, Node | None]:
-    """Whether there is such a file, and what it holds, as far as that can be read; the rest is an error."""
+    """Whether the file exists, and what could be read of it; what could not is reported."""
     try:
         with (folder / file).open("rb") as stream:
             return True, parse(stream.read(SIZE_LIMIT_BYTES + 1), file)
@@ -87,7 +88,7 @@ def _document(folder: Path, file: str, report: Report) -> tuple[bool, Node | Non
 
 
 def _misnamed(folder: Path, report: Report) -> None:
-    """A rule file under a slightly other name would silently mean: this filter is off."""
+    """Warn of a file whose name is almost right: it is not read, so its rules would be off without a word."""
     expected = (*FILES, *_RULE_FILES)
     for name in sorted(os.listdir(folder)):
         meant = name.lower().removesuffix(".yaml").removesuffix(".yml") + ".yml"
@@ -110,9 +111,9 @@ def _config(folder: Path, overrides: Mapping[str, str], environ: Mapping[str, st
 
 
 def _given(overrides: Mapping[str, str], environ: Mapping[str, str], report: Report) -> list[tuple[str, Text]]:
-    """(key of config.yml, value) of the environment and then the command line; the later ones win.
+    """(key of config.yml, value) from the environment and then from the command line; the last one of a key wins.
 
-    Compared without case and underscores, the dot of a nested key too. An empty variable counts as not set.
+    Names are compared without case, underscores and dots. An empty variable counts as not set.
     """
     spelled = {_plain(key): key for key in (*Config.keys(), *Config.later, *Config.silent)}
     spelled |= {_plain("api." + key): "api." + key for key in (*Api.keys(), *Api.silent)}
@@ -141,7 +142,7 @@ def _plain(key: str) -> str:
 
 
 def _merged(entries: Entries, given: Iterable[tuple[str, Text]]) -> Entries:
-    """The entries of config.yml with other values put in their places; api.port into the mapping of api."""
+    """config.yml with the given values in the place of its own; api.port goes into the mapping of api."""
     merged = Entries(entries.at)
     merged.update(entries)
     for key, value in given:
@@ -158,7 +159,7 @@ def _merged(entries: Entries, given: Iterable[tuple[str, Text]]) -> Entries:
 
 
 def _served(folder: Path, config: Config, report: Report) -> Served | None:
-    """The nodes; None where the file is there and not all of it can be read (an error already)."""
+    """The nodes, or None where part of the file cannot be read (which is reported)."""
     before = len(report.errors)
     present, document = _document(folder, "nodes.yml", report)
     broken = len(report.errors) > before
@@ -172,7 +173,7 @@ def _served(folder: Path, config: Config, report: Report) -> Served | None:
 
 
 def _routes(folder: Path, named: bool, known: Served | None, report: Report) -> tuple[Route, ...] | None:
-    """The routes, or None while the filter is off: not named, or without a file."""
+    """The routes, or None where the filter is off: config.yml does not name it, or there is no routings.yml."""
     if not named:
         if (folder / "routings.yml").exists():
             report.warn(At("routings.yml"), "", "is not used: the filter route is not named in filters (config.yml)")

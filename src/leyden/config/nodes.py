@@ -1,7 +1,7 @@
 """nodes.yml as a whole: which called titles stand for which node, and what planner and sender must know of each.
 
-Only Storage nodes count; the others are read, warned of and left. A title that is written down wins over one that
-comes about by the prefix. Two nodes must not claim one title.
+Only Storage nodes are destinations; the others are read, and a warning says that they have no effect. A title that is
+written in the file wins over one that the prefix makes. No two nodes may have the same title.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from leyden.deliver.destination import Destination
 from leyden.dicom import uids
 from leyden.plan.rules import Target
 
-# The keys of a node that say how much may be lost, and the syntaxes that each concerns.
+# The keys of a node that say how much may be lost -> the syntaxes for which each means something.
 _OF_LOSS = {
     "Quality": (uids.JPEG_BASELINE, uids.JPEG_EXTENDED, uids.JPEGXL),
     "CompressionRatio": (uids.JPEG2000, uids.HTJ2K),
@@ -35,7 +35,7 @@ class Served:
     nodes: tuple[tuple[NodeEntry, str], ...] = ()
     titles: dict[str, str] = field(default_factory=dict)
     others: dict[str, str] = field(default_factory=dict)  # titles of nodes with another role -> that role
-    missing: bool = False  # whether there is no such file
+    missing: bool = False  # nodes.yml
 
     def resolve(self, title: str) -> str | None:
         """The Storage node that a title or an alias, as written in nodes.yml, stands for."""
@@ -45,7 +45,7 @@ class Served:
         return None
 
     def unknown(self, title: str) -> str:
-        """Why a title stands for no destination, in words."""
+        """Why a title is not that of a destination, in words."""
         if title in self.others:
             return f"{title} is a node of role {self.others[title]}; only Storage nodes are destinations"
         if self.missing:
@@ -55,7 +55,7 @@ class Served:
 
 
 def served(document: Node | None, config: Config, report: Report) -> Served:
-    """Read every entry and check them against one another."""
+    """Read every entry, and check them against one another."""
     if document is not None and not isinstance(document, Items):
         report.error(document.at, "", "must be a list: each node begins with a dash (- AeTitle: ...)")
         return Served()
@@ -87,7 +87,7 @@ def targets(served: Served) -> tuple[Target, ...]:
 
 
 def destinations(served: Served, config: Config) -> tuple[Destination, ...]:
-    """What the sender must know of each, what the node leaves open taken from config.yml."""
+    """What the sender must know of each; config.yml fills in what a node leaves open."""
     return tuple(_destination(node, syntax, served.titles, config) for node, syntax in served.nodes)
 
 
@@ -155,7 +155,7 @@ def _check_not_ourselves(node: NodeEntry, config: Config, report: Report) -> Non
 
 
 def _own_titles(nodes: Sequence[NodeEntry], report: Report) -> dict[Text, str]:
-    """Every title and alias -> node title; a title that two nodes claim is an error at the later place."""
+    """Every title and alias -> node title. Where two nodes have the same one, the second is reported as an error."""
     owners: dict[Text, str] = {}
     places: dict[str, At] = {}
     for node in nodes:

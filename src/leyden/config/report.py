@@ -1,4 +1,4 @@
-"""The problems of a configuration, collected so that an operator sees all of them at once, each with its place."""
+"""Collects the problems of a configuration, so that an operator sees all of them at once, each with its place."""
 
 import difflib
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ FILES = ("config.yml", "nodes.yml", "routings.yml")
 
 
 class Report:
-    """Errors and warnings, each a line `file:line: place: message`, given in the order of the files and lines."""
+    """Errors and warnings, each a line `file:line: place: message`, in the order of the files and their lines."""
 
     def __init__(self) -> None:
         self._errors: dict[tuple[At, str], None] = {}
@@ -37,7 +37,7 @@ def did_you_mean(word: str, names: Iterable[str]) -> str:
 
 
 def nearest(word: str, names: Iterable[str]) -> str:
-    """The name that `word` most probably stands for, whatever its case; empty = none is near."""
+    """The name that `word` most probably stands for, in any case; empty if none is near."""
     spelled = {name.casefold(): name for name in names}
     found = difflib.get_close_matches(word.casefold(), spelled, 1, 0.75)
     return spelled[found[0]] if found else ""

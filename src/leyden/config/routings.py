@@ -1,7 +1,7 @@
 """routings.yml as the rules that the planner applies: titles resolved, expressions classified and tried.
 
-What an expression is gets decided here, once (REFERENCE: only digits and dots = literal; `^` at the start or one of
-[](){}|+\\ anywhere = regular expression; * or ? = wildcard; else literal). Conditions serve the other rule files too.
+How an expression is meant is decided here, once, as DICOM Capacitor does: only digits and dots = literal; `^` at the
+start or one of [](){}|+\\ anywhere = regular expression; * or ? = wildcard; else literal.
 """
 
 import re
@@ -20,19 +20,19 @@ _REGEX_SIGNS = frozenset("[](){}|+\\")
 
 
 def routes(document: Node | None, served: Served | None, folder: str, report: Report) -> tuple[Route, ...]:
-    """Every entry as a Route. `served` is None while nodes.yml can't be read: then no title is looked up.
+    """Every entry as a Route. With `served` None (nodes.yml cannot be read) no title is looked up.
 
-    `folder` is where a relative save_file target begins.
+    A relative target of save_file is relative to `folder`.
     """
     if document is not None and not isinstance(document, Items):
-        report.error(document.at, "", "must be a list: each route begins with a dash")
+        report.error(document.at, "", "must be a list: each route begins with a dash (- AeTitles: ...)")
         return ()
     read_ones = (read(RouteEntry, given, report) for given in document or ())
     return tuple(_route(entry, served, folder, report) for entry in read_ones if entry is not None)
 
 
 def condition(given: Node, steps: Steps, report: Report) -> Condition:
-    """One checked condition; `steps` is the way to it within its rule. With errors, one that is of no use."""
+    """One checked condition; `steps` is the way to it within its rule. After an error the result is a stand-in."""
     entry = read(ConditionEntry, given, report, steps)
     if entry is None:
         return Condition("")
@@ -72,7 +72,7 @@ def kind_of(expression: str) -> Kind:
 
 def _regex_problem(expression: Text) -> str:
     if re.search(r"\[[^\]]*-\[", expression):
-        return "one class taken from another ([a-z-[aeiou]]) is not possible here; use a look-ahead"
+        return "one class taken from another ([a-z-[aeiou]]) is not possible here; use a look-ahead ((?![aeiou])[a-z])"
     try:
         compiled(Kind.REGEX, str(expression))
     except regex.error as error:
@@ -120,12 +120,12 @@ def _resolved(title: Text, steps: Steps, served: Served | None, report: Report) 
 def _action(given: Node, n: int, served: Served | None, folder: str, report: Report) -> Action:
     entry = read(ActionEntry, given, report, ("Actions", n))
     if entry is None:
-        return Action(ActionType.DROP)  # of a configuration that will not be taken
+        return Action(ActionType.DROP)  # a stand-in: the error stops the start
     kind, target = ActionType(entry.type), ""
     where = ("Actions", n, "Target")
     if kind is ActionType.DROP:
         if entry.target is not None:
-            report.error(entry.target.at, place(where), "drop takes no Target; it takes away the original destination")
+            report.error(entry.target.at, place(where), "drop takes no Target; it removes the original destination")
     elif entry.target is None:
         meant = "the AE title of a Storage node" if kind is ActionType.ADD_DESTINATION else "a path"
         report.error(entry.at, place(where), f"is missing; {kind} needs {meant}")

@@ -1,7 +1,7 @@
-"""The whole configuration as one frozen value, and its trip to the roles as one JSON document.
+"""The whole configuration as one frozen value, which goes to the roles as one JSON document.
 
-Only the supervisor and the command line read YAML (config/load.py); a role gets this document by an inherited
-descriptor and believes it. The stages own the types that are theirs; nothing below config/ reads a global.
+Only the supervisor and the command line read YAML (config/load.py); a role gets this document through an inherited
+descriptor and does not check it again. What belongs to one stage has its type there; below config/ nothing is global.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class ReceiverSettings:
 class Settings:
     """One generation of the configuration. Paths are absolute.
 
-    `verify_compression`: which objects are decoded again and compared: first-of-series, always or off.
+    `verify_compression` says which objects are decoded again and compared: first-of-series, always or off.
     """
 
     path: str

@@ -1,7 +1,7 @@
-"""How the text of one value is read: each reader gives the value or raises ValueError with what is wrong, in words.
+"""The readers of single values: each gives the value, or raises ValueError with what is wrong and what to write.
 
-A reader never guesses: `0104` is no octal number, `13:30` no sexagesimal one. It knows nothing of the key that it
-serves. Fields of the schema are made of these.
+A reader never guesses: `0104` is not taken for an octal number, nor `13:30` for a sexagesimal one. It does not know for
+which key it reads; the schema puts the two together.
 """
 
 import re
@@ -23,7 +23,7 @@ _HOST = re.compile(r"[A-Za-z0-9._:%-]{1,253}")
 
 
 def text(value: Node) -> Text:
-    """One text, without the line end that a block (|) adds. What [ ] or { } made a list of is taken back."""
+    """One text, without the line end that a block (|) adds. What YAML took for a list ([0-9]+) is given as written."""
     if isinstance(value, Text):
         return Text(value.rstrip("\n"), value.at, value.quoted)
     if value.source:
@@ -45,7 +45,7 @@ def number(low: float, high: float) -> Callable[[Node], float]:
     def read(value: Node) -> float:
         written = text(value).strip()
         if not re.fullmatch(r"[+-]?\d{1,18}(\.\d{1,9})?", written, re.ASCII) or not low <= float(written) <= high:
-            raise ValueError(f"must be a number from {low:g} to {high:g}, not {written!r}")
+            raise ValueError(f"must be a number from {low:.15g} to {high:.15g}, not {written!r}")
         return float(written)
 
     return read
@@ -59,14 +59,14 @@ def boolean(value: Node) -> bool:
 
 
 def choice(*names: str) -> Callable[[Node], str]:
-    """One of the names, in any case; gives the name as it is spelled here."""
+    """One of the names, in any case; gives it as it is spelled here."""
 
     def read(value: Node) -> str:
         written = text(value).strip()
         for name in names:
             if name.casefold() == written.casefold():
                 return name
-        raise ValueError(f"there is no {written}{did_you_mean(written, names)}; there are {', '.join(names)}")
+        raise ValueError(f"must be one of {', '.join(names)}, not {written!r}{did_you_mean(written, names)}")
 
     return read
 
@@ -82,7 +82,7 @@ def listed(value: Node) -> Sequence[Node]:
 
 
 def entries(value: Node) -> Items:
-    """A list of entries that have keys; a single entry without its dash is not taken for a list."""
+    """A list of entries with keys; a single entry without its dash is no list."""
     if not isinstance(value, Items):
         raise ValueError("must be a list: each entry begins with a dash")
     return value
@@ -111,10 +111,10 @@ def ae_title_prefix(value: Node) -> str:
 
 
 def folder(value: Node) -> Text:
-    """A folder of this system; one of Windows would become a file name with odd characters."""
+    """A folder of this system. A Windows path is an error: here it would be one odd file name."""
     written = text(value)
     if written.startswith("~"):
-        raise ValueError("~ is nobody's home here; write the absolute path")
+        raise ValueError("~ does not stand for a home folder here; write the whole path")
     if "\\" in written or re.match(r"[A-Za-z]:", written) or not written.isprintable():
         raise ValueError(f"{str(written)!r} is no folder of this system; write it with /, as in /var/spool/leyden")
     return written
@@ -154,7 +154,7 @@ def makeable_syntax(value: Node) -> str:
 
 
 def lossless_syntax(value: Node) -> str:
-    """The UID of one that we can make and that loses nothing: lossy is only for a node that asks for it by name."""
+    """The UID of a lossless syntax that we can make; a lossy one must be named by the node that is to get it."""
     uid = makeable_syntax(value)
     if SYNTAXES[uid].lossy:
         name = SYNTAXES[uid].name
@@ -163,7 +163,7 @@ def lossless_syntax(value: Node) -> str:
 
 
 def window(value: Node) -> tuple[int, int]:
-    """`HH:MM - HH:MM` as minutes after midnight; 24:00 as an end is the last minute of the day."""
+    """`HH:MM - HH:MM` as minutes after midnight; an end of 24:00 means the last minute of the day."""
     written = text(value).strip()
     ends = [_TIME.fullmatch(part.strip()) for part in written.split("-")]
     minutes = [int(end[1]) * 60 + int(end[2]) for end in ends if end and int(end[1]) <= 24 and int(end[2]) < 60]
@@ -182,9 +182,9 @@ def local_network(value: Node) -> str:
 
 
 def off(value: Node) -> str:
-    """Encryption, which is not there yet: to send in the clear what was to be encrypted is not acceptable."""
+    """TLS is not there yet. Asking for it is an error: what was to be encrypted must not be sent in the clear."""
     if not isinstance(value, Text) or value.strip().lower() not in (*_NO, "none"):
-        raise ValueError("TLS is not there yet in this version; only off is possible")
+        raise ValueError("TLS is not there yet in this version; leave the key out, or write off")
     return "off"
 
 
@@ -207,5 +207,5 @@ def tag(value: Node) -> str:
 
 
 def log_info(value: Node) -> bool:
-    """Log: debug, or anything else: info."""
+    """Whether a rule's log line has level INFO; only the word debug makes it DEBUG."""
     return text(value).strip().lower() != "debug"

@@ -132,7 +132,7 @@ def test_titles_are_resolved_and_paths_made_absolute(tmp_path: Path) -> None:
         (
             "- Actions:\n    - Type: lua",
             2,
-            "Actions[0].Type: there is no lua; there are add_destination, save_file, drop",
+            "Actions[0].Type: must be one of add_destination, save_file, drop, not 'lua'",
         ),
         ("- Actions:\n    - Type: add_destinatio", 2, "(did you mean add_destination?)"),
         (
