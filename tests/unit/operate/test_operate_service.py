@@ -47,7 +47,7 @@ def test_a_spool_without_a_service(tmp_path: Path) -> None:
     place.mkdir(parents=True)
     (place / "by-hand.dcm").write_bytes(b"dataset")
     found = status(tmp_path)
-    assert (found.pid, [(c.folder, c.destination, c.files) for c in found.counts]) == (None, [("prepared", "PACS", 1)])
+    assert (found.pid, [(c.stage, c.destination, c.files) for c in found.counts]) == (None, [("prepared", "PACS", 1)])
     assert stop(tmp_path, 1.0) == Stopped(None, False)
 
 
