@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Every key of config.yml can be given as --config.KEY=VALUE, LEYDEN_KEY=VALUE or CAPACITOR_KEY=VALUE.",
     )
     parser.add_argument("--version", action="version", version=f"leyden {__version__}")
-    parser.add_argument("-c", "--console", action="store_true", help="stay in the foreground (we always do)")
+    parser.add_argument("-c", "--console", action="store_true", help="stay in the foreground, as Leyden always does")
     parser.add_argument(
         "--status", action="store_const", dest="call", const=status.call, help="the same as the command status"
     )

@@ -1,4 +1,4 @@
-"""`leyden demo`: the example of the README on this machine, with a real service, two PACS and four modalities.
+"""The demo: the example of the README on this machine, with a real service, two PACS and four modalities.
 
 The service is `leyden run` as a child process; the PACS are pynetdicom's storage SCPs; the images and reports are the
 real ones that the pydicom wheel carries. What arrives is decoded by pydicom, independently of our own codec path, and
@@ -127,7 +127,7 @@ class _Trip:
 
 
 def run() -> int:
-    """Play the example; 0 only if every object arrived once, where, as and from whom it should."""
+    """Play the example; the exit code: 0 if each object arrived once, at the right PACS and in the right form."""
     folder = Path(tempfile.mkdtemp(prefix="leyden-demo-"))
     arrived: queue.Queue[Arrival] = queue.Queue()
     servers = [_pacs(title, arrived) for title in ("IMAGEPACS", "REPORTPACS")]
@@ -169,7 +169,7 @@ def _free_port() -> int:
 
 
 def _pacs(title: str, arrived: "queue.Queue[Arrival]") -> Any:
-    """A storage SCP that takes every storage class in every syntax and puts what it sees into the queue."""
+    """A storage SCP that takes every SOP class in every transfer syntax, and puts what arrives into the queue."""
 
     def on_store(event: evt.Event) -> int:
         request: Any = event.request
@@ -194,7 +194,7 @@ def _pacs(title: str, arrived: "queue.Queue[Arrival]") -> Any:
 
 
 def _ready(service: "subprocess.Popen[str]") -> bool:
-    """Read the service's log lines until it says `ready`; the rest is drained so that it never blocks."""
+    """Wait until the service logs `ready`, and go on reading its log, or a full pipe would stop it."""
     said: queue.Queue[str | None] = queue.Queue()
 
     def drain() -> None:
@@ -245,7 +245,7 @@ def _make_loop(source: Path, path: Path) -> Path:
 
 
 async def _send_all(trips: list[_Trip], port: int) -> None:
-    """Every modality sends its objects over one association of its own, all modalities at once."""
+    """Send all objects: each modality over an association of its own, all at once."""
     by_titles: dict[tuple[str, str], list[_Trip]] = {}
     for trip in trips:
         by_titles.setdefault((trip.sample.calling, trip.sample.called), []).append(trip)
@@ -282,7 +282,7 @@ async def _send(calling: str, called: str, trips: list[_Trip], port: int) -> Non
 
 
 def _collect(trips: list[_Trip], arrived: "queue.Queue[Arrival]") -> None:
-    """Take arrivals until every object is there, and then a moment longer, for what should not come twice."""
+    """Wait until every object has arrived, and a moment longer: nothing should arrive twice."""
     by_uid = {trip.meta.sop_instance_uid: trip for trip in trips}
     deadline_s = time.monotonic() + ARRIVAL_LIMIT_S
     missing = set(by_uid)
@@ -354,7 +354,7 @@ def _short(syntax: str) -> str:
 
 
 def _faults(trip: _Trip) -> list[str]:
-    """Every way in which an object's trip differs from what the example's rules say."""
+    """What is wrong with an object's trip, by the rules of the example."""
     sample = trip.sample
     if trip.status != 0x0000:
         return [f"answered 0x{trip.status:04X}"]
@@ -374,7 +374,7 @@ def _faults(trip: _Trip) -> list[str]:
 
 
 def _compare_pixels(trip: _Trip, arrival: Arrival) -> str:
-    """`yes`, `no`, or `-` where there are none; equal bytes in the same syntax need no decoding."""
+    """Whether the pixels are identical: yes, no, or - if there are none. In the same syntax the bytes must be equal."""
     before = _dataset(trip.meta.transfer_syntax_uid, trip.data)
     if "PixelData" not in before:
         return "-"

@@ -5,8 +5,8 @@ import argparse
 from leyden.commands.options import Commands, add_command, load
 
 
-def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
-    text = "read the configuration, report every error with its line, and show what would be served"
+def add_to(commands: Commands) -> None:
+    text = "read the configuration, report every error with its line, and say what would be served"
     add_command(commands, "check", call, text)
 
 

@@ -5,8 +5,8 @@ import argparse
 from leyden.commands.options import Commands, add_command
 
 
-def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
-    text = "show the whole trip on this machine with real images, four modalities and two PACS; under a minute"
+def add_to(commands: Commands) -> None:
+    text = "play the example on this machine: real images, four modalities, two PACS; takes less than a minute"
     add_command(commands, "demo", call, text)
 
 

@@ -7,8 +7,8 @@ from leyden.commands.options import Commands, add_command, add_peer, peer
 from leyden.errors import Transient
 
 
-def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
-    command = add_command(commands, "echo", call, "send one C-ECHO and say what the other side answers")
+def add_to(commands: Commands) -> None:
+    command = add_command(commands, "echo", call, "send one C-ECHO and say what the peer answers")
     add_peer(command, called="ANY-SCP")
 
 

@@ -4,19 +4,17 @@ import argparse
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from leyden.config.settings import Settings
     from leyden.operate.peer import Peer
 
-Commands = argparse._SubParsersAction  # what add_subparsers() gives; argparse has no public name for it
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # what add_subparsers() gives
 Call = Callable[[argparse.Namespace], int]
 
 
-def add_command(
-    commands: "Commands[argparse.ArgumentParser]", name: str, call: Call, text: str
-) -> argparse.ArgumentParser:
+def add_command(commands: Commands, name: str, call: Call, text: str) -> argparse.ArgumentParser:
     """A command with its help text; `call` runs it and returns the exit code."""
     parser = commands.add_parser(name, parents=[folders()], help=text, description=text[0].upper() + text[1:] + ".")
     parser.set_defaults(call=call)
@@ -24,8 +22,10 @@ def add_command(
 
 
 def folders() -> argparse.ArgumentParser:
-    """--path and --log, to be given before or after the command. No defaults: a command's would replace what was given
-    before it."""
+    """--path and --log, which may stand before or behind the command.
+
+    They have no default: that of the command would replace what stands before it.
+    """
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument(
         "--path",
@@ -49,13 +49,26 @@ def load(options: argparse.Namespace) -> "tuple[Settings, tuple[str, ...]]":
 
 
 def add_peer(parser: argparse.ArgumentParser, *, called: str | None = None) -> None:
-    """HOST:PORT and how to call it; without a default for the called title it must be given."""
+    """HOST:PORT and the titles; --called must be given unless `called` is its default."""
     parser.add_argument("address", type=_address, metavar="HOST:PORT", help="where to send to")
     parser.add_argument(
-        "--called", required=called is None, default=called, type=_title, metavar="TITLE", help="called AE title"
+        "--called",
+        required=called is None,
+        default=called,
+        type=_title,
+        metavar="TITLE",
+        help="called AE title" + (f" (default {called})" if called else ""),
     )
-    parser.add_argument("--calling", default="LEYDEN", type=_title, metavar="TITLE", help="our own AE title")
-    parser.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS", help="for connecting and for silence")
+    parser.add_argument(
+        "--calling", default="LEYDEN", type=_title, metavar="TITLE", help="our own AE title (default LEYDEN)"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="longest wait for the connection and for each answer (default 30)",
+    )
 
 
 def peer(options: argparse.Namespace) -> "Peer":
@@ -75,5 +88,7 @@ def _address(text: str) -> tuple[str, int]:
 
 def _title(text: str) -> str:
     if not 1 <= len(text.strip()) <= 16 or "\\" in text or not text.isprintable():
-        raise argparse.ArgumentTypeError(f"{text} is no AE title: 1 to 16 characters, no backslash (PS3.5 section 6.2)")
+        raise argparse.ArgumentTypeError(
+            f"{text} is not an AE title: it has 1 to 16 characters and no backslash (PS3.5 section 6.2)"
+        )
     return text.strip()

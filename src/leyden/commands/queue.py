@@ -6,15 +6,17 @@ import sys
 from leyden.commands.options import Commands, add_command, load
 
 
-def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
+def add_to(commands: Commands) -> None:
     queue = add_command(commands, "queue", _nothing, "work on the queue")
     verbs = queue.add_subparsers(title="commands", metavar="COMMAND")
     retry = add_command(verbs, "retry", _retry, "put what stands in rejected/ and failed/ back into the queue")
-    retry.add_argument("destination", nargs="?", help="only what was rejected by this AE title")
+    retry.add_argument(
+        "destination", nargs="?", help="AE title or alias; only what is bound for it goes back (default: all)"
+    )
 
 
 def _nothing(_options: argparse.Namespace) -> int:
-    print("leyden queue: say what to do: retry (see `leyden queue --help`)", file=sys.stderr)
+    print("leyden queue: name a command: retry (see `leyden queue --help`)", file=sys.stderr)
     return 2
 
 

@@ -5,7 +5,7 @@ import argparse
 from leyden.commands.options import Commands, add_command, load
 
 
-def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
+def add_to(commands: Commands) -> None:
     add_command(commands, "run", call, "run the router in the foreground until SIGTERM or Ctrl-C")
 
 

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from leyden.operate.peer import File, Peer
 
 
-def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
-    command = add_command(commands, "send", call, "send DICOM files (folders are searched) over one association")
+def add_to(commands: Commands) -> None:
+    command = add_command(commands, "send", call, "send DICOM files as they are; folders are searched")
     add_peer(command)
-    command.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    command.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a DICOM file, or a folder of them")
 
 
 def call(options: argparse.Namespace) -> int:

@@ -6,8 +6,8 @@ import time
 from leyden.commands.options import Commands, add_command, load
 
 
-def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
-    text = "count what waits where, with the oldest age, whether the service runs or not"
+def add_to(commands: Commands) -> None:
+    text = "say how much waits where, and since when; works without the service, too"
     command = add_command(commands, "status", call, text)
     command.add_argument("--json", action="store_true", help="one JSON document instead of a table")
 

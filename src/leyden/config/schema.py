@@ -1,13 +1,11 @@
-"""What the YAML files may hold: every key with how it is read, its default and its effect.
+"""What the YAML files may hold: every key, how its value is read, its default, and its effect.
 
 docs/tables.py makes the tables of docs/configure.md of what stands here.
 
-A model per kind of entry; field names are the keys (camelCase in config.yml, PascalCase elsewhere, any case accepted).
-None = absent or blank: inherit. `later` are keys of the format that have no effect in this version, with what is done
-instead; `silent` those that have none either and cause no warning. A misspelt key is a
-warning, but an error where the default in its place would do harm (`vital`). Entries within an entry are kept as they were
-written and read by themselves, so that no mistake hides its neighbours. Deliberately absent: what needs a second file
-or entry (nodes.py, routings.py).
+A model for each kind of entry; the names of its fields are the keys (camelCase in config.yml, PascalCase elsewhere, any
+case accepted). A default of None means that the value comes from config.yml or that there is none. Entries within an
+entry are kept as they were written and read on their own, so that no mistake hides another. What can only be checked
+with a second file or entry at hand is in nodes.py and routings.py.
 """
 
 from typing import Annotated, Any, ClassVar, TypeVar
@@ -57,8 +55,8 @@ def _filter(value: Node) -> str:
     written = values.text(value).strip()
     if written.lower() in FILTERS_TO_COME:
         raise ValueError(
-            f"the filter {written.lower()} is not there yet in this version, and data that it should have changed must "
-            "not pass unchanged; take it out only if that is what you want"
+            f"the filter {written.lower()} is not there yet in this version; without it data would pass unchanged, so "
+            "take it out only if that is what you want"
         )
     if written.lower() not in FILTERS:
         raise ValueError(f"there is no filter {written}{did_you_mean(written, FILTERS)}; there is route")
@@ -72,19 +70,20 @@ def setting(default: Any, effect: str, unit: str = "", *, shown: str = "", since
 
 
 class Entry(BaseModel):
-    """Keys in any case; unknown ones and those without effect become warnings; blank ones count as absent."""
+    """An entry of a file: its keys in any case. A blank value counts as absent; an unknown key, and one that has no
+    effect yet, is a warning."""
 
     model_config = ConfigDict(alias_generator=to_pascal, extra="ignore", frozen=True, arbitrary_types_allowed=True)
-    synonyms: ClassVar[dict[str, str]] = {}
-    later: ClassVar[dict[str, str]] = {}
-    later_families: ClassVar[dict[str, str]] = {}  # beginnings of keys, in lower case
-    silent: ClassVar[dict[str, str]] = {}
-    vital: ClassVar[dict[str, str]] = {}  # keys that must not be misspelt -> what happens without them
-    keeps_blank: ClassVar[tuple[str, ...]] = ()
+    synonyms: ClassVar[dict[str, str]] = {}  # another name in lower case -> the key
+    later: ClassVar[dict[str, str]] = {}  # keys of DICOM Capacitor that have no effect yet -> what Leyden does instead
+    later_families: ClassVar[dict[str, str]] = {}  # the same, by how they begin, in lower case
+    silent: ClassVar[dict[str, str]] = {}  # keys without effect of which nobody needs to be told -> why
+    vital: ClassVar[dict[str, str]] = {}  # keys whose misspelling is an error -> what would happen without them
+    keeps_blank: ClassVar[tuple[str, ...]] = ()  # keys for which a blank value is a value
     required: ClassVar[tuple[str, ...]] = ()
-    deciding: ClassVar[tuple[str, ...]] = ()  # while one of these is wrong, nothing is known of what the others mean
+    deciding: ClassVar[tuple[str, ...]] = ()  # keys without which the others cannot be understood
 
-    places: SkipValidation[dict[str, At]] = Field(alias="@")  # of each key that is there, and of the entry as ""
+    places: SkipValidation[dict[str, At]] = Field(alias="@")  # of each key that is given, and of the entry itself as ""
 
     @property
     def at(self) -> At:
@@ -96,7 +95,7 @@ class Entry(BaseModel):
 
     @classmethod
     def name_of(cls, key: str) -> str:
-        """The name, in any case, of the key that is meant by one which may be a synonym."""
+        """The key for a synonym; any other name unchanged."""
         return cls.synonyms.get(key.lower(), key)
 
     @model_validator(mode="before")
@@ -116,7 +115,7 @@ class Entry(BaseModel):
             elif name in cls.later:
                 report.warn(key.at, key, NO_EFFECT)
             elif name in named:
-                raise ValueError(f"{key} in line {key.at.line} and {name} are the same")
+                raise ValueError(f"{key} in line {key.at.line} and {name} are the same; remove one of them")
             elif not isinstance(value, Text) or (value.strip() and not value.blank) or name in cls.keeps_blank:
                 named[name], places[name] = value, key.at
         return named
@@ -130,7 +129,7 @@ class Entry(BaseModel):
 
     @classmethod
     def tell_unknown(cls, at: At, where: str, meant: str, report: Report) -> None:
-        """Report a key that there is not; `meant` is the one that it probably stands for, or empty."""
+        """Report an unknown key; `meant` is the one that it probably stands for, or empty."""
         message = f"unknown key (did you mean {meant}?)" if meant else "unknown key"
         if meant in cls.vital:
             report.error(at, where, f"{message}; without {meant} {cls.vital[meant]}")
@@ -292,7 +291,7 @@ class Config(Entry):
 
 
 class NodeEntry(Entry):
-    """One entry of nodes.yml. None = as in config.yml. Without a title only while it has an error."""
+    """One entry of nodes.yml. None = as in config.yml. The title is empty only where there is an error."""
 
     later = {"CFindFailureBehavior": "there is no C-FIND"}
     required = ("AeTitle",)
@@ -429,11 +428,12 @@ Steps = tuple[int | str, ...]
 
 
 def read(model: type[Model], given: Node, report: Report, steps: Steps = ()) -> Model | None:
-    """The entry as a model, every error of it reported with its line; `steps` is the way to it within its outer entry.
+    """Read an entry, and report each of its errors with the line; `steps` is the way to it within its outer entry.
 
-    With errors, what remains without the wrong keys (so that further checks find further errors), or None.
+    After an error, the entry without the wrong values, so that later checks find more errors; None where nothing of it
+    can be understood.
     """
-    wrong: dict[str, set[int | str]] = {}  # key -> numbers of its items; "" = the value as a whole
+    wrong: dict[str, set[int | str]] = {}  # key -> numbers of the wrong items, or "" for the whole value
     entry: Model | None = None
     try:
         entry = model.model_validate(given, context=report)
@@ -459,7 +459,7 @@ def read(model: type[Model], given: Node, report: Report, steps: Steps = ()) -> 
 
 
 def _right_part(value: Node, wrong: set[int | str]) -> Node | None:
-    """A value without its wrong items; None = it is wrong as a whole."""
+    """A value without its wrong items; None if the whole value is wrong."""
     if not wrong:
         return value
     left = Items(value.at)

@@ -1,8 +1,8 @@
 """YAML as texts with places: no scalar is ever turned into a number, a date or a truth value.
 
-Loading is safe and bounded: no tags, no anchors, no aliases, no two equal keys, limited size and depth. Values that
-strict YAML refuses or reads as nothing though the operator's meaning is beyond doubt (`$1_:timestamp:`, `*CT*`,
-`[0-9]+`, `#{2,2}`) are taken as the rest of their line; whatever leaves a doubt is an error with its remedy.
+Loading is safe and bounded: no tags, no anchors, no aliases, no two equal keys, limited size and depth. Some values
+that strict YAML refuses or loses can mean only one thing (`$1_:timestamp:`, `*CT*`, `[0-9]+`, `#{2,2}`): they are read
+as text up to the end of the line. What could mean two things is an error that says what to write.
 """
 
 import re
@@ -15,7 +15,7 @@ import yaml
 
 SIZE_LIMIT_BYTES = 4 << 20
 DEPTH_LIMIT = 24
-ERRORS_MAX = 50  # of one file; who has mended these is told the others
+ERRORS_MAX = 50  # told of one file; the others are told once these are mended
 
 _HEAD = re.compile(r"""(?P<head>\s*(?:-\s+)*(?:["']?[\w.]+["']?\s*:\s+)?)(?P<rest>\S.*?)\s*""")
 _COMMENT = re.compile(r"\s#(?!\{[0-9A-Fa-f]{1,4},)")  # but #{10,20} is a placeholder
@@ -34,16 +34,20 @@ _REMEDIES = (  # what PyYAML says -> what to do about it; the first that fits
     ("while scanning a block scalar", "a text that begins with | or > belongs in single quotes"),
     ("mapping values are not allowed", "a colon where none may be; use single quotes, or mend the indentation"),
     ("sequence entries are not allowed", "a list begins on its own line; for a text with a dash use single quotes"),
-    ("could not find expected ':'", "a key without a colon and a blank after it"),
+    ("could not find expected ':'", "a key without a colon and a blank after it; write KEY: VALUE"),
     ("expected <block end>", "this does not continue what stands above: check indentation, dashes and closing quotes"),
     ("expected the node content", "a text that begins with a special character belongs in single quotes"),
 )  # fmt: skip
-_BEGUN_EARLIER = ("quoted scalar", "parsing a flow", "simple key")  # what is wrong began in the line of the context
+_BEGUN_EARLIER = (
+    "quoted scalar",
+    "parsing a flow",
+    "simple key",
+)  # errors to be told where the thing begins, not where the parser stopped
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class At:
-    """A place to name in a message: a file and its line, or, with line 0, an environment variable or a switch."""
+    """Where something is given: a file and its line; or a whole file, an environment variable or a switch (line 0)."""
 
     file: str
     line: int = 0
@@ -56,7 +60,7 @@ NOWHERE = At("default")
 
 
 class Text(str):
-    """A scalar as it was written. `quoted`: it stood in quotes or in a block, so that nothing means nothing."""
+    """A scalar as it was written. `quoted`: it stood in quotes or in a block, so an empty one is meant to be empty."""
 
     at: At
     quoted: bool
@@ -73,7 +77,7 @@ class Text(str):
 
 
 class Items(list["Node"]):
-    """A sequence. `source` is its text where [ ] made it one and the text could have been meant, else empty."""
+    """A sequence. `source`: what was written from [ to ], if that could have been meant as text; else empty."""
 
     def __init__(self, at: At, source: str = "") -> None:
         super().__init__()
@@ -92,8 +96,7 @@ Node = Text | Items | Entries
 
 
 class YamlError(Exception):
-    """A file that is no YAML we take; the text says what to do. `more`: what else is wrong with it. `rest`: what it
-    holds beside the entries that can't be read."""
+    """What is wrong in a file, and what to write instead. `more`: its other errors. `rest`: what could be read."""
 
     def __init__(
         self, at: At, message: str, more: "tuple[YamlError, ...]" = (), rest: "Items | Entries | None" = None
@@ -103,10 +106,9 @@ class YamlError(Exception):
 
 
 def parse(data: bytes, file: str) -> Node | None:
-    """The document in `data`, or None where there is nothing in it.
+    """The document in `data`; None if it is empty.
 
-    Raises YamlError, with the line. An entry of the outermost list or mapping that can't be read does not hide what is
-    wrong with the others.
+    Raises YamlError with the errors of all entries of the outermost list or mapping: none hides another.
     """
     lines = _decoded(data, file).split("\n")
     node, errors = None, list[YamlError]()
@@ -189,9 +191,9 @@ class _Pieces:
 
 
 def _entries(lines: list[str]) -> dict[int, bool]:
-    """The lines (counted from 0) in which the entries of the outermost list or mapping begin.
+    """The lines (counted from 0) in which the entries of the outermost list or mapping begin -> whether they may.
 
-    False for what stands as far out in a list and has no dash; lines that follow it belong to it.
+    False: in a list, a line as far out as the dashes, but without one. The lines that follow it belong to it.
     """
     found: dict[int, bool] = {}
     column, listed, proper = -1, False, True
@@ -208,7 +210,7 @@ def _entries(lines: list[str]) -> dict[int, bool]:
 
 
 def _joined(parts: list[Node], errors: list[YamlError]) -> Node | None:
-    """The entries that could be read, as one document of the kind of the first of them."""
+    """The parts that could be read as one document, of the kind of the first list or mapping among them."""
     whole = next((part for part in parts if not isinstance(part, Text)), None)
     for part in parts[parts.index(whole) + 1 :] if whole is not None else ():
         if isinstance(whole, Items) and isinstance(part, Items):
@@ -228,7 +230,7 @@ def _given_twice(key: Text, first_line: int) -> YamlError:
 
 
 def _read(lines: list[str], file: str) -> tuple[Node | None, list[YamlError]]:
-    """The document and the keys that it gives twice. Raises YamlError."""
+    """The document, and an error for each key that is given twice. Raises YamlError."""
     try:
         return _document(list(lines), file, ahead=True)
     except _Overreached:
@@ -236,10 +238,10 @@ def _read(lines: list[str], file: str) -> tuple[Node | None, list[YamlError]]:
 
 
 def _document(lines: list[str], file: str, *, ahead: bool) -> tuple[Node | None, list[YamlError]]:
-    """Read, mend the line that is in trouble, and read again.
+    """Read; quote the value of the line that stops the reader, where that can help; read again.
 
-    `ahead`: with the first, mend every line that would be in the same trouble, so that a file with a thousand of them
-    is not read a thousand times.
+    `ahead`: with the first such line mend all that would stop it later, or a file with a thousand of them would be read
+    a thousand times.
     """
     mended: set[int] = set()
     guessed: set[int] = set()
@@ -263,11 +265,11 @@ def _document(lines: list[str], file: str, *, ahead: bool) -> tuple[Node | None,
 
 
 class _Overreached(Exception):
-    """A line that was mended ahead lies within a text of several lines: nothing was wrong with it."""
+    """A line that was mended ahead is part of a text of several lines: nothing was wrong with it."""
 
 
 class _Repairable(Exception):
-    """Trouble in a line (counted from 0) that quoting the line's value may end."""
+    """A line (counted from 0) that stops the reader; quotes around its value may help."""
 
     def __init__(self, line: int, message: str) -> None:
         super().__init__(message)
@@ -292,7 +294,7 @@ def _decoded(data: bytes, file: str) -> str:
 
 
 def _quoted_rest(line: str) -> str | None:
-    """The line with its value in single quotes, where that is beyond doubt what was meant; else None."""
+    """The line with its value in single quotes, if nothing else can have been meant; else None."""
     head, text = _parts(line)
     if not text:
         return None
@@ -303,7 +305,7 @@ def _quoted_rest(line: str) -> str | None:
 
 
 def _hopeless(line: str) -> bool:
-    """Whether YAML can't but refuse or lose the line's value, unless the line is part of a longer text."""
+    """Whether YAML must refuse or lose the line's value, unless the line is part of a longer text."""
     head, text = _parts(line)
     if not text or text[0] in "\"'":
         return False
@@ -314,7 +316,7 @@ def _hopeless(line: str) -> bool:
 
 
 def _parts(line: str) -> tuple[str, str]:
-    """Dashes and key, and the value without its comment; both empty where there is neither dash nor key."""
+    """(dashes and key, value without its comment) of a line; both empty if it has neither dash nor key."""
     parts = _HEAD.fullmatch(line)
     if parts is None or not parts["head"].strip():
         return "", ""
@@ -332,7 +334,7 @@ def _balanced(text: str) -> bool:
 
 
 class _Reader:
-    """One pass over the events of one document."""
+    """One pass over the parser's events of a document. `guessed` are the lines that were mended ahead."""
 
     def __init__(self, text: str, file: str, guessed: set[int]) -> None:
         self._text, self._file, self._guessed = text, file, guessed
