@@ -2,15 +2,18 @@
 
 import difflib
 import importlib.util
+import logging
 import re
 from pathlib import Path
 from types import ModuleType
 
+import msgspec
 import pytest
 
 from leyden.config.schema import ActionEntry, Api, ConditionEntry, Config, Entry, NodeEntry, RouteEntry
+from leyden.journal.lines import VIEWS
 from leyden.spool.store import Spool
-from support.log_lines import Line, lines_above_info, literals
+from support.log_lines import VARIES, Line, lines_above_info, literals
 
 TOP = Path(__file__).resolve().parents[1]
 DOCS = TOP / "docs"
@@ -68,6 +71,15 @@ def test_each_line_above_info_is_explained(lines: list[Line]) -> None:
         for text, line in missing.items()
     )
     assert not missing, f"docs/troubleshoot.md lacks these rows:{told}"
+
+
+def test_each_event_above_info_is_explained() -> None:
+    """The lines of events are put together in journal/lines.py."""
+    rows = set(_rows())
+    for kind, (level, line) in VIEWS.items():
+        if level > logging.INFO:
+            fields = {field.name: VARIES for field in msgspec.structs.fields(kind) if field.type is str}
+            assert line(kind(**fields)) in rows, f"docs/troubleshoot.md lacks a row for {kind.__name__}"
 
 
 def _instead_of(text: str, rows: set[str]) -> str:

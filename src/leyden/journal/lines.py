@@ -22,7 +22,7 @@ _STORAGE_PREFIX = "1.2.840.10008.5.1.4.1.1."
 
 def tell(event: Event) -> None:
     """Log an event, if its level is asked for."""
-    level, line = _VIEWS[type(event)]
+    level, line = VIEWS[type(event)]
     if logger.isEnabledFor(level):
         logger.log(level, "%s", line(event))
 
@@ -61,7 +61,7 @@ def _by_hand(e: ByHand) -> str:
     return f"{e.receipt}{f' for {e.destination}' if e.destination else ''} {e.what} by hand"
 
 
-_VIEWS: dict[type[Event], tuple[int, Callable[[Any], str]]] = {
+VIEWS: dict[type[Event], tuple[int, Callable[[Any], str]]] = {
     Received: (logging.DEBUG, _received),
     Planned: (logging.INFO, _planned),
     Transformed: (logging.INFO, _transformed),
