@@ -2,11 +2,12 @@
 
 The planner asks when it knows the header, a worker when a syntax turned out to be impossible, the sender when the peer
 refused what it was offered. The answer follows from four things: what is known of the object (obstacle.Facts), what
-its node wants (Node), what the peer was seen to accept (ladder.Acceptance), and what was tried before (Past).
+its node wants (Wanting), what the peer was seen to accept (ladder.Acceptance), and what was tried before (Past).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from leyden.dicom.uids import SYNTAXES, syntax_name
 from leyden.form.ladder import Acceptance, is_lossy, rungs
@@ -47,9 +48,22 @@ class Fail:
 Form = Make | AsItCame | Ask | Fail
 
 
+class Wanting(Protocol):
+    """A node of nodes.yml and what it wants; `syntax` is a UID, "" = as received."""
+
+    @property
+    def ae_title(self) -> str: ...
+
+    @property
+    def syntax(self) -> str: ...
+
+    @property
+    def recompress_lossy(self) -> bool: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What a node of nodes.yml wants. `syntax` is a UID, "" = as received."""
+    """Wanting, and nothing else."""
 
     ae_title: str
     syntax: str = ""
@@ -82,13 +96,13 @@ class Past:
 NOTHING_TRIED = Past()
 
 
-def choose(facts: Facts, node: Node, acceptance: Acceptance | None, past: Past = NOTHING_TRIED) -> Form:
+def choose(facts: Facts, node: Wanting, acceptance: Acceptance | None, past: Past = NOTHING_TRIED) -> Form:
     """The form of an object for a destination. `acceptance`: what the peer was seen to accept of its SOP class."""
     reason = ""
     for uid in rungs(node.syntax, facts.syntax, acceptance):
-        why = past.in_vain.get(uid, "") or past.signed.get(uid, "")
-        if uid != facts.syntax:
-            why = why or _deadly(facts.syntax, uid, past.crashes)
+        why = past.in_vain.get(uid) or past.signed.get(uid)
+        if not why and uid != facts.syntax:
+            why = _deadly(facts.syntax, uid, past.crashes) if past.crashes >= CRASHES_MAX else ""
             why = why or obstacle(facts, uid, recompress_lossy=node.recompress_lossy)
         if why:
             reason = reason or why
@@ -110,13 +124,11 @@ def choose(facts: Facts, node: Node, acceptance: Acceptance | None, past: Past =
 
 def _deadly(source_uid: str, uid: str, crashes: int) -> str:
     """What is not made any more of an object that workers died of: what needs a codec; after one more, anything."""
-    if crashes < CRASHES_MAX:
-        return ""
     needs_codec = SYNTAXES[uid].encapsulated or source_uid not in SYNTAXES or SYNTAXES[source_uid].encapsulated
     return f"{crashes} workers died of it" if needs_codec or crashes > CRASHES_MAX else ""
 
 
-def _not_given(facts: Facts, node: Node, acceptance: Acceptance, reason: str) -> str:
+def _not_given(facts: Facts, node: Wanting, acceptance: Acceptance, reason: str) -> str:
     title, came = node.ae_title, syntax_name(facts.syntax)
     takes = ", ".join(map(syntax_name, acceptance.accepted))
     return (
@@ -126,7 +138,7 @@ def _not_given(facts: Facts, node: Node, acceptance: Acceptance, reason: str) ->
     )
 
 
-def _refused_whole(facts: Facts, node: Node) -> str:
+def _refused_whole(facts: Facts, node: Wanting) -> str:
     title, came = node.ae_title, syntax_name(facts.syntax)
     return (
         f"{title} takes none of the syntaxes it can have, for SOP class {facts.sop_class}: let it accept that class in "

@@ -25,7 +25,7 @@ from leyden.deliver.throttle import Throttle
 from leyden.dicom.uids import syntax_name
 from leyden.errors import Corrupt, Transient
 from leyden.form import ladder
-from leyden.form.choose import Fail, Form, Make, Node, Past, choose
+from leyden.form.choose import Fail, Form, Make, Past, choose
 from leyden.form.obstacle import Facts
 from leyden.net import scu
 from leyden.outbound.opened import Files
@@ -102,7 +102,6 @@ class Courier:
         self.statistics = Statistics()
         self._destination, self._spool, self._claimant = destination, spool, claimant
         self._receipts, self._threads, self._workers, self._done = receipts, threads, workers, done
-        self._node = Node(destination.ae_title, destination.syntax, destination.recompress_lossy)
         self._loop = asyncio.get_running_loop()
         self._past: OrderedDict[str, _Past] = OrderedDict()
         rate = destination.maximum_line_speed_kb_per_s * 1000
@@ -168,7 +167,7 @@ class Courier:
         sop_class, source = parcel.pair
         refused = (source, *self._history(parcel.receipt).turned)
         past = Past(in_vain=dict.fromkeys(refused, "it was refused"), refused=True)
-        return choose(Facts(source, sop_class), self._node, taken or ladder.Acceptance(), past)
+        return choose(Facts(source, sop_class), self._destination, taken or ladder.Acceptance(), past)
 
     def _history(self, receipt: str) -> _Past:
         return self._past.get(receipt) or _Past()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from leyden.dicom.header import Header
-from leyden.form.choose import Ask, Form, Make, Node, choose
+from leyden.form.choose import Ask, Form, Make, choose
 from leyden.form.ladder import Acceptance
 from leyden.form.obstacle import Facts, facts_of
 from leyden.plan.conditions import Clock, Finding, examine, remark, standing
@@ -178,9 +178,8 @@ def _told(action: Action, route: Route) -> str:
 def _delivery(settings: PlanSettings, header: Header, seen: Seen, destination: str, why: str) -> Delivery:
     target = next((target for target in settings.targets if target.ae_title == destination), Target(destination))
     sop_class = header.meta.sop_class_uid
-    node = Node(destination, target.syntax, target.recompress_lossy)
     acceptance = seen(destination, sop_class)
-    form = choose(Facts(header.syntax.uid, sop_class), node, acceptance)
+    form = choose(Facts(header.syntax.uid, sop_class), target, acceptance)
     if isinstance(form, Make | Ask):  # else nobody has to look at its pixels
-        form = choose(facts_of(header), node, acceptance)
+        form = choose(facts_of(header), target, acceptance)
     return Delivery(destination, form, rank_of(target, sop_class), why)
