@@ -21,13 +21,13 @@ from pathlib import Path
 from types import FrameType
 
 from leyden import crash, log
-from leyden.boot import Boot
 from leyden.dicom.header import peek
 from leyden.dicom.part10 import HEAD_MAX_BYTES, FileMeta, decode_head
 from leyden.dicom.uids import syntax_name
 from leyden.errors import Corrupt
 from leyden.form import ladder
 from leyden.form.choose import AsItCame, Ask, Form, Make
+from leyden.inherited import Inherited
 from leyden.journal.events import Dropped, Failed, Planned, PlannedDelivery
 from leyden.journal.lines import tell
 from leyden.outbound.taken import Seen
@@ -55,9 +55,9 @@ _UNREAD = FileMeta("", "", "")
 _UNDECIDED = Decision()
 
 
-def run(boot: Boot) -> int:
+def run(inherited: Inherited) -> int:
     """The role's main: until SIGTERM (the batch in hand is finished; exit code 0)."""
-    spool, settings = boot.spool, boot.settings
+    spool, settings = inherited.spool, inherited.settings
     bell = Bell(spool.root, "planner")
     stopping = False
 
@@ -67,7 +67,7 @@ def run(boot: Boot) -> int:
         bell.ring()
 
     signal.signal(signal.SIGTERM, stop)
-    alive = partial(boot.board.alive, ALIVE_S)
+    alive = partial(inherited.heartbeat.alive, ALIVE_S)
     planner = Planner(spool, settings.plan, settings.workers, settings.generation, alive)
     while not stopping:
         alive()

@@ -24,7 +24,6 @@ from pathlib import Path
 import uvloop
 
 from leyden import crash
-from leyden.boot import LISTEN_BACKLOG, Boot
 from leyden.config.settings import ReceiverSettings
 from leyden.dicom.association import (
     Aborted,
@@ -50,6 +49,7 @@ from leyden.dicom.negotiate import (
 )
 from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.errors import LeydenError, RemoteProtocolError
+from leyden.inherited import LISTEN_BACKLOG, Inherited
 from leyden.net.link import READ_BUFFER_BYTES, ConnectionLost, Link
 from leyden.spool.batch import GroupCommit, begin_writing
 from leyden.spool.entry import ReceiptClock
@@ -68,23 +68,23 @@ ALIVE_S = 60.0
 LOOK_S = 1.0
 
 
-def run(boot: Boot) -> int:
+def run(inherited: Inherited) -> int:
     """The role. Returns the exit code after SIGTERM."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(boot))
+        return runner.run(_serve(inherited))
 
 
-async def _serve(boot: Boot) -> int:
+async def _serve(inherited: Inherited) -> int:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    receiver = Receiver(boot.settings.receiver, boot.spool, boot.number)
-    listener = socket.socket(fileno=boot.listen_fd)
+    receiver = Receiver(inherited.settings.receiver, inherited.spool, inherited.number)
+    listener = socket.socket(fileno=inherited.descriptors["listen"])
     server = await loop.create_server(receiver.connection, sock=listener, backlog=LISTEN_BACKLOG)
     while not stop.is_set():
-        boot.board.alive(ALIVE_S)
+        inherited.heartbeat.alive(ALIVE_S)
         receiver.look_at_disk()
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), LOOK_S)

@@ -17,8 +17,8 @@ from typing import Any
 import uvloop
 
 from leyden import crash, log
-from leyden.boot import Boot
 from leyden.deliver import schedule
+from leyden.inherited import Inherited
 from leyden.outbound.outbox import Outbox
 from leyden.outbound.quick import Quick
 from leyden.spool.doorbell import Bell
@@ -118,22 +118,22 @@ class GroupReceipts:
         self._log.close()
 
 
-def run(boot: Boot) -> int:
+def run(inherited: Inherited) -> int:
     """The role's main: until SIGTERM (what is under way is finished or given back; exit code 0)."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(boot))
+        runner.run(_serve(inherited))
     return 0
 
 
-async def _serve(boot: Boot) -> None:
-    loop, settings, spool = asyncio.get_running_loop(), boot.settings, boot.spool
+async def _serve(inherited: Inherited) -> None:
+    loop, settings, spool = asyncio.get_running_loop(), inherited.settings, inherited.spool
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     bell = Bell(spool.root, "sender")
-    receipts = GroupReceipts(spool, boot.name)
+    receipts = GroupReceipts(spool, inherited.name)
     threads = ThreadPoolExecutor(DISK_THREADS, "disk")
     outboxes = [
-        Outbox(destination, spool, boot.name, settings.my_ae_title, receipts, threads, settings.workers)
+        Outbox(destination, spool, inherited.name, settings.my_ae_title, receipts, threads, settings.workers)
         for destination in settings.destinations
     ]
 
@@ -143,9 +143,9 @@ async def _serve(boot: Boot) -> None:
             outbox.look()
 
     loop.add_reader(bell.fileno(), ring)
-    boot.board.alive(ALIVE_S)
+    inherited.heartbeat.alive(ALIVE_S)
     try:
-        await _watch(boot, outboxes, receipts, stop)
+        await _watch(inherited, outboxes, receipts, stop)
     finally:
         loop.remove_reader(bell.fileno())
         logger.info("stopping: nothing more is claimed; what is under way has %.0f s", DRAIN_S)
@@ -157,20 +157,22 @@ async def _serve(boot: Boot) -> None:
     logger.info("stopped after %d deliveries; what is left waits in the spool", delivered)
 
 
-async def _watch(boot: Boot, outboxes: Iterable[Outbox], receipts: GroupReceipts, stop: asyncio.Event) -> None:
+async def _watch(
+    inherited: Inherited, outboxes: Iterable[Outbox], receipts: GroupReceipts, stop: asyncio.Event
+) -> None:
     """The ticks: the pools, the schedules, the heartbeat, the old receipts."""
     loop = asyncio.get_running_loop()
     schedule_due_s = purge_due_s = 0.0
     while not stop.is_set():
         now_s = loop.time()
-        boot.board.alive(ALIVE_S)
+        inherited.heartbeat.alive(ALIVE_S)
         receipts.check()
         if now_s >= schedule_due_s:
             schedule_due_s = now_s + SCHEDULE_S
             _apply_schedules(outboxes)
         if now_s >= purge_due_s:
             purge_due_s = now_s + PURGE_S
-            await receipts.purge(boot.settings.receipt_expiry_h)
+            await receipts.purge(inherited.settings.receipt_expiry_h)
         for outbox in outboxes:
             outbox.tick()
         try:

@@ -25,12 +25,12 @@ from types import FrameType
 from typing import BinaryIO
 
 from leyden import crash
-from leyden.boot import Boot
 from leyden.dicom.uids import SYNTAXES, Syntax, syntax_by_name, syntax_name
 from leyden.errors import Corrupt
 from leyden.form import ladder
 from leyden.form.choose import CRASHES_MAX, AsItCame, Ask, Fail, Make, Node, Past, choose
 from leyden.form.obstacle import Facts
+from leyden.inherited import Inherited
 from leyden.journal.events import ByHand, Failed, Transformed
 from leyden.journal.lines import tell
 from leyden.log import once
@@ -69,12 +69,12 @@ class Draining(BaseException):
     """SIGTERM came and the time is up: what is in hand is given back."""
 
 
-def run(boot: Boot) -> int:
+def run(inherited: Inherited) -> int:
     """The role's main: until SIGTERM (what is in hand is finished within DRAIN_S or given back; exit code 0)."""
-    worker = Worker(boot)
+    worker = Worker(inherited)
     signal.signal(signal.SIGTERM, worker.drain)
     os.nice(5)  # the network roles are never starved by the codec
-    _limit_memory(boot.settings.arena_mib, boot.settings.max_frame_mib)
+    _limit_memory(inherited.settings.arena_mib, inherited.settings.max_frame_mib)
     return worker.run()
 
 
@@ -195,13 +195,13 @@ class Commits:
 class Worker:
     """One worker. To the frames of an object it is the Workplace of transcode/frames.py."""
 
-    def __init__(self, boot: Boot) -> None:
-        self.boot = boot
-        self.spool = boot.spool
-        self.workers = max(1, boot.settings.workers)
-        self.bell = Bell(self.spool.root, boot.name)
-        self.arena = Arena(boot.arena_fd, boot.number, self.workers)
-        self.queue = Queue(self.spool, boot.name)
+    def __init__(self, inherited: Inherited) -> None:
+        self.inherited = inherited
+        self.spool = inherited.spool
+        self.workers = max(1, inherited.settings.workers)
+        self.bell = Bell(self.spool.root, inherited.name)
+        self.arena = Arena(inherited.descriptors["arena"], inherited.number, self.workers)
+        self.queue = Queue(self.spool, inherited.name)
         self._sender = Ringer(self.spool.root, "sender")
         self._others = [Ringer(self.spool.root, f"worker-{number}") for number in range(self.workers)]
         self.commits = Commits(self.spool, self._sender.ring, lambda: self.alive(0), self.give_back)
@@ -213,8 +213,8 @@ class Worker:
         self._overtaken_s = 0.0
         self._may_be_overtaken = True
         self._drain_until_s: float | None = None
-        verify = job.Verify.ALL if boot.settings.verify_compression == "always" else job.Verify.NONE
-        self._terms_of_none = job.Terms(boot.settings.max_frame_mib << 20, verify=verify)
+        verify = job.Verify.ALL if inherited.settings.verify_compression == "always" else job.Verify.NONE
+        self._terms_of_none = job.Terms(inherited.settings.max_frame_mib << 20, verify=verify)
         self._terms = {
             each.ae_title: replace(
                 self._terms_of_none,
@@ -224,7 +224,7 @@ class Worker:
                 near=each.near_lossless,
                 recompress_lossy=each.recompress_lossy,
             )
-            for each in boot.settings.destinations
+            for each in inherited.settings.destinations
         }
 
     # -- the loop
@@ -258,7 +258,7 @@ class Worker:
         self.bell.wait(limit_s)
 
     def alive(self, size_bytes: int) -> None:
-        self.boot.board.alive(60.0 + size_bytes / MIN_BYTES_PER_S)
+        self.inherited.heartbeat.alive(60.0 + size_bytes / MIN_BYTES_PER_S)
 
     def threads(self, size_bytes: int) -> int:
         """The codec's own threads: the cores, for a large frame, while there is nothing else for them to do."""
@@ -428,7 +428,7 @@ class Worker:
     def _terms_for(self, claim: Queued, source: Source, target: Syntax) -> job.Terms:
         """What the settings and the destination ask of this object; one that has killed a worker gets no help."""
         terms = replace(self._terms.get(claim.destination, self._terms_of_none), alone=claim.entry.crashes > 0)
-        if self.boot.settings.verify_compression != "first-of-series" or source.flaw:
+        if self.inherited.settings.verify_compression != "first-of-series" or source.flaw:
             return terms
         first = self._checked.begin(*_series(source), target.uid)
         return replace(terms, verify=job.Verify.FIRST) if first or claim.entry.crashes else terms

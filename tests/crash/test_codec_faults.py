@@ -30,11 +30,11 @@ FAULTS = f"""\
 import sys
 if "role" in sys.orig_argv and "worker" in sys.orig_argv:
     import ctypes, os, signal, threading
-    from leyden import boot
+    from leyden.heartbeat import Heartbeat
     from leyden.transcode import openjpeg
 
-    alive = boot.Board.alive
-    boot.Board.alive = lambda board, for_s: alive(board, for_s / 40)
+    alive = Heartbeat.alive
+    Heartbeat.alive = lambda heartbeat, for_s: alive(heartbeat, for_s / 40)
 
     def bad(function):
         def call(*arguments, **named):

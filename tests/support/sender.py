@@ -10,12 +10,13 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from leyden.boot import BOARD_ROW_BYTES
 from leyden.config.settings import ReceiverSettings, Settings
 from leyden.deliver.destination import Destination
 from leyden.dicom.negotiate import AcceptorPolicy
 from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.dicom.uids import EXPLICIT_LE
+from leyden.heartbeat import ROW_BYTES
+from leyden.inherited import descriptors_as_text
 from leyden.plan.rules import PlanSettings
 from leyden.spool import doorbell, recover
 from leyden.spool.entry import Entry, ReceiptClock, key
@@ -73,14 +74,14 @@ class Sender:
         return uid
 
     def start(self) -> "Sender":
-        settings_fd, board_fd = os.memfd_create("settings"), os.memfd_create("board")
+        settings_fd, heartbeats_fd = os.memfd_create("settings"), os.memfd_create("heartbeats")
         os.write(settings_fd, self.settings.to_json())
-        os.ftruncate(board_fd, BOARD_ROW_BYTES)
+        os.ftruncate(heartbeats_fd, ROW_BYTES)
         read_fd, self.lifeline = os.pipe()
-        fds = {"settings": settings_fd, "board": board_fd, "lifeline": read_fd}
-        words = [word for name, fd in fds.items() for word in (f"--{name}-fd", str(fd))]
+        fds = {"settings": settings_fd, "lifeline": read_fd, "heartbeats": heartbeats_fd}
+        words = ["--row", "0", "--descriptors", descriptors_as_text(fds)]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "leyden", "role", "sender", "0", "--row", "0", *words],
+            [sys.executable, "-m", "leyden", "role", "sender", "0", *words],
             pass_fds=tuple(fds.values()),
             stderr=subprocess.DEVNULL,
         )

@@ -549,11 +549,11 @@ def test_no_patient_data_in_the_log(site, caplog):
 
 def test_the_role_answers_the_bell_survives_a_full_disk_and_ends_on_sigterm(site, monkeypatch, caplog):
     here = site()
-    boot = SimpleNamespace(
+    inherited = SimpleNamespace(
         name="planner-0",
         spool=here.spool,
         settings=SimpleNamespace(plan=here.settings, workers=1, generation=1),
-        board=SimpleNamespace(alive=lambda for_s: None),
+        heartbeat=SimpleNamespace(alive=lambda for_s: None),
     )
     monkeypatch.setattr(planner, "LOOK_S", 0.05)
     monkeypatch.setattr(memory, "ASIDE_S", 0.05)
@@ -578,7 +578,7 @@ def test_the_role_answers_the_bell_survives_a_full_disk_and_ends_on_sigterm(site
     watcher = threading.Thread(target=end_when_planned)
     watcher.start()
     try:
-        assert planner.run(boot) == 0
+        assert planner.run(inherited) == 0
     finally:
         watcher.join()
         signal.signal(signal.SIGTERM, before)

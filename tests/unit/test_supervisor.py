@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from leyden import supervisor
-from leyden.boot import BOARD_ROW_BYTES, Board
 from leyden.config.load import load
+from leyden.heartbeat import ROW_BYTES, Heartbeat
 from leyden.spool.entry import Entry, ReceiptClock, claim_name, key
+from leyden.spool.lock import SpoolLock
 from leyden.spool.stage import Stage
 from support.peers import Pacs
 from support.service import Service, node, wait_for
@@ -97,7 +98,7 @@ def changed(tmp_path: Path) -> Iterator[Callable[..., Changed]]:
 
 
 @pytest.mark.parametrize(
-    "where", ["supervisor.SpoolLock", "supervisor.Spool.prepare", "recover.recover", "supervisor._share"]
+    "where", ["supervisor.SpoolLock", "supervisor.Spool.prepare", "recover.recover", "supervisor._arena"]
 )
 def test_a_stop_at_any_moment_of_the_start_is_heard(changed: Callable[..., Changed], where: str) -> None:
     code, said = changed(node("PACS", 1)).start_changed(STOP_IN.format(where)).ended()
@@ -166,14 +167,14 @@ def test_a_supervisor_outlives_a_want_of_descriptors(changed: Callable[..., Chan
     assert leyden.stop() == 0
 
 
-def test_a_board_has_a_row_for_every_role_that_there_may_be() -> None:
+def test_there_is_a_heartbeat_for_every_role_that_there_may_be() -> None:
     rows = 600
-    fd = os.memfd_create("board")
+    fd = os.memfd_create("heartbeats")
     try:
-        os.ftruncate(fd, rows * BOARD_ROW_BYTES)
-        first, last = Board(fd, 0), Board(fd, rows - 1)
+        os.ftruncate(fd, rows * ROW_BYTES)
+        first, last = Heartbeat(fd, 0), Heartbeat(fd, rows - 1)
         last.alive(1.0)
-        assert Board(fd, rows - 1).deadline_s() == last.deadline_s() > 0.0
+        assert Heartbeat(fd, rows - 1).deadline_s() == last.deadline_s() > 0.0
         assert first.deadline_s() == 0.0
     finally:
         os.close(fd)
@@ -181,25 +182,25 @@ def test_a_board_has_a_row_for_every_role_that_there_may_be() -> None:
 
 VOUCHES = """
 import sys
-from leyden.boot import Board
-board = Board(int(sys.argv[1]), 0)
-board.alive(60.0)
+from leyden.heartbeat import Heartbeat
+heartbeat = Heartbeat(int(sys.argv[1]), 0)
+heartbeat.alive(60.0)
 print("alive", flush=True)
 while True:
-    board.alive(60.0)
+    heartbeat.alive(60.0)
 """
 
 
 def test_a_row_that_is_being_written_never_looks_like_another_time() -> None:
-    fd = os.memfd_create("board")
-    os.ftruncate(fd, BOARD_ROW_BYTES)
+    fd = os.memfd_create("heartbeats")
+    os.ftruncate(fd, ROW_BYTES)
     command = [sys.executable, "-c", VOUCHES, str(fd)]
     with subprocess.Popen(command, pass_fds=[fd], stdout=subprocess.PIPE) as role:
         try:
             assert role.stdout is not None
             assert role.stdout.readline() == b"alive\n"
-            board, begin_s = Board(fd, 0), time.monotonic()
-            seen = [board.deadline_s() for _ in range(300_000)]
+            heartbeat, begin_s = Heartbeat(fd, 0), time.monotonic()
+            seen = [heartbeat.deadline_s() for _ in range(300_000)]
             assert begin_s < min(seen)
             assert max(seen) < time.monotonic() + 60.0
         finally:
@@ -207,18 +208,18 @@ def test_a_row_that_is_being_written_never_looks_like_another_time() -> None:
             os.close(fd)
 
 
-def test_the_supervisor_sizes_the_board(changed: Callable[..., Changed]) -> None:
+def test_the_supervisor_makes_room_for_the_heartbeats_of_all_roles(changed: Callable[..., Changed]) -> None:
     leyden = changed(node("PACS", 1))
     settings, _ = load(leyden.folder, {"workers": "512"}, {}, log_dir=None)
-    shared = supervisor._share(settings, -1, None)
+    lock = SpoolLock(settings.spool_root)
+    parent = supervisor.Supervisor(settings, lock, None)
     try:
-        for role in shared.roles:
-            role.board.alive(1.0)
-        assert len([role for role in shared.roles if role.board.deadline_s()]) == 514
+        for child in parent.children:
+            child.heartbeat.alive(1.0)
+        assert len([child for child in parent.children if child.heartbeat.deadline_s()]) == 514
     finally:
-        for fd in (shared.settings_fd, shared.lifeline_read_fd, shared.lifeline_write_fd, shared.board_fd):
+        for fd in (*parent.descriptors.values(), lock.fd):
             os.close(fd)
-        os.close(shared.arena_fd)
 
 
 def test_what_a_node_refused_that_is_gone_stays_where_it_is(changed: Callable[..., Changed]) -> None:

@@ -20,12 +20,13 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from leyden import worker as worker_module
-from leyden.boot import BOARD_ROW_BYTES, Board, Boot
 from leyden.config.settings import ReceiverSettings, Settings
 from leyden.dicom.negotiate import AcceptorPolicy
 from leyden.dicom.part10 import decode_head, encode_head
 from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, JPEG2000_LOSSLESS, JPEG_BASELINE
 from leyden.form import ladder
+from leyden.heartbeat import ROW_BYTES, Heartbeat
+from leyden.inherited import Inherited, descriptors_as_text
 from leyden.plan.rules import PlanSettings
 from leyden.spool import store as store_module
 from leyden.spool.doorbell import Bell, ring
@@ -68,7 +69,7 @@ class Workers:
         self.arena_fd = self._memfd(arena_mib << 20)
         self._settings_fd = self._memfd(0)
         os.write(self._settings_fd, settings.to_json())
-        self._board_fd = self._memfd(2 * BOARD_ROW_BYTES)
+        self._heartbeats_fd = self._memfd(2 * ROW_BYTES)
         self._lifeline = os.pipe()
         self.children: list[subprocess.Popen[bytes]] = []
 
@@ -79,17 +80,20 @@ class Workers:
         return fd
 
     def start(self) -> None:
-        fds = (self._settings_fd, self._lifeline[0], self._board_fd, self.arena_fd)
+        descriptors = {
+            "settings": self._settings_fd, "lifeline": self._lifeline[0],
+            "heartbeats": self._heartbeats_fd, "arena": self.arena_fd,
+        }  # fmt: skip
+        fds = tuple(descriptors.values())
         for number in range(self.workers):
             command = [sys.executable, "-m", "leyden", "role", "worker", str(number), "--row", str(number)]
-            for name, fd in zip(("settings", "lifeline", "board", "arena"), fds, strict=True):
-                command += [f"--{name}-fd", str(fd)]
+            command += ["--descriptors", descriptors_as_text(descriptors)]
             self.children.append(subprocess.Popen(command, pass_fds=fds, stdin=subprocess.DEVNULL))
         self.wait(lambda: all(self.deadline_s(number) for number in range(self.workers)))
 
     def deadline_s(self, number: int) -> float:
-        """What a worker wrote on the board; 0.0 = it has not begun."""
-        return float(struct.unpack("=d", os.pread(self._board_fd, 8, 8 * number))[0])
+        """Until when a worker may be silent; 0.0 = it has not begun."""
+        return float(struct.unpack("=d", os.pread(self._heartbeats_fd, 8, 8 * number))[0])
 
     def put(self, source: Path | bytes, syntax: str = "JPEG2000Lossless", crashes: int = 0) -> str:
         """An object into transform/PACS; its receipt."""
@@ -105,8 +109,8 @@ class Workers:
 
     def here(self) -> Worker:
         """A worker in this process, that does what it is told: for a disk that says no at the right moment."""
-        board = Board(self._board_fd, 1)
-        return Worker(Boot("worker", 0, self.settings, board, self._lifeline[0], arena_fd=self.arena_fd))
+        heartbeat = Heartbeat(self._heartbeats_fd, 1)
+        return Worker(Inherited("worker", 0, self.settings, heartbeat, {"arena": self.arena_fd}))
 
     def takes(self, **classes: ladder.Acceptance) -> None:
         knowledge = {uid.replace("_", "."): taken for uid, taken in classes.items()}
@@ -153,7 +157,7 @@ class Workers:
             child.kill()
             child.wait()
         self.bell.close()
-        for fd in (self.arena_fd, self._settings_fd, self._board_fd, *self._lifeline):
+        for fd in (self.arena_fd, self._settings_fd, self._heartbeats_fd, *self._lifeline):
             os.close(fd)
 
 

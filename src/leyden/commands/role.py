@@ -1,4 +1,4 @@
-"""`leyden role`: how the supervisor starts its children; not for people, so not among the commands."""
+"""`leyden role`: how the supervisor starts the roles; not a command for people, so it is not in the help."""
 
 import argparse
 from collections.abc import Sequence
@@ -8,48 +8,33 @@ ROLES = ("receiver", "planner", "worker", "sender")
 
 def main(arguments: Sequence[str]) -> int:
     """Be one role; returns the exit code."""
-    return _role(_role_parser().parse_args(arguments))
+    from leyden import inherited
 
-
-def _role_parser() -> argparse.ArgumentParser:
-    """How the supervisor starts its children; not for people, so not among the commands."""
     parser = argparse.ArgumentParser(prog="leyden role")
     parser.add_argument("role", choices=ROLES)
     parser.add_argument("number", type=int)
-    for name in ("row", "settings-fd", "lifeline-fd", "board-fd"):
-        parser.add_argument(f"--{name}", type=int, required=True)
-    for name in ("listen-fd", "arena-fd"):
-        parser.add_argument(f"--{name}", type=int, default=-1)
-    return parser
-
-
-def _role(options: argparse.Namespace) -> int:
-    from leyden import boot
-
-    born = boot.start(
-        options.role,
-        options.number,
-        settings_fd=options.settings_fd,
-        lifeline_fd=options.lifeline_fd,
-        board_fd=options.board_fd,
-        row=options.row,
-        listen_fd=options.listen_fd,
-        arena_fd=options.arena_fd,
-    )
+    parser.add_argument("--row", type=int, required=True, help="of the heartbeats")
+    parser.add_argument("--descriptors", required=True, metavar="NAME=FD,...")
+    options = parser.parse_args(arguments)
+    try:
+        descriptors = inherited.descriptors_from(options.role, options.descriptors)
+    except ValueError as error:
+        parser.error(str(error))
+    given = inherited.take(options.role, options.number, options.row, descriptors)
     match options.role:
         case "receiver":
             from leyden import receiver
 
-            return receiver.run(born)
+            return receiver.run(given)
         case "planner":
             from leyden import planner
 
-            return planner.run(born)
+            return planner.run(given)
         case "worker":
             from leyden import worker
 
-            return worker.run(born)
+            return worker.run(given)
         case _:
             from leyden import sender
 
-            return sender.run(born)
+            return sender.run(given)

@@ -1,0 +1,92 @@
+"""What a role inherits from the supervisor: its name, the settings of one generation, and open descriptors by name.
+
+The supervisor starts a role with `leyden role receiver 0 --row 2 --descriptors settings=5,lifeline=6,...`. A role works
+by one generation of the settings until it ends; the next generation is another document, for processes that start
+later. The lifeline is a pipe whose other end only the supervisor holds. At its end of file the supervisor is gone, and
+the role ends at once, wherever it is: recovery is the same code as a clean start.
+"""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from leyden import crash, log
+from leyden.config.settings import Settings
+from leyden.heartbeat import Heartbeat
+from leyden.spool.store import Spool
+
+LISTEN_BACKLOG = 1024  # every listen(2) on a socket sets its backlog anew: the supervisor's and each receiver's
+
+_EVERY_ROLE = ("settings", "lifeline", "heartbeats")
+DESCRIPTORS = {
+    "receiver": (*_EVERY_ROLE, "listen"),
+    "planner": _EVERY_ROLE,
+    "worker": (*_EVERY_ROLE, "arena"),
+    "sender": _EVERY_ROLE,
+}
+"""The descriptors of each role. The lock of the spool is inherited too, but without a name: it only has to be open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """Everything that a role knows at its start."""
+
+    role: str
+    number: int
+    settings: Settings
+    heartbeat: Heartbeat
+    descriptors: Mapping[str, int]
+
+    @property
+    def name(self) -> str:
+        return f"{self.role}-{self.number}"
+
+    @property
+    def spool(self) -> Spool:
+        return Spool(self.settings.spool_root, sync=self.settings.sync_spool)
+
+
+def descriptors_as_text(descriptors: Mapping[str, int]) -> str:
+    """As one word of a command line: name=number, separated by commas."""
+    return ",".join(f"{name}={fd}" for name, fd in descriptors.items())
+
+
+def descriptors_from(role: str, text: str) -> dict[str, int]:
+    """The other way round. ValueError: what the role needs is missing, or something is unknown, twice, or no number."""
+    found: dict[str, int] = {}
+    for pair in text.split(","):
+        name, _, fd = pair.partition("=")
+        if name not in DESCRIPTORS[role]:
+            raise ValueError(f"a {role} has no descriptor {name!r}, only {', '.join(DESCRIPTORS[role])}")
+        if name in found:
+            raise ValueError(f"the descriptor {name} is given twice")
+        if not (fd.isascii() and fd.isdigit()):
+            raise ValueError(f"the descriptor {name} is not a number: {fd!r}")
+        found[name] = int(fd)
+    if missing := [name for name in DESCRIPTORS[role] if name not in found]:
+        raise ValueError(f"a {role} needs more descriptors: {', '.join(missing)}")
+    return found
+
+
+def take(role: str, number: int, row: int, descriptors: Mapping[str, int]) -> Inherited:
+    """Read the settings, begin logging, and tie this process's life to the supervisor's."""
+    settings_fd = descriptors["settings"]
+    settings = Settings.from_json(os.pread(settings_fd, os.fstat(settings_fd).st_size, 0))
+    with contextlib.suppress(OSError):  # lines go to standard error until the file can be opened
+        log.set_up(f"{role}-{number}", Path(settings.log_dir))
+    crash.arm(role)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    lifeline_fd = descriptors["lifeline"]
+    threading.Thread(target=_end_with_supervisor, args=(lifeline_fd,), name="lifeline", daemon=True).start()
+    return Inherited(role, number, settings, Heartbeat(descriptors["heartbeats"], row), descriptors)
+
+
+def _end_with_supervisor(lifeline_fd: int) -> None:
+    while os.read(lifeline_fd, 1):
+        pass
+    os._exit(1)
