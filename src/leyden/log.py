@@ -1,9 +1,10 @@
 """Where log lines go: standard error and <log_dir>/leyden.log, one line a record, one write a line.
 
-Every process appends for itself (a line is one write to a file opened for appending); the supervisor alone rotates,
-and the others follow the renamed file by its inode, at most FOLLOW_S later. Logging never raises: a line that the file
-cannot take is on standard error only, and the file is tried again. Control characters never reach a terminal or forge
-a line. Patient data does not belong in a message: callers name UIDs, AE titles and counts.
+Every process appends for itself: a line is one write to a file opened for appending. The supervisor alone rotates; the
+others notice within FOLLOW_S that the name belongs to another file and open that one. Logging never raises: a line that
+the file cannot take is on standard error only, and the file is tried again. Control characters are escaped, so that
+a line cannot be forged and a terminal is safe. Patient data does not belong in a message: callers name UIDs, AE titles
+and counts. The standard library's WatchedFileHandler costs twice as much a line and raises where the folder is gone.
 """
 
 import contextlib
@@ -18,11 +19,10 @@ ROTATE_BYTES = 100 * 1024 * 1024
 KEPT_FILES = 5
 FOLLOW_S = 1.0
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
-_said: set[tuple[str, str]] = set()
+_said: set[tuple[str, str]] = set()  # logger and kind of what once() has logged
 _logger = logging.getLogger("leyden.log")
 
-
-# Nobody shows where a line was logged, or in which thread: that is half of what a record costs.
+# No line shows the place in the code, the thread or the process id. To find them out is half of what a record costs.
 logging._srcfile = None
 logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
@@ -31,12 +31,13 @@ class _Formatter(logging.Formatter):
     _second, _shown = 0, ""
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
-        """As the superclass, once a second."""
+        """As the superclass, but computed once a second."""
         if int(record.created) != self._second:
             self._second, self._shown = int(record.created), super().formatTime(record, datefmt)
         return self._shown
 
     def format(self, record: logging.LogRecord) -> str:
+        """One line; a traceback is the only thing that may take more, and those are indented."""
         lines = super().format(record).split("\n")
         return (
             "\n    ".join(line.translate(_CONTROLS) for line in lines)
@@ -45,16 +46,16 @@ class _Formatter(logging.Formatter):
         )
 
 
-class _Lines(logging.Handler):
-    """Formats a record once, for standard error and for the file."""
+class _Handler(logging.Handler):
+    """Formats a record once, for standard error and for the file, if there is one."""
 
     def __init__(self, path: Path | None) -> None:
         super().__init__()
         self._path = path
         self._fd = -1
-        self._inode = (0, 0)
-        self._look_at_s = 0.0
-        self._broken = False
+        self._inode = (0, 0)  # of what is open: device and inode
+        self._follow_at_s = 0.0
+        self._failing = False
         self._gathered: list[bytes] | None = None  # lines that are to be written together
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -70,7 +71,7 @@ class _Lines(logging.Handler):
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """Write the lines of all that is said meanwhile at once, at the end."""
+        """Gather the lines that are logged meanwhile, and write them at the end."""
         self._gathered = []
         try:
             yield
@@ -80,29 +81,30 @@ class _Lines(logging.Handler):
                 if lines:
                     self._write(b"".join(lines))
 
-    def _write(self, line: bytes) -> None:
-        _say(line.decode())
+    def _write(self, lines: bytes) -> None:
+        _to_stderr(lines.decode())
         if self._path is None:
             return
         now_s = time.monotonic()
-        look = now_s >= self._look_at_s
+        due = now_s >= self._follow_at_s
         try:
             try:
-                if look:
-                    self._look_at_s = now_s + FOLLOW_S
+                if due:
+                    self._follow_at_s = now_s + FOLLOW_S
                     self.follow()
-            finally:
+            finally:  # where it can't be followed, the file that is still open takes the lines
                 if self._fd >= 0:
-                    os.write(self._fd, line)
+                    os.write(self._fd, lines)
         except OSError as error:
-            if not self._broken:
-                self._broken = True
-                _say(f"leyden: {self._path} can't be written, see standard error: {error.strerror}\n")
+            if not self._failing:
+                self._failing = True
+                _to_stderr(f"leyden: {self._path} can't be written, see standard error: {error.strerror}\n")
         else:
-            self._broken = self._broken and not look
+            if due:
+                self._failing = False
 
     def follow(self) -> None:
-        """Open the file unless it is the open one that bears the name. OSError: what was open, if any, stays so."""
+        """Open the file that has the name now, unless it is open already. OSError: what is open stays open."""
         if self._path is None:
             return
         with contextlib.suppress(FileNotFoundError):
@@ -124,9 +126,9 @@ class _Lines(logging.Handler):
         super().close()
 
 
-def _say(line: str) -> None:
+def _to_stderr(lines: str) -> None:
     with contextlib.suppress(OSError, ValueError, AttributeError):  # it may be full, closed, or not there
-        sys.stderr.write(line)  # flushed by the line's end
+        sys.stderr.write(lines)  # line-buffered: flushed by the end of the line
 
 
 def set_up(who: str, log_dir: Path | None, level: int = logging.INFO) -> None:
@@ -135,33 +137,33 @@ def set_up(who: str, log_dir: Path | None, level: int = logging.INFO) -> None:
     OSError: the file cannot be opened. Records go to standard error then, and the file is tried again.
     """
     os.umask(0o077)
-    lines = _Lines(log_dir / "leyden.log" if log_dir is not None else None)
-    lines.setFormatter(_Formatter(f"%(asctime)s.%(msecs)03d %(levelname)-7s {who}: %(message)s", "%Y-%m-%d %H:%M:%S"))
-    logging.basicConfig(level=level, handlers=[lines], force=True)
-    lines.follow()
+    handler = _Handler(log_dir / "leyden.log" if log_dir is not None else None)
+    handler.setFormatter(_Formatter(f"%(asctime)s.%(msecs)03d %(levelname)-7s {who}: %(message)s", "%Y-%m-%d %H:%M:%S"))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    handler.follow()
 
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
-    """For many lines in a row: two writes for all of them, where each alone would take two. One thread at a time."""
+    """Gather the lines that are logged meanwhile, and write them at the end, all at once. One thread at a time."""
     with contextlib.ExitStack() as stack:
         for handler in logging.getLogger().handlers:
-            if isinstance(handler, _Lines):
+            if isinstance(handler, _Handler):
                 stack.enter_context(handler.together())
         yield
 
 
 def once(logger: logging.Logger, level: int, kind: str, message: str) -> None:
-    """Log the first message of a kind in this process; the others of that kind are silent."""
+    """Log the first message of a kind in this process, and no other of that kind."""
     if (logger.name, kind) not in _said:
         _said.add((logger.name, kind))
         logger.log(level, "%s", message)
 
 
 def rotate(log_dir: Path) -> None:
-    """Rename leyden.log away when it has grown beyond ROTATE_BYTES, keeping KEPT_FILES old ones. Supervisor only.
+    """Rename leyden.log when it has grown beyond ROTATE_BYTES, and keep KEPT_FILES old ones. Only the supervisor does.
 
-    What the disk does not let be renamed goes on growing, and is said once.
+    A file that cannot be renamed goes on growing; that is logged once.
     """
     current = log_dir / "leyden.log"
     try:
