@@ -1,11 +1,12 @@
 """The receiver: takes associations on the inherited listening socket and puts data sets into the spool.
 
 A data set goes from the socket's buffer to its embryo file as it comes. Success (or 0xB007, where it is kept although
-context, command and data set contradict one another) is answered after the group commit and nowhere else; a release
-waits for the answers, and reading pauses while several commits are pending. While the disk fills up, first nobody new
-is let in, and later no object is taken. Whatever cannot be kept is read to its last fragment and answered 0xA700;
-whatever is cut off leaves no file. SIGTERM: nobody new, finish what is being received, abort the rest. Deliberately
-absent: any look into a data set but at its first bytes, any decision where it goes.
+context, command and data set contradict one another) is answered after the group commit and nowhere else. A release
+waits for the answers; reading pauses while several commits are pending. While the disk fills up, new associations are
+rejected first, and later each object is refused. An object that cannot be kept is read to its last fragment and
+answered 0xA700; one that is cut off leaves no file. At SIGTERM no association is accepted any more, objects that are
+being received are finished, and everything else is aborted. Deliberately absent: any look into a data set beyond its
+first bytes, any decision where it goes.
 """
 
 import asyncio
@@ -58,10 +59,10 @@ from leyden.spool.store import Spool
 logger = logging.getLogger("leyden.receiver")
 
 REQUEST_WITHIN_S = 10.0  # from the connection to the end of the A-ASSOCIATE-RQ
-MAX_STRANGERS = 200  # connections without an association; the oldest has to go
-MAX_PENDING_COMMITS = 4  # an association, before reading pauses
-WRITE_OUT_BYTES = 128 * 1024  # the disk writes while the rest is still coming: a sync at the end has less to wait for
-MAX_VIEWS = 512  # gathered in one writev
+MAX_UNASSOCIATED = 200  # connections without an association; one more, and the oldest is dropped
+MAX_PENDING_COMMITS = 4  # of one association; then reading pauses
+WRITE_OUT_BYTES = 128 * 1024  # the disk writes this much while the rest still comes: the sync at the end waits for less
+MAX_VIEWS = 512  # in one writev
 CONTRADICTS = "stored, but context, command and data set contradict"
 DRAIN_S = 7.0
 ALIVE_S = 60.0
@@ -95,9 +96,9 @@ async def _serve(inherited: Inherited) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """What a receiver has now and has had: connections and whole objects."""
+    """Connections that a receiver has now, and whole objects that it has kept since its start."""
 
-    strangers: int
+    unassociated: int
     associations: int
     objects: int
     object_bytes: int
@@ -112,35 +113,36 @@ class Receiver:
         self.commits = GroupCommit(spool)
         self.receipts = ReceiptClock(number, random.randrange(10_000))
         self.buffer = memoryview(bytearray(READ_BUFFER_BYTES))
-        self.strangers: dict[Intake, None] = {}  # oldest first
-        self.associations: set[Intake] = set()
-        self.lingering = 0  # of these: over, but not closed yet
+        self.unassociated: dict[Intake, None] = {}  # connections without an association, oldest first
+        self.associations: set[Intake] = set()  # until their connection is closed
+        self.established: set[Intake] = set()  # those of them that are not over
         self.objects = 0
         self.object_bytes = 0
-        self.low = False  # no new associations
-        self.full = False  # no objects either
+        self.low = False  # the disk: no new associations
+        self.full = False  # the disk: no objects either
         self.draining = False
         self._idle = asyncio.Event()
 
     def connection(self) -> Link:
         """The protocol of a new connection."""
         intake = Intake(self)
-        if len(self.strangers) >= MAX_STRANGERS:
-            oldest = next(iter(self.strangers))
-            logger.warning("%d connections without an association, the oldest is dropped: %s", MAX_STRANGERS, oldest)
+        if len(self.unassociated) >= MAX_UNASSOCIATED:
+            oldest = next(iter(self.unassociated))
+            logger.warning("%d connections without an association, the oldest is dropped: %s", MAX_UNASSOCIATED, oldest)
             oldest.link.drop()
-            self.strangers.pop(oldest)
-        self.strangers[intake] = None
+            self.unassociated.pop(oldest)
+        self.unassociated[intake] = None
         return intake.link
 
     def statistics(self) -> Statistics:
-        return Statistics(len(self.strangers), len(self.associations), self.objects, self.object_bytes)
+        return Statistics(len(self.unassociated), len(self.associations), self.objects, self.object_bytes)
 
     def look_at_disk(self) -> None:
-        """Compare the free space with the two marks; a change is logged. A volume that does not tell counts as full.
+        """Compare the free space with two limits, and log a change. A volume that does not tell counts as full.
 
-        Below minFreeSpace objects are refused, and new associations already a quarter of it earlier, so that those
-        under way can end; they come back only when as much again is free, or each file would change it.
+        Below minFreeSpace objects are refused. New associations are rejected a quarter of it earlier, so that those
+        that are there can send what they have; they are accepted again only a further quarter above that, so that the
+        answer does not change with each file.
         """
         least_percent = self.settings.min_free_percent
         margin_percent = min(least_percent, 100 - least_percent) / 4
@@ -163,26 +165,26 @@ class Receiver:
         self.low, self.full = low, full
 
     async def drain(self, within_s: float) -> None:
-        """End all associations, those in the middle of an object after it, and the commits; at most `within_s`."""
+        """End all associations and commits within `within_s`. One that is receiving an object may finish it."""
         self.draining = True
-        for intake in (*self.strangers, *self.associations):
+        for intake in (*self.unassociated, *self.associations):
             intake.drain()
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 while any(intake.busy for intake in self.associations):
                     self._idle.clear()
                     await self._idle.wait()
-        for intake in (*self.strangers, *self.associations):
+        for intake in (*self.unassociated, *self.associations):
             intake.link.abort()
             intake.link.drop()
         self.commits.close()
 
     def drained(self) -> None:
-        """An association that was waited for has ended."""
+        """Something that drain() may wait for has ended."""
         self._idle.set()
 
     def gone(self, intake: "Intake") -> None:
-        self.strangers.pop(intake, None)
+        self.unassociated.pop(intake, None)
         self.associations.discard(intake)
 
 
@@ -194,14 +196,14 @@ class _Embryo:
     fd: int
     path: Path
     receipt: str
-    size_bytes: int = 0  # of the data set, as far as it is written
-    has_head: bool = False  # it is written with the first bytes, which tell what it says
-    flag: str = ""  # what it contradicts
-    begun_bytes: int = 0  # how much of it the disk was asked to write
+    size_bytes: int = 0  # of the data set, as far as it is written to the file
+    has_head: bool = False  # the head is written before the first bytes of the data set, which name the object
+    flag: str = ""  # what context, command and data set contradict one another in
+    written_out_bytes: int = 0  # of size_bytes: what the disk was asked to write
 
 
 class Intake:
-    """One connection: turns events into files and answers. An owner of a Link."""
+    """One connection: turns its events into files and answers. The owner of its Link."""
 
     def __init__(self, receiver: Receiver) -> None:
         self._receiver = receiver
@@ -213,13 +215,13 @@ class Intake:
         self._quiet = False
         self._embryo: _Embryo | None = None
         self._views: list[bytes | memoryview] = []  # payload of this read that is not written yet
-        self._refusal = ""  # why the object that is coming in will not be kept
+        self._refusal = ""  # why the object that is being received will not be kept
         self._pending = 0  # commits
         self._releasing = False
         self._objects = 0
         self._object_bytes = 0
-        self._how = ""
-        self._flagged = False
+        self._abort_text = ""  # what the peer's A-ABORT says
+        self._flagged = False  # an object that contradicts itself was logged: the others are DEBUG
 
     def __str__(self) -> str:
         request = self._request
@@ -251,7 +253,7 @@ class Intake:
             case RequestRefused(status, why):
                 self._log(logging.WARNING, f"request answered 0x{status:04X}: {why}")
             case Aborted():
-                self._how = str(event)
+                self._abort_text = str(event)
             case _:
                 pass
 
@@ -260,9 +262,12 @@ class Intake:
             self._write()
 
     def ended(self, why: LeydenError | None) -> None:
-        how = self._how or (
-            str(why) if why else "aborted: the service stops" if self._receiver.draining else "released"
-        )
+        if self._abort_text:
+            how = self._abort_text
+        elif why is not None:
+            how = str(why)
+        else:
+            how = "aborted: the service stops" if self._receiver.draining else "released"
         if self._embryo is not None:
             lost = self._embryo
             came_bytes = lost.size_bytes + sum(map(len, self._views))
@@ -278,11 +283,10 @@ class Intake:
         elif why is not None:
             looked_in = type(why) is ConnectionLost and not self.link.received_bytes  # a load balancer's health check
             self._log(logging.DEBUG if looked_in else logging.WARNING, f"no association: {how}")
-        self._receiver.lingering += self._accepted
+        self._receiver.established.discard(self)
         self._receiver.drained()
 
     def gone(self) -> None:
-        self._receiver.lingering -= self._accepted
         self._receiver.gone(self)
 
     def _log(self, level: int, message: str) -> None:
@@ -295,26 +299,25 @@ class Intake:
         receiver, settings = self._receiver, self._receiver.settings
         self._request = request
         self._quiet = request.calling in settings.quiet_ae_titles
-        said = answer(settings.acceptor, request)
-        if not isinstance(said, AssociateReject):
+        reply = answer(settings.acceptor, request)
+        if not isinstance(reply, AssociateReject):
             if receiver.low and asks_to_store(request):
-                said = CONGESTED
+                reply = CONGESTED
             elif len(receiver.associations) >= settings.max_associations:
-                said = TOO_MANY
-        if isinstance(said, AssociateReject):
-            self._connection.reject(said)
-            self._log(logging.WARNING, str(said))
+                reply = TOO_MANY
+        if isinstance(reply, AssociateReject):
+            self._connection.reject(reply)
+            self._log(logging.WARNING, str(reply))
             return
         if wrong := misnumbered(request):
             ids = ", ".join(map(str, wrong))
-            self._log(
-                logging.WARNING,
-                f"presentation context IDs {ids}: even ones are refused, of equal ones the first counts",
-            )
-        self._connection.accept(said)
+            what = f"presentation context IDs {ids}: even ones are refused, of equal ones the first counts"
+            self._log(logging.WARNING, what)
+        self._connection.accept(reply)
         self._accepted = True
-        receiver.strangers.pop(self, None)
+        receiver.unassociated.pop(self, None)
         receiver.associations.add(self)
+        receiver.established.add(self)
         self.link.expect(settings.client_timeout_s)
 
     def _release_if_done(self) -> None:
@@ -322,7 +325,7 @@ class Intake:
             self._connection.release_answer()
 
     def drain(self) -> None:
-        """The service stops: end the association unless it is busy."""
+        """The service stops: abort the association unless it is busy."""
         if not self.busy:
             self.link.abort()
 
@@ -342,7 +345,10 @@ class Intake:
         self._embryo = _Embryo(store, fd, path, receipt)
 
     def _head(self, embryo: _Embryo, beginning: bytes, *, whole: bool) -> bytes | None:
-        """The head of the file, by the first bytes of the data set; None = more of them may tell what it says."""
+        """The head of the file: who sent which object. None = the first bytes of the data set do not name it yet.
+
+        `whole`: there are no more of them.
+        """
         request, store, command = self._request, embryo.store, embryo.store.command
         assert request is not None
         who = identify(store.sop_class, command.sop_class, command.sop_instance, store.syntax, beginning, whole=whole)
@@ -365,23 +371,21 @@ class Intake:
         return encode_head(meta)
 
     def _write(self, *, whole: bool = False) -> None:
-        """Write what came; `whole`: it was the last of it."""
+        """Write to the file what has come. `whole`: the data set ends with it."""
         views, self._views = self._views, []
         embryo = self._embryo
         if embryo is None:
             return
-        size_bytes = sum(map(len, views))
+        data_bytes = size_bytes = sum(map(len, views))
         if not embryo.has_head:
             beginning = b"".join([view[:LOOK_BYTES] for view in views])[:LOOK_BYTES]
             head = self._head(embryo, beginning, whole=whole)
             if head is None:
-                self._views = [beginning]  # all of it, and little
+                self._views = [beginning]  # all that has come, copied: the read buffer is about to be reused
                 return
             views.insert(0, head)
-            embryo.size_bytes = -len(head)
             size_bytes += len(head)
         try:
-            embryo.size_bytes += size_bytes
             written = os.writev(embryo.fd, views)
             rest = b"".join(views)[written:] if written < size_bytes else b""  # a signal, or a full disk's last block
             while rest:
@@ -390,8 +394,9 @@ class Intake:
             self._discard()
             self._refuse(error)
         else:
-            if self._receiver.spool.sync and embryo.size_bytes - embryo.begun_bytes >= WRITE_OUT_BYTES:
-                embryo.begun_bytes = embryo.size_bytes
+            embryo.size_bytes += data_bytes
+            if self._receiver.spool.sync and embryo.size_bytes - embryo.written_out_bytes >= WRITE_OUT_BYTES:
+                embryo.written_out_bytes = embryo.size_bytes
                 begin_writing(embryo.fd)
 
     def _refuse(self, error: OSError) -> None:
@@ -404,7 +409,7 @@ class Intake:
         if embryo is not None:
             with suppress(OSError):
                 os.close(embryo.fd)
-            with suppress(OSError):  # recovery removes what a broken disk keeps
+            with suppress(OSError):  # what the disk does not let go is removed by recovery
                 embryo.path.unlink()
 
     def _end(self, store: StoreStarted) -> None:
@@ -420,9 +425,8 @@ class Intake:
         self._pending += 1
         if self._pending == MAX_PENDING_COMMITS:
             self.link.hold_reading(True)
-        receiver = self._receiver
-        alone = len(receiver.associations) - receiver.lingering == 1
-        commit = receiver.commits.commit(embryo.fd, embryo.path, embryo.receipt, alone)
+        alone = len(self._receiver.established) == 1
+        commit = self._receiver.commits.commit(embryo.fd, embryo.path, embryo.receipt, alone)
         if commit.done():
             self._committed(embryo, commit)
         else:

@@ -1,9 +1,9 @@
 """Copies that rules ask for (save_file): durable, under their final name or not at all, and never over another file.
 
-A copy is written under a hidden name, synced, and then linked into place. Where the name is taken by the same bytes
-the copy was made before; where by other bytes, it gets its receipt into its name. Each target of a rule has a thread
-of its own, one copy at a time: a share that hangs holds up what is to be saved there, and nothing else.
-Deliberately absent: which path.
+A copy is written under a hidden name, synced, and then linked to its final name. If a file with the same bytes has that
+name, the copy was made before; if the bytes differ, the copy gets a name with its receipt in it. Each target of a rule
+has its own thread, which makes one copy at a time: a share that hangs holds up what is to be saved there, and nothing
+else. Deliberately absent: the choice of the path.
 """
 
 import contextlib
@@ -21,19 +21,19 @@ from typing import Generic, TypeVar
 from leyden.plan.match import Save
 from leyden.spool.moves import sync_folder
 
-LANE_MAX = 4096  # objects that wait for one target; each takes some 2 KB
-GATHERED = 16  # copies that end one after the other are taken together, or when the planner looks by itself
+MAX_WAITING = 4096  # objects for one target; each takes some 2 KB
+GATHERED = 16  # while more are to be made, the planner's bell rings only when so many have ended
 _COPY_BYTES = 16 << 20
 _COMPARED_BYTES = 1 << 20
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)  # some shares know no second name of a file
-_naming: dict[int, threading.Lock] = {}  # by device: where there are no links, one thread at a time gives names
+_rename_locks: dict[int, threading.Lock] = {}  # by device: where there are no links, one thread at a time renames
 
 Item = TypeVar("Item")
 
 
 @dataclass(slots=True)
 class Copying(Generic[Item]):
-    """An object whose copies are made. `left` are those still to be made; with an `error`, the first of them failed."""
+    """An object whose copies are being made. `left`: those still to be made; if `error` is set, the first failed."""
 
     item: Item
     source: Path
@@ -43,79 +43,81 @@ class Copying(Generic[Item]):
 
 
 @dataclass(slots=True)
-class _Lane(Generic[Item]):
-    queue: "queue.SimpleQueue[Copying[Item]]" = field(default_factory=queue.SimpleQueue)
-    since_s: float = 0.0  # since when the copy in hand is being made; 0 = there is none
+class _Target(Generic[Item]):
+    """Where one rule saves to: what waits for its thread."""
+
+    waiting: "queue.SimpleQueue[Copying[Item]]" = field(default_factory=queue.SimpleQueue)
+    since_s: float = 0.0  # when the thread began the copy that it is making; 0 = it makes none
 
 
 class Copies(Generic[Item]):
-    """The copies under way. One thread asks; `ring` is called, in other threads, when it is time to take.
+    """The copies under way. Used by one thread; `ring` is called in others, when take() has something to give.
 
-    The threads end with the process, wherever they are: a copy that is cut off has no name yet.
+    The threads end with the process, wherever they are: a copy that is cut off does not have its name yet.
     """
 
     def __init__(self, ring: Callable[[], None]) -> None:
         self._ring = ring
-        self._lanes: dict[tuple[str, str], _Lane[Item]] = {}  # by rule and target
+        self._targets: dict[tuple[str, str], _Target[Item]] = {}  # by rule and target
         self._ended: queue.SimpleQueue[Copying[Item]] = queue.SimpleQueue()
 
     def begin(self, item: Item, source: Path, receipt: str, saves: Sequence[Save]) -> None:
         """Copy `source` to each of the `saves`, one after the other. OSError: not now, too many wait already."""
-        lanes = [self._lane(save) for save in saves]
-        if any(lane.queue.qsize() >= LANE_MAX for lane in lanes):
-            raise OSError(errno.EAGAIN, f"{LANE_MAX} others wait for theirs already")
-        lanes[0].queue.put(Copying(item, source, receipt, list(saves)))
+        targets = [self._target(save) for save in saves]
+        if any(target.waiting.qsize() >= MAX_WAITING for target in targets):
+            raise OSError(errno.EAGAIN, f"{MAX_WAITING} others wait for theirs already")
+        targets[0].waiting.put(Copying(item, source, receipt, list(saves)))
 
     def take(self) -> Iterator[Copying[Item]]:
-        """Those that have come to their end, well or not."""
+        """The objects whose copies are all made, or one of whose copies failed."""
         with contextlib.suppress(queue.Empty):
             while True:
                 yield self._ended.get_nowait()
 
     def late(self, limit_s: float) -> Iterator[tuple[str, str, int]]:
-        """Rule, target and number of those behind, where one copy takes longer than `limit_s`."""
+        """Where a copy takes longer than `limit_s`: the rule, its target, and how many wait for the same target."""
         now_s = time.monotonic()
-        for (where, target), lane in self._lanes.items():
-            if lane.since_s and now_s - lane.since_s > limit_s:
-                yield where, target, lane.queue.qsize()
+        for (rule, path), target in self._targets.items():
+            if target.since_s and now_s - target.since_s > limit_s:
+                yield rule, path, target.waiting.qsize()
 
-    def _lane(self, save: Save) -> _Lane[Item]:
+    def _target(self, save: Save) -> _Target[Item]:
         key = (save.where, save.target)
-        if key not in self._lanes:
-            lane: _Lane[Item] = _Lane()
+        if key not in self._targets:
+            target: _Target[Item] = _Target()
             try:
-                threading.Thread(target=self._work, args=(lane,), name=f"copies {save.where}", daemon=True).start()
+                threading.Thread(target=self._work, args=(target,), name=f"copies {save.where}", daemon=True).start()
             except RuntimeError as error:
                 raise OSError(errno.EAGAIN, str(error)) from None
-            self._lanes[key] = lane
-        return self._lanes[key]
+            self._targets[key] = target
+        return self._targets[key]
 
-    def _work(self, lane: _Lane[Item]) -> None:
+    def _work(self, target: _Target[Item]) -> None:
         while True:
-            copying = lane.queue.get()
-            lane.since_s = time.monotonic()
+            copying = target.waiting.get()
+            target.since_s = time.monotonic()
             try:
                 save(copying.source, Path(copying.left[0].path), copying.receipt)
                 del copying.left[0]
             except OSError as error:
                 copying.error = error
-            except Exception as error:  # whatever it is, the next ones want their turn; its text may name a patient
+            except Exception as error:  # the next copies must go on, whatever it is; its text may name a patient
                 copying.error = OSError(errno.EINVAL, f"{type(error).__name__} ({os.strerror(errno.EINVAL)})")
-            lane.since_s = 0.0
+            target.since_s = 0.0
             if copying.left and copying.error is None:
                 following = copying.left[0]
-                self._lanes[following.where, following.target].queue.put(copying)
+                self._targets[following.where, following.target].waiting.put(copying)
             else:
                 self._ended.put(copying)
-                if lane.queue.empty() or self._ended.qsize() >= GATHERED:
+                if target.waiting.empty() or self._ended.qsize() >= GATHERED:
                     self._ring()
 
 
 def save(source: Path, target: Path, receipt: str) -> Path:
-    """Copy an entry to `target`, folders are made; returns where it stands in the end. OSError: the disk says no."""
+    """Copy an entry to `target`, making its folders; returns the path that it got. OSError: the disk says no."""
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f".{source.name}.part")
-    unfinished.unlink(missing_ok=True)  # of a life that ended here, perhaps as a second name of the finished copy
+    unfinished.unlink(missing_ok=True)  # of a process that ended here; perhaps a second name of the finished copy
     try:
         with open(source, "rb") as reading, open(unfinished, "xb") as writing:
             left = os.fstat(reading.fileno()).st_size
@@ -131,6 +133,7 @@ def save(source: Path, target: Path, receipt: str) -> Path:
 
 
 def _publish(unfinished: Path, target: Path, receipt: str) -> Path:
+    """Give a finished copy its name, or the one with the receipt. FileExistsError: other files have both."""
     for path in (target, target.with_name(f"{target.stem}.{receipt}{target.suffix}")):
         try:
             _link(unfinished, path)
@@ -142,19 +145,20 @@ def _publish(unfinished: Path, target: Path, receipt: str) -> Path:
 
 
 def _link(unfinished: Path, target: Path) -> None:
-    """FileExistsError: the name is taken."""
+    """Give a file its name, where no file has it. FileExistsError: one has."""
     try:
         os.link(unfinished, target)
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        with _naming.setdefault(os.stat(target.parent).st_dev, threading.Lock()):
+        with _rename_locks.setdefault(os.stat(target.parent).st_dev, threading.Lock()):
             if os.path.lexists(target):
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
-            os.rename(unfinished, target)  # nobody but us makes names here, as far as we can tell
+            os.rename(unfinished, target)  # replaces what another program puts there in this moment: it can't be told
 
 
 def _same(one: Path, other: Path) -> bool:
+    """Whether `other` is a regular file with the bytes of `one`."""
     if not stat.S_ISREG(os.lstat(other).st_mode):
         return False
     with open(one, "rb") as first, open(other, "rb") as second:

@@ -380,7 +380,7 @@ def test_a_share_that_hangs_holds_up_only_its_rule_and_keeps_the_order_of_an_ins
 def test_too_many_that_wait_for_one_share_wait_a_minute(site, tmp_path, monkeypatch, caplog):
     answers = threading.Event()
     monkeypatch.setattr(saving, "save", lambda *_: answers.wait(60))
-    monkeypatch.setattr(saving, "LANE_MAX", 2)
+    monkeypatch.setattr(saving, "MAX_WAITING", 2)
     here = site(routes=(route(Action(ActionType.SAVE_FILE, f"{tmp_path}/"), conditions=(CTS,)),))
     for n in range(5):
         here.receive(instance=f"1.{n}")

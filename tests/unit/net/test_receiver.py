@@ -47,7 +47,7 @@ async def receiving(
     finally:
         server.close()
         await receiver.drain(1.0)
-        while receiver.statistics().strangers + receiver.statistics().associations:
+        while receiver.statistics().unassociated + receiver.statistics().associations:
             await asyncio.sleep(0.001)
 
 
@@ -459,7 +459,7 @@ def test_rejections(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"\x01\0\0\0"])
-def test_a_stranger_has_little_time(
+def test_a_connection_without_an_association_has_little_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, data: bytes
 ) -> None:
     monkeypatch.setattr(receiver_module, "REQUEST_WITHIN_S", 0.2)
@@ -475,8 +475,8 @@ def test_a_stranger_has_little_time(
     assert "127.0.0.1: no association: no association request for 0.2 s" in caplog.messages
 
 
-def test_strangers_are_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receiver_module, "MAX_STRANGERS", 3)
+def test_connections_without_an_association_are_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiver_module, "MAX_UNASSOCIATED", 3)
 
     async def main() -> None:
         async with receiving(tmp_path) as (receiver, port):
@@ -487,6 +487,24 @@ def test_strangers_are_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             await association.release()
             for client in clients:
                 await client.close()
+
+    uvloop.run(main())
+
+
+def test_an_association_that_is_over_is_no_company_until_its_connection_is_closed(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with receiving(tmp_path) as (receiver, port):
+            over = await Client.connect(port)
+            other = await Client.connect(port)
+            assert len(receiver.established) == 2
+            over.connection.release()
+            over.say()
+            assert isinstance(await over.hear(), Released)
+            assert (len(receiver.established), len(receiver.associations)) == (1, 2)
+            await over.close()
+            await other.close()
+            await until(lambda: not receiver.associations)
+            assert not receiver.established
 
     uvloop.run(main())
 
@@ -540,13 +558,13 @@ def test_the_end_of_the_service(tmp_path: Path) -> None:
     async def main() -> None:
         async with receiving(tmp_path) as (receiver, port):
             idle = await opened(port)
-            stranger = await Client.connect(port, associate=False)
+            silent = await Client.connect(port, associate=False)
             client = await Client.connect(port)
             client.begin_store("1.2.3", b"first half", ends=False)
             await until(lambda: embryos(receiver))
             draining = asyncio.create_task(receiver.drain(20.0))
             await idle.wait_closed()
-            assert await stranger.hear_the_end() == b""
+            assert await silent.hear_the_end() == b""
             assert not draining.done()
             client.say(*client.connection.data_pdus(1, memoryview(b"second half"), ends=True))
             answer = await client.hear()
@@ -557,7 +575,7 @@ def test_the_end_of_the_service(tmp_path: Path) -> None:
             (entry,) = entries(receiver)
             assert entry.read_bytes().endswith(b"first halfsecond half")
             await client.close()
-            await stranger.close()
+            await silent.close()
 
     uvloop.run(main())
 
