@@ -1,8 +1,8 @@
-"""The parent: starts the roles by exec, then reaps the dead, kills the stuck, keeps the count and drains, in one loop.
+"""The parent: starts the roles by exec, and in one loop reaps, restarts and kills them, until it is told to stop.
 
-It binds the port once, so that a receiver's death or restart refuses nobody; it holds the lock of the spool and hands
-it on, so that no second service starts while a role of the first still lives; it recovers the spool before any role
-runs. It never opens a dataset.
+It binds the port once, so that no connection is refused while a receiver is restarted. It holds the lock of the spool
+and every role inherits it, so that no second service starts while a role of the first one still lives. It recovers the
+spool before any role runs. It never opens a dataset.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,20 +35,20 @@ from leyden.spool.store import Spool
 
 logger = logging.getLogger("leyden.supervisor")
 
-START_LIMIT_S = 60.0
+START_LIMIT_S = 60.0  # from the start of a role to its first heartbeat
 DRAIN_LIMIT_S = 9.0
-DEATH_LIMIT_S = 0.5  # of the killed, all together: one that waits for a disk ends when the disk answers
+DEATH_LIMIT_S = 0.5  # for all that are killed, together: one that waits for a disk ends when the disk answers
 RESTART_DELAY_S = 1.0
 RESTART_DELAY_MAX_S = 30.0
-QUICK_S = 10.0
+SHORT_LIFE_S = 10.0  # a role that ends sooner waits before it is started again
 RETRY_LEFT_S = 30.0
-ROUND_S = 0.5
+ROUND_S = 0.5  # of the loop, if no signal comes
 STARTING_ROUND_S = 0.02
 
 
 @dataclass(slots=True)
 class _Child:
-    """A role and its process. While there is none (it is dead, or not started yet), it is due at `restart_at_s`."""
+    """A role and its process. Without one (it ended, or was not started yet), the role is started at `restart_at_s`."""
 
     role: str
     number: int
@@ -57,7 +57,7 @@ class _Child:
     process: subprocess.Popen[bytes] | None = None
     started_s: float = 0.0
     restart_at_s: float = 0.0
-    delay_s: float = 0.0  # what it waited last before it was started again
+    delay_s: float = 0.0  # how long the latest restart waited
     killed_as_stuck: bool = False
 
     @property
@@ -65,13 +65,13 @@ class _Child:
         return f"{self.role}-{self.number}"
 
     def postpone(self) -> None:
-        """A process that ends soon after its start is started again each time later."""
+        """Start it later, and after a longer delay each time."""
         self.delay_s = min(2.0 * max(self.delay_s, RESTART_DELAY_S), RESTART_DELAY_MAX_S)
         self.restart_at_s = time.monotonic() + self.delay_s
 
 
 def run(settings: Settings, warnings: tuple[str, ...]) -> int:
-    """Serve until SIGTERM or SIGINT; the exit code: 0 after a drain, 2 when it could not start."""
+    """Serve until SIGTERM or SIGINT. Returns the exit code: 0 after a drain, 2 if the service could not start."""
     crash.arm("supervisor")
     with _signals() as signals_fd:
         try:
@@ -87,51 +87,44 @@ def run(settings: Settings, warnings: tuple[str, ...]) -> int:
 
 
 def _prepare(settings: Settings, warnings: tuple[str, ...]) -> "Supervisor":
-    """Everything that comes before the first role. Transient, OSError: the service can't start; the text says why."""
+    """Do all that comes before the first role. Transient, OSError: the service cannot start; the text says why."""
     logger.info("Leyden %s starts; configuration %s, spool %s", __version__, settings.path, settings.cache_path)
     for warning in warnings:
         logger.warning("%s", warning)
     lock = SpoolLock(settings.spool_root)
-    supervisor = Supervisor(settings, lock, _bind(settings.scp_port))
+    supervisor = Supervisor(settings, lock, _listeners(settings))
     supervisor.recover_spool()
     return supervisor
 
 
 class Supervisor:
-    """The parent without its start: what it hands to the roles, and its loop.
+    """What the parent holds, its loop, and what it does at each signal.
 
-    `descriptors` are what the next process gets, by name. "settings" is the document of one generation: whoever was
-    started keeps the one that it was started with.
+    `descriptors` are handed to the processes that start next, by name. "settings" is the document of one generation;
+    a process keeps the one that it was started with.
     """
 
-    def __init__(self, settings: Settings, lock: SpoolLock, listener: socket.socket | None) -> None:
+    def __init__(self, settings: Settings, lock: SpoolLock, listeners: Mapping[str, socket.socket]) -> None:
         self.settings = settings
         self.lock = lock
-        self.listener = listener
+        self.listeners = listeners
         self.spool = Spool(settings.spool_root, sync=settings.sync_spool)
-        self.stopping = False
-        self.leftovers: dict[str, list[Queued]] = {}  # by dead claimant: claims that the disk did not let be given back
-        self._retry_left_at_s = time.monotonic() + RETRY_LEFT_S
-        self._handlers = {
-            signal.SIGTERM: self.handle_sigterm,
-            signal.SIGINT: self.handle_sigterm,
-            signal.SIGHUP: self.handle_sighup,
-            signal.SIGCHLD: self.handle_sigchld,
-        }
+        self._stopping = False
+        self._leftovers: dict[str, list[Queued]] = {}  # of ended roles: the disk failed to give them back
+        self._retry_leftovers_at_s = time.monotonic() + RETRY_LEFT_S
         roles = [("planner", 0), ("sender", 0)]
         roles += [("worker", number) for number in range(settings.workers)]
-        roles += [("receiver", number) for number in range(settings.receivers if listener is not None else 0)]
+        roles += [("receiver", number) for number in range(settings.receivers if listeners else 0)]
         heartbeats_fd = os.memfd_create("leyden-heartbeats", os.MFD_CLOEXEC)
         os.ftruncate(heartbeats_fd, len(roles) * ROW_BYTES)
-        lifeline_fd, self._lifeline_end_fd = os.pipe2(os.O_CLOEXEC)  # open until this process is gone, however it ends
+        lifeline_fd, self._lifeline_end_fd = os.pipe2(os.O_CLOEXEC)  # the kernel closes this end with this process
         self.descriptors = {
             "settings": _document(settings),
             "lifeline": lifeline_fd,
             "heartbeats": heartbeats_fd,
             "arena": _arena(settings.arena_mib),
+            **{name: listener.fileno() for name, listener in listeners.items()},
         }
-        if listener is not None:
-            self.descriptors["listen"] = listener.fileno()
         self.children = [
             _Child(role, number, row, Heartbeat(heartbeats_fd, row)) for row, (role, number) in enumerate(roles)
         ]
@@ -141,15 +134,15 @@ class Supervisor:
         known = tuple(destination.ae_title for destination in self.settings.destinations)
         self.spool.prepare(known)
         recover.recover(self.spool, retry_rejected=self.settings.retry_rejected_at_start, known=known)
-        self.leftovers = {name: self.spool.claims(name) for name in names(f"{self.spool.root}/active")}
+        self._leftovers = {name: self.spool.claims(name) for name in names(f"{self.spool.root}/active")}
 
     def serve(self, signals_fd: int) -> None:
-        """The loop, until a signal says stop."""
+        """The loop, until SIGTERM or SIGINT."""
         ready, wait_s = False, 0.0
         while True:
             for number in _arrived(signals_fd, wait_s):
-                self._handlers[number]()
-            if self.stopping:
+                _HANDLERS[number](self)
+            if self._stopping:
                 return
             self._kill_stuck()
             self._start_due()
@@ -161,7 +154,7 @@ class Supervisor:
             wait_s = ROUND_S if ready else STARTING_ROUND_S
 
     def handle_sigterm(self) -> None:
-        self.stopping = True
+        self._stopping = True
 
     def handle_sighup(self) -> None:
         logger.warning("SIGHUP: this version does not reload; restart to take a changed configuration")
@@ -172,21 +165,21 @@ class Supervisor:
                 self._reap(child, child.process.returncode)
 
     def _reap(self, child: _Child, code: int) -> None:
-        """Give back what a dead process had in hand, and decide when the next one starts."""
+        """Give back what an ended process had claimed, and decide when the next one starts."""
         child.process = None
         lived_s = time.monotonic() - child.started_s
         try:
             given_back = recover.reclaim(
                 self.spool,
                 child.name,
-                crashed=child.role == "worker",  # nobody else runs foreign code over the data
+                crashed=child.role == "worker",  # only workers run native code over received data
                 receiver=child.number if child.role == "receiver" else None,
             )
         except OSError as error:
-            logger.error("what %s left can't be given back yet: %s", child.name, error)
+            logger.error("the claims of %s can't be given back yet: %s", child.name, error)
             given_back = 0
-        if lived_s >= QUICK_S or (child.role == "worker" and given_back):
-            child.delay_s = 0.0  # what killed a worker is counted with the object, and that bounds it
+        if lived_s >= SHORT_LIFE_S or (child.role == "worker" and given_back):
+            child.delay_s = 0.0  # a worker's crashes are counted with the object, which bounds them
         else:
             child.postpone()
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
@@ -210,9 +203,9 @@ class Supervisor:
             if child.process is not None or time.monotonic() < child.restart_at_s:
                 continue
             try:
-                # Once more: what could not be read or finished after its death. No plan is made beside one half done.
+                # Again, for what failed when it ended: a planner must not plan beside a plan that is half carried out.
                 recover.reclaim(self.spool, child.name)
-                self.leftovers[child.name] = self.spool.claims(child.name)
+                self._leftovers[child.name] = self.spool.claims(child.name)
                 self._start(child)
             except OSError as error:
                 child.postpone()
@@ -233,25 +226,25 @@ class Supervisor:
         )
 
     def _give_back_leftovers(self) -> None:
-        """Try again what the disk did not let go when its role died; a role that lives has never seen these claims."""
-        if time.monotonic() >= self._retry_left_at_s:
-            self._retry_left_at_s = time.monotonic() + RETRY_LEFT_S
-            for name, claims in self.leftovers.items():
+        """Try again to give back claims of ended roles. The role that runs now does not know of them."""
+        if time.monotonic() >= self._retry_leftovers_at_s:
+            self._retry_leftovers_at_s = time.monotonic() + RETRY_LEFT_S
+            for name, claims in self._leftovers.items():
                 if claims:
-                    self.leftovers[name] = recover.give_back(self.spool, claims)
+                    self._leftovers[name] = recover.give_back(self.spool, claims)
 
     def _announce(self) -> None:
         for destination in self.settings.destinations:
             logger.info("%s", describe(destination))
-        port = self.listener.getsockname()[1] if self.listener is not None else 0
+        port = self.listeners["listen"].getsockname()[1] if self.listeners else 0
         title, workers = self.settings.my_ae_title, self.settings.workers
         logger.info("ready: port %d, our title %s, %d workers", port, title, workers)
 
     def drain(self) -> None:
-        """Stop accepting, let every role finish what it has in hand, and end whoever takes too long."""
+        """Stop accepting, let every role finish what it is doing, kill those that take too long, free the lock."""
         logger.info("stopping: no new associations; what is being received is finished")
-        if self.listener is not None:
-            self.listener.close()
+        for listener in self.listeners.values():
+            listener.close()
         running = {child.name: child.process for child in self.children if child.process is not None}
         for process in running.values():
             process.terminate()
@@ -266,12 +259,20 @@ class Supervisor:
         self.lock.take_back()
 
 
+_HANDLERS: dict[int, Callable[[Supervisor], None]] = {
+    signal.SIGTERM: Supervisor.handle_sigterm,
+    signal.SIGINT: Supervisor.handle_sigterm,
+    signal.SIGHUP: Supervisor.handle_sighup,
+    signal.SIGCHLD: Supervisor.handle_sigchld,
+}
+
+
 @contextlib.contextmanager
 def _signals() -> Iterator[int]:
-    """Each signal that comes is one byte, its number, on a pipe: the descriptor to read. Nothing runs in a handler."""
+    """A pipe on which each signal is one byte, its number; yields the end to read. Nothing happens in a handler."""
     read_fd, write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+    for number in _HANDLERS:
         signal.signal(number, lambda _number, _frame: None)
     try:
         yield read_fd
@@ -281,19 +282,24 @@ def _signals() -> Iterator[int]:
         os.close(write_fd)
 
 
-def _arrived(signals_fd: int, wait_s: float) -> list[signal.Signals]:
-    """The signals that have come, each once; waits for the first one, at most `wait_s`."""
+def _arrived(signals_fd: int, wait_s: float) -> list[int]:
+    """The signals that have come, each once. Waits for the first one, but at most `wait_s`."""
     select.select([signals_fd], [], [], wait_s)
     with contextlib.suppress(BlockingIOError):
-        return [signal.Signals(number) for number in sorted(set(os.read(signals_fd, 65536)))]
+        return sorted(set(os.read(signals_fd, 65536)))
     return []
 
 
-def _bind(port: int) -> socket.socket | None:
-    """The listening socket on all addresses, IPv4 and IPv6 where the system has it; None for port 0 (off)."""
-    if port == 0:
+def _listeners(settings: Settings) -> dict[str, socket.socket]:
+    """The listening sockets, by the names of their descriptors. OSError: a port cannot be opened; the text says why."""
+    if settings.scp_port == 0:
         logger.warning("scpPort is 0: nothing is received")
-        return None
+        return {}
+    return {"listen": _bind(settings.scp_port)}
+
+
+def _bind(port: int) -> socket.socket:
+    """A socket that listens on all addresses, IPv4 and IPv6 where the system has it."""
     try:
         if socket.has_dualstack_ipv6():
             with contextlib.suppress(OSError):
@@ -303,37 +309,37 @@ def _bind(port: int) -> socket.socket | None:
         return socket.create_server(("", port), backlog=LISTEN_BACKLOG)
     except OSError as error:
         remedy = (
-            "choose another scpPort, or stop what listens there"
+            "choose another scpPort, or stop the program that listens there"
             if port > 1023
-            else "is another service there, or are you not root?"
+            else "another program listens there, or this user may not open ports below 1024"
         )
         raise OSError(f"port {port} (scpPort) cannot be opened: {error.strerror}; {remedy}") from error
 
 
 def _document(settings: Settings) -> int:
-    """A descriptor of the settings, as a role reads them."""
+    """A descriptor from which a role reads the settings."""
     fd = os.memfd_create("leyden-settings", os.MFD_CLOEXEC)
     os.write(fd, settings.to_json())
     return fd
 
 
 def _arena(size_mib: int) -> int:
-    """A descriptor of the memory that the workers share. OSError: there is not so much."""
+    """A descriptor of the memory that the workers share. OSError: the machine has not so much to spare."""
     fd = os.memfd_create("leyden-arena", os.MFD_CLOEXEC)
     try:
         if size_mib << 20 > _memory_bytes():
-            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))  # the kernel would not say so, but kill somebody
-        os.posix_fallocate(fd, 0, size_mib << 20)  # touched here, not by the first image
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))  # the kernel would kill a process later
+        os.posix_fallocate(fd, 0, size_mib << 20)  # allocated now, not by the first image
     except OSError as error:
         raise OSError(f"no memory for the arena of {size_mib} MiB ({error.strerror}); lower arenaMib") from error
     return fd
 
 
 def _memory_bytes() -> float:
-    """What this machine has to spare, or the limit of our control group if that is less."""
+    """What this machine has to spare, or the limit of this control group if that is less."""
     with open("/proc/meminfo", encoding="ascii") as file:
         spare = next((int(line.split()[1]) << 10 for line in file if line.startswith("MemAvailable:")), math.inf)
-    with contextlib.suppress(OSError, ValueError):  # no control groups, or no limit ("max")
+    with contextlib.suppress(OSError, ValueError):  # there are no control groups, or no limit ("max")
         return min(spare, int(Path("/sys/fs/cgroup/memory.max").read_text()))
     return spare
 

@@ -147,7 +147,7 @@ def test_a_supervisor_outlives_a_spool_that_says_no(changed: Callable[..., Chang
     leyden.wait_line(" ready: ")
     (leyden.folder / "broken").touch()
     leyden.role("sender-0").kill()
-    leyden.wait_line("what sender-0 left can't be given back yet: [Errno 30]")
+    leyden.wait_line("the claims of sender-0 can't be given back yet: [Errno 30]")
     leyden.wait_line("sender-0 can't be started: [Errno 30]")
     (leyden.folder / "broken").unlink()
     wait_for(lambda: any("sender" in process.cmdline() for process in leyden.processes()[1:]))
@@ -212,7 +212,7 @@ def test_the_supervisor_makes_room_for_the_heartbeats_of_all_roles(changed: Call
     leyden = changed(node("PACS", 1))
     settings, _ = load(leyden.folder, {"workers": "512"}, {}, log_dir=None)
     lock = SpoolLock(settings.spool_root)
-    parent = supervisor.Supervisor(settings, lock, None)
+    parent = supervisor.Supervisor(settings, lock, {})
     try:
         for child in parent.children:
             child.heartbeat.alive(1.0)
