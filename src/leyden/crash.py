@@ -1,9 +1,10 @@
-"""Named points of the trip at which a process kills itself when it is told to: for the proof that nothing is lost.
+"""Named points at which a process kills itself when a test asks for it, to prove that nothing is lost.
 
-LEYDEN_CRASH_AT=[role/]point[:n[:file]] makes the process that passes the point for the n-th time (first, if no n is
-given) send itself SIGKILL; several are separated by commas. With a file, it is created at that moment, and nobody that
-starts once it is there dies of that point: the role that is started again lives on. Unset, a point is a call of an
-empty function (30 ns). Deliberately absent: any other way to end, any effect on a process that did not call arm().
+LEYDEN_CRASH_AT=[role/]point[:n[:file]] makes the process that passes the point for the n-th time (the first time, if
+there is no n) send itself SIGKILL; several points are separated by commas. The file, if there is one, is made at that
+moment, and a process that starts while it exists ignores that point: so the role that is restarted lives on. Without
+the variable a point is a call of an empty function (30 ns). Deliberately absent: any other way to end, any effect on
+a process that did not call arm().
 """
 
 import itertools
@@ -13,8 +14,8 @@ from collections.abc import Callable
 
 ENVIRONMENT = "LEYDEN_CRASH_AT"
 
-# Each point in the order of the trip, and the roles that pass it. tests/crash kills each of them there, so that a point
-# that nobody passes any more is seen.
+# In the order in which an object passes them: each point, and the roles that pass it. tests/crash kills each of these
+# roles at its points, and fails at a point that no role passes any more.
 POINTS: dict[str, tuple[str, ...]] = {
     "embryo-written": ("receiver",),
     "embryo-synced": ("receiver",),
@@ -41,15 +42,15 @@ POINTS: dict[str, tuple[str, ...]] = {
 
 
 def _pass(name: str) -> None:
-    """Nothing: what a point is unless the process was told to die at one."""
+    """Do nothing: what a point is while no crash is asked for."""
 
 
-point: Callable[[str], None] = _pass  # call it as crash.point: arm() replaces it
-soon: Callable[[str], None] = _pass  # the same, once the event loop has given the kernel what was written before
+point: Callable[[str], None] = _pass  # to be called as crash.point, since arm() replaces it
+soon: Callable[[str], None] = _pass  # the same, after the event loop has handed to the kernel what was written before
 
 
 def arm(role: str) -> None:
-    """Take LEYDEN_CRASH_AT for this process, as far as it is meant. ValueError: it names no point or no number."""
+    """Apply what LEYDEN_CRASH_AT says about this role. ValueError: an unknown point, or not a number."""
     global point, soon
     due: dict[str, tuple[int, str]] = {}
     for asked in filter(None, os.environ.get(ENVIRONMENT, "").split(",")):

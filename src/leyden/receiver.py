@@ -70,7 +70,7 @@ LOOK_S = 1.0
 
 
 def run(inherited: Inherited) -> int:
-    """The role. Returns the exit code after SIGTERM."""
+    """The role's main: until SIGTERM. Returns the exit code."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -105,7 +105,7 @@ class Statistics:
 
 
 class Receiver:
-    """What the connections of one process share."""
+    """One receiver process: what its connections share."""
 
     def __init__(self, settings: ReceiverSettings, spool: Spool, number: int) -> None:
         self.settings = settings
@@ -124,7 +124,7 @@ class Receiver:
         self._idle = asyncio.Event()
 
     def connection(self) -> Link:
-        """The protocol of a new connection."""
+        """The protocol for a new connection; the factory that create_server() wants."""
         intake = Intake(self)
         if len(self.unassociated) >= MAX_UNASSOCIATED:
             oldest = next(iter(self.unassociated))
@@ -229,10 +229,10 @@ class Intake:
 
     @property
     def busy(self) -> bool:
-        """An object is being received, or waits for its answer."""
+        """Whether an object is being received or waits for its answer."""
         return self._embryo is not None or bool(self._refusal) or self._pending > 0
 
-    # What the link tells
+    # Called by the link
 
     def handle(self, event: Event) -> None:
         match event:
@@ -281,8 +281,8 @@ class Intake:
             level = logging.WARNING if isinstance(why, RemoteProtocolError) else logging.INFO
             self._log(level, f"{sizes}, {how}")
         elif why is not None:
-            looked_in = type(why) is ConnectionLost and not self.link.received_bytes  # a load balancer's health check
-            self._log(logging.DEBUG if looked_in else logging.WARNING, f"no association: {how}")
+            health_check = type(why) is ConnectionLost and not self.link.received_bytes  # of a load balancer
+            self._log(logging.DEBUG if health_check else logging.WARNING, f"no association: {how}")
         self._receiver.established.discard(self)
         self._receiver.drained()
 
@@ -334,7 +334,7 @@ class Intake:
     def _start(self, store: StoreStarted) -> None:
         receiver = self._receiver
         if receiver.full or not receiver.commits.healthy:
-            self._refusal = "the spool takes nothing at the moment"
+            self._refusal = "the spool accepts no objects at the moment"
             return
         receipt = receiver.receipts.next(time.time_ns() // 1000)
         try:

@@ -1,7 +1,8 @@
 """The whole configuration as one frozen value, which goes to the roles as one JSON document.
 
-Only the supervisor and the command line read YAML (config/load.py); a role gets this document through an inherited
-descriptor and does not check it again. What belongs to one stage has its type there; below config/ nothing is global.
+Only the supervisor and the command line read YAML (config/load.py). A role gets this document through an inherited
+descriptor and does not check it again. Types that belong to one stage are defined there (AcceptorPolicy, PlanSettings,
+Destination); nothing below config/ reads a global.
 """
 
 from dataclasses import dataclass
@@ -27,7 +28,8 @@ class ReceiverSettings:
 class Settings:
     """One generation of the configuration. Paths are absolute.
 
-    `verify_compression` says which objects are decoded again and compared: first-of-series, always or off.
+    `verify_compression` says which objects are decoded again and compared: first-of-series, always or off. `generation`
+    counts from 1 at each start of the service; nothing else says which generation a role works by.
     """
 
     path: str

@@ -1,7 +1,7 @@
-"""Doorbells: a FIFO a role in bell/, one byte a ring. A hint, never a message: losing one delays by a second.
+"""Doorbells: bell/ has a FIFO for each role, and a ring is one byte. It says only "look": no ring carries a message.
 
-Each role looks by itself once a second besides. The reader holds its FIFO open for writing too, so that no ringer's
-close looks like the end of the file.
+Each role also looks by itself once a second, so that a lost ring costs at most that. The reader keeps its FIFO open for
+writing too: otherwise it would read an end of file whenever the last ringer closes it.
 """
 
 import contextlib
@@ -12,22 +12,20 @@ import threading
 from pathlib import Path
 
 _BUFFER_BYTES = 65536  # what a FIFO holds: one read empties it
-
-
 GATHER_S, GATHER_MAX_S = 0.005, 0.02
 
 
 def gather_s(found: int) -> float:
-    """How long after the start of a turn that found so many the next one is to begin, however soon it rings.
+    """After a turn that found so many objects: how long from its start until the next one may begin, even if it rings.
 
-    What comes one by one is so looked after together, since a turn costs more than an object; where little comes, the
-    first one has long been over and the next is at once.
+    A turn costs more than an object, so objects that come in a stream are gathered and handled together. Where few
+    come, this time is long over, and the next turn begins at once.
     """
     return min(GATHER_MAX_S, found * GATHER_S)
 
 
 class Bell:
-    """The reader's end of bell/<role>, made if it is not there (0600)."""
+    """The reader's end of bell/<role>, which is made if need be (0600)."""
 
     def __init__(self, root: Path, role: str) -> None:
         path = root / "bell" / role
@@ -49,14 +47,14 @@ class Bell:
             os.write(self._fd, b"!")
 
     def drain(self) -> bool:
-        """Take every ring so far, without blocking; True if there was one."""
+        """Take all rings so far, without blocking. True if there was one."""
         try:
             return bool(os.read(self._fd, _BUFFER_BYTES))
         except BlockingIOError:
             return False
 
     def wait(self, timeout_s: float) -> bool:
-        """Block until it rings, at most timeout_s, and drain. True if it rang."""
+        """Block until it rings, at most `timeout_s`, and take all rings. True if there was one."""
         select.select([self._fd], [], [], max(0.0, timeout_s))
         return self.drain()
 
@@ -66,30 +64,31 @@ class Bell:
 
 
 class Ringer:
-    """Rings one bell ("planner", "sender", "worker-0"), which it keeps open; never blocks, never fails. Any thread."""
+    """Rings one bell ("planner", "sender", "worker-0") and keeps it open. Never blocks or fails; for any thread."""
 
     def __init__(self, root: Path, role: str) -> None:
         self._path = root / "bell" / role
         self._fd = -1
-        self._lock = threading.Lock()  # a number that one thread closes may be another file's before a second one rings
+        # Without it one thread could close the descriptor, and another write into the file that has its number by then.
+        self._lock = threading.Lock()
 
     def ring(self) -> None:
-        """Nobody there is nobody there. A bell that was put in the place of the open one is found by the next ring."""
+        """Ring once; without a reader, nothing happens. If the FIFO was replaced, the next ring opens the new one."""
         with self._lock:
             try:
                 if self._fd < 0:
                     self._fd = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-                # A regular file that somebody put there takes the byte, too; the reader replaces it when it starts.
+                # A regular file in its place takes the byte as well; the reader replaces it when it starts.
                 os.write(self._fd, b"!")
                 if not os.fstat(self._fd).st_nlink:
                     self._close()
             except BlockingIOError:
-                return  # full of rings
+                return  # the FIFO is full: the reader has rings enough
             except OSError:
                 self._close()
 
     def close(self) -> None:
-        """Let go of the bell."""
+        """Close the bell; a later ring opens it again."""
         with self._lock:
             self._close()
 
@@ -100,7 +99,7 @@ class Ringer:
 
 
 def ring(root: Path, role: str) -> None:
-    """Ring once."""
+    """Ring a bell once."""
     ringer = Ringer(root, role)
     ringer.ring()
     ringer.close()

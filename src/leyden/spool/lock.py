@@ -1,7 +1,7 @@
 """The lock of a spool: one service at a time, its roles included.
 
-flock(2) belongs to the open file, not to the process: the roles inherit the descriptor, so that the lock is held until
-the last of them is gone. No stale lock file: what is left after a crash is a file that nobody holds.
+A lock by flock(2) belongs to the open file, not to the process. The roles inherit the descriptor, so that the lock is
+held until the last of them is gone. A lock never becomes stale: after a crash the file is there, but not locked.
 """
 
 import contextlib
@@ -18,18 +18,19 @@ _DYING_S = 0.25  # a killed process needs a moment to be gone
 
 
 class SpoolInUse(Transient):
-    """Another service works on this spool; the message names its pid and the path."""
+    """Another service works on this spool. The message names its process id and the lock file."""
 
 
 class SpoolLock:
-    """Held from construction until release(), or until every process that inherited `fd` is gone."""
+    """Held from construction until release() and the end of every process that inherited `fd`, or until take_back()."""
 
     fd: int
 
     def __init__(self, root: Path, wait_s: float = 5.0) -> None:
-        """Take the lock of the spool under `root`, which is made if need be.
+        """Take the lock of the spool in the folder `root`, which is made if need be.
 
-        SpoolInUse: at once (0.25 s) if the recorded pid lives; after `wait_s` if it is dead, but its orphans stay.
+        SpoolInUse: after 0.25 s if the recorded process lives; after `wait_s` if it is gone, but one of its children
+        still holds the lock.
         """
         make_folder(os.fspath(root))
         path = root / "lock"
@@ -45,25 +46,27 @@ class SpoolLock:
                         f"process {pid} is gone, but one that it started still holds {path} (`fuser {path}` names it)"
                     )
                 time.sleep(_POLL_S)
-            # Written over what was there, then cut: a full disk gives no block for a file that was emptied first.
+            # Overwritten, then truncated: if it were emptied first, a full disk might have no block for the new text.
             os.ftruncate(self.fd, os.pwrite(self.fd, f"{os.getpid()}\n".encode(), 0))
         except BaseException:
             os.close(self.fd)
             raise
 
     def release(self) -> None:
-        """Let go; children that inherited the descriptor still hold it."""
+        """Close the descriptor; children that inherited it still hold the lock."""
         os.close(self.fd)
 
     def take_back(self) -> None:
-        """Let go for the children, too: of use where all that is left of them was killed and can't end yet."""
+        """Unlock for the children as well, for when those that are left were killed, but cannot end yet."""
         fcntl.flock(self.fd, fcntl.LOCK_UN)
         os.close(self.fd)
 
 
 def holder(root: Path) -> int | None:
-    """The pid of the service that works on this spool, which is safe to signal; None if none does, or if all that is
-    left of it are roles about to end."""
+    """The process id of the service that works on this spool, safe to send a signal to.
+
+    None if there is none, or if only roles of it are left, which are about to end.
+    """
     try:
         fd = os.open(root / "lock", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -86,14 +89,14 @@ def _take(fd: int, how: int) -> bool:
 
 
 def _recorded(fd: int) -> int:
-    """The pid in the lock file; 0 if there is none yet."""
+    """The process id in the lock file; 0 if there is none yet."""
     with contextlib.suppress(ValueError):
         return int(os.pread(fd, 32, 0).partition(b"\n")[0])
     return 0
 
 
 def _lives(pid: int) -> bool:
-    """Whether this is a living process that may be a service: to kill(2), 0 and less are groups, and 1 is init."""
+    """Whether this process lives and may be a service. kill(2) takes 0 and less for process groups; 1 is init."""
     if pid <= 1:
         return False
     try:
@@ -102,7 +105,7 @@ def _lives(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    # A killed parent that nobody has reaped yet holds nothing any more.
+    # A zombie (ended, but not reaped yet) holds nothing any more.
     with contextlib.suppress(OSError, IndexError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return True
