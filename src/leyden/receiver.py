@@ -115,11 +115,11 @@ class Receiver:
         self.buffer = memoryview(bytearray(READ_BUFFER_BYTES))
         self.unassociated: dict[Intake, None] = {}  # connections without an association, oldest first
         self.associations: set[Intake] = set()  # until their connection is closed
-        self.established: set[Intake] = set()  # those of them that are not over
+        self.established: set[Intake] = set()  # those of them that are neither released nor aborted
         self.objects = 0
         self.object_bytes = 0
-        self.low = False  # the disk: no new associations
-        self.full = False  # the disk: no objects either
+        self.low = False  # too little space is free for new associations
+        self.full = False  # too little space is free for objects
         self.draining = False
         self._idle = asyncio.Event()
 

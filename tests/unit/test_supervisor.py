@@ -1,9 +1,10 @@
-"""The supervisor as a process, on a machine that denies it this and that."""
+"""The supervisor as a process: its signals, and a machine that refuses it one thing or another."""
 
 import errno
 import os
 import queue
 import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -142,7 +143,7 @@ def test_a_service_on_a_full_disk_starts_and_brings_back_later_what_it_could_not
     assert leyden.stop() == 0
 
 
-def test_a_supervisor_outlives_a_spool_that_says_no(changed: Callable[..., Changed]) -> None:
+def test_a_supervisor_outlives_a_spool_that_is_read_only(changed: Callable[..., Changed]) -> None:
     leyden = changed(node("PACS", 1)).start_changed(READ_ONLY_WHILE_SAID)
     leyden.wait_line(" ready: ")
     (leyden.folder / "broken").touch()
@@ -154,7 +155,18 @@ def test_a_supervisor_outlives_a_spool_that_says_no(changed: Callable[..., Chang
     assert leyden.stop() == 0
 
 
-def test_a_supervisor_outlives_a_want_of_descriptors(changed: Callable[..., Changed]) -> None:
+def test_a_reload_is_asked_for_in_vain_and_changes_nothing(changed: Callable[..., Changed]) -> None:
+    leyden = changed(node("PACS", 1)).start_changed("")
+    leyden.wait_line(" ready: ")
+    roles = [process.pid for process in leyden.processes()]
+    assert leyden.process is not None
+    leyden.process.send_signal(signal.SIGHUP)
+    leyden.wait_line("SIGHUP: this version does not reload")
+    assert [process.pid for process in leyden.processes()] == roles
+    assert leyden.stop() == 0
+
+
+def test_a_supervisor_outlives_a_lack_of_descriptors(changed: Callable[..., Changed]) -> None:
     leyden = changed(node("PACS", 1)).start_changed("")
     leyden.wait_line(" ready: ")
     assert leyden.process is not None
