@@ -262,12 +262,7 @@ class Intake:
             self._write()
 
     def ended(self, why: LeydenError | None) -> None:
-        if self._abort_text:
-            how = self._abort_text
-        elif why is not None:
-            how = str(why)
-        else:
-            how = "aborted: the service stops" if self._receiver.draining else "released"
+        how = self._ending(why)
         if self._embryo is not None:
             lost = self._embryo
             came_bytes = lost.size_bytes + sum(map(len, self._views))
@@ -288,6 +283,12 @@ class Intake:
 
     def gone(self) -> None:
         self._receiver.gone(self)
+
+    def _ending(self, why: LeydenError | None) -> str:
+        """How the association ended, for the log."""
+        if self._abort_text or why is not None:
+            return self._abort_text or str(why)
+        return "aborted: the service stops" if self._receiver.draining else "released"
 
     def _log(self, level: int, message: str) -> None:
         if not self._quiet:
