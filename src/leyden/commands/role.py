@@ -3,15 +3,13 @@
 import argparse
 from collections.abc import Sequence
 
-ROLES = ("receiver", "planner", "worker", "sender")
-
 
 def main(arguments: Sequence[str]) -> int:
     """Be one role; returns the exit code."""
     from leyden import inherited
 
     parser = argparse.ArgumentParser(prog="leyden role")
-    parser.add_argument("role", choices=ROLES)
+    parser.add_argument("role", choices=inherited.DESCRIPTORS)
     parser.add_argument("number", type=int)
     parser.add_argument("--row", type=int, required=True, help="of the heartbeats")
     parser.add_argument("--descriptors", required=True, metavar="NAME=FD,...")
