@@ -410,7 +410,7 @@ class Intake:
         if embryo is not None:
             with suppress(OSError):
                 os.close(embryo.fd)
-            with suppress(OSError):  # what the disk does not let go is removed by recovery
+            with suppress(OSError):  # if the disk fails here too, recovery removes the file
                 embryo.path.unlink()
 
     def _end(self, store: StoreStarted) -> None:

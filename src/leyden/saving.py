@@ -114,7 +114,7 @@ class Copies(Generic[Item]):
 
 
 def save(source: Path, target: Path, receipt: str) -> Path:
-    """Copy an entry to `target`, making its folders; returns the path that it got. OSError: the disk says no."""
+    """Copy an entry to `target`, making its folders; returns the path that it got. OSError: the disk refuses."""
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f".{source.name}.part")
     unfinished.unlink(missing_ok=True)  # of a process that ended here; perhaps a second name of the finished copy

@@ -130,7 +130,7 @@ class Supervisor:
         ]
 
     def recover_spool(self) -> None:
-        """Make the spool's folders and finish what an earlier service left. OSError: the disk says no."""
+        """Make the spool's folders and finish what an earlier service left. OSError: the disk refuses."""
         known = tuple(destination.ae_title for destination in self.settings.destinations)
         self.spool.prepare(known)
         recover.recover(self.spool, retry_rejected=self.settings.retry_rejected_at_start, known=known)
