@@ -51,6 +51,8 @@ from leyden.dicom.negotiate import (
 from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.errors import LeydenError, RemoteProtocolError
 from leyden.inherited import LISTEN_BACKLOG, Inherited
+from leyden.journal.events import Received
+from leyden.journal.lines import tell
 from leyden.net.link import READ_BUFFER_BYTES, ConnectionLost, Link
 from leyden.spool.batch import GroupCommit, begin_writing
 from leyden.spool.entry import ReceiptClock
@@ -197,8 +199,7 @@ class _Embryo:
     path: Path
     receipt: str
     size_bytes: int = 0  # of the data set, as far as it is written to the file
-    has_head: bool = False  # the head is written before the first bytes of the data set, which name the object
-    flag: str = ""  # what context, command and data set contradict one another in
+    meta: FileMeta | None = None  # known, and written, with the first bytes of the data set: they name the object
     written_out_bytes: int = 0  # of size_bytes: what the disk was asked to write
 
 
@@ -359,8 +360,7 @@ class Intake:
             level = logging.DEBUG if self._flagged else logging.WARNING
             self._log(level, f"{who.sop_instance} is kept, and answered 0x{DOES_NOT_MATCH:04X}: {who.flag}")
             self._flagged = True
-        embryo.flag, embryo.has_head = who.flag, True
-        meta = FileMeta(
+        embryo.meta = FileMeta(
             sop_class_uid=who.sop_class,
             sop_instance_uid=who.sop_instance,
             transfer_syntax_uid=store.syntax,
@@ -369,7 +369,7 @@ class Intake:
             receiving=request.called,
             flag=who.flag,
         )
-        return encode_head(meta)
+        return encode_head(embryo.meta)
 
     def _write(self, *, whole: bool = False) -> None:
         """Write to the file what has come. `whole`: the data set ends with it."""
@@ -378,7 +378,7 @@ class Intake:
         if embryo is None:
             return
         data_bytes = size_bytes = sum(map(len, views))
-        if not embryo.has_head:
+        if embryo.meta is None:
             beginning = b"".join([view[:LOOK_BYTES] for view in views])[:LOOK_BYTES]
             head = self._head(embryo, beginning, whole=whole)
             if head is None:
@@ -414,7 +414,7 @@ class Intake:
                 embryo.path.unlink()
 
     def _end(self, store: StoreStarted) -> None:
-        if self._views or (self._embryo is not None and not self._embryo.has_head):
+        if self._views or (self._embryo is not None and self._embryo.meta is None):
             self._write(whole=True)
         embryo, self._embryo = self._embryo, None
         if embryo is None:
@@ -438,17 +438,33 @@ class Intake:
             self.link.hold_reading(False)
         self._pending -= 1
         error = commit.exception()
-        if error is None:
+        if error is None and embryo.meta is not None:
             self._objects += 1
             self._object_bytes += embryo.size_bytes
             self._receiver.objects += 1
             self._receiver.object_bytes += embryo.size_bytes
-            status, comment = (DOES_NOT_MATCH, CONTRADICTS) if embryo.flag else (SUCCESS, "")
+            status, comment = (DOES_NOT_MATCH, CONTRADICTS) if embryo.meta.flag else (SUCCESS, "")
             self._answer(embryo.store, status, comment)
             crash.soon("answered")
+            self._tell_received(embryo, embryo.meta)
         else:
             self._log(logging.ERROR, f"{embryo.store.command.sop_instance} answered 0xA700: {error}")
             self._answer(embryo.store, OUT_OF_RESOURCES, str(error))
+
+    def _tell_received(self, embryo: _Embryo, meta: FileMeta) -> None:
+        if not self._quiet:
+            tell(
+                Received(
+                    embryo.receipt,
+                    sop_class_uid=meta.sop_class_uid,
+                    sop_instance_uid=meta.sop_instance_uid,
+                    calling=meta.sending,
+                    called=meta.receiving,
+                    flag=meta.flag,
+                    syntax=meta.transfer_syntax_uid,
+                    bytes=embryo.size_bytes,
+                )
+            )
 
     def _answer(self, store: StoreStarted, status: int, comment: str = "") -> None:
         if not self.link.closing:
