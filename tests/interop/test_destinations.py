@@ -199,7 +199,7 @@ def test_what_an_archive_without_compression_can_not_be_given_waits_with_the_rem
     assert "1 from failed" in leyden.leyden("queue", "retry", "PLAIN").stdout
 
     def back() -> list[Path]:
-        return [path for shelf in ("failed", "rejected") for path in (leyden.spool / shelf).rglob("*.json")]
+        return [path for stage in ("failed", "rejected") for path in (leyden.spool / stage).rglob("*.json")]
 
     wait_for(lambda: back() and back() != [note], 60, "it to be refused anew")
     assert "`leyden queue retry PLAIN`" in json.loads(back()[0].read_bytes())["reason"]

@@ -144,9 +144,9 @@ class Trip(RuleBasedStateMachine):
 
     # -- the operator, and the power
 
-    @rule(shelf=st.sampled_from((Stage.REJECTED, Stage.FAILED)), destination=st.sampled_from((None, *DESTINATIONS)))
-    def retry(self, shelf: Stage, destination: str | None) -> None:
-        self.spool.retry(shelf, destination)
+    @rule(stage=st.sampled_from((Stage.REJECTED, Stage.FAILED)), destination=st.sampled_from((None, *DESTINATIONS)))
+    def retry(self, stage: Stage, destination: str | None) -> None:
+        self.spool.retry(stage, destination)
 
     @rule(retry_rejected=st.booleans())
     def restart(self, retry_rejected: bool) -> None:
@@ -195,9 +195,9 @@ class Trip(RuleBasedStateMachine):
         assert sum(count.files for count in counts) == len(self.unplanned) + len(self.bound)
 
     @invariant()
-    def every_shelved_file_has_its_reason(self) -> None:
-        for shelf in ("rejected", "failed", "expired"):
-            for path in (self.root / shelf).rglob("*.dcm"):
+    def every_file_whose_trip_ended_has_its_reason(self) -> None:
+        for stage in ("rejected", "failed", "expired"):
+            for path in (self.root / stage).rglob("*.dcm"):
                 assert path.with_name(path.name + ".json").stat().st_size
 
 

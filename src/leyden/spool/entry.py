@@ -68,7 +68,7 @@ class Entry:
 
     `syntax` is the transfer syntax to be made ("" = as it is), `attempt` counts deferrals, `due_s` is when a deferred
     entry may go again (seconds since 1970), `crashes` how many workers died of it, `retried_s` when it was last taken
-    from a shelf to be tried again (seconds since 1970, 0 = never), `unanswered` how often it was sent, as a whole or
+    back to be tried again (seconds since 1970, 0 = never), `unanswered` how often it was sent, as a whole or
     in part, and not answered. `serial`: an older entry
     with the same SOP Instance UID for the same destination stood in the spool when this one was planned, so whoever
     sends it must first see that none is left (Spool.held_back).

@@ -156,8 +156,8 @@ def standing(root: str, wanted: Collection[tuple[str, str]], made: bool = False)
             see(name, destination)
         for _, name in files(f"{root}/{Stage.REJECTED}/{folder(destination)}"):
             see(name, destination)
-    for shelf in (Stage.FAILED, Stage.EXPIRED) if wanted else ():
-        for _, name in files(f"{root}/{shelf}"):
+    for stage in (Stage.FAILED, Stage.EXPIRED) if wanted else ():
+        for _, name in files(f"{root}/{stage}"):
             parts = name.split(SEPARATOR)
             if len(parts) == 4:
                 see(parts[3], title(parts[1]))

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from leyden.spool import listing, receipts, shelves
+from leyden.spool import ended, listing, receipts
 from leyden.spool.entry import Queued, parse
 from leyden.spool.stage import SENT_FROM, Stage
 from leyden.spool.store import Spool, Stuck
@@ -49,7 +49,7 @@ def recover(spool: Spool, retry_rejected: bool = False, known: Collection[str] |
             logger.warning("what %s left stays in active/, to be tried again later: %s", claimant, error)
         with contextlib.suppress(OSError):
             os.rmdir(spool.root / Stage.ACTIVE / claimant)
-    shelves.sweep(os.fspath(spool.root))
+    ended.sweep(os.fspath(spool.root))
     done.retried += spool.retry(Stage.FAILED, known=known)
     if retry_rejected:
         done.retried += spool.retry(Stage.REJECTED, known=known)

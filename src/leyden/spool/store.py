@@ -22,7 +22,7 @@ import orjson
 from leyden import crash, log
 from leyden.journal.events import ByHand
 from leyden.journal.lines import tell
-from leyden.spool import listing, shelves
+from leyden.spool import ended, listing
 from leyden.spool.entry import (
     UNRANKED,
     Entry,
@@ -379,34 +379,34 @@ class Spool:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(claim.file)
 
-    # -- the shelves
+    # -- the stages in which a trip has ended
 
-    def _shelve(self, claim: Queued, place: str, name: str, why: Mapping[str, Any]) -> None:
+    def _put(self, claim: Queued, place: str, name: str, why: Mapping[str, Any]) -> None:
         origin = (claim.stage, claim.destination, claim.rank)
-        shelves.shelve(claim.file, f"{self._root}/{place}", name, origin, why)
+        ended.put(claim.file, f"{self._root}/{place}", name, origin, why)
 
     def reject(self, claim: Queued, why: Mapping[str, Any]) -> None:
         """The destination said no for good: to rejected/<DEST>/, with a .json beside it. `why` holds "reason"."""
-        self._shelve(claim, f"{Stage.REJECTED}/{folder(claim.destination)}", claim.entry.name, why)
+        self._put(claim, f"{Stage.REJECTED}/{folder(claim.destination)}", claim.entry.name, why)
 
     def fail(self, claim: Queued | Path, why: Mapping[str, Any]) -> None:
         """Could not be planned (a path in new/), read or transcoded (a claim): to failed/, with a .json beside it."""
         if isinstance(claim, Queued):
-            self._shelve(claim, Stage.FAILED, claim.path.name, why)
+            self._put(claim, Stage.FAILED, claim.path.name, why)
         else:
-            shelves.shelve(os.fspath(claim), f"{self._root}/{Stage.FAILED}", claim.name, (Stage.NEW, "", ""), why)
+            ended.put(os.fspath(claim), f"{self._root}/{Stage.FAILED}", claim.name, (Stage.NEW, "", ""), why)
 
     def expire(self, claim: Queued) -> None:
         """Older than its destination's expiryThreshold: to expired/, never deleted."""
-        self._shelve(claim, Stage.EXPIRED, claim.path.name, {"reason": "not delivered within expiryThreshold"})
+        self._put(claim, Stage.EXPIRED, claim.path.name, {"reason": "not delivered within expiryThreshold"})
 
-    def retry(self, shelf: Stage, destination: str | None = None, known: Collection[str] | None = None) -> int:
+    def retry(self, stage: Stage, destination: str | None = None, known: Collection[str] | None = None) -> int:
         """Bring back what stands in rejected/ or failed/ (of one destination, or all); returns how many.
 
         Each goes to where it came from; its attempts and crashes are forgotten. With `known` (titles), what is bound
         for another stays, with its reason; so does, with a warning, what the disk does not let go.
         """
-        return shelves.retry(self._root, shelf, destination, known)
+        return ended.retry(self._root, stage, destination, known)
 
     # -- figures
 

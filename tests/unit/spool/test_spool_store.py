@@ -1,4 +1,4 @@
-"""Every change of state of the spool, races, hand-editing and the shelves."""
+"""Every change of state of the spool, races, hand-editing, and the stages in which a trip has ended."""
 
 import contextlib
 import errno
@@ -282,7 +282,7 @@ def test_younger_twins_are_held_back_until_the_older_one_is_gone(spool):
     assert spool.held_back("PACS", [young]) == set()
 
 
-# -- the shelves
+# -- the stages in which a trip has ended
 
 
 def note(path):
@@ -540,7 +540,7 @@ def test_a_refusal_by_a_node_that_is_gone_stays_with_its_reason(spool):
     assert spool.retry(Stage.FAILED) == 1
 
 
-def test_what_the_disk_does_not_let_go_stays_on_its_shelf(spool, full_disk, caplog):
+def test_what_cannot_be_moved_stays_where_it_ended(spool, full_disk, caplog):
     first, second = spool.put(Stage.PREPARED, "PACS"), spool.put(Stage.PREPARED, "REPORTS")
     for destination in ("PACS", "REPORTS"):
         spool.reject(spool.first(Stage.PREPARED, destination), {"reason": "no"})
