@@ -1,7 +1,9 @@
 """The rewrite of a dataset as a stream of pieces: a pure plan of what to copy and what to put in between.
 
-Nothing is held whole and no value is interpreted but the few that decide a VR. What need not change is one long Copy.
-From any encoding into any. Deliberately absent: pixels (the caller fills them in) and deflate (it inflates first).
+`_elements` reads the top level, `_Filter` decides what becomes of each element, `_Converter` goes through what is
+nested with a stack of open items, and `_Writer` encodes for the target. What need not change is one long Copy. Nothing
+is held whole, and no value is interpreted but the few that decide a VR. From any encoding into any.
+Deliberately absent: pixels (the caller writes them) and deflate (the caller inflates first).
 """
 
 import struct
@@ -15,7 +17,6 @@ from leyden.dicom.elements import (
     IMPLICIT,
     ITEM,
     ITEM_END,
-    LONG_FORM,
     MISSING,
     PIXEL_DATA,
     PIXEL_ELEMENTS,
@@ -26,6 +27,8 @@ from leyden.dicom.elements import (
     WORD_BYTES,
     Element,
     Encoding,
+    Source,
+    Token,
     behind,
     content,
     dictionary_vr,
@@ -98,6 +101,14 @@ class Patch:
     old: bytes
     new: bytes
 
+    def value(self, source: Source, tag: int, offset: int, length: int) -> bytes:
+        """The new value of an element within the sequences, as long as the old one; b"" = the old one stays."""
+        if tag != self.tag or length > _INLINE_BYTES:
+            return b""
+        old = source.take(offset, length)
+        rest = old.removeprefix(self.old)
+        return (self.new + rest).ljust(length) if len(rest) < len(old) else b""
+
 
 Replacement = tuple[str, "bytes | Hole | Items"] | None
 """VR and value in little endian, padded here; a sequence as its items; None = the element is left out."""
@@ -127,17 +138,41 @@ def rewrite(dataset: Dataset, target: Syntax, replace: Replacements, patch: Patc
         raise Corrupt(dataset.flaw)
     if pixels and pixels[5] > dataset.end:
         raise Corrupt(f"the pixel data are cut off: they should end at byte {pixels[5]} of {dataset.end}")
-    stale = {tag >> 16 for tag in replace} | ({PIXEL_DATA >> 16} if pixels else set()) | {0}  # (0000,0000) is 8 NULs
-    if dataset.encoding.explicit:
-        stale |= {
-            tag >> 16
-            for tag, vr, begin, value, _, _ in elements.values()
-            if vr == MISSING or (value - begin == 8 and vr in LONG_FORM)
-        }
-    output = _Output(dataset, replace, encoding_of(target), patch)
-    yield from (_kept if dataset.encoding is output.encoding else _converted)(dataset, stale, output)
-    yield from _put_due(output, _LAST_TAG)
-    yield from output.take(all_of_it=True)
+    source = dataset.source
+    writer = _Writer(source, encoding_of(target))
+    top = _Filter(dataset, replace, writer.encoding)
+    converter = _Converter(dataset, writer)
+    patched = patch.sequences if patch else ()
+    run = stop = dataset.start  # [run, stop) of the source is kept as it is and still to be copied
+    for element in _elements(dataset):
+        tag, vr, begin, value, length, after = element
+        fate = top.fate(element)
+        if fate != _KEPT or begin != stop or tag >= top.next_tag:
+            writer.copy(run, stop - run)
+            run = stop = begin
+            if tag >= top.next_tag:
+                for inserted, new in top.inserted(tag):
+                    yield from _new(inserted, new, writer)
+        if fate == _KEPT:
+            if patch and tag in patched:
+                for inner, _, _, at, inner_length, _ in walk(source, begin, after, dataset.encoding):
+                    if text := patch.value(source, inner, at, inner_length):
+                        writer.copy(run, at - run)
+                        writer.put(text)
+                        run = at + len(text)
+                        yield from writer.take()
+            stop = after
+        elif fate == _CONVERTED:
+            yield from converter.convert(element, patch if tag in patched else None)
+        elif fate == _PIXELS:
+            vr = actual_vr(tag, vr, dataset)
+            writer.place(Pixels(tag, vr, value, None if length == UNDEFINED else length))
+        if writer.ready:
+            yield from writer.take()
+    writer.copy(run, stop - run)
+    for inserted, new in top.inserted(_LAST_TAG):
+        yield from _new(inserted, new, writer)
+    yield from writer.finish()
 
 
 def encapsulated_inside(dataset: Dataset) -> bool:
@@ -170,237 +205,269 @@ def _parses(dataset: Dataset, start: int, end: int) -> bool:
         return False
 
 
-class _Output:
-    """The pieces made so far that nobody took yet, small ones joined, and the replacements that are still to come."""
+# What becomes of an element: it is kept byte for byte, gets a new header, is left out, or is for the caller to write.
+_KEPT, _CONVERTED, _DROPPED, _PIXELS = range(4)
 
-    def __init__(self, dataset: Dataset, replace: Replacements, encoding: Encoding, patch: Patch | None) -> None:
-        self.replace = replace
+
+class _Filter:
+    """Decides what becomes of each top-level element, and what is inserted before it or in its place."""
+
+    def __init__(self, dataset: Dataset, replace: Replacements, target: Encoding) -> None:
+        self._replace = replace
+        self._inserts = sorted((tag for tag, new in replace.items() if new), reverse=True)
+        self.next_tag = self._inserts[-1] if self._inserts else _LAST_TAG
+        self._same_encoding = dataset.encoding is target
+        self._explicit = dataset.encoding.explicit
+        self._pixels_seen = False
+        # The groups whose length becomes false. What looks like (0000,0000) is eight NULs.
+        self._changed_groups = {tag >> 16 for tag in replace} | {0}
+        elements = dataset.read()
+        if PIXEL_DATA in elements:
+            self._changed_groups.add(PIXEL_DATA >> 16)
+        if self._explicit:
+            self._changed_groups |= {
+                tag >> 16
+                for tag, vr, begin, value, _, _ in elements.values()
+                if value - begin == 8 and vr not in SHORT_FORM
+            }
+
+    def fate(self, element: Element) -> int:
+        """What becomes of an element; to be asked in order. Raises Corrupt for a second Pixel Data."""
+        tag, vr, begin, value, _, _ = element
+        if tag in self._replace:
+            return _DROPPED
+        if tag == PIXEL_DATA:
+            if self._pixels_seen:
+                raise Corrupt(f"{tag_name(PIXEL_DATA)} stands twice")
+            self._pixels_seen = True
+            return _PIXELS
+        if not tag & 0xFFFF and tag >> 16 in self._changed_groups:
+            return _DROPPED
+        if not self._same_encoding:
+            return _CONVERTED
+        # Without a VR, or an implicit header where an explicit one would be longer.
+        lacks_vr = self._explicit and value - begin == 8 and vr not in SHORT_FORM
+        return _CONVERTED if lacks_vr else _KEPT
+
+    def inserted(self, tag: int) -> Iterator[tuple[int, Replacement]]:
+        """The new elements that belong before `tag` or in its place, each given once."""
+        while self._inserts and self._inserts[-1] <= tag:
+            new = self._inserts.pop()
+            yield new, self._replace[new]
+        self.next_tag = self._inserts[-1] if self._inserts else _LAST_TAG
+
+
+class _Writer:
+    """Encodes for the target. `ready`: the pieces made so far that nobody took yet; small ones are joined first."""
+
+    def __init__(self, source: Source, encoding: Encoding) -> None:
         self.encoding = encoding
-        self.patch = patch
-        self.patch_inside = patch.sequences if patch else ()
-        self.due = sorted((tag for tag, new in replace.items() if new), reverse=True)
-        self._source = dataset.source
-        self._has_pixels = False
+        self.ready: list[Piece] = []
+        self._source = source
         self._joined = bytearray()
-        self._ready: list[Piece] = []
-
-    def is_due(self, tag: int) -> bool:
-        """Whether a replacement belongs before or in the place of the top-level `tag`."""
-        return bool(self.due) and self.due[-1] <= tag
 
     def put(self, data: bytes) -> None:
         self._joined += data
+        if len(self._joined) >= WINDOW_BYTES:
+            self._join()
+
+    def header(self, tag: int, vr: str, length: int) -> None:
+        self._joined += element_header(tag, vr, length, self.encoding)
 
     def copy(self, offset: int, length: int, swap: int = 1) -> None:
         rest = length % swap
         if length > _INLINE_BYTES:
-            self._join()
-            self._ready.append(Copy(offset, length - rest, swap))
+            self.place(Copy(offset, length - rest, swap))
             offset, length = offset + length - rest, rest
         if length:
             data = self._source.take(offset, length)
             if len(data) < length:
                 raise Corrupt(f"the source ends before byte {offset + length}")
-            self._joined += swapped(data, swap) if swap > 1 else data
+            self.put(swapped(data, swap) if swap > 1 else data)
 
-    def patched(self, tag: int, offset: int, length: int) -> bytes:
-        """The value that is to stand at `offset` in one of the patch's sequences; b"" = the one that does."""
-        if self.patch is None or tag != self.patch.tag or length > _INLINE_BYTES:
-            return b""
-        old = self._source.take(offset, length)
-        rest = old.removeprefix(self.patch.old)
-        return (self.patch.new + rest).ljust(length) if len(rest) < len(old) else b""
-
-    def leave(self, hole: Hole) -> None:
+    def place(self, piece: Piece) -> None:
         self._join()
-        self._ready.append(hole)
+        self.ready.append(piece)
 
-    def place_pixels(self, dataset: Dataset, vr: str, value: int, length: int) -> None:
-        if self._has_pixels:
-            raise Corrupt(f"{tag_name(PIXEL_DATA)} stands twice")
-        self._has_pixels = True
-        self._join()
-        vr = actual_vr(PIXEL_DATA, vr, dataset)
-        self._ready.append(Pixels(PIXEL_DATA, vr, value, None if length == UNDEFINED else length))
-
-    def take(self, *, all_of_it: bool = False) -> list[Piece]:
-        if all_of_it or len(self._joined) >= WINDOW_BYTES:
-            self._join()
-        ready, self._ready = self._ready, []
+    def take(self) -> list[Piece]:
+        ready, self.ready = self.ready, []
         return ready
+
+    def finish(self) -> list[Piece]:
+        self._join()
+        return self.take()
 
     def _join(self) -> None:
         if self._joined:
-            self._ready.append(bytes(self._joined))
+            self.ready.append(bytes(self._joined))
             self._joined.clear()
 
 
-def _put_due(output: _Output, tag: int) -> Iterator[Piece]:
-    """The replacements that belong before or in the place of the top-level `tag`."""
-    while output.is_due(tag):
-        due = output.due.pop()
-        yield from _put_new(due, output.replace[due], output)
+def _elements(dataset: Dataset) -> Iterator[Element]:
+    """All elements of a dataset or item, also those behind pixel data, where Dataset.read() ends. Raises Corrupt.
+
+    Pixel Data of undefined length are given before they are read through: -1 for the offset behind them.
+    """
+    source, end, encoding = dataset.source, dataset.end, dataset.encoding
+    at = dataset.start
+    elements: Iterable[Element] = dataset.read().values()
+    for _, _, begin, _, _, after in elements:
+        if begin != at:  # a tag stands twice, and the dictionary has the last one only
+            elements = level(source, dataset.start, end, encoding)
+            break
+        at = after
+    at = dataset.start
+    while elements:
+        level_start = at
+        for element in elements:
+            tag, vr, begin, value, length, after = element
+            if after > end:
+                raise Corrupt(f"the value of {tag_name(tag)} runs past the end, byte {end}")
+            if after < 0 and tag != PIXEL_DATA:
+                after = behind(source, tag, vr, value, end, encoding)
+                element = tag, vr, begin, value, length, after
+            yield element
+            at = behind(source, tag, vr, value, end, encoding) if after < 0 else after
+        elements = level(source, at, end, encoding) if level_start < at < end else ()
 
 
-def _put_new(tag: int, new: Replacement, output: _Output) -> Iterator[Piece]:
-    encoding = output.encoding
+class _Converter:
+    """Writes elements of a dataset or item in another encoding: each with a new header and, if need be, turned words.
+
+    Sequences and items get undefined lengths, and group lengths are left out. Only between the two explicit encodings
+    all headers keep their sizes, so that all lengths stay true and are kept.
+    """
+
+    def __init__(self, dataset: Dataset, writer: _Writer) -> None:
+        self._dataset = dataset
+        self._writer = writer
+        source, target = dataset.encoding, writer.encoding
+        self._turned = source.order != target.order
+        self._keeps_lengths = self._turned and source.explicit == target.explicit
+
+    def convert(self, element: Element, patch: Patch | None = None) -> Iterable[Piece]:
+        """One element of the dataset, with all that is in it; the pieces that are ready before its end."""
+        tag, vr, begin, value, length, _ = element
+        dataset, writer = self._dataset, self._writer
+        if length != UNDEFINED and (vr != "SQ" or not length):
+            self._value(dataset, tag, vr, value, length)
+            return ()
+        if length != UNDEFINED and dataset.encoding is IMPLICIT and not _parses(dataset, begin, value + length):
+            writer.header(tag, "UN", length)
+            writer.copy(value, length)
+            return ()
+        return self._nested(begin, patch)
+
+    def _nested(self, begin: int, patch: Patch | None) -> Iterator[Piece]:
+        """The element at `begin`, of undefined length or a sequence, and all that is in it."""
+        writer, keeps_lengths = self._writer, self._keeps_lengths
+        source, end, encoding = self._dataset.source, self._dataset.end, self._dataset.encoding
+        scopes = [self._dataset]  # it, and the items that are open
+        here = begin
+        tokens = walk(source, begin, end, encoding)
+        for tag, vr, at, value, length, _ in tokens:
+            if keeps_lengths and at != here:
+                raise Corrupt(f"{at - here} bytes before byte {at} that are no part of their sequence")
+            if keeps_lengths and vr == MISSING and len(scopes) > 1:
+                raise Corrupt(f"{tag_name(tag)} at byte {at} has no VR")
+            here = value
+            if vr and length != UNDEFINED and (vr != "SQ" or not length):
+                here = value + length
+                self._value(scopes[-1], tag, vr, value, length, patch)
+            elif vr:
+                if not self._open(scopes[-1], tag, vr, value, length):
+                    here = _end(tokens)
+                    writer.copy(value, here - value)
+                    if len(scopes) == 1:
+                        return
+            elif tag == ITEM:
+                delimited = length == UNDEFINED
+                stop = end if delimited else value + length
+                scopes.append(Dataset(source, value, stop, encoding, scopes[-1], delimited=delimited))
+                writer.header(ITEM, "", length if keeps_lengths else UNDEFINED)
+            else:
+                if at != value or not keeps_lengths:
+                    writer.header(tag, "", 0)
+                if tag == ITEM_END:
+                    scopes.pop()
+                elif len(scopes) == 1:
+                    return
+            if writer.ready:
+                yield from writer.take()
+
+    def _value(self, scope: Dataset, tag: int, vr: str, value: int, length: int, patch: Patch | None = None) -> None:
+        """An element that holds no others."""
+        if not tag & 0xFFFF and not self._keeps_lengths:
+            return
+        if vr == MISSING or " or " in vr:
+            vr = actual_vr(tag, vr, scope)
+        writer = self._writer
+        writer.header(tag, vr, length)
+        if patch and (new := patch.value(scope.source, tag, value, length)):
+            writer.put(new)
+        else:
+            writer.copy(value, length, _word_bytes(vr, length, writer.encoding) if self._turned else 1)
+
+    def _open(self, scope: Dataset, tag: int, vr: str, value: int, length: int) -> bool:
+        """The header of an element that holds others. False: what it holds is to be copied as a whole.
+
+        That is implicit VR inside UN already, or fragments, which look the same in all of little endian.
+        """
+        encoding = scope.encoding
+        if vr == MISSING or " or " in vr:
+            vr = actual_vr(tag, vr, scope)
+        if vr == "UN" and inside_un(scope.source, value, encoding) is encoding:
+            vr = "SQ"  # what is private, implicit and of undefined length is a sequence
+        self._writer.header(tag, vr, length if self._keeps_lengths else UNDEFINED)
+        if vr != "SQ" and self._turned and content(scope.source, tag, vr, value, encoding)[0] == FRAGMENTS:
+            raise Corrupt(f"{tag_name(tag)} is encapsulated, as nothing in big endian is")
+        return vr == "SQ"
+
+
+def _end(tokens: Iterator[Token]) -> int:
+    """The offset behind the sequence or the fragments that a walk has just entered; it goes on from there."""
+    open_sequences = 1
+    for tag, vr, _, value, length, _ in tokens:
+        if vr:
+            open_sequences += length == UNDEFINED or (vr == "SQ" and length > 0)
+        elif tag == SEQUENCE_END:
+            open_sequences -= 1
+            if not open_sequences:
+                return value
+    raise AssertionError("a walk gives the end of all that it enters")
+
+
+def _new(tag: int, new: Replacement, writer: _Writer) -> Iterator[Piece]:
+    """An element that is not in the source, with all that is in it."""
+    encoding = writer.encoding
     if new is None:
         return
     vr, value = new
     if isinstance(value, bytes):
-        output.put(element(tag, vr, value, encoding))
+        writer.put(element(tag, vr, value, encoding))
     elif isinstance(value, Hole):
         length = len(value.before) + value.length_bytes
-        output.put(element_header(tag, vr, length + length % 2, encoding) + value.before)
-        output.leave(value)
-        output.put(b" " * (length % 2))
+        writer.header(tag, vr, length + length % 2)
+        writer.put(value.before)
+        writer.place(value)
+        writer.put(b" " * (length % 2))
     else:
-        output.put(element_header(tag, vr, UNDEFINED, encoding))
+        writer.header(tag, vr, UNDEFINED)
         for item in value:
-            output.put(element_header(ITEM, "", UNDEFINED, encoding))
+            writer.header(ITEM, "", UNDEFINED)
             if not isinstance(item, Dataset):
                 for inner_tag, inner in item.items():
-                    yield from _put_new(inner_tag, inner, output)
+                    yield from _new(inner_tag, inner, writer)
             elif item.encoding is encoding:
-                output.copy(item.start, item.end - item.start)
+                writer.copy(item.start, item.end - item.start)
             else:
-                yield from _converted(item, set(), output, nested=True)
-            output.put(element_header(ITEM_END, "", 0, encoding))
-            yield from output.take()
-        output.put(element_header(SEQUENCE_END, "", 0, encoding))
-
-
-def _kept(dataset: Dataset, stale: set[int], output: _Output) -> Iterator[Piece]:
-    """The encoding stays: what stands between replaced elements and pixel data is copied as it is."""
-    source, encoding, end = dataset.source, dataset.encoding, dataset.end
-    explicit = encoding.explicit
-    run = at = dataset.start  # the source from `run` on is yet to be copied
-    elements = _elements(dataset)
-    while elements:  # a level ends with pixel data, or with all that there is
-        before = at
-        for tag, vr, begin, value, length, after in elements:
-            if after > end:
-                raise Corrupt(f"the value of {tag_name(tag)} runs past the end, byte {end}")
-            pixels = tag == PIXEL_DATA and tag not in output.replace
-            leave_out = tag in output.replace or pixels or (tag & 0xFFFF == 0 and tag >> 16 in stale)
-            # The header is to be written anew; one of SQ or UN may be implicit.
-            lacks_vr = explicit and not leave_out and (vr == MISSING or (value - begin == 8 and vr in LONG_FORM))
-            if leave_out or lacks_vr or output.is_due(tag):
-                output.copy(run, begin - run)
-                run = begin
-                yield from _put_due(output, tag)
-            if pixels:
-                output.place_pixels(dataset, vr, value, length)
-            elif lacks_vr:
-                yield from _converted(Dataset(source, begin, after, encoding, dataset), set(), output, nested=True)
-            elif tag in output.patch_inside and not leave_out:
-                for inner_tag, _, _, inner, inner_length, _ in walk(source, begin, after, encoding):
-                    if new := output.patched(inner_tag, inner, inner_length):
-                        output.copy(run, inner - run)
-                        output.put(new)
-                        run = inner + len(new)
-                        yield from output.take()
-            yield from output.take()
-            at = behind(source, tag, vr, value, end, encoding) if after < 0 else after
-            if leave_out or lacks_vr:
-                run = at
-        elements = level(source, at, end, encoding) if before < at < end else ()
-    output.copy(run, at - run)
-
-
-def _elements(dataset: Dataset) -> Iterable[Element]:
-    """The elements up to and with pixel data: as they were read already, or again where a tag stands twice."""
-    known = dataset.read().values()
-    at = dataset.start
-    for _, _, begin, _, _, after in known:
-        if begin != at:
-            return level(dataset.source, dataset.start, dataset.end, dataset.encoding)
-        at = after
-    return known
-
-
-def _converted(dataset: Dataset, stale: set[int], output: _Output, *, nested: bool = False) -> Iterator[Piece]:
-    """Another encoding: each element gets a new header; what comes to be of unknown length gets an end instead.
-
-    `nested`: `dataset` is an item, where nothing is replaced and pixel data are no others' business.
-    """
-    source, encoding, end = dataset.source, dataset.encoding, dataset.end
-    target = output.encoding
-    turned = encoding.order != target.order
-    same_size = turned and encoding.explicit == target.explicit  # headers keep their sizes: defined lengths stay true
-    enclosing = [dataset]
-    outside = open_sequences = int(nested)
-    top = 0  # the top-level element that this is in
-    passed_over = 0  # sequences open in something that is left out or copied whole ...
-    whole = -1  # ... from this offset on
-    begin = dataset.start
-    while begin < end:
-        tokens = walk(source, begin, end, encoding)
-        here, begin = begin, end
-        for tag, vr, at, value, length, _ in tokens:
-            if at != here and same_size and open_sequences > outside:
-                raise Corrupt(f"{at - here} bytes before byte {at} that are no part of their sequence")
-            opens = length == UNDEFINED or (vr == "SQ" and length > 0)
-            here = value + length if vr and not opens else value
-            if passed_over:
-                if vr:
-                    passed_over += opens
-                elif tag == SEQUENCE_END:
-                    passed_over -= 1
-                    if not passed_over and whole >= 0:
-                        output.copy(whole, value - whole)
-                        whole = -1
-            elif tag == ITEM:
-                stop = end if length == UNDEFINED else value + length
-                enclosing.append(Dataset(source, value, stop, encoding, enclosing[-1], delimited=length == UNDEFINED))
-                output.put(element_header(tag, vr, length if same_size else UNDEFINED, target))
-            elif not vr:
-                if tag == ITEM_END:
-                    enclosing.pop()
-                else:
-                    open_sequences -= 1
-                if at != value or not same_size:
-                    output.put(element_header(tag, vr, 0, target))
-            else:
-                if open_sequences == outside:
-                    top = tag
-                    if not nested and output.is_due(tag):
-                        yield from _put_due(output, tag)
-                    if not nested and tag in output.replace:
-                        passed_over = int(opens)
-                        continue
-                    if not nested and tag == PIXEL_DATA:
-                        output.place_pixels(dataset, vr, value, length)
-                        yield from output.take()
-                        passed_over = int(opens)
-                        continue
-                if tag & 0xFFFF == 0 and (not same_size or (tag >> 16 in stale and not open_sequences)):
-                    continue
-                if vr == MISSING or " or " in vr:
-                    if vr == MISSING and same_size and open_sequences > outside:
-                        raise Corrupt(f"{tag_name(tag)} at byte {at} has no VR")
-                    vr = actual_vr(tag, vr, enclosing[-1])
-                if vr == "UN" and length == UNDEFINED and inside_un(source, value, encoding) is encoding:
-                    vr = "SQ"  # what is private, implicit and of undefined length is a sequence
-                foreign = vr == "SQ" and encoding is IMPLICIT and open_sequences == outside and length != UNDEFINED
-                if foreign and not _parses(dataset, at, value + length):
-                    output.put(element_header(tag, "UN", length, target))
-                    output.copy(value, length)
-                    begin = value + length
-                    break
-                output.put(element_header(tag, vr, UNDEFINED if opens and not same_size else length, target))
-                if not opens and top in output.patch_inside and (new := output.patched(tag, value, length)):
-                    output.put(new)
-                elif not opens:
-                    output.copy(value, length, _word_bytes(vr, length, target) if turned else 1)
-                elif vr == "SQ":
-                    open_sequences += 1
-                elif turned and content(source, tag, vr, value, encoding)[0] == FRAGMENTS:
-                    raise Corrupt(f"{tag_name(tag)} is encapsulated, as nothing in big endian is")
-                else:  # implicit inside UN already, and fragments look the same in all of little endian
-                    passed_over = 1
-                    whole = value
-            yield from output.take()
+                converter = _Converter(item, writer)
+                for inner_element in _elements(item):
+                    yield from converter.convert(inner_element)
+            writer.header(ITEM_END, "", 0)
+            if writer.ready:
+                yield from writer.take()
+        writer.header(SEQUENCE_END, "", 0)
 
 
 def _word_bytes(vr: str, length: int, target: Encoding) -> int:

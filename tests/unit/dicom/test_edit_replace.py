@@ -75,6 +75,14 @@ def test_replace(syntax: Syntax, target: Syntax) -> None:
     assert new(0x00081140, "SQ") in without[0]
 
 
+@targets
+def test_what_is_left_out_need_not_parse(target: Syntax) -> None:
+    broken = el(0x00081140, "SQ", el(ITEM, "", b"no element"))
+    data = el(0x00080060, "CS", b"CT") + broken + el(0x00100020, "LO", b"ID")
+    kept = write(target, 0x00080060, "CS", b"CT") + write(target, 0x00100020, "LO", b"ID")
+    assert made(data, LITTLE, target, {0x00081140: None}) == kept
+
+
 def test_replace_in_unsorted_and_doubled_elements() -> None:
     data = el(0x00100010, "PN", b"A ") + el(0x00080060, "CS", b"CT") + el(0x00100010, "PN", b"B ")
     for target in (LITTLE, IMPLICIT, BIG):
