@@ -16,7 +16,7 @@ import numpy as np
 import pydicom
 from pydicom.filewriter import write_dataset
 
-from leyden.dicom.elements import Source, encoding_of, level
+from leyden.dicom.elements import ByteSource, encoding_of, level
 from leyden.dicom.part10 import HEAD_MAX_BYTES, FileMeta, decode_head, encode_head
 from leyden.dicom.uids import EXPLICIT_LE, SYNTAXES
 
@@ -162,7 +162,9 @@ def from_file(path: Path) -> Template:
     if syntax is None or syntax.deflated or syntax.big_endian:
         raise ValueError(f"{path.name}: its transfer syntax is not for loads")
     data, encoding = content[start:], encoding_of(syntax)
-    elements = level(Source(lambda at, length: data[at : at + length], len(data), data[:65536]), 0, len(data), encoding)
+    elements = level(
+        ByteSource(lambda at, length: data[at : at + length], len(data), data[:65536]), 0, len(data), encoding
+    )
     for tag, _, _, value, length, _ in elements:
         if tag == _SOP_INSTANCE_UID:
             size = UID_BYTES.to_bytes(2 if encoding.explicit else 4, "little")

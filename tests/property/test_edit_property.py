@@ -21,8 +21,8 @@ from leyden.dicom.elements import (
     SEQUENCE_END,
     UNDEFINED,
     WORD_BYTES,
+    ByteSource,
     Encoding,
-    Source,
     dictionary_vr,
     walk,
 )
@@ -115,8 +115,8 @@ def decode(data: bytes, encoding: Encoding) -> Tree:
     return tree_of(whole(data, encoding))
 
 
-def source(data: bytes) -> Source:
-    return Source(lambda offset, length: data[offset : offset + length], len(data))
+def source(data: bytes) -> ByteSource:
+    return ByteSource(lambda offset, length: data[offset : offset + length], len(data))
 
 
 def whole(data: bytes, encoding: Encoding) -> Dataset:

@@ -10,7 +10,7 @@ import pydicom
 from pydicom.dataset import Dataset as Peer
 
 from leyden.dicom.edit import Copy, Hole, Piece, Replacements, element_header, rewrite, swapped
-from leyden.dicom.elements import UNDEFINED, WORD_BYTES, Source, behind, encoding_of
+from leyden.dicom.elements import UNDEFINED, WORD_BYTES, ByteSource, encoding_of, offset_behind
 from leyden.dicom.header import Dataset, peek
 from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.dicom.uids import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, SYNTAXES, Syntax
@@ -45,7 +45,7 @@ def dataset_of(path: Path) -> tuple[bytes, Syntax]:
 
 def whole(data: bytes, syntax: Syntax) -> Dataset:
     """All of `data` as a dataset to rewrite."""
-    source = Source(lambda offset, length: data[offset : offset + length], len(data))
+    source = ByteSource(lambda offset, length: data[offset : offset + length], len(data))
     return Dataset(source, 0, len(data), encoding_of(syntax))
 
 
@@ -69,7 +69,7 @@ def joined(data: bytes, stream: list[Piece], syntax: Syntax, target: Syntax) -> 
         elif isinstance(piece, Copy):
             done += swapped(data[piece.offset : piece.offset + piece.length], piece.swap)
         elif piece.length is None:
-            end = behind(source, piece.tag, piece.vr, piece.offset, len(data), encoding_of(syntax))
+            end = offset_behind(source, piece.tag, piece.vr, piece.offset, len(data), encoding_of(syntax))
             done += element_header(piece.tag, piece.vr, UNDEFINED, encoding) + data[piece.offset : end]
         else:
             value = data[piece.offset : piece.offset + piece.length]

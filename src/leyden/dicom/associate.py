@@ -27,10 +27,19 @@ from leyden.errors import LocalProtocolError, RemoteProtocolError
 
 SYNTAXES_LIMIT = 8192  # in one PDU, abstract ones too: an association keeps them for as long as it lasts
 # A device that opens an association for each image asks the same each time. Hostile requests fill 7 MB at most.
-REMEMBERED_REQUESTS, REMEMBERED_BYTES = 32, 16 * 1024
+REMEMBERED_REQUESTS = 32
+REMEMBERED_BYTES = 16 * 1024
 
-_APPLICATION, _PROPOSED, _ANSWERED, _ABSTRACT, _TRANSFER, _USER = 0x10, 0x20, 0x21, 0x30, 0x40, 0x50
-_MAX_LENGTH, _IMPLEMENTATION_CLASS, _ROLE, _IMPLEMENTATION_VERSION = 0x51, 0x52, 0x54, 0x55
+_APPLICATION = 0x10
+_PROPOSED = 0x20
+_ANSWERED = 0x21
+_ABSTRACT = 0x30
+_TRANSFER = 0x40
+_USER = 0x50
+_MAX_LENGTH = 0x51
+_IMPLEMENTATION_CLASS = 0x52
+_ROLE = 0x54
+_IMPLEMENTATION_VERSION = 0x55
 
 _FIXED = struct.Struct(">BxIHxx32s32x")  # the two titles as one field
 _LENGTH_COUNTS_FROM = 6

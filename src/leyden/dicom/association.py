@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 from leyden.dicom import associate, dimse, pdu
 from leyden.dicom.dimse import Command
-from leyden.dicom.machine import Event as Evt
-from leyden.dicom.machine import State, step
+from leyden.dicom.machine import AssociationState, MachineEvent, step
 from leyden.dicom.negotiate import ACCEPTED, AssociateAccept, AssociateReject, AssociateRequest, outgoing_pdu_bytes
 from leyden.dicom.uids import VERIFICATION
 from leyden.errors import LocalProtocolError, RemoteProtocolError
@@ -114,19 +113,19 @@ Event = (
 )  # fmt: skip
 
 _PDU_EVENTS = {
-    pdu.REQUEST: Evt.REQUEST_PDU,
-    pdu.ACCEPT: Evt.ACCEPT_PDU,
-    pdu.REJECT: Evt.REJECT_PDU,
-    pdu.RELEASE: Evt.RELEASE_PDU,
-    pdu.RELEASE_REPLY: Evt.RELEASE_REPLY_PDU,
-    pdu.ABORT: Evt.ABORT_PDU,
+    pdu.REQUEST: MachineEvent.REQUEST_PDU,
+    pdu.ACCEPT: MachineEvent.ACCEPT_PDU,
+    pdu.REJECT: MachineEvent.REJECT_PDU,
+    pdu.RELEASE: MachineEvent.RELEASE_PDU,
+    pdu.RELEASE_REPLY: MachineEvent.RELEASE_REPLY_PDU,
+    pdu.ABORT: MachineEvent.ABORT_PDU,
 }
 
 
 class Connection:
     """One end of one association, over a transport connection that exists: acceptor() or requestor()."""
 
-    def __init__(self, state: State, max_pdu_bytes: int) -> None:
+    def __init__(self, state: AssociationState, max_pdu_bytes: int) -> None:
         self.state = state
         self.max_outgoing_pdu_bytes = 0  # set by negotiation
         self._reader = pdu.Reader(max_pdu_bytes)
@@ -143,12 +142,12 @@ class Connection:
     @classmethod
     def acceptor(cls, max_pdu_bytes: int) -> "Connection":
         """Waits for an A-ASSOCIATE-RQ. A P-DATA PDU longer than `max_pdu_bytes` will be the peer's error."""
-        return cls(State.AWAITING_REQUEST, max_pdu_bytes)
+        return cls(AssociationState.AWAITING_REQUEST, max_pdu_bytes)
 
     @classmethod
     def requestor(cls, request: AssociateRequest) -> "Connection":
         """Has the A-ASSOCIATE-RQ in its output already."""
-        connection = cls(State.AWAITING_ANSWER, request.max_pdu_bytes)
+        connection = cls(AssociationState.AWAITING_ANSWER, request.max_pdu_bytes)
         connection._request = request
         connection._output.append(associate.encode_request(request))
         return connection
@@ -160,7 +159,7 @@ class Connection:
     @property
     def is_over(self) -> bool:
         """Nothing more can be said or heard: only the transport connection is left to be closed."""
-        return self.state in (State.AWAITING_CLOSE, State.IDLE)
+        return self.state in (AssociationState.AWAITING_CLOSE, AssociationState.IDLE)
 
     def __repr__(self) -> str:
         return f"<Connection {self.state.name.lower()} {len(self._syntaxes)} contexts>"
@@ -174,7 +173,7 @@ class Connection:
         """
         try:
             for part in () if self.is_over else self._reader.feed(data):
-                established = self.state is State.ESTABLISHED
+                established = self.state is AssociationState.ESTABLISHED
                 if not established and self.is_over:
                     return
                 if isinstance(part, pdu.Whole):
@@ -184,7 +183,7 @@ class Connection:
                         yield event
                     continue
                 if not established:  # where it is, DT-2 changes nothing
-                    self._received(Evt.DATA_PDU)
+                    self._received(MachineEvent.DATA_PDU)
                 if self._store is None or part.command or part.context_id != self._command_context_id:
                     yield from self._fragment(part)
                     continue
@@ -194,12 +193,12 @@ class Connection:
                     store, self._store = self._store, None
                     yield StoreEnded(store)
         except RemoteProtocolError as error:
-            if self.state is not State.AWAITING_CLOSE:
-                self.state = step(self.state, Evt.INVALID_PDU).next[0]
+            if self.state is not AssociationState.AWAITING_CLOSE:
+                self.state = step(self.state, MachineEvent.INVALID_PDU).next[0]
             self._output.append(pdu.abort_pdu(2, error.reason))
             raise
 
-    def _received(self, event: Evt) -> None:
+    def _received(self, event: MachineEvent) -> None:
         transition = step(self.state, event)
         if transition.action in ("AA-1", "AA-8"):
             raise RemoteProtocolError(f"{event.name} in state {self.state.name}", pdu.UNEXPECTED_PDU)
@@ -223,7 +222,9 @@ class Connection:
             case pdu.RELEASE:
                 return ReleaseRequested()
             case pdu.RELEASE_REPLY:
-                return Released() if self.state is State.IDLE else None  # AR-10: ours is still to be answered
+                return (
+                    Released() if self.state is AssociationState.IDLE else None
+                )  # AR-10: ours is still to be answered
             case _:
                 return Aborted(*pdu.decode_abort(part.data))
 
@@ -298,13 +299,13 @@ class Connection:
 
     def accept(self, accept: AssociateAccept) -> None:
         """Answer an AssociationRequested."""
-        self._sends(Evt.ACCEPT)
+        self._sends(MachineEvent.ACCEPT)
         self._established(accept)
         self._output.append(associate.encode_accept(accept))
 
     def reject(self, reject: AssociateReject) -> None:
         """Answer an AssociationRequested; wait for the peer to close, then close."""
-        self._sends(Evt.REJECT)
+        self._sends(MachineEvent.REJECT)
         self._output.append(pdu.encode_reject(reject))
 
     def store_answer(self, store: StoreStarted, status: int, comment: str = "") -> None:
@@ -337,24 +338,28 @@ class Connection:
     def _pdus(self, context_id: int, payload: memoryview, *, command: bool, ends: bool) -> list[bytes | memoryview]:
         if context_id not in self._syntaxes:
             raise LocalProtocolError(f"presentation context {context_id} was not accepted")
-        self._sends(Evt.DATA)
+        self._sends(MachineEvent.DATA)
         return pdu.data_pdus(context_id, payload, self.max_outgoing_pdu_bytes, command=command, ends=ends)
 
     def release(self) -> None:
         """Ask the peer to end the association; wait for Released."""
-        self._sends(Evt.RELEASE)
+        self._sends(MachineEvent.RELEASE)
         self._output.append(pdu.RELEASE_PDU)
 
     def release_answer(self) -> None:
         """Answer a ReleaseRequested; wait for the peer to close, then close."""
-        self._sends(Evt.RELEASE_REPLY)
+        self._sends(MachineEvent.RELEASE_REPLY)
         self._output.append(pdu.RELEASE_REPLY_PDU)
 
     def abort(self) -> None:
         """A-ABORT by the service user, if there is anything to abort."""
-        if self.state not in (State.IDLE, State.AWAITING_REQUEST, State.AWAITING_CLOSE):
-            self._sends(Evt.ABORT)
+        if self.state not in (
+            AssociationState.IDLE,
+            AssociationState.AWAITING_REQUEST,
+            AssociationState.AWAITING_CLOSE,
+        ):
+            self._sends(MachineEvent.ABORT)
             self._output.append(pdu.abort_pdu(0, 0))
 
-    def _sends(self, event: Evt) -> None:
+    def _sends(self, event: MachineEvent) -> None:
         self.state = step(self.state, event).next[0]

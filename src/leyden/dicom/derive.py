@@ -18,12 +18,24 @@ from leyden.dicom.uids import SYNTAXES, Syntax
 
 RATIO_BYTES = 14  # of a ratio, blanks included; a DS has 16 at most
 
-_IMAGE_TYPE, _SOP_INSTANCE_UID = 0x00080008, 0x00080018
-_DERIVATION_DESCRIPTION, _SOURCE_IMAGES, _DERIVATION_CODES = 0x00082111, 0x00082112, 0x00089215
-_LOSSY, _RATIO, _METHOD = 0x00282110, 0x00282112, 0x00282114
-_REFERENCED_CLASS, _REFERENCED_INSTANCE, _PURPOSE = 0x00081150, 0x00081155, 0x0040A170
-_SERIES, _REFERENCED_SERIES, _REFERENCED_INSTANCES, _IN_OTHER_STUDIES = 0x0020000E, 0x00081115, 0x0008114A, 0x00081200
-_CODE_VALUE, _CODING_SCHEME, _CODE_MEANING = 0x00080100, 0x00080102, 0x00080104
+_IMAGE_TYPE = 0x00080008
+_SOP_INSTANCE_UID = 0x00080018
+_DERIVATION_DESCRIPTION = 0x00082111
+_SOURCE_IMAGES = 0x00082112
+_DERIVATION_CODES = 0x00089215
+_LOSSY = 0x00282110
+_RATIO = 0x00282112
+_METHOD = 0x00282114
+_REFERENCED_CLASS = 0x00081150
+_REFERENCED_INSTANCE = 0x00081155
+_PURPOSE = 0x0040A170
+_SERIES = 0x0020000E
+_REFERENCED_SERIES = 0x00081115
+_REFERENCED_INSTANCES = 0x0008114A
+_IN_OTHER_STUDIES = 0x00081200
+_CODE_VALUE = 0x00080100
+_CODING_SCHEME = 0x00080102
+_CODE_MEANING = 0x00080104
 
 _DESCRIPTION_MAX_CHARS = 1024  # VR ST
 
@@ -39,7 +51,7 @@ _TARGETS = {
 }
 
 # What a lossless syntax is called by the loss in its codestreams, where there is one against its word.
-_IN_FACT = {
+_ACTUALLY_LOSSY = {
     uids.JPEG_LOSSLESS: uids.JPEG_EXTENDED,
     uids.JPEG_LOSSLESS_SV1: uids.JPEG_EXTENDED,
     uids.JPEGLS_LOSSLESS: uids.JPEGLS_NEAR_LOSSLESS,
@@ -62,9 +74,9 @@ FRAME_TYPE = Patch((0x52009229, 0x52009230), 0x00089007, b"ORIGINAL", b"DERIVED"
 """What else of an object made lossy changes, in its functional groups: value 1 as that of Image Type."""
 
 
-def in_fact(header: Header, irreversible: bool) -> Header:
+def with_actual_syntax(header: Header, irreversible: bool) -> Header:
     """The header with the lossy syntax instead of the lossless one, where its codestreams are `irreversible`."""
-    syntax_uid = _IN_FACT.get(header.syntax.uid) if irreversible else None
+    syntax_uid = _ACTUALLY_LOSSY.get(header.syntax.uid) if irreversible else None
     return replace(header, syntax=SYNTAXES[syntax_uid]) if syntax_uid else header
 
 

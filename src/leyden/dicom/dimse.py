@@ -13,7 +13,9 @@ from leyden.errors import RemoteProtocolError
 COMMAND_LIMIT_BYTES = 64 * 1024
 UID_LIMIT_CHARS = 64
 
-STORE_REQUEST, ECHO_REQUEST, CANCEL = 0x0001, 0x0030, 0x0FFF
+STORE_REQUEST = 0x0001
+ECHO_REQUEST = 0x0030
+CANCEL = 0x0FFF
 RESPONSE = 0x8000
 """A response's command field is that of its request with this bit."""
 

@@ -25,16 +25,16 @@ from leyden.dicom.elements import (
     UNDEFINED,
     WINDOW_BYTES,
     WORD_BYTES,
+    ByteSource,
     Element,
     Encoding,
-    Source,
     Token,
-    behind,
     content,
     dictionary_vr,
     encoding_of,
     inside_un,
     level,
+    offset_behind,
     tag_name,
     walk,
 )
@@ -101,7 +101,7 @@ class Patch:
     old: bytes
     new: bytes
 
-    def value(self, source: Source, tag: int, offset: int, length: int) -> bytes:
+    def value(self, source: ByteSource, tag: int, offset: int, length: int) -> bytes:
         """The new value of an element within the sequences, as long as the old one; b"" = the old one stays."""
         if tag != self.tag or length > _INLINE_BYTES:
             return b""
@@ -260,7 +260,7 @@ class _Filter:
 class _Writer:
     """Encodes for the target. `ready`: the pieces made so far that nobody took yet; small ones are joined first."""
 
-    def __init__(self, source: Source, encoding: Encoding) -> None:
+    def __init__(self, source: ByteSource, encoding: Encoding) -> None:
         self.encoding = encoding
         self.ready: list[Piece] = []
         self._source = source
@@ -324,10 +324,10 @@ def _elements(dataset: Dataset) -> Iterator[Element]:
             if after > end:
                 raise Corrupt(f"the value of {tag_name(tag)} runs past the end, byte {end}")
             if after < 0 and tag != PIXEL_DATA:
-                after = behind(source, tag, vr, value, end, encoding)
+                after = offset_behind(source, tag, vr, value, end, encoding)
                 element = tag, vr, begin, value, length, after
             yield element
-            at = behind(source, tag, vr, value, end, encoding) if after < 0 else after
+            at = offset_behind(source, tag, vr, value, end, encoding) if after < 0 else after
         elements = level(source, at, end, encoding) if level_start < at < end else ()
 
 

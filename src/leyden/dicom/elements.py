@@ -95,7 +95,7 @@ def _may_be_vr(code: bytes) -> bool:
     return code.isalpha() and code.isupper()
 
 
-class Source:
+class ByteSource:
     """A window on a file that moves along with the reader; the first one stays at hand, as most headers fit into it."""
 
     __slots__ = ("_base", "_buffer", "_first", "_limit", "_not_blank", "read_at", "size")
@@ -242,7 +242,7 @@ Element = tuple[int, str, int, int, int, int]
 """The same five and the offset behind the element; for pixel data of undefined length that is not known: -1."""
 
 
-def content(source: Source, tag: int, vr: str, value: int, encoding: Encoding) -> tuple[int, Encoding]:
+def content(source: ByteSource, tag: int, vr: str, value: int, encoding: Encoding) -> tuple[int, Encoding]:
     """What an element of undefined length consists of, and its encoding; `value`: where it begins. Raises Corrupt."""
     if tag == PIXEL_DATA or vr in ("OB", "OW"):
         return FRAGMENTS, encoding
@@ -253,7 +253,7 @@ def content(source: Source, tag: int, vr: str, value: int, encoding: Encoding) -
     raise Corrupt(f"{tag_name(tag)} of VR {vr} has an undefined length")
 
 
-def inside_un(source: Source, value: int, encoding: Encoding) -> Encoding:
+def inside_un(source: ByteSource, value: int, encoding: Encoding) -> Encoding:
     """The encoding of items in a value of UN: implicit (PS3.5 section 6.2.2), unless an explicit element is first."""
     begin = source.take(value, 16)  # the headers of the first item and of its first element
     if encoding is not EXPLICIT or len(begin) < 16 or begin[:4] != _ITEM_BYTES:
@@ -263,7 +263,7 @@ def inside_un(source: Source, value: int, encoding: Encoding) -> Encoding:
     return EXPLICIT if known and any(begin[14:]) != known[1] else IMPLICIT
 
 
-def implicit_throughout(source: Source, start: int, end: int) -> bool:
+def implicit_throughout(source: ByteSource, start: int, end: int) -> bool:
     """Whether a dataset that should be explicit is implicit: its first elements have no VR, and lengths that fit."""
     at = start
     for _ in range(2):
@@ -279,7 +279,9 @@ def implicit_throughout(source: Source, start: int, end: int) -> bool:
     return True
 
 
-def level(source: Source, start: int, end: int, encoding: Encoding, *, delimited: bool = False) -> Iterator[Element]:
+def level(
+    source: ByteSource, start: int, end: int, encoding: Encoding, *, delimited: bool = False
+) -> Iterator[Element]:
     """The elements of the dataset in [start, end), not entered, up to pixel data, which is the last one given.
 
     `delimited`: an item delimiter ends it before `end`. NULs behind the last one are passed over, and an item delimiter
@@ -293,7 +295,7 @@ def level(source: Source, start: int, end: int, encoding: Encoding, *, delimited
             return
         place = at - base
         known = None
-        # The hot loop of the planner: the common case of Source.head without the call.
+        # The hot loop of the planner: the common case of ByteSource.head without the call.
         if explicit and 0 <= place <= limit:
             group, number, code, length, long_length = unpack(buffer, place)
             known = _BY_CODE.get(code)
@@ -320,7 +322,7 @@ def level(source: Source, start: int, end: int, encoding: Encoding, *, delimited
             yield tag, vr, at, value, length, -1 if length == UNDEFINED else value + length
             return
         if length == UNDEFINED:
-            after = behind(source, tag, vr, value, end, encoding)
+            after = offset_behind(source, tag, vr, value, end, encoding)
         else:
             after = value + length
             if after > end:
@@ -334,21 +336,21 @@ def level(source: Source, start: int, end: int, encoding: Encoding, *, delimited
     raise Corrupt(f"more than {MAX_LEVEL_ELEMENTS} elements in one dataset")
 
 
-def behind(source: Source, tag: int, vr: str, value: int, end: int, encoding: Encoding) -> int:
+def offset_behind(source: ByteSource, tag: int, vr: str, value: int, end: int, encoding: Encoding) -> int:
     """The offset behind an element of undefined length whose value begins at `value`. Raises Corrupt.
 
     That of Pixel Data may lack its delimiter where the file ends, see `walk`.
     """
     kind, inner = content(source, tag, vr, value, encoding)
     after = value
-    lax = tag == PIXEL_DATA and end == source.size
-    for token in walk(source, value, end, inner, kind=kind, undefined=True, deep=False, lax=lax):
+    open_end = tag == PIXEL_DATA and end == source.size
+    for token in walk(source, value, end, inner, kind=kind, undefined=True, deep=False, open_end=open_end):
         after = token[3]
     return after
 
 
 def walk(
-    source: Source,
+    source: ByteSource,
     start: int,
     end: int,
     encoding: Encoding,
@@ -356,14 +358,14 @@ def walk(
     kind: int = DATASET,
     undefined: bool = False,
     deep: bool = True,
-    lax: bool = False,
+    open_end: bool = False,
 ) -> Iterator[Token]:
     """Everything in [start, end) in order, flat: elements, items, fragments, and the ends of items and sequences.
 
     Ends are always given, as tokens of no width where a defined length ran out. `kind` says what begins at `start`; if
     its length is `undefined`, the walk ends with its delimiter. Not `deep`: what has a defined length is not entered.
-    The file may end after a whole fragment of top-level Pixel Data, without a delimiter; `lax`: these fragments are
-    such. Passed over are NULs behind the last element of a dataset or item, a delimiter at the end of what has a
+    The file may end after a whole fragment of top-level Pixel Data, without a delimiter; `open_end`: these fragments
+    are such. Passed over are NULs behind the last element of a dataset or item, a delimiter at the end of what has a
     defined length, and one behind an item of defined length; the end of a sequence ends its last item. Raises Corrupt.
     """
     stack: list[tuple[int, int, bool, Encoding]] = []
@@ -372,7 +374,7 @@ def walk(
     head = source.head
     for _ in range(MAX_ELEMENTS):
         if at == bound and (
-            not undefined or (lax and kind == FRAGMENTS) or (kind == DATASET and stack and not stack[-1][2])
+            not undefined or (open_end and kind == FRAGMENTS) or (kind == DATASET and stack and not stack[-1][2])
         ):
             if stack or undefined:
                 yield ITEM_END if kind == DATASET else SEQUENCE_END, "", at, at, 0, encoding
@@ -394,7 +396,7 @@ def walk(
                 raise Corrupt(f"{tag_name(tag)} at byte {at} stands between items")
             if length == UNDEFINED:
                 inner_kind, inner = content(source, tag, vr, value, encoding)
-                lax = tag == PIXEL_DATA and not stack and bound == source.size
+                open_end = tag == PIXEL_DATA and not stack and bound == source.size
                 yield tag, vr, at, value, length, encoding
                 stack.append((kind, bound, undefined, encoding))
                 kind, undefined, encoding = inner_kind, True, inner

@@ -1,10 +1,10 @@
 """A dataset with values of odd length as one in which all are even (PS3.5 sections 6.2, 7.1.1 and A.4): plan and view.
 
 Devices write such values, and there are archives that abort where the dataset ends on one. Each gets one byte: a blank
-behind text, else NUL. The defined lengths around it grow with it, and so do the group length before it and what an
+behind text, else NUL. The defined lengths scopes it grow with it, and so do the group length before it and what an
 offset table counts; all else stays byte for byte. The fragments of a frame are one codestream, so a byte of padding can
 stand behind the last one only: an odd one before takes the first byte of the next. Where nothing tells which fragments
-are a frame, they stay as they are. No file is touched here. Deliberately absent: values.
+are a frame, they stay as they are. No file is changed_tags here. Deliberately absent: values.
 """
 
 import struct
@@ -22,9 +22,9 @@ from leyden.dicom.elements import (
     SEQUENCE_END,
     UNDEFINED,
     WORD_BYTES,
+    ByteSource,
     Encoding,
     ReadAt,
-    Source,
     tag_name,
     walk,
 )
@@ -33,7 +33,8 @@ from leyden.errors import Corrupt
 
 MAX_CHANGES = 200_000
 MAX_TABLE_BYTES = 8 << 20
-_FRAMES, _EXTENDED_OFFSETS = 0x00280008, 0x7FE00001
+_FRAMES = 0x00280008
+_EXTENDED_OFFSETS = 0x7FE00001
 _ITEM_HEADER_BYTES = 8
 _TEXT_VRS = frozenset({
     "AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UR", "UT",
@@ -44,7 +45,7 @@ Change = tuple[int, int, bytes]
 
 
 @dataclass(slots=True)
-class _Around:
+class _Scope:
     """What the walk is in: the dataset, a sequence, an item or fragments."""
 
     tag: int
@@ -85,79 +86,104 @@ def changes(dataset: Dataset) -> tuple[tuple[Change, ...], bool]:
     One pass over all depths, 0.7 us an element. Raises Corrupt where they do not parse (then nothing can be known of
     it), for more than MAX_CHANGES changes, and for an offset table above MAX_TABLE_BYTES.
     """
-    source = dataset.source
-    found: list[Change] = []
-    grown: dict[tuple[int, str], int] = {}  # offset and byte order of a group length -> what is to be added
-    around = [_Around(0, "", dataset.start, dataset.start, UNDEFINED, dataset.encoding)]
-    extended = 0, 0  # offset and length of the Extended Offset Table
-    undivided = False
-
-    def put(*some: Change) -> None:
-        found.extend(some)
-        if len(found) > MAX_CHANGES:
-            raise Corrupt(f"more than {MAX_CHANGES // 2} elements of odd length")
-
-    def grow(by: int, tag: int) -> None:
-        whole = around[-1]
-        whole.growth += by
-        group, at = whole.group_length
-        if group == tag >> 16:
-            grown[at, whole.encoding.order] = grown.get((at, whole.encoding.order), 0) + by
-
-    for tag, vr, at, value, length, encoding in walk(source, dataset.start, dataset.end, dataset.encoding):
+    padder = _Padder(dataset)
+    for tag, vr, at, value, length, encoding in walk(dataset.source, dataset.start, dataset.end, dataset.encoding):
+        scope = padder.scopes[-1]
         if not vr and tag in (ITEM_END, SEQUENCE_END):
-            whole = around.pop()
-            if whole.odd:
-                own = around[-1].frames if whole.tag == PIXEL_DATA else 0
-                long = extended if whole.tag == PIXEL_DATA and len(around) == 1 else (0, 0)
-                whole.starts = _starts(source, whole, own, long)
-                undivided = undivided or not whole.starts
-                for change in _shifted(source, whole, at):
-                    put(change)
-                whole.growth += len(whole.pads)
-            elif whole.length != UNDEFINED and (at - whole.value + whole.growth) % 2 and not undivided:
-                put((at - 1, 1, b""))
-                whole.growth -= 1
-            if whole.growth:
-                if whole.length != UNDEFINED:
-                    header = _header(whole.tag, whole.vr, whole.length + whole.growth, whole.encoding)
-                    put((whole.at, whole.value - whole.at, header))
-                if whole.pads:
-                    put(*_table(source, whole, "L", *_item(source, whole)))
-                    if whole.tag == PIXEL_DATA and len(around) == 1:
-                        put(*_table(source, whole, "Q", *extended))
-                grow(whole.growth, whole.tag)
+            padder.close(at)
             continue
-        if tag == ITEM and vr:
-            around[-1].items.append(at)
-            if len(around[-1].items) > 1:
-                around[-1].odd |= length % 2 > 0
+        if tag == ITEM and vr:  # a fragment; the first one is the Basic Offset Table
+            scope.items.append(at)
+            if len(scope.items) > 1:
+                scope.odd |= length % 2 > 0
                 continue
         elif tag == _FRAMES and length <= 64:
-            around[-1].frames = _number(source.take(value, length))
+            scope.frames = _number(dataset.source.take(value, length))
         if not vr or length == UNDEFINED or (vr == "SQ" and length):
-            around.append(_Around(tag, vr, at, value, length, encoding))
+            padder.scopes.append(_Scope(tag, vr, at, value, length, encoding))
         elif length % 2:
-            # A word cut short in big endian lacks the byte before its last one, as that is the one that counts least.
-            early = encoding.order == ">" and WORD_BYTES.get(vr) == 2
-            vr = actual_vr(tag, vr, dataset)
-            pad = b" " if vr in _TEXT_VRS else b"\0"
-            header = _header(tag, vr, length + 1, encoding)
-            put((at, value - at, header), (value + length - early, 0, pad))
-            grow(1 + len(header) - (value - at), tag)
+            padder.pad(tag, actual_vr(tag, vr, dataset), at, value, length, encoding, WORD_BYTES.get(vr) == 2)
         elif not tag & 0xFFFF and length == 4:
-            around[-1].group_length = tag >> 16, value
-        elif tag == _EXTENDED_OFFSETS and len(around) == 1:
-            extended = value, length
-    for (at, order), by in grown.items():
-        (length,) = struct.unpack(order + "L", source.take(at, 4))
-        put((at, 4, struct.pack(order + "L", (length + by) & 0xFFFFFFFF)))
-    if (dataset.end - dataset.start + around[0].growth) % 2 and not undivided:
-        put((dataset.end - 1, 1, b""))
-    return tuple(sorted(found)), undivided
+            scope.group_length = tag >> 16, value
+        elif tag == _EXTENDED_OFFSETS and len(padder.scopes) == 1:
+            padder.extended_table = value, length
+    return padder.finish(dataset.end - dataset.start), padder.undivided
 
 
-def touched(dataset: Dataset, found: Sequence[Change]) -> frozenset[int]:
+class _Padder:
+    """The changes found so far, and the scopes that the walk is in, the dataset first."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.scopes = [_Scope(0, "", dataset.start, dataset.start, UNDEFINED, dataset.encoding)]
+        self.extended_table = 0, 0  # offset and length of the Extended Offset Table
+        self.undivided = False  # whether odd fragments stay, as nothing tells which of them are a frame
+        self._source = dataset.source
+        self._changes: list[Change] = []
+        self._group_growth: dict[tuple[int, str], int] = {}  # offset and byte order of a group length -> bytes more
+
+    def pad(self, tag: int, vr: str, at: int, value: int, length: int, encoding: Encoding, of_words: bool) -> None:
+        """An element of odd length gets one byte. Big endian `of_words` of two bytes gets it before its last byte.
+
+        The last word was cut short there, and its least significant byte is the one that is left.
+        """
+        before_last = of_words and encoding.order == ">"
+        header = _header(tag, vr, length + 1, encoding)
+        blank = b" " if vr in _TEXT_VRS else b"\0"
+        self._put((at, value - at, header), (value + length - before_last, 0, blank))
+        self._grow(1 + len(header) - (value - at), tag)
+
+    def close(self, at: int) -> None:
+        """The sequence, item or fragments that end at `at`: what grew in it makes it longer."""
+        scope = self.scopes.pop()
+        top_level_pixels = scope.tag == PIXEL_DATA and len(self.scopes) == 1
+        if scope.odd:
+            frames = self.scopes[-1].frames if scope.tag == PIXEL_DATA else 0
+            extended_table = self.extended_table if top_level_pixels else (0, 0)
+            scope.starts = _frame_starts(self._source, scope, frames, extended_table)
+            self.undivided = self.undivided or not scope.starts
+            for change in _padding_changes(self._source, scope, at):
+                self._put(change)
+            scope.growth += len(scope.pads)
+        elif scope.length != UNDEFINED and (at - scope.value + scope.growth) % 2 and not self.undivided:
+            self._put((at - 1, 1, b""))
+            scope.growth -= 1
+        if not scope.growth:
+            return
+        if scope.length != UNDEFINED:
+            header = _header(scope.tag, scope.vr, scope.length + scope.growth, scope.encoding)
+            self._put((scope.at, scope.value - scope.at, header))
+        if scope.pads:
+            self._put(*_recounted_table(self._source, scope, "L", *_basic_offset_table(self._source, scope)))
+            if top_level_pixels:
+                self._put(*_recounted_table(self._source, scope, "Q", *self.extended_table))
+        self._grow(scope.growth, scope.tag)
+
+    def finish(self, size: int) -> tuple[Change, ...]:
+        """All changes in order, those of group lengths too; `size`: the bytes of the dataset before."""
+        for (at, order), growth in self._group_growth.items():
+            (length,) = struct.unpack(order + "L", self._source.take(at, 4))
+            self._put((at, 4, struct.pack(order + "L", (length + growth) & 0xFFFFFFFF)))
+        whole = self.scopes[0]
+        if (size + whole.growth) % 2 and not self.undivided:
+            self._put((whole.at + size - 1, 1, b""))
+        return tuple(sorted(self._changes))
+
+    def _put(self, *changes: Change) -> None:
+        self._changes.extend(changes)
+        if len(self._changes) > MAX_CHANGES:
+            raise Corrupt(f"more than {MAX_CHANGES // 2} elements of odd length")
+
+    def _grow(self, growth: int, tag: int) -> None:
+        """What is around `tag` grows with it, and so does the group length before it."""
+        scope = self.scopes[-1]
+        scope.growth += growth
+        group, at = scope.group_length
+        if group == tag >> 16:
+            key = at, scope.encoding.order
+            self._group_growth[key] = self._group_growth.get(key, 0) + growth
+
+
+def changed_tags(dataset: Dataset, found: Sequence[Change]) -> frozenset[int]:
     """The top-level tags in which something changes; what stands behind Pixel Data counts as Pixel Data.
 
     Whatever grows has another header, so that is what is looked for.
@@ -179,13 +205,13 @@ def _number(value: bytes) -> int:
     return int(text) if text.isdigit() else not text
 
 
-def _item(source: Source, fragments: _Around) -> tuple[int, int]:
+def _basic_offset_table(source: ByteSource, fragments: _Scope) -> tuple[int, int]:
     """Offset and length of the value of the first item, the Basic Offset Table."""
     _, _, value, length = source.head(fragments.items[0], source.size, fragments.encoding)
     return value, length
 
 
-def _starts(source: Source, fragments: _Around, frames: int, extended: tuple[int, int]) -> "array[int]":
+def _frame_starts(source: ByteSource, fragments: _Scope, frames: int, extended: tuple[int, int]) -> "array[int]":
     """Which fragments begin a frame; none = it can't be told.
 
     As many as frames are one each; one frame has all, unless another begins as the first does; else a table divides
@@ -194,19 +220,19 @@ def _starts(source: Source, fragments: _Around, frames: int, extended: tuple[int
     items = fragments.items[1:]
     if len(items) in (1, frames):
         return items
-    tables = [_entries(source, "Q", *extended), _entries(source, "L", *_item(source, fragments))]
+    tables = [_entries(source, "Q", *extended), _entries(source, "L", *_basic_offset_table(source, fragments))]
     if frames == 1:
         begin, *others = (source.take(at + _ITEM_HEADER_BYTES, 4) for at in items)
         return items[:0] if begin in others or any(len(table) > 1 for table in tables) else items[:1]
     for table in tables:
         if frames and len(table) == frames and all(here < there for here, there in pairwise(table)):
-            starts = _counted(items, table)
+            starts = _entry_places(items, table)
             if starts:
                 return starts
     return items[:0]
 
 
-def _shifted(source: Source, fragments: _Around, end: int) -> Iterator[Change]:
+def _padding_changes(source: ByteSource, fragments: _Scope, end: int) -> Iterator[Change]:
     """What makes the fragments of each frame even, and their bytes no others but for one behind them (`pads`)."""
     ends = [*fragments.starts[1:], end]
     first = 1
@@ -232,7 +258,7 @@ def _shifted(source: Source, fragments: _Around, end: int) -> Iterator[Change]:
                 fragments.pads.append(after)
 
 
-def _entries(source: Source, form: str, value: int, length: int) -> tuple[int, ...]:
+def _entries(source: ByteSource, form: str, value: int, length: int) -> tuple[int, ...]:
     """An offset table; () = it is empty, or none."""
     entry_bytes = struct.calcsize("<" + form)
     if not length or length % entry_bytes:
@@ -242,7 +268,7 @@ def _entries(source: Source, form: str, value: int, length: int) -> tuple[int, .
     return struct.unpack(f"<{length // entry_bytes}{form}", source.take(value, length))
 
 
-def _counted(starts: "array[int]", table: Sequence[int]) -> "array[int]":
+def _entry_places(starts: "array[int]", table: Sequence[int]) -> "array[int]":
     """Where the entries of a table point to; none = not each of them to one of `starts`."""
     places = array("Q")
     for entry in table:
@@ -254,17 +280,17 @@ def _counted(starts: "array[int]", table: Sequence[int]) -> "array[int]":
     return places
 
 
-def _table(source: Source, fragments: _Around, form: str, value: int, length: int) -> list[Change]:
+def _recounted_table(source: ByteSource, fragments: _Scope, form: str, value: int, length: int) -> list[Change]:
     """An offset table counted anew, if each of its entries is that of a frame; else it is left alone."""
     table = _entries(source, form, value, length)
-    places = _counted(fragments.starts, table)
+    places = _entry_places(fragments.starts, table)
     if not places:
         return []
     counted = [entry + bisect_right(fragments.pads, at) for entry, at in zip(table, places, strict=True)]
     return [(value, length, struct.pack(f"<{len(counted)}{form}", *counted))]
 
 
-class Evened:
+class PaddedView:
     """A source as it is after `changes`: `size` in bytes, and a `read_at` of its own."""
 
     def __init__(self, read_at: ReadAt, size: int, changes: Sequence[Change]) -> None:

@@ -26,10 +26,10 @@ from leyden.dicom.elements import (
     SHORT_FORM,
     UNDEFINED,
     WINDOW_BYTES,
+    ByteSource,
     Element,
     Encoding,
     ReadAt,
-    Source,
     dictionary_vr,
     encoding_of,
     implicit_throughout,
@@ -88,7 +88,7 @@ class Dataset:
 
     def __init__(
         self,
-        source: Source,
+        source: ByteSource,
         start: int,
         end: int,
         encoding: Encoding,
@@ -335,10 +335,10 @@ def peek(read_at: ReadAt, size: int) -> Header:
     syntax = SYNTAXES.get(meta.transfer_syntax_uid)
     if syntax is None:
         raise Corrupt(f"transfer syntax {meta.transfer_syntax_uid or '(none)'} is not known")
-    source = Source(read_at, size, head)
+    source = ByteSource(read_at, size, head)
     if syntax.deflated:
         inflated = _inflate(read_at, offset, size)
-        begin = Source(lambda at, length: inflated[at : at + length], len(inflated), inflated[:WINDOW_BYTES])
+        begin = ByteSource(lambda at, length: inflated[at : at + length], len(inflated), inflated[:WINDOW_BYTES])
         dataset = Dataset(begin, 0, len(inflated), encoding_of(syntax))
     else:
         dataset = Dataset(source, offset, size, encoding_of(syntax))

@@ -9,13 +9,14 @@ taken at its command's word.
 from dataclasses import dataclass, replace
 
 from leyden.dicom.edit import element
-from leyden.dicom.elements import Source, encoding_of, level
+from leyden.dicom.elements import ByteSource, encoding_of, level
 from leyden.dicom.part10 import FileMeta
 from leyden.dicom.uids import SYNTAXES, clean_uid, is_storage, is_well_formed
 from leyden.errors import Corrupt
 
 LOOK_BYTES = 1024
-_SOP_CLASS, _SOP_INSTANCE = 0x00080016, 0x00080018
+_SOP_CLASS = 0x00080016
+_SOP_INSTANCE = 0x00080018
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Identity:
     flag: str = ""
 
 
-def named(beginning: bytes, syntax: str) -> tuple[str, str] | None:
+def uids_in(beginning: bytes, syntax: str) -> tuple[str, str] | None:
     """SOP class and instance UID that a dataset in this transfer syntax begins with; None = more of it may tell.
 
     "" = it does not say, or it can't be seen. 7 us for an image.
@@ -36,7 +37,7 @@ def named(beginning: bytes, syntax: str) -> tuple[str, str] | None:
     if form is None or form.deflated:
         return "", ""
     found = {_SOP_CLASS: "", _SOP_INSTANCE: ""}
-    source = Source(lambda offset, length: beginning[offset : offset + length], len(beginning), beginning)
+    source = ByteSource(lambda offset, length: beginning[offset : offset + length], len(beginning), beginning)
     try:
         for tag, _, _, value, length, _ in level(source, 0, len(beginning), encoding_of(form)):
             if tag in found:
@@ -64,7 +65,7 @@ def identify(
         usual += element(_SOP_INSTANCE, "UI", command_instance.encode("latin-1", "replace"), encoding)
         if usual in beginning:
             return Identity(command_class, command_instance)
-    found = named(beginning, syntax)
+    found = uids_in(beginning, syntax)
     if found is None and not whole:
         return None
     dataset_class, dataset_instance = found or ("", "")

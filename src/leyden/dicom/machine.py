@@ -11,7 +11,7 @@ from enum import IntEnum
 from leyden.errors import LocalProtocolError
 
 
-class State(IntEnum):
+class AssociationState(IntEnum):
     """PS3.8 tables 9-1 to 9-5; the number is the one of the standard's Sta."""
 
     IDLE = 1
@@ -29,7 +29,7 @@ class State(IntEnum):
     AWAITING_CLOSE = 13
 
 
-class Event(IntEnum):
+class MachineEvent(IntEnum):
     """The events of table 9-10; the number is the one of the standard's Evt. `_PDU` = received from the peer."""
 
     ASSOCIATE_REQUEST = 1
@@ -58,7 +58,7 @@ class Transition:
     """What to do (tables 9-6 to 9-9) and where that leads; two places where the action decides."""
 
     action: str
-    next: tuple[State, ...]
+    next: tuple[AssociationState, ...]
 
 
 _TABLE_9_10 = """
@@ -85,22 +85,22 @@ Evt  Sta1   Sta2      Sta3    Sta4    Sta5    Sta6    Sta7    Sta8     Sta9    S
 """
 
 
-def _read(text: str) -> dict[tuple[State, Event], Transition]:
+def _read(text: str) -> dict[tuple[AssociationState, MachineEvent], Transition]:
     table = {}
     for row in text.strip().splitlines()[1:]:
         number, *cells = row.split()
         for column, cell in enumerate(cells, start=1):
             if cell != "-":
                 action, _, places = cell.partition(":")
-                states = tuple(State(int(place)) for place in places.split("|"))
-                table[State(column), Event(int(number))] = Transition(action, states)
+                states = tuple(AssociationState(int(place)) for place in places.split("|"))
+                table[AssociationState(column), MachineEvent(int(number))] = Transition(action, states)
     return table
 
 
 TABLE = _read(_TABLE_9_10)
 
 
-def step(state: State, event: Event) -> Transition:
+def step(state: AssociationState, event: MachineEvent) -> Transition:
     """The cell of table 9-10. An empty one is a mistake of ours, never the peer's: LocalProtocolError."""
     try:
         return TABLE[state, event]

@@ -7,7 +7,7 @@ minimal group 0002 that carries the envelope of an entry. What we read may be an
 import struct
 from dataclasses import dataclass
 
-from leyden.dicom.elements import EXPLICIT, LONG_FORM, MISSING, Source
+from leyden.dicom.elements import EXPLICIT, LONG_FORM, MISSING, ByteSource
 from leyden.dicom.negotiate import ae_title
 from leyden.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION, clean_uid
 from leyden.errors import Corrupt
@@ -16,7 +16,8 @@ META_OFFSET = 132  # where group 0002 begins
 HEAD_MAX_BYTES = 65536
 
 _TRANSFER_SYNTAX = 0x0010
-_PRIVATE_CREATOR, _PRIVATE = 0x0100, 0x0102
+_PRIVATE_CREATOR = 0x0100
+_PRIVATE = 0x0102
 _SHORT_HEADER = struct.Struct("<HH2sH")
 _LONG_HEADER = struct.Struct("<HH2sHL")
 _AE_MAX_CHARS = 16
@@ -74,7 +75,7 @@ def decode_head(head: bytes) -> tuple[FileMeta, int] | None:
         return None
     if head[128:META_OFFSET] != b"DICM":
         raise Corrupt("not a Part 10 file: no DICM at byte 128")
-    source = Source(lambda offset, length: head[offset : offset + length], len(head), head)
+    source = ByteSource(lambda offset, length: head[offset : offset + length], len(head), head)
     values: dict[int, bytes] = {}
     at = META_OFFSET
     declared_end = 0

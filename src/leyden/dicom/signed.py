@@ -9,7 +9,7 @@ told afterwards. Nothing is verified here, and no certificate is looked at.
 import re
 from collections.abc import Collection
 
-from leyden.dicom.elements import PIXEL_DATA, behind, level, walk
+from leyden.dicom.elements import PIXEL_DATA, level, offset_behind, walk
 from leyden.dicom.header import Dataset
 from leyden.dicom.uids import Syntax
 
@@ -56,5 +56,5 @@ def _has_signatures(dataset: Dataset) -> bool:
     if last[0] != PIXEL_DATA:
         return SIGNATURES in dataset.read()
     tag, vr, _, value, _, after = last
-    after = behind(source, tag, vr, value, end, dataset.encoding) if after < 0 else after
+    after = offset_behind(source, tag, vr, value, end, dataset.encoding) if after < 0 else after
     return any(element[0] == SIGNATURES for element in level(source, after, end, dataset.encoding))

@@ -18,12 +18,15 @@ from collections.abc import Sequence
 from typing import Protocol, cast
 
 from leyden.dicom.association import Connection, Event
-from leyden.dicom.machine import State
+from leyden.dicom.machine import AssociationState
 from leyden.errors import LeydenError, RemoteProtocolError, Transient
 
 READ_BUFFER_BYTES = 256 * 1024
 LINGER_S = 3.0
-KEEPALIVE_IDLE_S, KEEPALIVE_EVERY_S, KEEPALIVE_TIMES = 60, 15, 8  # a host that is gone is noticed after 3 minutes
+# A host that is gone is noticed after 3 minutes.
+KEEPALIVE_IDLE_S = 60
+KEEPALIVE_EVERY_S = 15
+KEEPALIVE_TIMES = 8
 BACKSTOP_S = 10.0  # how much later than our own clock the kernel gives up, so that ours has the word
 _USER_TIMEOUT_MAX_MS = 2**31 - 1
 
@@ -202,10 +205,10 @@ class Link(asyncio.BufferedProtocol):
         data = self.connection.output()
         if data:
             self.write((data,))
-        if self.connection.state is State.IDLE:
+        if self.connection.state is AssociationState.IDLE:
             self._end(None)
             self.drop()
-        elif self.connection.state is State.AWAITING_CLOSE and not self._ended:
+        elif self.connection.state is AssociationState.AWAITING_CLOSE and not self._ended:
             self._end(None)
 
     def write(self, pieces: Sequence[bytes | memoryview]) -> None:
@@ -229,7 +232,7 @@ class Link(asyncio.BufferedProtocol):
         """A-ABORT if there is an association, and the end of it; `why` is passed on to ended()."""
         self.connection.abort()
         self._end(why)
-        if self.connection.state is State.AWAITING_CLOSE:
+        if self.connection.state is AssociationState.AWAITING_CLOSE:
             self._last_word()
         else:
             self.drop()

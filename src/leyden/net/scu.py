@@ -60,7 +60,7 @@ class StoreAnswer:
     comment: str = ""
 
 
-class Throttle(Protocol):
+class RateLimit(Protocol):
     """What deliver/throttle.py offers."""
 
     def permit(self, size_bytes: int, now_s: float) -> float:
@@ -217,7 +217,7 @@ class Association:
         stall_s: float = 90.0,
         minimum_bytes_per_s: float = 0.0,
         deadline_s: float = 0.0,
-        throttle: Throttle | None = None,
+        throttle: RateLimit | None = None,
         ahead_bytes: int = 0,
         meanwhile: Callable[[], None] = lambda: None,
     ) -> StoreAnswer:
@@ -259,7 +259,7 @@ class Association:
         return os.preadv(fd, [self._buffers[0][:size]], offset) if self._buffers else 0
 
     async def _send(
-        self, context_id: int, fd: int, at: int, size: int, pace: Pace, throttle: Throttle | None, ahead_bytes: int
+        self, context_id: int, fd: int, at: int, size: int, pace: Pace, throttle: RateLimit | None, ahead_bytes: int
     ) -> None:
         """The data set in pieces, from the two buffers in turn: by the time that one is due again it is drained."""
         end = at + size

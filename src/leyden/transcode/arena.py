@@ -30,10 +30,12 @@ _ROW = np.dtype(
     ]
 )  # fmt: skip
 _FLOCK = struct.Struct("@hhqqi4x")  # struct flock of <fcntl.h>
-_LEASE, _WORK = 0, 1 << 40  # two ranges of lock bytes, one byte a slot; the second lies beyond the file: locks may
+# two ranges of lock bytes, one byte a slot; the second lies beyond the file: locks may
+_LEASE = 0
+_WORK = 1 << 40
 
 
-class State(IntEnum):
+class FrameState(IntEnum):
     """Of the frame in a run of slots. That somebody works on it is told by the WORK lock alone."""
 
     FREE = 0
@@ -102,17 +104,18 @@ def layout(size_bytes: int) -> tuple[int, int]:
 
 def _write(work: Work, row: np.void) -> None:
     found, wanted = work.found, work.wanted
-    row["rows"], row["columns"], row["samples"] = wanted.rows, wanted.columns, wanted.samples
-    row["found"], row["wanted"], row["reads"], row["writes"] = (
-        found.precision,
-        wanted.precision,
-        work.reads,
-        work.writes,
-    )
+    row["rows"] = wanted.rows
+    row["columns"] = wanted.columns
+    row["samples"] = wanted.samples
+    row["found"] = found.precision
+    row["wanted"] = wanted.precision
+    row["reads"] = work.reads
+    row["writes"] = work.writes
+    row["setting"] = work.setting
     marks = (
         found.signed, found.rct, wanted.signed, wanted.rct, work.signed, work.verify, work.remakes, found.by_plane,
     )  # fmt: skip
-    row["marks"], row["setting"] = sum(mark << n for n, mark in enumerate(marks)), work.setting
+    row["marks"] = sum(mark << n for n, mark in enumerate(marks))
 
 
 def _read(row: np.void) -> Work:
@@ -158,23 +161,27 @@ class Arena:
             return None
         self._mine[first : first + slots] = b"\1" * slots
         rows = self._rows[first : first + slots]
-        rows["state"] = State.FREE
-        rows[0]["slots"], rows[0]["tries"] = slots, 0
+        rows["state"] = FrameState.FREE
+        rows[0]["slots"] = slots
+        rows[0]["tries"] = 0
         return Lease(self._run(first, slots), pixels_bytes, room_bytes, first)
 
     def offer(self, lease: Lease) -> None:
         """The frame is filled and described: any worker may work on it from now on."""
         row = self._rows[lease.first]
         _write(lease.work, row)
-        row["frame"], row["owner"], row["room"], row["length"] = lease.frame, self.number, len(lease.room), lease.length
-        row["state"] = State.FILLED
+        row["frame"] = lease.frame
+        row["owner"] = self.number
+        row["room"] = len(lease.room)
+        row["length"] = lease.length
+        row["state"] = FrameState.FILLED
         self._unlock(_WORK, lease.first, int(row["slots"]))
 
-    def state(self, lease: Lease) -> State:
+    def state(self, lease: Lease) -> FrameState:
         """How far an offered frame has come; `lease.length` is right once it is DONE."""
         row = self._rows[lease.first]
-        state = State(int(row["state"]))
-        if state is State.DONE:
+        state = FrameState(int(row["state"]))
+        if state is FrameState.DONE:
             lease.length = int(row["length"])
         return state
 
@@ -183,7 +190,7 @@ class Arena:
         row = self._rows[lease.first]
         if not self._lock(_WORK, lease.first, int(row["slots"])):
             return False
-        if int(row["state"]) == State.DONE:
+        if int(row["state"]) == FrameState.DONE:
             self._unlock(_WORK, lease.first, int(row["slots"]))
             return False
         return True
@@ -194,7 +201,7 @@ class Arena:
             return
         row = self._rows[lease.first]
         slots = int(row["slots"])
-        row["state"] = State.FREE
+        row["state"] = FrameState.FREE
         self._mine[lease.first : lease.first + slots] = bytes(slots)
         self._unlock(_WORK, lease.first, slots)
         self._unlock(_LEASE, lease.first, slots)
@@ -206,7 +213,7 @@ class Arena:
 
         A frame that a helper has tried and not finished is its owner's: what kills workers must not kill them all.
         """
-        filled = np.flatnonzero((self._rows["state"] == State.FILLED) & (self._rows["tries"] == 0))
+        filled = np.flatnonzero((self._rows["state"] == FrameState.FILLED) & (self._rows["tries"] == 0))
         for first in sorted(filled.tolist(), key=lambda at: int(self._rows[at]["frame"])):
             row = self._rows[first]
             slots = int(row["slots"])
@@ -214,11 +221,11 @@ class Arena:
                 continue
             if not self._lock(_WORK, first, slots):
                 continue
-            if (int(row["state"]), int(row["tries"]), int(row["slots"])) == (State.FILLED, 0, slots):
+            if (int(row["state"]), int(row["tries"]), int(row["slots"])) == (FrameState.FILLED, 0, slots):
                 if self._holder(_LEASE, first, 1) is not None:
                     row["tries"] = 1
                     return self._helped(first, row)
-                row["state"] = State.FREE  # its owner is dead
+                row["state"] = FrameState.FREE  # its owner is dead
             self._unlock(_WORK, first, slots)
         return None
 
@@ -226,7 +233,7 @@ class Arena:
         """The work on a taken frame is over; not `done`: the owner shall see for itself why."""
         row = self._rows[lease.first]
         row["length"] = lease.length
-        row["state"] = State.DONE if done else State.FAILED
+        row["state"] = FrameState.DONE if done else FrameState.FAILED
         self._unlock(_WORK, lease.first, int(row["slots"]))
 
     # -- figures
@@ -251,12 +258,10 @@ class Arena:
     def _helped(self, first: int, row: np.void) -> Lease:
         work = _read(row)
         lease = Lease(self._run(first, int(row["slots"])), work.pixels_bytes, int(row["room"]), first)
-        lease.work, lease.frame, lease.owner, lease.length = (
-            work,
-            int(row["frame"]),
-            int(row["owner"]),
-            int(row["length"]),
-        )
+        lease.work = work
+        lease.frame = int(row["frame"])
+        lease.owner = int(row["owner"])
+        lease.length = int(row["length"])
         return lease
 
     def _run(self, first: int, slots: int) -> memoryview:

@@ -90,11 +90,11 @@ def frames(
     way = re.match(begins, next((read_at(at, min(length, BLOCK_BYTES)) for at, length in filled()), b""))
     beginning = way[0] if way else b""
 
-    def begun(fragment: Place) -> bool:
+    def begins_frame(fragment: Place) -> bool:
         return read_at(fragment[0], min(fragment[1], len(beginning))) == beginning
 
     if number_of_frames == 1 and offsets:
-        several = beginning and sum(map(begun, filled())) > 1
+        several = beginning and sum(map(begins_frame, filled())) > 1
         if first - offset > _ITEM.size + 4 or len(extended or ()) > 1 or several:
             raise Corrupt("several frames where Number of Frames says one")
         yield list(filled())
@@ -113,7 +113,7 @@ def frames(
         yield fragments, by(basic)
         yield filled, lambda _: True
         if beginning:
-            yield filled, begun
+            yield filled, begins_frame
 
     for those, starts in rules():
         marks = [starts(fragment) for fragment in those()]

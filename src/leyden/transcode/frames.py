@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from leyden.transcode.arena import Arena, Lease, State, Work
+from leyden.transcode.arena import Arena, FrameState, Lease, Work
 from leyden.transcode.codecs import perform
 
 HELPER_LOST_S = 0.1  # a helper that was killed rings no bell
@@ -128,13 +128,13 @@ def _lease(workplace: Workplace, order: Order) -> Lease | None:
 def _advance(workplace: Workplace, pending: deque[tuple[Lease, Order]], emit: Callable[[Lease], object]) -> bool:
     """Emit the first frame if it is done (True), else work on the first that nobody has taken, else wait a little."""
     arena, first = workplace.arena, pending[0][0]
-    if arena.state(first) is State.DONE:
+    if arena.state(first) is FrameState.DONE:
         emit(first)
         arena.release(first)
         pending.popleft()
         return True
     for lease, order in pending:
-        if arena.state(lease) is not State.DONE and arena.take(lease):
+        if arena.state(lease) is not FrameState.DONE and arena.take(lease):
             if order.work.reads >= 0:
                 order.put_into(lease)  # a helper that got as far as encoding has written over the codestream
             perform(lease)

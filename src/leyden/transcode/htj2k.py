@@ -22,8 +22,13 @@ USUAL_DECOMPOSITIONS = 5
 MAX_TRIALS = 8
 MIN_TARGET_BYTES = 1024
 EXCESS_TOLERANCE = 0.03  # as a power of two: 2 %
-_FINEST, _COARSEST = -16.0, -1.0  # quantization steps as powers of two, 0.0 = the whole range of samples
-_FIRST, _SLOPE, _FLATTEST = -7.0, -0.7, -0.1  # medical images at 10:1 are not far from there
+# Quantization steps as powers of two; 0.0 = the whole range of samples.
+_FINEST = -16.0
+_COARSEST = -1.0
+# Where the search begins: medical images at 10:1 are not far from there.
+_FIRST = -7.0
+_SLOPE = -0.7
+_FLATTEST = -0.1
 
 
 def encode(planes: Planes, pixels: memoryview, room: memoryview, setting: float = 0.0, threads: int = 0) -> int:

@@ -205,7 +205,7 @@ class _Job:
     def _plan_codecs(self) -> Changes:
         source, target, header = self.source, self.target, self.source.header
         self.found = found = decoded = describe(header)
-        _refuse(pixels.first((pixels.FRAMES,), found))
+        _refuse(pixels.first_reason((pixels.FRAMES,), found))
         if header.pixel_data == "encapsulated" and source.syntax.uid in uids.REMADE.get(target.uid, ()):
             return self._plan_remaking(found)
         changes: Changes = {}
@@ -213,7 +213,7 @@ class _Job:
         if header.pixel_data == "encapsulated":
             number = _known(decoder(source.syntax.uid), f"{source.syntax.name} is not decoded by this version")
             planes, irreversible = self._claim(number, found, CODECS[number].inspect)
-            header = derive.in_fact(header, irreversible)
+            header = derive.with_actual_syntax(header, irreversible)
             self.lossy = derive.was_lossy(header)
             if found.photometric in ("YBR_RCT", "YBR_ICT") and not planes.rct:
                 raise Unfit(f"{found.photometric}, but no component transform in the codestream")

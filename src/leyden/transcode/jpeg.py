@@ -26,7 +26,7 @@ from leyden.transcode.pixels import (
     Obstacle,
     Planes,
     Unfit,
-    first,
+    first_reason,
 )
 
 MAX_SEGMENTS = 1024
@@ -34,12 +34,22 @@ MAX_SIDE = 65500  # of libjpeg
 MAX_TABLES_BYTES = 8 * (17 + 256)
 NO_CODE_BITS = 1 << 20  # the length of a code that is not in the table
 
-_BASELINE, _EXTENDED, _LOSSLESS = 0xC0, 0xC1, 0xC3
-_PRECISIONS = {_BASELINE: (8,), _EXTENDED: (8, 12), _LOSSLESS: tuple(range(2, 17))}
+# The processes by their frame headers' markers (table B.1).
+BASELINE = 0xC0
+EXTENDED = 0xC1
+_LOSSLESS = 0xC3
+_PRECISIONS = {BASELINE: (8,), EXTENDED: (8, 12), _LOSSLESS: tuple(range(2, 17))}
 _ABSENT = {0xC2, *range(0xC5, 0xC8), *range(0xC9, 0xD0), 0xDC, 0xDE, 0xDF}  # other SOFn, DAC, DNL, DHP, EXP
-BASELINE, EXTENDED = _BASELINE, _EXTENDED  # what outline() says
 _FRAME_HEADERS = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_DHT, _EOI, _SOS, _DQT, _DRI, _APP0, _APP14, _APP15, _COM = 0xC4, 0xD9, 0xDA, 0xDB, 0xDD, 0xE0, 0xEE, 0xEF, 0xFE
+_DHT = 0xC4
+_EOI = 0xD9
+_SOS = 0xDA
+_DQT = 0xDB
+_DRI = 0xDD
+_APP0 = 0xE0
+_APP14 = 0xEE
+_APP15 = 0xEF
+_COM = 0xFE
 _ALONE = {0, 1, *range(0xD0, 0xDA)}  # no segment follows: stuffing, TEM, RSTn, SOI, EOI
 _SUBSAMPLING = {(1, 1), (2, 1), (1, 2), (2, 2)}
 _RESTART = re.compile(rb"\xff([\xd0-\xd7])")
@@ -85,12 +95,12 @@ def planes_lossy(described: Description) -> Planes:
 
 def obstacle(described: Description) -> str | None:
     """Why Lossless (either UID) can't hold such pixels; None = it can."""
-    return first(_OBSTACLES, described)
+    return first_reason(_OBSTACLES, described)
 
 
 def obstacle_baseline(described: Description) -> str | None:
     """Why Baseline can't hold such pixels as table 8.2.1-1 of PS3.5 has it; None = it can."""
-    return first(_BASELINE_OBSTACLES, described)
+    return first_reason(_BASELINE_OBSTACLES, described)
 
 
 def obstacle_extended(described: Description) -> str | None:
@@ -98,7 +108,7 @@ def obstacle_extended(described: Description) -> str | None:
 
     9 to 11 bits would have to go in as 12, and the loss could then lead beyond Bits Stored.
     """
-    return first(_EXTENDED_OBSTACLES, described)
+    return first_reason(_EXTENDED_OBSTACLES, described)
 
 
 def photometric_lossy(described: Description) -> str:
@@ -107,7 +117,7 @@ def photometric_lossy(described: Description) -> str:
 
 
 @dataclass(slots=True)
-class Header:
+class FrameHeader:
     """What stands before the entropy-coded data.
 
     `components`: identifier, horizontal and vertical sampling factor. `kept`: marker and contents of the segments but
@@ -189,7 +199,7 @@ def inspect_to_keep(memory: memoryview, described: Description) -> Claim:
     return replace(found, rct=found.samples == 3 and described.photometric != "RGB"), True
 
 
-def _from_ycbcr(header: Header, described: Description) -> bool:
+def _from_ycbcr(header: FrameHeader, described: Description) -> bool:
     if len(header.components) == 1 or described.samples == 1:
         return False
     if described.photometric == "RGB":
@@ -207,9 +217,9 @@ def _from_ycbcr(header: Header, described: Description) -> bool:
     return True
 
 
-def read(memory: memoryview) -> Header:
+def read(memory: memoryview) -> FrameHeader:
     """Walk the markers to the scan header. Corrupt: broken, or no frame header at hand. Unfit: of an absent kind."""
-    header = Header()
+    header = FrameHeader()
     for marker, end, content in _segments(memory):
         if marker in _PRECISIONS:
             _read_frame(header, marker, content)
@@ -257,7 +267,7 @@ def _segments(memory: memoryview) -> Iterator[tuple[int, int, memoryview]]:
     raise Corrupt(f"a JPEG codestream of more than {MAX_SEGMENTS} segments before its data")
 
 
-def _read_frame(header: Header, marker: int, content: memoryview) -> None:
+def _read_frame(header: FrameHeader, marker: int, content: memoryview) -> None:
     """The frame header (B.2.2)."""
     if header.process or len(content) < 6 or len(content) != 6 + 3 * content[5]:
         raise Corrupt("a JPEG codestream of two frame headers, or a broken one")
@@ -279,7 +289,7 @@ def _read_frame(header: Header, marker: int, content: memoryview) -> None:
     header.components = components
 
 
-def _read_tables(header: Header, content: memoryview) -> None:
+def _read_tables(header: FrameHeader, content: memoryview) -> None:
     """Code lengths of the DC tables, one for each category of 0 to 16 bits (B.2.4.2)."""
     for number, counts, symbols in _tables(bytes(content)):
         if number < 16:
@@ -303,7 +313,7 @@ def _tables(content: bytes) -> Iterator[tuple[int, list[int], bytes]]:
         at += 17 + len(symbols)
 
 
-def _read_scan(header: Header, content: memoryview) -> None:
+def _read_scan(header: FrameHeader, content: memoryview) -> None:
     """The scan header (B.2.3): one scan of all components in their order."""
     if not header.process or len(content) < 1 or len(content) != 4 + 2 * content[0]:
         raise Corrupt("a broken scan header")
@@ -316,7 +326,7 @@ def _read_scan(header: Header, content: memoryview) -> None:
         raise Corrupt("a predictor or point transform that JPEG does not know")
 
 
-def intervals(header: Header, codestream: memoryview) -> list[bytes]:
+def intervals(header: FrameHeader, codestream: memoryview) -> list[bytes]:
     """The entropy-coded data of each restart interval (E.1.4), without fill bytes.
 
     Corrupt: no end, another number or order of intervals than the image needs, or too few bytes for it.
@@ -339,7 +349,7 @@ def intervals(header: Header, codestream: memoryview) -> list[bytes]:
     return found
 
 
-def is_whole(header: Header, interval: bytes, units: int) -> bool:
+def is_whole(header: FrameHeader, interval: bytes, units: int) -> bool:
     """Whether the data of a DCT process are so many minimum coded units and nothing more, code by code (F.2.2).
 
     It takes about a microsecond a code.
@@ -377,7 +387,7 @@ def is_whole(header: Header, interval: bytes, units: int) -> bool:
     return (at + 7) // 8 == len(data)
 
 
-def _lookups(header: Header) -> dict[int, tuple[bytes, bytes]]:
+def _lookups(header: FrameHeader) -> dict[int, tuple[bytes, bytes]]:
     """The length of the code (0 = none) that 16 bits begin with, and its symbol, by class and number of the table."""
     found: dict[int, tuple[bytes, bytes]] = {}
     for marker, content in header.kept:
@@ -389,12 +399,12 @@ def _lookups(header: Header) -> dict[int, tuple[bytes, bytes]]:
     return found
 
 
-def head(header: Header) -> bytes:
+def head(header: FrameHeader) -> bytes:
     """SOI to SOS without APPn and COM: nothing in it names a colour space."""
     return b"\xff\xd8" + b"".join(_segment(marker, content) for marker, content in header.kept)
 
 
-def showing(header: Header, least_bits: int) -> Header:
+def widen(header: FrameHeader, least_bits: int) -> FrameHeader:
     """A lossless process of the same data that shows more of each sample modulo 2^16, which is what is predicted from.
 
     Precision and point transform are less or more by as many bits, so that there are at least `least_bits` of precision
@@ -411,7 +421,7 @@ def showing(header: Header, least_bits: int) -> Header:
     return replace(header, precision=precision, point_transform=precision - bits, kept=kept)
 
 
-def revealing_head(header: Header, worth: int) -> bytes:
+def revealing_head(header: FrameHeader, worth: int) -> bytes:
     """As `head`, but whatever changes in the data of a DCT process changes the image, sound data still being sound.
 
     DC coefficients count as little as can be, the others `worth`, and samples have 12 bits, so that little saturates;
@@ -422,7 +432,7 @@ def revealing_head(header: Header, worth: int) -> bytes:
         if marker == _DHT:
             content = b"".join(_completed(*table) for table in _tables(content))
         elif marker == header.process:
-            marker, content = _EXTENDED, b"\x0c" + content[1:]
+            marker, content = EXTENDED, b"\x0c" + content[1:]
         if marker != _DQT:
             pieces.append(_segment(marker, content))
     return b"".join(pieces)

@@ -19,7 +19,7 @@ from leyden.transcode.pixels import (
     Obstacle,
     Planes,
     Unfit,
-    first,
+    first_reason,
 )
 
 MAX_PRECISION = 16
@@ -28,9 +28,17 @@ MAX_TILES = 1 << 14  # each costs OpenJPEG 7 KB and more
 MAX_SEGMENTS = 1 << 17  # those of all tile-parts, too
 _JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
 _SIZ = struct.Struct(">HHHHIIIIIIIIH")  # SOC, SIZ, Lsiz, Rsiz, X, Y, XO, YO, XT, YT, XTO, YTO, Csiz
-_COD, _COC, _PRF, _SOT, _SOD, _EOC = 0xFF52, 0xFF53, 0xFF56, 0xFF90, 0xFF93, 0xFFD9
+_COD = 0xFF52
+_COC = 0xFF53
+_PRF = 0xFF56
+_SOT = 0xFF90
+_SOD = 0xFF93
+_EOC = 0xFFD9
 BEGINS = b"\xff\x4f\xff\x51|" + _JP2_SIGNATURE
-_TRANSFORM, _WAVELET, _COC_WAVELET = 4, 9, 6  # bytes of COD and COC (of up to 256 components), behind their lengths
+# bytes of COD and COC (of up to 256 components), behind their lengths
+_TRANSFORM = 4
+_WAVELET = 9
+_COC_WAVELET = 6
 _TRANSFORMED = ("RGB", "YBR_RCT", "YBR_ICT")  # what a component transform is undone to, or is itself
 
 _OBSTACLES: tuple[Obstacle, ...] = (MORE_THAN_16_BITS, OTHER_HIGH_BIT)
@@ -45,7 +53,7 @@ def planes(described: Description) -> Planes:
 
 def obstacle(described: Description, lossy: bool = False) -> str | None:
     """Why JPEG 2000 can't hold such pixels without loss or, `lossy`, with a sensible one; None = it can."""
-    return first(_LOSSY_OBSTACLES if lossy else _OBSTACLES, described)
+    return first_reason(_LOSSY_OBSTACLES if lossy else _OBSTACLES, described)
 
 
 def photometric(described: Description, lossy: bool = False) -> str:

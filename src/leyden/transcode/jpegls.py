@@ -32,7 +32,7 @@ from leyden.transcode.pixels import (
     Planes,
     Samples,
     Unfit,
-    first,
+    first_reason,
 )
 
 LEAST_PRECISION = {8: 8, 16: 9}  # by bits allocated: DCMTK refuses some codestreams of less, GDCM is killed by others
@@ -41,7 +41,9 @@ MAX_SEGMENTS = 1024
 MAX_PADDING_BYTES = 1024
 BEGINS = rb"\xff+\xd8"  # fill bytes may stand before any marker, SOI too (PS3.5 A.4.3)
 _FILLED = re.compile(rb"\xff*(?=\xff)")
-_SOF55, _LSE, _SOS = 0xFFF7, 0xFFF8, 0xFFDA
+_SOF55 = 0xFFF7
+_LSE = 0xFFF8
+_SOS = 0xFFDA
 _FRAME = struct.Struct(">BHHB")
 _NONE, _LINE, _SAMPLE = range(3)  # interleave modes
 _NO_ROOM = 3  # CHARLS_JPEGLS_ERRC_DESTINATION_BUFFER_TOO_SMALL
@@ -105,7 +107,7 @@ def _bind(library: ctypes.CDLL) -> ctypes.CDLL:
 _charls: Any = _load()
 
 
-class _Header(NamedTuple):
+class _Headers(NamedTuple):
     planes: Planes
     interleave: int
     near: int
@@ -121,7 +123,7 @@ def planes(described: Description) -> Planes:
 
 def obstacle(described: Description, lossy: bool = False) -> str | None:
     """Why JPEG-LS can't hold such pixels (PS3.5 section 8.2.3) without loss or, `lossy`, with one; None = it can."""
-    return first(_LOSSY_OBSTACLES if lossy else _OBSTACLES, described)
+    return first_reason(_LOSSY_OBSTACLES if lossy else _OBSTACLES, described)
 
 
 def inspect(codestream: memoryview, described: Description) -> Claim:
@@ -174,7 +176,7 @@ def decode(codestream: memoryview, planes: Planes, pixels: memoryview, threads: 
     header = _header(codestream)
     if header.planes != Planes(planes.samples, planes.rows, planes.columns, planes.precision):
         raise Corrupt("a codestream of another shape than the ones before it")
-    anything: Any = _ended(codestream)  # any buffer will do
+    anything: Any = _up_to_eoi(codestream)  # any buffer will do
     target = planes.view(pixels).view(f"u{planes.sample_bytes}")
     interleaved = header.interleave != _NONE
     if interleaved:
@@ -210,7 +212,7 @@ def _samples(planes: Planes, values: Samples) -> Samples:
     return np.ascontiguousarray(values.transpose(1, 2, 0)) if planes.samples > 1 else values
 
 
-def _ended(codestream: memoryview) -> memoryview:
+def _up_to_eoi(codestream: memoryview) -> memoryview:
     """The codestream from SOI to its last marker, EOI; what lacks it is damaged, and CharLS would look for minutes."""
     tail = bytes(codestream[-MAX_PADDING_BYTES:])
     end = tail.rfind(b"\xff\xd9")
@@ -220,7 +222,7 @@ def _ended(codestream: memoryview) -> memoryview:
     return codestream[fill.end() if fill else 0 : len(codestream) - len(tail) + end + 2]
 
 
-def _header(codestream: memoryview) -> _Header:
+def _header(codestream: memoryview) -> _Headers:
     """The frame header and the first scan header, in that order; each length is held against the bytes at hand."""
     begin = re.match(BEGINS, codestream)
     if begin is None:
@@ -240,7 +242,7 @@ def _header(codestream: memoryview) -> _Header:
         elif marker == _LSE and (not segment or segment[0] != 1):
             raise Unfit("a JPEG-LS codestream with a mapping table or of extended size")
         elif marker == _SOS and found is not None:
-            return _Header(found, *_scan(segment, found))
+            return _Headers(found, *_scan(segment, found))
         elif 0xFFC0 <= marker <= 0xFFCF or marker in (_SOF55, _SOS) or 0xFFD0 <= marker <= 0xFFD9:
             break
         at += 2 + length

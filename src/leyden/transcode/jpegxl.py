@@ -21,14 +21,17 @@ from leyden.transcode.pixels import (
     Obstacle,
     Planes,
     Unfit,
-    first,
+    first_reason,
 )
 
 BEGINS = rb"\xff\x0a|\x00\x00\x00\x0cJXL \r\n\x87\n"
 MAX_PRECISION = 16
-_CODESTREAM, _CONTAINER = b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"
+_CODESTREAM = b"\xff\x0a"
+_CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
 _HEADER_BYTES = 64
-_GREY, _XYB = 1, 2  # colour spaces
+# colour spaces
+_GREY = 1
+_XYB = 2
 _RATIOS = ((1, 1), (6, 5), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))  # of columns to rows
 
 # The four ways to write a number that two bits choose from: how many bits follow, and what is added.
@@ -50,7 +53,7 @@ _LOSSY_OBSTACLES: tuple[Obstacle, ...] = (
 NO_JPEG = "only what is a JPEG already can be recompressed as JPEG XL"
 
 
-class _Header(NamedTuple):
+class _ImageHeader(NamedTuple):
     planes: Planes
     xyb: bool
 
@@ -83,7 +86,7 @@ def planes(described: Description) -> Planes:
 
 def obstacle(described: Description, lossy: bool = False) -> str | None:
     """Why JPEG XL can't hold such pixels (PS3.5 section 8.2.15) without loss or, `lossy`, with one; None = it can."""
-    return first(_LOSSY_OBSTACLES if lossy else _OBSTACLES, described)
+    return first_reason(_LOSSY_OBSTACLES if lossy else _OBSTACLES, described)
 
 
 def photometric_lossy(described: Description) -> str:
@@ -149,7 +152,7 @@ def expect(codestream: memoryview, wanted: Planes) -> None:
         raise Corrupt("a codestream of another shape than the ones before it")
 
 
-def _header(codestream: memoryview) -> _Header:
+def _header(codestream: memoryview) -> _ImageHeader:
     """Signature, SizeHeader, and of ImageMetadata what stands before the details of the colour space."""
     if bytes(codestream[:2]) != _CODESTREAM:
         raise Corrupt("no JPEG XL codestream")
@@ -158,7 +161,7 @@ def _header(codestream: memoryview) -> _Header:
     if max(rows, columns) > 65535:
         raise Corrupt("a JPEG XL codestream of impossible size")
     if bits.take(1):  # all as is usual
-        return _Header(Planes(3, rows, columns, 8), True)
+        return _ImageHeader(Planes(3, rows, columns, 8), True)
     if bits.take(1):
         raise Unfit("an orientation, a preview or an animation in the JPEG XL codestream")
     if bits.take(1):
@@ -171,7 +174,7 @@ def _header(codestream: memoryview) -> _Header:
     profile, space = (0, 0) if usual_colours else (bits.take(1), bits.number(_ENUM))
     if precision > MAX_PRECISION or space == _XYB or (xyb and profile):
         raise Unfit("a JPEG XL codestream of more than 16 bits, or of colours that only a profile tells")
-    return _Header(Planes(1 if space == _GREY else 3, rows, columns, precision), xyb)
+    return _ImageHeader(Planes(1 if space == _GREY else 3, rows, columns, precision), xyb)
 
 
 def _size(bits: _Bits) -> tuple[int, int]:

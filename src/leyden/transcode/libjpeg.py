@@ -130,13 +130,13 @@ def decode(codestream: memoryview, planes: Planes, pixels: memoryview, threads: 
     _check_ends(header, intervals, planes.rct, image)
 
 
-def _decode_lossless(header: jpeg.Header, intervals: list[bytes], values: Samples) -> None:
+def _decode_lossless(header: jpeg.FrameHeader, intervals: list[bytes], values: Samples) -> None:
     """Decode so that the library shows the bits above the precision too, check with these, and leave them out.
 
     Devices that take samples for signed write 128 after 52 as a difference of -180, which makes it -128. Of 16 bits a
     point transform would shift such bits out; so it is done here, afterwards.
     """
-    shown = jpeg.showing(header, LEAST_SHOWN_BITS)
+    shown = jpeg.widen(header, LEAST_SHOWN_BITS)
     samples, rows, columns = values.shape
     direct = samples == 1 and shown.precision == header.precision
     image = values[0] if direct else np.empty((rows, columns, samples)[: 2 + (samples > 1)], np.uint16)
@@ -161,7 +161,7 @@ def _decode(codestream: bytes, from_ycbcr: bool, image: Samples) -> None:
         raise Corrupt(f"a JPEG codestream that does not decode: {error}") from error
 
 
-def _check_length(header: jpeg.Header, intervals: list[bytes], values: Samples) -> None:
+def _check_length(header: jpeg.FrameHeader, intervals: list[bytes], values: Samples) -> None:
     """Count the bits that the pixels need (H.1.2) and hold them against those that are there. Corrupt: they differ."""
     rows, columns = header.rows, header.columns
     interval_rows = header.restart_interval // columns or rows
@@ -186,7 +186,7 @@ def _check_length(header: jpeg.Header, intervals: list[bytes], values: Samples) 
         raise Corrupt("damaged lossless JPEG: its data do not end where the image does")
 
 
-def _check_end_of_wrapped(header: jpeg.Header, intervals: list[bytes], image: Samples) -> None:
+def _check_end_of_wrapped(header: jpeg.FrameHeader, intervals: list[bytes], image: Samples) -> None:
     """Prove that nothing was made up, as other data behind would show. Corrupt: they do.
 
     Where samples below 0 are halved (predictors 5 to 7), differences may be so large that 16 bits do not show them
@@ -218,7 +218,7 @@ def _differences(strip: Samples, fresh: NDArray[np.bool_], predictor: int, half:
     return (values - predicted).astype(np.uint16, copy=False)
 
 
-def _check_ends(header: jpeg.Header, intervals: list[bytes], from_ycbcr: bool, image: Samples) -> None:
+def _check_ends(header: jpeg.FrameHeader, intervals: list[bytes], from_ycbcr: bool, image: Samples) -> None:
     """Prove that the last byte of each interval counts, and that nothing behind it would. Corrupt: it is not so.
 
     Where the library made something up, it changes as soon as there are data. Other last bytes may round to the same
@@ -260,7 +260,7 @@ def _random_bytes(seed: int) -> bytes:
     return np.random.default_rng(seed).integers(0, 255, _PROBE_BYTES, np.uint8).tobytes()
 
 
-def _last_units(header: jpeg.Header, changed: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
+def _last_units(header: jpeg.FrameHeader, changed: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
     """For each interval whether anything has changed in its last minimum coded unit."""
     high, wide = header.unit
     pixels = changed if changed.ndim == 2 else np.logical_or.reduce(changed, axis=2)

@@ -21,7 +21,9 @@ from leyden.transcode.pixels import CodecError, Description, Planes, Unfit
 EFFORT = {1: 3, 3: 2}  # by samples; measured, see DECISIONS.md
 EFFORT_LOSSY = 5
 _FAILURES = (RuntimeError, ValueError)
-_ALL_FRAMES, _FRAME, _IMAGE = 1 << 30, 0x400, 0x1000
+_ALL_FRAMES = 1 << 30
+_FRAME = 0x400
+_IMAGE = 0x1000
 
 
 def _bind() -> Any:

@@ -140,7 +140,7 @@ LOSSY_PALETTE: Obstacle = (lambda d: d.photometric == "PALETTE COLOR", "a palett
 DEEP_YBR: Obstacle = (lambda d: d.photometric == "YBR_FULL" and d.bits_allocated > 8, "YBR_FULL of more than 8 bits")
 
 
-def first(obstacles: Iterable[Obstacle], description: Description) -> str | None:
+def first_reason(obstacles: Iterable[Obstacle], description: Description) -> str | None:
     """The reason of the first that stands in the way."""
     return next((reason for stands_in_the_way, reason in obstacles if stands_in_the_way(description)), None)
 
@@ -149,7 +149,7 @@ def unfit(description: Description, length_bytes: int, max_frame_bytes: int, *, 
     """Why native pixels of this description, `length_bytes` long, cannot be encoded; None = as far as is known here,
     they can. `one_bit`: the codec takes 1 bit allocated.
     """
-    reason = first(_OBSTACLES if one_bit else (ONE_BIT, *_OBSTACLES), description)
+    reason = first_reason(_OBSTACLES if one_bit else (ONE_BIT, *_OBSTACLES), description)
     if reason is not None:
         return reason
     if length_bytes < description.size_bytes:
@@ -170,7 +170,9 @@ def undecodable(description: Description, planes: Planes, max_frame_bytes: int) 
         return "bits allocated other than 1, 8, 16 and 32, or 1 for each of several samples"
     if planes.precision > d.bits_allocated:
         return "a codestream that does not fit Bits Allocated"
-    if planes.precision < d.bits_allocated and (reason := first((OTHER_HIGH_BIT,), d)):  # who knows what it left out
+    if planes.precision < d.bits_allocated and (
+        reason := first_reason((OTHER_HIGH_BIT,), d)
+    ):  # who knows what it left out
         return f"{reason}, and a codestream of fewer bits than Bits Allocated"
     if d.photometric not in (GREY if d.samples == 1 else COLOUR):
         return "a Photometric Interpretation that native pixels of full size cannot have"

@@ -15,7 +15,7 @@ import imagecodecs
 import numpy as np
 
 from leyden.errors import Corrupt
-from leyden.transcode.pixels import DEEP_YBR, Claim, CodecError, Description, Planes, Samples, Unfit, first
+from leyden.transcode.pixels import DEEP_YBR, Claim, CodecError, Description, Planes, Samples, Unfit, first_reason
 
 MAX_SEGMENTS = 15
 BEGINS = rb"[\x01-\x0f]\0\0\0\x40\0\0\0"  # how many segments, and that the first stands behind the header (G.5)
@@ -31,7 +31,7 @@ def planes(described: Description) -> Planes:
 
 def obstacle(described: Description) -> str | None:
     """Why RLE can't hold such pixels (PS3.5 section 8.2.2, and 32 bits); None = it can."""
-    return first((DEEP_YBR,), described)
+    return first_reason((DEEP_YBR,), described)
 
 
 def inspect(codestream: memoryview, described: Description) -> Claim:

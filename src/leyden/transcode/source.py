@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from leyden.dicom import signed, uids
 from leyden.dicom.elements import tag_name
-from leyden.dicom.even import Evened, changes, odd_inside, touched
+from leyden.dicom.even import PaddedView, changed_tags, changes, odd_inside
 from leyden.dicom.header import Header, peek
 from leyden.dicom.part10 import HEAD_MAX_BYTES, FileMeta, decode_head, encode_head
 from leyden.dicom.uids import SYNTAXES
@@ -48,7 +48,7 @@ class Source:
     def __init__(self, path: Path) -> None:
         """Open, read the head and peek. Corrupt: not Part 10. Unreadable, here and later: what the system says."""
         self._fd = self._came_fd = _reading(os.open, path, _OPEN_FLAGS)
-        self._evened: Evened | None = None
+        self._evened: PaddedView | None = None
         self.flaw = ""
         self.uneven = False
         self.unpadded = self.signed = ""
@@ -104,7 +104,7 @@ class Source:
         try:
             dataset = self.header.dataset
             found, undivided = changes(dataset) if self.header.uneven or odd_inside(dataset) else ((), False)
-            covered = signed.touched(dataset, touched(dataset, found), self.syntax)
+            covered = signed.touched(dataset, changed_tags(dataset, found), self.syntax)
         except Corrupt:
             return  # nested elements do not parse, and what they mean is not known
         if undivided:
@@ -113,7 +113,7 @@ class Source:
             self.unpadded = self.signed = f"digital signatures cover {tag_name(covered[0])}, where lengths are odd"
         if found:
             self.uneven = True
-            self._evened = Evened(self._pread, self.size, found)
+            self._evened = PaddedView(self._pread, self.size, found)
             self.size = self._evened.size
             self.header = peek(self.read_at, self.size)
 

@@ -19,7 +19,7 @@ from leyden.dicom.association import (
     StoreEnded,
     StoreStarted,
 )
-from leyden.dicom.machine import State
+from leyden.dicom.machine import AssociationState
 from leyden.dicom.negotiate import (
     CALLED_UNKNOWN,
     AcceptorPolicy,
@@ -79,7 +79,7 @@ def test_an_association_from_begin_to_end() -> None:
     assert tell(requestor, acceptor) == [ReleaseRequested()]
     acceptor.release_answer()
     assert tell(acceptor, requestor) == [Released()]
-    assert (requestor.state, acceptor.state) == (State.IDLE, State.AWAITING_CLOSE)
+    assert (requestor.state, acceptor.state) == (AssociationState.IDLE, AssociationState.AWAITING_CLOSE)
 
 
 def test_small_pdus_of_the_peer_are_obeyed() -> None:
@@ -122,7 +122,7 @@ def test_abort(aborts_first: str) -> None:
     one, other = (requestor, acceptor) if aborts_first == "requestor" else (acceptor, requestor)
     one.abort()
     assert tell(one, other) == [Aborted(0, 0)]
-    assert other.state is State.IDLE
+    assert other.state is AssociationState.IDLE
     one.abort()
     assert one.output() == b""
 
@@ -199,7 +199,7 @@ def expect_abort(connection: Connection, data: bytes, reason: int) -> None:
         list(connection.feed(memoryview(data)))
     assert raised.value.reason == reason
     assert connection.output() == pdu.abort_pdu(2, reason)
-    assert connection.state is State.AWAITING_CLOSE
+    assert connection.state is AssociationState.AWAITING_CLOSE
     assert list(connection.feed(memoryview(data))) == []
     assert connection.output() == b""
 
@@ -226,7 +226,7 @@ def test_data_before_the_answer_is_unexpected() -> None:
     data = store(requestor, b"12")
     acceptor = Connection.acceptor(16384)
     list(acceptor.feed(memoryview(associate.encode_request(AssociateRequest("A", "B", CONTEXTS)))))
-    assert acceptor.state is State.AWAITING_OUR_ANSWER
+    assert acceptor.state is AssociationState.AWAITING_OUR_ANSWER
     expect_abort(acceptor, data, 2)
 
 

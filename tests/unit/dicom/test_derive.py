@@ -254,8 +254,8 @@ def test_only_what_lost_nothing_is_an_uncompressed_predecessor(syntax: str, loss
 @pytest.mark.parametrize("uid", sorted(uid for uid in uids.MADE if SYNTAXES[uid].encapsulated), ids=uids.syntax_name)
 def test_a_loss_against_the_word_of_the_syntax(uid: str) -> None:
     header = header_of(Dataset(), syntax=uid)
-    assert derive.in_fact(header, False) is header
-    known = derive.in_fact(header, True)
+    assert derive.with_actual_syntax(header, False) is header
+    known = derive.with_actual_syntax(header, True)
     can_lose = uid not in (uids.RLE_LOSSLESS, uids.DEFLATED_FRAMES)
     assert derive.was_lossy(known) == can_lose
     assert bool(derive.still_lossy(known)) == can_lose

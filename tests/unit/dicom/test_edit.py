@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset as Peer
 
 from leyden.dicom import edit, elements
 from leyden.dicom.edit import Copy, Pixels, element, element_header, rewrite, swapped
-from leyden.dicom.elements import SEQUENCE_END, UNDEFINED, WORD_BYTES, Source, encoding_of, level
+from leyden.dicom.elements import SEQUENCE_END, UNDEFINED, WORD_BYTES, ByteSource, encoding_of, level
 from leyden.dicom.header import Dataset, peek
 from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.dicom.uids import EXPLICIT_LE, JPEG2000_LOSSLESS, SYNTAXES, Syntax
@@ -85,7 +85,7 @@ def strip_group_lengths(ds: Peer) -> None:
 
 def without_group_length(data: bytes, syntax: Syntax) -> bytes:
     """The dataset as it is, less (7FE0,0000), which goes where pixel data may change."""
-    source = Source(lambda offset, length: data[offset : offset + length], len(data))
+    source = ByteSource(lambda offset, length: data[offset : offset + length], len(data))
     found = [item for item in level(source, 0, len(data), encoding_of(syntax)) if item[0] == 0x7FE00000]
     return data[: found[0][2]] + data[found[0][5] :] if found else data
 
@@ -387,7 +387,7 @@ def test_memory_is_bounded(target: Syntax) -> None:
         assert place >= 0
         return small[place : place + length]
 
-    dataset = Dataset(Source(read_at, total), 0, total, elements.EXPLICIT)
+    dataset = Dataset(ByteSource(read_at, total), 0, total, elements.EXPLICIT)
     stream = list(rewrite(dataset, target, {0x00080060: ("CS", b"OT")}))
     assert max(reads) <= 65536
     assert sum(reads) < 10_000_000
@@ -426,7 +426,7 @@ def test_a_source_that_shrinks_is_corrupt(monkeypatch: pytest.MonkeyPatch) -> No
         return data[offset : min(offset + length, 70_000)]
 
     with pytest.raises(Corrupt, match="the source ends before"):
-        list(rewrite(Dataset(Source(read_at, len(data)), 0, len(data), elements.EXPLICIT), IMPLICIT, {}))
+        list(rewrite(Dataset(ByteSource(read_at, len(data)), 0, len(data), elements.EXPLICIT), IMPLICIT, {}))
 
 
 @pytest.mark.parametrize("syntax", [EXPLICIT_LE, JPEG2000_LOSSLESS])

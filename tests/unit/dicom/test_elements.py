@@ -16,13 +16,13 @@ from leyden.dicom.elements import (
     PIXEL_DATA,
     SEQUENCE_END,
     UNDEFINED,
+    ByteSource,
     Encoding,
-    Source,
-    behind,
     dictionary_vr,
     encoding_of,
     implicit_throughout,
     level,
+    offset_behind,
     tag_name,
     walk,
 )
@@ -44,8 +44,8 @@ def el(tag: int, vr: str, value: bytes = b"", length: int | None = None, order: 
     return head + vr.encode() + struct.pack(order + "H", size) + value
 
 
-def source(data: bytes) -> Source:
-    return Source(lambda offset, length: data[offset : offset + length], len(data))
+def source(data: bytes) -> ByteSource:
+    return ByteSource(lambda offset, length: data[offset : offset + length], len(data))
 
 
 def tokens(data: bytes, encoding: Encoding = EXPLICIT, **how: bool) -> list[tuple[int, str, int, int, int]]:
@@ -156,8 +156,8 @@ def test_the_file_may_end_after_a_whole_fragment_of_pixel_data() -> None:
     data = CT + pixels()
     end = len(data)
     assert tokens(data)[-1] == (SEQUENCE_END, "", end, end, 0)
-    assert behind(source(data), PIXEL_DATA, "OB", 22, end, EXPLICIT) == end
-    assert behind(source(data + el(SEQUENCE_END, "") + CT), PIXEL_DATA, "OB", 22, end + 18, EXPLICIT) == end + 8
+    assert offset_behind(source(data), PIXEL_DATA, "OB", 22, end, EXPLICIT) == end
+    assert offset_behind(source(data + el(SEQUENCE_END, "") + CT), PIXEL_DATA, "OB", 22, end + 18, EXPLICIT) == end + 8
     for cut in range(1, 8):
         with pytest.raises(Corrupt, match="cut off"):
             tokens((data + el(SEQUENCE_END, ""))[:-cut])
@@ -165,9 +165,9 @@ def test_the_file_may_end_after_a_whole_fragment_of_pixel_data() -> None:
         with pytest.raises(Corrupt, match="cut off"):
             tokens(CT + other)
     with pytest.raises(Corrupt, match="cut off"):
-        behind(source(data), PRIVATE, "OB", 22, end, EXPLICIT)
+        offset_behind(source(data), PRIVATE, "OB", 22, end, EXPLICIT)
     with pytest.raises(Corrupt, match="cut off"):
-        behind(source(data + CT), PIXEL_DATA, "OB", 22, end, EXPLICIT)
+        offset_behind(source(data + CT), PIXEL_DATA, "OB", 22, end, EXPLICIT)
 
 
 @pytest.mark.parametrize("tag", [PIXEL_DATA, 0x7FE00008, 0x7FE00009])
@@ -264,7 +264,7 @@ def test_nuls_are_looked_at_once_and_not_without_end() -> None:
         reads.append(length)
         return data[offset : offset + length]
 
-    found = list(level(Source(read_at, len(data)), 0, len(data), IMPLICIT))  # each eight of them are an element
+    found = list(level(ByteSource(read_at, len(data)), 0, len(data), IMPLICIT))  # each eight of them are an element
     assert len(found) == 50_001
     assert sum(reads) < 4 * len(data)
 
@@ -382,7 +382,7 @@ def test_windows() -> None:
         return data[offset : offset + length]
 
     for first in (b"", data[:65536]):
-        window = Source(read_at, len(data), first)
+        window = ByteSource(read_at, len(data), first)
         found = list(level(window, 0, len(data), EXPLICIT))
         assert len(found) == 10003
         assert found[-1] == (MODALITY, "CS", len(data) - 10, len(data) - 2, 2, len(data))
@@ -397,7 +397,7 @@ def test_windows() -> None:
 def test_a_source_that_is_shorter_than_it_says() -> None:
     data = CT * 3
     with pytest.raises(Corrupt, match="the source ends at byte 30"):
-        list(level(Source(lambda offset, length: data[offset : offset + length], 1000), 0, 1000, EXPLICIT))
+        list(level(ByteSource(lambda offset, length: data[offset : offset + length], 1000), 0, 1000, EXPLICIT))
 
 
 def test_tag_name() -> None:

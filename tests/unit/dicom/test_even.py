@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leyden.dicom.elements import BIG, EXPLICIT, IMPLICIT, UNDEFINED, Encoding, Source
-from leyden.dicom.even import MAX_CHANGES, Evened, changes, odd_inside
+from leyden.dicom.elements import BIG, EXPLICIT, IMPLICIT, UNDEFINED, ByteSource, Encoding
+from leyden.dicom.even import MAX_CHANGES, PaddedView, changes, odd_inside
 from leyden.dicom.header import Dataset
 from leyden.errors import Corrupt
 from support.datasets import FILES, ITEM, ITEM_END, PIXELS, SEQUENCE_END, dataset_of, el, whole
@@ -19,12 +19,12 @@ ENDED = el(SEQUENCE_END, "")
 
 
 def dataset(data: bytes, encoding: Encoding = EXPLICIT) -> Dataset:
-    source = Source(lambda offset, length: data[offset : offset + length], len(data))
+    source = ByteSource(lambda offset, length: data[offset : offset + length], len(data))
     return Dataset(source, 0, len(data), encoding)
 
 
 def evened(data: bytes, encoding: Encoding = EXPLICIT) -> bytes:
-    view = Evened(lambda at, length: data[at : at + length], len(data), changes(dataset(data, encoding))[0])
+    view = PaddedView(lambda at, length: data[at : at + length], len(data), changes(dataset(data, encoding))[0])
     made = view.read_at(0, view.size)
     assert len(made) == view.size
     assert not changes(dataset(made, encoding))[0]
@@ -209,7 +209,7 @@ def test_fragments_that_nothing_divides_stay(pixels: bytes) -> None:
     odd, even = el(0x00100020, "LO", b"abc"), el(0x00100020, "LO", b"abc ")
     (header, pad), undivided = changes(dataset(odd + pixels))
     assert undivided
-    view = Evened(lambda at, length: (odd + pixels)[at : at + length], len(odd + pixels), (header, pad))
+    view = PaddedView(lambda at, length: (odd + pixels)[at : at + length], len(odd + pixels), (header, pad))
     assert view.read_at(0, view.size) == even + pixels
 
 
@@ -298,7 +298,7 @@ def test_bounds() -> None:
         changes(dataset(el(0x00091001, "UN", b"x") * (MAX_CHANGES // 2 + 1)))
     data = struct.pack("<HH2sHL", 0x0009, 0x1001, b"UN", 0, UNDEFINED - 2)
     size = len(data) + UNDEFINED - 2
-    huge = Source(lambda at, length: data[at : at + length].ljust(min(length, size - at), b"\0"), size)
+    huge = ByteSource(lambda at, length: data[at : at + length].ljust(min(length, size - at), b"\0"), size)
     assert changes(Dataset(huge, 0, size, EXPLICIT))[0][-1] == (size, 0, b"\0")
 
 
@@ -306,7 +306,7 @@ def test_bounds() -> None:
 def test_real_files_are_even_already_or_become_so(path: object) -> None:
     data, syntax = dataset_of(path)  # type: ignore[arg-type]
     found, _ = changes(whole(data, syntax))
-    view = Evened(lambda at, length: data[at : at + length], len(data), found)
+    view = PaddedView(lambda at, length: data[at : at + length], len(data), found)
     made = view.read_at(0, view.size)
     assert (made == data) == (not found)
     assert not changes(whole(made, syntax))[0]
@@ -346,7 +346,7 @@ def encoded(elements: list[tuple[int, str, object, bool]], *, padded: bool) -> b
 def test_any_dataset(elements: list[tuple[int, str, object, bool]], draw: st.DataObject) -> None:
     odd, even = encoded(elements, padded=False), encoded(elements, padded=True)
     found, _ = changes(dataset(odd))
-    view = Evened(lambda at, length: odd[at : at + length], len(odd), found)
+    view = PaddedView(lambda at, length: odd[at : at + length], len(odd), found)
     assert view.size == len(even)
     offset, length = draw.draw(st.integers(0, len(even) + 3)), draw.draw(st.integers(0, len(even) + 3))
     assert view.read_at(offset, length) == even[offset : offset + length]

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from leyden.dicom.identity import LOOK_BYTES, Identity, as_named, identify, named
+from leyden.dicom.identity import LOOK_BYTES, Identity, as_named, identify, uids_in
 from leyden.dicom.part10 import FileMeta
 from leyden.dicom.uids import DEFLATED_LE, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, RLE_LOSSLESS, SYNTAXES
 from support.datasets import FILES, UNDEFINED, dataset_of, el
@@ -33,15 +33,15 @@ def beginning(
 def test_the_first_bytes_tell(syntax: str) -> None:
     data = beginning(syntax)
     whole = data.index(b"1.2.3") + 6
-    assert named(data, syntax) == (CT, "1.2.3")
-    assert [named(data[:length], syntax) for length in range(whole)] == [None] * whole
-    assert named(data[:whole], syntax) == (CT, "1.2.3")
+    assert uids_in(data, syntax) == (CT, "1.2.3")
+    assert [uids_in(data[:length], syntax) for length in range(whole)] == [None] * whole
+    assert uids_in(data[:whole], syntax) == (CT, "1.2.3")
 
 
 def test_what_stands_before_is_passed_over() -> None:
     second = el(0x00020010, "UI", b"1.2.840.10008.1.2\0")
     code = el(0x00080006, "SQ", el(0xFFFEE000, "", el(0x00080018, "UI", b"9.9\0")) + el(0xFFFEE0DD, ""), UNDEFINED)
-    assert named(beginning(EXPLICIT_LE, front=second + code), EXPLICIT_LE) == (CT, "1.2.3")
+    assert uids_in(beginning(EXPLICIT_LE, front=second + code), EXPLICIT_LE) == (CT, "1.2.3")
 
 
 @pytest.mark.parametrize(
@@ -57,13 +57,13 @@ def test_what_stands_before_is_passed_over() -> None:
     ],
 )
 def test_what_does_not_tell(data: bytes, said: tuple[str, str] | None) -> None:
-    assert named(data[:LOOK_BYTES], EXPLICIT_LE) == said
+    assert uids_in(data[:LOOK_BYTES], EXPLICIT_LE) == said
 
 
 def test_deflated_and_unknown_syntaxes_do_not_tell() -> None:
     deflater = zlib.compressobj(wbits=-15)
-    assert named(deflater.compress(beginning(EXPLICIT_LE)) + deflater.flush(), DEFLATED_LE) == ("", "")
-    assert named(beginning(EXPLICIT_LE), "1.2.3") == ("", "")
+    assert uids_in(deflater.compress(beginning(EXPLICIT_LE)) + deflater.flush(), DEFLATED_LE) == ("", "")
+    assert uids_in(beginning(EXPLICIT_LE), "1.2.3") == ("", "")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -71,7 +71,7 @@ def test_real_files(path: object) -> None:
     data, syntax = dataset_of(path)  # type: ignore[arg-type]
     peer = read(path)  # type: ignore[arg-type]
     encoding = EXPLICIT_LE if syntax.deflated else syntax.uid
-    said = named(data[:LOOK_BYTES], encoding)
+    said = uids_in(data[:LOOK_BYTES], encoding)
     assert said in (None, ("", ""), (str(peer.get("SOPClassUID", "")), str(peer.get("SOPInstanceUID", ""))))
     assert said not in (None, ("", "")) or "SOPInstanceUID" not in peer
 

@@ -3,16 +3,16 @@
 import pytest
 from pynetdicom import fsm
 
-from leyden.dicom.machine import TABLE, Event, State, step
+from leyden.dicom.machine import TABLE, AssociationState, MachineEvent, step
 from leyden.errors import LocalProtocolError
 
-ALL_CELLS = [(state, event) for state in State for event in Event]
+ALL_CELLS = [(state, event) for state in AssociationState for event in MachineEvent]
 
 
-@pytest.mark.parametrize("event", list(Event), ids=lambda event: event.name)
-def test_each_row_is_the_one_of_the_standard(event: Event) -> None:
-    ours = {state: TABLE[state, event].action for state in State if (state, event) in TABLE}
-    theirs = {state: fsm.TRANSITION_TABLE.get((f"Evt{event.value}", f"Sta{state.value}")) for state in State}
+@pytest.mark.parametrize("event", list(MachineEvent), ids=lambda event: event.name)
+def test_each_row_is_the_one_of_the_standard(event: MachineEvent) -> None:
+    ours = {state: TABLE[state, event].action for state in AssociationState if (state, event) in TABLE}
+    theirs = {state: fsm.TRANSITION_TABLE.get((f"Evt{event.value}", f"Sta{state.value}")) for state in AssociationState}
     assert ours == {state: action for state, action in theirs.items() if action}
 
 
@@ -33,6 +33,6 @@ def test_an_empty_cell_is_our_own_mistake() -> None:
 
 
 def test_whatever_the_peer_sends_has_an_answer_while_it_may_send() -> None:
-    from_the_peer = [event for event in Event if event.name.endswith("_PDU")] + [Event.CLOSED]
-    for state in set(State) - {State.IDLE, State.CONNECTING}:
+    from_the_peer = [event for event in MachineEvent if event.name.endswith("_PDU")] + [MachineEvent.CLOSED]
+    for state in set(AssociationState) - {AssociationState.IDLE, AssociationState.CONNECTING}:
         assert all((state, event) in TABLE for event in from_the_peer)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from leyden.transcode.arena import SLOT_BYTES, Arena, Lease, State, Work, bytes_of, layout
+from leyden.transcode.arena import SLOT_BYTES, Arena, FrameState, Lease, Work, bytes_of, layout
 from leyden.transcode.pixels import Planes
 
 PLANES = Planes(1, 20, 30, 12, signed=True)
@@ -126,7 +126,7 @@ def test_an_offered_frame_is_taken_and_done_once(arena: Arena, other: Arena) -> 
     helped.room[:3] = b"abc"
     helped.length = 3
     other.finish(helped, True)
-    assert arena.state(lease) is State.DONE
+    assert arena.state(lease) is FrameState.DONE
     assert lease.length == 3
     assert bytes(lease.room[:3]) == b"abc"
     assert not arena.take(lease), "it is done"
@@ -153,7 +153,7 @@ def test_a_frame_that_failed_is_left_to_its_owner(arena: Arena, other: Arena) ->
     helped = other.take_any()
     assert helped is not None
     other.finish(helped, False)
-    assert arena.state(lease) is State.FAILED
+    assert arena.state(lease) is FrameState.FAILED
     assert other.take_any() is None
     assert arena.take(lease)
     arena.release(lease)
@@ -165,7 +165,7 @@ def test_a_dead_helper_leaves_the_frame_to_its_owner_alone(arena: Arena, arena_f
     dying = Arena(arena_fd, 5, 8)
     assert dying.take_any() is not None
     dying.close()
-    assert arena.state(lease) is State.FILLED
+    assert arena.state(lease) is FrameState.FILLED
     assert other.take_any() is None, "it may have killed its helper: no second one"
     assert arena.take(lease)
     arena.release(lease)
@@ -198,7 +198,7 @@ def test_memory_that_a_helper_still_works_on_is_not_leased_again(arena_fd: int, 
     other.finish(helped, True)
     last = arena.lease(1, 1)
     assert last is not None
-    assert arena.state(last) is State.FREE
+    assert arena.state(last) is FrameState.FREE
     for lease in (*leases, last):
         arena.release(lease)
 
@@ -212,7 +212,7 @@ def test_a_released_frame_is_not_taken(arena: Arena, other: Arena) -> None:
 
 def test_rubbish_in_the_table_is_passed_over(arena: Arena, other: Arena) -> None:
     rows = arena._rows
-    rows["state"], rows["slots"], rows["owner"] = State.FILLED, 1 << 31, 4
+    rows["state"], rows["slots"], rows["owner"] = FrameState.FILLED, 1 << 31, 4
     assert other.take_any() is None
     rows["slots"] = 0
     assert other.take_any() is None
