@@ -1,12 +1,12 @@
 """A-ASSOCIATE-RQ and A-ASSOCIATE-AC as bytes (PS3.8 sections 9.3.2 and 9.3.3, user information in PS3.7 annex D.3.3).
 
-Such a PDU is a fixed part and then items in any order; an item is a type, a length and a body, which may be items
-again, three deep at most: three loops, no recursion. Of what may stand there only once the first counts. What
-negotiation has no use for is skipped unread, known or not (PS3.8 section 9.3.1): implementation, asynchronous
-operations, extended negotiation, user identity can't be a reason to refuse a modality. Texts are Latin-1 both ways, so
-that an ill-formed UID goes back as it came, but for the blanks and NULs that devices pad with; an AE title goes back to
-the byte. What can't be read is a RemoteProtocolError. Deliberately absent: what a request means and what to answer
-(negotiate.py).
+Such a PDU is a fixed part and then items in any order. An item has a type, a length and a body, which may be items
+again, at most three levels: three loops, no recursion. Of an item that may occur only once, the first one counts. Items
+that negotiation does not use are skipped, known or not (PS3.8 section 9.3.1): a modality must not be refused because of
+its implementation, asynchronous operations, extended negotiation or user identity. Texts are Latin-1 in both
+directions. So an ill-formed UID goes back as it came, without the blanks and NULs that devices pad with; an AE title
+goes back byte for byte. Whatever does not parse is a RemoteProtocolError. Deliberately absent: what a request means and
+what to answer (negotiate.py).
 """
 
 import struct
@@ -25,8 +25,8 @@ from leyden.dicom.pdu import ACCEPT, ASSOCIATION_PDU_LIMIT_BYTES, INVALID_PARAME
 from leyden.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from leyden.errors import LocalProtocolError, RemoteProtocolError
 
-SYNTAXES_LIMIT = 8192  # in one PDU, abstract ones too: an association keeps them for as long as it lasts
-# A device that opens an association for each image asks the same each time. Hostile requests fill 7 MB at most.
+SYNTAXES_LIMIT = 8192  # in one PDU, abstract syntaxes included: an association keeps them as long as it lasts
+# A device that opens an association for each image sends the same request each time. The memory takes 7 MB at most.
 REMEMBERED_REQUESTS = 32
 REMEMBERED_BYTES = 16 * 1024
 
@@ -53,7 +53,7 @@ _invalid = partial(RemoteProtocolError, reason=INVALID_PARAMETER)
 
 
 def encode_request(request: AssociateRequest) -> bytes:
-    """A-ASSOCIATE-RQ (PS3.8 section 9.3.2). Raises LocalProtocolError for what does not fit in."""
+    """A-ASSOCIATE-RQ (PS3.8 section 9.3.2). Raises LocalProtocolError for values that do not fit."""
     contexts = (
         _item(
             _PROPOSED,
@@ -67,7 +67,7 @@ def encode_request(request: AssociateRequest) -> bytes:
 
 
 def encode_accept(accept: AssociateAccept) -> bytes:
-    """A-ASSOCIATE-AC (PS3.8 section 9.3.3). Raises LocalProtocolError for what does not fit in."""
+    """A-ASSOCIATE-AC (PS3.8 section 9.3.3). Raises LocalProtocolError for values that do not fit."""
     contexts = (
         _item(_ANSWERED, _CONTEXT.pack(context.id, context.result) + _text_item(_TRANSFER, context.syntax))
         for context in accept.contexts
@@ -88,7 +88,7 @@ def _encode(kind: int, said: AssociateRequest | AssociateAccept, contexts: Itera
         titles = said.raw_titles or _encode_title(said.called) + _encode_title(said.calling)
         fixed = _FIXED.pack(kind, length, 1, titles)
     except (struct.error, UnicodeEncodeError) as error:
-        raise LocalProtocolError(f"an A-ASSOCIATE PDU that can't be written: {error}") from error
+        raise LocalProtocolError(f"an A-ASSOCIATE PDU that cannot be encoded: {error}") from error
     if length > ASSOCIATION_PDU_LIMIT_BYTES:
         raise LocalProtocolError(f"an A-ASSOCIATE PDU of {length} bytes")
     return fixed + items
@@ -115,9 +115,9 @@ def _encode_title(title: str) -> bytes:
 
 
 def decode_request(data: bytes) -> AssociateRequest:
-    """A-ASSOCIATE-RQ, header included. Raises RemoteProtocolError for whatever can't be read.
+    """A-ASSOCIATE-RQ, with the PDU header. Raises RemoteProtocolError if it does not parse.
 
-    2 us for each context with three syntaxes, 5 us in all when these very bytes came a short while ago.
+    2 us for each context with three syntaxes; 5 us in all if the same bytes came a short while ago.
     """
     return _decode_again(data) if len(data) <= REMEMBERED_BYTES else _decode_request(data)
 
@@ -141,7 +141,7 @@ _decode_again = lru_cache(maxsize=REMEMBERED_REQUESTS)(_decode_request)
 
 
 def decode_accept(data: bytes) -> AssociateAccept:
-    """A-ASSOCIATE-AC, header included. Raises RemoteProtocolError for whatever can't be read."""
+    """A-ASSOCIATE-AC, with the PDU header. Raises RemoteProtocolError if it does not parse."""
     _, titles, application, items, max_pdu_bytes, roles = _decode(data, _ANSWERED)
     contexts: dict[int, AnsweredContext] = {}
     for item in items:
@@ -153,7 +153,7 @@ def decode_accept(data: bytes) -> AssociateAccept:
 
 
 def _decode(data: bytes, context_kind: int) -> tuple[int, bytes, str, list[bytes], int, tuple[Role, ...]]:
-    """What both PDUs have: protocol version, the bytes of the two titles, application context, the bodies of the items
+    """What both PDUs have: protocol version, the bytes of both AE titles, application context, the bodies of the items
     of `context_kind`, maximum length, roles.
     """
     if len(data) < _FIXED.size:
@@ -172,12 +172,12 @@ def _decode(data: bytes, context_kind: int) -> tuple[int, bytes, str, list[bytes
 
 
 def _decode_titles(titles: bytes) -> tuple[str, str]:
-    """Called and calling."""
+    """The called and the calling AE title."""
     return ae_title(titles[:16].decode("latin-1")), ae_title(titles[16:].decode("latin-1"))
 
 
 def _decode_context(body: bytes) -> tuple[int, int, str, tuple[str, ...]]:
-    """Context ID, result, abstract syntax (empty: none was there), transfer syntaxes."""
+    """Context ID, result, abstract syntax ("" = there is none), transfer syntaxes."""
     if len(body) < _CONTEXT.size:
         raise _invalid(f"a presentation context item of {len(body)} bytes")
     abstract = None
@@ -191,7 +191,7 @@ def _decode_context(body: bytes) -> tuple[int, int, str, tuple[str, ...]]:
 
 
 def _decode_user(body: bytes) -> tuple[int, tuple[Role, ...]]:
-    """Maximum length (0: no limit, or nothing was said) and roles, from the user information item."""
+    """Maximum length (0 = no limit, or not given) and roles, from the user information item."""
     max_pdu_bytes = None
     roles: dict[str, Role] = {}
     for kind, value in _items(body, 0):
@@ -219,7 +219,7 @@ def _items(data: bytes, at: int) -> Iterator[tuple[int, bytes]]:
         begin = at + 4
         at = begin + length
         if at > end:
-            raise _invalid(f"item 0x{kind:02X} is longer than what holds it")
+            raise _invalid(f"item 0x{kind:02X} is longer than the item or PDU around it")
         yield kind, data[begin:at]
 
 

@@ -1,10 +1,10 @@
 """One association, without I/O: bytes in, typed events out, bytes to send (PS3.8 section 9, PS3.7 sections 9 and 10).
 
-`feed` takes what came from the peer and yields events as it parses; a RemoteProtocolError ends the association, with
-the A-ABORT for the peer already in `output`. A Payload's view points into the fed buffer and is good until the next
-feed. The owner answers by the methods named at each event and sends `output` on. Sockets, time-outs and files are the
-owner's; nothing larger than a command set is held here. Deliberately absent: the asynchronous operations window, and
-every DIMSE service but C-STORE and C-ECHO (answered: unrecognized operation; a C-CANCEL is ignored).
+`feed` parses bytes from the peer and yields events. A RemoteProtocolError ends the association; the A-ABORT for the
+peer is in `output` by then. The view of a Payload points into the fed buffer and is valid until the next feed. The
+owner answers with the methods named at each event, and sends `output`. Sockets, time-outs and files are the owner's;
+nothing larger than a command set is held here. Deliberately absent: the asynchronous operations window, and DIMSE
+services other than C-STORE and C-ECHO (the answer is "unrecognized operation"; a C-CANCEL is ignored).
 """
 
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ class AssociationRequested:
 class StoreStarted:
     """Acceptor: a C-STORE-RQ whose data set follows, in the transfer syntax `syntax`.
 
-    `sop_class` is the abstract syntax of the presentation context; the command may say another.
+    `sop_class` is the abstract syntax of the presentation context; the command may name another one.
     """
 
     context_id: int
@@ -40,14 +40,14 @@ class StoreStarted:
 
 @dataclass(slots=True)
 class Payload:
-    """Acceptor: bytes of the data set, good until the next feed."""
+    """Acceptor: bytes of the data set, valid until the next feed."""
 
     data: memoryview
 
 
 @dataclass(frozen=True, slots=True)
 class StoreEnded:
-    """Acceptor: the data set was whole. Answer with store_answer(), now or later."""
+    """Acceptor: the data set is complete. Answer with store_answer(), now or later."""
 
     store: StoreStarted
 
@@ -59,7 +59,7 @@ class EchoAnswered:
 
 @dataclass(frozen=True, slots=True)
 class RequestRefused:
-    """A request that can't be served came, data set and all, and its answer is in the output: for the log."""
+    """A request that is not served came with its data set; the answer is in the output. For the log."""
 
     status: int
     why: str
@@ -67,7 +67,7 @@ class RequestRefused:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """Requestor: the association is there."""
+    """Requestor: the association is established."""
 
     accept: AssociateAccept
 
@@ -123,7 +123,7 @@ _PDU_EVENTS = {
 
 
 class Connection:
-    """One end of one association, over a transport connection that exists: acceptor() or requestor()."""
+    """One end of an association over an open transport connection. Made by acceptor() or requestor()."""
 
     def __init__(self, state: AssociationState, max_pdu_bytes: int) -> None:
         self.state = state
@@ -135,13 +135,13 @@ class Connection:
         self._classes: dict[int, str] = {}  # proposed context id -> abstract syntax
         self._command = bytearray()
         self._command_context_id = 0
-        # The message whose data set is coming in: a store that is wanted, or the refusal that follows its end.
+        # Of the message whose data set is arriving: a C-STORE that is served, or the refusal to send at its end.
         self._store: StoreStarted | None = None
         self._refusal: tuple[Command, int, str] | None = None
 
     @classmethod
     def acceptor(cls, max_pdu_bytes: int) -> "Connection":
-        """Waits for an A-ASSOCIATE-RQ. A P-DATA PDU longer than `max_pdu_bytes` will be the peer's error."""
+        """Waits for an A-ASSOCIATE-RQ. A P-DATA PDU longer than `max_pdu_bytes` is a protocol error."""
         return cls(AssociationState.AWAITING_REQUEST, max_pdu_bytes)
 
     @classmethod
@@ -158,7 +158,7 @@ class Connection:
 
     @property
     def is_over(self) -> bool:
-        """Nothing more can be said or heard: only the transport connection is left to be closed."""
+        """Whether nothing more can be sent or received: only the transport connection has to be closed."""
         return self.state in (AssociationState.AWAITING_CLOSE, AssociationState.IDLE)
 
     def __repr__(self) -> str:
@@ -167,9 +167,9 @@ class Connection:
     # What comes in
 
     def feed(self, data: memoryview) -> Iterator[Event]:
-        """Parse what came from the peer, yielding events in between: consume all of it before the buffer is reused.
+        """Parse bytes from the peer and yield events. Consume them all before the buffer is reused.
 
-        Raises RemoteProtocolError; the A-ABORT is in the output then, and whatever is fed later is ignored.
+        Raises RemoteProtocolError; the A-ABORT is in the output then, and later bytes are ignored.
         """
         try:
             for part in () if self.is_over else self._reader.feed(data):
@@ -182,7 +182,7 @@ class Connection:
                     if event is not None:
                         yield event
                     continue
-                if not established:  # where it is, DT-2 changes nothing
+                if not established:  # if it is, DT-2 does not change the state
                     self._received(MachineEvent.DATA_PDU)
                 if self._store is None or part.command or part.context_id != self._command_context_id:
                     yield from self._fragment(part)
@@ -238,10 +238,12 @@ class Connection:
                 raise RemoteProtocolError("fragments of two messages are mixed", pdu.INVALID_PARAMETER)
         elif not part.command:
             if not self.is_acceptor:
-                return  # a response's data set: there is none that we asked for
+                return  # the data set of a response; no request of ours has one
             raise RemoteProtocolError("a data set without a command", pdu.INVALID_PARAMETER)
         elif part.context_id not in self._syntaxes:
-            raise RemoteProtocolError(f"data on context {part.context_id}, never accepted", pdu.INVALID_PARAMETER)
+            raise RemoteProtocolError(
+                f"data on context {part.context_id}, which is not accepted", pdu.INVALID_PARAMETER
+            )
         if part.command:
             yield from self._command_fragment(part)
             return
@@ -253,18 +255,18 @@ class Connection:
         self._command_context_id = part.context_id
         self._command += part.data
         if len(self._command) > dimse.COMMAND_LIMIT_BYTES:
-            raise RemoteProtocolError("an endless command set", pdu.INVALID_PARAMETER)
+            raise RemoteProtocolError("a command set that is too long", pdu.INVALID_PARAMETER)
         if part.ends:
             command = dimse.decode(bytes(self._command))
             self._command.clear()
             yield from self._message(command)
 
     def _message(self, command: Command) -> Iterator[Event]:
-        """What a whole command set leads to."""
+        """Act on a whole command set."""
         if command.is_response and not self.is_acceptor:
             yield Responded(command)
         elif command.is_response:
-            raise RemoteProtocolError(f"a response 0x{command.field:04X} to nothing", pdu.UNEXPECTED_PARAMETER)
+            raise RemoteProtocolError(f"a response 0x{command.field:04X} without a request", pdu.UNEXPECTED_PARAMETER)
         elif command.field == dimse.CANCEL:
             return
         elif command.field == dimse.ECHO_REQUEST and self.is_acceptor:
@@ -292,7 +294,7 @@ class Connection:
     # What goes out
 
     def output(self) -> bytes:
-        """What is to be sent, once."""
+        """The bytes to send; each is given once."""
         data = b"".join(self._output)
         self._output.clear()
         return data
@@ -328,11 +330,11 @@ class Connection:
 
     @property
     def fragment_bytes(self) -> int:
-        """How much one PDU to the peer holds of a message, once that is negotiated."""
+        """How many bytes of a message fit into one PDU to the peer, after negotiation."""
         return pdu.fragment_bytes(self.max_outgoing_pdu_bytes)
 
     def data_pdus(self, context_id: int, payload: memoryview, *, ends: bool) -> list[bytes | memoryview]:
-        """A piece of a data set as headers and views of `payload`, to be written in this order after output()."""
+        """A part of a data set as PDU headers and views of `payload`; send them in this order, after output()."""
         return self._pdus(context_id, payload, command=False, ends=ends)
 
     def _pdus(self, context_id: int, payload: memoryview, *, command: bool, ends: bool) -> list[bytes | memoryview]:
@@ -352,7 +354,7 @@ class Connection:
         self._output.append(pdu.RELEASE_REPLY_PDU)
 
     def abort(self) -> None:
-        """A-ABORT by the service user, if there is anything to abort."""
+        """A-ABORT by the service user, if there is an association to abort."""
         if self.state not in (
             AssociationState.IDLE,
             AssociationState.AWAITING_REQUEST,

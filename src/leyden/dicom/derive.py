@@ -1,10 +1,10 @@
-"""What lossy compression changes in a dataset: it makes another object, which says what was done and to which one.
+"""What lossy compression changes in a dataset: the result is a new object, which says what was done to which other one.
 
 PS3.3 C.7.6.1.1.5 (Lossy Image Compression), C.12.4 (General Reference), C.12.2 (Common Instance Reference),
-C.7.6.1.1.2 (Image Type), C.8.16.1 (Frame Type). What stood there stays, and what is new is appended in ASCII, which
-every Specific Character Set holds. The same object, destination, syntax and setting give the same UID: made again after
-a crash it is the same object again. Deliberately absent: the Derivation Image functional group, Smallest and Largest
-Image Pixel Value and Pixel Padding Value, and dates (no clock is read here).
+C.7.6.1.1.2 (Image Type), C.8.16.1 (Frame Type). Old values stay, new ones are appended in ASCII, which every Specific
+Character Set contains. The same object, destination, transfer syntax and setting give the same UID, so that after a
+crash the same object is made again. Deliberately absent: the Derivation Image functional group, Smallest and Largest
+Image Pixel Value, Pixel Padding Value, and dates (no clock is read here).
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from leyden.dicom.edit import Hole, Patch, Replacements
 from leyden.dicom.header import Header
 from leyden.dicom.uids import SYNTAXES, Syntax
 
-RATIO_BYTES = 14  # of a ratio, blanks included; a DS has 16 at most
+RATIO_BYTES = 14  # of a ratio, with its blanks; a DS has at most 16
 
 _IMAGE_TYPE = 0x00080008
 _SOP_INSTANCE_UID = 0x00080018
@@ -39,7 +39,7 @@ _CODE_MEANING = 0x00080104
 
 _DESCRIPTION_MAX_CHARS = 1024  # VR ST
 
-# The defined term of Lossy Image Compression Method, and the words for the setting.
+# By target: the defined term of Lossy Image Compression Method, and the text for Derivation Description.
 _TARGETS = {
     uids.JPEG_BASELINE: ("ISO_10918_1", "JPEG baseline, quality {:g}"),
     uids.JPEG_EXTENDED: ("ISO_10918_1", "JPEG extended, quality {:g}"),
@@ -50,7 +50,7 @@ _TARGETS = {
     uids.JPEGXL_JPEG: ("ISO_10918_1", "JPEG"),
 }
 
-# What a lossless syntax is called by the loss in its codestreams, where there is one against its word.
+# The lossy syntax that fits the codestreams of a lossless one, if these are lossy although they should not be.
 _ACTUALLY_LOSSY = {
     uids.JPEG_LOSSLESS: uids.JPEG_EXTENDED,
     uids.JPEG_LOSSLESS_SV1: uids.JPEG_EXTENDED,
@@ -61,7 +61,7 @@ _ACTUALLY_LOSSY = {
     uids.JPEGXL_LOSSLESS: uids.JPEGXL,
 }
 
-# Where Common Instance Reference is mandatory (PS3.3 A.1.4); an object of any other class may have it.
+# SOP classes with a mandatory Common Instance Reference module (PS3.3 A.1.4); others may have it.
 _COMMON_REFERENCE = frozenset({
     "1.2.840.10008.5.1.4.1.1.14.1",  # intravascular optical coherence tomography
     "1.2.840.10008.5.1.4.1.1.14.2",
@@ -71,30 +71,30 @@ _COMMON_REFERENCE = frozenset({
 })  # fmt: skip
 
 FRAME_TYPE = Patch((0x52009229, 0x52009230), 0x00089007, b"ORIGINAL", b"DERIVED")
-"""What else of an object made lossy changes, in its functional groups: value 1 as that of Image Type."""
+"""Value 1 of Frame Type, in the functional groups, changes as that of Image Type does."""
 
 
 def with_actual_syntax(header: Header, irreversible: bool) -> Header:
-    """The header with the lossy syntax instead of the lossless one, where its codestreams are `irreversible`."""
+    """The header with a lossy transfer syntax instead of a lossless one, if its codestreams are `irreversible`."""
     syntax_uid = _ACTUALLY_LOSSY.get(header.syntax.uid) if irreversible else None
     return replace(header, syntax=SYNTAXES[syntax_uid]) if syntax_uid else header
 
 
 def was_lossy(header: Header) -> bool:
-    """Whether an object may have lost something already, in its syntax or in an earlier one (PS3.3 C.7.6.1.1.5)."""
+    """Whether an object may have been compressed with loss, in this syntax or earlier (PS3.3 C.7.6.1.1.5)."""
     return header.syntax.lossy or "01" in (header.texts(_LOSSY) or ())
 
 
 def lacks_ratio(header: Header) -> bool:
-    """Whether the codestreams are lossy and nothing says their ratio: who can measure it gives it as `measured`.
+    """Whether the codestreams are lossy and the dataset does not give their ratio; measure it, for `measured`.
 
-    Those of a JPEG made smaller without loss say nothing of its ratio.
+    Not for a recompressed JPEG, whose codestreams are smaller than those of the JPEG.
     """
     return header.syntax.uid in _TARGETS.keys() - {uids.JPEGXL_JPEG} and not _steps(header, b"")[0][-1]
 
 
 def still_lossy(header: Header, measured: bytes = b"") -> Replacements:
-    """What says that something was lost where the syntax will no longer say so, as far as the dataset does not."""
+    """The missing elements that tell of a lossy compression, for a new transfer syntax that does not tell of it."""
     if not header.syntax.lossy:
         return {}
     changes: dict[int, tuple[str, bytes]] = {}
@@ -107,9 +107,9 @@ def still_lossy(header: Header, measured: bytes = b"") -> Replacements:
 
 
 def derived_uid(original_uid: str, destination: str, syntax_uid: str, setting: float) -> str:
-    """The SOP Instance UID of what is made of an object for a destination (its AE title): a UUID under 2.25.
+    """The SOP Instance UID of the lossy object for a destination (its AE title): a UUID under 2.25 (PS3.5 B.2).
 
-    PS3.5 B.2 wants a UUID there: version 8 of a name's SHA-256, as in RFC 9562 B.2.
+    The UUID is of version 8, from the SHA-256 of a name (RFC 9562 B.2).
     """
     name = "\0".join((original_uid, destination, syntax_uid, repr(float(setting))))
     number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "big")
@@ -119,26 +119,26 @@ def derived_uid(original_uid: str, destination: str, syntax_uid: str, setting: f
 
 
 def method(syntax_uid: str) -> str:
-    """The defined term of (0028,2114) for a lossy syntax that we make."""
+    """The defined term of (0028,2114) for a lossy syntax that Leyden writes."""
     return _TARGETS[syntax_uid][0]
 
 
 def description(syntax_uid: str, setting: float) -> str:
-    """What was done, for (0008,2111); `setting` is the encoder's number for loss."""
+    """The text for (0008,2111); `setting`: the encoder's quality, ratio or tolerance."""
     return "Lossy compression: " + _TARGETS[syntax_uid][1].format(setting)
 
 
 def ratio(native_bytes: int, encoded_bytes: int) -> bytes:
-    """A ratio for (0028,2112), four digits, at most RATIO_BYTES long."""
+    """The ratio for (0028,2112) with four digits, at most RATIO_BYTES long."""
     return f"{native_bytes / encoded_bytes:.4g}".encode()
 
 
 def lossy(header: Header, sop_instance_uid: str, target: Syntax, setting: float, measured: bytes = b"") -> Replacements:
-    """What to replace in the dataset of `header` where its pixels become lossy, as object `sop_instance_uid`.
+    """What to replace in the dataset of `header` when its pixels become lossy, as the object `sop_instance_uid`.
 
-    The ratio is a Hole of RATIO_BYTES or one more. `target`: a lossy syntax that we make; `measured`: the ratio of the
-    codestreams that are there, where it lacks_ratio. FRAME_TYPE goes with it. Raises Corrupt where sequences that go on
-    do not parse.
+    The new ratio is a Hole of RATIO_BYTES or one more. `target`: a lossy syntax that Leyden writes; `measured`: the
+    ratio of the present codestreams, if `lacks_ratio`. Use FRAME_TYPE as the patch. Raises Corrupt if sequences that
+    get another item do not parse.
     """
     ratios, methods = _steps(header, measured)
     before = _listed([*ratios, ""])
@@ -160,10 +160,10 @@ def lossy(header: Header, sop_instance_uid: str, target: Syntax, setting: float,
 
 
 def _steps(header: Header, measured: bytes) -> tuple[list[str], list[str]]:
-    """The ratios and the methods of the lossy steps so far, one of each a step.
+    """The ratios and the methods of the lossy steps so far: one ratio and one method for each step.
 
-    What the dataset does not say is empty, but the last method, which a lossy syntax says itself, and the last ratio,
-    which was measured. Of a dataset that says nothing but that it was lossy once, no step is made up.
+    What the dataset does not give is empty. But the last method follows from a lossy syntax, and the last ratio may be
+    measured. A dataset that only says that there was loss gets no invented step.
     """
     ratios, methods = header.texts(_RATIO) or (), header.texts(_METHOD) or ()
     by_syntax = header.syntax.uid in _TARGETS
@@ -183,7 +183,7 @@ def _instance(header: Header) -> dict[int, tuple[str, bytes]]:
 
 
 def _common_reference(header: Header) -> Replacements:
-    """The original among the instances of this study that are referred to, in an object that lists them."""
+    """The original object as one of the referenced instances of this study, in an object that lists these."""
     dataset = header.dataset
     has_it = _REFERENCED_SERIES in dataset or _IN_OTHER_STUDIES in dataset
     series = (dataset.raw(_SERIES) or b"").strip(b"\0 ")
@@ -194,10 +194,10 @@ def _common_reference(header: Header) -> Replacements:
 
 
 def _description(header: Header, added: str) -> bytes:
-    """What stood there and what is added; where that is too long, what stood there: the codes say it as well."""
+    """The old text and the addition, or the old text alone if that is too long: the codes say the same."""
     old = (header.dataset.raw(_DERIVATION_DESCRIPTION) or b"").rstrip(b"\0 ")
     both = old + b"; " + added.encode() if old else added.encode()
-    return both if len(both) <= _DESCRIPTION_MAX_CHARS else old  # of bytes there are no fewer than characters
+    return both if len(both) <= _DESCRIPTION_MAX_CHARS else old  # there are at least as many bytes as characters
 
 
 def _purpose(was_lossy: bool) -> Replacements:

@@ -1,8 +1,8 @@
-"""The data dictionary of PS3.6, as far as it is asked here: the VR and the keyword of a tag, the tag of a keyword.
+"""The data dictionary of PS3.6, as far as Leyden needs it: the VR and the keyword of a tag, the tag of a keyword.
 
 The rows are pydicom's generated table, read from its module without importing the package around it: `import pydicom`
-brings numpy and Pillow along, 23 MB and 0.2 s for each process that only wants to know a VR. Deliberately absent:
-private dictionaries, multiplicity, names.
+also loads numpy and Pillow, which costs each process 23 MB and 0.2 s. Deliberately absent: private dictionaries,
+multiplicity, names.
 """
 
 from importlib.machinery import PathFinder
@@ -14,7 +14,7 @@ Entry = tuple[str, str, str, str, str]
 
 
 def _table() -> Any:
-    package = find_spec("pydicom")  # finds it, does not run it
+    package = find_spec("pydicom")  # does not import it
     spec = PathFinder.find_spec("_dicom_dict", package.submodule_search_locations) if package else None
     if spec is None or spec.loader is None:
         raise ImportError("pydicom, or the dictionary in it, is missing")
@@ -33,7 +33,7 @@ _REPEATING: list[tuple[int, int, Entry]] = [
 
 
 def entry(tag: int) -> Entry | None:
-    """The row of a public tag, also one of a repeating group such as 6002,3000; None: PS3.6 does not know it."""
+    """The row of a public tag, repeating groups such as (6002,3000) included; None = it is not in PS3.6."""
     found = _ENTRIES.get(tag)
     if found is None and not tag & 0x10000:
         found = next((row for value, mask, row in _REPEATING if tag & mask == value), None)
@@ -41,11 +41,11 @@ def entry(tag: int) -> Entry | None:
 
 
 def keyword_of(tag: int) -> str:
-    """The keyword of a tag, empty for one that has none."""
+    """The keyword of a tag; "" = it has none."""
     found = entry(tag)
     return found[4] if found else ""
 
 
 def keywords() -> dict[str, int]:
-    """Every keyword with its tag, those of repeating groups left out. Made anew: 1 ms."""
+    """Every keyword with its tag, without those of repeating groups. Each call takes 1 ms."""
     return {row[4]: tag for tag, row in _ENTRIES.items() if row[4]}

@@ -1,7 +1,7 @@
-"""DIMSE command sets by struct: what C-STORE and C-ECHO need, and enough of any other to refuse it (PS3.7 section 9.3).
+"""DIMSE command sets: what C-STORE and C-ECHO need, and enough of all others to refuse them (PS3.7 section 9.3).
 
-A command set is always implicit little endian, group 0000 only. Every value is bounded by the set that holds it, and
-that by COMMAND_LIMIT_BYTES. What can't be read is a RemoteProtocolError. Deliberately absent: data sets.
+A command set is always in implicit VR little endian, and has only group 0000. Its length is bounded by
+COMMAND_LIMIT_BYTES. Whatever does not parse is a RemoteProtocolError. Deliberately absent: data sets.
 """
 
 import struct
@@ -17,7 +17,7 @@ STORE_REQUEST = 0x0001
 ECHO_REQUEST = 0x0030
 CANCEL = 0x0FFF
 RESPONSE = 0x8000
-"""A response's command field is that of its request with this bit."""
+"""The command field of a response is that of its request with this bit set."""
 
 SUCCESS = 0x0000
 INVALID_ARGUMENT_VALUE = 0x0115
@@ -48,9 +48,9 @@ _MOVE_ORIGINATOR = 0x1030
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command set as read. A UID or a text that is absent is ""; so is a message id or a status that is: -1.
+    """A command set as received. An absent UID or text is "", an absent message ID or status is -1.
 
-    `message_id` is that of the request, in a response too.
+    In a response, `message_id` is that of the request.
     """
 
     field: int
@@ -114,7 +114,7 @@ def _text(elements: dict[int, bytes], element: int) -> str:
 
 
 def _uid(elements: dict[int, bytes], element: int) -> str:
-    """Cleaned of what is no graphic character; one that is too long comes out as nonsense that is too long."""
+    """A UID with `?` for each character that is not graphic; one that is too long becomes too many `?`."""
     value = elements.get(element, b"").strip(b" \0")
     if len(value) > UID_LIMIT_CHARS:
         return "?" * (UID_LIMIT_CHARS + 1)
@@ -122,7 +122,7 @@ def _uid(elements: dict[int, bytes], element: int) -> str:
 
 
 def fault(command: Command) -> tuple[int, str] | None:
-    """Why a C-STORE-RQ can't be served, as status (PS3.4 table B.2-1, PS3.7 annex C) and words; None if it can."""
+    """Why a C-STORE-RQ is not served: status (PS3.4 table B.2-1, PS3.7 annex C) and text; None = it is served."""
     if not command.sop_class:
         return MISSING_ATTRIBUTE, "no Affected SOP Class UID"
     if not command.sop_instance:
@@ -161,7 +161,7 @@ def encode_echo_request(message_id: int, verification: str) -> bytes:
 def encode_response(request: Command, status: int, comment: str = "") -> bytes:
     """The response to any request, without a data set.
 
-    UIDs echo the request's if they are of a sane length; `comment` is cut to 64 characters.
+    The UIDs are those of the request, unless they are too long; `comment` is cut to 64 characters.
     """
     elements = [
         (_AFFECTED_SOP_CLASS, _echoed(request.sop_class)),

@@ -1,8 +1,8 @@
-"""The rewrite of a dataset as a stream of pieces: a pure plan of what to copy and what to put in between.
+"""Rewrites a dataset in any transfer syntax, as a stream of pieces: what to copy, and what to put in between.
 
-`_elements` reads the top level, `_Filter` decides what becomes of each element, `_Converter` goes through what is
-nested with a stack of open items, and `_Writer` encodes for the target. What need not change is one long Copy. Nothing
-is held whole, and no value is interpreted but the few that decide a VR. From any encoding into any.
+`_elements` reads the top level, `_Filter` decides what becomes of each element, `_Converter` walks nested elements with
+a stack of open items, and `_Writer` encodes for the target. Whatever does not change is one long Copy. Nothing is held
+whole, and only the few values that decide a VR are interpreted.
 Deliberately absent: pixels (the caller writes them) and deflate (the caller inflates first).
 """
 
@@ -52,7 +52,7 @@ _IMPLICIT_HEADER = {order: struct.Struct(order + "HHL") for order in "<>"}
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """Take `length` bytes of the source at `offset`, each word of `swap` bytes turned end for end (see `swapped`).
+    """Copy `length` bytes of the source at `offset`; reverse the bytes of each word of `swap` bytes (see `swapped`).
 
     `length` is a whole number of words.
     """
@@ -64,10 +64,10 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """The place of the top-level (7FE0,0010), whose header and value the caller writes.
+    """Here the caller writes the top-level Pixel Data (7FE0,0010), header and value.
 
-    Native: `offset` and `length` of the value, in the byte order of the source. Encapsulated: `offset` of the first
-    item tag (the Basic Offset Table), `length` None; the rewrite goes on behind the sequence delimiter.
+    Native: `offset` and `length` of the value in the source, in the byte order of the source. Encapsulated: `offset` of
+    the first item (the Basic Offset Table), `length` None; the next piece follows the sequence delimiter.
     """
 
     tag: int
@@ -78,10 +78,10 @@ class Pixels:
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """A value, or the rest of one, that is not known yet; `before` is what is known.
+    """A value whose end is not known yet; `before` is its known beginning.
 
-    As a piece: the place of `length_bytes` that the caller writes blanks to and fills in later. What stands before it,
-    and a blank behind where the whole would be odd, are pieces of their own.
+    As a piece: the caller writes `length_bytes` blanks here and fills them in later. `before`, and a blank that makes
+    the length of the value even, come as bytes around it.
     """
 
     length_bytes: int
@@ -90,10 +90,10 @@ class Hole:
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """In every `tag` within the top-level `sequences` whose text begins with `old`, `new` stands instead.
+    """Within the top-level `sequences`, each element `tag` whose text begins with `old` begins with `new` instead.
 
-    It is no longer than that, and blanks at the end keep the length, so that those around it stay true. What stands in
-    UN, or in a sequence that is replaced, need not be patched.
+    `new` is not longer than `old`. Blanks at the end keep the length of the value, so all lengths around it stay true.
+    Elements inside UN, or in a sequence that is replaced, are not always patched.
     """
 
     sequences: tuple[int, ...]
@@ -111,26 +111,26 @@ class Patch:
 
 
 Replacement = tuple[str, "bytes | Hole | Items"] | None
-"""VR and value in little endian, padded here; a sequence as its items; None = the element is left out."""
+"""VR and value in little endian (padded here), or the items of a sequence; None = leave the element out."""
 
 Replacements = Mapping[int, Replacement]
 
 Items = tuple["Dataset | Replacements", ...]
-"""Items that stand in the same source already (Dataset.items), and new ones, their tags in order."""
+"""Items of the same source (Dataset.items), and new ones, whose tags are in order."""
 
 Piece = bytes | Copy | Pixels | Hole
 
 
 def rewrite(dataset: Dataset, target: Syntax, replace: Replacements, patch: Patch | None = None) -> Iterator[Piece]:
-    """The pieces of a dataset in another transfer syntax, or in its own, in order.
+    """The pieces, in order, of a dataset in the transfer syntax `target`, which may be its own.
 
-    `dataset`: that of a Header, or any that reaches to the end of its source; not one that `peek` inflated, which may
-    be a part. `replace` holds top-level elements to put in, or to put in the place of what is there. Group lengths that
-    would become false are left out, and so is what `level` and `walk` pass over; an element without a VR gets its own.
-    Values stay byte for byte but for the order of their bytes (PS3.5 section 7.3); sequences do where the encoding
-    stays. A sequence in implicit VR whose items do not parse becomes UN, as it is (PS3.5 section 6.2.2).
-    Raises Corrupt before the first piece for what stands before the pixel data, later for nested and trailing elements;
-    also for nested fragments on the way from or to big endian, which has none.
+    `dataset` is that of a Header, or any other that reaches to the end of its source; not one that `peek` inflated,
+    which may be incomplete. `replace`: top-level elements to insert or to replace. Group lengths that would become
+    wrong are left out, and so is whatever `level` and `walk` skip. An element without a VR gets one. Values keep their
+    bytes, apart from the byte order (PS3.5 section 7.3); sequences keep theirs where the encoding stays the same. A
+    sequence in implicit VR whose items do not parse becomes UN, with the same value (PS3.5 section 6.2.2).
+    Raises Corrupt: before the first piece for errors before the pixel data, later for errors in nested and trailing
+    elements, and for nested fragments from or to big endian, which does not allow them.
     """
     elements = dataset.read()
     pixels = elements.get(PIXEL_DATA)
@@ -176,9 +176,9 @@ def rewrite(dataset: Dataset, target: Syntax, replace: Replacements, patch: Patc
 
 
 def encapsulated_inside(dataset: Dataset) -> bool:
-    """Whether fragments stand elsewhere than in the top-level pixel data (PS3.5 A.4: an icon's may beside the image's).
+    """Whether a nested element holds fragments, as the pixel data of an icon may (PS3.5 A.4).
 
-    Of a sequence that does not parse, what stands before the place is looked at.
+    A sequence that does not parse is searched up to the error.
     """
     for tag, vr, begin, _, length, after in dataset.read().values():
         if tag not in PIXEL_ELEMENTS and (vr == "SQ" or length == UNDEFINED):
@@ -193,7 +193,7 @@ def encapsulated_inside(dataset: Dataset) -> bool:
 
 
 def actual_vr(tag: int, vr: str, dataset: Dataset) -> str:
-    """The VR where the file has none, or a choice."""
+    """The VR of an element for which the file gives none, or the dictionary gives a choice."""
     vr = dictionary_vr(tag) if vr == MISSING else vr
     return resolve(tag, vr, dataset) if " or " in vr else vr
 
@@ -205,7 +205,7 @@ def _parses(dataset: Dataset, start: int, end: int) -> bool:
         return False
 
 
-# What becomes of an element: it is kept byte for byte, gets a new header, is left out, or is for the caller to write.
+# What becomes of an element: kept byte for byte, given a new header, left out, or written by the caller.
 _KEPT, _CONVERTED, _DROPPED, _PIXELS = range(4)
 
 
@@ -219,7 +219,7 @@ class _Filter:
         self._same_encoding = dataset.encoding is target
         self._explicit = dataset.encoding.explicit
         self._pixels_seen = False
-        # The groups whose length becomes false. What looks like (0000,0000) is eight NULs.
+        # The groups whose length becomes wrong. What looks like (0000,0000) is eight NULs.
         self._changed_groups = {tag >> 16 for tag in replace} | {0}
         elements = dataset.read()
         if PIXEL_DATA in elements:
@@ -232,25 +232,25 @@ class _Filter:
             }
 
     def fate(self, element: Element) -> int:
-        """What becomes of an element; to be asked in order. Raises Corrupt for a second Pixel Data."""
+        """What becomes of an element. Ask in the order of the elements. Raises Corrupt for a second Pixel Data."""
         tag, vr, begin, value, _, _ = element
         if tag in self._replace:
             return _DROPPED
         if tag == PIXEL_DATA:
             if self._pixels_seen:
-                raise Corrupt(f"{tag_name(PIXEL_DATA)} stands twice")
+                raise Corrupt(f"{tag_name(PIXEL_DATA)} occurs twice")
             self._pixels_seen = True
             return _PIXELS
         if not tag & 0xFFFF and tag >> 16 in self._changed_groups:
             return _DROPPED
         if not self._same_encoding:
             return _CONVERTED
-        # Without a VR, or an implicit header where an explicit one would be longer.
+        # It has no VR, or an implicit header although the explicit one of its VR is longer.
         lacks_vr = self._explicit and value - begin == 8 and vr not in SHORT_FORM
         return _CONVERTED if lacks_vr else _KEPT
 
     def inserted(self, tag: int) -> Iterator[tuple[int, Replacement]]:
-        """The new elements that belong before `tag` or in its place, each given once."""
+        """The new elements that belong before `tag` or in its place; each comes once."""
         while self._inserts and self._inserts[-1] <= tag:
             new = self._inserts.pop()
             yield new, self._replace[new]
@@ -258,7 +258,7 @@ class _Filter:
 
 
 class _Writer:
-    """Encodes for the target. `ready`: the pieces made so far that nobody took yet; small ones are joined first."""
+    """Encodes for the target and joins small pieces. `ready`: the pieces that are complete and not taken yet."""
 
     def __init__(self, source: ByteSource, encoding: Encoding) -> None:
         self.encoding = encoding
@@ -304,15 +304,15 @@ class _Writer:
 
 
 def _elements(dataset: Dataset) -> Iterator[Element]:
-    """All elements of a dataset or item, also those behind pixel data, where Dataset.read() ends. Raises Corrupt.
+    """All elements of a dataset or item, also those after pixel data, where Dataset.read() ends. Raises Corrupt.
 
-    Pixel Data of undefined length are given before they are read through: -1 for the offset behind them.
+    Pixel Data of undefined length come before their end has been looked for; the offset behind them is -1.
     """
     source, end, encoding = dataset.source, dataset.end, dataset.encoding
     at = dataset.start
     elements: Iterable[Element] = dataset.read().values()
     for _, _, begin, _, _, after in elements:
-        if begin != at:  # a tag stands twice, and the dictionary has the last one only
+        if begin != at:  # a tag occurs twice, and read() keeps only the last one
             elements = level(source, dataset.start, end, encoding)
             break
         at = after
@@ -332,10 +332,10 @@ def _elements(dataset: Dataset) -> Iterator[Element]:
 
 
 class _Converter:
-    """Writes elements of a dataset or item in another encoding: each with a new header and, if need be, turned words.
+    """Writes elements of a dataset or item in another encoding: new headers and, where needed, the other byte order.
 
-    Sequences and items get undefined lengths, and group lengths are left out. Only between the two explicit encodings
-    all headers keep their sizes, so that all lengths stay true and are kept.
+    Sequences and items get undefined lengths, and group lengths are left out. Between the two explicit encodings all
+    headers keep their sizes; there all lengths stay true and are kept.
     """
 
     def __init__(self, dataset: Dataset, writer: _Writer) -> None:
@@ -346,7 +346,7 @@ class _Converter:
         self._keeps_lengths = self._turned and source.explicit == target.explicit
 
     def convert(self, element: Element, patch: Patch | None = None) -> Iterable[Piece]:
-        """One element of the dataset, with all that is in it; the pieces that are ready before its end."""
+        """Write one element with everything inside it; gives the pieces that are complete before its end."""
         tag, vr, begin, value, length, _ = element
         dataset, writer = self._dataset, self._writer
         if length != UNDEFINED and (vr != "SQ" or not length):
@@ -359,15 +359,15 @@ class _Converter:
         return self._nested(begin, patch)
 
     def _nested(self, begin: int, patch: Patch | None) -> Iterator[Piece]:
-        """The element at `begin`, of undefined length or a sequence, and all that is in it."""
+        """Write the element at `begin`, a sequence or one of undefined length, with everything inside it."""
         writer, keeps_lengths = self._writer, self._keeps_lengths
         source, end, encoding = self._dataset.source, self._dataset.end, self._dataset.encoding
-        scopes = [self._dataset]  # it, and the items that are open
+        scopes = [self._dataset]  # the dataset and the items that the walk is in
         here = begin
         tokens = walk(source, begin, end, encoding)
         for tag, vr, at, value, length, _ in tokens:
             if keeps_lengths and at != here:
-                raise Corrupt(f"{at - here} bytes before byte {at} that are no part of their sequence")
+                raise Corrupt(f"the {at - here} bytes before byte {at} belong to no element of their sequence")
             if keeps_lengths and vr == MISSING and len(scopes) > 1:
                 raise Corrupt(f"{tag_name(tag)} at byte {at} has no VR")
             here = value
@@ -396,7 +396,7 @@ class _Converter:
                 yield from writer.take()
 
     def _value(self, scope: Dataset, tag: int, vr: str, value: int, length: int, patch: Patch | None = None) -> None:
-        """An element that holds no others."""
+        """Write an element that holds no other elements."""
         if not tag & 0xFFFF and not self._keeps_lengths:
             return
         if vr == MISSING or " or " in vr:
@@ -409,23 +409,24 @@ class _Converter:
             writer.copy(value, length, _word_bytes(vr, length, writer.encoding) if self._turned else 1)
 
     def _open(self, scope: Dataset, tag: int, vr: str, value: int, length: int) -> bool:
-        """The header of an element that holds others. False: what it holds is to be copied as a whole.
+        """Write the header of an element that holds items. False: its value can be copied as it is.
 
-        That is implicit VR inside UN already, or fragments, which look the same in all of little endian.
+        So can a UN value, which is in implicit VR already, and fragments, which look the same in all little endian
+        encodings.
         """
         encoding = scope.encoding
         if vr == MISSING or " or " in vr:
             vr = actual_vr(tag, vr, scope)
         if vr == "UN" and inside_un(scope.source, value, encoding) is encoding:
-            vr = "SQ"  # what is private, implicit and of undefined length is a sequence
+            vr = "SQ"  # a private element in implicit VR with an undefined length
         self._writer.header(tag, vr, length if self._keeps_lengths else UNDEFINED)
         if vr != "SQ" and self._turned and content(scope.source, tag, vr, value, encoding)[0] == FRAGMENTS:
-            raise Corrupt(f"{tag_name(tag)} is encapsulated, as nothing in big endian is")
+            raise Corrupt(f"{tag_name(tag)} is encapsulated, which big endian does not allow")
         return vr == "SQ"
 
 
 def _end(tokens: Iterator[Token]) -> int:
-    """The offset behind the sequence or the fragments that a walk has just entered; it goes on from there."""
+    """Take the tokens of the sequence or fragments that the walk has just entered; returns the offset behind them."""
     open_sequences = 1
     for tag, vr, _, value, length, _ in tokens:
         if vr:
@@ -434,11 +435,11 @@ def _end(tokens: Iterator[Token]) -> int:
             open_sequences -= 1
             if not open_sequences:
                 return value
-    raise AssertionError("a walk gives the end of all that it enters")
+    raise AssertionError("a walk gives an end for everything that it enters")
 
 
 def _new(tag: int, new: Replacement, writer: _Writer) -> Iterator[Piece]:
-    """An element that is not in the source, with all that is in it."""
+    """Write an element that is not in the source, with everything inside it."""
     encoding = writer.encoding
     if new is None:
         return
@@ -471,17 +472,17 @@ def _new(tag: int, new: Replacement, writer: _Writer) -> Iterator[Piece]:
 
 
 def _word_bytes(vr: str, length: int, target: Encoding) -> int:
-    """How many bytes of a value the other byte order turns round: none in UN (PS3.5 section 6.2.2)."""
+    """The word size in bytes for a change of byte order; 1 for UN, which stays as it is (PS3.5 section 6.2.2)."""
     return WORD_BYTES.get(_written(vr, length) if target.explicit else vr, 1)
 
 
 def _written(vr: str, length: int) -> str:
-    """A value too long for the explicit header of its VR is UN (PS3.5 section 6.2.2), which is little endian always."""
+    """The VR to write. A value too long for the header of its VR is UN, always little endian (PS3.5 section 6.2.2)."""
     return "UN" if length > 0xFFFF and vr in SHORT_FORM else vr
 
 
 def element(tag: int, vr: str, value: bytes, encoding: Encoding) -> bytes:
-    """A whole element; its value is given in little endian and padded to an even length (PS3.5 section 6.2)."""
+    """A whole element from a value in little endian, which is padded to an even length (PS3.5 section 6.2)."""
     if len(value) & 1:
         value += b"\0" if vr in ("UI", "OB", "UN") else b" "
     if encoding is BIG:
@@ -490,7 +491,7 @@ def element(tag: int, vr: str, value: bytes, encoding: Encoding) -> bytes:
 
 
 def element_header(tag: int, vr: str, length: int, encoding: Encoding) -> bytes:
-    """The header of an element; a value too long for its VR makes it UN (PS3.5 section 6.2.2)."""
+    """The header of an element; where `length` is too long for the VR, the VR is UN (PS3.5 section 6.2.2)."""
     group, number, order = tag >> 16, tag & 0xFFFF, encoding.order
     if not encoding.explicit or group == 0xFFFE:
         return _IMPLICIT_HEADER[order].pack(group, number, length)
@@ -501,7 +502,7 @@ def element_header(tag: int, vr: str, length: int, encoding: Encoding) -> bytes:
 
 
 def swapped(data: bytes, word_bytes: int) -> bytes:
-    """`data` with each word turned end for end; the rest of an incomplete last word stays as it is."""
+    """`data` with the bytes of each word reversed; an incomplete last word stays as it is."""
     whole = len(data) - len(data) % word_bytes
     turned = bytearray(data)
     for place in range(word_bytes):

@@ -1,9 +1,9 @@
 """The elements of a dataset as offsets into its source, in any of the three encodings (PS3.5 section 7).
 
-Values are never touched here, only passed over. Iterative throughout, and bounded: nesting, elements a walk, bytes held
-(two windows of 64 KiB). A source is a function that reads; whoever walks keeps it valid. Of what breaks the rules, that
-is read on which readers agree (DECISIONS 66): NULs behind the last element, delimiters too many, elements without a VR.
-Deliberately absent: what a value means (header.py) and what to do with it (edit.py).
+Values are skipped, never read. Everything is iterative and bounded: the nesting, the elements of a walk, the bytes held
+(two windows of 64 KiB). A source reads through a function, which must stay valid for as long as somebody walks. Broken
+rules are tolerated where other readers agree on the meaning (DECISIONS 66): NULs after the last element, superfluous
+delimiters, elements without a VR. Deliberately absent: what a value means (header.py), what to do with it (edit.py).
 """
 
 import struct
@@ -25,21 +25,21 @@ PIXEL_DATA = 0x7FE00010
 PIXEL_ELEMENTS = frozenset({0x7FE00008, 0x7FE00009, PIXEL_DATA})  # float, double, integer
 
 MAX_DEPTH = 64
-MAX_ELEMENTS = 1_000_000  # in a walk at all depths: real enhanced multi-frame objects have some hundred thousand
-MAX_LEVEL_ELEMENTS = 100_000  # in one dataset or item, and items in a sequence: what may be held at once
+MAX_ELEMENTS = 1_000_000  # of a walk, at all depths; real enhanced multi-frame objects have some hundred thousand
+MAX_LEVEL_ELEMENTS = 100_000  # of one dataset or item, and items of a sequence; so many may be held at once
 WINDOW_BYTES = 65536
-MAX_BLANK_BYTES = 1 << 20  # of NULs behind the last element; they are all looked at
+MAX_BLANK_BYTES = 1 << 20  # NULs after the last element; each is looked at
 
-# The VRs (PS3.5 table 6.2-1) by the form of their explicit header (table 7.1-1): whether it has a 32-bit length.
+# The VRs (PS3.5 table 6.2-1) with a 16-bit and with a 32-bit length in the explicit header (tables 7.1-2 and 7.1-1).
 SHORT_FORM = frozenset({
     "AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO", "LT", "PN", "SH", "SL", "SS", "ST", "TM", "UI",
     "UL", "US",
 })  # fmt: skip
 LONG_FORM = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"})
 _BY_CODE = {vr.encode(): (vr, vr in LONG_FORM) for vr in SHORT_FORM | LONG_FORM}
-MISSING = "??"  # the VR of an element of an explicit dataset that has none
+MISSING = "??"  # stands for the VR of an element that has none, in an explicit dataset
 
-# The bytes of a word, for the VRs whose words big endian turns round (PS3.5 section 7.3).
+# The word size in bytes of the VRs to which the byte order applies (PS3.5 section 7.3).
 WORD_BYTES = {"AT": 2, "OW": 2, "SS": 2, "US": 2, "FL": 4, "OF": 4, "OL": 4, "SL": 4, "UL": 4} | {
     "FD": 8, "OD": 8, "OV": 8, "SV": 8, "UV": 8
 }  # fmt: skip
@@ -65,20 +65,20 @@ BIG = Encoding(True, ">")
 
 
 def encoding_of(syntax: Syntax) -> Encoding:
-    """How the elements of a dataset in this syntax are encoded, once inflated."""
+    """How the elements of a dataset in this transfer syntax are encoded, after inflating."""
     if syntax.big_endian:
         return BIG
     return EXPLICIT if syntax.explicit else IMPLICIT
 
 
 def tag_name(tag: int) -> str:
-    """A tag as people write it: (0008,0018)."""
+    """A tag in the usual notation: (0008,0018)."""
     return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
 @lru_cache(maxsize=8192)
 def dictionary_vr(tag: int) -> str:
-    """The VR of a tag by PS3.6, maybe a choice such as `US or SS`; private and unknown ones are UN, delimiters ""."""
+    """The VR of a tag in PS3.6, or a choice such as `US or SS`. UN for private and unknown tags, "" for delimiters."""
     entry = dictionary.entry(tag)
     if entry is not None:
         return "" if tag >> 16 == 0xFFFE else entry[0]
@@ -91,24 +91,24 @@ def dictionary_vr(tag: int) -> str:
 
 
 def _may_be_vr(code: bytes) -> bool:
-    """Two capital letters: a VR, or one to come."""
+    """Whether these are two capital letters: a VR, perhaps one that is not defined yet."""
     return code.isalpha() and code.isupper()
 
 
 class ByteSource:
-    """A window on a file that moves along with the reader; the first one stays at hand, as most headers fit into it."""
+    """The bytes of a file through a window that moves with the reader. The first window is kept: most headers fit."""
 
     __slots__ = ("_base", "_buffer", "_first", "_limit", "_not_blank", "read_at", "size")
 
     def __init__(self, read_at: ReadAt, size: int, first: bytes = b"") -> None:
-        """`size` in bytes of the whole source; `first` = what was read of its beginning already."""
+        """`size`: of the whole source in bytes; `first`: its beginning, as far as it was read already."""
         self.read_at = read_at
         self.size = size
         self._first = first
         self._buffer = b""
         self._base = 0
         self._limit = -1
-        self._not_blank = -1  # the byte behind the NULs that were looked at last, so that none is looked at again
+        self._not_blank = -1  # the first byte that is no NUL after those looked at last; spares looking again
         if first:
             self._show(0, first)
 
@@ -132,7 +132,7 @@ class ByteSource:
                         raise Corrupt(f"an element header is cut off at byte {at}")
                     if not _may_be_vr(code):
                         return self._without_vr(tag, at, bound, encoding)
-                    known = code.decode("ascii"), True  # VRs to come have 32-bit lengths (PS3.5 section 7.1.2)
+                    known = code.decode("ascii"), True  # future VRs have 32-bit lengths (PS3.5 section 7.1.2)
                 vr, long_form = known
                 if long_form:
                     value = at + 12
@@ -147,11 +147,11 @@ class ByteSource:
         return tag, vr, value, length
 
     def window(self) -> tuple[bytes, int, int]:
-        """The bytes at hand, the offset of the first one, and the last place where a whole element header can stand."""
+        """The bytes of the window, the offset of the first one, and the last index at which a whole header fits."""
         return self._buffer, self._base, self._limit
 
     def take(self, offset: int, length: int) -> bytes:
-        """The bytes at `offset`, fewer at the end of the source. The caller bounds `length`."""
+        """`length` bytes at `offset`, fewer at the end of the source. The caller bounds `length`."""
         first = self._first
         if offset + length <= len(first):
             return first[offset : offset + length]
@@ -161,7 +161,7 @@ class ByteSource:
         return self.read_at(offset, max(min(length, self.size - offset), 0))
 
     def blank(self, start: int, end: int) -> bool:
-        """Whether there is nothing but NULs in [start, end), or nothing at all."""
+        """Whether [start, end) is empty or holds only NULs."""
         if start <= self._not_blank < end or end - start > MAX_BLANK_BYTES:
             return False
         for at in range(start, end, WINDOW_BYTES):
@@ -172,10 +172,10 @@ class ByteSource:
         return True
 
     def _without_vr(self, tag: int, at: int, bound: int, encoding: Encoding) -> tuple[int, str, int, int]:
-        """An element header without a VR in an explicit dataset. Corrupt where it can't be told how long the value is.
+        """An element header without a VR in an explicit dataset. Corrupt where the length of the value is not certain.
 
-        Either it is implicit, or it has a 16-bit length behind two bytes that are no VR: whichever way another element
-        follows, or the end. Where both do, 64 KiB or more for a value are less likely than a few bytes.
+        Either the header is implicit, or it has two other bytes instead of the VR and a 16-bit length. The reading
+        counts after which another element or the end follows. If both do, the one with less than 64 KiB counts.
         """
         value = at + 8
         (short,) = struct.unpack_from(encoding.order + "H", self.take(at + 6, 2))
@@ -195,7 +195,7 @@ class ByteSource:
         raise Corrupt(f"{tag_name(tag)} at byte {at} has no VR")
 
     def _may_follow(self, before: int, at: int, bound: int, encoding: Encoding) -> bool:
-        """Whether an element, the end of an item or the end of all may well stand at `at`, behind the tag `before`."""
+        """Whether what is at `at` looks like an element after the tag `before`, the end of an item, or the end."""
         head = self.take(at, min(bound - at, _HEAD_BYTES)).ljust(_HEAD_BYTES, b"\0")
         if not any(head):
             return self.blank(at, bound)
@@ -215,7 +215,7 @@ class ByteSource:
         if at + _HEAD_BYTES <= len(self._first) or self.size <= len(self._first):
             self._show(0, self._first)
             return
-        # Reading on: a full window. A jump over a large value: there may be no more than one header to see behind it.
+        # Reading on takes a full window. After a jump over a large value, perhaps only one header will be read.
         near = 0 <= at - self._base <= len(self._buffer) + _HEAD_BYTES
         wanted = min(WINDOW_BYTES if near else WINDOW_BYTES // 16, self.size - at)
         data = self.read_at(at, wanted)
@@ -225,25 +225,26 @@ class ByteSource:
 
     def _show(self, base: int, data: bytes) -> None:
         if base + len(data) >= self.size:
-            data += bytes(_HEAD_BYTES)  # so that a header can be unpacked anywhere; `bound` tells what is real
+            data += bytes(_HEAD_BYTES)  # so that a header can be unpacked anywhere; `bound` tells where the data end
         self._base = base
         self._buffer = data
         self._limit = len(data) - _HEAD_BYTES
 
 
-# What a stretch of a dataset consists of.
+# What a part of a dataset consists of: elements, items, or fragments.
 DATASET, SEQUENCE, FRAGMENTS = range(3)
 
 Token = tuple[int, str, int, int, int, "Encoding"]
-"""Tag, VR ("" for items and delimiters, OB for fragments), offsets of header and value, length of the value (may be
-UNDEFINED), and the encoding at this place."""
+"""Tag, VR ("" for items and delimiters, OB for fragments), offset of the header, offset and length of the value (may be
+UNDEFINED), and the encoding there."""
 
 Element = tuple[int, str, int, int, int, int]
-"""The same five and the offset behind the element; for pixel data of undefined length that is not known: -1."""
+"""Tag, VR, offset of the header, offset and length of the value, and the offset behind the element (-1: pixel data of
+undefined length)."""
 
 
 def content(source: ByteSource, tag: int, vr: str, value: int, encoding: Encoding) -> tuple[int, Encoding]:
-    """What an element of undefined length consists of, and its encoding; `value`: where it begins. Raises Corrupt."""
+    """What an element of undefined length with its value at `value` consists of, and its encoding. Raises Corrupt."""
     if tag == PIXEL_DATA or vr in ("OB", "OW"):
         return FRAGMENTS, encoding
     if vr == "SQ":
@@ -254,12 +255,12 @@ def content(source: ByteSource, tag: int, vr: str, value: int, encoding: Encodin
 
 
 def inside_un(source: ByteSource, value: int, encoding: Encoding) -> Encoding:
-    """The encoding of items in a value of UN: implicit (PS3.5 section 6.2.2), unless an explicit element is first."""
+    """The encoding of the items in a UN value: implicit (PS3.5 section 6.2.2), unless the first element is explicit."""
     begin = source.take(value, 16)  # the headers of the first item and of its first element
     if encoding is not EXPLICIT or len(begin) < 16 or begin[:4] != _ITEM_BYTES:
         return IMPLICIT
     known = _BY_CODE.get(begin[12:14])
-    # A short one without a value looks like an implicit one of some thousand bytes.
+    # An explicit header with a 16-bit length of 0 looks like an implicit one of some thousand bytes.
     return EXPLICIT if known and any(begin[14:]) != known[1] else IMPLICIT
 
 
@@ -282,10 +283,11 @@ def implicit_throughout(source: ByteSource, start: int, end: int) -> bool:
 def level(
     source: ByteSource, start: int, end: int, encoding: Encoding, *, delimited: bool = False
 ) -> Iterator[Element]:
-    """The elements of the dataset in [start, end), not entered, up to pixel data, which is the last one given.
+    """The elements of the dataset in [start, end), up to and with pixel data. Sequences are not entered.
 
-    `delimited`: an item delimiter ends it before `end`. NULs behind the last one are passed over, and an item delimiter
-    that nothing follows. 0.35 us an element. Raises Corrupt where they do not parse or run past `end` (pixel data may).
+    `delimited`: an item delimiter ends the dataset before `end`. NULs after the last element are skipped, and so is an
+    item delimiter that nothing follows. 0.35 us an element. Raises Corrupt for elements that do not parse, or that run
+    past `end` (pixel data may).
     """
     at = start
     unpack, explicit = encoding.unpack, encoding.explicit
@@ -295,7 +297,7 @@ def level(
             return
         place = at - base
         known = None
-        # The hot loop of the planner: the common case of ByteSource.head without the call.
+        # The planner's hot loop: the common case of ByteSource.head, without the call.
         if explicit and 0 <= place <= limit:
             group, number, code, length, long_length = unpack(buffer, place)
             known = _BY_CODE.get(code)
@@ -339,7 +341,7 @@ def level(
 def offset_behind(source: ByteSource, tag: int, vr: str, value: int, end: int, encoding: Encoding) -> int:
     """The offset behind an element of undefined length whose value begins at `value`. Raises Corrupt.
 
-    That of Pixel Data may lack its delimiter where the file ends, see `walk`.
+    At the end of the file, Pixel Data may lack their delimiter (see `walk`).
     """
     kind, inner = content(source, tag, vr, value, encoding)
     after = value
@@ -360,13 +362,13 @@ def walk(
     deep: bool = True,
     open_end: bool = False,
 ) -> Iterator[Token]:
-    """Everything in [start, end) in order, flat: elements, items, fragments, and the ends of items and sequences.
+    """Everything in [start, end) as one flat stream: elements, items, fragments, and the ends of items and sequences.
 
-    Ends are always given, as tokens of no width where a defined length ran out. `kind` says what begins at `start`; if
-    its length is `undefined`, the walk ends with its delimiter. Not `deep`: what has a defined length is not entered.
-    The file may end after a whole fragment of top-level Pixel Data, without a delimiter; `open_end`: these fragments
-    are such. Passed over are NULs behind the last element of a dataset or item, a delimiter at the end of what has a
-    defined length, and one behind an item of defined length; the end of a sequence ends its last item. Raises Corrupt.
+    Each end is a token; where a defined length runs out, it is one of no width. `kind`: what begins at `start`. If its
+    length is `undefined`, the walk ends with its delimiter. Not `deep`: whatever has a defined length is not entered.
+    `open_end`: these fragments may end with the file, after a whole one, without a delimiter, as top-level Pixel Data
+    may. Skipped are NULs after the last element of a dataset or item, a delimiter at the end of something of defined
+    length, and one after an item of defined length. The end of a sequence also ends its last item. Raises Corrupt.
     """
     stack: list[tuple[int, int, bool, Encoding]] = []
     at = start
@@ -393,7 +395,7 @@ def walk(
             at = bound
         elif vr:
             if kind != DATASET:
-                raise Corrupt(f"{tag_name(tag)} at byte {at} stands between items")
+                raise Corrupt(f"{tag_name(tag)} at byte {at} is between items")
             if length == UNDEFINED:
                 inner_kind, inner = content(source, tag, vr, value, encoding)
                 open_end = tag == PIXEL_DATA and not stack and bound == source.size

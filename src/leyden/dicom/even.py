@@ -1,10 +1,10 @@
-"""A dataset with values of odd length as one in which all are even (PS3.5 sections 6.2, 7.1.1 and A.4): plan and view.
+"""Pads values of odd length, so that all are even (PS3.5 sections 6.2, 7.1.1 and A.4): a list of changes, and a view.
 
-Devices write such values, and there are archives that abort where the dataset ends on one. Each gets one byte: a blank
-behind text, else NUL. The defined lengths scopes it grow with it, and so do the group length before it and what an
-offset table counts; all else stays byte for byte. The fragments of a frame are one codestream, so a byte of padding can
-stand behind the last one only: an odd one before takes the first byte of the next. Where nothing tells which fragments
-are a frame, they stay as they are. No file is changed_tags here. Deliberately absent: values.
+Some devices write odd values, and some archives abort where a dataset ends on one. Each odd value gets one byte: a
+blank after text, else NUL. The defined lengths around it grow with it, and so do the group length before it and the
+entries of offset tables; everything else stays byte for byte. The fragments of a frame are one codestream, so only the
+last one can be padded: an odd one before it takes the first byte of the next. If nothing tells which fragments form a
+frame, they stay as they are. Nothing here opens a file or looks at a value.
 """
 
 import struct
@@ -41,12 +41,12 @@ _TEXT_VRS = frozenset({
 })  # fmt: skip
 
 Change = tuple[int, int, bytes]
-"""At this offset of the source so many bytes give way to these."""
+"""Offset in the source, how many bytes to remove there, and the bytes to put in their place."""
 
 
 @dataclass(slots=True)
 class _Scope:
-    """What the walk is in: the dataset, a sequence, an item or fragments."""
+    """One of the things that the walk is in: the dataset, a sequence, an item or fragments."""
 
     tag: int
     vr: str
@@ -54,19 +54,20 @@ class _Scope:
     value: int
     length: int
     encoding: Encoding
-    growth: int = 0
+    growth: int = 0  # bytes
     group_length: tuple[int, int] = (-1, 0)  # the group whose length was seen last, and the offset of that length
-    frames: int = 1  # of a dataset or item, its Number of Frames; 0 = none that is a number
-    odd: bool = False  # of fragments: whether one is, the table apart, ...
-    items: "array[int]" = field(default_factory=lambda: array("Q"))  # ... where each begins, the table as well, ...
-    starts: "array[int]" = field(default_factory=lambda: array("Q"))  # ... which of them begin a frame, ...
-    pads: "array[int]" = field(default_factory=lambda: array("Q"))  # ... and where a frame gets a byte
+    frames: int = 1  # Number of Frames, in a dataset or item; 0 = it is no number
+    # Of fragments only: whether one is odd (without the offset table), ...
+    odd: bool = False
+    items: "array[int]" = field(default_factory=lambda: array("Q"))  # ... where each begins (with the table), ...
+    starts: "array[int]" = field(default_factory=lambda: array("Q"))  # ... those that begin a frame, ...
+    pads: "array[int]" = field(default_factory=lambda: array("Q"))  # ... and where a frame gets its padding
 
 
 def odd_inside(dataset: Dataset) -> bool:
-    """Whether a value within the top-level sequences is odd; fragments are not looked at. 0.5 us a nested element.
+    """Whether a value inside the top-level sequences has an odd length; Pixel Data are not searched.
 
-    Raises Corrupt where nested elements do not parse.
+    0.5 us a nested element. Raises Corrupt if nested elements do not parse.
     """
     for tag, vr, at, _, length, after in dataset.read().values():
         if (vr == "SQ" and length) or (length == UNDEFINED and tag != PIXEL_DATA):
@@ -77,14 +78,14 @@ def odd_inside(dataset: Dataset) -> bool:
 
 
 def changes(dataset: Dataset) -> tuple[tuple[Change, ...], bool]:
-    """What makes every element of a dataset even, in order, () = all are; and whether odd fragments stay.
+    """The changes, in order, that make every element of a dataset even (() = all are), and whether odd fragments stay.
 
-    They do where nothing tells which fragments are a frame. Of an odd number of NULs behind the last element of a
-    dataset or item the odd one is left out: it is no element's, and of a single one nothing is left, while two are
-    for DCMTK, where it reads a file, an element that is cut off.
+    They stay if nothing tells which fragments form a frame. If an odd number of NULs follows the last element of a
+    dataset or item, one of them is left out, not added: they belong to no element, and DCMTK takes two NULs for an
+    element that is cut off.
 
-    One pass over all depths, 0.7 us an element. Raises Corrupt where they do not parse (then nothing can be known of
-    it), for more than MAX_CHANGES changes, and for an offset table above MAX_TABLE_BYTES.
+    One pass over all depths, 0.7 us an element. Raises Corrupt if elements do not parse, for more than MAX_CHANGES
+    changes, and for an offset table above MAX_TABLE_BYTES.
     """
     padder = _Padder(dataset)
     for tag, vr, at, value, length, encoding in walk(dataset.source, dataset.start, dataset.end, dataset.encoding):
@@ -111,20 +112,20 @@ def changes(dataset: Dataset) -> tuple[tuple[Change, ...], bool]:
 
 
 class _Padder:
-    """The changes found so far, and the scopes that the walk is in, the dataset first."""
+    """Collects the changes of one walk. `scopes`: what the walk is in, from the dataset inwards."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.scopes = [_Scope(0, "", dataset.start, dataset.start, UNDEFINED, dataset.encoding)]
         self.extended_table = 0, 0  # offset and length of the Extended Offset Table
-        self.undivided = False  # whether odd fragments stay, as nothing tells which of them are a frame
+        self.undivided = False  # whether odd fragments stay, because nothing tells which of them form a frame
         self._source = dataset.source
         self._changes: list[Change] = []
-        self._group_growth: dict[tuple[int, str], int] = {}  # offset and byte order of a group length -> bytes more
+        self._group_growth: dict[tuple[int, str], int] = {}  # offset and byte order of a group length -> bytes to add
 
     def pad(self, tag: int, vr: str, at: int, value: int, length: int, encoding: Encoding, of_words: bool) -> None:
-        """An element of odd length gets one byte. Big endian `of_words` of two bytes gets it before its last byte.
+        """Add one byte to an element of odd length. `of_words`: its value consists of words of two bytes.
 
-        The last word was cut short there, and its least significant byte is the one that is left.
+        In big endian, half a word at the end is its low byte, so that the padding goes before it.
         """
         before_last = of_words and encoding.order == ">"
         header = _header(tag, vr, length + 1, encoding)
@@ -133,7 +134,7 @@ class _Padder:
         self._grow(1 + len(header) - (value - at), tag)
 
     def close(self, at: int) -> None:
-        """The sequence, item or fragments that end at `at`: what grew in it makes it longer."""
+        """A sequence, an item or fragments end at `at`: their length and offset tables follow what grew inside."""
         scope = self.scopes.pop()
         top_level_pixels = scope.tag == PIXEL_DATA and len(self.scopes) == 1
         if scope.odd:
@@ -159,7 +160,7 @@ class _Padder:
         self._grow(scope.growth, scope.tag)
 
     def finish(self, size: int) -> tuple[Change, ...]:
-        """All changes in order, those of group lengths too; `size`: the bytes of the dataset before."""
+        """All changes in order, with those of group lengths; `size`: of the dataset before them, in bytes."""
         for (at, order), growth in self._group_growth.items():
             (length,) = struct.unpack(order + "L", self._source.take(at, 4))
             self._put((at, 4, struct.pack(order + "L", (length + growth) & 0xFFFFFFFF)))
@@ -174,7 +175,7 @@ class _Padder:
             raise Corrupt(f"more than {MAX_CHANGES // 2} elements of odd length")
 
     def _grow(self, growth: int, tag: int) -> None:
-        """What is around `tag` grows with it, and so does the group length before it."""
+        """`tag` grew: so does the scope around it, and the group length before it."""
         scope = self.scopes[-1]
         scope.growth += growth
         group, at = scope.group_length
@@ -184,9 +185,9 @@ class _Padder:
 
 
 def changed_tags(dataset: Dataset, found: Sequence[Change]) -> frozenset[int]:
-    """The top-level tags in which something changes; what stands behind Pixel Data counts as Pixel Data.
+    """The top-level tags in which something changes; elements after Pixel Data count as Pixel Data.
 
-    Whatever grows has another header, so that is what is looked for.
+    Whatever grows gets a new header, so headers are what is looked for.
     """
     elements = dataset.read()
     begins = [element[2] for element in elements.values()]
@@ -196,7 +197,7 @@ def changed_tags(dataset: Dataset, found: Sequence[Change]) -> frozenset[int]:
 
 def _header(tag: int, vr: str, length: int, encoding: Encoding) -> bytes:
     if length >= UNDEFINED:
-        raise Corrupt(f"{tag_name(tag)} has no room for a byte more")
+        raise Corrupt(f"{tag_name(tag)} is too long to be padded")
     return element_header(tag, vr, length, encoding)
 
 
@@ -212,10 +213,10 @@ def _basic_offset_table(source: ByteSource, fragments: _Scope) -> tuple[int, int
 
 
 def _frame_starts(source: ByteSource, fragments: _Scope, frames: int, extended: tuple[int, int]) -> "array[int]":
-    """Which fragments begin a frame; none = it can't be told.
+    """Where the fragments begin that begin a frame; empty = nothing tells.
 
-    As many as frames are one each; one frame has all, unless another begins as the first does; else a table divides
-    them. `frames` is 0 where that number is not known.
+    As many fragments as frames: one each. One frame: it has all fragments, unless a later one begins as the first does.
+    Else an offset table divides them. `frames`: 0 if the number is not known.
     """
     items = fragments.items[1:]
     if len(items) in (1, frames):
@@ -233,7 +234,7 @@ def _frame_starts(source: ByteSource, fragments: _Scope, frames: int, extended: 
 
 
 def _padding_changes(source: ByteSource, fragments: _Scope, end: int) -> Iterator[Change]:
-    """What makes the fragments of each frame even, and their bytes no others but for one behind them (`pads`)."""
+    """The changes that make the fragments of each frame even: bytes move between them, one is added last (`pads`)."""
     ends = [*fragments.starts[1:], end]
     first = 1
     for frame_end in ends if fragments.starts else ():
@@ -241,7 +242,7 @@ def _padding_changes(source: ByteSource, fragments: _Scope, end: int) -> Iterato
         places = pairwise([*fragments.items[first:behind], frame_end])
         first = behind
         filled = [(at, after) for at, after in places if after - at > _ITEM_HEADER_BYTES]
-        taken = 0  # whether the first byte of this one stands at the end of the one before
+        taken = 0  # 1 = the first byte of this fragment has moved to the end of the one before
         for number, (at, after) in enumerate(filled, 1):
             value = at + _ITEM_HEADER_BYTES
             odd = (after - value - taken) % 2
@@ -259,7 +260,7 @@ def _padding_changes(source: ByteSource, fragments: _Scope, end: int) -> Iterato
 
 
 def _entries(source: ByteSource, form: str, value: int, length: int) -> tuple[int, ...]:
-    """An offset table; () = it is empty, or none."""
+    """The entries of an offset table; () = it is empty, or no table."""
     entry_bytes = struct.calcsize("<" + form)
     if not length or length % entry_bytes:
         return ()
@@ -269,7 +270,7 @@ def _entries(source: ByteSource, form: str, value: int, length: int) -> tuple[in
 
 
 def _entry_places(starts: "array[int]", table: Sequence[int]) -> "array[int]":
-    """Where the entries of a table point to; none = not each of them to one of `starts`."""
+    """Where the entries of a table point to; empty = one of them points to none of `starts`."""
     places = array("Q")
     for entry in table:
         at = starts[0] + entry - table[0]  # some writers count from the value of the first fragment, or from the table
@@ -281,7 +282,7 @@ def _entry_places(starts: "array[int]", table: Sequence[int]) -> "array[int]":
 
 
 def _recounted_table(source: ByteSource, fragments: _Scope, form: str, value: int, length: int) -> list[Change]:
-    """An offset table counted anew, if each of its entries is that of a frame; else it is left alone."""
+    """The new entries of an offset table, if each entry points to a frame; else it stays as it is."""
     table = _entries(source, form, value, length)
     places = _entry_places(fragments.starts, table)
     if not places:
@@ -291,12 +292,12 @@ def _recounted_table(source: ByteSource, fragments: _Scope, form: str, value: in
 
 
 class PaddedView:
-    """A source as it is after `changes`: `size` in bytes, and a `read_at` of its own."""
+    """A source with `changes` applied: its new `size` in bytes, and `read_at`."""
 
     def __init__(self, read_at: ReadAt, size: int, changes: Sequence[Change]) -> None:
         self._read_at = read_at
-        self._begins = array("Q")  # the offset, after the changes, of each stretch ...
-        self._stretches: list[int | bytes] = []  # ... and where it stands in the source, or what it is
+        self._begins = array("Q")  # the offset of each part in the view ...
+        self._parts: list[int | bytes] = []  # ... and its offset in the source, or its bytes
         self.size = 0
         at = 0
         for offset, removed, put in changes:
@@ -305,14 +306,14 @@ class PaddedView:
             at = offset + removed
         self._add(at, size - at)
 
-    def _add(self, stretch: int | bytes, length: int) -> None:
+    def _add(self, origin: int | bytes, length: int) -> None:
         if length > 0:
             self._begins.append(self.size)
-            self._stretches.append(stretch)
+            self._parts.append(origin)
             self.size += length
 
     def read_at(self, offset: int, length: int) -> bytes:
-        """At most `length` bytes at `offset`, fewer only at the end."""
+        """`length` bytes at `offset`, fewer only at the end."""
         end = min(offset + length, self.size)
         number = bisect_right(self._begins, offset) - 1
         parts: list[bytes] = []
@@ -320,11 +321,11 @@ class PaddedView:
             begin = self._begins[number]
             number += 1
             stop = min(end, self._begins[number] if number < len(self._begins) else self.size)
-            stretch = self._stretches[number - 1]
-            if isinstance(stretch, bytes):
-                part = stretch[offset - begin : stop - begin]
+            origin = self._parts[number - 1]
+            if isinstance(origin, bytes):
+                part = origin[offset - begin : stop - begin]
             else:
-                part = self._read_at(stretch + offset - begin, stop - offset)
+                part = self._read_at(origin + offset - begin, stop - offset)
             parts.append(part)
             if len(part) < stop - offset:
                 break  # the source has become shorter

@@ -1,7 +1,7 @@
-"""A look into a dataset without reading it whole: what the rules and the codec need to know (the "peek").
+"""Looks into a dataset without reading it whole (the "peek"): what the rules and the codecs need to know.
 
-One window of 64 KiB is read, values are decoded when somebody asks, sequences are entered only then. All is bounded.
-A Header keeps its `read_at` for values beyond the window: it is of use as long as that is. Nothing is changed here.
+One window of 64 KiB is read. Values are decoded, and sequences entered, only when somebody asks. Everything is bounded.
+A Header keeps its `read_at` for values beyond the window, and works for as long as `read_at` does.
 """
 
 import re
@@ -42,8 +42,8 @@ from leyden.dicom.part10 import META_OFFSET, FileMeta, decode_head
 from leyden.dicom.uids import SYNTAXES, Syntax
 from leyden.errors import Corrupt
 
-VALUE_MAX_BYTES = 1 << 20  # what is looked at of one value
-INFLATED_MAX_BYTES = 1 << 20  # what is looked at of a deflated dataset
+VALUE_MAX_BYTES = 1 << 20  # so much of a value is read
+INFLATED_MAX_BYTES = 1 << 20  # so much of a deflated dataset is read
 
 CHARACTER_SET = 0x00080005
 BITS_ALLOCATED = 0x00280100
@@ -53,7 +53,7 @@ LUT_DATA = 0x00283006
 WAVEFORM_BITS_ALLOCATED = 0x54001004
 
 _TEXT_VRS = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI", "UR"})
-# Text in the Specific Character Set (PS3.5 section 6.1.2.2); UN is the best guess.
+# Text in the Specific Character Set (PS3.5 section 6.1.2.2); for UN that is a guess.
 _CHARACTER_SET_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UN", "UT"})
 _SINGLE_VALUE_VRS = frozenset({"LT", "ST", "UR", "UT"})  # a backslash is text in these
 _CERTAIN_VRS = (SHORT_FORM | LONG_FORM) - {"UN"}
@@ -67,21 +67,21 @@ _CODECS = {
     "144": "iso8859_5", "148": "iso8859_9", "149": "euc_kr", "159": "iso2022_jp_2", "166": "iso8859_11",
     "192": "utf-8", "203": "iso8859_15", "GB18030": "gb18030", "GBK": "gbk",
 }  # fmt: skip
-# Escape sequences (PS3.3 tables C.12-3, C.12-4) -> ISO-IR number. The Japanese codec wants to see its own.
+# Escape sequences (PS3.3 tables C.12-3, C.12-4) -> ISO-IR number. The Japanese codec reads its own.
 _ESCAPES = {
     b"(B": "6", b"(J": "13", b")I": "13", b"$B": "87", b"$(D": "159", b"$)C": "149", b"$)A": "58", b"-A": "100",
     b"-B": "101", b"-C": "109", b"-D": "110", b"-F": "126", b"-G": "127", b"-H": "138", b"-L": "144", b"-M": "148",
     b"-T": "166", b"-b": "203",
 }  # fmt: skip
 _ESCAPED = re.compile(rb"\x1b(\$[()]?.|[()-].|)([^\x1b]*)", re.DOTALL)
-_DELIMITER = re.compile(rb"[\t\n\f\r\\^=]")  # these bring back the first character set (PS3.5 section 6.1.2.5.3)
+_DELIMITER = re.compile(rb"[\t\n\f\r\\^=]")  # these switch back to the first character set (PS3.5 section 6.1.2.5.3)
 
 
 class Dataset:
-    """The elements of a dataset or of one item, by tag; values are read lazily and bounded.
+    """The elements of a dataset or of one item, by tag. Values are read when asked for, up to a bound.
 
-    Reading an item raises Corrupt where it does not parse. The dataset of a Header does not: `flaw` says why reading
-    broke off early ("" = it did not), what stands before is there, and nothing is known of what would follow.
+    Reading an item that does not parse raises Corrupt. The dataset of a Header does not raise: it has the elements
+    before the error, and `flaw` says why reading stopped there ("" = it did not stop early).
     """
 
     __slots__ = ("_delimited", "_depth", "_elements", "encoding", "end", "flaw", "parent", "source", "start")
@@ -96,7 +96,7 @@ class Dataset:
         *,
         delimited: bool = False,
     ) -> None:
-        """`delimited`: an item of undefined length whose delimiter stands somewhere before `end`."""
+        """`delimited`: an item of undefined length, whose delimiter comes somewhere before `end`."""
         self.source = source
         self.start = start
         self.end = end
@@ -108,7 +108,7 @@ class Dataset:
         self.flaw = ""
 
     def read(self, *, lenient: bool = False) -> dict[int, Element]:
-        """The elements by tag, as offsets, up to and with pixel data; read once. `lenient`: all there is, a flaw."""
+        """The elements by tag, up to and with pixel data; read once. `lenient`: an error becomes `flaw`."""
         if self._elements is None:
             elements: dict[int, Element] = {}
             try:
@@ -122,37 +122,37 @@ class Dataset:
         return self._elements
 
     def __contains__(self, tag: int) -> bool:
-        """Whether an element of that tag stands in this dataset or item (not deeper)."""
+        """Whether this dataset or item has an element of that tag (not deeper)."""
         return tag in self.read()
 
     def vr(self, tag: int) -> str | None:
-        """The VR as the file says, or as the dictionary does where the file does not (implicit, UN); None = absent."""
+        """The VR from the file, or from the dictionary if the file gives none (implicit VR, UN); None = absent."""
         element = self.read().get(tag)
         return self._vr(element) if element else None
 
     def raw(self, tag: int) -> bytes | None:
-        """The value as it stands in the file, padding and byte order too, at most its first MiB.
+        """The value as in the file, with its padding and byte order, at most the first MiB.
 
-        None = absent; of an undefined length = empty.
+        None = absent; empty for an element of undefined length.
         """
         element = self.read().get(tag)
         return self._raw(element) if element else None
 
     def texts(self, tag: int) -> tuple[str, ...] | None:
-        """The values as text, decoded by VR and Specific Character Set, padding stripped.
+        """The values as text, decoded by VR and Specific Character Set, without padding.
 
-        None = absent; () = empty, or of a VR that holds no text (SQ, OB ...). Numbers as decimals, AT as `(gggg,eeee)`.
+        Numbers are decimals, AT is `(gggg,eeee)`. None = absent; () = empty, or a VR that has no text (SQ, OB ...).
         """
         element = self.read().get(tag)
         return self._texts(element) if element else None
 
     def integer(self, tag: int) -> int | None:
-        """The first value of an integer element (US, IS ...), at most twelve digits; None = absent or no integer."""
+        """The first value of an integer element (US, IS ...) of at most twelve digits; None = absent, or no integer."""
         texts = self.texts(tag)
         return int(texts[0]) if texts and _INTEGER.fullmatch(texts[0]) else None
 
     def inherited(self, tag: int) -> int | None:
-        """The integer of the nearest dataset that has one, from this one outwards."""
+        """The integer from this item or, if it has none, from the nearest one around it that has; None = nowhere."""
         dataset: Dataset | None = self
         while dataset is not None:
             number = dataset.integer(tag)
@@ -162,7 +162,7 @@ class Dataset:
         return None
 
     def items(self, tag: int) -> tuple["Dataset", ...]:
-        """The items of a sequence; () = absent, empty or no sequence. Raises Corrupt where they do not parse."""
+        """The items of a sequence; () = absent, empty or no sequence. Raises Corrupt if they do not parse."""
         element = self.read().get(tag)
         items = tuple(islice(self._items(element), MAX_LEVEL_ELEMENTS)) if element else ()
         if len(items) == MAX_LEVEL_ELEMENTS:
@@ -172,7 +172,7 @@ class Dataset:
     def find(self, tag: int) -> Iterator[tuple[str, ...]]:
         """The texts of every element of that tag, here and at any depth, in order, up to pixel data.
 
-        One pass, 0.6 us an element. Raises Corrupt where a sequence does not parse, after what stands elsewhere.
+        One pass, 0.6 us an element. Raises Corrupt if a sequence does not parse, after everything outside of it.
         """
         broken: Corrupt | None = None
         for element in self.read().values():
@@ -204,10 +204,10 @@ class Dataset:
                     yield enclosing[-1]._texts(inner)
                 if vr == "UN":
                     for item in enclosing[-1]._items(inner):
-                        yield from item.find(tag)  # once: inside it is implicit, where no known sequence is UN
+                        yield from item.find(tag)  # one level: inside, all is implicit VR, where no known SQ is UN
 
     def private_tag(self, group: int, low_byte: int, creator: str) -> int | None:
-        """The tag of a private element by its creator, whatever block it is in (PS3.5 section 7.8.1); None = absent."""
+        """The tag of a private element of a creator, in whatever block it is (PS3.5 section 7.8.1); None = absent."""
         elements = self.read()
         for block in range(0x10, 0x100):
             tag = group << 16 | block << 8 | low_byte & 0xFF
@@ -265,7 +265,7 @@ class Dataset:
     def _character_sets(self) -> tuple[str, ...]:
         dataset: Dataset | None = self
         while dataset is not None:
-            names = dataset.raw(CHARACTER_SET)  # never decoded by itself, whatever VR the file gives it
+            names = dataset.raw(CHARACTER_SET)  # texts() would ask for the character set again, for some VRs
             if names:
                 return tuple(part.strip("\0 ") for part in names[:256].decode("latin-1").split("\\"))
             dataset = dataset.parent
@@ -273,7 +273,7 @@ class Dataset:
 
 
 def resolve(tag: int, vr: str, dataset: Dataset) -> str:
-    """Which VR of a choice in the dictionary (`US or SS`) an element of `dataset` has (PS3.5 section 8, A.1, A.2)."""
+    """The VR of an element of `dataset` for which the dictionary gives a choice (PS3.5 section 8, A.1, A.2)."""
     if vr == "US or SS":
         return "SS" if dataset.inherited(PIXEL_REPRESENTATION) == 1 else "US"
     if tag == PIXEL_DATA:
@@ -287,7 +287,7 @@ def resolve(tag: int, vr: str, dataset: Dataset) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What `peek` saw of a file. `offset` is where its dataset begins, in bytes.
+    """What `peek` read of a file. `offset`: where its dataset begins, in bytes.
 
     `pixel_data` is "", "native", "encapsulated" (of undefined length) or "float" (single or double).
     """
@@ -301,14 +301,14 @@ class Header:
 
     @property
     def flaw(self) -> str:
-        """Why the dataset could be read in part only; "" = it was read up to its pixel data or its end."""
+        """Why only a part of the dataset could be read; "" = it was read up to its pixel data or its end."""
         return self.dataset.flaw
 
     @property
     def uneven(self) -> bool:
-        """Whether something of odd length was seen: the dataset as a whole, or a value on its top level.
+        """Whether the dataset as a whole, or one of its top-level values, has an odd length. False if there is a flaw.
 
-        An even number of odd values deeper down, or behind the pixel data, is not. Nothing is told of a flawed one.
+        An even number of odd values in items, or after the pixel data, is not seen.
         """
         if self.flaw:
             return False
@@ -317,15 +317,15 @@ class Header:
         return whole or (bool(odd) and any(length != UNDEFINED for length in odd))
 
     def texts(self, tag: int) -> tuple[str, ...] | None:
-        """As Dataset.texts; group 0002 is answered from the file meta information."""
+        """The values of an element as text (see Dataset.texts), group 0002 included."""
         return (self.file_meta if tag >> 16 == 2 else self.dataset).texts(tag)
 
 
 def peek(read_at: ReadAt, size: int) -> Header:
     """The header of a Part 10 file of `size` bytes, up to its pixel data. One read of 64 KiB, 60-150 us for an image.
 
-    A file that is cut off or broken later on gives a header with a flaw. Raises Corrupt where there is nothing to go
-    by: no Part 10, a transfer syntax that the standard does not know, a first element that does not parse.
+    A file that is cut off or damaged later on gives a header with a flaw. Raises Corrupt if nothing can be read: it is
+    no Part 10 file, its transfer syntax is not in the standard, or its first element does not parse.
     """
     head = read_at(0, WINDOW_BYTES)
     decoded = decode_head(head)
@@ -386,7 +386,7 @@ def _unpack(raw: bytes, form: str) -> Iterator[tuple[Any, ...]]:
 
 
 def _shortest(number: float) -> str:
-    """A single-precision number with as few digits as tell it from its neighbours: 0.1, not 0.10000000149011612."""
+    """The fewest digits that give a single-precision number back: 0.1, not 0.10000000149011612."""
     texts = (f"{number:.{digits}g}" for digits in (6, 7, 8))
     single = struct.Struct("f")
     return next((text for text in texts if single.pack(float(text)) == single.pack(number)), f"{number:.9g}")
@@ -399,7 +399,7 @@ def _codec(character_set: str) -> str:
 
 
 def _decode(raw: bytes, character_sets: tuple[str, ...]) -> str:
-    """Text in the character sets of (0008,0005), code extensions followed; what does not fit becomes U+FFFD."""
+    """Text in the character sets of (0008,0005), with code extensions; what does not decode becomes U+FFFD."""
     first = _codec(character_sets[0] if character_sets else "")
     plain, escape, _ = raw.partition(b"\x1b")
     texts = [plain.decode(first, "replace")]

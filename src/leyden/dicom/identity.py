@@ -1,9 +1,8 @@
-"""Which object it is: what the context, the command and the dataset itself say of SOP class and instance (PS3.4 B.2).
+"""Decides by which SOP class and instance UID an object goes, where context, command and dataset differ (PS3.4 B.2).
 
-Some devices contradict themselves. The dataset is believed where its first bytes tell, since a file's meta information
-and a C-STORE-RQ name what is in the dataset, and archives that compare refuse what does not fit. What was said besides
-becomes a flag, a text for people. Only the beginning is looked at: what is deflated, or has long elements in front, is
-taken at its command's word.
+Some devices contradict themselves. Then the dataset counts, if its first bytes give the UIDs: file meta information and
+C-STORE-RQ have to name what is in the dataset, and some archives compare. The other UIDs become a flag, a text for
+people. Only the beginning of the dataset is read; if it is deflated, or begins with long elements, the command counts.
 """
 
 from dataclasses import dataclass, replace
@@ -21,7 +20,7 @@ _SOP_INSTANCE = 0x00080018
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The UIDs that an object goes by, and in words which others it was given ("" = none)."""
+    """The UIDs by which an object goes, and a text about the others that it was given ("" = none)."""
 
     sop_class: str
     sop_instance: str
@@ -29,9 +28,9 @@ class Identity:
 
 
 def uids_in(beginning: bytes, syntax: str) -> tuple[str, str] | None:
-    """SOP class and instance UID that a dataset in this transfer syntax begins with; None = more of it may tell.
+    """SOP class and instance UID at the beginning of a dataset in this transfer syntax; None = more bytes may tell.
 
-    "" = it does not say, or it can't be seen. 7 us for an image.
+    "" = the dataset does not name it, or it is deflated or broken. 7 us for an image.
     """
     form = SYNTAXES.get(syntax)
     if form is None or form.deflated:
@@ -52,11 +51,11 @@ def uids_in(beginning: bytes, syntax: str) -> tuple[str, str] | None:
 def identify(
     context_class: str, command_class: str, command_instance: str, syntax: str, beginning: bytes, *, whole: bool
 ) -> Identity | None:
-    """The identity of an object, by the abstract syntax of its presentation context, its C-STORE-RQ and its beginning.
+    """The identity of an object, from the abstract syntax of its context, its C-STORE-RQ and its first bytes.
 
-    None = more of the dataset may tell; `whole`: there is no more. A class that can't be proposed to anybody is not
-    taken from the dataset, nor is an ill-formed instance UID where the command has a well-formed one, since archives
-    abort at it. The usual case, that nothing contradicts, costs a search and no reading.
+    None = more bytes may tell; `whole`: there are no more. Not taken from the dataset are a SOP class that
+    cannot be proposed, and an ill-formed instance UID if that of the command is well-formed (archives abort at such a
+    UID). The usual case, no contradiction, costs a search in the bytes and no parsing.
     """
     form = SYNTAXES.get(syntax)
     if context_class == command_class and form is not None:
@@ -85,7 +84,7 @@ def identify(
 
 
 def as_named(meta: FileMeta, dataset: bytes) -> FileMeta:
-    """A file's meta information with the SOP class and instance that its dataset begins with, as a C-STORE-RQ wants."""
+    """A file's meta information with the SOP class and instance UID of its dataset, which a C-STORE-RQ has to name."""
     said = meta.sop_class_uid, meta.sop_class_uid, meta.sop_instance_uid, meta.transfer_syntax_uid
     who = identify(*said, dataset[:LOOK_BYTES], whole=True)
     return replace(meta, sop_class_uid=who.sop_class, sop_instance_uid=who.sop_instance) if who else meta

@@ -1,8 +1,7 @@
-"""The upper layer state machine of PS3.8 section 9.2 (tables 9-1 to 9-10) as data, and one function that looks it up.
+"""The state machine of the upper layer, PS3.8 section 9.2 (tables 9-1 to 9-10), as data, and a function to look it up.
 
-The table below is table 9-10 turned on its side as printed text: a row an event, a column a state, each cell
-`action:next state`. What an action does stands in association.py, which executes them; the transport and the timers
-(AE-1, AE-5, ARTIM) are the link's.
+The text below is table 9-10: a row for each event, a column for each state, and in each cell `action:next state`.
+association.py carries out the actions; the transport connection and the timers (AE-1, AE-5, ARTIM) are the link's.
 """
 
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from leyden.errors import LocalProtocolError
 
 
 class AssociationState(IntEnum):
-    """PS3.8 tables 9-1 to 9-5; the number is the one of the standard's Sta."""
+    """The states of PS3.8 tables 9-1 to 9-5, with their Sta numbers."""
 
     IDLE = 1
     AWAITING_REQUEST = 2
@@ -30,7 +29,7 @@ class AssociationState(IntEnum):
 
 
 class MachineEvent(IntEnum):
-    """The events of table 9-10; the number is the one of the standard's Evt. `_PDU` = received from the peer."""
+    """The events of PS3.8 table 9-10, with their Evt numbers. `_PDU`: received from the peer."""
 
     ASSOCIATE_REQUEST = 1
     CONNECTED = 2
@@ -55,7 +54,7 @@ class MachineEvent(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """What to do (tables 9-6 to 9-9) and where that leads; two places where the action decides."""
+    """An action (tables 9-6 to 9-9) and the next state; two states if the action decides which."""
 
     action: str
     next: tuple[AssociationState, ...]
@@ -101,7 +100,7 @@ TABLE = _read(_TABLE_9_10)
 
 
 def step(state: AssociationState, event: MachineEvent) -> Transition:
-    """The cell of table 9-10. An empty one is a mistake of ours, never the peer's: LocalProtocolError."""
+    """The cell of table 9-10. An empty one is our own mistake, not the peer's: LocalProtocolError."""
     try:
         return TABLE[state, event]
     except KeyError:

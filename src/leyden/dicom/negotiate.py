@@ -1,8 +1,8 @@
 """Association negotiation as pure functions: what an acceptor answers, what a requestor proposes (PS3.8 section 7.1).
 
-The types here are what an A-ASSOCIATE PDU says, free of its encoding (associate.py has that). AE titles are free of
-their padding (ae_title). Deliberately absent: user identity, extended negotiation, the asynchronous operations window
-(never granted: one operation at a time), counting associations (the receiver does that and answers with TOO_MANY).
+The types here are the contents of A-ASSOCIATE PDUs; associate.py encodes and decodes them. AE titles have no padding
+(ae_title). Deliberately absent: user identity, extended negotiation, the asynchronous operations window (not granted:
+one operation at a time), and the count of associations (the receiver counts, and answers with TOO_MANY).
 """
 
 from collections.abc import Container, Iterable
@@ -25,10 +25,10 @@ _PLAIN = frozenset(uid for uid, syntax in uids.SYNTAXES.items() if not syntax.en
 
 @dataclass(frozen=True, slots=True)
 class AcceptorPolicy:
-    """Whom we answer and what we take.
+    """Which peers and what abstract syntaxes we accept.
 
-    `titles` holds every called AE title that is ours to answer to (stripped); an empty `allowed_calling` allows all.
-    `rejected_abstract_syntaxes` are refused though they are storage. `max_pdu_bytes` is announced and enforced.
+    `titles`: the called AE titles under which we accept; an empty `allowed_calling` allows all. Of storage classes,
+    `rejected_abstract_syntaxes` are refused. `max_pdu_bytes` is announced and enforced.
     """
 
     titles: tuple[str, ...]
@@ -38,7 +38,7 @@ class AcceptorPolicy:
 
 
 class ProposedContext(NamedTuple):
-    """One presentation context of a request (PS3.8 section 9.3.2.2): `id` is odd, 1 to 255, in what we ask for."""
+    """One presentation context of a request (PS3.8 section 9.3.2.2). In our own requests `id` is odd, 1 to 255."""
 
     id: int
     abstract: str
@@ -46,7 +46,7 @@ class ProposedContext(NamedTuple):
 
 
 class AnsweredContext(NamedTuple):
-    """The answer to one context (PS3.8 section 9.3.3.2): result 0 is acceptance, `syntax` the one chosen."""
+    """The answer to one context (PS3.8 section 9.3.3.2): `result` 0 = accepted, with the transfer syntax `syntax`."""
 
     id: int
     result: int
@@ -55,7 +55,7 @@ class AnsweredContext(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """SCP/SCU role selection of an abstract syntax (PS3.7 annex D.3.3.4): what the requestor may be."""
+    """SCP/SCU role selection for an abstract syntax (PS3.7 annex D.3.3.4): the roles of the requestor."""
 
     abstract: str
     scu: bool
@@ -64,9 +64,9 @@ class Role:
 
 @dataclass(frozen=True, slots=True)
 class AssociateRequest:
-    """A-ASSOCIATE-RQ. `max_pdu_bytes` is what its sender receives at most; 0 = no limit.
+    """A-ASSOCIATE-RQ. `max_pdu_bytes`: the longest PDU that its sender receives; 0 = no limit.
 
-    `raw_titles`: the 32 bytes of called and calling title as they came; empty in a request of ours.
+    `raw_titles`: the 32 bytes of called and calling AE title as received; empty in our own requests.
     """
 
     called: str
@@ -79,7 +79,7 @@ class AssociateRequest:
     raw_titles: bytes = field(default=b"", compare=False, repr=False)
 
     def by_id(self) -> dict[int, ProposedContext]:
-        """The presentation contexts by ID, in their order; of several with one ID the first counts."""
+        """The presentation contexts by ID, in their order; of several with the same ID the first counts."""
         first: dict[int, ProposedContext] = {}
         for context in self.contexts:
             first.setdefault(context.id, context)
@@ -88,7 +88,7 @@ class AssociateRequest:
 
 @dataclass(frozen=True, slots=True)
 class AssociateAccept:
-    """A-ASSOCIATE-AC. `called` and `calling` echo the request, to the byte where there are `raw_titles`."""
+    """A-ASSOCIATE-AC. `called` and `calling` echo the request, byte for byte if there are `raw_titles`."""
 
     called: str
     calling: str
@@ -108,7 +108,7 @@ class AssociateReject:
     reason: int
 
     def __str__(self) -> str:
-        kind = {1: "rejected for good", 2: "rejected for now"}.get(self.result, "rejected")
+        kind = {1: "rejected permanently", 2: "rejected temporarily"}.get(self.result, "rejected")
         reason = _REASONS.get((self.source, self.reason), "unknown reason")
         return f"{kind}: {reason} ({self.result},{self.source},{self.reason})"
 
@@ -132,17 +132,17 @@ _REASONS = {
 
 
 def ae_title(text: str) -> str:
-    """An AE title without its padding: up to the first NUL, for devices that copy a C string and leave what stood
-    behind it, and free of blanks on either side (PS3.5 section 6.2).
+    """An AE title without blanks on either side (PS3.5 section 6.2), and up to the first NUL: some devices copy a C
+    string and leave old bytes after it.
     """
     return text.partition("\0")[0].strip(" ")
 
 
 def answer(policy: AcceptorPolicy, request: AssociateRequest) -> AssociateAccept | AssociateReject:
-    """What an acceptor of this policy says to a request: every context answered, or the whole rejected.
+    """The acceptor's answer to a request: an answer to every context, or a rejection.
 
-    A context whose ID is even is refused alone. Of contexts with one ID the first counts: there is one answer an ID,
-    so that the peer can't take the answer to one for the answer to another.
+    Only a context with an even ID is refused, not the whole request. Of contexts with the same ID the first counts:
+    with one answer for each ID, the peer cannot take the answer to one context for that to another.
     """
     if not request.protocol_version & 1:
         return PROTOCOL_VERSION_UNKNOWN
@@ -163,7 +163,7 @@ def answer(policy: AcceptorPolicy, request: AssociateRequest) -> AssociateAccept
 
 
 def misnumbered(request: AssociateRequest) -> list[int]:
-    """The IDs that no context may have or that more than one has (PS3.8 section 7.1.1.13), each once."""
+    """The context IDs that are even or occur more than once (PS3.8 section 7.1.1.13), each once."""
     seen: set[int] = set()
     wrong: dict[int, None] = {}
     for context in request.contexts:
@@ -174,7 +174,7 @@ def misnumbered(request: AssociateRequest) -> list[int]:
 
 
 def asks_to_store(request: AssociateRequest) -> bool:
-    """Whether anything but an echo may come of it."""
+    """Whether a request asks for more than C-ECHO."""
     return any(context.abstract != uids.VERIFICATION for context in request.contexts)
 
 
@@ -185,7 +185,9 @@ def _answer_context(policy: AcceptorPolicy, context: ProposedContext) -> Answere
     if abstract == uids.VERIFICATION:
         chosen = _first(syntaxes, _PLAIN)
     elif abstract not in policy.rejected_abstract_syntaxes and uids.is_storage(abstract):
-        chosen = _first(syntaxes, _LOSSLESS) or _first(syntaxes, uids.SYNTAXES)  # never talk a modality into lossy
+        chosen = _first(syntaxes, _LOSSLESS) or _first(
+            syntaxes, uids.SYNTAXES
+        )  # never make a modality compress with loss
     else:
         return AnsweredContext(context_id, ABSTRACT_NOT_SUPPORTED, uids.IMPLICIT_LE)
     if not chosen:
@@ -201,17 +203,18 @@ def _first(syntaxes: tuple[str, ...], wanted: Container[str]) -> str:
 
 
 def contexts_for(wanted: Iterable[tuple[str, str]]) -> tuple[ProposedContext, ...]:
-    """The requestor's contexts for (abstract syntax, transfer syntax) pairs, one syntax each (so that the answer says
-    what was accepted per syntax), in order, equal pairs once; what goes beyond 128 is left out.
+    """The requestor's contexts for pairs of abstract and transfer syntax, in order, without duplicates, at most 128.
+
+    Each has one transfer syntax, so that the answer tells which syntaxes are accepted.
     """
     pairs = list(dict.fromkeys(wanted))[:MAX_CONTEXTS]
     return tuple(ProposedContext(2 * n + 1, abstract, (syntax,)) for n, (abstract, syntax) in enumerate(pairs))
 
 
 def accepted_pairs(proposed: Iterable[ProposedContext], accept: AssociateAccept) -> dict[tuple[str, str], int]:
-    """(abstract syntax, transfer syntax) -> context id, for what the peer accepted of what was proposed.
+    """(abstract syntax, transfer syntax) -> context ID, for the proposed contexts that the peer accepted.
 
-    A context that was answered with a syntax that it did not propose counts as refused.
+    A context accepted with a transfer syntax that was not proposed counts as refused.
     """
     answers = {context.id: context for context in accept.contexts if context.result == ACCEPTED}
     return {
@@ -222,9 +225,9 @@ def accepted_pairs(proposed: Iterable[ProposedContext], accept: AssociateAccept)
 
 
 def outgoing_pdu_bytes(announced: int) -> int:
-    """The largest PDU we send to a peer that announced so much (0 = no limit).
+    """The longest PDU that we send to a peer that announced this maximum (0 = no limit).
 
-    Raises RemoteProtocolError for less than SMALLEST_PDU_BYTES: no fragment fits in.
+    Raises RemoteProtocolError below SMALLEST_PDU_BYTES, where no fragment fits.
     """
     if 0 < announced < SMALLEST_PDU_BYTES:
         raise RemoteProtocolError(

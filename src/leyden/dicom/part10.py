@@ -1,7 +1,7 @@
 """The head of a Part 10 file: preamble, DICM and the file meta information (PS3.10 section 7.1), both ways.
 
-What we write is ours from the first byte to the dataset: 128 zeros (whatever came in, polyglot files end here) and a
-minimal group 0002 that carries the envelope of an entry. What we read may be anybody's. No file is touched here.
+What we write before the dataset is our own: 128 zeros, whatever preamble came in (no polyglot file passes), and a
+minimal group 0002 with the AE titles of an entry. What we read may come from anybody. Nothing here opens a file.
 """
 
 import struct
@@ -29,8 +29,8 @@ class FileMeta:
     """What Leyden keeps in group 0002 (PS3.10 table 7.1-1).
 
     `source` is (0002,0016), `sending` (0002,0017) the calling AE title, `receiving` (0002,0018) the called one.
-    `flag` says with which other UIDs it came (dicom/identity.py), in private information of ours, (0002,0102).
-    A character of a title is a byte, whatever character set the peer had in mind: as it came it goes on.
+    `flag` names the other UIDs with which the object came (dicom/identity.py), in our private element (0002,0102).
+    A title is kept byte for byte as Latin-1, whatever character set the peer uses.
     """
 
     sop_class_uid: str
@@ -43,7 +43,7 @@ class FileMeta:
 
 
 def encode_head(meta: FileMeta) -> bytes:
-    """Everything before the dataset: preamble, DICM and group 0002 in explicit little endian with its true length."""
+    """Everything before the dataset: preamble, DICM and group 0002 with its group length, in explicit little endian."""
     titles = ((0x0016, meta.source), (0x0017, meta.sending), (0x0018, meta.receiving))
     group = b"".join(
         (
@@ -64,12 +64,12 @@ def encode_head(meta: FileMeta) -> bytes:
 
 
 def decode_head(head: bytes) -> tuple[FileMeta, int] | None:
-    """The file meta and the offset of the dataset in bytes, from the first bytes of a file; None = more are needed.
+    """The file meta information and the offset of the dataset, from the first bytes of a file; None = too few bytes.
 
-    The group ends where its length says: elements of group 0002 behind that are the dataset's, as devices write them.
-    Where the length is missing or wrong (no element ends there, or no transfer syntax stands before), the group ends at
-    the first element of another one. Raises Corrupt for what is not Part 10, for UIDs above 64 characters, and where
-    group 0002 reaches beyond 64 KiB.
+    The group ends where its group length says; elements of group 0002 after that belong to the dataset, as some devices
+    write them. If the group length is missing or wrong (no element ends there, or no transfer syntax comes before), the
+    group ends before the first element of another group. Raises Corrupt if it is no Part 10 file, for a UID of more
+    than 64 characters, and if group 0002 reaches beyond 64 KiB.
     """
     if len(head) < META_OFFSET:
         return None

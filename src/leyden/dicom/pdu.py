@@ -1,9 +1,8 @@
-"""PDUs of the upper layer protocol: framing, P-DATA as a stream, and the small ones (PS3.8 section 9.3).
+"""PDUs of the upper layer protocol: framing, P-DATA as a stream, and the small PDUs (PS3.8 section 9.3).
 
-Every length is held against its bound before anything is kept: association PDUs 256 KiB, P-DATA the announced
-maximum; a P-DATA PDU is never held whole, its fragments are views into the bytes at hand. P-DATA, A-RELEASE, A-ABORT
-and A-ASSOCIATE-RJ are a struct each; what is inside A-ASSOCIATE-RQ and -AC is associate.py's. What can't be read is a
-RemoteProtocolError, whatever the reason.
+Every length is checked before any bytes are kept: association PDUs may have 256 KiB, P-DATA PDUs the announced maximum.
+A P-DATA PDU is never held whole: its fragments are views of the received bytes. A-RELEASE, A-ABORT and A-ASSOCIATE-RJ
+are encoded here, A-ASSOCIATE-RQ and -AC in associate.py. Whatever does not parse is a RemoteProtocolError.
 """
 
 import struct
@@ -44,7 +43,7 @@ class Whole:
 
 @dataclass(slots=True)
 class Fragment:
-    """Bytes of one presentation data value; `ends` with the PDV's last byte if it was the message's last fragment."""
+    """Bytes of one presentation data value (PDV). `ends`: with them the message's last fragment is complete."""
 
     context_id: int
     command: bool
@@ -53,19 +52,19 @@ class Fragment:
 
 
 class Reader:
-    """Cuts the peer's bytes into PDUs and P-DATA fragments, however they were split on the way."""
+    """Divides the peer's bytes into PDUs and P-DATA fragments, in whatever portions they arrive."""
 
     def __init__(self, max_data_bytes: int) -> None:
         self._max_data_bytes = max_data_bytes
-        self._held = bytearray()  # a header or an association PDU that came in pieces
-        self._awaited_bytes = _HEADER.size  # so long must _held be before it says anything
-        self._pdu_left_bytes = 0  # of the present P-DATA PDU
-        self._pdv_left_bytes = -1  # of the present PDV; -1: none
+        self._held = bytearray()  # a header or an association PDU that is not complete yet
+        self._awaited_bytes = _HEADER.size  # the length of _held that completes it
+        self._pdu_left_bytes = 0  # of the current P-DATA PDU
+        self._pdv_left_bytes = -1  # of the current PDV; -1 = none
         self._context_id = 0
         self._control = 0
 
     def feed(self, data: memoryview) -> Iterator[Whole | Fragment]:
-        """Yield what `data` completes. Raises RemoteProtocolError, after which nothing more may be fed."""
+        """Yield the PDUs and fragments in `data`. Raises RemoteProtocolError; nothing may be fed after that."""
         at, end = 0, len(data)
         while True:
             left = self._pdv_left_bytes
@@ -82,7 +81,7 @@ class Reader:
                     return
                 at += taken
                 continue
-            if self._held or end - at < self._awaited_bytes:  # in pieces, or an association PDU: gathered first
+            if self._held or end - at < self._awaited_bytes:  # collect the rest first
                 taken = min(self._awaited_bytes - len(self._held), end - at)
                 self._held += data[at : at + taken]
                 at += taken
@@ -106,10 +105,12 @@ class Reader:
         if kind == DATA:
             if length > self._max_data_bytes:
                 raise RemoteProtocolError(
-                    f"a P-DATA PDU of {length} bytes, {self._max_data_bytes} were announced", INVALID_PARAMETER
+                    f"a P-DATA PDU of {length} bytes, above the announced {self._max_data_bytes}", INVALID_PARAMETER
                 )
             if length < _PDV.size:
-                raise RemoteProtocolError(f"a P-DATA PDU of {length} bytes holds no data value", INVALID_PARAMETER)
+                raise RemoteProtocolError(
+                    f"a P-DATA PDU of {length} bytes has no room for a data value", INVALID_PARAMETER
+                )
             self._pdu_left_bytes = length
             self._awaited_bytes = _PDV.size
             return
@@ -117,7 +118,9 @@ class Reader:
             raise RemoteProtocolError(f"not a DICOM PDU: type 0x{kind:02X}", UNRECOGNIZED_PDU)
         least, most = _LENGTH_BOUNDS[kind]
         if not least <= length <= most:
-            raise RemoteProtocolError(f"a PDU of type {kind} with a length of {length} bytes", INVALID_PARAMETER)
+            raise RemoteProtocolError(
+                f"a PDU of type {kind} with an invalid length of {length} bytes", INVALID_PARAMETER
+            )
         self._held += header
         self._awaited_bytes = _HEADER.size + length
 
@@ -125,7 +128,7 @@ class Reader:
         length, self._context_id, self._control = _PDV.unpack(header)
         if not 2 <= length <= self._pdu_left_bytes - 4:
             raise RemoteProtocolError(
-                f"a data value of {length} bytes in {self._pdu_left_bytes} left of its PDU", INVALID_PARAMETER
+                f"a data value of {length} bytes, with {self._pdu_left_bytes} left in its PDU", INVALID_PARAMETER
             )
         self._pdu_left_bytes -= 4 + length
         self._pdv_left_bytes = length - 2
@@ -150,16 +153,16 @@ _LENGTH_BOUNDS = {
 
 
 def fragment_bytes(max_pdu_bytes: int) -> int:
-    """How much of a message one P-DATA PDU holds at most: an even number (PS3.8 annex E)."""
+    """How many bytes of a message fit into one P-DATA PDU: an even number (PS3.8 annex E)."""
     return (max_pdu_bytes - _PDV.size) & ~1
 
 
 def data_pdus(
     context_id: int, payload: memoryview, max_pdu_bytes: int, *, command: bool, ends: bool
 ) -> list[bytes | memoryview]:
-    """P-DATA PDUs of one fragment each, as headers and slices of `payload` to be written one after the other.
+    """P-DATA PDUs of one fragment each, as headers and slices of `payload`, to be sent one after the other.
 
-    Fragments are of even length if `payload` is (PS3.8 annex E). An empty payload makes one empty fragment.
+    The fragments have even lengths if `payload` has (PS3.8 annex E). An empty payload gives one empty fragment.
     """
     step = fragment_bytes(max_pdu_bytes)
     size = len(payload)
@@ -175,12 +178,12 @@ def data_pdus(
 
 
 def abort_pdu(source: int, reason: int) -> bytes:
-    """A-ABORT (PS3.8 section 9.3.8): source 0 the service user, 2 the service provider."""
+    """A-ABORT (PS3.8 section 9.3.8): source 0 is the service user, 2 the service provider."""
     return struct.pack(">BxIxxBB", ABORT, 4, source, reason)
 
 
 def decode_abort(data: bytes) -> tuple[int, int]:
-    """Source and reason."""
+    """Source and reason of an A-ABORT."""
     return data[8], data[9]
 
 

@@ -1,9 +1,9 @@
-"""Digital Signatures (PS3.15 Annex C): whether what is about to change is signed.
+"""Digital Signatures (PS3.15 Annex C): whether elements that are about to change are signed.
 
-A signature says in the MAC Parameters Sequence beside it what it covers, which stands before Pixel Data; the signature
-itself stands behind. What is signed is tag, VR, length and value as an explicit syntax would have them, whatever the
-dataset's own (PS3.3 C.12.1.1.3.1.2): another byte order or implicit VR changes nothing signed, as long as the VR can be
-told afterwards. Nothing is verified here, and no certificate is looked at.
+The MAC Parameters Sequence, before Pixel Data, lists the elements that a signature covers; the signature itself comes
+after Pixel Data. It covers tag, VR, length and value as in an explicit syntax, whatever the syntax of the dataset
+(PS3.3 C.12.1.1.3.1.2). So another byte order or implicit VR breaks no signature, as long as the VR of each element is
+still known. Nothing is verified here, and no certificate is read.
 """
 
 import re
@@ -20,10 +20,10 @@ _TAG = re.compile(r"\(([0-9A-F]{4}),([0-9A-F]{4})\)")
 
 
 def broken(dataset: Dataset, changed: Collection[int], target: Syntax, within: Collection[int]) -> tuple[int, ...]:
-    """The signed top-level tags that are among the `changed` ones, so that signatures over them would be broken.
+    """The top-level tags whose signatures a change would break: signed, and `changed` or `within`.
 
-    `within`: sequences in which something changes. `target`: implicit VR tells no VR of private elements. A dataset
-    with nothing signed costs one look-up. Raises Corrupt where what is signed can't be told.
+    `within`: sequences in which something changes. `target`: the new syntax; implicit VR loses the VR of private
+    elements. A dataset without signatures costs one look-up. Raises Corrupt if it cannot be read what is signed.
     """
     elements = dataset.read()
     found: set[int] = set()
@@ -40,7 +40,7 @@ def broken(dataset: Dataset, changed: Collection[int], target: Syntax, within: C
 
 
 def touched(dataset: Dataset, tags: Collection[int], syntax: Syntax) -> tuple[int, ...]:
-    """The `tags` in which something is signed, where the syntax stays as it is. Raises Corrupt as `broken`."""
+    """Those of `tags` whose signatures a change inside them would break, in the same syntax. Raises Corrupt."""
     return broken(dataset, tags, syntax, frozenset(tags) - {PIXEL_DATA})
 
 
@@ -50,7 +50,7 @@ def _tags(item: Dataset) -> list[int]:
 
 
 def _has_signatures(dataset: Dataset) -> bool:
-    """Whether signatures are there, and not only what they would cover."""
+    """Whether there are signatures, and not only the MAC Parameters Sequence."""
     source, end = dataset.source, dataset.end
     last = list(dataset.read().values())[-1]
     if last[0] != PIXEL_DATA:

@@ -1,8 +1,8 @@
-"""The unique identifiers Leyden reasons about: transfer syntaxes, SOP classes that store nothing, and its own.
+"""The UIDs that Leyden has to know: transfer syntaxes, SOP classes that are no storage, and its own.
 
-A syntax is one row of a table (PS3.6 table A-1, retired ones too), written down here so that a role that needs only
-this loads no dictionary. Its name is the one of nodes.yml where there is one, else the keyword of PS3.6; it has no dot,
-so it can stand in a file name. Deliberately absent: making new UIDs (randomness is an argument) and SOP class names.
+The transfer syntaxes are a table (PS3.6 table A-1, retired ones too), so that no role has to load the dictionary for
+them. A syntax has its name of nodes.yml or, if there is none, its keyword in PS3.6; a name has no dot, so it can be
+part of a file name. Deliberately absent: new UIDs (pure code has no randomness) and the names of SOP classes.
 """
 
 import re
@@ -13,7 +13,9 @@ from leyden.errors import Corrupt
 
 @dataclass(frozen=True, slots=True)
 class Syntax:
-    """One transfer syntax. `encapsulated`: pixel data is in fragments (PS3.5 A.4); `lossy`: it may have lost some."""
+    """One transfer syntax. `encapsulated`: pixel data are fragments (PS3.5 A.4); `lossy`: they may have been compressed
+    with loss.
+    """
 
     uid: str
     name: str
@@ -50,7 +52,7 @@ VERIFICATION = "1.2.840.10008.1.1"
 IMPLEMENTATION_CLASS_UID = "2.25.329650668216694545708593052461795710379"
 IMPLEMENTATION_VERSION = "LEYDEN_0_1"
 
-# uid, name, and the marks: i implicit, b big endian, z deflated, e encapsulated, l may be lossy (no i = explicit).
+# UID, name, and marks: i implicit (else explicit), b big endian, z deflated, e encapsulated, l may be lossy.
 _ROWS = (
     (IMPLICIT_LE, "ImplicitVRLittleEndian", "i"),
     (EXPLICIT_LE, "ExplicitVRLittleEndian", ""),
@@ -81,7 +83,7 @@ _ROWS = (
     (JPEG2000, "JPEG2000Lossy", "el"),
     ("1.2.840.10008.1.2.4.92", "JPEG2000MCLossless", "e"),
     ("1.2.840.10008.1.2.4.93", "JPEG2000MC", "el"),
-    # The JPIP ones carry a URL instead of pixel data.
+    # JPIP: a URL instead of pixel data.
     ("1.2.840.10008.1.2.4.94", "JPIPReferenced", "l"),
     ("1.2.840.10008.1.2.4.95", "JPIPReferencedDeflate", "zl"),
     ("1.2.840.10008.1.2.4.100", "MPEG2MPML", "el"),
@@ -123,8 +125,8 @@ SYNTAXES: dict[str, Syntax] = {
     for uid, name, marks in _ROWS
 }
 
-# What Leyden makes, and what it reads to make something else of it. This is for those who decide and load no codec;
-# transcode/codecs.py has a row for each that is encapsulated.
+# The transfer syntaxes that Leyden can write, and read to write another one. This is for code that decides and loads no
+# codec; transcode/codecs.py has a row for each encapsulated one.
 MADE = frozenset({
     IMPLICIT_LE, EXPLICIT_LE, DEFLATED_LE, EXPLICIT_BE,
     DEFLATED_FRAMES,
@@ -134,7 +136,7 @@ MADE = frozenset({
     JPEGXL_LOSSLESS, JPEGXL_JPEG, JPEGXL,
 })  # fmt: skip
 
-# What becomes another syntax as it is, without being decoded: the same image to the bit, and the same object.
+# Made from the codestreams of other syntaxes without decoding them: the same image to the bit, and the same object.
 REMADE: dict[str, frozenset[str]] = {
     JPEGXL_JPEG: frozenset({JPEG_BASELINE, JPEG_EXTENDED}),
     JPEG_BASELINE: frozenset({JPEGXL_JPEG}),
@@ -144,7 +146,7 @@ REMADE: dict[str, frozenset[str]] = {
 _BY_NAME = {syntax.name.lower(): syntax for syntax in SYNTAXES.values()} | {"jpeglossless": SYNTAXES[JPEG_LOSSLESS_SV1]}
 _BY_NAME["deflatedimageframe"] = SYNTAXES[DEFLATED_FRAMES]
 
-# Abstract syntaxes that exchange messages but store no object (PS3.4). Everything else is storage, private classes too.
+# Abstract syntaxes without storage (PS3.4). Everything else counts as storage, private SOP classes too.
 _NOT_STORAGE = frozenset({
     VERIFICATION,
     "1.2.840.10008.1.3.10",  # media storage directory: DICOMDIR never travels
@@ -207,20 +209,20 @@ _WELL_FORMED = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*")
 
 
 def syntax_by_name(text: str) -> Syntax | None:
-    """The syntax meant by `text`, a name of nodes.yml or of the table in any case, or a UID; None = unknown."""
+    """The transfer syntax of a name in nodes.yml or in the table, in any case, or of a UID; None = unknown."""
     text = text.strip()
     return SYNTAXES.get(text) or _BY_NAME.get(text.lower())
 
 
 def syntax_name(uid: str) -> str:
-    """The name of a syntax as configuration and log write it; the UID itself when the standard does not know it."""
+    """The name of a transfer syntax in configuration and log; the UID itself if it is not in the standard."""
     syntax = SYNTAXES.get(uid)
     return syntax.name if syntax else uid
 
 
 def is_storage(abstract_syntax: str) -> bool:
-    """Whether objects of this class may be sent with C-STORE: all but the known non-storage classes (PS3.4), and what
-    is too short or too long to be a UID.
+    """Whether objects of this SOP class may be sent with C-STORE: any UID of valid length that is not known to be
+    something else (PS3.4).
     """
     if abstract_syntax in _NOT_STORAGE or not 0 < len(abstract_syntax) <= _UID_MAX_CHARS:
         return False
@@ -228,15 +230,15 @@ def is_storage(abstract_syntax: str) -> bool:
 
 
 def is_well_formed(uid: str) -> bool:
-    """Whether a UID obeys PS3.5 section 9.1: at most 64 characters, numbers without leading zeros between dots."""
+    """Whether a UID obeys PS3.5 section 9.1: at most 64 characters, numbers without leading zeros, between dots."""
     return len(uid) <= _UID_MAX_CHARS and _WELL_FORMED.fullmatch(uid) is not None
 
 
 def clean_uid(raw: bytes) -> str:
-    """A UID as it came over the wire or stands in a file, padding (NUL or blank, on either side) removed.
+    """A UID from the network or a file, without its padding (NULs or blanks on either side).
 
-    Real devices send ill-formed ones and their objects must not be lost, so graphic ASCII is kept as it is and
-    anything else becomes `?`: the result is safe in a log, never in a path. Raises Corrupt above 64 characters.
+    Some devices send ill-formed UIDs, and their objects must not be lost. So graphic ASCII is kept, and anything else
+    becomes `?`: the result is safe in a log, but not in a path. Raises Corrupt for more than 64 characters.
     """
     stripped = raw.strip(b"\0 ")
     if len(stripped) > _UID_MAX_CHARS:

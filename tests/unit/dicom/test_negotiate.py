@@ -98,7 +98,7 @@ def test_the_numbers_of_the_rejections() -> None:
         AssociateReject(1, 1, 3),
         AssociateReject(1, 1, 2),
     ) == (CALLED_UNKNOWN, CALLING_UNKNOWN, APPLICATION_CONTEXT_UNKNOWN)
-    assert str(CALLED_UNKNOWN) == "rejected for good: called AE title not recognized (1,1,7)"
+    assert str(CALLED_UNKNOWN) == "rejected permanently: called AE title not recognized (1,1,7)"
     assert str(AssociateReject(9, 9, 9)) == "rejected: unknown reason (9,9,9)"
 
 
