@@ -1,8 +1,8 @@
-"""A TCP connection to a host that may have several addresses, some of which may be silent (RFC 8305).
+"""A TCP connection to a host that may have several addresses, some of which may not answer (RFC 8305).
 
-All of them are tried, in the system's order: the next one begins when the one before has failed or has been silent for
-a moment, those under way go on, and the first that connects wins. Looking up the name does not hold up the loop and
-counts against the same time. Deliberately absent: a memory of what was silent the last time.
+All addresses are tried, in the system's order. The next attempt starts when the one before has failed or has had no
+answer for a moment; earlier attempts go on, and the first that connects wins. Looking up the name does not block the
+event loop, and its time counts. Deliberately absent: a memory of addresses that did not answer.
 """
 
 import asyncio
@@ -11,11 +11,11 @@ import socket
 
 from leyden.errors import Transient
 
-HEAD_START_S = 0.25  # of an address before the next; less where the time is short
+HEAD_START_S = 0.25  # of an address before the next one; less if the time is short
 ADDRESSES_LIMIT = 32
 
 Address = tuple[socket.AddressFamily, str, int]
-"""Family, numeric address (an IPv6 one with its %zone, where it has one), port."""
+"""Family, numeric address (IPv6 with its %zone, if it has one), port."""
 
 
 class ConnectionFailed(Transient):
@@ -23,7 +23,7 @@ class ConnectionFailed(Transient):
 
 
 async def look_up(host: str, port: int, within_s: float) -> list[Address]:
-    """The addresses of a host, in the order in which they are to be tried. Raises ConnectionFailed. 0 = no limit."""
+    """The addresses of a host, in the order in which to try them. `within_s` 0 = no limit. Raises ConnectionFailed."""
     try:
         async with asyncio.timeout(within_s or None):
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -36,9 +36,9 @@ async def look_up(host: str, port: int, within_s: float) -> list[Address]:
 
 
 async def connect(addresses: list[Address], within_s: float) -> tuple[asyncio.Transport, Address]:
-    """An open connection, still without its protocol, and its address. 0 = no limit.
+    """An open connection, without its protocol yet, and its address. `within_s` 0 = no limit.
 
-    Raises ConnectionFailed, which says why for each address.
+    Raises ConnectionFailed with the reason for each address.
     """
     head_start_s = min(HEAD_START_S, within_s / 2 / len(addresses)) if within_s else HEAD_START_S
     loop = asyncio.get_running_loop()
@@ -62,7 +62,7 @@ async def connect(addresses: list[Address], within_s: float) -> tuple[asyncio.Tr
         failed |= dict.fromkeys(trying.values(), f"no connection within {round(within_s, 1):g} s")
     finally:
         for task in trying:
-            if not task.cancel() and task.exception() is None:  # it connected in the same moment as the winner
+            if not task.cancel() and task.exception() is None:  # it connected at the same moment as the winner
                 task.result().abort()
     raise ConnectionFailed(", ".join(f"{address[1]}: {why}" for address, why in sorted(failed.items())))
 
@@ -74,7 +74,7 @@ async def _connect(address: Address) -> asyncio.Transport:
 
 
 def _numeric(name: tuple[object, ...]) -> str:
-    """The numeric address in what getaddrinfo says; that of an IPv6 link is nothing without its zone."""
+    """The numeric address from getaddrinfo; a link-local IPv6 address needs its zone."""
     zone = f"%{name[3]}" if len(name) == 4 and name[3] else ""
     return f"{name[0]}{zone}"
 
@@ -82,4 +82,4 @@ def _numeric(name: tuple[object, ...]) -> str:
 def _words(error: BaseException) -> str:
     if isinstance(error, socket.gaierror) or not isinstance(error, OSError) or not error.errno:
         return getattr(error, "strerror", None) or str(error)
-    return os.strerror(error.errno)  # asyncio's own text names the address once more
+    return os.strerror(error.errno)  # asyncio's own text repeats the address

@@ -1,12 +1,12 @@
 """A TCP connection that drives one association: bytes to the sans-I/O Connection, its output to the peer.
 
-The kernel writes into one buffer that all links of a process share: what a feed yields is used up before the next
+The kernel reads into one buffer that all links of a process share: all events of a feed are handled before the next
 read, and get_buffer has no side effects (TLS calls it more often than buffer_updated). Writing waits until the
-transport has taken everything, so that send buffers can be reused. One timer a link, armed again only when it has run
-out, sees silence (of a stranger: too long a request); a read costs no timer. A link that has sent its last word lingers
-for the peer to close (ARTIM), since closing over unread bytes would be a reset that overtakes it. Where no clock of
-ours runs, the kernel's does: keepalive and TCP_USER_TIMEOUT end what leads to a host that is gone. Deliberately absent:
-SO_RCVBUF and SO_SNDBUF (the kernel knows better), TLS.
+transport has taken everything, so that send buffers can be reused. One timer for each link watches for silence, and for
+an association request that takes too long; it is set again only when it has run out, so a read costs no timer. After
+its last PDU a link waits for the peer to close (ARTIM): closing with unread bytes would send a reset, which could
+overtake that PDU. Where no timer of ours runs, the kernel's do: keepalive and TCP_USER_TIMEOUT end connections to a
+host that is gone. Deliberately absent: SO_RCVBUF and SO_SNDBUF (the kernel adapts them better), TLS.
 """
 
 import asyncio
@@ -23,11 +23,11 @@ from leyden.errors import LeydenError, RemoteProtocolError, Transient
 
 READ_BUFFER_BYTES = 256 * 1024
 LINGER_S = 3.0
-# A host that is gone is noticed after 3 minutes.
+# Together they detect a host that is gone after 3 minutes.
 KEEPALIVE_IDLE_S = 60
 KEEPALIVE_EVERY_S = 15
 KEEPALIVE_TIMES = 8
-BACKSTOP_S = 10.0  # how much later than our own clock the kernel gives up, so that ours has the word
+BACKSTOP_S = 10.0  # the kernel gives up so much later than our own timer, so that ours acts first
 _USER_TIMEOUT_MAX_MS = 2**31 - 1
 
 
@@ -36,27 +36,27 @@ class ConnectionLost(Transient):
 
 
 class TimedOut(ConnectionLost):
-    """The peer was silent for too long, or took too long to ask for an association."""
+    """The peer was silent for too long, or took too long to request an association."""
 
 
 class Owner(Protocol):
-    """Who acts on what happens on a link."""
+    """Handles what happens on a link."""
 
     def handle(self, event: Event) -> None:
-        """One event; a Payload's view is good until fed() has returned."""
+        """One event; the view of a Payload is valid until fed() has returned."""
 
     def fed(self) -> None:
-        """All events of one read were handled; the buffer is about to be reused."""
+        """All events of one read are handled; the buffer will be reused."""
 
     def ended(self, why: LeydenError | None) -> None:
-        """The association is over, told once: None = in good order (rejected, released, aborted by us)."""
+        """The association is over; called once. `why` None = in good order (rejected, released, aborted by us)."""
 
     def gone(self) -> None:
         """The connection is closed, after ended()."""
 
 
 class Link(asyncio.BufferedProtocol):
-    """One connection. `received_bytes` and `sent_bytes` count what passed between us and the transport."""
+    """One connection. `received_bytes` and `sent_bytes` count the bytes from and to the transport."""
 
     def __init__(self, connection: Connection, owner: Owner, buffer: memoryview, request_within_s: float = 0.0) -> None:
         self.connection = connection
@@ -66,12 +66,12 @@ class Link(asyncio.BufferedProtocol):
         self._buffer = buffer
         self._loop = asyncio.get_running_loop()
         self._patience_s = request_within_s  # 0 = for ever
-        self._renewed = False  # whether it begins anew with each byte
+        self._renewed = False  # whether it starts again with each byte
         self._since_s = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport | None = None
         self._socket: socket.socket | None = None
-        self._drained: asyncio.Future[None] | None = None  # there while the transport has bytes of ours
+        self._drained: asyncio.Future[None] | None = None  # set while the transport holds bytes of ours
         self._backstop_s = 0.0
         self._held = False
         self._ended = False
@@ -149,20 +149,20 @@ class Link(asyncio.BufferedProtocol):
 
     @property
     def acknowledged_bytes(self) -> int:
-        """How much of what we sent the peer's TCP has acknowledged (SIOCOUTQ: what it has not)."""
+        """How many of the sent bytes the peer's TCP has acknowledged (SIOCOUTQ gives those that it has not)."""
         if self._transport is None or self._socket is None or self._transport.is_closing():
             return 0
         queued = fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, bytes(4))
         return self.sent_bytes - self._transport.get_write_buffer_size() - int(struct.unpack("=i", queued)[0])
 
     def expect(self, silence_s: float) -> None:
-        """From now on, a peer that is silent for so long is aborted; 0 = it may be silent for ever."""
+        """From now on, abort the association if the peer is silent for so long; 0 = never."""
         self._expect(silence_s, renewed=True)
         self.backstop(silence_s)
 
     def backstop(self, silence_s: float) -> None:
-        """The kernel too gives up when the peer's host acknowledges nothing for a little longer than that, whether we
-        still know of the connection or not (TCP_USER_TIMEOUT); 0 = when it thinks fit.
+        """Let the kernel end the connection too, if the peer's host acknowledges nothing for a little longer than that
+        (TCP_USER_TIMEOUT); this works even after we have closed it. 0 = the kernel's own limit.
         """
         if silence_s == self._backstop_s or self._socket is None or self.closing:
             return
@@ -188,7 +188,7 @@ class Link(asyncio.BufferedProtocol):
             self.abort(TimedOut(f"{what} for {self._patience_s:g} s"))
 
     def hold_reading(self, held: bool) -> None:
-        """Stop reading from the peer, or go on. An acceptor reads nothing either while its answers are not taken."""
+        """Stop reading from the peer, or go on. An acceptor also stops while the peer does not take its answers."""
         self._held = held
         self._read_or_not()
 
@@ -201,7 +201,7 @@ class Link(asyncio.BufferedProtocol):
             self._transport.resume_reading()
 
     def flush(self) -> None:
-        """Send what the connection has to say; after its last word, linger or close."""
+        """Send the output of the connection; after its last PDU, wait for the peer to close, or close."""
         data = self.connection.output()
         if data:
             self.write((data,))
@@ -212,7 +212,7 @@ class Link(asyncio.BufferedProtocol):
             self._end(None)
 
     def write(self, pieces: Sequence[bytes | memoryview]) -> None:
-        """Hand over to the transport; the memory is the transport's until drained() has returned."""
+        """Give `pieces` to the transport; do not change their memory until drained() has returned."""
         if self._transport is None or self._transport.is_closing():
             return
         self.sent_bytes += sum(map(len, pieces))
@@ -224,12 +224,12 @@ class Link(asyncio.BufferedProtocol):
             self._transport.writelines(pieces)
 
     async def drained(self) -> None:
-        """Until the transport has no more bytes of ours (they are the kernel's then), or the connection is gone."""
+        """Wait until the transport has given all bytes to the kernel, or the connection is gone."""
         while self._drained is not None:
             await self._drained
 
     def abort(self, why: LeydenError | None = None) -> None:
-        """A-ABORT if there is an association, and the end of it; `why` is passed on to ended()."""
+        """Send A-ABORT if there is an association, and end it; `why` is passed on to ended()."""
         self.connection.abort()
         self._end(why)
         if self.connection.state is AssociationState.AWAITING_CLOSE:
@@ -238,13 +238,13 @@ class Link(asyncio.BufferedProtocol):
             self.drop()
 
     def _last_word(self) -> None:
-        """Send the A-ABORT and close our half, so that a peer that knows no DICOM sees the end too."""
+        """Send the A-ABORT and close our direction, so that a peer that does not speak DICOM sees the end too."""
         self.flush()
         if self._transport is not None and not self._transport.is_closing() and self._transport.can_write_eof():
             self._transport.write_eof()
 
     def drop(self) -> None:
-        """Close the connection at once; what the transport has not sent yet is lost."""
+        """Close the connection at once; bytes that the transport still holds are lost."""
         if self._transport is not None:
             self._transport.abort()
 

@@ -1,9 +1,9 @@
-"""One outbound association as the sender, `leyden send` and `leyden echo` use it.
+"""One outbound association, for the sender, `leyden send` and `leyden echo`.
 
-One operation at a time. Data sets stream from a descriptor through two reused buffers: one is read into while the
-transport empties the other. Any failure, time-out, abort or cancellation ends the association: it is never reused, and
-`closed` says so at once, idle or not. Deliberately absent: retrying, pooling, choosing a transfer syntax (deliver/
-decides, the sender acts).
+One operation at a time. Data sets stream from a file descriptor through two reused buffers: one is filled while the
+transport empties the other. Any failure, time-out, abort or cancellation ends the association: it is not used again,
+and `closed` is true at once, idle or not. Deliberately absent: retries, pooling, the choice of a transfer syntax
+(deliver/ decides, the sender acts).
 """
 
 import asyncio
@@ -27,8 +27,8 @@ from leyden.net.link import ConnectionLost as ConnectionLost
 from leyden.net.link import Link
 
 SEND_BUFFER_BYTES = 1024 * 1024
-PIECE_PDUS = 4096  # at most: for a peer that takes tiny PDUs, headers and views would take far more than the data
-THROTTLED_PIECE_BYTES = 64 * 1024  # a slow line shall trickle, not burst
+PIECE_PDUS = 4096  # PDUs a write at most: for tiny PDUs, headers and views take far more memory than the data
+THROTTLED_PIECE_BYTES = 64 * 1024  # small, so that a slow line gets a steady flow and no bursts
 RECEIVE_BUFFER_BYTES = 32 * 1024
 RELEASE_TIMEOUT_S = 2.0
 SPEED_WINDOW_S = 10.0
@@ -37,7 +37,7 @@ _WARNINGS = range(0xB000, 0xC000)
 
 
 class AssociationRejected(Transient):
-    """The peer said no to the association: `result`, `source`, `reason` as in PS3.8 table 9-21."""
+    """The peer rejected the association: `result`, `source`, `reason` as in PS3.8 table 9-21."""
 
     def __init__(self, reject: AssociateReject) -> None:
         super().__init__(f"association {reject}")
@@ -45,11 +45,11 @@ class AssociationRejected(Transient):
 
 
 class Stalled(Transient):
-    """Not one byte moved in either direction for stall_s, or deadline_s is over."""
+    """No byte moved in either direction for stall_s, or the operation took longer than deadline_s."""
 
 
 class TooSlow(Transient):
-    """The average over at least 10 s was below minimum_bytes_per_s."""
+    """The average speed over at least 10 s was below minimum_bytes_per_s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +61,17 @@ class StoreAnswer:
 
 
 class RateLimit(Protocol):
-    """What deliver/throttle.py offers."""
+    """Limits the rate of sent bytes (deliver/throttle.py)."""
 
     def permit(self, size_bytes: int, now_s: float) -> float:
-        """Seconds to wait before so many bytes may go; `now_s` is CLOCK_MONOTONIC."""
+        """How many seconds to wait before so many bytes may be sent; `now_s` is CLOCK_MONOTONIC."""
         ...
 
 
 class Pace:
-    """Judges whether a transfer moves, from what the peer's TCP acknowledged and what came from it. 0 = no limit.
+    """Judges the speed of a transfer by the bytes that the peer's TCP acknowledged and the peer sent. 0 = no limit.
 
-    `sent_bytes`: what had been sent before it began, all of it acknowledged or about to be.
+    `sent_bytes`: how many bytes were sent before the transfer began.
     """
 
     def __init__(
@@ -84,12 +84,12 @@ class Pace:
         self._paused_s = 0.0
 
     def pause(self, for_s: float, now_s: float) -> None:
-        """We hold back for so long ourselves, from now on: that is not the peer's slowness."""
+        """From now on we send nothing for so long: this time does not count against the peer."""
         self._paused_s += for_s
         self._moved_s = now_s + for_s
 
     def judge(self, now_s: float, acknowledged_bytes: int, received_bytes: int, sent_bytes: int) -> Transient | None:
-        """What is wrong by now, if anything. Once all is acknowledged, the peer thinks: no matter for the speed."""
+        """What is wrong, if anything. While everything is acknowledged we wait for the answer: speed does not count."""
         if acknowledged_bytes + received_bytes != self._moved_bytes:
             self._moved_bytes = acknowledged_bytes + received_bytes
             self._moved_s = max(self._moved_s, now_s)
@@ -103,15 +103,15 @@ class Pace:
             bytes_per_s = (acknowledged_bytes - self._first_bytes) / elapsed_s
             if bytes_per_s < self._minimum_bytes_per_s:
                 return TooSlow(
-                    f"{bytes_per_s / 1000:.0f} KB/s, at least {self._minimum_bytes_per_s / 1000:.0f} are wanted"
+                    f"{bytes_per_s / 1000:.0f} KB/s, below the minimum of {self._minimum_bytes_per_s / 1000:.0f} KB/s"
                 )
         return None
 
 
 class Association:
-    """One outbound association; open() makes it.
+    """One outbound association, made by open().
 
-    `proposed` and the keys of `accepted` are (abstract syntax, transfer syntax); a value of `accepted` is a context id.
+    `proposed` and the keys of `accepted` are (abstract syntax, transfer syntax); a value of `accepted` is a context ID.
     """
 
     def __init__(self, request: AssociateRequest) -> None:
@@ -128,7 +128,9 @@ class Association:
         self._response: Command | None = None
         self._busy = False
         self._timer: asyncio.TimerHandle | None = None
-        self._buffers = [memoryview(mmap.mmap(-1, SEND_BUFFER_BYTES)) for _ in range(2)]  # pages come with first use
+        self._buffers = [
+            memoryview(mmap.mmap(-1, SEND_BUFFER_BYTES)) for _ in range(2)
+        ]  # a page takes memory from its first use on
 
     @classmethod
     async def open(
@@ -142,10 +144,10 @@ class Association:
         connect_timeout_s: float = 30.0,
         answer_timeout_s: float = 30.0,
     ) -> "Association":
-        """Connect and negotiate; `contexts` beyond 128 are left out (see `proposed`). A time-out of 0 is none of ours.
+        """Connect and negotiate. `contexts` beyond 128 are left out (see `proposed`). A time-out of 0 = no limit.
 
-        Of a host's addresses the first one that answers the request counts, be it with a rejection. Raises
-        ConnectionFailed, which says what is wrong with each address, or AssociationRejected, both Transient.
+        The first address of the host that answers the request counts, even if it rejects. Raises ConnectionFailed with
+        the reason for each address, or AssociationRejected, both Transient.
         """
         request = AssociateRequest(called, calling, contexts_for(contexts))
         begin_s = time.monotonic()
@@ -197,11 +199,11 @@ class Association:
 
     @property
     def closed(self) -> bool:
-        """True from the moment that nothing more can be sent: released, aborted, lost or failed."""
+        """Whether nothing more can be sent: released, aborted, lost or failed."""
         return self._link.closing
 
     async def wait_closed(self) -> None:
-        """Until the connection is gone."""
+        """Wait until the connection is gone."""
         await asyncio.shield(self._gone)
 
     async def store(
@@ -221,11 +223,11 @@ class Association:
         ahead_bytes: int = 0,
         meanwhile: Callable[[], None] = lambda: None,
     ) -> StoreAnswer:
-        """Send the `size` bytes of data set at `offset` of `fd` and wait for the answer. A limit of 0 is off.
+        """Send the data set, `size` bytes at `offset` of `fd`, and wait for the answer. A limit of 0 is off.
 
-        `ahead_bytes` of it were read by read_ahead(); `meanwhile` is called when all is sent, before the answer.
+        `ahead_bytes` of it were read by read_ahead(); `meanwhile` is called when everything is sent, before the answer.
         Raises Stalled, TooSlow or ConnectionLost, all Transient, and Corrupt if the file ends early; the association is
-        dead then. A refusal that the peer sent before the end is returned even if it stopped reading after it.
+        closed then. If the peer refuses before the end and then stops reading, the refusal is returned.
         """
         pace = Pace(
             time.monotonic(),
@@ -255,13 +257,13 @@ class Association:
         return StoreAnswer(response.status, response.comment)
 
     def read_ahead(self, fd: int, offset: int, size: int) -> int:
-        """Read the first piece of what store() is called with next, if it is; how much that is. OSError."""
+        """Read the first piece for the next store(); returns its length in bytes. Raises OSError."""
         return os.preadv(fd, [self._buffers[0][:size]], offset) if self._buffers else 0
 
     async def _send(
         self, context_id: int, fd: int, at: int, size: int, pace: Pace, throttle: RateLimit | None, ahead_bytes: int
     ) -> None:
-        """The data set in pieces, from the two buffers in turn: by the time that one is due again it is drained."""
+        """Send the data set in pieces, from both buffers in turn: before one is filled again, it is drained."""
         end = at + size
         piece_bytes = min(
             SEND_BUFFER_BYTES if throttle is None else THROTTLED_PIECE_BYTES,
@@ -288,7 +290,10 @@ class Association:
                 return
 
     async def echo(self, *, timeout_s: float = 30.0) -> int:
-        """C-ECHO (PS3.4 annex A); the status. Raises like store(), and Transient if no Verification was accepted."""
+        """C-ECHO (PS3.4 annex A); returns the status.
+
+        Raises Stalled or ConnectionLost, and Transient if Verification is not accepted.
+        """
         context_ids = [n for (abstract, _), n in self.accepted.items() if abstract == VERIFICATION]
         if not context_ids:
             raise Transient("the peer did not accept the Verification SOP class")
@@ -306,7 +311,7 @@ class Association:
             self._finish()
 
     async def release(self) -> None:
-        """End the association in good order, or by force if the peer does not answer; raises nothing of the peer's."""
+        """Release the association, or drop it if the peer does not answer in time. Errors of the peer raise nothing."""
         if self.closed:
             return
         self._begin()
@@ -341,7 +346,7 @@ class Association:
             self._timer = None
 
     def _watch(self, pace: Pace) -> None:
-        """Look after the pace now and then, until the operation is over or has to be ended."""
+        """Check the pace every TICK_S, until the operation is over or has to be aborted."""
         self._timer = asyncio.get_running_loop().call_later(TICK_S, self._look, pace)
 
     def _look(self, pace: Pace) -> None:
@@ -358,13 +363,13 @@ class Association:
         return self._response
 
     async def _something(self) -> None:
-        """Until anything happens on the link; raises what ended it before."""
+        """Wait until something happens on the link; raises the reason if it has ended before."""
         self._raise_if_over()
         self._waiter = asyncio.get_running_loop().create_future()
         await self._waiter
 
     async def _pause(self, for_s: float) -> None:
-        """Sleep, unless the association ends."""
+        """Sleep; raises if the association ends."""
         try:
             async with asyncio.timeout(for_s):
                 while True:
@@ -386,9 +391,11 @@ class Association:
             case Rejected(reject):
                 self._failure = AssociationRejected(reject)
             case Responded(command) if not self._busy or command.message_id != self._message_id:
-                self._link.abort(ConnectionLost(f"the peer answered message {command.message_id}, which is not open"))
+                self._link.abort(
+                    ConnectionLost(f"the peer answered message {command.message_id}, which is not pending")
+                )
             case Responded(command) if command.status < 0:
-                self._link.abort(ConnectionLost("the peer answered without a status, or with none of two bytes"))
+                self._link.abort(ConnectionLost("the peer answered without a valid status"))
             case Responded(command):
                 self._response = command
             case Aborted():
@@ -409,7 +416,7 @@ class Association:
         self._wake()
 
     def gone(self) -> None:
-        self._buffers.clear()  # now, not when the garbage collector comes round
+        self._buffers.clear()  # at once, not at the next garbage collection
         self._gone.set_result(None)
         self._wake()
 
