@@ -1,11 +1,11 @@
-"""The arena: one memfd mapped by every worker, cut into slots, leased by locks that die with their holder.
+"""The arena: one memfd that all workers map, in slots that are leased by locks. A lock ends with its holder.
 
-A frame leases a run of adjacent slots: its pixels, and behind them room for its codestream. The first slot's row of the
-table says what it is and how far it has come. Two locks guard a run, both taken through the worker's own open of the
-memfd, so that SIGKILL frees them: LEASE is held by the owner from fill to release; WORK is held by whoever writes into
-the run or encodes it. What was left by a dead worker is told by its free locks; nothing is ever leaked, and there is
-nothing to clean up. A new lease needs both locks, so that nobody gets the memory that a helper still reads.
-Deliberately absent: semaphores (not robust against SIGKILL), waiting (a full arena is an answer) and codecs.
+A frame leases a run of adjacent slots: for its pixels, and behind them room for its codestream. The first slot's row in
+the table describes the frame and its state. Two locks guard a run. Both are taken through the worker's own open file of
+the memfd, so that SIGKILL frees them: the owner holds LEASE from filling to release; whoever writes into the run or
+encodes it holds WORK. Slots of a dead worker are known by their free locks: nothing leaks, and nothing has to be
+cleaned up. A new lease needs both locks, so that nobody gets memory that a helper still reads.
+Deliberately absent: semaphores (they do not survive SIGKILL), waiting (a full arena answers None) and codecs.
 """
 
 import fcntl
@@ -36,7 +36,7 @@ _WORK = 1 << 40
 
 
 class FrameState(IntEnum):
-    """Of the frame in a run of slots. That somebody works on it is told by the WORK lock alone."""
+    """The state of the frame in a run of slots. Whether somebody works on it, only the WORK lock tells."""
 
     FREE = 0
     FILLED = 1
@@ -46,12 +46,12 @@ class FrameState(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is to be done with a filled lease: decode its room into its pixels, encode these into its room, or both.
+    """What to do with a filled lease: decode its room into its pixels, encode its pixels into its room, or both.
 
-    `reads` and `writes` are numbers of the codec table, -1 = no. A decoder leaves `found` planes, an encoder takes
-    `wanted` ones, of the same shape; `signed` is Pixel Representation, which lies between them. `setting` is the
-    encoder's number for loss (0.0 = lossless); `verify`: decode what was encoded and compare. `remakes`: the codestream
-    becomes another one without being decoded.
+    `reads` and `writes`: the decoder and the encoder by their number in the codec table, -1 = none. The decoder gives
+    `found` planes, the encoder takes `wanted` ones, of the same shape; `signed`: Pixel Representation, needed between
+    the two. `setting`: the encoder's quality, ratio or tolerance, 0.0 = lossless. `verify`: decode the new codestream
+    and compare. `remakes`: make the new codestream from the old one without decoding it.
     """
 
     found: Planes
@@ -86,17 +86,17 @@ class Lease:
 
     @classmethod
     def private(cls, pixels_bytes: int, room_bytes: int) -> "Lease":
-        """Memory of this process, for what the arena has no room for."""
+        """Memory of this process, for a frame for which the arena has no room."""
         return cls(memoryview(bytearray(bytes_of(pixels_bytes, room_bytes))), pixels_bytes, room_bytes)
 
 
 def bytes_of(pixels_bytes: int, room_bytes: int) -> int:
-    """Bytes that a lease takes."""
+    """How many bytes a lease takes."""
     return -(-pixels_bytes // ALIGN_BYTES) * ALIGN_BYTES + room_bytes
 
 
 def layout(size_bytes: int) -> tuple[int, int]:
-    """(number of slots, offset of the first) of an arena of `size_bytes`: words and the table of rows come first."""
+    """(number of slots, offset of the first slot) of an arena of `size_bytes`; the words and the table come before."""
     slots = size_bytes // (SLOT_BYTES + _ROW.itemsize)
     table_bytes = WORDS_BYTES + -(-slots * _ROW.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
     return min(slots, max(0, size_bytes - table_bytes) // SLOT_BYTES), table_bytes
@@ -131,8 +131,8 @@ def _read(row: np.void) -> Work:
 class Arena:
     """One worker's view of the arena behind `fd` (a memfd of its final size, 1 MiB or more).
 
-    `number` of `workers` decides where it looks for slots first, so that each stays with memory that it has touched.
-    `words`: shared memory of numbers beside the slots, for compared.py.
+    `number` of `workers` decides where a worker looks for slots first: so each reuses the memory that it used before.
+    `words`: shared 64-bit numbers beside the slots, for compared.py.
     """
 
     def __init__(self, fd: int, number: int = 0, workers: int = 1) -> None:
@@ -143,18 +143,18 @@ class Arena:
         self._memory = memoryview(self._map)
         self.words = self._memory[:WORDS_BYTES].cast("Q")
         self._rows = np.frombuffer(self._map, _ROW, self.slots, WORDS_BYTES)
-        self._mine = bytearray(self.slots)  # a lock never stands in its own holder's way
+        self._mine = bytearray(self.slots)  # a lock does not keep its own holder out
         self._home = number % workers * self.slots // workers
         self._lock_fd = os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
 
     def close(self) -> None:
-        """Give up every lock. The mapping goes with the last lease."""
+        """Give up every lock. The mapping ends with the last lease."""
         os.close(self._lock_fd)
 
     # -- the owner
 
     def lease(self, pixels_bytes: int, room_bytes: int) -> Lease | None:
-        """A run for one frame, at once or not at all: None when no run is long enough, now or ever."""
+        """A run for one frame, without waiting; None = no free run is long enough."""
         slots = max(1, -(-bytes_of(pixels_bytes, room_bytes) // SLOT_BYTES))
         first = self._find(slots)
         if first is None:
@@ -167,7 +167,7 @@ class Arena:
         return Lease(self._run(first, slots), pixels_bytes, room_bytes, first)
 
     def offer(self, lease: Lease) -> None:
-        """The frame is filled and described: any worker may work on it from now on."""
+        """The lease is filled and described: from now on any worker may work on it."""
         row = self._rows[lease.first]
         _write(lease.work, row)
         row["frame"] = lease.frame
@@ -178,7 +178,7 @@ class Arena:
         self._unlock(_WORK, lease.first, int(row["slots"]))
 
     def state(self, lease: Lease) -> FrameState:
-        """How far an offered frame has come; `lease.length` is right once it is DONE."""
+        """The state of an offered frame; `lease.length` is valid if it is DONE."""
         row = self._rows[lease.first]
         state = FrameState(int(row["state"]))
         if state is FrameState.DONE:
@@ -186,7 +186,7 @@ class Arena:
         return state
 
     def take(self, lease: Lease) -> bool:
-        """The owner takes up the work on its own offered frame; False while a helper is at it, or has done it."""
+        """The owner takes the work on its own offered frame; False = a helper works on it, or has done it."""
         row = self._rows[lease.first]
         if not self._lock(_WORK, lease.first, int(row["slots"])):
             return False
@@ -196,7 +196,7 @@ class Arena:
         return True
 
     def release(self, lease: Lease) -> None:
-        """The owner needs it no longer. A helper that is still at it keeps the memory until it is done."""
+        """The owner needs it no longer. A helper that still works on it keeps the memory until it has finished."""
         if lease.first < 0:
             return
         row = self._rows[lease.first]
@@ -209,9 +209,9 @@ class Arena:
     # -- the helper
 
     def take_any(self) -> Lease | None:
-        """Somebody else's frame that nobody has tried yet, claimed; the lowest frame number first.
+        """Take a frame of another worker that no helper has tried yet, the lowest frame number first; None = none.
 
-        A frame that a helper has tried and not finished is its owner's: what kills workers must not kill them all.
+        If a helper does not finish a frame, only its owner tries again: a frame that kills workers must not kill all.
         """
         filled = np.flatnonzero((self._rows["state"] == FrameState.FILLED) & (self._rows["tries"] == 0))
         for first in sorted(filled.tolist(), key=lambda at: int(self._rows[at]["frame"])):
@@ -230,7 +230,7 @@ class Arena:
         return None
 
     def finish(self, lease: Lease, done: bool) -> None:
-        """The work on a taken frame is over; not `done`: the owner shall see for itself why."""
+        """The work on a taken frame is over; not `done`: the owner will find out itself why."""
         row = self._rows[lease.first]
         row["length"] = lease.length
         row["state"] = FrameState.DONE if done else FrameState.FAILED
@@ -239,11 +239,11 @@ class Arena:
     # -- figures
 
     def alone(self) -> bool:
-        """Whether no other worker holds a lease at this moment."""
+        """Whether no other worker holds a lease now."""
         return self._holder(_LEASE, 0, self.slots) is None
 
     def leased(self) -> int:
-        """How many slots are leased by others (see from a fresh view, all of them)."""
+        """How many slots others have leased (a new view of the arena sees all leases)."""
         count, at = 0, 0
         while at < self.slots:
             held = self._holder(_LEASE, at, self.slots - at)
@@ -269,7 +269,7 @@ class Arena:
         return self._memory[begin : begin + slots * SLOT_BYTES]
 
     def _find(self, slots: int) -> int | None:
-        """The first free run from home on, then from the start, with both locks taken."""
+        """Take both locks of the first free run, from this worker's home on, then from the start; None = none."""
         for begin, end in ((self._home, self.slots), (0, min(self._home + slots - 1, self.slots))):
             at = begin
             while at + slots <= end:
@@ -298,7 +298,7 @@ class Arena:
         fcntl.fcntl(self._lock_fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_UNLCK, 0, kind + first, slots, 0))
 
     def _holder(self, kind: int, first: int, slots: int) -> tuple[int, int] | None:
-        """The (first, end) of a run that somebody else has locked in this range; None = nobody."""
+        """The (first, end) of a run in this range that somebody else has locked; None = there is none."""
         answer = fcntl.fcntl(self._lock_fd, fcntl.F_OFD_GETLK, _FLOCK.pack(fcntl.F_WRLCK, 0, kind + first, slots, 0))
         lock_type, _, start, length, _ = _FLOCK.unpack(answer)
         if lock_type == fcntl.F_UNLCK:

@@ -1,6 +1,6 @@
-"""The table of codecs: which transfer syntax is made and read by what, and what it can hold. One row a codec.
+"""The table of codecs, one row each: which transfer syntax it encodes and decodes, with what, and what fits into it.
 
-A row's place in CODECS is its number in the arena's slot table, so all workers of one start agree on it. Which library
+A codec's index in CODECS is its number in the arena's table, so all workers of one start agree on it. Which library
 does what, and why, is in DECISIONS.md.
 """
 
@@ -23,10 +23,11 @@ Decode = Callable[[memoryview, Planes, memoryview, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Remaking:
-    """Codestreams of other syntaxes that become those of a codec as they are: nothing is decoded, nothing can be lost.
+    """Makes a codec's codestream from that of another transfer syntax without decoding it, and so without loss.
 
-    `of`: the UIDs of those. `inspect` is as that of a codec; `remake(codestream, planes, room)` returns a length, the
-    two may be the same memory; `check(made, codestream, planes)` raises where that would not be the image.
+    `of`: the UIDs of the other syntaxes. `inspect`: as in Codec. `remake(codestream, planes, room)` returns the length
+    of the new codestream; both may be in the same memory. `check(made, codestream, planes)` raises Corrupt or Unfit if
+    the new codestream is not the same image.
     """
 
     of: frozenset[str]
@@ -37,15 +38,15 @@ class Remaking:
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """`encodes` is the UID that it makes, `decodes` those that it reads back.
+    """A codec. `encodes`: the UID of the transfer syntax that it writes; `decodes`: the UIDs that it reads.
 
-    `inspect(codestream, description)` reads what a codestream claims: its planes, and whether by its kind it has lost
-    something, whatever its syntax says. The beginning is enough, but more may show a loss that it does not.
-    `planes(description)` are those that it encodes, `obstacle(description)` names what it can't hold (None = nothing),
-    `photometric(description)` is Photometric Interpretation afterwards. `encode(planes, pixels, room, setting,
-    threads)` returns a length; `decode(codestream, planes, pixels, threads)`. `begins`: a regular expression for the
-    first bytes of a codestream, b"" = any. `bounded`: the setting is by how much a decoded sample may differ.
-    `one_bit`: it encodes 1 bit allocated. `remaking`: what it takes without decoding it.
+    `inspect(codestream, description)`: what a codestream claims: its planes, and whether it is of a lossy kind,
+    whatever its transfer syntax. Its beginning is enough, but the rest may show more loss. `planes(description)`: those
+    to encode. `obstacle(description)`: why the codec cannot encode such pixels; None = it can.
+    `photometric(description)`: Photometric Interpretation after encoding. `encode(planes, pixels, room, setting,
+    threads)` returns the length of the codestream. `decode(codestream, planes, pixels, threads)`. `begins`: a regular
+    expression for the first bytes of a codestream, b"" = any. `bounded`: the setting is the largest difference of a
+    decoded sample. `one_bit`: it encodes 1 bit allocated. `remaking`: the codestreams that it takes without decoding.
     """
 
     encodes: str
@@ -69,7 +70,7 @@ _JPEG2000_FAMILY = frozenset({
 
 
 def _jpeg2000(encodes: str, encode: Encode, lossy: bool = False) -> Codec:
-    """A row of the JPEG 2000 family; OpenJPEG reads them all, and so looks at what OpenJPH made."""
+    """A row of the JPEG 2000 family. OpenJPEG decodes all of them, and so checks what OpenJPH encodes."""
     return Codec(
         encodes=encodes,
         decodes=_JPEG2000_FAMILY,
@@ -84,7 +85,7 @@ def _jpeg2000(encodes: str, encode: Encode, lossy: bool = False) -> Codec:
 
 
 def _jpeg(encodes: str, encode: Encode, obstacle: Obstacle, lossy: bool = False) -> Codec:
-    """A row of the JPEG family; libjpeg-turbo reads and makes them all."""
+    """A row of the JPEG family. libjpeg-turbo encodes and decodes all of them."""
     remaking = Remaking(
         of=frozenset({uids.JPEGXL_JPEG}),
         inspect=jpegxl.inspect_jpeg,
@@ -191,28 +192,28 @@ CODECS: tuple[Codec, ...] = (
 
 
 def room_bytes(planes: Planes) -> int:
-    """What a codestream may need: noise grows by 7 %, a component transform adds a bit, headers dominate tiny ones."""
+    """The room for a codestream: noise grows by 7 %, a component transform adds a bit, tiny ones need headers."""
     return planes.size_bytes * 5 // 4 + 16384
 
 
 def encoder(syntax_uid: str) -> int | None:
-    """The number of the codec that makes a transfer syntax; None = there is none."""
+    """The number of the codec that encodes a transfer syntax; None = there is none."""
     return next((number for number, codec in enumerate(CODECS) if codec.encodes == syntax_uid), None)
 
 
 def decoder(syntax_uid: str) -> int | None:
-    """The number of the codec that reads a transfer syntax back; None = there is none."""
+    """The number of the codec that decodes a transfer syntax; None = there is none."""
     return next((number for number, codec in enumerate(CODECS) if syntax_uid in codec.decodes), None)
 
 
 def perform(lease: Lease, threads: int = 0) -> None:
-    """Do the work that a filled lease describes.
+    """Do the work of a filled lease.
 
-    Where a single step fails with threads (they need memory) it is tried without. Raises Unfit (a failure of the codec,
-    too) or Corrupt, and then what it wrote is rubbish.
+    A single step that fails with threads is tried again without, as threads need memory. Raises Unfit (also if a
+    codec's library fails) or Corrupt; the lease has no valid contents then.
     """
     work = lease.work
-    both = work.reads >= 0 and work.writes >= 0  # the second writes over what the first has read: no second try
+    both = work.reads >= 0 and work.writes >= 0  # encoding overwrites the codestream, so there is no second try
     try:
         _perform(lease, work, 0 if both else threads)
     except (CodecError, Corrupt) as error:
@@ -247,11 +248,12 @@ def _remake(lease: Lease, work: Work) -> None:
         try:
             codec.remaking.check(lease.room[: lease.length], before, work.found)
         except (Corrupt, Unfit) as error:
-            raise Differs(f"what was made as {uids.syntax_name(codec.encodes)} is not the image: {error}") from error
+            name = uids.syntax_name(codec.encodes)
+            raise Differs(f"what was made as {name} is not the image: {error}") from error
 
 
 def _verify(lease: Lease, work: Work, threads: int) -> None:
-    """Decode what was encoded and hold it against the pixels, as far as the codec promises anything. Raises Differs."""
+    """Decode the new codestream and, if the codec limits the difference, compare the pixels. Raises Differs."""
     codec, planes = CODECS[work.writes], work.wanted
     read_back = memoryview(bytearray(planes.size_bytes))
     try:

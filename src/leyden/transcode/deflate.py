@@ -1,9 +1,9 @@
 """Deflated Image Frame Compression (PS3.5 sections 8.2.16, A.4.13): planes in memory <-> one raw deflate stream.
 
-A stream (RFC 1951) holds one frame as it is in native Pixel Data, little endian; of 1 bit a pixel, each frame begins
-with a byte of its own, the first pixel in its lowest bit. So there is nothing that it can't hold; but only Pixel Data
-(7FE0,0010) may be encoded so, not the elements of floating-point pixels. It says nothing of its shape. It is made
-by libdeflate in imagecodecs, five times as fast as zlib, and read by zlib, which inflates no more than the frame has.
+A stream (RFC 1951) holds one frame as in native Pixel Data, little endian; with 1 bit a pixel, each frame begins at a
+new byte, the first pixel in the lowest bit. So any pixels fit, but only Pixel Data (7FE0,0010) may be encoded this way,
+not Float Pixel Data. The stream does not tell its shape. libdeflate in imagecodecs encodes, five times as fast as zlib;
+zlib decodes, as it can stop at the size of the frame.
 """
 
 import zlib
@@ -20,18 +20,18 @@ LEVEL = 9  # 15 % smaller than 6 for a segmentation, twice the time for 32 bits 
 
 
 def planes(described: Description) -> Planes:
-    """All bits allocated, whatever is stored in them."""
+    """Precision Bits Allocated, so that all bits are kept."""
     d = described
     return Planes(d.samples, d.rows, d.columns, d.bits_allocated, d.signed)
 
 
 def obstacle(described: Description) -> str | None:
-    """None: there is no restriction (PS3.5 section 8.2.16)."""
+    """Always None: there is no restriction (PS3.5 section 8.2.16)."""
     return None
 
 
 def inspect(codestream: memoryview, described: Description) -> Claim:
-    """The planes that the dataset describes, for the stream has no header; no loss."""
+    """The planes that the dataset describes, as the stream has no header; never lossy."""
     d = described
     return replace(planes(d), by_plane=d.samples > 1 and d.planar == 1), False
 
@@ -39,8 +39,8 @@ def inspect(codestream: memoryview, described: Description) -> Claim:
 def encode(planes: Planes, pixels: memoryview, room: memoryview, setting: float = 0.0, threads: int = 0) -> int:
     """Encode one frame, colour by pixel, and return the length of the stream, which begins at room[0].
 
-    `pixels` holds the planes (Planes.view). `setting` and `threads` are for the interface. The global interpreter lock
-    is free meanwhile. Unfit: the stream is longer than `room`. CodecError: the library failed.
+    `pixels` holds the planes (Planes.view). `setting` and `threads` are not used. The global interpreter lock is free
+    meanwhile. Unfit: the stream is longer than `room`. CodecError: the library failed.
     """
     native: Any = _native(planes, planes.view(pixels))  # any buffer will do
     anywhere: Any = room
@@ -55,8 +55,8 @@ def encode(planes: Planes, pixels: memoryview, room: memoryview, setting: float 
 def decode(codestream: memoryview, planes: Planes, pixels: memoryview, threads: int = 0) -> None:
     """Decode one frame, colour by pixel or `planes.by_plane`, into the planes.
 
-    An odd frame may have a byte of padding before it was deflated, any stream some behind. Corrupt: the stream is
-    damaged, or holds less than a frame or more; it is not inflated further than that.
+    An odd frame may have been padded before it was deflated, and padding may follow the stream. Corrupt: the stream is
+    damaged, or does not hold exactly one frame; it is not inflated further than that.
     """
     size_bytes = (planes.size_bytes + 7) // 8 if planes.precision == 1 else planes.size_bytes
     most_bytes = size_bytes + size_bytes % 2
@@ -66,7 +66,7 @@ def decode(codestream: memoryview, planes: Planes, pixels: memoryview, threads: 
     except zlib.error as error:
         raise Corrupt(f"a deflated frame that does not inflate: {error}") from error
     if len(frame) > most_bytes or any(frame[size_bytes:]) or any(inflater.unused_data):
-        raise Corrupt(f"a deflated frame of more than the {size_bytes} bytes of its image")
+        raise Corrupt(f"a deflated frame of more than its {size_bytes} bytes")
     if len(frame) < size_bytes or not inflater.eof:
         raise Corrupt(f"a deflated frame that ends after {len(frame)} of {size_bytes} bytes")
     np.copyto(planes.view(pixels), _planar(planes, frame, size_bytes), casting="unsafe")
@@ -81,7 +81,7 @@ def _native(planes: Planes, values: Samples) -> Samples:
 
 
 def _planar(planes: Planes, frame: bytes, size_bytes: int) -> Samples:
-    """The same as (samples, rows, columns)."""
+    """A native frame as (samples, rows, columns)."""
     shape = planes.samples, planes.rows, planes.columns
     if planes.precision == 1:
         return np.unpackbits(np.frombuffer(frame, np.uint8), count=planes.size_bytes, bitorder="little").reshape(shape)

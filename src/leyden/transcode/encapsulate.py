@@ -1,10 +1,10 @@
-"""Encapsulated Pixel Data (PS3.5 A.4): a writer of fragments, one a frame, and a reader of fragments as frames.
+"""Encapsulated Pixel Data (PS3.5 A.4): a writer of fragments, one for each frame, and a reader of fragments as frames.
 
-The writer needs a seekable file: it leaves place for the Basic Offset Table and fills it in at the end. The table stays
-empty where its 32-bit offsets might not reach; an Extended Offset Table is not written. The reader is iterative,
-walks the items once and holds no fragment but 16 bytes of each; frames come as lists of places in the file. Lengths
-rule: what looks like an item within a fragment is data, an odd length is taken at its word. Tables are believed where
-they fit the fragments. A file may end after a whole fragment instead of the sequence delimiter.
+The writer needs a seekable file: it leaves space for the Basic Offset Table and fills it in at the end. The table is
+empty if its 32-bit offsets might not be enough; an Extended Offset Table is not written. The reader walks the items
+once and keeps 16 bytes for each fragment; frames are lists of places in the file. Lengths decide: what looks like an
+item inside a fragment is data, and an odd length is used as it is. Offset tables are used if they fit the fragments. A
+file may end after a whole fragment, without the sequence delimiter.
 """
 
 import re
@@ -18,7 +18,7 @@ from leyden.errors import Corrupt
 
 ReadAt = Callable[[int, int], bytes]
 Place = tuple[int, int]  # offset and length in bytes
-Starts = Callable[[Place], bool]  # is a fragment the first of a frame
+Starts = Callable[[Place], bool]  # whether a fragment is the first of a frame
 
 MAX_FRAGMENTS = 1 << 20
 BLOCK_BYTES = 4096
@@ -28,9 +28,9 @@ _SEQUENCE_END = _ITEM.pack(0xFFFE, 0xE0DD, 0)
 
 
 class Writer:
-    """Writes (7FE0,0010) from its header to its sequence delimiter, in explicit little endian.
+    """Writes (7FE0,0010) from its header to its sequence delimiter, in explicit VR little endian.
 
-    `reach_bytes` is the most that all codestreams together can take: it decides whether there is an offset table.
+    `reach_bytes`: an upper bound for all codestreams together; it decides whether there is an offset table.
     """
 
     def __init__(self, out: BinaryIO, frames: int, reach_bytes: int) -> None:
@@ -43,7 +43,7 @@ class Writer:
         out.write(_ITEM.pack(0xFFFE, 0xE000, table_bytes) + bytes(table_bytes))
 
     def frame(self, codestream: memoryview) -> None:
-        """The next frame as one fragment, padded to an even length."""
+        """Write the next frame as one fragment, padded to an even length."""
         length = len(codestream)
         pad = length & 1
         if self._offsets is not None:
@@ -54,7 +54,7 @@ class Writer:
         self._next += _ITEM.size + length + pad
 
     def end(self) -> None:
-        """All frames are written: the sequence delimiter, and the offset table in its place."""
+        """After the last frame: write the sequence delimiter, and fill in the offset table."""
         self._out.write(_SEQUENCE_END)
         if self._offsets is not None:
             end = self._out.tell()
@@ -68,11 +68,12 @@ def frames(
 ) -> Iterator[list[Place]]:
     """The fragments of each frame, in order; `offset` is that of the first item, the Basic Offset Table.
 
-    One frame has all fragments. As many fragments as frames are one each. Else a table divides them whose every offset
-    is that of a fragment: `extended`, the offsets of the Extended Offset Table (7FE0,0001) (its lengths tell padding
-    only), or the basic one. Else as many that are not empty are one each; else a frame begins with each that does so
-    as the first does, if that is a way that `begins` knows, a regular expression for the first bytes of a codestream
-    (b"" = unknown). Corrupt: the items do not parse, or none of these rules tells as many frames apart.
+    These rules are tried in order. One frame: it has all fragments. As many fragments as frames: one each. A table
+    whose offsets are all those of fragments divides them: `extended`, the offsets of the Extended Offset Table
+    (7FE0,0001) (its lengths only tell the padding), or the basic one. As many fragments that are not empty as frames:
+    one each. A frame begins with each fragment that begins as the first does, if `begins` matches that: a regular
+    expression for the first bytes of a codestream, b"" = unknown. Corrupt: the items do not parse, or no rule gives as
+    many frames.
     """
     read_at = _in_blocks(read_at)
     basic, first = _offset_table(read_at, offset, number_of_frames)
@@ -102,7 +103,7 @@ def frames(
 
     def by(table: Sequence[int]) -> Starts:
         # Some writers count from the value of the first fragment, or from the table.
-        known = len(table) == number_of_frames and table[0] in (0, _ITEM.size, first - offset)
+        known = bool(table) and len(table) == number_of_frames and table[0] in (0, _ITEM.size, first - offset)
         ascending = known and all(here < there for here, there in pairwise(table))
         values_at = {first + entry - table[0] + _ITEM.size for entry in table} if ascending else set()
         return lambda fragment: fragment[0] in values_at
@@ -117,7 +118,7 @@ def frames(
 
     for those, starts in rules():
         marks = [starts(fragment) for fragment in those()]
-        if sum(marks) == number_of_frames and marks[0]:
+        if marks and marks[0] and sum(marks) == number_of_frames:
             yield from _divided(those(), starts)
             return
     raise Corrupt(f"{len(offsets)} fragments for {number_of_frames} frames, and nothing that divides them for sure")
@@ -135,7 +136,7 @@ def _divided(fragments: Iterator[Place], starts: Starts) -> Iterator[list[Place]
 
 
 def _offset_table(read_at: ReadAt, offset: int, number_of_frames: int) -> tuple[tuple[int, ...], int]:
-    """The Basic Offset Table (empty when it is, or cannot be of these frames) and the offset of the item after it."""
+    """The Basic Offset Table (empty if it has another number of entries) and the offset of the item after it."""
     item = _item(read_at, offset)
     if item is None:
         raise Corrupt("encapsulated Pixel Data without an item")
@@ -156,7 +157,7 @@ def _fragments(read_at: ReadAt, offset: int) -> Iterator[Place]:
 
 
 def _in_blocks(read_at: ReadAt) -> ReadAt:
-    """The same bytes, the next small pieces from the block that was read last."""
+    """Reads the same bytes, but in blocks: small pieces come from the block that was read last."""
     begin, block = 0, b""
 
     def read(offset: int, length: int) -> bytes:
@@ -169,7 +170,7 @@ def _in_blocks(read_at: ReadAt) -> ReadAt:
 
 
 def _item(read_at: ReadAt, offset: int) -> Place | None:
-    """The value of the item at `offset`; None = the sequence delimiter stands there, or the file ends."""
+    """The value of the item at `offset`; None = the sequence delimiter, or the end of the file."""
     head = read_at(offset, _ITEM.size)
     if not head:
         return None
@@ -179,12 +180,12 @@ def _item(read_at: ReadAt, offset: int) -> Place | None:
     if (group, element) == (0xFFFE, 0xE0DD):
         return None
     if (group, element) != (0xFFFE, 0xE000) or length == 0xFFFFFFFF:
-        raise Corrupt(f"no fragment but ({group:04X},{element:04X}) in encapsulated Pixel Data at byte {offset}")
+        raise Corrupt(f"({group:04X},{element:04X}) in encapsulated Pixel Data at byte {offset}, which is no fragment")
     if length and len(read_at(offset + _ITEM.size + length - 1, 1)) != 1:
         raise Corrupt(f"a fragment at byte {offset} that is longer than the file")
     return offset + _ITEM.size, length
 
 
 def total_bytes(places: list[Place]) -> int:
-    """The length of a frame, over all its fragments."""
+    """The length of a frame, the sum of its fragments."""
     return sum(length for _, length in places)

@@ -1,11 +1,12 @@
 """HTJ2K (ISO/IEC 15444-15) through OpenJPH in imagecodecs: planes in memory -> one bare codestream in memory.
 
-It encodes only. What it makes and what arrives is decoded by OpenJPEG (openjpeg.decode): on damaged codestreams OpenJPH
-crashes or hangs, and the binding takes its errors while decoding for success. So each encoder is checked by the other.
-One form serves all three transfer syntaxes, the one that PS3.5 section 10.18 asks of HTJ2K Lossless RPCL: progression
-RPCL, enough decompositions for a thumbnail of 64 x 64, a tile-part for each resolution and their lengths in TLM.
-The binding knows samples of 8 or 16 bits. For less, samples are given so that the codestream needs another word in its
-SIZ segment and nothing else, see `_samples`. OpenJPH has no threads; the global interpreter lock is free meanwhile.
+It only encodes. OpenJPEG decodes (openjpeg.decode): on damaged codestreams OpenJPH crashes or hangs, and its binding
+ignores errors while decoding. So each encoder is checked by the other library.
+All three transfer syntaxes get the form that PS3.5 section 10.18 wants for HTJ2K Lossless RPCL: progression order RPCL,
+enough decompositions for a thumbnail of 64 x 64, a tile-part for each resolution, and their lengths in TLM.
+The binding has samples of 8 and of 16 bits. For fewer bits, samples are passed so that only the precision in the SIZ
+segment has to be changed afterwards (see `_samples`). OpenJPH has no threads; the global interpreter lock is free
+meanwhile.
 """
 
 import math
@@ -34,10 +35,10 @@ _FLATTEST = -0.1
 def encode(planes: Planes, pixels: memoryview, room: memoryview, setting: float = 0.0, threads: int = 0) -> int:
     """Encode one frame and return the length of the codestream, which begins at room[0].
 
-    `pixels` holds the planes (Planes.view). `setting` is 0.0 for lossless (5/3 wavelet, RCT), else how many times
-    smaller than the planes the codestream shall be at least (9/7 wavelet, ICT), for which it encodes 3 to 6 times, at
-    most MAX_TRIALS + 1. A lossless encode needs 3 times the frame's bytes besides. `threads` is for the interface.
-    Unfit: the codestream is longer than `room`. CodecError: the library failed.
+    `pixels` holds the planes (Planes.view). `setting`: 0.0 = lossless (5/3 wavelet, RCT), else the least ratio of the
+    planes' size to the codestream's (9/7 wavelet, ICT); for a ratio it encodes 3 to 6 times, at most MAX_TRIALS + 1. A
+    lossless encode needs 3 times the frame's bytes in addition. `threads` is not used. Unfit: the codestream is longer
+    than `room`. CodecError: the library failed.
     """
     samples = _samples(planes, planes.view(pixels), lossy=setting > 0)
     length = _search(planes, samples, room, setting) if setting > 0 else _encode(planes, samples, room)
@@ -46,20 +47,21 @@ def encode(planes: Planes, pixels: memoryview, room: memoryview, setting: float 
 
 
 def decompositions(rows: int, columns: int) -> int:
-    """Five, or as many halvings as leave no side above 64 pixels, but not more than the smaller side has.
+    """Five, or as many halvings as leave no side above 64 pixels, but not more than the smaller side allows.
 
-    Beyond those a resolution is empty, which is legal and which older releases of OpenJPH decode to rubbish.
+    With more, a resolution would be empty, which is legal, but which older releases of OpenJPH decode wrongly.
     """
     wanted = max(USUAL_DECOMPOSITIONS, math.ceil(math.log2(max(rows, columns) / THUMBNAIL_PIXELS)))
     return max(1, min(wanted, min(rows, columns).bit_length() - 1))
 
 
 def _samples(planes: Planes, values: Samples, lossy: bool) -> Samples:
-    """What the binding shall encode as samples of 8 or 16 bits, so that it reads as `precision` bits.
+    """The samples to encode as 8 or 16 bits, so that the codestream is right with `precision` bits in its SIZ.
 
-    Lossless: the decoder adds half the range to unsigned samples after everything else, so they go in less that half
-    and signed; wavelet and RCT are the same for both, and the exponents (QCD) of the wider range leave room to spare.
-    Lossy: a quantization step is a part of the range that SIZ states (E.1.1), so the samples fill the wider one.
+    Lossless: as a last step the decoder adds half the range to unsigned samples, so half the range is subtracted and
+    they are encoded as signed. Wavelet and RCT are the same for both, and the exponents (QCD) of the wider range are
+    large enough. Lossy: a quantization step is a fraction of the range in SIZ (E.1.1), so the samples are shifted to
+    fill the wider range.
     """
     spare_bits = 8 * planes.sample_bytes - planes.precision
     if spare_bits and lossy:
@@ -95,10 +97,10 @@ def _encode(planes: Planes, samples: Samples, room: memoryview, step: float = 0.
 
 
 def _search(planes: Planes, samples: Samples, room: memoryview, ratio: float) -> int:
-    """Encode with the finest quantization step found whose codestream is small enough; the coarsest if none is.
+    """Encode with the finest quantization step whose codestream is small enough, or with the coarsest; the length.
 
-    A secant on the logarithms of step and length, which lie nearly on a line, kept between what is known by then.
-    Nothing finer than a quarter of a grey level is tried, and no frame is pressed below MIN_TARGET_BYTES.
+    A secant search on the logarithms of step and length, which are nearly linear, within the bounds known so far. No
+    step is finer than a quarter of a grey level, and no target smaller than MIN_TARGET_BYTES.
     """
     target_bytes = min(max(planes.size_bytes / ratio, MIN_TARGET_BYTES), len(room))
     finest = max(-planes.precision - 2.0, _FINEST)
@@ -125,7 +127,7 @@ def _search(planes: Planes, samples: Samples, room: memoryview, ratio: float) ->
 
 
 def _length(planes: Planes, samples: Samples, room: memoryview, step: float) -> int:
-    """The length of a trial; where it does not fit, one that is too much for any target."""
+    """The length of a trial; if it does not fit, a length above any target."""
     try:
         return _encode(planes, samples, room, 2.0**step)
     except Unfit:

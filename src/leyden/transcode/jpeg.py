@@ -1,9 +1,9 @@
-"""JPEG (ISO/IEC 10918-1) as bytes: what a codestream claims, where its data are, and what a dataset asks of an encoder.
+"""JPEG codestreams (ISO/IEC 10918-1): what their headers claim, where their data are, and what an encoder has to do.
 
-Every length is held against the bytes at hand and against a bound; no pixel is touched here (libjpeg.py does that).
-Lossless has as many bits as Bits Allocated, as DCMTK's "true lossless" has: it costs nothing (the differences are the
-same), and signed samples, overlays in high bits and 8 bits in 16 come back bit by bit from every reader.
-Which colour transform is to be undone says the dataset; where the markers contradict it, the image is left alone.
+Every length is checked against the bytes at hand and against a bound. No pixel is read here (see libjpeg.py). Lossless
+JPEG gets as many bits as Bits Allocated, as DCMTK's "true lossless": it costs nothing, as the differences are the same,
+and signed samples, overlays in high bits and 8 bits in 16 come back bit for bit from every reader. The dataset tells
+which colour transform to undo; if the markers contradict it, the image stays as it is.
 Absent: progressive, hierarchical and arithmetic processes, several scans, DNL, other subsampling than 4:4:4 to 4:2:0.
 """
 
@@ -32,7 +32,7 @@ from leyden.transcode.pixels import (
 MAX_SEGMENTS = 1024
 MAX_SIDE = 65500  # of libjpeg
 MAX_TABLES_BYTES = 8 * (17 + 256)
-NO_CODE_BITS = 1 << 20  # the length of a code that is not in the table
+NO_CODE_BITS = 1 << 20  # stands for the length of a code that is not in the table
 
 # The processes by their frame headers' markers (table B.1).
 BASELINE = 0xC0
@@ -50,7 +50,7 @@ _APP0 = 0xE0
 _APP14 = 0xEE
 _APP15 = 0xEF
 _COM = 0xFE
-_ALONE = {0, 1, *range(0xD0, 0xDA)}  # no segment follows: stuffing, TEM, RSTn, SOI, EOI
+_ALONE = {0, 1, *range(0xD0, 0xDA)}  # markers without a segment: stuffing, TEM, RSTn, SOI, EOI
 _SUBSAMPLING = {(1, 1), (2, 1), (1, 2), (2, 2)}
 _RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
@@ -63,7 +63,7 @@ _OBSTACLES: tuple[Obstacle, ...] = (
 )
 _LOSSY_OBSTACLES: tuple[Obstacle, ...] = (
     *_OBSTACLES,
-    (lambda d: d.signed, "signed pixels, which lossy JPEG does not hold"),
+    (lambda d: d.signed, "signed pixels, which lossy JPEG cannot hold"),
     LOSSY_PALETTE,
     OTHER_HIGH_BIT,
 )
@@ -82,31 +82,31 @@ _EXTENDED_OBSTACLES: tuple[Obstacle, ...] = (
 
 
 def planes(described: Description) -> Planes:
-    """All bits allocated, no sign (PS3.5 section 8.2.1). `rct`: R, G and B, which lossless leaves as they are."""
+    """Precision Bits Allocated, unsigned (PS3.5 section 8.2.1). `rct`: R, G and B; lossless does not transform them."""
     d = described
     return Planes(d.samples, d.rows, d.columns, d.bits_allocated, rct=d.photometric == "RGB")
 
 
 def planes_lossy(described: Description) -> Planes:
-    """Bits stored, no sign; R, G and B are decorrelated."""
+    """Precision Bits Stored, unsigned; R, G and B are decorrelated."""
     d = described
     return Planes(d.samples, d.rows, d.columns, d.bits_stored, rct=d.photometric == "RGB")
 
 
 def obstacle(described: Description) -> str | None:
-    """Why Lossless (either UID) can't hold such pixels; None = it can."""
+    """Why lossless JPEG (both UIDs) cannot hold such pixels; None = it can."""
     return first_reason(_OBSTACLES, described)
 
 
 def obstacle_baseline(described: Description) -> str | None:
-    """Why Baseline can't hold such pixels as table 8.2.1-1 of PS3.5 has it; None = it can."""
+    """Why Baseline cannot hold such pixels (PS3.5 table 8.2.1-1); None = it can."""
     return first_reason(_BASELINE_OBSTACLES, described)
 
 
 def obstacle_extended(described: Description) -> str | None:
-    """Why Extended can't hold such pixels as table 8.2.1-1 of PS3.5 has it; None = it can.
+    """Why Extended cannot hold such pixels (PS3.5 table 8.2.1-1); None = it can.
 
-    9 to 11 bits would have to go in as 12, and the loss could then lead beyond Bits Stored.
+    9 to 11 bits would have to be encoded as 12, and the loss could exceed Bits Stored.
     """
     return first_reason(_EXTENDED_OBSTACLES, described)
 
@@ -118,12 +118,12 @@ def photometric_lossy(described: Description) -> str:
 
 @dataclass(slots=True)
 class FrameHeader:
-    """What stands before the entropy-coded data.
+    """The headers before the entropy-coded data.
 
-    `components`: identifier, horizontal and vertical sampling factor. `kept`: marker and contents of the segments but
-    APPn and COM. `code_bits`: the length of the code of each category, by DC table; `selectors` names the table of each
-    component, `ac_selectors` that of its AC coefficients. `data_offset` is where the entropy-coded data begin, 0 = not
-    at hand.
+    `components`: identifier, horizontal and vertical sampling factor. `kept`: marker and contents of all segments
+    except APPn and COM. `code_bits`: the code length of each category, by DC table. `selectors`: the DC table of each
+    component; `ac_selectors`: its AC table. `data_offset`: where the entropy-coded data begin, 0 = beyond the bytes at
+    hand.
     """
 
     process: int = 0
@@ -148,7 +148,7 @@ class FrameHeader:
 
     @property
     def unit(self) -> tuple[int, int]:
-        """Rows and columns of a minimum coded unit (A.2); a single component is never interleaved."""
+        """Rows and columns of a minimum coded unit, MCU (A.2). A single component is never interleaved."""
         side = 1 if self.lossless else 8
         _, wide, high = self.components[0]
         return (side, side) if len(self.components) == 1 else (high * side, wide * side)
@@ -168,19 +168,19 @@ class FrameHeader:
 
 
 def inspect(memory: memoryview, described: Description) -> Claim:
-    """What the frame header claims: planes, and whether the process is one of the DCT.
+    """What the frame header claims: planes, and whether the process is lossy (uses the DCT).
 
-    `rct`: there is a YCbCr transform to undo, which only the dataset says.
+    `rct`: the colours are YCbCr, and the decoder has to undo that; only the dataset tells.
 
-    Corrupt: none, or a broken one. Unfit: a process or a subsampling that is not read here, or markers (JFIF, Adobe,
-    names of components) that say otherwise than Photometric Interpretation: who is right can't be known.
+    Corrupt: no frame header, or a broken one. Unfit: a process or a subsampling that is not read here, or markers
+    (JFIF, Adobe, component names) that contradict Photometric Interpretation, so that the colours are not known.
     """
     header = read(memory)
     return replace(header.planes, rct=_from_ycbcr(header, described)), not header.lossless
 
 
 def outline(memory: memoryview) -> tuple[Planes, int]:
-    """The shape that the frame header of any process claims, and the process. Corrupt: there is none at hand."""
+    """The shape in the frame header of any process, and the process. Corrupt: no frame header in the bytes at hand."""
     for marker, _, content in _segments(memory):
         if marker in _FRAME_HEADERS and len(content) >= 6:
             precision, rows, columns, samples = struct.unpack_from(">BHHB", content)
@@ -189,9 +189,9 @@ def outline(memory: memoryview) -> tuple[Planes, int]:
 
 
 def inspect_to_keep(memory: memoryview, described: Description) -> Claim:
-    """What the frame header claims of a JPEG that is to be kept as it is. The colours are as the dataset says.
+    """What the frame header claims of a JPEG that will be recompressed. The dataset tells the colours.
 
-    Unfit: of another process than Baseline and Extended, as which it can be given back, or of more than 8 bits.
+    Unfit: a process other than Baseline and Extended, or more than 8 bits.
     """
     found, process = outline(memory)
     if process not in (BASELINE, EXTENDED) or found.precision != 8:
@@ -211,14 +211,14 @@ def _from_ycbcr(header: FrameHeader, described: Description) -> bool:
     if header.lossless:
         return False
     if described.photometric not in ("YBR_FULL", "YBR_FULL_422"):
-        raise Unfit("lossy JPEG in another Photometric Interpretation than RGB, YBR_FULL and YBR_FULL_422")
+        raise Unfit("lossy JPEG with a Photometric Interpretation other than RGB, YBR_FULL and YBR_FULL_422")
     if header.adobe == 0 or (header.names_rgb and header.adobe is None and not header.jfif):
         raise Unfit("Photometric Interpretation YCbCr, but markers of RGB in the JPEG codestream")
     return True
 
 
 def read(memory: memoryview) -> FrameHeader:
-    """Walk the markers to the scan header. Corrupt: broken, or no frame header at hand. Unfit: of an absent kind."""
+    """Read all segments up to the scan header. Corrupt: broken, or no frame header. Unfit: a kind that is not read."""
     header = FrameHeader()
     for marker, end, content in _segments(memory):
         if marker in _PRECISIONS:
@@ -244,7 +244,7 @@ def read(memory: memoryview) -> FrameHeader:
 
 
 def _segments(memory: memoryview) -> Iterator[tuple[int, int, memoryview]]:
-    """Marker, end and contents of each segment, up to and including SOS or what is at hand."""
+    """Marker, end and contents of each segment, up to and with SOS, or as far as bytes are at hand."""
     begin = re.match(BEGINS, memory)
     if begin is None:
         raise Corrupt("no JPEG codestream")
@@ -273,24 +273,24 @@ def _read_frame(header: FrameHeader, marker: int, content: memoryview) -> None:
         raise Corrupt("a JPEG codestream of two frame headers, or a broken one")
     precision, rows, columns, samples = struct.unpack_from(">BHHB", content)
     if rows == 0:
-        raise Unfit("a JPEG codestream that says its number of lines only afterwards")
+        raise Unfit("a JPEG codestream that gives its number of lines after the data (DNL)")
     if precision not in _PRECISIONS[marker] or columns == 0:
         raise Corrupt(f"a JPEG codestream of impossible size or precision ({precision} bits)")
     if samples not in (1, 3) or max(rows, columns) > MAX_SIDE:
         raise Unfit(f"a JPEG codestream of {samples} components, or of more than {MAX_SIDE} rows or columns")
     components = tuple((content[at], content[at + 1] >> 4, content[at + 1] & 15) for at in range(6, len(content), 3))
     if len({identifier for identifier, _, _ in components}) != samples:
-        raise Corrupt("a JPEG codestream with two components of one name")
+        raise Corrupt("a JPEG codestream in which two components have the same identifier")
     first_factors, *other_factors = (factors for _, *factors in components)
     known = {(1, 1)} if marker == _LOSSLESS else _SUBSAMPLING
     if tuple(first_factors) not in known or any(factors != [1, 1] for factors in other_factors):
-        raise Unfit("a JPEG codestream with another subsampling than 4:4:4, 4:2:2, 4:4:0 and 4:2:0")
+        raise Unfit("a JPEG codestream with a subsampling other than 4:4:4, 4:2:2, 4:4:0 and 4:2:0")
     header.process, header.precision, header.rows, header.columns = marker, precision, rows, columns
     header.components = components
 
 
 def _read_tables(header: FrameHeader, content: memoryview) -> None:
-    """Code lengths of the DC tables, one for each category of 0 to 16 bits (B.2.4.2)."""
+    """The code lengths of the DC tables, for the categories of 0 to 16 bits (B.2.4.2)."""
     for number, counts, symbols in _tables(bytes(content)):
         if number < 16:
             code_bits = header.code_bits[number] = np.full(17, NO_CODE_BITS, np.int64)
@@ -300,9 +300,9 @@ def _read_tables(header: FrameHeader, content: memoryview) -> None:
 
 
 def _tables(content: bytes) -> Iterator[tuple[int, list[int], bytes]]:
-    """Class and number of each Huffman table in a segment, how many codes of 1 to 16 bits it has, and their symbols."""
+    """For each Huffman table of a segment: class and number, how many codes of 1 to 16 bits, and their symbols."""
     if len(content) > MAX_TABLES_BYTES:
-        raise Corrupt("more Huffman tables than there can be")
+        raise Corrupt("more Huffman tables than are allowed")
     at = 0
     while at < len(content):
         counts = list(content[at + 1 : at + 17])
@@ -323,25 +323,25 @@ def _read_scan(header: FrameHeader, content: memoryview) -> None:
     header.ac_selectors = tuple(selectors & 15 for selectors in content[2:-3:2])
     header.predictor, header.point_transform = content[-3], content[-1] & 15
     if header.lossless and not (1 <= header.predictor <= 7 and header.point_transform < header.precision):
-        raise Corrupt("a predictor or point transform that JPEG does not know")
+        raise Corrupt("an invalid predictor or point transform")
 
 
 def intervals(header: FrameHeader, codestream: memoryview) -> list[bytes]:
     """The entropy-coded data of each restart interval (E.1.4), without fill bytes.
 
-    Corrupt: no end, another number or order of intervals than the image needs, or too few bytes for it.
+    Corrupt: no EOI, a number or order of intervals that does not fit the image, or too few bytes for it.
     """
     data = codestream[header.data_offset :]
     end = _MARKER.search(data) if header.data_offset else None
     if end is None or data[end.start() + 1] != _EOI:
-        raise Corrupt("a JPEG codestream without an end, or with something else before it")
+        raise Corrupt("a JPEG codestream without EOI, or with another marker before it")
     interval = header.restart_interval or header.units
     count = -(-header.units // interval)
     restarts = list(islice(_RESTART.finditer(data, 0, end.start()), count))
     if len(restarts) + 1 != count or any(m[1][0] != 0xD0 + number % 8 for number, m in enumerate(restarts)):
         raise Corrupt("a JPEG codestream that lacks restart markers, or has too many")
     if header.lossless and interval % header.columns:
-        raise Corrupt("a JPEG codestream with a restart interval of no whole rows")
+        raise Corrupt("a JPEG codestream whose restart interval is not a number of whole rows")
     begins, ends = [0, *(m.end() for m in restarts)], [*(m.start() for m in restarts), end.start()]
     found = [bytes(data[begin:stop]).rstrip(b"\xff") for begin, stop in zip(begins, ends, strict=True)]
     if not all(found) or 8 * sum(map(len, found)) < header.units * len(header.components):
@@ -350,9 +350,9 @@ def intervals(header: FrameHeader, codestream: memoryview) -> list[bytes]:
 
 
 def is_whole(header: FrameHeader, interval: bytes, units: int) -> bool:
-    """Whether the data of a DCT process are so many minimum coded units and nothing more, code by code (F.2.2).
+    """Whether the data of a DCT process hold exactly so many minimum coded units, by reading every code (F.2.2).
 
-    It takes about a microsecond a code.
+    About a microsecond for each code.
     """
     tables = _lookups(header)
     wanted = [(0x00 | dc, 0x10 | ac) for dc, ac in zip(header.selectors, header.ac_selectors, strict=True)]
@@ -388,7 +388,7 @@ def is_whole(header: FrameHeader, interval: bytes, units: int) -> bool:
 
 
 def _lookups(header: FrameHeader) -> dict[int, tuple[bytes, bytes]]:
-    """The length of the code (0 = none) that 16 bits begin with, and its symbol, by class and number of the table."""
+    """By class and number of a table: for each 16 bits, the length of their first code (0 = none), and its symbol."""
     found: dict[int, tuple[bytes, bytes]] = {}
     for marker, content in header.kept:
         for number, counts, symbols in _tables(content) if marker == _DHT else ():
@@ -400,15 +400,15 @@ def _lookups(header: FrameHeader) -> dict[int, tuple[bytes, bytes]]:
 
 
 def head(header: FrameHeader) -> bytes:
-    """SOI to SOS without APPn and COM: nothing in it names a colour space."""
+    """The codestream from SOI to SOS without APPn and COM, so that nothing in it names a colour space."""
     return b"\xff\xd8" + b"".join(_segment(marker, content) for marker, content in header.kept)
 
 
 def widen(header: FrameHeader, least_bits: int) -> FrameHeader:
-    """A lossless process of the same data that shows more of each sample modulo 2^16, which is what is predicted from.
+    """Headers for the same lossless data that show more bits of each sample; prediction works modulo 2^16.
 
-    Precision and point transform are less or more by as many bits, so that there are at least `least_bits` of precision
-    and the library shifts as few bits as can be out of 16; the first prediction (H.1.2.1) stays the same.
+    Precision and point transform change by the same number of bits, so that the first prediction (H.1.2.1) stays the
+    same. The precision is at least `least_bits`, and the library shifts as few bits as possible out of 16.
     """
     bits = header.precision - header.point_transform
     precision = max(least_bits, bits)
@@ -422,10 +422,10 @@ def widen(header: FrameHeader, least_bits: int) -> FrameHeader:
 
 
 def revealing_head(header: FrameHeader, worth: int) -> bytes:
-    """As `head`, but whatever changes in the data of a DCT process changes the image, sound data still being sound.
+    """SOI to SOS with which each change in the data of a DCT process changes the image. Undamaged data stay valid.
 
-    DC coefficients count as little as can be, the others `worth`, and samples have 12 bits, so that little saturates;
-    and codes that the Huffman tables lack, which the library takes for a 0, have a meaning.
+    The quantization step of DC coefficients is 1, that of all others `worth`; samples have 12 bits, so that few are
+    clipped. Codes that are missing in the Huffman tables, which the library would decode as 0, get a meaning.
     """
     pieces = [b"\xff\xd8", _segment(_DQT, b"".join(bytes((number, 1, *[worth] * 63)) for number in range(4)))]
     for marker, content in header.kept:
@@ -439,7 +439,7 @@ def revealing_head(header: FrameHeader, worth: int) -> bytes:
 
 
 def _completed(number: int, counts: list[int], symbols: bytes) -> bytes:
-    """A Huffman table with codes behind its own, which stay what they are: 5 bits follow each."""
+    """A Huffman table with additional codes after its own; 5 bits follow each of them."""
     longest = max((bits for bits, count in enumerate(counts, 1) if count), default=0)
     free = (1 << longest) - sum(count << (longest - bits) for bits, count in enumerate(counts, 1) if count)
     if longest and 0 < free <= 256 - len(symbols) - 16:
@@ -454,7 +454,7 @@ def _segment(marker: int, content: bytes) -> bytes:
 
 
 def join(head: bytes, data: list[bytes]) -> bytes:
-    """A codestream of SOI to SOS and entropy-coded intervals."""
+    """A codestream from SOI to SOS (`head`) and the entropy-coded data of the restart intervals."""
     pieces = [head, data[0]]
     for number, interval in enumerate(data[1:]):
         pieces += (bytes((0xFF, 0xD0 + number % 8)), interval)

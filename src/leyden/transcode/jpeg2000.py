@@ -1,8 +1,8 @@
-"""What the codecs of JPEG 2000 share: the claims of a codestream's main header, and what a dataset asks of an encoder.
+"""What the codecs of JPEG 2000 share: what a codestream's main header claims, and what an encoder has to do.
 
-OpenJPEG and OpenJPH write the same kind of codestream (ISO/IEC 15444-1; part 15 only replaces the block coder), so what
-goes in and what is said of it is the same. Every length is held against the bytes at hand and against a bound; no
-pixel is touched here.
+OpenJPEG and OpenJPH write the same kind of codestream (ISO/IEC 15444-1; part 15 only replaces the block coder), so they
+take the same planes and have the same header. Every length is checked against the bytes at hand and against a bound. No
+pixel is read here.
 """
 
 import struct
@@ -25,7 +25,7 @@ from leyden.transcode.pixels import (
 MAX_PRECISION = 16
 MAX_BOXES = 64
 MAX_TILES = 1 << 14  # each costs OpenJPEG 7 KB and more
-MAX_SEGMENTS = 1 << 17  # those of all tile-parts, too
+MAX_SEGMENTS = 1 << 17  # with those of all tile-parts
 _JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
 _SIZ = struct.Struct(">HHHHIIIIIIIIH")  # SOC, SIZ, Lsiz, Rsiz, X, Y, XO, YO, XT, YT, XTO, YTO, Csiz
 _COD = 0xFF52
@@ -35,11 +35,11 @@ _SOT = 0xFF90
 _SOD = 0xFF93
 _EOC = 0xFFD9
 BEGINS = b"\xff\x4f\xff\x51|" + _JP2_SIGNATURE
-# bytes of COD and COC (of up to 256 components), behind their lengths
+# Bytes of COD and COC (for up to 256 components) after their lengths.
 _TRANSFORM = 4
 _WAVELET = 9
 _COC_WAVELET = 6
-_TRANSFORMED = ("RGB", "YBR_RCT", "YBR_ICT")  # what a component transform is undone to, or is itself
+_TRANSFORMED = ("RGB", "YBR_RCT", "YBR_ICT")  # colours with which a component transform is possible
 
 _OBSTACLES: tuple[Obstacle, ...] = (MORE_THAN_16_BITS, OTHER_HIGH_BIT)
 _LOSSY_OBSTACLES: tuple[Obstacle, ...] = (*_OBSTACLES, LOSSY_PALETTE)
@@ -52,7 +52,7 @@ def planes(described: Description) -> Planes:
 
 
 def obstacle(described: Description, lossy: bool = False) -> str | None:
-    """Why JPEG 2000 can't hold such pixels without loss or, `lossy`, with a sensible one; None = it can."""
+    """Why JPEG 2000 cannot hold such pixels without loss or, if `lossy`, with a useful result; None = it can."""
     return first_reason(_LOSSY_OBSTACLES if lossy else _OBSTACLES, described)
 
 
@@ -64,10 +64,10 @@ def photometric(described: Description, lossy: bool = False) -> str:
 
 
 def bare(memory: memoryview) -> memoryview:
-    """The codestream alone, where a device put a whole JP2 or JPH file (ISO/IEC 15444-1 Annex I) in its place.
+    """The bare codestream, also out of a JP2 or JPH file (ISO/IEC 15444-1 Annex I).
 
-    PS3.5 A.4.4 forbids the boxes, real devices send them. Corrupt: there is no codestream in it. Unfit: the boxes
-    change what its components mean.
+    PS3.5 A.4.4 forbids such files as fragments, but some devices send them. Corrupt: a file without a codestream.
+    Unfit: its boxes change the meaning of the components.
     """
     if bytes(memory[: len(_JP2_SIGNATURE)]) != _JP2_SIGNATURE:
         return memory
@@ -80,7 +80,7 @@ def bare(memory: memoryview) -> memoryview:
 
 
 def boxes(memory: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    """The boxes' types and what is there of their contents."""
+    """The type of each box and its contents, as far as they are at hand."""
     at = 0
     for _ in range(MAX_BOXES):
         if at + 8 > len(memory):
@@ -99,7 +99,7 @@ def boxes(memory: memoryview) -> Iterator[tuple[bytes, memoryview]]:
 
 
 def _check_components(jp2_header: memoryview) -> None:
-    """Refuse a palette and channels in another order than components: Photometric Interpretation knows neither."""
+    """Unfit for a palette and for reordered channels: Photometric Interpretation cannot express them."""
     for kind, content in boxes(jp2_header):
         if kind in (b"pclr", b"cmap"):
             raise Unfit("a JP2 file with a palette of its own")
@@ -111,12 +111,12 @@ def _check_components(jp2_header: memoryview) -> None:
 
 
 def inspect(memory: memoryview, described: Description) -> Claim:
-    """What the headers of a codestream claim (ISO/IEC 15444-1 A.5.1, A.6.1). Corrupt: none, or a broken one.
+    """What the headers of a codestream claim (ISO/IEC 15444-1 A.5.1, A.6.1). Corrupt: no header, or a broken one.
 
-    `rct`: a component transform, of either kind, is undone by the decoder. Unfit: there is one, but the dataset names
-    pixels that have none: who is right can't be known (many encoders leave RGB as it was); or a codestream of a kind
-    that is not read here. A loss: the wavelet is the
-    9/7 one in some component or tile; with the 5/3 one something may have been cut off too.
+    `rct`: the decoder undoes a component transform of either kind. Lossy: some component or tile has the 9/7 wavelet (a
+    codestream with the 5/3 wavelet may have been truncated, too). Unfit: a component transform although Photometric
+    Interpretation allows none, so that the colours are not known (RGB is allowed, as many encoders keep it); or a kind
+    of codestream that is not read here.
     """
     codestream = bare(memory)
     found = _size(codestream)
@@ -127,7 +127,7 @@ def inspect(memory: memoryview, described: Description) -> Claim:
 
 
 def expect(codestream: memoryview, wanted: Planes) -> None:
-    """Hold what a codestream asks for against what is expected, before a library obeys it. Corrupt: they differ."""
+    """Check the size that a codestream claims before a library allocates it. Corrupt: it is not `wanted`."""
     found = _size(codestream)
     if (found.samples, found.rows, found.columns, found.precision, found.signed) != (
         wanted.samples, wanted.rows, wanted.columns, wanted.precision, wanted.signed,
@@ -136,7 +136,7 @@ def expect(codestream: memoryview, wanted: Planes) -> None:
 
 
 def without_profile(codestream: memoryview) -> memoryview:
-    """The codestream without a PRF segment (Part 1 of 2019): it only names a profile, and OpenJPEG does not know it."""
+    """The codestream without its PRF segment (Part 1 of 2019), which only names a profile; OpenJPEG rejects it."""
     at = _SIZ.size + 3 * _SIZ.unpack_from(codestream)[-1]
     for marker, content in _segments(codestream, at):
         end = at + 4 + len(content)
@@ -149,13 +149,13 @@ def without_profile(codestream: memoryview) -> memoryview:
 
 
 def set_depth(codestream: memoryview, wanted: Planes) -> None:
-    """Write precision and sign (Ssiz) of all components into a codestream that has as many."""
+    """Set precision and sign (Ssiz) of all components of a codestream, in place."""
     for number in range(wanted.samples):
         codestream[_SIZ.size + 3 * number] = (wanted.precision - 1) | (0x80 if wanted.signed else 0)
 
 
 def _size(codestream: memoryview) -> Planes:
-    """The SIZ segment. Components of different size, sign or precision and an absurd number of tiles are refused."""
+    """The SIZ segment. Unfit: components of different size, sign or precision, or far too many tiles."""
     if len(codestream) < _SIZ.size + 3:
         raise Corrupt("a codestream too short for its SIZ segment")
     soc, siz, length, _, x1, y1, x0, y0, tile_x, tile_y, tile_x0, tile_y0, samples = _SIZ.unpack_from(codestream)
@@ -180,9 +180,9 @@ def _size(codestream: memoryview) -> Planes:
 
 
 def _coding_style(codestream: memoryview, samples: int) -> tuple[bool, bool]:
-    """Whether there is a component transform, and whether a wavelet is the 9/7 one, as far as headers are at hand.
+    """Whether there is a component transform, and whether there is a 9/7 wavelet, in the headers at hand.
 
-    Corrupt: no COD segment in the main header. Unfit: not of part 1, or a transform in some tiles only.
+    Corrupt: no COD segment in the main header. Unfit: a transform that is not of part 1, or only in some tiles.
     """
     transforms, wavelets = set[int](), set[int]()
     for marker, content in _segments(codestream, _SIZ.size + 3 * samples):

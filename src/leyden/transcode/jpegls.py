@@ -1,11 +1,11 @@
 """JPEG-LS (ISO/IEC 14495-1), lossless and near-lossless, through CharLS: planes in memory <-> one bare codestream.
 
-The decoder is the CharLS inside imagecodecs. The encoder is that inside the pyjpegls wheel, else the system's, called
-by its own C interface: imagecodecs writes a SPIFF header and no precision but 8 and 16; the Python interface of
-pyjpegls keeps the interpreter lock, copies twice and fails on tiny images.
-JPEG-LS has no sign. Signed samples go in as two's complement of all bits allocated, since some readers extend no sign;
-others in the fewest bits that every reader takes. No colour transform is written, colour is interleaved by line.
-Mapping tables, a number of rows that comes later (DNL) and sides over 65535 are refused.
+The decoder is the CharLS in imagecodecs. The encoder is that in the pyjpegls wheel, or the system's, through its C
+interface: imagecodecs writes a SPIFF header and only the precisions 8 and 16; the Python interface of pyjpegls keeps
+the interpreter lock, copies twice and fails on tiny images. JPEG-LS samples are unsigned. Signed ones are encoded as
+two's complement of all bits allocated, as some readers do not extend the sign; unsigned ones in the fewest bits that
+every reader takes. There is no colour transform, and colour is interleaved by line. Refused: mapping tables, a number
+of rows after the data (DNL), sides over 65535.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ from leyden.transcode.pixels import (
     first_reason,
 )
 
-LEAST_PRECISION = {8: 8, 16: 9}  # by bits allocated: DCMTK refuses some codestreams of less, GDCM is killed by others
+LEAST_PRECISION = {8: 8, 16: 9}  # by bits allocated; with less, DCMTK refuses some codestreams, and GDCM crashes
 MAX_PRECISION = 16
 MAX_SEGMENTS = 1024
 MAX_PADDING_BYTES = 1024
@@ -72,7 +72,7 @@ class _FrameInfo(ctypes.Structure):
 
 
 def _load() -> Any:
-    """CharLS 2 of the pyjpegls wheel, whose extension module exports it all, else the system's; None = neither."""
+    """CharLS 2 from the pyjpegls wheel, whose extension module exports it, or from the system; None = neither."""
     for find in (_in_pyjpegls, lambda: ctypes.util.find_library("charls")):
         path = find()
         if path is not None:
@@ -114,7 +114,7 @@ class _Headers(NamedTuple):
 
 
 def planes(described: Description) -> Planes:
-    """Precision Bits Stored, if unsigned and not too little for some reader; else Bits Allocated."""
+    """Precision Bits Stored, at least LEAST_PRECISION; Bits Allocated if signed."""
     d = described
     least = LEAST_PRECISION.get(d.bits_allocated, MAX_PRECISION)
     precision = d.bits_allocated if d.signed else max(d.bits_stored, least)
@@ -122,15 +122,15 @@ def planes(described: Description) -> Planes:
 
 
 def obstacle(described: Description, lossy: bool = False) -> str | None:
-    """Why JPEG-LS can't hold such pixels (PS3.5 section 8.2.3) without loss or, `lossy`, with one; None = it can."""
+    """Why JPEG-LS cannot hold such pixels (PS3.5 section 8.2.3), without loss or `lossy`; None = it can."""
     return first_reason(_LOSSY_OBSTACLES if lossy else _OBSTACLES, described)
 
 
 def inspect(codestream: memoryview, described: Description) -> Claim:
-    """What the headers of a codestream claim (ISO/IEC 14495-1 Annex C): planes, always unsigned, and whether its first
-    scan lets samples differ (NEAR). `described` is not asked.
+    """What the headers of a codestream claim (ISO/IEC 14495-1 Annex C): planes, always unsigned, and whether the first
+    scan is near-lossless (NEAR). `described` is not used.
 
-    Corrupt: no JPEG-LS. Unfit: one of a kind that is not read here.
+    Corrupt: no JPEG-LS. Unfit: a kind that is not read here.
     """
     header = _header(codestream)
     return header.planes, header.near > 0
@@ -139,9 +139,9 @@ def inspect(codestream: memoryview, described: Description) -> Claim:
 def encode(planes: Planes, pixels: memoryview, room: memoryview, setting: float = 0.0, threads: int = 0) -> int:
     """Encode one frame and return the length of the codestream, which begins at room[0].
 
-    `pixels` holds the planes (Planes.view). `setting` is NEAR, by how much a decoded sample may differ at most: 0.0 is
-    lossless. CharLS has no threads; the global interpreter lock is free meanwhile. Unfit: the codestream is longer than
-    `room`, or a loss could turn the sign of a sample. CodecError: the library failed.
+    `pixels` holds the planes (Planes.view). `setting` is NEAR, the largest difference of a decoded sample; 0.0 =
+    lossless. `threads` is not used; the global interpreter lock is free meanwhile. Unfit: the codestream is longer than
+    `room`, or a loss could change the sign of a sample. CodecError: the library failed.
     """
     if _charls is None:
         raise CodecError("no CharLS")
@@ -169,9 +169,10 @@ def encode(planes: Planes, pixels: memoryview, room: memoryview, setting: float 
 
 
 def decode(codestream: memoryview, planes: Planes, pixels: memoryview, threads: int = 0) -> None:
-    """Decode one codestream of any interleave mode, lossless or not, into the planes: the bits, whatever their sign.
+    """Decode one codestream of any interleave mode, lossless or not, into the planes; the sign is not interpreted.
 
-    The global interpreter lock is free meanwhile. Corrupt: damaged, or not of these planes. Unfit: of an absent kind.
+    The global interpreter lock is free meanwhile. Corrupt: damaged, or of other planes. Unfit: a kind that is not read
+    here.
     """
     header = _header(codestream)
     if header.planes != Planes(planes.samples, planes.rows, planes.columns, planes.precision):
@@ -200,30 +201,30 @@ def _do(step: str, encoder: int, *arguments: Any) -> None:
 
 
 def _check_ends(values: Samples, planes: Planes, near: int) -> None:
-    """Refuse samples that are neighbours as two's complement and ends of the range as what they mean."""
+    """Unfit for signed samples near the ends of their range: a small loss would turn one end into the other."""
     end = 1 << (planes.precision - 1)
     if int(values.max()) >= end - near or int(values.min()) < -end + near:
-        raise Unfit("values so near the ends of the range that a loss could turn their sign")
+        raise Unfit("values so near the ends of their range that a loss could change the sign")
 
 
 def _samples(planes: Planes, values: Samples) -> Samples:
-    """As CharLS takes them: unsigned (`planes` gives a sign all bits), colour by pixel (it writes them by line)."""
+    """The samples for CharLS: unsigned (signed ones have all bits, see `planes`), and colour by pixel."""
     values = values.view(f"u{planes.sample_bytes}")
     return np.ascontiguousarray(values.transpose(1, 2, 0)) if planes.samples > 1 else values
 
 
 def _up_to_eoi(codestream: memoryview) -> memoryview:
-    """The codestream from SOI to its last marker, EOI; what lacks it is damaged, and CharLS would look for minutes."""
+    """The codestream from SOI to EOI. Without EOI it is damaged, and CharLS would search for minutes."""
     tail = bytes(codestream[-MAX_PADDING_BYTES:])
     end = tail.rfind(b"\xff\xd9")
     if end < 0:
-        raise Corrupt("a JPEG-LS codestream without an end")
+        raise Corrupt("a JPEG-LS codestream without EOI")
     fill = _FILLED.match(codestream)
     return codestream[fill.end() if fill else 0 : len(codestream) - len(tail) + end + 2]
 
 
 def _header(codestream: memoryview) -> _Headers:
-    """The frame header and the first scan header, in that order; each length is held against the bytes at hand."""
+    """The frame header and the first scan header, in that order; each length is checked against the bytes at hand."""
     begin = re.match(BEGINS, codestream)
     if begin is None:
         raise Corrupt("no JPEG-LS codestream")
@@ -257,14 +258,14 @@ def _frame(segment: memoryview) -> Planes:
     if not 2 <= precision <= MAX_PRECISION or len(components) != 3 * samples:
         raise Corrupt("a JPEG-LS codestream of impossible precision, or with a broken frame header")
     if not rows or not columns or not 1 <= samples <= 4:
-        raise Unfit("a JPEG-LS codestream that says its size only afterwards, or of more than 4 components")
+        raise Unfit("a JPEG-LS codestream that gives its size after the data, or of more than 4 components")
     if any(sampling != 0x11 for sampling in components[1::3]):
         raise Unfit("a JPEG-LS codestream whose components are not of the same size")
     return Planes(samples, rows, columns, precision)
 
 
 def _scan(segment: memoryview, frame: Planes) -> tuple[int, int]:
-    """Interleave mode and NEAR of a scan header that has all components, or one of them and none to interleave with."""
+    """Interleave mode and NEAR of a scan header with all components, or with a single one."""
     count = segment[0] if segment else 0
     if not 1 <= count <= frame.samples or len(segment) != 1 + 2 * count + 3:
         raise Corrupt("a JPEG-LS scan header that does not fit its frame")

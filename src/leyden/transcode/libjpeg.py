@@ -1,10 +1,10 @@
 """JPEG of four processes through libjpeg-turbo in imagecodecs: one frame in memory <-> one codestream in memory.
 
-On damaged data the library makes up what is missing, and the binding hides its warnings. So the markers are walked
-before it runs (jpeg.py), and afterwards it is proved that the image took all of the entropy-coded data and no more:
-lossless by counting the bits that the pixels need in the codestream's own tables; DCT by decoding it again with other
-last bytes. The library sees no APPn, so no colour space but the one that is wanted. It has no threads; the global
-interpreter lock is free while it works. Nothing is printed.
+With damaged data the library invents what is missing, and the binding hides its warnings. So the segments are checked
+before it runs (jpeg.py), and afterwards it is proved that the image used exactly all entropy-coded data. For lossless,
+the bits are counted that the pixels need with the codestream's own tables; DCT data are decoded again with other last
+bytes. The library gets no APPn, so that it uses the colour space that we want. It has no threads; the global
+interpreter lock is free while it works.
 """
 
 from collections.abc import Callable
@@ -20,14 +20,14 @@ from leyden.transcode import jpeg
 from leyden.transcode.pixels import CodecError, Planes, Samples, Unfit
 
 ANY_PREDICTOR = 0
-LEAST_SHOWN_BITS = 9  # up to 8 the library cuts samples off to a byte
-LAST_LINEAR = 4  # the predictors above it halve something
+LEAST_SHOWN_BITS = 9  # with 8 or less, the library cuts samples to a byte
+LAST_LINEAR = 4  # the predictors above halve something
 _STRIP_SAMPLES = 1 << 18
-_PROBES = ((0, 3), (8, 6))  # worth of a coefficient (0: as it is), and how often to try
+_PROBES = ((0, 3), (8, 6))  # `worth` for revealing_head (0 = the tables of the codestream), and the number of tries
 _PROBE_BYTES = 256
 
-_EXTRA_BITS = np.array([*range(16), 0])  # of a category, behind its code
-_PREDICTORS: dict[int, Callable[[Samples, Samples, Samples], Samples]] = {  # of left, above, above left (table H.1)
+_EXTRA_BITS = np.array([*range(16), 0])  # of each category, after its code
+_PREDICTORS: dict[int, Callable[[Samples, Samples, Samples], Samples]] = {  # from left, above, above left (table H.1)
     1: lambda a, b, c: a,
     2: lambda a, b, c: b,
     3: lambda a, b, c: c,
@@ -52,13 +52,13 @@ def encode(
 ) -> int:
     """Encode one frame and return the length of the codestream, which begins at room[0].
 
-    `pixels` holds the planes (Planes.view). `setting` is 0.0 for Lossless with `predictor` (ANY_PREDICTOR: the best of
-    the seven by a look at some rows), else the quality of Baseline (8 bits) or Extended (12 bits), 1 to 100; colour is
-    then 4:2:2, YCbCr before it unless `planes.rct`. `threads` is for the interface. Unfit: the codestream is as long
-    as `room` or longer, or a value has more bits than `precision`. CodecError: the library failed.
+    `pixels` holds the planes (Planes.view). `setting`: 0.0 = lossless with `predictor` (ANY_PREDICTOR: the best of the
+    seven for some of the rows), else the quality of Baseline (8 bits) or Extended (12 bits), 1 to 100. Lossy colour
+    becomes YCbCr 4:2:2, from RGB if `planes.rct`, else from YCbCr. `threads` is not used. Unfit: the codestream is as
+    long as `room` or longer, or a value has more bits than `precision`. CodecError: the library failed.
     """
     values = planes.view(pixels)
-    if int(values.max()) >> planes.precision:  # the library would index its tables with it
+    if int(values.max()) >> planes.precision:  # the library would read beyond its tables
         raise Unfit("values of more bits than their precision")
     terms: dict[str, Any] = {"bitspersample": planes.precision, "out": room}
     if planes.samples > 1:
@@ -71,16 +71,16 @@ def encode(
         codestream = imagecodecs.jpeg8_encode(_interleaved(planes, values), **terms)
     except (RuntimeError, ValueError) as error:
         raise CodecError(f"libjpeg-turbo could not encode: {error}") from error
-    if len(codestream) >= len(room):  # then it is in memory of the library's own
+    if len(codestream) >= len(room):  # then the library has put it into memory of its own
         raise Unfit("compression would make it larger")
     return len(codestream)
 
 
 def _colours(planes: Planes, lossy: bool) -> dict[str, str]:
-    """From which colour space to which.
+    """The colour spaces of the input and of the codestream.
 
-    What is named RGB gets an Adobe marker and components R, G and B, so that no reader turns it. Other lossless colour
-    gets no name: as YCbCr the library writes a scan header that names the wrong Huffman tables.
+    RGB gets an Adobe marker and the component names R, G and B, so that no reader converts it. Other lossless colour is
+    UNKNOWN: for YCbCr the library writes a scan header with the wrong Huffman tables.
     """
     if lossy:
         return {"colorspace": "RGB" if planes.rct else "YCBCR", "outcolorspace": "YCBCR"}
@@ -97,7 +97,7 @@ def _interleaved(planes: Planes, values: Samples) -> Samples:
 
 
 def best_predictor(plane: Samples) -> int:
-    """The predictor with the fewest bits of difference in a strip across the middle."""
+    """The predictor with the smallest differences in a strip across the middle of the image."""
     rows, columns = plane.shape
     strip_rows = min(rows, _STRIP_SAMPLES // columns + 2)
     strip = plane[(rows - strip_rows) // 2 :][:strip_rows]
@@ -108,11 +108,11 @@ def best_predictor(plane: Samples) -> int:
 
 
 def decode(codestream: memoryview, planes: Planes, pixels: memoryview, threads: int = 0) -> None:
-    """Decode one codestream of any of the four processes into the planes that `jpeg.inspect` said it has.
+    """Decode one codestream of any of the four processes into planes as `jpeg.inspect` gives them.
 
-    Of lossless samples, which are reconstructed modulo 2^16 (H.1.2.1), the bits of the precision count. Corrupt:
-    damaged, or not of these planes. Unfit: of an absent kind. `threads` is for the interface. It takes the time of one
-    decoding and a pass over the pixels, DCT that of three decodings.
+    Lossless samples are reconstructed modulo 2^16 (H.1.2.1); those bits count that are within the precision. Corrupt:
+    damaged, or of other planes. Unfit: a kind that is not read here. `threads` is not used. Lossless takes the time of
+    one decoding and a pass over the pixels, DCT that of three decodings.
     """
     header = jpeg.read(codestream)
     if header.planes != replace(planes, rct=False):
@@ -131,10 +131,10 @@ def decode(codestream: memoryview, planes: Planes, pixels: memoryview, threads: 
 
 
 def _decode_lossless(header: jpeg.FrameHeader, intervals: list[bytes], values: Samples) -> None:
-    """Decode so that the library shows the bits above the precision too, check with these, and leave them out.
+    """Decode so that the library also gives the bits above the precision, use them for the check, and drop them.
 
-    Devices that take samples for signed write 128 after 52 as a difference of -180, which makes it -128. Of 16 bits a
-    point transform would shift such bits out; so it is done here, afterwards.
+    Some devices treat samples as signed: 128 after 52 becomes a difference of -180, and so a sample of -128. A point
+    transform by the library would shift such bits out of 16, so it is done here afterwards.
     """
     shown = jpeg.widen(header, LEAST_SHOWN_BITS)
     samples, rows, columns = values.shape
@@ -151,7 +151,7 @@ def _decode_lossless(header: jpeg.FrameHeader, intervals: list[bytes], values: S
 
 
 def _decode(codestream: bytes, from_ycbcr: bool, image: Samples) -> None:
-    """Let the library decode right into `image`: rows, columns and, if there is more than one, samples."""
+    """Decode right into `image`, which is (rows, columns) or (rows, columns, samples)."""
     terms: dict[str, Any] = {}
     if image.ndim == 3:
         terms = {"colorspace": "YCBCR" if from_ycbcr else "RGB", "outcolorspace": "RGB"}
@@ -162,12 +162,12 @@ def _decode(codestream: bytes, from_ycbcr: bool, image: Samples) -> None:
 
 
 def _check_length(header: jpeg.FrameHeader, intervals: list[bytes], values: Samples) -> None:
-    """Count the bits that the pixels need (H.1.2) and hold them against those that are there. Corrupt: they differ."""
+    """Count the bits that the pixels need (H.1.2) and compare with the length of the data. Corrupt: they differ."""
     rows, columns = header.rows, header.columns
     interval_rows = header.restart_interval // columns or rows
     strip_rows = max(1, _STRIP_SAMPLES // columns)
     shift = header.point_transform
-    linear = header.predictor <= LAST_LINEAR  # then the differences are known as far as the samples are
+    linear = header.predictor <= LAST_LINEAR  # then the low bits of the differences follow from those of the samples
     half = 1 << (header.precision - 1 - (0 if linear else shift))
     row_bits = np.zeros(rows, np.int64)
     for plane, selector in zip(values, header.selectors, strict=True):
@@ -175,7 +175,7 @@ def _check_length(header: jpeg.FrameHeader, intervals: list[bytes], values: Samp
             raise Corrupt("a JPEG codestream without one of its Huffman tables")
         needed_bits = (header.code_bits[selector] + _EXTRA_BITS)[_CATEGORY]
         for at in range(0, rows, strip_rows):
-            begin = max(0, at - 1)  # the row before is for the prediction
+            begin = max(0, at - 1)  # with the row before, for the prediction
             strip = plane[begin : at + strip_rows]
             fresh = np.arange(begin, begin + len(strip)) % interval_rows == 0
             differences = _differences(strip if linear else _unshifted(strip, shift), fresh, header.predictor, half)
@@ -187,29 +187,29 @@ def _check_length(header: jpeg.FrameHeader, intervals: list[bytes], values: Samp
 
 
 def _check_end_of_wrapped(header: jpeg.FrameHeader, intervals: list[bytes], image: Samples) -> None:
-    """Prove that nothing was made up, as other data behind would show. Corrupt: they do.
+    """Prove that the library invented nothing: then other bytes after the data change nothing. Corrupt: they do.
 
-    Where samples below 0 are halved (predictors 5 to 7), differences may be so large that 16 bits do not show them
-    after the shift, and so not how many bits they took.
+    For predictors 5 to 7, which halve values, `_check_length` is not enough if samples are below 0: after the shift, 16
+    bits may not hold their differences, and so do not tell how many bits these took.
     """
     other = np.empty_like(image)
-    for more in (b"\xaa", b"\xd5"):  # the library makes up zeros
+    for more in (b"\xaa", b"\xd5"):  # the library itself would add zeros
         _decode(jpeg.join(jpeg.head(header), [each + more * _PROBE_BYTES for each in intervals]), False, other)
         if not np.array_equal(other, image):
             raise Corrupt("damaged lossless JPEG: its data end before the image does")
 
 
 def _unshifted(values: Samples, bits: int) -> Samples:
-    """What a point transform shifted to the left; of what 16 bits lack, the sign is taken for all."""
+    """The values before the shift to the left by a point transform; the high bits are those of the sign."""
     return (values.view(np.int16) >> bits).view(np.uint16) if bits else values
 
 
 def _differences(strip: Samples, fresh: NDArray[np.bool_], predictor: int, half: int) -> NDArray[np.uint16]:
-    """What is encoded of some rows, modulo 2^16 (H.1.2.1). `fresh` are the rows that begin a restart interval.
+    """The differences that encode some rows, modulo 2^16 (H.1.2.1). `fresh`: the rows that begin a restart interval.
 
-    Those of the first row are only right where it is fresh: the row above is not known.
+    Those of the first row are valid only if it is fresh, as the row above is not known.
     """
-    values = strip.astype(np.int32 if predictor > LAST_LINEAR else np.uint16)  # those with a halving need the carry
+    values = strip.astype(np.int32 if predictor > LAST_LINEAR else np.uint16)  # halving needs the carry
     above = np.roll(values, 1, axis=0)
     predicted = above.copy()  # right for the first column
     predicted[:, 1:] = _PREDICTORS[predictor](values[:, :-1], above[:, 1:], above[:, :-1])
@@ -219,11 +219,11 @@ def _differences(strip: Samples, fresh: NDArray[np.bool_], predictor: int, half:
 
 
 def _check_ends(header: jpeg.FrameHeader, intervals: list[bytes], from_ycbcr: bool, image: Samples) -> None:
-    """Prove that the last byte of each interval counts, and that nothing behind it would. Corrupt: it is not so.
+    """Prove that the last byte of each interval is used, and that no byte after it would be. Corrupt: one is not true.
 
-    Where the library made something up, it changes as soon as there are data. Other last bytes may round to the same
-    pixels, or mean the same; so there are several tries, the later ones with tables that hide less. Where no try shows
-    it the codes are counted one by one.
+    If the library invented something, that changes with more data. Other last bytes may give the same pixels, by
+    rounding or by chance; so there are several tries, the later ones with tables that round less. If no try shows a
+    change, the codes are counted one by one.
     """
     counts = np.zeros(len(intervals), np.bool_)
     for worth, probes in _PROBES:
@@ -245,26 +245,26 @@ def _check_ends(header: jpeg.FrameHeader, intervals: list[bytes], from_ycbcr: bo
     for number in np.flatnonzero(~counts).tolist():
         units = min(interval, header.units - number * interval)
         if not jpeg.is_whole(header, intervals[number], units):
-            raise Corrupt("damaged JPEG: its data go on where the image does not")
+            raise Corrupt("damaged JPEG: its data go on after the end of the image")
 
 
 def _with_other_end(interval: bytes, noise: bytes, seed: int) -> bytes:
-    """Noise instead of the last byte; behind its complement for seed 0, so that no bit of it stays."""
+    """The data with noise for the last byte. With seed 0 its complement comes first, so that each bit changes."""
     stuffed = interval.endswith(b"\xff\0")
     complement = b"" if seed else b"\0" if stuffed else bytes((interval[-1] ^ 0xFF,)).replace(b"\xff", b"\xff\0")
     return interval[: -2 if stuffed else -1] + complement + noise
 
 
 def _random_bytes(seed: int) -> bytes:
-    """Always the same for a seed, and without 0xFF, which would begin a marker."""
+    """Random bytes, always the same for a seed, without 0xFF, which would begin a marker."""
     return np.random.default_rng(seed).integers(0, 255, _PROBE_BYTES, np.uint8).tobytes()
 
 
 def _last_units(header: jpeg.FrameHeader, changed: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
-    """For each interval whether anything has changed in its last minimum coded unit."""
+    """For each interval, whether a pixel of its last minimum coded unit has changed."""
     high, wide = header.unit
     pixels = changed if changed.ndim == 2 else np.logical_or.reduce(changed, axis=2)
-    if count > 1:  # what is subsampled shines one pixel into the units around, which may be of other intervals
+    if count > 1:  # subsampled colour reaches one pixel into the units around, perhaps of other intervals
         pixels[_edges(header.rows, high)] = False
         pixels[:, _edges(header.columns, wide)] = False
     rows = np.logical_or.reduceat(pixels, np.arange(0, header.rows, high), axis=0)
@@ -274,7 +274,7 @@ def _last_units(header: jpeg.FrameHeader, changed: NDArray[np.bool_], count: int
 
 
 def _edges(length: int, unit: int) -> NDArray[np.intp]:
-    """Rows or columns at an inner edge of a unit that is subsampled; not those of a unit that has no others."""
+    """Rows or columns at the inner edges between subsampled units; none if the unit is not subsampled."""
     if unit == 8:
         return np.empty(0, np.intp)
     firsts, lasts = np.arange(unit, length - 1, unit), np.arange(unit - 1, length - 1, unit)

@@ -1,10 +1,10 @@
 """JPEG XL through libjxl in imagecodecs: planes in memory <-> one bare codestream, a JPEG <-> one that gives it back.
 
-Samples of 1 to 16 bits; the codestream has their precision. What goes above 12 bits the library puts into a container,
-which is taken off: PS3.5 A.4 asks for the codestream, and every reader takes that. Only a recompressed JPEG keeps its
-container, as a box of it holds what is not in the image. Entropy-coded data end in a known state, so the library tells
-most damage by itself; what stands behind the codestream it does not tell, which is asked for besides.
-The library has threads of its own; the global interpreter lock is free meanwhile. Nothing is printed.
+Samples of 1 to 16 bits; the codestream has their precision. Above 12 bits the library writes a container, which is
+removed: PS3.5 A.4 wants the codestream, and every reader takes that. Only a recompressed JPEG keeps its container, as
+one of its boxes holds what is not in the image. Entropy-coded data end in a known state, so the library finds most
+damage itself. It does not report bytes after the codestream; these are checked separately.
+The library has its own threads; the global interpreter lock is free meanwhile.
 """
 
 import ctypes
@@ -27,7 +27,7 @@ _IMAGE = 0x1000
 
 
 def _bind() -> Any:
-    """Of the library's own interface the few calls that walk over a codestream; none takes a structure."""
+    """The few calls of the library's C interface that walk over a codestream. None of them takes a structure."""
     library = ctypes.CDLL(_jpegxl.__file__)
     decoder, size, status = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
     for name, result, *arguments in (
@@ -55,9 +55,9 @@ def version() -> str:
 def encode(planes: Planes, pixels: memoryview, room: memoryview, setting: float = 0.0, threads: int = 0) -> int:
     """Encode one frame and return the length of the codestream, which begins at room[0].
 
-    `pixels` holds the planes (Planes.view). `setting` is 0.0 for lossless, else the quality as `cjxl` has it, 1 to 100
-    (90: distance 1; colour becomes XYB). `threads` are the library's own (0: none). Unfit: the codestream is longer
-    than `room`. CodecError: the library failed.
+    `pixels` holds the planes (Planes.view). `setting`: 0.0 = lossless, else the quality as in `cjxl`, 1 to 100 (90 is
+    distance 1; colour becomes XYB). `threads`: of the library, 0 = none. Unfit: the codestream is longer than `room`.
+    CodecError: the library failed.
     """
     values = planes.view(pixels).view(f"u{planes.sample_bytes}")
     image = values[0] if planes.samples == 1 else np.ascontiguousarray(values.transpose(1, 2, 0))
@@ -73,16 +73,16 @@ def encode(planes: Planes, pixels: memoryview, room: memoryview, setting: float 
 
 
 def distance(quality: float) -> float:
-    """What the library calls distance: 1.0 at 90, 0.1 at 100, far more below 30."""
+    """The library's distance for a quality: 1.0 for 90, 0.1 for 100, much more below 30."""
     if quality >= 30:
         return 0.1 + (100 - min(quality, 100)) * 0.09
     return 53 / 3000 * quality * quality - 23 / 20 * quality + 25
 
 
 def decode(codestream: memoryview, planes: Planes, pixels: memoryview, threads: int = 0) -> None:
-    """Decode one codestream, bare or in a container, into the planes: the bits, whatever their sign.
+    """Decode one codestream, bare or in a container, into the planes; the sign is not interpreted.
 
-    Corrupt: damaged, not of these planes, or with something behind its end.
+    Corrupt: damaged, of other planes, or with more than padding after its end.
     """
     codestream = jpegxl.bare(codestream)
     jpegxl.expect(codestream, planes)
@@ -100,40 +100,43 @@ def decode(codestream: memoryview, planes: Planes, pixels: memoryview, threads: 
 
 
 def decode_jpeg(codestream: memoryview, planes: Planes, pixels: memoryview, threads: int = 0) -> None:
-    """Decode the JPEG that was recompressed to a codestream, as that of libjpeg.decode. Corrupt, Unfit: as there."""
+    """Decode the JPEG in a codestream of a recompressed JPEG into the planes.
+
+    Corrupt: it holds no JPEG, or a damaged one, or one of other planes. Unfit: a kind of JPEG that is not read.
+    """
     found, p = memoryview(_reconstructed(codestream, planes)), planes
     as_described = Description(
         p.rows, p.columns, p.samples, 8, 8, 7, signed=False, photometric="YBR_FULL" if p.rct else "RGB"
     )
     if jpeg.inspect(found, as_described)[0] != planes:
-        raise Corrupt("a recompressed JPEG of other colours than the ones before it")
+        raise Corrupt("a recompressed JPEG whose colours differ from the frames before it")
     libjpeg.decode(found, planes, pixels, threads)
 
 
 def recompress(source: memoryview, planes: Planes, room: memoryview) -> int:
-    """Make one JPEG into JPEG XL that gives it back byte for byte, whatever stands behind its end too; the length.
+    """Recompress a JPEG as JPEG XL and return the length. It can be given back byte for byte, with any bytes after EOI.
 
-    The two may be the same memory. Unfit: a JPEG that the library can't keep, or the result is longer than `room`.
+    Both may be in the same memory. Unfit: a JPEG that the library cannot keep, or the result is longer than `room`.
     """
     anything: Any = source
     try:
         made = imagecodecs.jpegxl_encode_jpeg(anything, numthreads=1)
     except _FAILURES as error:
-        raise Unfit(f"a JPEG that libjxl can't keep: {error}") from error
+        raise Unfit(f"a JPEG that libjxl cannot keep: {error}") from error
     return _put(memoryview(made), room)
 
 
 def check_recompressed(made: memoryview, source: memoryview, planes: Planes) -> None:
-    """Corrupt: what was made does not give back the very JPEG."""
+    """Corrupt: the codestream `made` does not give back the same JPEG."""
     if _reconstructed(made, planes) != source:
         raise Corrupt("it gives back another JPEG")
 
 
 def reconstruct(source: memoryview, planes: Planes, room: memoryview, *, baseline: bool) -> int:
-    """Give back the JPEG that was recompressed, byte for byte, and return its length. The two may be the same memory.
+    """Give back a recompressed JPEG byte for byte and return its length. Both may be in the same memory.
 
-    Corrupt: there is none in it, or one of another shape than `planes`. Unfit: it is of another process than Baseline,
-    or Extended where that may be.
+    Corrupt: it holds no JPEG, or one of another shape than `planes`. Unfit: the process is not Baseline or, unless
+    `baseline`, Extended.
     """
     made = memoryview(_reconstructed(source, planes))
     process = jpeg.outline(made)[1]
@@ -150,7 +153,7 @@ def _reconstructed(codestream: memoryview, planes: Planes) -> bytes:
     except _FAILURES as error:
         raise Corrupt(f"JPEG XL that gives back no JPEG: {error}") from error
     if jpeg.outline(memoryview(made))[0] != Planes(planes.samples, planes.rows, planes.columns, planes.precision):
-        raise Corrupt("a recompressed JPEG of another shape than its codestream")
+        raise Corrupt("a recompressed JPEG whose shape differs from its codestream")
     return made
 
 
@@ -162,9 +165,9 @@ def _put(made: memoryview, room: memoryview) -> int:
 
 
 def _check_end(codestream: memoryview) -> None:
-    """Walk over all frames without decoding them. Corrupt: more than padding of zeros stands behind the last one.
+    """Walk over all frames without decoding them. Corrupt: more than padding with zeros follows the last one.
 
-    A codestream that ends too early is left to the decoder.
+    A codestream that ends too early is an error of the decoder.
     """
     array = np.frombuffer(codestream, np.uint8)
     decoder = _jxl.JxlDecoderCreate(None)

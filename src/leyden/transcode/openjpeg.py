@@ -1,11 +1,11 @@
-"""JPEG 2000 through OpenJPEG: one frame in memory <-> one bare codestream in memory. It reads HTJ2K as well.
+"""JPEG 2000 through OpenJPEG: one frame in memory <-> one bare codestream in memory. It also decodes HTJ2K.
 
-The calls are glymur's low-level bindings; its Jp2k class stays unused (it wants a file, and unsigned 8 or 16 bits). The
-library is that of the imagecodecs wheel, else the system's. Output and input go through stream callbacks into the
-caller's memory, so nothing is written to a file; running out of room is an ordinary error. What a codestream claims
-about its size is held against the caller's expectation before the library sees it: 241 bytes can ask for 6.7 GiB.
-Every codec, stream and image is destroyed on every path. Nothing is printed. Where two guard bits are not enough for
-what the wavelet makes of extreme values, the library drops bits without a word: such frames are decoded and compared.
+The calls are glymur's low-level bindings; its Jp2k class is not used, as it needs a file, and unsigned 8 or 16 bits.
+The library is that of the imagecodecs wheel, else the system's. Stream callbacks read and write the caller's memory, so
+there is no file, and too little room is an ordinary error. The size that a codestream claims is checked before the
+library sees it: 241 bytes can ask for 6.7 GiB. Every codec, stream and image is destroyed on every path. The library
+drops bits without an error if its two guard bits are not enough for the wavelet of extreme values: such frames are
+decoded and compared.
 """
 
 import ctypes
@@ -23,7 +23,7 @@ from leyden.transcode import jpeg2000
 from leyden.transcode.pixels import CodecError, Planes, Unfit
 
 STREAM_BUFFER_BYTES = 1 << 20
-HARMLESS_WARNINGS = ("TPsot==TNsot",)  # tile-parts counted from 1, as old encoders do; the library sees what is meant
+HARMLESS_WARNINGS = ("TPsot==TNsot",)  # old encoders count tile-parts from 1; the library corrects it
 MAX_RESOLUTIONS = 6
 _FAILED = ctypes.c_size_t(-1).value
 
@@ -34,7 +34,7 @@ _SEEK = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_int64, ctypes.c_void_p)
 
 
 def _library_path() -> str:
-    """libopenjp2 of the imagecodecs wheel, else what the system's loader finds."""
+    """libopenjp2 of the imagecodecs wheel, else the one that the system's loader finds."""
     imagecodecs = importlib.util.find_spec("imagecodecs")
     if imagecodecs is not None and imagecodecs.origin is not None:
         inside = sorted(Path(imagecodecs.origin).parents[1].glob("imagecodecs.libs/libopenjp2*.so*"))
@@ -49,8 +49,8 @@ def _library_path() -> str:
 def _load() -> Any:
     """glymur's bindings, bound to our library.
 
-    glymur asks `ctypes.util.find_library` while it is imported, and shapes its structures by the version found; so our
-    answer must be there at that moment. Its other question (libtiff) gets no answer: we have no use for it.
+    glymur calls `ctypes.util.find_library` while it is imported, and its structures depend on the version that it
+    finds; so our answer must be in place by then. For libtiff, which we do not need, the answer is None.
     """
     path, ask_system = _library_path(), ctypes.util.find_library
     ctypes.util.find_library = lambda name: path if name == "openjp2" else None
@@ -69,7 +69,7 @@ def _load() -> Any:
     library.opj_stream_set_user_data_length.argtypes = [ctypes.c_void_p, ctypes.c_uint64]
     library.opj_stream_set_user_data_length.restype = None
     for name in ("opj_destroy_codec", "opj_stream_destroy", "opj_image_destroy"):
-        getattr(library, name)  # looked up now: with no memory left it would fail, and nothing be given back
+        getattr(library, name)  # look it up now: without memory that would fail later, and nothing would be freed
     return openjp2
 
 
@@ -81,10 +81,10 @@ def version() -> str:
 
 
 class _Stream:
-    """A piece of memory as OpenJPEG reads or writes it. `used_bytes` is the end of what was written."""
+    """Memory that OpenJPEG reads or writes as a stream. `used_bytes`: how far it has been written."""
 
     def __init__(self, memory: memoryview, *, reading: bool) -> None:
-        self._array = np.frombuffer(memory, np.uint8)  # keeps the memory alive, gives its address
+        self._array = np.frombuffer(memory, np.uint8)  # keeps the memory alive and has its address
         self._base, self._size = self._array.ctypes.data, self._array.nbytes
         self._at = 0
         self.used_bytes = 0
@@ -104,7 +104,7 @@ class _Stream:
     def _read(self, target: int, wanted: int, _user: int) -> int:
         length = min(wanted, self._size - self._at)
         if length <= 0:
-            return int(_FAILED)  # end of stream; 0 would be asked again for ever
+            return int(_FAILED)  # end of stream; after 0 the library would ask again for ever
         ctypes.memmove(target, self._base + self._at, length)
         self._at += length
         return length
@@ -132,7 +132,7 @@ class _Stream:
 
 
 class _Messages:
-    """What the library says while it works: errors for the exception, warnings for whoever wants to judge by them."""
+    """The library's messages: errors for the text of the exception, warnings to detect damage."""
 
     def __init__(self, codec: int) -> None:
         self.errors: list[str] = []
@@ -147,7 +147,7 @@ class _Messages:
         _opj.set_info_handler(codec, self._callbacks[2])
 
     def damage(self) -> bool:
-        """Whether a warning says that the codestream is not whole."""
+        """Whether a warning tells of damage."""
         return any(not any(harmless in text for harmless in HARMLESS_WARNINGS) for text in self.warnings)
 
     def __str__(self) -> str:
@@ -176,16 +176,17 @@ def _codec(create: Any, memory: memoryview, *, reading: bool) -> Iterator[tuple[
 def encode(planes: Planes, pixels: memoryview, room: memoryview, setting: float = 0.0, threads: int = 0) -> int:
     """Encode one frame and return the length of the codestream, which begins at room[0].
 
-    `pixels` holds the planes (Planes.view). `setting` is 0.0 for lossless (5/3 wavelet, RCT), else how many times
-    smaller than the planes the codestream shall be (9/7 wavelet, ICT). `threads` are the codec's own besides the
-    caller's (0: none). The global interpreter lock is free meanwhile. Unfit: the codestream is longer than `room`, or
-    should be lossless and would not decode to the same pixels. CodecError: the library failed.
+    `pixels` holds the planes (Planes.view). `setting`: 0.0 = lossless (5/3 wavelet, RCT), else the ratio of the planes'
+    size to the codestream's (9/7 wavelet, ICT). `threads`: of the library, in addition to the caller's, 0 = none. The
+    global interpreter lock is free meanwhile. Unfit: the codestream is longer than `room`, or lossless would not decode
+    to the same pixels. CodecError: the library failed.
     """
     parameters = _opj.set_default_encoder_parameters()  # lossless, 64x64 blocks, one tile
     parameters.numresolution = resolutions(planes.rows, planes.columns)
     parameters.tcp_numlayers = 1
     parameters.irreversible = int(setting > 0)
-    parameters.tcp_rates[0] = setting * planes.precision / (8 * planes.sample_bytes)  # it counts bits, we whole bytes
+    # The library's ratio counts bits, ours whole bytes.
+    parameters.tcp_rates[0] = setting * planes.precision / (8 * planes.sample_bytes)
     parameters.cp_disto_alloc = 1
     parameters.tcp_mct = int(planes.rct)
     components = (_opj.ImageComptParmType * planes.samples)()
@@ -214,16 +215,17 @@ def encode(planes: Planes, pixels: memoryview, room: memoryview, setting: float 
     finally:
         _opj.image_destroy(image)
     if not setting and may_lose(planes, pixels) and not _decodes_to(planes, room[: stream.used_bytes], pixels, threads):
-        raise Unfit("extreme values that OpenJPEG would not keep")
+        raise Unfit("extreme values that OpenJPEG would not preserve")
     return stream.used_bytes
 
 
 def may_lose(planes: Planes, pixels: memoryview) -> bool:
-    """Whether a coefficient of these planes may need more bits than OpenJPEG has for it (range + 2 guard bits - 1).
+    """Whether a wavelet coefficient of these planes may need more bits than OpenJPEG has (range + 2 guard bits - 1).
 
-    From the sums of the 5/3 filters' positive and negative weights over five levels (LL 1.956 and 0.956, HL and LH
-    2.406 each): only the colour differences of the component transform, a bit wider than the samples, can come so far;
-    and samples of one or two bits, where rounding counts as much as the values.
+    The limits are the sums of the positive and of the negative weights of the 5/3 filters over five levels: 1.956 and
+    0.956 for LL, 2.406 each for HL and LH. Only two kinds of samples can reach them: the colour differences of the
+    component transform, which are one bit wider than the samples, and samples of one or two bits, where rounding
+    counts as much as the values.
     """
     if planes.precision <= 2:
         return True
@@ -246,10 +248,10 @@ def _decodes_to(planes: Planes, codestream: memoryview, pixels: memoryview, thre
 
 
 def decode(codestream: memoryview, planes: Planes, pixels: memoryview, threads: int = 0) -> None:
-    """Decode one codestream, of JPEG 2000 or HTJ2K, into the planes that `jpeg2000.inspect` said it has.
+    """Decode one codestream, JPEG 2000 or HTJ2K, into planes as `jpeg2000.inspect` gives them.
 
-    Corrupt: the codestream is damaged or not of these planes (a warning of the library counts as damage, but for
-    HARMLESS_WARNINGS: what it makes up for missing data is not the image). CodecError: the library failed otherwise.
+    Corrupt: the codestream is damaged, or of other planes. Warnings of the library count as damage, except
+    HARMLESS_WARNINGS: it invents data that are missing. CodecError: the library failed for another reason.
     """
     codestream = jpeg2000.bare(codestream)
     jpeg2000.expect(codestream, planes)
@@ -280,5 +282,5 @@ def decode(codestream: memoryview, planes: Planes, pixels: memoryview, threads: 
 
 
 def resolutions(rows: int, columns: int) -> int:
-    """Six, or as many as the smaller side has halvings (OpenJPEG refuses more)."""
+    """Six, or as many as the smaller side allows (OpenJPEG refuses more)."""
     return min(MAX_RESOLUTIONS, min(rows, columns).bit_length())

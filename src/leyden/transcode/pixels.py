@@ -1,8 +1,8 @@
-"""What the pixels of a dataset look like, whether a codec can hold them, and the way to planar samples and back.
+"""Describes the pixels of a dataset, decides whether they can be encoded, and converts them to planes and back.
 
-Pure functions over numpy. A codec sees `Planes`: one frame as (samples, rows, columns), each sample in the fewest whole
-bytes that hold its precision. `unfit` names the reason why pixels cannot go there; such an object goes on as it came.
-Nothing here reads a file or knows an element of the dataset by anything but its name.
+Pure functions with numpy. A codec gets `Planes`: one frame as (samples, rows, columns), each sample in the fewest whole
+bytes that hold its precision. `unfit` gives the reason why pixels cannot be encoded; such an object goes on as it came.
+Nothing here reads a file or a dataset.
 """
 
 from collections.abc import Callable, Iterable
@@ -20,32 +20,31 @@ MAX_FRAMES = 1 << 20
 Samples = NDArray[Any]
 
 Claim = tuple["Planes", bool]
-"""What a codestream says of itself: its planes, and whether its kind is one that loses something."""
+"""What a codestream claims: its planes, and whether it is of a lossy kind."""
 
 
 class Unfit(LeydenError):
-    """These pixels cannot be made into the wanted syntax without loss; the text is the reason for the log."""
+    """These pixels cannot be put into the wanted transfer syntax; the text is the reason for the log."""
 
 
 class Signed(Unfit):
-    """Digital signatures cover what would change."""
+    """Digital signatures cover elements that would change."""
 
 
 class Differs(Unfit):
-    """What was encoded does not decode to the pixels that went in: a fault of a codec, caught before it did harm."""
+    """A new codestream does not decode to the pixels that were encoded: an error of a codec, found in time."""
 
 
 class CodecError(LeydenError):
-    """A codec's library failed although what it was given looked right."""
+    """A codec's library failed although its input looks valid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Planes:
     """One frame as a codec takes it: planar, `sample_bytes` a sample, native byte order.
 
-    `rct`: the three samples are R, G, B, to be decorrelated by the codec's component transform (the reversible one
-    where nothing may be lost). `by_plane`: in the codestream too the samples stand plane by plane, where that is left
-    to the dataset.
+    `rct`: the three samples are R, G and B, which the codec's component transform decorrelates (the reversible one for
+    lossless). `by_plane`: the codestream has the samples plane by plane, for a codec where the dataset decides that.
     """
 
     samples: int
@@ -75,7 +74,7 @@ class Planes:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """The Image Pixel module of a dataset (PS3.3 C.7.6.3), as far as it shapes the bytes of Pixel Data."""
+    """The Image Pixel module of a dataset (PS3.3 C.7.6.3), as far as it decides the layout of Pixel Data."""
 
     rows: int
     columns: int
@@ -90,7 +89,7 @@ class Description:
 
     @property
     def frame_bits(self) -> int:
-        """Bits of one frame of native pixels; of 1 bit allocated, frames share bytes (PS3.5 section 8.1.1)."""
+        """The bits of one native frame; with 1 bit allocated, frames share bytes (PS3.5 section 8.1.1)."""
         return self.rows * self.columns * self.samples * self.bits_allocated
 
     @property
@@ -110,9 +109,9 @@ GREY = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
 COLOUR = ("RGB", "YBR_FULL")  # with three full samples a pixel
 
 Obstacle = tuple[Callable[[Description], bool], str]
-"""Does it stand in the way of an encoder, and the reason for the log."""
+"""A test whether pixels cannot be encoded, and the reason for the log."""
 
-# In the way of every encoder; what else its codec can't hold is said by the codec.
+# For every encoder; each codec adds its own obstacles.
 _OBSTACLES: tuple[Obstacle, ...] = (
     (lambda d: d.rows < 1 or d.columns < 1, "no rows or no columns"),
     (lambda d: d.bits_allocated not in (1, 8, 16, 32), "bits allocated other than 8, 16 and 32"),
@@ -127,27 +126,28 @@ _OBSTACLES: tuple[Obstacle, ...] = (
 FRAMES: Obstacle = (
     lambda d: not 1 <= d.frames <= MAX_FRAMES,
     f"Number of Frames below 1 or above {MAX_FRAMES}",
-)  # in the way of every decoder, too
+)  # for every decoder, too
 
-ONE_BIT: Obstacle = (lambda d: d.bits_allocated == 1, "1 bit allocated")  # in the way of every encoder but one
+ONE_BIT: Obstacle = (lambda d: d.bits_allocated == 1, "1 bit allocated")  # for every encoder except one
 
 LONGER = "Pixel Data longer than Rows, Columns and Number of Frames say"
 
-# In the way of several.
+# For several encoders.
 MORE_THAN_16_BITS: Obstacle = (lambda d: d.bits_allocated > 16, "bits allocated other than 8 and 16")
 OTHER_HIGH_BIT: Obstacle = (lambda d: d.high_bit != d.bits_stored - 1, "High Bit other than Bits Stored - 1")
-LOSSY_PALETTE: Obstacle = (lambda d: d.photometric == "PALETTE COLOR", "a palette, whose indices bear no loss")
+LOSSY_PALETTE: Obstacle = (lambda d: d.photometric == "PALETTE COLOR", "palette indices, which must not change")
 DEEP_YBR: Obstacle = (lambda d: d.photometric == "YBR_FULL" and d.bits_allocated > 8, "YBR_FULL of more than 8 bits")
 
 
 def first_reason(obstacles: Iterable[Obstacle], description: Description) -> str | None:
-    """The reason of the first that stands in the way."""
-    return next((reason for stands_in_the_way, reason in obstacles if stands_in_the_way(description)), None)
+    """The reason of the first obstacle that applies; None = none does."""
+    return next((reason for applies, reason in obstacles if applies(description)), None)
 
 
 def unfit(description: Description, length_bytes: int, max_frame_bytes: int, *, one_bit: bool = False) -> str | None:
-    """Why native pixels of this description, `length_bytes` long, cannot be encoded; None = as far as is known here,
-    they can. `one_bit`: the codec takes 1 bit allocated.
+    """Why no codec can encode native pixels of this description, `length_bytes` long; None = there is no reason.
+
+    `one_bit`: the codec takes 1 bit allocated.
     """
     reason = first_reason(_OBSTACLES if one_bit else (ONE_BIT, *_OBSTACLES), description)
     if reason is not None:
@@ -162,7 +162,7 @@ def unfit(description: Description, length_bytes: int, max_frame_bytes: int, *, 
 
 
 def undecodable(description: Description, planes: Planes, max_frame_bytes: int) -> str | None:
-    """Why a codestream of these planes cannot become native pixels of `description` (as decoded); None = it can."""
+    """Why a codestream of these planes cannot become native pixels of `description` (see `decoded`); None = it can."""
     d = description
     if (d.rows, d.columns, d.samples) != (planes.rows, planes.columns, planes.samples):
         return "a codestream of another shape than Rows, Columns and Samples per Pixel say"
@@ -184,24 +184,24 @@ def undecodable(description: Description, planes: Planes, max_frame_bytes: int) 
 
 
 def decoded(description: Description, planes: Planes) -> Description:
-    """What a dataset says of its pixels once its codestreams, of these planes, are decoded: transforms are undone."""
+    """The description of the pixels after decoding codestreams of these planes, with colour transforms undone."""
     undone = planes.rct or description.photometric in ("YBR_RCT", "YBR_ICT")
     return replace(description, photometric="RGB" if undone else description.photometric, planar=0)
 
 
 def planar_already(description: Description, planes: Planes) -> bool:
-    """Whether the bytes of a native frame are the planes themselves, so that they may be read right into place."""
+    """Whether a native frame has the same bytes as its planes, so that it can be read right into place."""
     one_plane_each = description.samples == 1 or description.planar == 1
     return one_plane_each and description.bits_allocated == 8 * planes.sample_bytes
 
 
 def swap_words(buffer: memoryview) -> None:
-    """Turn words of two bytes end for end in place; the length must be even."""
+    """Swap the bytes of each two-byte word in place; the length must be even."""
     np.frombuffer(buffer, np.uint16).byteswap(inplace=True)
 
 
 def _check(values: Samples, planes: Planes) -> None:
-    """Raise Unfit when a value does not fit in the planes (overlays in high bits, bits that extend no sign)."""
+    """Raise Unfit if a value does not fit into the planes (overlays in high bits, missing sign extension)."""
     bits = planes.precision
     if bits == 8 * values.itemsize:
         return
@@ -216,17 +216,17 @@ def alike(one: Samples, other: Samples, bound: int) -> bool:
     """Whether no sample differs by more than `bound`."""
     if not bound:
         return np.array_equal(one, other)
-    apart = np.maximum(one, other) - np.minimum(one, other)  # modulo the width of a sample, which it fits
+    apart = np.maximum(one, other) - np.minimum(one, other)  # may wrap if signed; it is read as unsigned
     return bool(apart.view(f"u{apart.itemsize}").max() <= bound)
 
 
 def pack(
     frame: memoryview, description: Description, planes: Planes, planes_buffer: memoryview, first_bit: int = 0
 ) -> None:
-    """One native little-endian frame (`frame_bytes` long) into the planes; raises Unfit when a value does not fit.
+    """Convert one native little endian frame (`frame_bytes` long) to planes; raises Unfit if a value does not fit.
 
-    The two may be the same memory where `planar_already` says so. `first_bit`: where in its first byte a frame of 1 bit
-    allocated begins.
+    Both may be the same memory if `planar_already`. `first_bit`: where a frame of 1 bit allocated begins in its first
+    byte.
     """
     if description.bits_allocated == 1:
         end = first_bit + description.frame_bits
@@ -241,7 +241,7 @@ def pack(
 
 
 def unpack(planes_buffer: memoryview, planes: Planes, description: Description) -> memoryview:
-    """Decoded planes as one native frame: little endian, `bits_allocated`, Planar Configuration 0."""
+    """Convert decoded planes to one native frame: little endian, `bits_allocated`, Planar Configuration 0."""
     values = _of_sign(planes.view(planes_buffer), planes, description.signed)
     native = np.empty((planes.rows, planes.columns, planes.samples), description.dtype)
     np.copyto(native, values.transpose(1, 2, 0), casting="unsafe")
@@ -249,13 +249,13 @@ def unpack(planes_buffer: memoryview, planes: Planes, description: Description) 
 
 
 class Bits:
-    """Decoded planes of 1 bit allocated on their way into native pixels, whose frames share bytes."""
+    """Packs decoded planes of 1 bit allocated into native pixels, where frames share bytes."""
 
     def __init__(self) -> None:
         self._rest: Samples = np.empty(0, np.uint8)
 
     def packed(self, planes_buffer: memoryview, planes: Planes) -> memoryview:
-        """The whole bytes that another frame gives, after what the one before has left."""
+        """The whole bytes of the next frame, with the bits that the frame before has left over."""
         values = planes.view(planes_buffer).view(np.uint8)
         if int(values.max()) > 1:
             raise Unfit("values outside 1 bit allocated")
@@ -265,14 +265,14 @@ class Bits:
         return np.packbits(bits[:whole], bitorder="little").data
 
     def rest(self) -> memoryview:
-        """The last byte, if it is not whole."""
+        """The last byte, if there are bits left."""
         return np.packbits(self._rest, bitorder="little").data
 
 
 def recast(buffer: memoryview, found: Planes, wanted: Planes, signed: bool) -> None:
-    """What a decoder left in the buffer into what an encoder takes from it; raises Unfit when a value does not fit.
+    """Convert a decoder's planes in the buffer to those for an encoder; raises Unfit if a value does not fit.
 
-    `signed` is Pixel Representation; planes may differ from it, as not every codec has a sign.
+    `signed`: Pixel Representation, from which planes may differ, as not every codec has signed samples.
     """
     values = _of_sign(found.view(buffer), found, signed)
     _check(values, wanted)
@@ -282,9 +282,9 @@ def recast(buffer: memoryview, found: Planes, wanted: Planes, signed: bool) -> N
 
 
 def _of_sign(values: Samples, planes: Planes, signed: bool) -> Samples:
-    """The same bits with the other sign: a codestream may lack the sign of Pixel Representation, or have one too many.
+    """The same bits, signed or unsigned as Pixel Representation is, where the codestream differs.
 
-    They are extended anew from the codestream's precision, as other readers do.
+    They are extended from the codestream's precision, as other readers do.
     """
     if planes.signed == signed:
         return values

@@ -1,9 +1,9 @@
 """DICOM RLE (PS3.5 Annex G): planes in memory <-> one frame of byte segments, each packed by the PackBits scheme.
 
-The segments are packed and unpacked by imagecodecs, ten times as fast as pylibjpeg-rle and without the interpreter
-lock; what puts them together is ours. A segment holds one byte of each sample of one plane, the most significant first.
-So any bit pattern of Bits Allocated survives: overlays in high bits, any High Bit, signs, 32 bits. The codestream says
-nothing of its shape. Decoding writes no more than the planes hold, whatever the segments say.
+imagecodecs packs and unpacks the segments, ten times as fast as pylibjpeg-rle and without the interpreter lock; the
+header is ours. A segment holds one byte of each sample of a plane, the most significant byte first. So any bit pattern
+of Bits Allocated is kept: overlays in high bits, any High Bit, signs, 32 bits. The codestream does not tell its shape.
+Decoding never writes beyond the planes.
 """
 
 import struct
@@ -18,34 +18,34 @@ from leyden.errors import Corrupt
 from leyden.transcode.pixels import DEEP_YBR, Claim, CodecError, Description, Planes, Samples, Unfit, first_reason
 
 MAX_SEGMENTS = 15
-BEGINS = rb"[\x01-\x0f]\0\0\0\x40\0\0\0"  # how many segments, and that the first stands behind the header (G.5)
+BEGINS = rb"[\x01-\x0f]\0\0\0\x40\0\0\0"  # the number of segments, and the first one right after the header (G.5)
 _HEADER = struct.Struct("<16L")
-_EXCESS_BYTES = 128  # the most that one more run can make, after which a segment has more than padding
+_EXCESS_BYTES = 128  # space for one more run, to see whether a segment holds more than padding
 
 
 def planes(described: Description) -> Planes:
-    """All bits allocated, whatever is stored in them."""
+    """Precision Bits Allocated, so that all bits are kept."""
     d = described
     return Planes(d.samples, d.rows, d.columns, d.bits_allocated, d.signed)
 
 
 def obstacle(described: Description) -> str | None:
-    """Why RLE can't hold such pixels (PS3.5 section 8.2.2, and 32 bits); None = it can."""
+    """Why RLE cannot hold such pixels (PS3.5 section 8.2.2; 32 bits are possible, too); None = it can."""
     return first_reason((DEEP_YBR,), described)
 
 
 def inspect(codestream: memoryview, described: Description) -> Claim:
-    """The planes that the dataset describes, if the header has as many segments; no loss. Corrupt: it has not."""
+    """The planes that the dataset describes, never lossy. Corrupt: the number of segments does not fit them."""
     wanted = planes(described)
     _offsets(codestream, wanted)
     return wanted, False
 
 
 def encode(planes: Planes, pixels: memoryview, room: memoryview, setting: float = 0.0, threads: int = 0) -> int:
-    """Encode one frame and return the length of the codestream, which begins at room[0]. It loses nothing.
+    """Encode one frame without loss and return the length of the codestream, which begins at room[0].
 
-    `pixels` holds the planes (Planes.view); no run crosses the end of a row (G.3.1). `setting` and `threads` are for
-    the interface. The global interpreter lock is free meanwhile. Unfit: the codestream is longer than `room`.
+    `pixels` holds the planes (Planes.view); no run crosses the end of a row (G.3.1). `setting` and `threads` are not
+    used. The global interpreter lock is free meanwhile. Unfit: the codestream is longer than `room`.
     """
     if len(room) < _HEADER.size:
         raise Unfit("compression would make it larger")
@@ -63,7 +63,7 @@ def encode(planes: Planes, pixels: memoryview, room: memoryview, setting: float 
 def decode(codestream: memoryview, planes: Planes, pixels: memoryview, threads: int = 0) -> None:
     """Decode one frame into the planes. The global interpreter lock is free meanwhile.
 
-    Corrupt: other segments than the planes need, or one that unpacks to fewer bytes, or to more than padding of zeros.
+    Corrupt: the segments do not fit the planes, or one unpacks to too few bytes, or to more than padding with zeros.
     """
     offsets = _offsets(codestream, planes)
     if offsets[-1] > len(codestream):
@@ -83,7 +83,7 @@ def decode(codestream: memoryview, planes: Planes, pixels: memoryview, threads: 
 
 
 def _byte_planes(planes: Planes, pixels: memoryview) -> list[Samples]:
-    """The planes a byte at a time (rows, columns), in the order of segments (G.2), as views."""
+    """A view (rows, columns) of each byte of each plane, in the order of the segments (G.2)."""
     width = planes.sample_bytes
     values = planes.view(pixels).view(np.uint8).reshape(planes.samples, planes.rows, planes.columns, width)
     most_significant_first = range(width)[:: -1 if sys.byteorder == "little" else 1]
@@ -91,7 +91,7 @@ def _byte_planes(planes: Planes, pixels: memoryview) -> list[Samples]:
 
 
 def _pack(values: Samples, room: memoryview) -> int:
-    """Pack row by row; Unfit where that fills the room: the library stops at its very end without a word."""
+    """Pack row by row. Unfit if that fills the room: the library gives no error at its end."""
     anywhere: Any = room  # any writable buffer will do
     try:
         length = len(imagecodecs.packbits_encode(values, axis=-1, out=anywhere)) if room else 0
@@ -105,7 +105,7 @@ def _pack(values: Samples, room: memoryview) -> int:
 
 
 def _offsets(codestream: memoryview, wanted: Planes) -> tuple[int, ...]:
-    """Where the segments begin (G.5). Corrupt: not as many as bytes a pixel, not one after the other."""
+    """Where the segments begin (G.5). Corrupt: not one for each byte of a pixel, or not in ascending order."""
     if len(codestream) < _HEADER.size:
         raise Corrupt("an RLE frame too short for its header")
     count, *offsets = _HEADER.unpack_from(codestream)

@@ -119,7 +119,7 @@ def test_a_bomb_is_not_inflated() -> None:
     bomb = raw(bytes(64 << 20))
     tracemalloc.start()
     try:
-        with pytest.raises(Corrupt, match="more than the 35 bytes"):
+        with pytest.raises(Corrupt, match="more than its 35 bytes"):
             decoded(Planes(1, 5, 7, 8), bomb)
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:

@@ -195,7 +195,7 @@ def test_a_wrong_table_is_of_no_account_where_each_frame_is_a_fragment() -> None
 def test_an_odd_length_is_taken_at_its_word() -> None:
     data = item(b"") + item(b"abc") + item(b"d") + END
     assert read(data, 2) == [b"abc", b"d"]
-    with pytest.raises(Corrupt, match="no fragment but"):
+    with pytest.raises(Corrupt, match="no fragment"):
         read(item(b"") + item(b"abc") + b"\0" + item(b"d") + END, 2)
 
 
