@@ -192,6 +192,12 @@ def test_a_wrong_table_is_of_no_account_where_each_frame_is_a_fragment() -> None
     assert read(item(struct.pack("<3L", 0, 0, 7)) + THREE + END, 3) == [b"ab", b"cdef", b"gh"]
 
 
+@pytest.mark.parametrize("fragments", [b"", THREE])
+def test_no_frames_are_corrupt(fragments: bytes) -> None:
+    with pytest.raises(Corrupt, match="fragments for 0 frames"):
+        read(item(b"") + fragments + END, 0)
+
+
 def test_an_odd_length_is_taken_at_its_word() -> None:
     data = item(b"") + item(b"abc") + item(b"d") + END
     assert read(data, 2) == [b"abc", b"d"]
