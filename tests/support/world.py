@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
-from leyden.deliver.pool import Alone, Association, Bind, GiveUp, Limits, Open, Release, Request, State, assign
+from leyden.deliver.pool import Alone, Bind, GiveUp, Limits, Member, Open, Phase, Release, Request, assign
 from leyden.deliver.retry import Health, loss_delay_s
 from leyden.deliver.suspicion import Suspicion
 
@@ -20,7 +20,7 @@ class Peer:
     notices_after_s: float
     up: bool = True
     deadly: dict[str, str] = field(default_factory=dict)  # receipt -> what happens under it: ends, stalls, all end
-    served: dict[Association, float | None] = field(default_factory=dict)
+    served: dict[Member, float | None] = field(default_factory=dict)
 
     def has_room(self, now_s):
         for association, noticed_s in list(self.served.items()):
@@ -39,12 +39,12 @@ class World:
         self.suspicion = Suspicion()
         self.now_s = 0.0
         self.requests: list[Request] = []
-        self.associations: list[Association] = []
-        self.bound: dict[Association, tuple[Request, float]] = {}
+        self.associations: list[Member] = []
+        self.bound: dict[Member, tuple[Request, float]] = {}
         self.deferred: list[tuple[float, Request]] = []
         self.given_up: list[Request] = []
         self.tries: dict[str, int] = {}
-        self.closing: dict[Association, float] = {}
+        self.closing: dict[Member, float] = {}
         self.delivered: list[tuple[float, Request]] = []
         self.number = 0
         self.opened = 0
@@ -95,53 +95,53 @@ class World:
         for action in assign(innocent, self.associations, self.now_s, Limits(limit, self.batch_size), alone):
             match action:
                 case Bind(association, request):
-                    assert association.state is State.IDLE
+                    assert association.phase is Phase.IDLE
                     assert association.fits(request)
                     assert association.alone is None or association.served == 0
                     self.requests.remove(request)  # ValueError if it was bound before
                     self.tries[request.receipt] = self.tries.get(request.receipt, 0) + 1
-                    association.state = State.RESERVED
+                    association.phase = Phase.BUSY
                     self.bound[association] = (request, self.now_s)
                 case Open(request, own):
                     self.opened += 1
                     proposed = {r.pair for r in self.requests if r.calling == request.calling}
-                    self.associations.append(Association(request.calling, self.now_s, proposed, alone=own))
+                    self.associations.append(Member(request.calling, self.now_s, proposed, alone=own))
                     assert not (own and own.exclusive and len(self.associations) > 1)
                 case Release(association):
-                    assert association.state is State.IDLE
+                    assert association.phase is Phase.IDLE
                     self._release(association)
                 case GiveUp(association):
-                    assert association.state is State.OPENING
+                    assert association.phase is Phase.OPENING
                     self._did_not_open(association, "not answered")
         assert len(self.associations) <= self.max_associations
-        assert sum(a.alone is not None and a.state is not State.CLOSING for a in self.associations) <= 1
+        assert sum(a.alone is not None and a.phase is not Phase.CLOSING for a in self.associations) <= 1
 
     def _alone(self) -> Alone | None:
-        own = next((a.alone for a in self.associations if a.alone and a.state is not State.CLOSING), None)
+        own = next((a.alone for a in self.associations if a.alone and a.phase is not Phase.CLOSING), None)
         turn = own or self.suspicion.turn([r for r in self.requests if self.suspicion.suspects(r)], self.now_s)
         return turn if turn is not None and turn.request in self.requests else None
 
     def _release(self, association):
-        association.state = State.CLOSING
+        association.phase = Phase.CLOSING
         self.closing[association] = self.now_s + self.latency_s
 
     def _did_not_open(self, association, reason):
         self.associations.remove(association)
-        states = [a.state for a in self.associations]
-        established = states.count(State.IDLE) + states.count(State.RESERVED)
-        opening = states.count(State.OPENING)
+        phases = [a.phase for a in self.associations]
+        established = phases.count(Phase.IDLE) + phases.count(Phase.BUSY)
+        opening = phases.count(Phase.OPENING)
         self.health.did_not_open(reason, self.now_s, 0.5, established=established, opening=opening)
 
     def _peer_acts(self):
         for association in list(self.associations):
             if association not in self.associations:
                 continue  # it ended with another one
-            match association.state:
-                case State.OPENING if self.now_s >= association.opened_s + self.latency_s:
+            match association.phase:
+                case Phase.OPENING if self.now_s >= association.opened_s + self.latency_s:
                     self._answer(association)
-                case State.RESERVED if association in self.bound:
+                case Phase.BUSY if association in self.bound:
                     self._serve(association, *self.bound[association])
-                case State.CLOSING if self.now_s >= self.closing[association]:
+                case Phase.CLOSING if self.now_s >= self.closing[association]:
                     del self.closing[association]
                     self.associations.remove(association)
                     self.peer.served[association] = self.now_s + self.peer.notices_after_s
@@ -152,28 +152,28 @@ class World:
             self._did_not_open(association, "refused")
         elif self.peer.has_room(self.now_s):
             self.peer.served[association] = None
-            association.state, association.accepted = State.IDLE, association.proposed
+            association.phase, association.accepted = Phase.IDLE, association.proposed
             association.established_s = association.idle_s = self.now_s
         elif not self.peer.hangs:
             self._did_not_open(association, "rejected")
         elif self.now_s >= association.opened_s + ANSWER_TIMEOUT_S:
             self._did_not_open(association, "no answer")
 
-    def _serve(self, association, request, begun_s):
+    def _serve(self, association, request, start_s):
         misdeed = self.peer.deadly.get(request.receipt, "")
-        if not self.peer.up or (misdeed and self.now_s >= begun_s + (5.0 if misdeed == "stalls" else self.service_s)):
+        if not self.peer.up or (misdeed and self.now_s >= start_s + (5.0 if misdeed == "stalls" else self.service_s)):
             self._lost(association)
             if misdeed == "all end":
-                for other in [a for a in self.associations if a.state is not State.CLOSING]:
+                for other in [a for a in self.associations if a.phase is not Phase.CLOSING]:
                     self._lost(other)
-        elif not misdeed and self.now_s >= begun_s + self.service_s:
+        elif not misdeed and self.now_s >= start_s + self.service_s:
             del self.bound[association]
             self.delivered.append((self.now_s, request))
             self.suspicion.answered(request, self.now_s, association.alone)
             self.suspicion.forget(request.receipt)
             self.health.answered()
             association.served += 1
-            association.state, association.idle_s = State.IDLE, self.now_s
+            association.phase, association.idle_s = Phase.IDLE, self.now_s
             if association.alone is not None:
                 self._release(association)
 
@@ -182,10 +182,10 @@ class World:
         self.peer.served.pop(association, None)
         if association not in self.bound:
             return
-        request, begun_s = self.bound.pop(association)
-        states = [a.state for a in self.associations]
-        self.suspicion.lost(request, "lost", begun_s, self.now_s, association.alone)
-        if association.alone is None and not states.count(State.IDLE) + states.count(State.RESERVED):
+        request, start_s = self.bound.pop(association)
+        phases = [a.phase for a in self.associations]
+        self.suspicion.lost(request, "lost", start_s, self.now_s, association.alone)
+        if association.alone is None and not phases.count(Phase.IDLE) + phases.count(Phase.BUSY):
             self.health.lost("lost", self.now_s, 0.5)
         again = replace(request, losses=request.losses + 1)
         wait_s = loss_delay_s(again.losses, 0.5)

@@ -1,19 +1,19 @@
-"""The pool of associations of one destination as one pure function: assign(requests, associations, ...) -> actions.
+"""The pool of associations of one destination as one pure function: assign(requests, members, ...) -> actions.
 
-There is a pool for each destination, so that what is left of the pool key (destination, calling AE) is the calling AE.
-A request is bound only to an association that is established and whose contexts fit; an opening one is merely counted
-on. Whoever stands first in the queue (rank, then age) is served first; so nobody starves, whatever the calling titles.
-The caller does what the actions say at once (it changes the states), and asks again whenever anything has happened.
+There is one pool for each destination. A request goes only over an established association of its calling AE title
+that accepted its presentation context; one that still opens is merely counted on. Requests are served in the order of
+the queue (rank, then age), whatever their calling AE titles, so that none of them starves. The caller carries out the
+actions at once (it changes the phases), and asks again whenever anything has happened.
 
 A peer may serve fewer associations at once than we would like: it rejects the others, or leaves them without an answer
-until the first has ended. So an idle association is released at once when another calling AE has none and none can be
-opened; a busy one is, between two objects, when its turn is over; and an opening one that takes long while another
+until the first has ended. So, when another calling AE title has no association and none can be opened, an idle one is
+released at once and a busy one between two objects when its turn is over; and one that opens for long while another
 works is given up (retry.Health then knows a lower limit). A suspect (suspicion.py) has an association of its own, one
-at a time. Deliberately absent: sockets, time, and who is to blame.
+suspect at a time. Deliberately absent: sockets, time, and the decision who is a suspect.
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -23,16 +23,18 @@ IDLE_S = 2.0
 TURN_S = 1.0
 LATE_S = 2.0
 PATIENCE_S = 1.0
-GRAIN = 4
+GRAIN = 4  # so many requests may wait for each association before another one is opened
 
 Kind = tuple[str, ...]
 """(calling AE title, SOP class UID), or these two and what stands for a study."""
 
 
-class State(Enum):
+class Phase(Enum):
+    """Where an association of the pool stands."""
+
     OPENING = "opening"  # under negotiation; nothing is bound to it
     IDLE = "idle"
-    RESERVED = "reserved"  # bound to a request, from the Bind until the answer
+    BUSY = "busy"  # bound to a request, from the Bind until the answer
     CLOSING = "closing"  # under release; the peer may still count it
 
 
@@ -69,8 +71,8 @@ class Alone:
 
 
 @dataclass(slots=True, eq=False)
-class Association:
-    """What must be known of an association. One that has ended is no longer listed.
+class Member:
+    """One association of the pool, until it has ended.
 
     `opened_s` is when it was asked for, `established_s` when the peer said yes, `idle_s` when it was last served;
     `alone` is set when it is one request's own.
@@ -79,7 +81,7 @@ class Association:
     calling: str
     opened_s: float
     proposed: Collection[Pair]
-    state: State = State.OPENING
+    phase: Phase = Phase.OPENING
     accepted: Collection[Pair] = ()
     established_s: float = 0.0
     idle_s: float = 0.0
@@ -92,14 +94,14 @@ class Association:
         return mine and self.calling == request.calling and self.takes(request.pair)
 
     def takes(self, pair: Pair) -> bool:
-        """The same of a pair, whoever calls."""
-        return pair in (self.proposed if self.state is State.OPENING else self.accepted)
+        """The same for a pair, whatever the calling AE title."""
+        return pair in (self.proposed if self.phase is Phase.OPENING else self.accepted)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`max_associations` counts those of all calling AE titles; `batch_size` objects wear one out, 0 = never; one that
-    opens for longer than `late_s`, while another works, is given up."""
+    """`max_associations` counts those of all calling AE titles; after `batch_size` objects one is released (0 = never);
+    one that opens for longer than `late_s`, while another works, is given up."""
 
     max_associations: int
     batch_size: int = 0
@@ -119,20 +121,24 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class Bind:
-    association: Association
+    """Send this request over this association, which is idle."""
+
+    member: Member
     request: Request
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    association: Association
+    """Release this association, which is idle."""
+
+    member: Member
 
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
     """Abort an association that does not open: the peer seems to serve no more at once than those that work."""
 
-    association: Association
+    member: Member
 
 
 Action = Open | Bind | Release | GiveUp
@@ -140,122 +146,162 @@ Action = Open | Bind | Release | GiveUp
 
 def assign(
     requests: Collection[Request],
-    associations: Sequence[Association],
+    members: Sequence[Member],
     now_s: float,
     limits: Limits,
     alone: Alone | None = None,
 ) -> list[Action]:
-    """What to do now. `requests` in the order of their claim (rank, receipt), without those that are bound; `alone` is
-    none of them, but the suspect whose turn it is.
+    """What to do now. `requests` in the order of the queue (rank, receipt), without those that are bound; `alone` is
+    the suspect whose turn it is, and not one of the requests.
 
     Costs a few microseconds while one association asks for its next request, and looks at all requests only when
     nothing that fits is idle.
     """
-    own = next((a for a in associations if a.alone is not None and a.state is not State.CLOSING), None)
+    own = next((m for m in members if m.alone is not None and m.phase is not Phase.CLOSING), None)
     if own is None and alone is not None and alone.exclusive:
-        if not associations:
-            return [Open(alone.request, alone)] if limits.max_associations else []
-        return [Release(a) for a in associations if a.state is State.IDLE]
-    actions: list[Action] = []
-    opening: list[Association] = []
-    idle: list[Association] = []
-    busy: list[Association] = []
-    room = limits.max_associations - len(associations)
-    works = any(a.state in (State.IDLE, State.RESERVED) for a in associations)
-    closing = 0
-    for association in associations:
-        if association.state is State.CLOSING:
-            closing += 1
-        elif association.state is State.OPENING and works and now_s - association.opened_s >= limits.late_s:
-            actions.append(GiveUp(association))
-            room = 0  # the limit is about to fall
-        elif association is own:
-            if own.state is State.IDLE:
-                fits = alone is not None and own.fits(alone.request)
-                actions.append(Bind(own, own.alone.request) if fits and own.alone else Release(own))
-            elif own.state is State.OPENING and not works:
-                room = min(room, 0)
-        elif association.state is State.IDLE and 0 < limits.batch_size <= association.served:
-            actions.append(Release(association))
-            closing += 1
-        elif association.state is State.OPENING:
-            opening.append(association)
-        else:
-            (idle if association.state is State.IDLE else busy).append(association)
+        return _make_way(alone, members, limits)
+    decided = _Round(members, now_s, limits, own, alone)
     if own is not None and own.alone is not None and own.alone.exclusive:
-        return actions
-    if not works:  # the first one goes ahead: a dead peer is asked once, a narrow one has nothing to reject
-        room = min(room, 1 - len(opening))
-    idle.sort(key=lambda a: a.idle_s, reverse=True)  # the one used last first, so that the others may end
+        return decided.actions
     wanting = alone if own is None else None
     if wanting is not None and wanting.overdue:
-        if room > 0:
-            actions.append(Open(wanting.request, wanting))
-            room, wanting = room - 1, None
-        elif idle and not closing:
-            actions.append(Release(idle.pop()))
-            closing += 1
+        decided.serve_suspect(wanting)
+    decided.serve(requests)
+    if wanting is not None and not wanting.overdue:
+        decided.serve_suspect(wanting)
+    decided.release_unused()
+    return decided.actions
 
-    bound: set[str] = set()
-    waiting: Counter[str] = Counter()
-    opened: Counter[str] = Counter()
-    starved: set[str] = set()
-    left: dict[str, Counter[Pair]] = {}  # what waits unbound, by calling AE title; counted when it is first needed
-    served: set[tuple[str, Pair]] = set()  # nothing more can be done for these, since there is no room
-    for request in requests:
-        if room <= 0 and (not idle or (request.calling, request.pair) in served):
-            if not idle:
-                break
-            continue
-        fitting = next((a for a in idle if a.fits(request)), None)
-        if fitting is not None:
-            idle.remove(fitting)
-            busy.append(fitting)
-            bound.add(request.receipt)
-            if left:
-                left[request.calling][request.pair] -= 1
-            actions.append(Bind(fitting, request))
-            continue
+
+def _make_way(alone: Alone, members: Sequence[Member], limits: Limits) -> list[Action]:
+    """For a suspect that is to be sent with no other association beside it: the others end first."""
+    if members:
+        return [Release(m) for m in members if m.phase is Phase.IDLE]
+    return [Open(alone.request, alone)] if limits.max_associations else []
+
+
+class _Round:
+    """One call of assign(): the members by what can be done with them, and what has been decided so far.
+
+    `room` is how many associations may still be opened, `closing` how many are about to make room.
+    """
+
+    def __init__(
+        self, members: Sequence[Member], now_s: float, limits: Limits, own: Member | None, alone: Alone | None
+    ) -> None:
+        """Sorts the members, and decides what depends on nothing else. `own` is the one that a suspect has."""
+        self.actions: list[Action] = []
+        self.room = limits.max_associations - len(members)
+        self.closing = 0
+        self._now_s = now_s
+        self._opening: list[Member] = []
+        self._idle: list[Member] = []
+        self._busy: list[Member] = []
+        works = any(m.phase is Phase.IDLE or m.phase is Phase.BUSY for m in members)
+        for member in members:
+            phase = member.phase
+            if phase is Phase.CLOSING:
+                self.closing += 1
+            elif phase is Phase.OPENING and works and now_s - member.opened_s >= limits.late_s:
+                self.actions.append(GiveUp(member))
+                self.room = 0  # the limit is about to fall
+            elif member is own:
+                self._continue_alone(own, alone, works)
+            elif phase is Phase.IDLE and 0 < limits.batch_size <= member.served:
+                self._release(member)
+            elif phase is Phase.OPENING:
+                self._opening.append(member)
+            else:
+                (self._idle if phase is Phase.IDLE else self._busy).append(member)
+        if not works:  # the first one goes ahead: a dead peer is asked once, a narrow one has nothing to reject
+            self.room = min(self.room, 1 - len(self._opening))
+        self._idle.sort(key=lambda m: m.idle_s, reverse=True)  # the one used last first, so that the others may end
+        # What serve() has found out so far.
+        self._bound: set[str] = set()  # receipts
+        self._waiting: dict[str, int] = {}  # by calling AE title: requests without an idle association
+        self._opened: dict[str, int] = {}  # by calling AE title: associations that are opened in this round
+        self._starved: set[str] = set()  # calling AE titles without an association, while there is no room for one
+        self._served: set[tuple[str, Pair]] = set()  # by calling AE title: these must wait for a busy association
+        self._left: dict[str, Counter[Pair]] | None = None  # by calling AE title: what is not bound; see _spare()
+
+    def _continue_alone(self, own: Member, alone: Alone | None, works: bool) -> None:
+        """The association of a suspect serves this suspect only, and ends with it."""
+        if own.phase is Phase.IDLE:
+            if alone is not None and own.fits(alone.request):
+                self.actions.append(Bind(own, alone.request))
+            else:
+                self.actions.append(Release(own))
+        elif own.phase is Phase.OPENING and not works:
+            self.room = min(self.room, 0)
+
+    def _release(self, member: Member) -> None:
+        self.actions.append(Release(member))
+        self.closing += 1
+
+    def serve_suspect(self, alone: Alone) -> None:
+        """Open an association for a suspect, or make room for one."""
+        if self.room > 0:
+            self.actions.append(Open(alone.request, alone))
+            self.room -= 1
+        elif self._idle and not self.closing:
+            self._release(self._idle.pop())
+
+    def serve(self, requests: Collection[Request]) -> None:
+        """Bind each request to an idle association, or see to it that there will be one."""
+        for request in requests:
+            if self.room <= 0 and not self._idle:
+                return  # nothing can be done for anybody
+            if self._served and (request.calling, request.pair) in self._served:
+                continue
+            member = next((m for m in self._idle if m.fits(request)), None)
+            if member is not None:
+                self._bind(member, request)
+            elif request.calling not in self._starved:
+                self._find_association(request, requests)
+
+    def _bind(self, member: Member, request: Request) -> None:
+        self.actions.append(Bind(member, request))
+        self._idle.remove(member)
+        self._busy.append(member)
+        self._bound.add(request.receipt)
+        if self._left is not None:
+            self._left[request.calling][request.pair] -= 1
+
+    def _find_association(self, request: Request, requests: Collection[Request]) -> None:
+        """Nothing idle fits: it waits for an association that opens or is busy, has one opened, or room made for it."""
         calling = request.calling
-        if calling in starved:
-            continue
-        waiting[calling] += 1
-        coming = opened[calling] + sum(a.fits(request) for a in opening)
-        serving = coming + sum(a.fits(request) for a in busy)
-        impatient = not coming and now_s - request.since_s >= PATIENCE_S
-        if room <= 0 and serving:
-            served.add((calling, request.pair))
-        elif serving and waiting[calling] <= GRAIN * serving and not impatient:
-            continue
-        elif room > 0:
-            actions.append(Open(request))
-            opened[calling] += 1
-            room -= 1
+        waiting = self._waiting[calling] = self._waiting.get(calling, 0) + 1
+        coming = self._opened.get(calling, 0) + sum(m.fits(request) for m in self._opening)
+        serving = coming + sum(m.fits(request) for m in self._busy)
+        if self.room > 0:
+            impatient = not coming and self._now_s - request.since_s >= PATIENCE_S
+            if impatient or waiting > GRAIN * serving:
+                self.actions.append(Open(request))
+                self._opened[calling] = self._opened.get(calling, 0) + 1
+                self.room -= 1
+        elif serving:
+            self._served.add((calling, request.pair))
         else:
-            starved.add(calling)
-            if len(starved) <= closing:
-                continue  # room is being made already
-            if not left:
-                for other in requests:
-                    if other.receipt not in bound:
-                        left.setdefault(other.calling, Counter())[other.pair] += 1
-            spare = _spare(idle, left, now_s)
-            if spare is not None:
-                idle.remove(spare)
-                actions.append(Release(spare))
-                closing += 1
-    if wanting is not None and room > 0:
-        actions.append(Open(wanting.request, wanting))
-    elif wanting is not None and idle and not closing:
-        actions.append(Release(idle.pop()))
-    actions += [Release(a) for a in idle if now_s - a.idle_s >= IDLE_S]
-    return actions
+            self._starved.add(calling)
+            if len(self._starved) > self.closing and (spare := self._spare(requests)) is not None:
+                self._idle.remove(spare)
+                self._release(spare)
 
+    def _spare(self, requests: Collection[Request]) -> Member | None:
+        """The idle association that can best be done without: of no use to anybody, or else one whose turn is over."""
+        if self._left is None:
+            self._left = {}
+            for request in requests:
+                if request.receipt not in self._bound:
+                    self._left.setdefault(request.calling, Counter())[request.pair] += 1
+        for member in reversed(self._idle):
+            pairs = self._left.get(member.calling, Counter[Pair]())
+            if not any(number and member.takes(pair) for pair, number in pairs.items()):
+                return member
+        return next((m for m in reversed(self._idle) if self._now_s - m.established_s >= TURN_S), None)
 
-def _spare(idle: Sequence[Association], left: Mapping[str, Counter[Pair]], now_s: float) -> Association | None:
-    """The idle association that can best be done without: of no use to anybody, or else one whose turn is over."""
-    for association in reversed(idle):
-        pairs = left.get(association.calling, Counter[Pair]())
-        if not any(number and association.takes(pair) for pair, number in pairs.items()):
-            return association
-    return next((a for a in reversed(idle) if now_s - a.established_s >= TURN_S), None)
+    def release_unused(self) -> None:
+        """Release what has been idle for long."""
+        for member in self._idle:
+            if self._now_s - member.idle_s >= IDLE_S:
+                self._release(member)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from leyden.deliver.pool import Association, State
+from leyden.deliver.pool import Member, Phase
 from leyden.form import ladder
 from leyden.net import scu
 from leyden.outbound.window import Parcel
@@ -17,7 +17,7 @@ CANDIDATES = 16
 
 
 @dataclass(slots=True, eq=False)
-class Lane(Association):
+class Lane(Member):
     """One association of the pool."""
 
     contexts: tuple[ladder.Pair, ...] = ()  # as proposed, in order
@@ -28,7 +28,7 @@ class Lane(Association):
     waiter: "asyncio.Future[None] | None" = None
 
     def bind(self, parcel: Parcel) -> None:
-        self.state, self.bound = State.RESERVED, parcel
+        self.phase, self.bound = Phase.BUSY, parcel
         self._wake()
 
     def candidates(self, waiting: Iterable[Parcel]) -> Iterator[Parcel]:
@@ -37,8 +37,8 @@ class Lane(Association):
 
     def end(self) -> None:
         """Release it, if nothing is bound to it."""
-        if self.state is State.IDLE:
-            self.state = State.CLOSING
+        if self.phase is Phase.IDLE:
+            self.phase = Phase.CLOSING
             self._wake()
 
     def _wake(self) -> None:
@@ -47,7 +47,7 @@ class Lane(Association):
 
     async def next(self) -> Parcel | None:
         """The next object to send; None when the association is to end."""
-        while self.bound is None and self.state is not State.CLOSING:
+        while self.bound is None and self.phase is not Phase.CLOSING:
             self.waiter = asyncio.get_running_loop().create_future()
             await self.waiter
         parcel, self.bound = self.bound, None

@@ -18,7 +18,7 @@ from typing import Any
 
 from leyden.deliver import retry
 from leyden.deliver.destination import Destination
-from leyden.deliver.pool import LATE_S, Action, Alone, Bind, GiveUp, Limits, Open, Release, State, assign
+from leyden.deliver.pool import LATE_S, Action, Alone, Bind, GiveUp, Limits, Open, Phase, Release, assign
 from leyden.deliver.suspicion import Suspicion
 from leyden.errors import Transient
 from leyden.form import ladder
@@ -83,7 +83,7 @@ class Outbox:
         self._moves = 0  # objects that went back to the queue; a look that overlaps one is not trusted with their order
 
     def __repr__(self) -> str:
-        lanes = " ".join(f"{lane.calling}:{lane.state.value}" for lane in self._lanes)
+        lanes = " ".join(f"{lane.calling}:{lane.phase.value}" for lane in self._lanes)
         return (
             f"<Outbox {self.destination.ae_title} waiting={len(self._waiting)} in_hand={len(self._in_hand)} [{lanes}]>"
         )
@@ -226,13 +226,13 @@ class Outbox:
 
     def _next_suspect(self, now_s: float) -> Alone | None:
         """The suspect that has an association of its own, or is to have one."""
-        own = next((lane.alone for lane in self._lanes if lane.alone and lane.state is not State.CLOSING), None)
+        own = next((lane.alone for lane in self._lanes if lane.alone and lane.phase is not Phase.CLOSING), None)
         turn = own or self._suspicion.turn(self._sendable(self._suspects, now_s), now_s)
         return turn if turn is not None and turn.request.receipt in self._suspects else None
 
     def _do(self, action: Action, now_s: float) -> None:
         match action:
-            case Bind(association=Lane() as lane, request=Parcel() as parcel):
+            case Bind(member=Lane() as lane, request=Parcel() as parcel):
                 lane.bind(self._take(parcel))
             case Open(request=request, alone=alone):
                 others = () if alone else self._waiting.values()
@@ -241,10 +241,10 @@ class Outbox:
                 lane = Lane(request.calling, now_s, frozenset(contexts), contexts=contexts, alone=alone)
                 self._lanes.append(lane)
                 lane.task = self._start(self._run(lane))
-            case Release(association=Lane() as lane):
+            case Release(member=Lane() as lane):
                 lane.end()
-            case GiveUp(association=Lane() as lane) if lane.task is not None:
-                lane.state = State.CLOSING
+            case GiveUp(member=Lane() as lane) if lane.task is not None:
+                lane.phase = Phase.CLOSING
                 self._did_not_open(lane, "another association is not answered while the first works")
                 lane.task.cancel()
 
@@ -256,7 +256,7 @@ class Outbox:
                     await self._send(lane, lane.link, parcel)
                     lane.idle_s, lane.served = time.monotonic(), lane.served + 1
                     over = self._stopping or lane.link.closed or lane.alone is not None
-                    lane.state = State.CLOSING if over else State.IDLE
+                    lane.phase = Phase.CLOSING if over else Phase.IDLE
                     self._act()
                 await self._close(lane, lane.link)
         finally:
@@ -314,8 +314,8 @@ class Outbox:
 
     def _others(self, lane: Lane) -> tuple[int, int]:
         """How many other associations are established, and how many are opening."""
-        states = [other.state for other in self._lanes if other is not lane]
-        return states.count(State.IDLE) + states.count(State.RESERVED), states.count(State.OPENING)
+        states = [other.phase for other in self._lanes if other is not lane]
+        return states.count(Phase.IDLE) + states.count(Phase.BUSY), states.count(Phase.OPENING)
 
     def _warn(self, said: str) -> None:
         if said:
@@ -363,7 +363,7 @@ class Outbox:
     def _established(self, lane: Lane, link: scu.Association) -> None:
         now_s = time.monotonic()
         lane.accepted = self._memory.negotiated(lane.proposed, link.accepted, time.time())
-        lane.refused, lane.state = frozenset(lane.proposed) - lane.accepted, State.IDLE
+        lane.refused, lane.phase = frozenset(lane.proposed) - lane.accepted, Phase.IDLE
         lane.established_s = lane.idle_s = now_s
         self._late_s = max(LATE_S, 2 * (now_s - lane.opened_s))
         self._health.opened(lane.calling)
@@ -440,7 +440,7 @@ class Outbox:
         self._stopping = True
         for lane in self._lanes:
             lane.end()
-            if lane.state is State.OPENING and lane.task is not None:
+            if lane.phase is Phase.OPENING and lane.task is not None:
                 lane.task.cancel()
         if self._jobs:
             await asyncio.wait(self._jobs, timeout=for_s)

@@ -10,14 +10,14 @@ from leyden.deliver.pool import (
     PATIENCE_S,
     TURN_S,
     Alone,
-    Association,
     Bind,
     GiveUp,
     Limits,
+    Member,
     Open,
+    Phase,
     Release,
     Request,
-    State,
     assign,
 )
 
@@ -30,9 +30,9 @@ def requests(*callings, pair=CT, since_s=NOW_S):
     return [Request("00", f"{n:022d}", calling, pair, since_s) for n, calling in enumerate(callings)]
 
 
-def association(calling, state=State.IDLE, *, pairs=(CT,), age_s=0.1, idle_s=0.0, served=0):
-    accepted = () if state is State.OPENING else pairs
-    return Association(calling, NOW_S - age_s, pairs, state, accepted, NOW_S - age_s, NOW_S - idle_s, served)
+def association(calling, phase=Phase.IDLE, *, pairs=(CT,), age_s=0.1, idle_s=0.0, served=0):
+    accepted = () if phase is Phase.OPENING else pairs
+    return Member(calling, NOW_S - age_s, pairs, phase, accepted, NOW_S - age_s, NOW_S - idle_s, served)
 
 
 def test_the_first_request_opens_an_association_and_is_not_bound_to_it():
@@ -43,8 +43,8 @@ def test_the_first_request_opens_an_association_and_is_not_bound_to_it():
 def test_a_few_requests_share_one_association():
     waiting = requests("A", "A", "A", "A")
     assert assign(waiting, [], NOW_S, FOUR) == [Open(waiting[0])]
-    assert assign(waiting, [association("A", State.OPENING)], NOW_S, FOUR) == []
-    assert assign(waiting, [association("A", State.RESERVED)], NOW_S, FOUR) == []
+    assert assign(waiting, [association("A", Phase.OPENING)], NOW_S, FOUR) == []
+    assert assign(waiting, [association("A", Phase.BUSY)], NOW_S, FOUR) == []
 
 
 def opens(actions):
@@ -54,14 +54,14 @@ def opens(actions):
 def test_the_first_association_goes_ahead_and_many_requests_open_as_many_as_are_allowed():
     waiting = requests(*"A" * 40, "B", "C")
     assert opens(assign(waiting, [], NOW_S, FOUR)) == 1
-    assert assign(waiting, [association("A", State.OPENING)], NOW_S, FOUR) == []
-    assert opens(assign(waiting, [association("A", State.RESERVED)], NOW_S, FOUR)) == 3
+    assert assign(waiting, [association("A", Phase.OPENING)], NOW_S, FOUR) == []
+    assert opens(assign(waiting, [association("A", Phase.BUSY)], NOW_S, FOUR)) == 3
 
 
 def test_a_request_that_has_waited_long_gets_an_association_of_its_own():
     waiting = requests("A", since_s=NOW_S - PATIENCE_S)
-    assert assign(waiting, [association("A", State.RESERVED)], NOW_S, FOUR) == [Open(waiting[0])]
-    one_comes = [association("A", State.RESERVED), association("A", State.OPENING)]
+    assert assign(waiting, [association("A", Phase.BUSY)], NOW_S, FOUR) == [Open(waiting[0])]
+    one_comes = [association("A", Phase.BUSY), association("A", Phase.OPENING)]
     assert assign(waiting, one_comes, NOW_S, FOUR) == []
 
 
@@ -116,10 +116,10 @@ class TestWithoutRoom:
         assert assign(waiting, [old], NOW_S, self.LIMITS) == [Bind(old, waiting[0])]
 
     def test_a_busy_one_is_left_alone(self):
-        assert assign(requests("B"), [association("A", State.RESERVED, age_s=100)], NOW_S, self.LIMITS) == []
+        assert assign(requests("B"), [association("A", Phase.BUSY, age_s=100)], NOW_S, self.LIMITS) == []
 
     def test_one_that_is_closing_makes_room_for_one_title_only(self):
-        closing, idle = association("A", State.CLOSING), association("A")
+        closing, idle = association("A", Phase.CLOSING), association("A")
         assert assign(requests("B"), [closing, idle], NOW_S, Limits(2)) == []
         assert assign(requests("B", "C"), [closing, idle], NOW_S, Limits(2)) == [Release(idle)]
 
@@ -131,13 +131,13 @@ class TestWithoutRoom:
 
 class TestWhenThePeerServesOneAtATime:
     def test_one_that_does_not_open_while_another_works_is_given_up(self):
-        works, late = association("A", State.RESERVED), association("B", State.OPENING, age_s=LATE_S)
+        works, late = association("A", Phase.BUSY), association("B", Phase.OPENING, age_s=LATE_S)
         assert assign(requests("B"), [works, late], NOW_S, FOUR) == [GiveUp(late)]
 
-    @pytest.mark.parametrize("state", [State.OPENING, State.CLOSING])
-    def test_but_not_while_none_works(self, state):
-        late = association("B", State.OPENING, age_s=LATE_S)
-        assert assign(requests("B"), [association("A", state), late], NOW_S, FOUR) == []
+    @pytest.mark.parametrize("phase", [Phase.OPENING, Phase.CLOSING])
+    def test_but_not_while_none_works(self, phase):
+        late = association("B", Phase.OPENING, age_s=LATE_S)
+        assert assign(requests("B"), [association("A", phase), late], NOW_S, FOUR) == []
 
 
 def test_the_hot_case_looks_at_one_request_only():
@@ -152,7 +152,7 @@ def test_the_hot_case_looks_at_one_request_only():
                 yield request
 
     waiting = Counted(requests(*"A" * 4000))
-    actions = assign(waiting, [association("A"), association("A", State.RESERVED)], NOW_S, Limits(2))
+    actions = assign(waiting, [association("A"), association("A", Phase.BUSY)], NOW_S, Limits(2))
     assert len(actions) == 1
     assert Counted.looked <= 2
 
@@ -166,7 +166,7 @@ def test_many_titles_without_an_association_cost_one_more_look_at_the_requests()
             return list.__iter__(self)
 
     waiting = Counted(requests(*(f"CT{n}" for n in range(200)), "A"))
-    busy = [association(title, State.RESERVED) for title in "BCD"]
+    busy = [association(title, Phase.BUSY) for title in "BCD"]
     assert assign(waiting, [*busy, association("A", age_s=TURN_S / 2)], NOW_S, FOUR) == [Bind(ANY, waiting[-1])]
     assert Counted.looked <= 2 * len(waiting)
 
@@ -180,15 +180,15 @@ def test_an_association_that_only_served_a_request_that_is_bound_can_be_spared()
 SUSPECT = Request("00", "9" * 22, "S", CT, NOW_S)
 
 
-def own(state=State.IDLE, *, exclusive=False, age_s=0.1):
-    one = association("S", state, age_s=age_s)
+def own(phase=Phase.IDLE, *, exclusive=False, age_s=0.1):
+    one = association("S", phase, age_s=age_s)
     one.alone = Alone(SUSPECT, exclusive)
     return one
 
 
 def test_a_suspect_gets_an_association_of_its_own_beside_those_of_the_others():
     waiting, turn = requests("A"), Alone(SUSPECT)
-    busy = association("A", State.RESERVED)
+    busy = association("A", Phase.BUSY)
     assert assign((), [busy], NOW_S, FOUR, turn) == [Open(SUSPECT, turn)]
     assert assign(waiting, [association("A")], NOW_S, FOUR, turn) == [Bind(ANY, waiting[0]), Open(SUSPECT, turn)]
 
@@ -206,12 +206,12 @@ def test_the_association_of_a_suspect_that_is_gone_is_released():
 
 
 def test_only_one_suspect_at_a_time():
-    assert assign((), [own(State.RESERVED)], NOW_S, FOUR, Alone(SUSPECT)) == []
+    assert assign((), [own(Phase.BUSY)], NOW_S, FOUR, Alone(SUSPECT)) == []
 
 
 def test_a_suspect_waits_for_room_until_it_is_overdue():
     waiting = requests("A", "A")
-    one, busy = Limits(1), association("A", State.RESERVED)
+    one, busy = Limits(1), association("A", Phase.BUSY)
     assert assign(waiting, [busy], NOW_S, one, Alone(SUSPECT)) == []
     assert assign(waiting, [association("A")], NOW_S, one, Alone(SUSPECT)) == [Bind(ANY, waiting[0])]
     assert assign(waiting, [association("A")], NOW_S, one, Alone(SUSPECT, overdue=True)) == [Release(ANY)]
@@ -221,15 +221,15 @@ def test_a_suspect_waits_for_room_until_it_is_overdue():
 
 def test_an_exclusive_suspect_has_the_destination_for_itself():
     waiting, turn = requests("A"), Alone(SUSPECT, exclusive=True)
-    idle, busy = association("A"), association("A", State.RESERVED)
+    idle, busy = association("A"), association("A", Phase.BUSY)
     assert assign(waiting, [idle, busy], NOW_S, FOUR, turn) == [Release(idle)]
     assert assign(waiting, [], NOW_S, FOUR, turn) == [Open(SUSPECT, turn)]
-    assert assign(waiting, [own(State.OPENING, exclusive=True)], NOW_S, FOUR, turn) == []
+    assert assign(waiting, [own(Phase.OPENING, exclusive=True)], NOW_S, FOUR, turn) == []
     alone = own(exclusive=True)
     assert assign(waiting, [alone], NOW_S, FOUR, alone.alone) == [Bind(alone, SUSPECT)]
-    assert assign(waiting, [own(State.RESERVED, exclusive=True)], NOW_S, FOUR) == []
+    assert assign(waiting, [own(Phase.BUSY, exclusive=True)], NOW_S, FOUR) == []
 
 
 def test_a_suspects_association_that_is_not_answered_while_another_works_is_given_up():
-    late = own(State.OPENING, age_s=LATE_S)
-    assert assign((), [association("A", State.RESERVED), late], NOW_S, FOUR, late.alone) == [GiveUp(late)]
+    late = own(Phase.OPENING, age_s=LATE_S)
+    assert assign((), [association("A", Phase.BUSY), late], NOW_S, FOUR, late.alone) == [GiveUp(late)]
