@@ -1,14 +1,15 @@
-"""Which objects end associations, as far as losses and answers tell, and what is done with such a suspect.
+"""Which objects make a peer end associations, as far as losses and answers tell, and how such a suspect is tried again.
 
-An established association that ends in the middle of an object, is not answered in time or is answered with nonsense
-speaks against that object first, whatever the peer's trouble is: there are peers that abort at what they cannot parse.
-So an object that was lost once is tried alone from then on: over an association of its own, one suspect at a time,
-while the others go on. Where several associations were lost at once, nobody knows whose fault it was; then the next try
-is made with nothing beside it. A kind, that is what came under one calling AE title in one SOP class, or one study of
-these, is suspect as well after losses under several of its objects without an answer to any.
+A loss is an established association that ended in the middle of an object, or whose peer did not answer in time or
+answered with nonsense. It speaks against that object first, whatever the peer's trouble is: some peers abort when they
+cannot parse an object. So an object that was lost once is tried alone from then on: over an association of its own, one
+suspect at a time, while the others go on. Where several associations were lost at once, nobody knows whose fault it
+was, and the next try is made with no other association beside it. A kind is all that came under one calling AE title in
+one SOP class, or one study of these; it is suspect as well after losses under several of its objects and no answer to
+any of them.
 
-A suspect is given up only when it was lost alone again and again while the peer answered to others, before and after.
-While nothing at all is answered it waits, for as long as it takes; the pause between two tries grows then. Any answer
+A suspect is given up only when it was lost alone again and again while the peer answered others, before and after.
+While the peer answers nothing at all the suspect waits, without end, and the pauses between the tries grow. Any answer
 clears the object and its kinds. Deliberately absent: clocks, the spool, and what is said in the log.
 """
 
@@ -20,13 +21,13 @@ from typing import Any
 from leyden.deliver.pool import Alone, Kind, Request
 
 GIVE_UP_LOSSES = 5  # each alone, and between answers to others
-GIVE_UP_LOSSES_OF_KIND = 2  # the same, once
-KIND_GIVEN_UP = 3  # so many of its kind were given up, and none was answered
-KIND_LOSSES = 3  # in a row; one is enough if it was a stall, which costs others so long
+GIVE_UP_LOSSES_OF_KIND = 2  # instead, after KIND_GIVEN_UP
+KIND_GIVEN_UP = 3  # objects of one kind were given up, and none was answered
+KIND_LOSSES = 3  # in a row; a stall alone is enough, since it takes so long
 ALIVE_S = 60.0  # an answer so long ago still shows that the peer was well
 SAME_MOMENT_S = 1.0
 PAUSE_S = 0.2
-SHORT_PAUSES = 30  # then each is twice as long as the one before
+SHORT_PAUSES = 30  # of PAUSE_S; after that each is twice as long as the one before
 LONGEST_PAUSE_S = 30.0
 OVERDUE_S = 10.0
 DOUBLINGS_MAX = 10
@@ -37,9 +38,13 @@ KINDS_MAX = 10_000
 
 @dataclass(slots=True)
 class _Object:
-    """What happened to an object. Of its last loss: when and how it was (`lost_s`, `words`), whether over an
-    association of its own (`alone`) and together with others (`shared`), and how many `answers` the peer had given to
-    anybody until then. `proved` counts the losses that were its own fault beyond doubt."""
+    """What happened to an object: all its losses, and the last one.
+
+    `proved` counts the losses that were certainly its own fault. Of the last one: when it was (`lost_s`), what the peer
+    or the network said (`words`), the association of its own that it had, if any (`alone`), whether other associations
+    were lost at the same moment (`shared`), how many objects the peer had answered until then (`answers`), whether it
+    had answered shortly before (`peer_was_well`), and whether it is known yet whose fault it was (`judged`).
+    """
 
     losses: int
     answers: int
@@ -55,7 +60,7 @@ class _Object:
 
 @dataclass(slots=True)
 class _Kind:
-    """Since the last answer to one of its objects: how many of them were lost, and how many were given up."""
+    """How many of its objects were lost, and how many were given up, since the last answer to one of them."""
 
     losses: int = 0
     given_up: int = 0
@@ -63,7 +68,7 @@ class _Kind:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """What a loss made of an object and its kinds: `first` = it was not suspected before; nor were these `kinds`."""
+    """What is new with a loss: `first` = the object was not lost before; `kinds` = these became suspect."""
 
     first: bool
     kinds: tuple[Kind, ...]
@@ -73,7 +78,7 @@ class Suspicion:
     """The suspects of one destination. All times are the caller's, of one clock."""
 
     def __init__(self) -> None:
-        self.version = 0  # changes when requests that wait become suspects, or are none any more
+        self.version = 0  # changes whenever requests that wait become suspects, or are no longer suspects
         self._objects: OrderedDict[str, _Object] = OrderedDict()  # by receipt
         self._kinds: OrderedDict[Kind, _Kind] = OrderedDict()
         self._moment: deque[tuple[str, float]] = deque(maxlen=MOMENT_MAX)  # the last losses: receipt, when
@@ -85,7 +90,7 @@ class Suspicion:
         self._turns = 0
 
     def suspects(self, request: Request) -> bool:
-        """Whether this one is to be tried alone. May be asked from any thread."""
+        """Whether this request is to be tried alone. May be called from any thread."""
         past = self._objects.get(request.receipt)
         lost_before = bool(request.losses) if past is None else not past.cleared
         return lost_before or self._suspect_kinds(request) > 0
@@ -102,14 +107,14 @@ class Suspicion:
         self,
         request: Request,
         words: str,
-        begun_s: float,
+        start_s: float,
         now_s: float,
         alone: Alone | None = None,
         *,
         stalled: bool = False,
     ) -> Lost:
-        """An association ended under a request whose transfer had begun at `begun_s`; `words` tell how. `alone`: it was
-        the request's own; `stalled`: we ended it, for want of an answer."""
+        """An association ended under a request that was sent since `start_s`; `words` say how. `alone`: the association
+        was the request's own; `stalled`: we ended it, because no answer came."""
         past = self._objects.pop(request.receipt, None)
         first = past is None and not request.losses
         if past is None:
@@ -119,24 +124,28 @@ class Suspicion:
             self._judge(past)
         self._objects[request.receipt] = past
         past.peer_was_well = self._answers > past.answers or now_s - self._answered_s <= ALIVE_S
-        past.losses, past.answers, past.words, past.lost_s, past.alone = (
-            past.losses + 1, self._answers, words, now_s, alone,
-        )  # fmt: skip
-        past.judged = past.cleared = False
-        past.shared = self._shared(past, request.receipt, begun_s)
+        past.losses += 1
+        past.answers = self._answers
+        past.words = words
+        past.lost_s = now_s
+        past.alone = alone
+        past.judged = False
+        past.cleared = False
+        past.shared = self._shared(past, request.receipt, start_s)
         self._losses += 1
         if alone is not None:
             doublings = max(0, min(self._losses - SHORT_PAUSES, DOUBLINGS_MAX))
             self._pause_until_s = now_s + min(PAUSE_S * 2.0**doublings, LONGEST_PAUSE_S)
-            self._ready_s, self._turns = None, self._turns + 1
+            self._ready_s = None
+            self._turns += 1
         weight = KIND_LOSSES if stalled else 1
         return Lost(first, tuple(kind for kind in request.kinds if first and self._lost_of(kind, weight)))
 
-    def _shared(self, past: _Object, receipt: str, begun_s: float) -> bool:
-        """Whether others were lost at the same moment, over associations beside this one; they are told as well."""
+    def _shared(self, past: _Object, receipt: str, start_s: float) -> bool:
+        """Whether others were lost at the same moment, over other associations; their losses were shared, too."""
         shared = False
         for other, other_lost_s in self._moment:
-            if other != receipt and past.lost_s - other_lost_s <= SAME_MOMENT_S and begun_s < other_lost_s:
+            if other != receipt and past.lost_s - other_lost_s <= SAME_MOMENT_S and start_s < other_lost_s:
                 shared = True
                 beside = self._objects.get(other)
                 if beside is not None and beside.lost_s == other_lost_s:
@@ -160,10 +169,11 @@ class Suspicion:
         return self._kinds.setdefault(kind, _Kind())
 
     def answered(self, request: Request, now_s: float, alone: Alone | None = None) -> None:
-        """The peer answered to a request, whatever it said."""
+        """The peer answered a request, whatever it said."""
         self._answers += 1
         self._answered_s = now_s
-        self._losses, self._pause_until_s = 0, float("-inf")
+        self._losses = 0
+        self._pause_until_s = float("-inf")
         if alone is not None:
             self._ready_s = None
         if self._kinds:
@@ -188,7 +198,7 @@ class Suspicion:
     # -- what is to be done
 
     def hopeless(self, request: Request) -> str | None:
-        """The peer's last words to a suspect that is to be given up now; None = it is not."""
+        """How the last loss of a suspect went, if the suspect is to be given up now; None = it is not."""
         past = self._objects.get(request.receipt)
         if past is None or past.cleared:
             return None
@@ -198,34 +208,37 @@ class Suspicion:
         return past.words if past.proved >= enough else None
 
     def _judge(self, past: _Object) -> None:
-        """Whose fault the last loss was is known once the peer has answered to somebody after it."""
+        """Whose fault the last loss was is known once the peer has answered anybody after it."""
         if past.judged or self._answers == past.answers:
             return
         past.judged = True
         past.proved += past.alone is not None and past.peer_was_well and not past.shared
 
     def turn(self, suspects: Iterable[Request], now_s: float) -> Alone | None:
-        """The suspect that is to be tried now, of those that may be sent, given in the order of the queue.
+        """The suspect that is to be tried now; `suspects` are those that may be sent, in the order of the queue.
 
-        What is of no suspect kind goes first, then what was lost less often; among equals the oldest and the newest in
-        turn, so that a harmless one does not wait for all that stand before it. Each third turn is for what was lost
-        most often, so that it comes to an end.
+        Those of no suspect kind go first, then those that were lost less often; among equals the oldest and the newest
+        in turn, so that a harmless one does not wait for all that stand before it. Each third turn goes to the one that
+        was lost most often, so that it is decided some day.
         """
         if now_s < self._pause_until_s:
             return None
         equals: list[Request] = []
         least: tuple[int, int] | None = None
-        most, most_losses = None, -1
+        most: Request | None = None
+        most_losses = -1
         for request in suspects:
             past = self._objects.get(request.receipt)
             losses = past.losses if past else request.losses
             rank = self._suspect_kinds(request), losses
             if least is None or rank < least:
-                least, equals = rank, []
+                least = rank
+                equals = []
             if rank == least:
                 equals.append(request)
             if losses > most_losses:
-                most, most_losses = request, losses
+                most = request
+                most_losses = losses
         if most is None:
             return None
         if self._ready_s is None:
