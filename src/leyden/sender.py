@@ -19,8 +19,8 @@ import uvloop
 from leyden import crash, log
 from leyden.deliver import schedule
 from leyden.inherited import Inherited
+from leyden.inline import Inline
 from leyden.outbound.outbox import Outbox
-from leyden.outbound.quick import Quick
 from leyden.spool.doorbell import Bell
 from leyden.spool.entry import Queued
 from leyden.spool.receipts import ReceiptLog
@@ -47,7 +47,7 @@ class GroupReceipts:
         self._spool = spool
         self._log = ReceiptLog(spool.root, writer)
         self._thread = ThreadPoolExecutor(1, "receipts")
-        self._commits = Quick(self._thread)
+        self._inline = Inline()
         self._gathering: list[_Delivered] = []
         self._running: asyncio.Task[None] | None = None
         self._not_durable = 0
@@ -72,7 +72,7 @@ class GroupReceipts:
         while self._gathering:
             await asyncio.sleep(GATHER_S)
             batch, self._gathering = self._gathering, []
-            await self._commits.run(self._commit, batch)
+            await self._inline.run(self._thread, self._commit, batch)
             with log.together():
                 for _, _, done in batch:
                     done()

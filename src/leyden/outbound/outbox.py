@@ -22,11 +22,11 @@ from leyden.deliver.pool import LATE_S, Action, Alone, Bind, GiveUp, Limits, Ope
 from leyden.deliver.suspicion import Suspicion
 from leyden.errors import Transient
 from leyden.form import ladder
+from leyden.inline import Inline
 from leyden.net import scu
 from leyden.outbound import taken
 from leyden.outbound.courier import Courier, Fate, Receipts, Statistics
 from leyden.outbound.lane import Lane
-from leyden.outbound.quick import Quick
 from leyden.outbound.window import WINDOW, Parcel, Window
 from leyden.spool import doorbell
 from leyden.spool.stage import Stage
@@ -61,7 +61,7 @@ class Outbox:
         self.destination = destination
         self.serving = True  # ProcessSchedule and ProcessNetworks allow it
         self._loop = asyncio.get_running_loop()
-        self._looks = Quick(threads)
+        self._threads, self._inline = threads, Inline()
         self._window = Window(spool, destination, claimant, my_ae_title)
         self._courier = Courier(destination, spool, claimant, receipts, threads, workers, self._ended)
         self._health = retry.Health(destination.max_associations, destination.retry_delays_s)
@@ -123,7 +123,7 @@ class Outbox:
             known = {**self._waiting, **self._suspects, **self._in_hand}
             passed_over = self._health.backed_off(begin_s)
             suspected = self._suspicion.suspects
-            found = await self._looks.run(self._window.look, known, passed_over, time.time(), suspected)
+            found = await self._inline.run(self._threads, self._window.look, known, passed_over, time.time(), suspected)
         except OSError as error:
             logger.error("%s: the queue cannot be read: %s", title, error)
             return

@@ -25,6 +25,7 @@ from queue import SimpleQueue
 
 from leyden import crash
 from leyden.errors import Transient
+from leyden.inline import Inline
 from leyden.spool.doorbell import Ringer
 from leyden.spool.moves import into, sync_folder
 from leyden.spool.stage import Stage
@@ -75,7 +76,7 @@ class GroupCommit:
         self._fault = threading.Lock()
         self._planner = Ringer(spool.root, "planner")
         self._in_threads = 0  # jobs that the threads have not answered yet
-        self._sync_s = 0.0  # how long the last one took
+        self._inline = Inline(FAST_S, at_first=True)
         self._bucket = ""  # whose name in new/ this process has synced
         self._closed = threading.Event()
         self._threads = [
@@ -94,7 +95,7 @@ class GroupCommit:
         """
         loop = asyncio.get_running_loop()
         job = _Job(fd, os.fspath(path), receipt, loop.create_future(), loop)
-        if self._threads and (not alone or self._in_threads or self._sync_s >= FAST_S):
+        if self._threads and (not alone or self._in_threads or not self._inline.yes):
             self._in_threads += 1
             self._jobs.put(job)
             return job.future
@@ -152,7 +153,7 @@ class GroupCommit:
         except OSError as error:
             self._fail((job,), error)
             return False
-        self._sync_s = time.monotonic() - begin_s
+        self._inline.took(time.monotonic() - begin_s)
         crash.point("embryo-synced")
         return True
 

@@ -58,17 +58,20 @@ def test_a_committed_file_is_in_new_and_the_planner_hears_of_it(either):
 
 def test_a_lone_one_waits_itself_unless_the_disk_is_slow(spool, monkeypatch):
     async def main():
-        commit = GroupCommit(spool)
-        first = commit.commit(*embryo(spool), alone=True)
+        fast = GroupCommit(spool)
+        first = fast.commit(*embryo(spool), alone=True)
         assert first.done(), "as fast as nothing, as far as was seen"
+        fast.close()
         monkeypatch.setattr(batch, "FAST_S", 0.0)
-        second = commit.commit(*embryo(spool), alone=True)
-        assert not second.done()
-        await second
-        commit.close()
+        slow = GroupCommit(spool)
+        assert slow.commit(*embryo(spool), alone=True).done()
+        third = slow.commit(*embryo(spool), alone=True)
+        assert not third.done()
+        await third
+        slow.close()
 
     asyncio.run(main())
-    assert len(spool.newcomers(10)) == 2
+    assert len(spool.newcomers(10)) == 3
 
 
 def test_a_lone_one_does_not_get_in_the_way_of_the_threads(spool, monkeypatch):
