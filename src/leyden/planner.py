@@ -30,7 +30,7 @@ from leyden.form.choose import AsItCame, Ask, Form, Make
 from leyden.inherited import Inherited
 from leyden.journal.events import Dropped, Failed, Planned, PlannedDelivery
 from leyden.journal.lines import tell
-from leyden.outbound.taken import Seen
+from leyden.outbound.capabilities import SeenCapabilities
 from leyden.plan.match import Decision, Delivery, Save, plan, rank_of, remarks
 from leyden.plan.memory import ASIDE_S, Aside, Twins
 from leyden.plan.rules import PlanSettings, Target
@@ -132,7 +132,7 @@ class Planner:
         self._generation = generation
         self._alive = alive
         self._targets = {target.ae_title: target for target in settings.targets}
-        self._seen = {title: Seen(spool.root, title) for title in self._targets}
+        self._seen = {title: SeenCapabilities(spool.root, title) for title in self._targets}
         self._twins = Twins(spool.bound())
         self._aside = Aside()
         self._receipts = ReceiptLog(spool.root, _NAME)

@@ -9,22 +9,17 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import uvloop
 
-from leyden import crash, log
 from leyden.deliver import schedule
 from leyden.inherited import Inherited
-from leyden.inline import Inline
 from leyden.outbound.outbox import Outbox
+from leyden.outbound.receipts import GroupReceipts
 from leyden.spool.doorbell import Bell
-from leyden.spool.entry import Queued
-from leyden.spool.receipts import ReceiptLog
-from leyden.spool.store import Spool
 
 logger = logging.getLogger("leyden.sender")
 
@@ -32,90 +27,8 @@ TICK_S = 0.25
 ALIVE_S = 60.0
 DRAIN_S = 5.0
 DISK_THREADS = 4
-NOT_DURABLE_MAX = 256
-GATHER_S = 0.005  # a thread's hand-over an object costs more than all else together
 PURGE_S = 600.0
 SCHEDULE_S = 5.0
-
-_Delivered = tuple[Queued, Mapping[str, Any], Callable[[], None]]
-
-
-class GroupReceipts:
-    """Receipts made durable by the group: while one batch is being synced the next one gathers."""
-
-    def __init__(self, spool: Spool, writer: str) -> None:
-        self._spool = spool
-        self._log = ReceiptLog(spool.root, writer)
-        self._thread = ThreadPoolExecutor(1, "receipts")
-        self._inline = Inline()
-        self._gathering: list[_Delivered] = []
-        self._running: asyncio.Task[None] | None = None
-        self._not_durable = 0
-        self._room = asyncio.Event()
-        self._room.set()
-
-    def add(self, claim: Queued, line: Mapping[str, Any], done: Callable[[], None]) -> None:
-        """Take over the claim of what was delivered: its line becomes durable, then it is unlinked, then `done`."""
-        self._gathering.append((claim, line, done))
-        self._not_durable += 1
-        if self._not_durable >= NOT_DURABLE_MAX:
-            self._room.clear()
-        if self._running is None:
-            self._running = asyncio.get_running_loop().create_task(self._run())
-
-    async def room(self) -> None:
-        """Wait while too many are not durable yet."""
-        if not self._room.is_set():
-            await self._room.wait()
-
-    async def _run(self) -> None:
-        while self._gathering:
-            await asyncio.sleep(GATHER_S)
-            batch, self._gathering = self._gathering, []
-            await self._inline.run(self._thread, self._commit, batch)
-            with log.together():
-                for _, _, done in batch:
-                    done()
-            self._not_durable -= len(batch)
-            if self._not_durable < NOT_DURABLE_MAX:
-                self._room.set()
-        self._running = None
-
-    def _commit(self, batch: Sequence[_Delivered]) -> None:
-        try:
-            self._log.append(*(line for _, line, _ in batch))
-            crash.point("receipt-written")
-            if self._spool.sync:
-                self._log.sync()
-            crash.point("receipt-synced")
-        except OSError as error:
-            # Delivered is delivered: keeping the files would only fill a full disk for good.
-            logger.error("%d receipts could not be written: %s", len(batch), error)
-        for claim, _, _ in batch:
-            try:
-                self._spool.delivered(claim)
-                crash.point("delivered-unlinked")
-            except OSError as error:
-                logger.error("%s was delivered but cannot be removed: %s", claim.path.name, error)
-
-    def check(self) -> None:
-        """Raises what ended the writing, if a fault of ours has: the process is of no use then."""
-        if self._running is not None and self._running.done():
-            self._running.result()
-
-    async def purge(self, expiry_h: float) -> None:
-        """Remove the receipts of hours that are long over; the running hour stays, whatever is to be kept."""
-        try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._log.purge, expiry_h, time.time())
-        except OSError as error:
-            logger.error("old receipts could not be removed: %s", error)
-
-    async def close(self) -> None:
-        """After everything handed in is durable."""
-        if self._running is not None:
-            await self._running
-        self._thread.shutdown()
-        self._log.close()
 
 
 def run(inherited: Inherited) -> int:
@@ -140,7 +53,7 @@ async def _serve(inherited: Inherited) -> None:
     def ring() -> None:
         bell.drain()
         for outbox in outboxes:
-            outbox.look()
+            outbox.ring()
 
     loop.add_reader(bell.fileno(), ring)
     inherited.heartbeat.alive(ALIVE_S)

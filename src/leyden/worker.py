@@ -34,7 +34,7 @@ from leyden.inherited import Inherited
 from leyden.journal.events import ByHand, Failed, Transformed
 from leyden.journal.lines import tell
 from leyden.log import once
-from leyden.outbound.taken import Seen
+from leyden.outbound.capabilities import SeenCapabilities
 from leyden.spool import recover
 from leyden.spool.doorbell import Bell, Ringer
 from leyden.spool.entry import Queued
@@ -209,7 +209,7 @@ class Worker:
         self._retry_left_at_s = 0.0
         self._checked = CheckedSeries(self.arena.words)
         self._differed = 0
-        self._seen: dict[str, Seen] = {}
+        self._seen: dict[str, SeenCapabilities] = {}
         self._overtaken_s = 0.0
         self._may_be_overtaken = True
         self._drain_until_s: float | None = None
@@ -374,7 +374,7 @@ class Worker:
     def _acceptance(self, claim: Queued, sop_class: str) -> ladder.Acceptance | None:
         """What the destination was seen to accept of a SOP class; nothing if somebody wants it to be asked anew."""
         title = claim.destination
-        seen = self._seen.setdefault(title, Seen(self.spool.root, title))
+        seen = self._seen.setdefault(title, SeenCapabilities(self.spool.root, title))
         known = ladder.fresh(seen.knowledge(), sop_class, time.time())
         return known if known is not None and known.seen_s > claim.entry.retried_s else None
 

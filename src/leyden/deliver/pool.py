@@ -97,6 +97,11 @@ class Member:
         """The same for a pair, whatever the calling AE title."""
         return pair in (self.proposed if self.phase is Phase.OPENING else self.accepted)
 
+    @property
+    def refused(self) -> frozenset[Pair]:
+        """What was proposed in vain; nothing as long as the peer has not answered."""
+        return frozenset(self.proposed).difference(self.accepted) if self.established_s else frozenset()
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

@@ -1,193 +1,139 @@
-"""The window on one destination's queue: which entries may be sent now, in which order, and what their heads say.
+"""The instances of one destination that may be sent now, kept in memory: those that wait, suspects apart, and those in
+hand.
 
-It lists names and opens only the files that it has not seen yet. It runs in a thread of the sender, one look at a time
-for a destination; what it gives back is the caller's. Deliberately absent: claiming and sending.
+The window is filled by looks at the queue: when something may have come and the window is half empty, else once a
+second, and seldom while nothing can be sent. A look takes at most a fifth of the time of a core.
 """
 
-import errno
-import heapq
-import os
+import asyncio
+import logging
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
-from itertools import islice
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import Executor
+from itertools import chain
 
-from leyden.deliver.destination import Destination
-from leyden.deliver.pool import Request
-from leyden.deliver.schedule import StudyDelay
-from leyden.dicom.part10 import HEAD_MAX_BYTES, FileMeta, decode_head
-from leyden.errors import Corrupt
-from leyden.form.ladder import Pair
-from leyden.spool import recover
-from leyden.spool.entry import Queued, key
-from leyden.spool.stage import SENT_FROM
-from leyden.spool.store import Spool
+from leyden.deliver.suspicion import Suspicion
+from leyden.inline import Inline
+from leyden.outbound.queue import WINDOW, Instance, Queue
+from leyden.spool import doorbell
 
-WINDOW = 4096  # entries of one destination in memory, and as many suspects
-NEWEST = 256  # of the suspects beyond
-PASSED_MAX = 100_000  # of these, whose kind is remembered
-RECLAIM_S = 10.0
-LISTED_MAX = 10_000_000
-HEAD_BYTES = 1024
-OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # no link, no FIFO that hangs us
-OURS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # says nothing of the file: try again
+logger = logging.getLogger("leyden.sender")
 
-
-@dataclass(frozen=True, slots=True)
-class Parcel(Request):
-    """A request together with its file: `offset` is where the dataset begins."""
-
-    waiting: Queued
-    meta: FileMeta
-    offset: int
-
-
-@dataclass(slots=True)
-class Found:
-    """What a look brought: the parcels in the order of sending, and what was put on a shelf meanwhile."""
-
-    parcels: list[Parcel] = field(default_factory=list)
-    expired: int = 0
-    unreadable: list[str] = field(default_factory=list)
+LOOK_S = 1.0
+LOOK_BLOCKED_S = 60.0  # while nothing can be sent: only for the sake of expiryThreshold
+LOOK_SHARE = 4  # after a look of t seconds the next one comes 4 t later
 
 
 class Window:
-    """Looks at what waits for one destination, to be sent or for an answer to whether it takes a lossy syntax."""
+    """What waits, in the order of sending; run() fills it. Every method is for the thread of the event loop.
 
-    def __init__(self, spool: Spool, destination: Destination, claimant: str, my_ae_title: str) -> None:
-        self._spool, self._destination, self._claimant = spool, destination, claimant
-        self._my_ae_title = my_ae_title
-        self._reclaim_s = 0.0
-        self._passed: dict[str, tuple[str, Pair]] = {}  # calling AE title and pair of suspects beyond the window
-        self._delay = StudyDelay(destination.process_delay_ms / 1000, destination.process_delay_window_multiplier)
+    An instance is `waiting` (sent with the others), one of the `suspects` (tried alone), or `in_hand` from the moment
+    that it is bound to an association until its claim has ended; each by its receipt.
+    """
 
-    def look(
-        self,
-        known: Mapping[str, Parcel],
-        passed_over: Collection[str],
-        wall_s: float,
-        suspected: Callable[[Request], bool] = lambda _: False,
-    ) -> Found:
-        """The entries that may be sent now: at most WINDOW, lowest rank first, then the oldest.
+    def __init__(self, title: str, queue: Queue, suspicion: Suspicion, threads: Executor) -> None:
+        self.waiting: dict[str, Instance] = {}
+        self.suspects: dict[str, Instance] = {}
+        self.in_hand: dict[str, Instance] = {}
+        self._title = title
+        self._queue = queue
+        self._suspicion = suspicion
+        self._sorted_version = suspicion.version  # of the suspicion, when suspects were told apart
+        self._threads = threads
+        self._inline = Inline()
+        self._wanted = True  # something may have come since the last look began
+        self._looked_s = float("-inf")
+        self._moves = 0  # how many claims ended in a move
+        self._pulse = asyncio.Event()
 
-        `known` holds the parcels of the last look by receipt, and all that are claimed; they are not read again.
-        Entries of the calling AE titles in `passed_over` are left out, so that they can't fill the window; `suspected`
-        ones are counted apart, for the same reason: of these there are the oldest, and the newest, one of which may be
-        harmless. `wall_s` is the time of day in seconds since 1970. OSError: the folders cannot be read.
+    async def run(
+        self, blocked: Callable[[], bool], passed_over: Callable[[], Collection[str]], filled: Callable[[], None]
+    ) -> None:
+        """Look whenever a look is due, and call `filled` after each one; until it is cancelled.
+
+        `blocked`: whether nothing can be sent at the moment; `passed_over`: the calling AE titles that are to be left
+        out.
         """
-        found = Found()
-        title = self._destination.ae_title
-        if wall_s >= self._reclaim_s:
-            self._reclaim_s = wall_s + RECLAIM_S
-            self._reclaim(known)
-        self._delay.forget(wall_s)
-        self._spool.due(title, wall_s)
-        ready = self._ready({key(calling) for calling in passed_over}, wall_s, found)
-        room = suspects_room = WINDOW
-        beyond: deque[Queued] = deque(maxlen=NEWEST)
-        before, self._passed = self._passed, {}
-        while room > 0 and (batch := list(islice(ready, WINDOW))):
-            serial = [waiting.entry for waiting in batch if waiting.entry.serial]
-            held_back = self._spool.held_back(title, serial) if serial else set()
-            for waiting in batch:
-                receipt = waiting.entry.receipt
-                if room == 0:
-                    break
-                if receipt in held_back:
-                    continue
-                if suspects_room == 0 and (seen := before.get(receipt)) and suspected(_request(waiting, *seen)):
-                    self._pass(receipt, seen)
-                    beyond.append(waiting)
-                    continue
-                parcel = self._parcel(waiting, known, found)
-                if parcel is None:
-                    continue
-                if not suspected(parcel):
-                    room -= 1
-                elif suspects_room > 0:
-                    suspects_room -= 1
-                else:
-                    self._pass(receipt, (parcel.calling, parcel.pair))
-                    beyond.append(waiting)
-                    continue
-                found.parcels.append(parcel)
-        newest = (self._parcel(waiting, known, found) for waiting in beyond)
-        found.parcels += [parcel for parcel in newest if parcel is not None]
-        return found
+        while True:
+            while not self._is_due(blocked()):
+                self._pulse.clear()
+                await self._pulse.wait()
+            start_s = time.monotonic()
+            fresh = 0
+            try:
+                fresh = await self._look(passed_over())
+                filled()
+            except Exception:
+                logger.exception("%s: a fault of ours", self._title)
+            took_s = self._looked_s - start_s
+            next_s = max(self._looked_s + LOOK_SHARE * took_s, start_s + doorbell.gather_s(fresh))
+            await asyncio.sleep(next_s - time.monotonic())
 
-    def _pass(self, receipt: str, seen: tuple[str, Pair]) -> None:
-        if len(self._passed) < PASSED_MAX:  # what is not remembered is read again
-            self._passed[receipt] = seen
+    def ring(self) -> None:
+        """Something may have come."""
+        self._wanted = True
+        self._pulse.set()
 
-    def _parcel(self, waiting: Queued, known: Mapping[str, Parcel], found: Found) -> Parcel | None:
-        parcel = known.get(waiting.entry.receipt)
-        if parcel is None or parcel.waiting != waiting:
-            return self._peek(waiting, found)
-        return parcel
+    def pulse(self) -> None:
+        """Time has passed, or what blocks has changed; to be called a few times a second."""
+        self._pulse.set()
 
-    def _reclaim(self, known: Collection[str]) -> None:
-        """Give back the claims that nobody holds any more: the disk did not let them go when their work ended."""
-        title = self._destination.ae_title
-        held = self._spool.claims(self._claimant)
-        lost = [claim for claim in held if claim.destination == title and claim.entry.receipt not in known]
-        if lost:
-            recover.give_back(self._spool, lost)
+    def _is_due(self, blocked: bool) -> bool:
+        if self._wanted and len(self.waiting) < WINDOW // 2 and not blocked:
+            return True
+        return time.monotonic() - self._looked_s >= (LOOK_BLOCKED_S if blocked else LOOK_S)
 
-    def _ready(self, passed_over: set[str], wall_s: float, found: Found) -> Iterator[Queued]:
-        queues = (self._spool.waiting(stage, self._destination.ae_title, LISTED_MAX) for stage in SENT_FROM)
-        for waiting in heapq.merge(*queues, key=lambda waiting: (waiting.rank, waiting.entry.receipt)):
-            entry = waiting.entry
-            age_s = wall_s - max(entry.received_s, entry.retried_s)
-            if age_s > self._destination.expiry_threshold_s > 0:
-                claim = self._spool.claim(waiting, self._claimant)
-                if claim is not None:
-                    self._spool.expire(claim)
-                    found.expired += 1
-            elif (
-                entry.source_key not in passed_over and self._delay.ready_s(entry.study_key, entry.received_s) <= wall_s
-            ):
-                yield waiting
-
-    def _peek(self, waiting: Queued, found: Found) -> Parcel | None:
+    async def _look(self, passed_over: Collection[str]) -> int:
+        """Fill the window; how many of the instances are new."""
+        self._wanted = False
+        moves = self._moves
+        known = {**self.waiting, **self.suspects, **self.in_hand}
+        suspected = self._suspicion.suspects
         try:
-            head = _read_head(waiting)
-        except FileNotFoundError:
-            return None
-        except (OSError, Corrupt) as error:
-            if isinstance(error, OSError) and error.errno in OURS:
-                raise
-            self._fail(waiting, f"{waiting.entry.receipt}: {error}", found)
-            return None
-        meta, offset = head
-        calling = (meta.sending if self._destination.impersonate else "") or self._my_ae_title
-        pair = (meta.sop_class_uid, meta.transfer_syntax_uid)
-        request = _request(waiting, calling, pair)
-        return Parcel(
-            request.rank, request.receipt, calling, pair, time.monotonic(), waiting, meta, offset,
-            study=request.study,
-            losses=request.losses,
-        )  # fmt: skip
+            found = await self._inline.run(self._threads, self._queue.look, known, passed_over, time.time(), suspected)
+        except OSError as error:
+            logger.error("%s: the queue cannot be read: %s", self._title, error)
+            return 0
+        finally:
+            self._looked_s = time.monotonic()
+        if moves != self._moves:  # the look may have missed an older entry that a serial one has to wait for
+            found = [instance for instance in found if not instance.queued.entry.serial]
+        self._tell_apart(instance for instance in found if instance.receipt not in self.in_hand)
+        return sum(instance.receipt not in known for instance in found)
 
-    def _fail(self, waiting: Queued, reason: str, found: Found) -> None:
-        claim = self._spool.claim(waiting, self._claimant)
-        if claim is not None:
-            self._spool.fail(claim, {"reason": f"cannot be sent: {reason}"})
-            found.unreadable.append(reason)
+    def all_waiting(self) -> Iterator[Instance]:
+        """What waits and what is suspect."""
+        return chain(self.waiting.values(), self.suspects.values())
 
+    def sort(self) -> None:
+        """Tell the suspects apart anew if the suspicion has changed."""
+        if self._sorted_version != self._suspicion.version:
+            self._tell_apart(sorted(self.all_waiting(), key=lambda instance: (instance.rank, instance.receipt)))
 
-def _request(waiting: Queued, calling: str, pair: Pair) -> Request:
-    entry = waiting.entry
-    losses = entry.unanswered if entry.attempt else 0  # without an attempt it was our end, not the peer's
-    return Request(waiting.rank, entry.receipt, calling, pair, 0.0, study=entry.study_key, losses=losses)
+    def _tell_apart(self, instances: Iterable[Instance]) -> None:
+        """`instances` in the order of sending."""
+        self._sorted_version = self._suspicion.version
+        waiting: dict[str, Instance] = {}
+        suspects: dict[str, Instance] = {}
+        for instance in instances:
+            (suspects if self._suspicion.suspects(instance) else waiting)[instance.receipt] = instance
+        self.waiting = waiting
+        self.suspects = suspects
 
+    def take(self, instance: Instance) -> Instance:
+        """Out of what waits, into hand. KeyError: it does not wait."""
+        if self.waiting.pop(instance.receipt, None) is None:
+            del self.suspects[instance.receipt]
+        self.in_hand[instance.receipt] = instance
+        return instance
 
-def _read_head(waiting: Queued) -> tuple[FileMeta, int]:
-    fd = os.open(waiting.file, OPEN_FLAGS)
-    try:
-        head = decode_head(os.pread(fd, HEAD_BYTES, 0)) or decode_head(os.pread(fd, HEAD_MAX_BYTES, 0))
-    finally:
-        os.close(fd)
-    if head is None:
-        raise Corrupt("the file meta information does not end")
-    return head
+    def moved(self, instance: Instance) -> None:
+        """Out of hand: its claim ended in a move, here or to another stage."""
+        self.in_hand.pop(instance.receipt, None)
+        self._moves += 1
+        self._wanted = True
+
+    def gone(self, instance: Instance) -> None:
+        """Out of hand: it is no longer in the spool."""
+        self.in_hand.pop(instance.receipt, None)
+        self._suspicion.forget(instance.receipt)

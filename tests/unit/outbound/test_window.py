@@ -1,167 +1,194 @@
-"""What of a destination's queue may be sent now, and what a look costs."""
+"""What of a queue is held in memory: when it is looked at, and who waits where."""
 
-import os
-import time
+import asyncio
+
+import pytest
 
 from leyden.deliver.destination import Destination
-from leyden.dicom.part10 import FileMeta, encode_head
-from leyden.dicom.uids import EXPLICIT_LE
-from leyden.outbound.window import NEWEST, RECLAIM_S, WINDOW, Window
-from leyden.spool.entry import Entry, key
-from leyden.spool.stage import Stage
-from leyden.spool.store import Spool
+from leyden.deliver.suspicion import KIND_LOSSES
+from leyden.outbound.queue import WINDOW
+from support.outbound import Parts, on_a_loop
 
-CT = "1.2.840.10008.5.1.4.1.1.2"
-NOW_S = 1795560000
+PACS = Destination("PACS", "127.0.0.1", 104, expiry_threshold_s=0.0)
 
 
-def put(spool, number, *, received_s=NOW_S, rank="50", calling="CT1", study="s", uid="", content=None, **names):
-    receipt = f"{int(received_s * 1e6):016d}00{number:04d}"
-    fd, path = spool.embryo(receipt)
-    uid = uid or f"2.25.{number}"
-    os.write(fd, encode_head(FileMeta(CT, uid, EXPLICIT_LE, sending=calling)) if content is None else content)
-    os.close(fd)
-    entry = Entry(receipt, key(uid), key(study), key(calling), **names)
-    spool.plan_one(path, entry, Stage.PREPARED, "PACS", rank)
-    return receipt
+class Running:
+    """A window whose loop runs; `filled` is set after each look."""
+
+    def __init__(self, root) -> None:
+        self.parts = Parts(root, PACS)
+        self.window = self.parts.window
+        self.blocked = False
+        self.passed_over: list[str] = []
+        self.looks = 0
+        self.filled = asyncio.Event()
+        self.fault: Exception | None = None
+
+    def _filled(self) -> None:
+        self.looks += 1
+        self.filled.set()
+        if self.fault is not None:
+            raise self.fault
+
+    async def __aenter__(self):
+        self.task = self.parts.jobs.start(self.window.run(lambda: self.blocked, lambda: self.passed_over, self._filled))
+        await self.looked()
+        return self
+
+    async def __aexit__(self, *error) -> None:
+        self.task.cancel()
+        await self.parts.close()
+
+    async def looked(self) -> list[str]:
+        """After the next look: the receipts that wait."""
+        await asyncio.wait_for(self.filled.wait(), 10)
+        self.filled.clear()
+        return list(self.window.waiting)
+
+    async def some_turns(self) -> None:
+        for _ in range(10):
+            await asyncio.sleep(0)
 
 
-def make(tmp_path, **keys):
-    spool = Spool(tmp_path, sync=False)
-    spool.prepare(["PACS"])
-    return spool, Window(spool, Destination("PACS", "127.0.0.1", 104, **keys), "sender-0", "LEYDEN")
+@on_a_loop
+async def test_a_ring_makes_it_look(tmp_path):
+    async with Running(tmp_path) as running:
+        first = running.parts.put(1)
+        running.window.ring()
+        assert await running.looked() == [first]
+        second = running.parts.put(2)
+        running.window.ring()
+        assert await running.looked() == [first, second]
 
 
-def receipts(found):
-    return [parcel.receipt for parcel in found.parcels]
+@on_a_loop
+async def test_without_a_ring_it_looks_now_and_then_if_it_is_told_that_time_passes(tmp_path, monkeypatch):
+    async with Running(tmp_path) as running:
+        receipt = running.parts.put(1)
+        monkeypatch.setattr("leyden.outbound.window.LOOK_S", 0.0)
+        running.window.pulse()
+        assert await running.looked() == [receipt]
+        monkeypatch.undo()
 
 
-def test_lowest_rank_then_oldest(tmp_path):
-    spool, window = make(tmp_path)
-    last = put(spool, 1, rank="02", received_s=NOW_S - 500)
-    second = put(spool, 2, rank="01", received_s=NOW_S)
-    first = put(spool, 3, rank="01", received_s=NOW_S - 300)
-    assert receipts(window.look({}, (), NOW_S)) == [first, second, last]
+@on_a_loop
+async def test_a_ring_has_no_effect_until_something_can_be_sent(tmp_path):
+    async with Running(tmp_path) as running:
+        receipt = running.parts.put(1)
+        running.blocked = True
+        running.window.ring()
+        await running.some_turns()
+        assert running.looks == 1
+        running.blocked = False
+        running.window.pulse()
+        assert await running.looked() == [receipt]
 
 
-def test_what_the_head_says(tmp_path):
-    spool, window = make(tmp_path, impersonate=True)
-    put(spool, 1, calling="CT1")
-    put(spool, 2, calling="")
-    one, two = window.look({}, (), NOW_S).parcels
-    assert (one.calling, two.calling) == ("CT1", "LEYDEN")
-    assert one.pair == (CT, EXPLICIT_LE)
-    assert one.meta.sop_instance_uid == "2.25.1"
-    assert one.waiting.size == one.offset
+@on_a_loop
+async def test_a_ring_has_no_effect_while_more_than_half_of_the_window_waits(tmp_path):
+    async with Running(tmp_path) as running:
+        receipt = running.parts.put(1)
+        running.window.ring()
+        await running.looked()
+        (one,) = running.window.waiting.values()
+        running.window.waiting |= {str(n): one for n in range(WINDOW // 2)}
+        running.window.ring()
+        await running.some_turns()
+        assert running.looks == 2
+        running.window.waiting.popitem()
+        running.window.waiting.popitem()
+        running.window.pulse()
+        assert await running.looked() == [receipt]
 
 
-def test_without_impersonation_the_title_is_ours(tmp_path):
-    spool, window = make(tmp_path)
-    put(spool, 1, calling="CT1")
-    (one,) = window.look({}, (), NOW_S).parcels
-    assert one.calling == "LEYDEN"
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), ValueError("a fault of ours")])
+def test_whatever_happens_at_a_look_another_one_follows(tmp_path, monkeypatch, caplog, error):
+    @on_a_loop
+    async def run():
+        async with Running(tmp_path) as running:
+            receipt = running.parts.put(1)
+            failed = asyncio.Event()
+
+            def fail(*what):
+                failed.set()
+                raise error
+
+            with monkeypatch.context() as patch:
+                patch.setattr(running.parts.spool, "waiting", fail)
+                running.window.ring()
+                await failed.wait()
+                await running.some_turns()
+            running.filled.clear()
+            running.window.ring()
+            assert await running.looked() == [receipt]
+        assert str(error) in caplog.text
+
+    run()
 
 
-def test_known_files_are_not_opened_again(tmp_path):
-    spool, window = make(tmp_path)
-    receipt = put(spool, 1)
-    (parcel,) = window.look({}, (), NOW_S).parcels
-    parcel.waiting.path.write_bytes(b"nobody reads this")
-    assert window.look({receipt: parcel}, (), NOW_S).parcels == [parcel]
-    assert window.look({}, (), NOW_S).parcels == []
+@on_a_loop
+async def test_a_fault_in_what_is_done_after_a_look_does_not_end_the_looks(tmp_path, caplog):
+    async with Running(tmp_path) as running:
+        running.fault = ValueError("that was wrong")
+        running.window.ring()
+        await running.looked()
+        running.fault = None
+        receipt = running.parts.put(1)
+        running.window.ring()
+        assert await running.looked() == [receipt]
+    assert "that was wrong" in caplog.text
 
 
-def test_titles_that_are_passed_over_do_not_fill_the_window(tmp_path):
-    spool, window = make(tmp_path, impersonate=True)
-    put(spool, 1, calling="STRANGER")
-    other = put(spool, 2, calling="CT1")
-    assert receipts(window.look({}, {"STRANGER"}, NOW_S)) == [other]
+@on_a_loop
+async def test_what_is_in_hand_does_not_wait_as_well(tmp_path):
+    async with Running(tmp_path) as running:
+        first, second = running.parts.put(1), running.parts.put(2)
+        running.window.ring()
+        await running.looked()
+        instance = running.window.take(running.window.waiting[first])
+        running.window.ring()
+        assert await running.looked() == [second]
+        running.window.moved(instance)
+        running.window.pulse()
+        assert await running.looked() == [first, second]
+        running.window.take(instance)
+        with pytest.raises(KeyError):
+            running.window.take(instance)
 
 
-def test_it_is_bounded(tmp_path):
-    spool, window = make(tmp_path)
-    content = encode_head(FileMeta(CT, "2.25.1", EXPLICIT_LE))
-    for n in range(WINDOW + 5):
-        put(spool, n, content=content)
-    assert len(window.look({}, (), NOW_S).parcels) == WINDOW
+@on_a_loop
+async def test_a_serial_one_waits_for_a_look_that_nothing_came_back_during(tmp_path, monkeypatch):
+    async with Running(tmp_path) as running:
+        older, serial = running.parts.put(1), running.parts.put(2, serial=True)
+        running.window.ring()
+        assert await running.looked() == [older, serial]
+        held_back = running.parts.spool.held_back
+
+        def meanwhile(*what):
+            running.window.moved(instance)
+            return held_back(*what)
+
+        instance = running.window.take(running.window.waiting[older])
+        with monkeypatch.context() as patch:
+            patch.setattr(running.parts.spool, "held_back", meanwhile)
+            running.window.ring()
+            assert await running.looked() == [older]
+        assert await running.looked() == [older, serial]
 
 
-def test_suspects_are_counted_apart_the_oldest_and_the_newest_of_them(tmp_path):
-    spool, window = make(tmp_path)
-    bad = [put(spool, n) for n in range(WINDOW + NEWEST + 5)]
-    good = put(spool, len(bad), study="another")
-
-    def suspected(request):
-        return request.study == key("s")
-
-    found = window.look({}, (), NOW_S, suspected)
-    assert receipts(found) == [*bad[:WINDOW], good, *bad[-NEWEST:]]
-    (passed,) = (each for each in spool.waiting(Stage.PREPARED, "PACS", 10_000) if each.entry.receipt == bad[WINDOW])
-    passed.path.write_bytes(b"nobody reads this again")
-    known = {parcel.receipt: parcel for parcel in found.parcels}
-    assert receipts(window.look(known, (), NOW_S, suspected)) == receipts(found)
-
-
-def test_serial_entries_wait_for_older_ones_of_their_instance(tmp_path):
-    spool, window = make(tmp_path)
-    older = put(spool, 1, uid="2.25.9", received_s=NOW_S - 5)
-    younger = put(spool, 2, uid="2.25.9", serial=True)
-    assert receipts(window.look({}, (), NOW_S)) == [older]
-    (parcel,) = window.look({}, (), NOW_S).parcels
-    claim = spool.claim(parcel.waiting, "sender-0")
-    assert receipts(window.look({}, (), NOW_S)) == []
-    spool.defer(claim, NOW_S + 60)
-    assert receipts(window.look({}, (), NOW_S)) == []
-    assert receipts(window.look({}, (), NOW_S + 61)) == [older]
-    spool.delivered(spool.claim(window.look({}, (), NOW_S + 61).parcels[0].waiting, "sender-0"))
-    assert receipts(window.look({}, (), NOW_S + 61)) == [younger]
-
-
-def test_a_study_waits_for_the_rest_of_it(tmp_path):
-    spool, window = make(tmp_path, process_delay_ms=10_000)
-    first = put(spool, 1, study="a", received_s=NOW_S)
-    other = put(spool, 2, study="b", received_s=NOW_S + 5)
-    assert receipts(window.look({}, (), NOW_S + 9)) == []
-    third = put(spool, 3, study="a", received_s=NOW_S + 9)
-    assert receipts(window.look({}, (), NOW_S + 10)) == [first, third]
-    assert receipts(window.look({}, (), NOW_S + 15)) == [first, other, third]
-
-
-def test_old_ones_expire_and_what_is_no_file_of_ours_fails(tmp_path):
-    spool, window = make(tmp_path, expiry_threshold_s=100.0)
-    put(spool, 1, received_s=NOW_S - 101)
-    kept = put(spool, 2, received_s=NOW_S - 99)
-    put(spool, 3, content=b"no DICOM" * 50)
-    put(spool, 4, content=b"")
-    fifo = put(spool, 5)
-    (path,) = tmp_path.rglob(f"{fifo}.*")
-    path.unlink()
-    os.mkfifo(path)
-    found = window.look({}, (), NOW_S)
-    assert receipts(found) == [kept]
-    assert found.expired == 1
-    assert len(found.unreadable) == 3
-    counts = {count.stage: count.files for count in spool.counts() if count.files}
-    assert counts == {"prepared": 1, "expired": 1, "failed": 3}
-
-
-def test_the_age_of_what_was_taken_from_a_shelf_begins_anew_and_lasts_through_a_transient_answer(tmp_path):
-    spool, window = make(tmp_path, expiry_threshold_s=100.0)
-    now_s = time.time()
-    put(spool, 1, received_s=now_s - 1000)
-    spool.reject(spool.claim(next(spool.waiting(Stage.PREPARED, "PACS", 1)), "sender-0"), {"reason": "no"})
-    assert spool.retry(Stage.REJECTED, "PACS") == 1
-    (parcel,) = window.look({}, (), now_s + 99).parcels
-    spool.defer(spool.claim(parcel.waiting, "sender-0"), now_s + 1)
-    assert len(window.look({}, (), now_s + 99).parcels) == 1
-    assert window.look({}, (), now_s + 110).expired == 1
-
-
-def test_a_claim_that_nobody_holds_any_more_goes_back_to_the_queue(tmp_path):
-    spool, window = make(tmp_path)
-    held, stranded = put(spool, 1), put(spool, 2)
-    first, second = window.look({}, (), NOW_S).parcels
-    for parcel in (first, second):
-        assert spool.claim(parcel.waiting, "sender-0")
-    assert receipts(window.look({held: first}, (), NOW_S + RECLAIM_S)) == [stranded]
-    assert [claim.entry.receipt for claim in spool.claims("sender-0")] == [held]
+@on_a_loop
+async def test_suspects_wait_apart_as_soon_as_the_suspicion_says_so(tmp_path):
+    async with Running(tmp_path) as running:
+        window, suspicion = running.window, running.parts.suspicion
+        receipts = [running.parts.put(n) for n in range(KIND_LOSSES + 2)]
+        window.ring()
+        assert await running.looked() == receipts
+        lost = [window.take(instance) for instance in list(window.waiting.values())[:KIND_LOSSES]]
+        for instance in lost:
+            suspicion.lost(instance, "gone", 0.0, 1.0)
+        window.sort()
+        assert (list(window.waiting), list(window.suspects)) == ([], receipts[KIND_LOSSES:])
+        window.take(window.suspects[receipts[-1]])
+        suspicion.answered(window.in_hand[receipts[-1]], 2.0)
+        window.sort()
+        assert (list(window.waiting), list(window.suspects)) == ([receipts[-2]], [])

@@ -1,0 +1,228 @@
+"""The claims of one destination: an instance is claimed before it is sent, and its claim ends in exactly one way.
+
+Claims.end() is the one place where that happens; outcome.py decides which way.
+"""
+
+import asyncio
+import logging
+import time
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from leyden import crash, log
+from leyden.deliver.destination import Destination
+from leyden.dicom.uids import syntax_name
+from leyden.outbound.outcome import Ending, History, Outcome, Response, gone, kept
+from leyden.outbound.queue import Instance
+from leyden.outbound.receipts import GroupReceipts
+from leyden.outbound.window import Window
+from leyden.spool import doorbell
+from leyden.spool.entry import Queued
+from leyden.spool.store import Spool
+
+logger = logging.getLogger("leyden.sender")
+
+SLOW_ABORTS = 3
+DISK_PAUSE_S = 1.0
+
+
+@dataclass(slots=True)
+class Statistics:
+    """Counts since the start of the process."""
+
+    delivered: int = 0
+    warnings: int = 0
+    delivered_bytes: int = 0
+    deferred: int = 0
+    remade: int = 0
+    rejected: int = 0
+    lost: int = 0
+
+
+class Claims:
+    """Takes and ends the claims of one destination, for the instances that the window has in hand.
+
+    `workers` is how many bells ring when something goes back to transform/.
+    """
+
+    def __init__(
+        self,
+        destination: Destination,
+        spool: Spool,
+        claimant: str,
+        window: Window,
+        receipts: GroupReceipts,
+        threads: Executor,
+        workers: int,
+    ) -> None:
+        self.statistics = Statistics()
+        self.history = History()
+        self._destination = destination
+        self._spool = spool
+        self._claimant = claimant
+        self._window = window
+        self._receipts = receipts
+        self._threads = threads
+        self._workers = workers
+        self._loop = asyncio.get_running_loop()
+
+    def take(self, instance: Instance) -> Queued | Outcome:
+        """The claim of an instance; or the outcome, if it cannot be claimed."""
+        try:
+            claim = self._spool.claim(instance.queued, self._claimant)
+        except OSError as error:
+            return kept(instance, None, error)
+        if claim is None:
+            return gone(instance)
+        crash.point("claimed")
+        return claim
+
+    async def end(self, outcome: Outcome) -> None:
+        """Do with an instance what its outcome says. Never raises for what the disk does: then it stays in the queue.
+
+        Returns when that is done. Only a delivery is written down later, by call_soon(): when the next object is on its
+        way, so that the peer has something to do meanwhile. This waits only while too many receipts are not durable.
+        """
+        self.history.note(outcome)
+        match outcome.ending, outcome.claim:
+            case Ending.DELIVERED, Queued() as claim:
+                self._loop.call_soon(self._deliver, outcome, claim)
+                await self._receipts.room()
+            case Ending.RETURNED, _:
+                self.end_at_once(outcome)
+            case Ending.KEPT, _:
+                await self._keep(outcome, outcome.reason)
+            case Ending.GONE, _:
+                self._window.gone(outcome.instance)
+            case _, Queued() as claim:
+                self._tell(outcome)
+                await self._move(outcome, claim)
+
+    def end_at_once(self, outcome: Outcome) -> None:
+        """The same for what goes back to the queue at once, when nothing can be awaited."""
+        self._tell(outcome)
+        self._give_back(outcome)
+
+    def _deliver(self, outcome: Outcome, claim: Queued) -> None:
+        instance, meta = outcome.instance, outcome.instance.meta
+        line = {
+            "receipt": instance.receipt,
+            "destination": self._destination.ae_title,
+            "sop_instance_uid": meta.sop_instance_uid,
+            "status": outcome.status,
+            "syntax": meta.transfer_syntax_uid,
+            "calling": instance.calling,
+            "bytes": outcome.size_bytes,
+            "at": round(time.time(), 3),
+            **({"flag": meta.flag} if meta.flag else {}),
+        }
+        self._receipts.add(claim, line, partial(self._delivered, outcome))
+
+    def _delivered(self, outcome: Outcome) -> None:
+        """The receipt is durable, and the file is gone."""
+        self._tell(outcome)
+        self._window.gone(outcome.instance)
+
+    async def _move(self, outcome: Outcome, claim: Queued) -> None:
+        """In a thread: it may wait for the disk."""
+        try:
+            await asyncio.shield(self._loop.run_in_executor(self._threads, self._move_now, outcome, claim))
+        except OSError as error:
+            await self._keep(outcome, str(error))
+        else:
+            self._window.moved(outcome.instance)
+
+    def _move_now(self, outcome: Outcome, claim: Queued) -> None:
+        match outcome.ending:
+            case Ending.DEFERRED:
+                self._spool.defer(claim, time.time() + outcome.wait_s, unanswered=outcome.unanswered)
+            case Ending.REMADE:
+                self._spool.to_transform(claim, syntax_name(outcome.syntax))
+                for number in range(self._workers):
+                    doorbell.ring(self._spool.root, f"worker-{number}")
+            case Ending.REJECTED:
+                self._spool.reject(claim, outcome.why())
+            case Ending.FAILED:
+                self._spool.fail(claim, outcome.why())
+
+    async def _keep(self, outcome: Outcome, reason: str) -> None:
+        """A fault of this machine: whoever met it pauses, and the instance goes back to the queue."""
+        self._log(logging.ERROR, "%s stays in the queue: %s", outcome, reason)
+        try:
+            await asyncio.sleep(DISK_PAUSE_S)
+        finally:
+            self._give_back(outcome)
+
+    def _give_back(self, outcome: Outcome) -> None:
+        """To the queue again. If the disk does not allow it, a later look finds the claim, which nobody holds then."""
+        if outcome.claim is not None:
+            try:
+                self._spool.give_back(outcome.claim, unanswered=outcome.unanswered)
+            except OSError as error:
+                self._log(logging.ERROR, "%s cannot go back to the queue yet: %s", outcome, error)
+        self._window.moved(outcome.instance)
+
+    # -- what is said of it
+
+    def _tell(self, outcome: Outcome) -> None:
+        """The counts and the log."""
+        counts = self.statistics
+        if outcome.response in (Response.LOST, Response.STALLED, Response.TOO_SLOW):
+            counts.lost += 1
+        match outcome.ending:
+            case Ending.DELIVERED:
+                counts.delivered += 1
+                counts.delivered_bytes += outcome.size_bytes
+                counts.warnings += outcome.status != 0
+                self._tell_delivered(outcome)
+            case Ending.DEFERRED if outcome.status is not None:
+                counts.deferred += 1
+                self._log(logging.INFO, "%s: %s; next try in %.3g s", outcome, outcome.reason, outcome.wait_s)
+            case Ending.REMADE:
+                counts.remade += 1
+                self._tell_remade(outcome)
+            case Ending.REJECTED if outcome.last_words:
+                counts.rejected += 1
+                text = "%s: given up after %d tries, to rejected/: %s"
+                self._log(logging.ERROR, text, outcome, outcome.tries, outcome.last_words)
+            case Ending.REJECTED:
+                counts.rejected += 1
+                self._log(logging.WARNING, "%s: rejected: %s", outcome, outcome.reason)
+            case Ending.FAILED:
+                self._log(logging.ERROR, "%s %s; moved to failed/", outcome, outcome.reason)
+            case Ending.RETURNED if outcome.response is Response.TOO_SLOW:
+                if self.history.of(outcome.instance.receipt).slow_aborts == SLOW_ABORTS:
+                    text = "the line is slower than MinimumLineSpeed: %s goes without that limit now"
+                    self._log(logging.WARNING, text, outcome)
+
+    def _tell_delivered(self, outcome: Outcome) -> None:
+        meta = outcome.instance.meta
+        logger.info(
+            "%s: delivered %s as %s, %d bytes in %.0f ms, calling as %s%s",
+            self._destination.ae_title,
+            meta.sop_instance_uid,
+            syntax_name(meta.transfer_syntax_uid),
+            outcome.size_bytes,
+            outcome.took_s * 1000,
+            outcome.instance.calling,
+            f", with {outcome.reason}" if outcome.status else "",
+        )
+
+    def _tell_remade(self, outcome: Outcome) -> None:
+        if outcome.syntax == self._destination.syntax:
+            return
+        title = self._destination.ae_title
+        sop_class, source = outcome.instance.pair
+        log.once(
+            logger,
+            logging.WARNING,
+            f"{title} {sop_class} {source} {outcome.syntax}",
+            f"{title} does not take {syntax_name(source)} for SOP class {sop_class}; "
+            f"it gets {syntax_name(outcome.syntax)}",
+        )
+
+    def _log(self, level: int, text: str, outcome: Outcome, *details: Any) -> None:
+        title, uid = self._destination.ae_title, outcome.instance.meta.sop_instance_uid
+        logger.log(level, "%s: " + text, title, uid, *details)

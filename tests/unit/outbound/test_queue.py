@@ -1,0 +1,168 @@
+"""What of a destination's queue may be sent now, and what a look costs."""
+
+import os
+import time
+
+from leyden.deliver.destination import Destination
+from leyden.dicom.part10 import FileMeta, encode_head
+from leyden.dicom.uids import EXPLICIT_LE
+from leyden.outbound.queue import NEWEST, RECLAIM_S, WINDOW, Queue
+from leyden.spool.entry import Entry, key
+from leyden.spool.stage import Stage
+from leyden.spool.store import Spool
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+NOW_S = 1795560000
+
+
+def put(spool, number, *, received_s=NOW_S, rank="50", calling="CT1", study="s", uid="", content=None, **names):
+    receipt = f"{int(received_s * 1e6):016d}00{number:04d}"
+    fd, path = spool.embryo(receipt)
+    uid = uid or f"2.25.{number}"
+    os.write(fd, encode_head(FileMeta(CT, uid, EXPLICIT_LE, sending=calling)) if content is None else content)
+    os.close(fd)
+    entry = Entry(receipt, key(uid), key(study), key(calling), **names)
+    spool.plan_one(path, entry, Stage.PREPARED, "PACS", rank)
+    return receipt
+
+
+def make(tmp_path, **keys):
+    spool = Spool(tmp_path, sync=False)
+    spool.prepare(["PACS"])
+    return spool, Queue(spool, Destination("PACS", "127.0.0.1", 104, **keys), "sender-0", "LEYDEN")
+
+
+def receipts(found):
+    return [instance.receipt for instance in found]
+
+
+def test_lowest_rank_then_oldest(tmp_path):
+    spool, queue = make(tmp_path)
+    last = put(spool, 1, rank="02", received_s=NOW_S - 500)
+    second = put(spool, 2, rank="01", received_s=NOW_S)
+    first = put(spool, 3, rank="01", received_s=NOW_S - 300)
+    assert receipts(queue.look({}, (), NOW_S)) == [first, second, last]
+
+
+def test_what_the_head_says(tmp_path):
+    spool, queue = make(tmp_path, impersonate=True)
+    put(spool, 1, calling="CT1")
+    put(spool, 2, calling="")
+    one, two = queue.look({}, (), NOW_S)
+    assert (one.calling, two.calling) == ("CT1", "LEYDEN")
+    assert one.pair == (CT, EXPLICIT_LE)
+    assert one.meta.sop_instance_uid == "2.25.1"
+    assert one.queued.size == one.offset
+
+
+def test_without_impersonation_the_title_is_ours(tmp_path):
+    spool, queue = make(tmp_path)
+    put(spool, 1, calling="CT1")
+    (one,) = queue.look({}, (), NOW_S)
+    assert one.calling == "LEYDEN"
+
+
+def test_known_files_are_not_opened_again(tmp_path):
+    spool, queue = make(tmp_path)
+    receipt = put(spool, 1)
+    (instance,) = queue.look({}, (), NOW_S)
+    instance.queued.path.write_bytes(b"nobody reads this")
+    assert queue.look({receipt: instance}, (), NOW_S) == [instance]
+    assert queue.look({}, (), NOW_S) == []
+
+
+def test_titles_that_are_passed_over_do_not_fill_the_window(tmp_path):
+    spool, queue = make(tmp_path, impersonate=True)
+    put(spool, 1, calling="STRANGER")
+    other = put(spool, 2, calling="CT1")
+    assert receipts(queue.look({}, {"STRANGER"}, NOW_S)) == [other]
+
+
+def test_it_is_bounded(tmp_path):
+    spool, queue = make(tmp_path)
+    content = encode_head(FileMeta(CT, "2.25.1", EXPLICIT_LE))
+    for n in range(WINDOW + 5):
+        put(spool, n, content=content)
+    assert len(queue.look({}, (), NOW_S)) == WINDOW
+
+
+def test_suspects_are_counted_apart_the_oldest_and_the_newest_of_them(tmp_path):
+    spool, queue = make(tmp_path)
+    bad = [put(spool, n) for n in range(WINDOW + NEWEST + 5)]
+    good = put(spool, len(bad), study="another")
+
+    def suspected(request):
+        return request.study == key("s")
+
+    found = queue.look({}, (), NOW_S, suspected)
+    assert receipts(found) == [*bad[:WINDOW], good, *bad[-NEWEST:]]
+    (passed,) = (each for each in spool.waiting(Stage.PREPARED, "PACS", 10_000) if each.entry.receipt == bad[WINDOW])
+    passed.path.write_bytes(b"nobody reads this again")
+    known = {instance.receipt: instance for instance in found}
+    assert receipts(queue.look(known, (), NOW_S, suspected)) == receipts(found)
+
+
+def test_serial_entries_wait_for_older_ones_of_their_instance(tmp_path):
+    spool, queue = make(tmp_path)
+    older = put(spool, 1, uid="2.25.9", received_s=NOW_S - 5)
+    younger = put(spool, 2, uid="2.25.9", serial=True)
+    assert receipts(queue.look({}, (), NOW_S)) == [older]
+    (instance,) = queue.look({}, (), NOW_S)
+    claim = spool.claim(instance.queued, "sender-0")
+    assert receipts(queue.look({}, (), NOW_S)) == []
+    spool.defer(claim, NOW_S + 60)
+    assert receipts(queue.look({}, (), NOW_S)) == []
+    assert receipts(queue.look({}, (), NOW_S + 61)) == [older]
+    spool.delivered(spool.claim(queue.look({}, (), NOW_S + 61)[0].queued, "sender-0"))
+    assert receipts(queue.look({}, (), NOW_S + 61)) == [younger]
+
+
+def test_a_study_waits_for_the_rest_of_it(tmp_path):
+    spool, queue = make(tmp_path, process_delay_ms=10_000)
+    first = put(spool, 1, study="a", received_s=NOW_S)
+    other = put(spool, 2, study="b", received_s=NOW_S + 5)
+    assert receipts(queue.look({}, (), NOW_S + 9)) == []
+    third = put(spool, 3, study="a", received_s=NOW_S + 9)
+    assert receipts(queue.look({}, (), NOW_S + 10)) == [first, third]
+    assert receipts(queue.look({}, (), NOW_S + 15)) == [first, other, third]
+
+
+def test_old_ones_expire_and_what_is_no_file_of_ours_fails(tmp_path, caplog):
+    spool, queue = make(tmp_path, expiry_threshold_s=100.0)
+    put(spool, 1, received_s=NOW_S - 101)
+    kept = put(spool, 2, received_s=NOW_S - 99)
+    put(spool, 3, content=b"no DICOM" * 50)
+    put(spool, 4, content=b"")
+    fifo = put(spool, 5)
+    (path,) = tmp_path.rglob(f"{fifo}.*")
+    path.unlink()
+    os.mkfifo(path)
+    found = queue.look({}, (), NOW_S)
+    assert receipts(found) == [kept]
+    assert "PACS: 1 objects older than expiryThreshold moved to expired/" in caplog.messages
+    assert sum("not a DICOM file, moved to failed/" in message for message in caplog.messages) == 3
+    counts = {count.stage: count.files for count in spool.counts() if count.files}
+    assert counts == {"prepared": 1, "expired": 1, "failed": 3}
+
+
+def test_the_age_of_what_was_taken_from_a_shelf_begins_anew_and_lasts_through_a_transient_answer(tmp_path):
+    spool, queue = make(tmp_path, expiry_threshold_s=100.0)
+    now_s = time.time()
+    put(spool, 1, received_s=now_s - 1000)
+    spool.reject(spool.claim(next(spool.waiting(Stage.PREPARED, "PACS", 1)), "sender-0"), {"reason": "no"})
+    assert spool.retry(Stage.REJECTED, "PACS") == 1
+    (instance,) = queue.look({}, (), now_s + 99)
+    spool.defer(spool.claim(instance.queued, "sender-0"), now_s + 1)
+    assert len(queue.look({}, (), now_s + 99)) == 1
+    assert queue.look({}, (), now_s + 110) == []
+    assert {count.stage: count.files for count in spool.counts() if count.files} == {"expired": 1}
+
+
+def test_a_claim_that_nobody_holds_any_more_goes_back_to_the_queue(tmp_path):
+    spool, queue = make(tmp_path)
+    held, stranded = put(spool, 1), put(spool, 2)
+    first, second = queue.look({}, (), NOW_S)
+    for instance in (first, second):
+        assert spool.claim(instance.queued, "sender-0")
+    assert receipts(queue.look({held: first}, (), NOW_S + RECLAIM_S)) == [stranded]
+    assert [claim.entry.receipt for claim in spool.claims("sender-0")] == [held]
