@@ -145,7 +145,7 @@ class Claims:
             case Ending.REJECTED:
                 self._spool.reject(claim, outcome.why())
             case Ending.FAILED:
-                self._spool.fail(claim, outcome.why())
+                self._spool.fail(claim, {"reason": f"cannot be read: {outcome.reason}"})
 
     async def _keep(self, outcome: Outcome, reason: str) -> None:
         """A fault of this machine: whoever met it pauses, and the instance goes back to the queue."""
@@ -191,11 +191,11 @@ class Claims:
                 counts.rejected += 1
                 self._log(logging.WARNING, "%s: rejected: %s", outcome, outcome.reason)
             case Ending.FAILED:
-                self._log(logging.ERROR, "%s %s; moved to failed/", outcome, outcome.reason)
+                self._log(logging.ERROR, "%s cannot be read, moved to failed/: %s", outcome, outcome.reason)
             case Ending.RETURNED if outcome.response is Response.TOO_SLOW:
                 if self.history.of(outcome.instance.receipt).slow_aborts == SLOW_ABORTS:
-                    text = "the line is slower than MinimumLineSpeed: %s goes without that limit now"
-                    self._log(logging.WARNING, text, outcome)
+                    text = "%s: the line is slower than MinimumLineSpeed: %s goes without that limit now"
+                    logger.warning(text, self._destination.ae_title, outcome.instance.meta.sop_instance_uid)
 
     def _tell_delivered(self, outcome: Outcome) -> None:
         meta = outcome.instance.meta

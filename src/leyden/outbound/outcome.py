@@ -75,7 +75,7 @@ class Outcome:
     last_words: str = ""
 
     def why(self) -> Mapping[str, Any]:
-        """The document beside what is rejected or failed."""
+        """The document beside what is rejected."""
         why: dict[str, Any] = {"reason": self.reason}
         if self.status is not None:
             why |= {"status": f"0x{self.status:04X}", "comment": self.comment}
@@ -219,7 +219,7 @@ def unreadable(instance: Instance, claim: Queued, error: OSError | Corrupt) -> O
     """The file could not be read, or not to its end; nothing is known of the destination."""
     if isinstance(error, OSError) and error.errno in OURS:
         return kept(instance, claim, error)
-    return Outcome(instance=instance, claim=claim, ending=Ending.FAILED, reason=f"cannot be read: {error}")
+    return Outcome(instance=instance, claim=claim, ending=Ending.FAILED, reason=str(error))
 
 
 def interrupted(instance: Instance, claim: Queued) -> Outcome:
