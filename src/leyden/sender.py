@@ -1,8 +1,9 @@
-"""The sender: one process that delivers what stands in prepared/, to every destination on its own terms.
+"""The sender: one process that delivers what waits in prepared/, to each destination as its node says.
 
-An event loop, an Outbox a destination, a few threads for the disk, and one that makes receipts durable by the group.
-On SIGTERM nothing more is claimed, what is under way may finish for a few seconds, and every claim is given back.
-Deliberately absent: any decision (deliver/), any codec, any look into a dataset beyond its file meta.
+It has one event loop, one Outbox for each destination, a few threads for the disk, and one thread that makes receipts
+durable by the group. On SIGTERM nothing more is claimed; what is being sent has a few seconds to finish, and then every
+claim is given back. Deliberately absent: any decision (deliver/), any codec, any look into a dataset beyond its file
+meta.
 """
 
 import asyncio
@@ -39,7 +40,9 @@ def run(inherited: Inherited) -> int:
 
 
 async def _serve(inherited: Inherited) -> None:
-    loop, settings, spool = asyncio.get_running_loop(), inherited.settings, inherited.spool
+    loop = asyncio.get_running_loop()
+    settings = inherited.settings
+    spool = inherited.spool
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     bell = Bell(spool.root, "sender")
@@ -73,7 +76,7 @@ async def _serve(inherited: Inherited) -> None:
 async def _watch(
     inherited: Inherited, outboxes: Iterable[Outbox], receipts: GroupReceipts, stop: asyncio.Event
 ) -> None:
-    """The ticks: the pools, the schedules, the heartbeat, the old receipts."""
+    """Until `stop`: the pulse of the outboxes, the schedules, the heartbeat, the removal of old receipts."""
     loop = asyncio.get_running_loop()
     schedule_due_s = purge_due_s = 0.0
     while not stop.is_set():
@@ -112,7 +115,7 @@ def _apply_schedules(outboxes: Iterable[Outbox]) -> None:
 
 
 def local_addresses() -> frozenset[str]:
-    """The IPv4 and IPv6 addresses of this host's interfaces (of our network namespace)."""
+    """The IPv4 and IPv6 addresses of this host's interfaces (in our network namespace)."""
     texts = []
     for name in ("fib_trie", "if_inet6"):
         try:

@@ -1,10 +1,10 @@
 """What an answer means, how long to wait after a failure, and what the failures say about a destination.
 
-An answer to an object concerns that object; a failed connection or association concerns the destination, and only in
-memory. There is no last try. One association that does not open while another works is no failure: the peer serves no
-more at once. An association that ends in the middle of an object is that object's matter (suspicion.py), unless nothing
-gets through. Deliberately absent: clocks, dice (`jitter` in [0, 1) is an argument), logging (the line to log is the
-result).
+An answer to an object concerns that object. A connection or association that fails concerns the destination; that is
+kept in memory only, and tries never end. An association that does not open while another one works is no failure: the
+peer serves no more at once. One that ends in the middle of an object concerns that object (suspicion.py), unless
+nothing gets through at all. Deliberately absent: clocks, chance (`jitter` in [0, 1) is an argument) and logging (the
+line to log is returned).
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,10 @@ SAY_AGAIN_S = 60.0
 NARROW_S = 60.0
 FREED_S = 2.0  # a peer that serves one at a time may need so long to notice that an association has ended
 FREED_DELAY_S = 0.1
-LOSSES = 5  # in a row under objects that nothing speaks against: more than make a kind suspect
-LONGEST_LOST_DELAY_S = 8.0  # associations still open then, and one of the next objects may be harmless
-LONGEST_LOSS_DELAY_S, LOSSES_SOON = 30.0, 10  # until a loss is proved or not, a suspect is tried again soon
+LOSSES = 5  # in a row, under objects that are not suspect: more than make a kind suspect
+LONGEST_LOST_DELAY_S = 8.0  # associations do open in this case, and one of the next objects may be harmless
+LONGEST_LOSS_DELAY_S = 30.0
+LOSSES_SOON = 10  # so often a suspect is tried again soon: it is not known yet whose fault the losses were
 CONGESTIONS = 10
 CALLERS_MAX = 1000
 
@@ -66,9 +67,9 @@ def classify(status: int, unanswered_before: bool = False) -> Verdict:
 
 
 def delay_s(failures: int, jitter: float, delays_s: Sequence[float] = (), longest_s: float = LONGEST_DELAY_S) -> float:
-    """How long to wait after the n-th failure in a row (from 1): 1 s, doubled up to 5 min, give or take a quarter.
+    """Seconds to wait after the n-th failure in a row (from 1): 1 s, doubled up to 5 min, more or less by a quarter.
 
-    RetryDelays of the node, when given, are taken as they stand; the last one goes on for ever.
+    RetryDelays of the node, when given, are used as they are; the last one is repeated for ever.
     """
     if delays_s:
         return delays_s[min(failures, len(delays_s)) - 1]
@@ -77,13 +78,13 @@ def delay_s(failures: int, jitter: float, delays_s: Sequence[float] = (), longes
 
 
 def loss_delay_s(losses: int, jitter: float, delays_s: Sequence[float] = ()) -> float:
-    """How long an object waits after the n-th association (from 1) that ended under it."""
+    """Seconds that an object waits after the n-th association (from 1) that ended under it."""
     return delay_s(losses, jitter, delays_s, LONGEST_LOSS_DELAY_S if losses <= LOSSES_SOON else LONGEST_DELAY_S)
 
 
 @dataclass(slots=True)
 class Trouble:
-    """Failures in a row of one thing: when it may be tried again, and whether the log should hear of it."""
+    """Failures in a row: when to try again, and whether the failure is to be logged."""
 
     failures: int = 0
     until_s: float = 0.0
@@ -170,9 +171,9 @@ class Health:
         return self._failed(reason, now_s, jitter)
 
     def lost(self, reason: str, now_s: float, jitter: float) -> str:
-        """An association ended in the middle of an object that nothing speaks against, and no other is established.
+        """An association ended in the middle of an object that is not suspect, and no other one is established.
 
-        A few in a row, of which none was answered, are the destination's trouble. What to log, or "".
+        A few in a row, without an answer in between, are the destination's trouble. What to log, or "".
         """
         self._losses += 1
         if self._losses < LOSSES or now_s < self._trouble.until_s:
@@ -180,8 +181,8 @@ class Health:
         return self._failed(f"nothing gets through: {reason}", now_s, jitter, LONGEST_LOST_DELAY_S)
 
     def congested(self, reason: str, now_s: float, jitter: float) -> str:
-        """A transient answer to the first try of an object. Many in a row, and nothing else, are the destination's
-        trouble; an object that gets one every time says nothing more. What to log, or ""."""
+        """A transient answer to the first try of an object. Many in a row, and no other answer, are the destination's
+        trouble; the later ones to the same object are not counted. What to log, or ""."""
         self._congestions += 1
         if self._congestions < CONGESTIONS or now_s < self._trouble.until_s:
             return ""

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+import msgspec
+
 from leyden.deliver import retry
 from leyden.deliver.destination import Destination
 from leyden.deliver.retry import Verdict
@@ -48,8 +50,7 @@ class Response(Enum):
     TOO_SLOW = "too slow"  # we ended it, because of the line and not of the object
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What came of one instance. Which fields are set depends on `ending`.
 
     `reason` are the peer's words or ours; `status` and `comment` are those of the answer. The attempt began at

@@ -1,8 +1,7 @@
-"""The instances of one destination that may be sent now, kept in memory: those that wait, suspects apart, and those in
-hand.
+"""The instances of one destination that may be sent now, held in memory.
 
-The window is filled by looks at the queue: when something may have come and the window is half empty, else once a
-second, and seldom while nothing can be sent. A look takes at most a fifth of the time of a core.
+The window is filled by looks at the queue: when something may have come and the window is less than half full, else
+once a second, and seldom while nothing can be sent. Looks take at most a fifth of a core.
 """
 
 import asyncio

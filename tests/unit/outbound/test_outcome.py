@@ -1,8 +1,7 @@
 """What comes of an answer, or of none: where the object goes, and what that tells of the destination."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from leyden.deliver.destination import Destination
 from leyden.dicom.part10 import FileMeta
