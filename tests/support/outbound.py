@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import wraps
@@ -24,7 +25,6 @@ from leyden.spool.stage import Stage
 from leyden.spool.store import Spool
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
-NOW_S = 1795560000
 DATA = b"the data set"
 
 
@@ -33,7 +33,9 @@ class Parts:
 
     def __init__(self, root: Path, destination: Destination) -> None:
         title = destination.ae_title
-        self.root, self.destination = root, destination
+        self.root = root
+        self.destination = destination
+        self.start_s = time.time()
         self.spool = Spool(root, sync=False)
         self.spool.prepare([title])
         self.threads = ThreadPoolExecutor(2)
@@ -54,10 +56,11 @@ class Parts:
         stage: Stage = Stage.PREPARED,
         to_make: str = "",
         calling: str = "CT1",
+        age_s: float = 0.0,
         **names: Any,
     ) -> str:
         """An entry as the planner leaves it, with the syntax `to_make` in its name; its receipt."""
-        receipt = f"{NOW_S * 1_000_000 + number:016d}000001"
+        receipt = f"{int((self.start_s - age_s) * 1e6) + number:016d}000001"
         uid = f"2.25.{number}"
         fd, path = self.spool.embryo(receipt)
         with open(fd, "wb") as file:
@@ -69,7 +72,9 @@ class Parts:
     def look(self) -> list[Instance]:
         """What waits, as who has just started sees it; deferred ones, too."""
         self.spool.due(self.destination.ae_title, 4e9)
-        return Queue(self.spool, self.destination, "sender-0", "LEYDEN").look(self.window.in_hand, (), NOW_S + 1.0)
+        return Queue(self.spool, self.destination, "sender-0", "LEYDEN").look(
+            self.window.in_hand, (), self.start_s + 1.0
+        )
 
     def take(self) -> Instance:
         """The only one that waits, in hand."""
