@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from leyden.config.schema import ActionEntry, Api, ConditionEntry, Config, Entry, NodeEntry, RouteEntry
-from leyden.journal.lines import VIEWS
+from leyden.journal.events import Rejected
+from leyden.journal.lines import GIVEN_UP, VIEWS
 from leyden.spool.store import Spool
 from support.log_lines import VARIES, Line, lines_above_info, literals
 
@@ -76,10 +77,11 @@ def test_each_line_above_info_is_explained(lines: list[Line]) -> None:
 def test_each_event_above_info_is_explained() -> None:
     """The lines of events are put together in journal/lines.py."""
     rows = set(_rows())
-    for kind, (level, line) in VIEWS.items():
+    for kind, (level, line) in [*VIEWS.items(), (Rejected, GIVEN_UP)]:
         if level > logging.INFO:
-            fields = {field.name: VARIES for field in msgspec.structs.fields(kind) if field.type is str}
-            assert line(kind(**fields)) in rows, f"docs/troubleshoot.md lacks a row for {kind.__name__}"
+            fields = {field.name: VARIES for field in msgspec.structs.fields(kind)}
+            text = line(kind(**fields))
+            assert text in rows, f"docs/troubleshoot.md lacks `{text}`, the row of {kind.__name__}"
 
 
 def _instead_of(text: str, rows: set[str]) -> str:

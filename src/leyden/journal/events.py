@@ -99,22 +99,21 @@ class Dropped(OfInstance, frozen=True, kw_only=True):
     dropped_by: str
 
 
-class Deferred(Event, frozen=True, kw_only=True):
+class Deferred(OfInstance, frozen=True, kw_only=True):
     """It waits in deferred/ for `wait_s` seconds."""
 
     destination: str
-    sop_instance_uid: str
     said: str
     wait_s: float
 
 
-class Rejected(Event, frozen=True, kw_only=True):
-    """The destination refused it for good: rejected/."""
+class Rejected(OfInstance, frozen=True, kw_only=True):
+    """The destination refused it for good: rejected/. `last_words`: those under which it was given up as a suspect."""
 
     destination: str
-    sop_instance_uid: str
     reason: str
     tries: int = 0
+    last_words: str = ""
 
 
 class Failed(Event, frozen=True, kw_only=True):

@@ -6,12 +6,16 @@ from typing import Any
 
 from leyden.dicom.uids import syntax_name
 from leyden.journal.events import (
+    Attempt,
     ByHand,
+    Deferred,
     Delivered,
     Event,
+    Expired,
     Failed,
     Planned,
     Received,
+    Rejected,
     Transformed,
 )
 
@@ -23,6 +27,8 @@ _STORAGE_PREFIX = "1.2.840.10008.5.1.4.1.1."
 def tell(event: Event) -> None:
     """Log an event, if its level is asked for."""
     level, line = VIEWS[type(event)]
+    if isinstance(event, Rejected) and event.last_words:
+        level, line = GIVEN_UP
     if logger.isEnabledFor(level):
         logger.log(level, "%s", line(event))
 
@@ -53,6 +59,26 @@ def _delivered(e: Delivered) -> str:
     )
 
 
+def _attempt(e: Attempt) -> str:
+    return f"{e.destination}: {e.sop_instance_uid}: {e.said}"
+
+
+def _deferred(e: Deferred) -> str:
+    return f"{e.destination}: {e.sop_instance_uid}: {e.said}; next try in {e.wait_s:.3g} s"
+
+
+def _rejected(e: Rejected) -> str:
+    return f"{e.destination}: {e.sop_instance_uid}: rejected: {e.reason}"
+
+
+def _given_up(e: Rejected) -> str:
+    return f"{e.destination}: {e.sop_instance_uid}: given up after {e.tries} tries, to rejected/: {e.last_words}"
+
+
+def _expired(e: Expired) -> str:
+    return f"{e.receipt} for {e.destination}: to expired/, older than expiryThreshold"
+
+
 def _failed(e: Failed) -> str:
     return f"{e.receipt}{f' for {e.destination}' if e.destination else ''}: to failed/: {e.reason}"
 
@@ -66,6 +92,14 @@ VIEWS: dict[type[Event], tuple[int, Callable[[Any], str]]] = {
     Planned: (logging.INFO, _planned),
     Transformed: (logging.INFO, _transformed),
     Delivered: (logging.INFO, _delivered),
+    Attempt: (logging.DEBUG, _attempt),
+    Deferred: (logging.INFO, _deferred),
+    Rejected: (logging.WARNING, _rejected),
     Failed: (logging.WARNING, _failed),
+    Expired: (logging.DEBUG, _expired),
     ByHand: (logging.INFO, _by_hand),
 }
+"""The level and the line of each event; a dropped one is told by the line of its plan."""
+
+GIVEN_UP: tuple[int, Callable[[Any], str]] = (logging.ERROR, _given_up)
+"""The same of what was rejected because associations ended under it."""

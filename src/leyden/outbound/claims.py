@@ -14,6 +14,8 @@ from typing import Any
 from leyden import crash, log
 from leyden.deliver.destination import Destination
 from leyden.dicom.uids import syntax_name
+from leyden.journal.events import Delivered
+from leyden.journal.lines import tell
 from leyden.outbound.outcome import Ending, History, Outcome, Response, gone, kept
 from leyden.outbound.queue import Instance
 from leyden.outbound.receipts import GroupReceipts
@@ -106,23 +108,17 @@ class Claims:
         self._give_back(outcome)
 
     def _deliver(self, outcome: Outcome, claim: Queued) -> None:
-        instance, meta = outcome.instance, outcome.instance.meta
-        line = {
-            "receipt": instance.receipt,
-            "destination": self._destination.ae_title,
-            "sop_instance_uid": meta.sop_instance_uid,
-            "status": outcome.status,
-            "syntax": meta.transfer_syntax_uid,
-            "calling": instance.calling,
-            "bytes": outcome.size_bytes,
-            "at": round(time.time(), 3),
-            **({"flag": meta.flag} if meta.flag else {}),
-        }
-        self._receipts.add(claim, line, partial(self._delivered, outcome))
+        event = outcome.event(self._destination.ae_title)
+        assert isinstance(event, Delivered)
+        self._receipts.add(claim, event, partial(self._delivered, outcome, event))
 
-    def _delivered(self, outcome: Outcome) -> None:
+    def _delivered(self, outcome: Outcome, event: Delivered) -> None:
         """The receipt is durable, and the file is gone."""
-        self._tell(outcome)
+        counts = self.statistics
+        counts.delivered += 1
+        counts.delivered_bytes += event.bytes
+        counts.warnings += event.status != 0
+        tell(event)
         self._window.gone(outcome.instance)
 
     async def _move(self, outcome: Outcome, claim: Queued) -> None:
@@ -167,48 +163,22 @@ class Claims:
     # -- what is said of it
 
     def _tell(self, outcome: Outcome) -> None:
-        """The counts and the log."""
+        """The counts, the journal, and what an operator should know besides."""
         counts = self.statistics
-        if outcome.response in (Response.LOST, Response.STALLED, Response.TOO_SLOW):
-            counts.lost += 1
-        match outcome.ending:
-            case Ending.DELIVERED:
-                counts.delivered += 1
-                counts.delivered_bytes += outcome.size_bytes
-                counts.warnings += outcome.status != 0
-                self._tell_delivered(outcome)
-            case Ending.DEFERRED if outcome.status is not None:
-                counts.deferred += 1
-                self._log(logging.INFO, "%s: %s; next try in %.3g s", outcome, outcome.reason, outcome.wait_s)
-            case Ending.REMADE:
-                counts.remade += 1
-                self._tell_remade(outcome)
-            case Ending.REJECTED if outcome.last_words:
-                counts.rejected += 1
-                text = "%s: given up after %d tries, to rejected/: %s"
-                self._log(logging.ERROR, text, outcome, outcome.tries, outcome.last_words)
-            case Ending.REJECTED:
-                counts.rejected += 1
-                self._log(logging.WARNING, "%s: rejected: %s", outcome, outcome.reason)
-            case Ending.FAILED:
-                self._log(logging.ERROR, "%s cannot be read, moved to failed/: %s", outcome, outcome.reason)
-            case Ending.RETURNED if outcome.response is Response.TOO_SLOW:
-                if self.history.of(outcome.instance.receipt).slow_aborts == SLOW_ABORTS:
-                    text = "%s: the line is slower than MinimumLineSpeed: %s goes without that limit now"
-                    logger.warning(text, self._destination.ae_title, outcome.instance.meta.sop_instance_uid)
-
-    def _tell_delivered(self, outcome: Outcome) -> None:
-        meta = outcome.instance.meta
-        logger.info(
-            "%s: delivered %s as %s, %d bytes in %.0f ms, calling as %s%s",
-            self._destination.ae_title,
-            meta.sop_instance_uid,
-            syntax_name(meta.transfer_syntax_uid),
-            outcome.size_bytes,
-            outcome.took_s * 1000,
-            outcome.instance.calling,
-            f", with {outcome.reason}" if outcome.status else "",
-        )
+        counts.lost += outcome.response in (Response.LOST, Response.STALLED, Response.TOO_SLOW)
+        counts.deferred += outcome.ending is Ending.DEFERRED and outcome.status is not None
+        counts.remade += outcome.ending is Ending.REMADE
+        counts.rejected += outcome.ending is Ending.REJECTED
+        event = outcome.event(self._destination.ae_title)
+        if event is not None:
+            tell(event)
+        if outcome.ending is Ending.REMADE:
+            self._tell_remade(outcome)
+        elif outcome.response is Response.TOO_SLOW:
+            receipt, uid = outcome.instance.receipt, outcome.instance.meta.sop_instance_uid
+            if self.history.of(receipt).slow_aborts == SLOW_ABORTS:
+                text = "%s: the line is slower than MinimumLineSpeed: %s goes without that limit now"
+                logger.warning(text, self._destination.ae_title, uid)
 
     def _tell_remade(self, outcome: Outcome) -> None:
         if outcome.syntax == self._destination.syntax:

@@ -17,6 +17,7 @@ from leyden.errors import Corrupt, Transient
 from leyden.form.choose import Fail, Form, Make, Past, choose
 from leyden.form.ladder import Acceptance
 from leyden.form.obstacle import Facts
+from leyden.journal.events import Attempt, Deferred, Delivered, Event, Failed, Rejected
 from leyden.net import scu
 from leyden.outbound.queue import OURS, Instance
 from leyden.spool.entry import Queued
@@ -74,6 +75,41 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     unanswered: bool = False
     tries: int = 0
     last_words: str = ""
+
+    def event(self, destination: str) -> Event | None:
+        """What the journal is told of it; nothing if it stands in the queue as before."""
+        meta = self.instance.meta
+        of_instance: dict[str, Any] = {
+            "destination": destination,
+            "sop_class_uid": meta.sop_class_uid,
+            "sop_instance_uid": meta.sop_instance_uid,
+            "calling": self.instance.calling,
+            "flag": meta.flag,
+        }
+        receipt = self.instance.receipt
+        match self.ending:
+            case Ending.DELIVERED:
+                return Delivered(
+                    receipt,
+                    **of_instance,
+                    status=self.status or 0,
+                    comment=self.comment,
+                    syntax=meta.transfer_syntax_uid,
+                    bytes=self.size_bytes,
+                    took_s=round(self.took_s, 3),
+                )
+            case Ending.DEFERRED if self.status is not None:
+                return Deferred(receipt, **of_instance, said=self.reason, wait_s=round(self.wait_s, 3))
+            case Ending.REJECTED:
+                return Rejected(
+                    receipt, **of_instance, reason=self.reason, tries=self.tries, last_words=self.last_words
+                )
+            case Ending.FAILED:
+                return Failed(receipt, destination=destination, reason=f"cannot be read: {self.reason}")
+            case Ending.DEFERRED | Ending.RETURNED if self.response is not Response.NONE:
+                return Attempt(receipt, **of_instance, said=self.reason)
+            case _:
+                return None
 
     def why(self) -> Mapping[str, Any]:
         """The document beside what is rejected."""

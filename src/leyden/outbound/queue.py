@@ -21,6 +21,8 @@ from leyden.deliver.schedule import StudyDelay
 from leyden.dicom.part10 import HEAD_MAX_BYTES, FileMeta, decode_head
 from leyden.errors import Corrupt
 from leyden.form.ladder import Pair
+from leyden.journal.events import Expired, Failed
+from leyden.journal.lines import tell
 from leyden.spool import recover
 from leyden.spool.entry import Queued, key
 from leyden.spool.stage import SENT_FROM
@@ -161,6 +163,7 @@ class Queue:
         claim = self._spool.claim(queued, self._claimant)
         if claim is not None:
             self._spool.expire(claim)
+            tell(Expired(queued.entry.receipt, destination=queued.destination))
         return claim is not None
 
     def _peek(self, queued: Queued) -> Instance | None:
@@ -172,7 +175,7 @@ class Queue:
         except (OSError, Corrupt) as error:
             if isinstance(error, OSError) and error.errno in OURS:
                 raise
-            self._fail(queued, f"{queued.entry.receipt}: {error}")
+            self._fail(queued, f"not a DICOM file: {error}")
             return None
         calling = (meta.sending if self._destination.impersonate else "") or self._my_ae_title
         entry = queued.entry
@@ -192,9 +195,8 @@ class Queue:
     def _fail(self, queued: Queued, reason: str) -> None:
         claim = self._spool.claim(queued, self._claimant)
         if claim is not None:
-            self._spool.fail(claim, {"reason": f"cannot be sent: {reason}"})
-            title = self._destination.ae_title
-            logger.error("%s: not a DICOM file, moved to failed/: %s", title, reason)
+            self._spool.fail(claim, {"reason": reason})
+            tell(Failed(queued.entry.receipt, destination=queued.destination, reason=reason))
 
 
 def _losses(queued: Queued) -> int:

@@ -3,12 +3,12 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from leyden import crash, log
 from leyden.inline import Inline
+from leyden.journal.events import Delivered
 from leyden.spool.entry import Queued
 from leyden.spool.receipts import ReceiptLog
 from leyden.spool.store import Spool
@@ -18,7 +18,7 @@ logger = logging.getLogger("leyden.sender")
 NOT_DURABLE_MAX = 256
 GATHER_S = 0.005  # to hand over each object to a thread would cost more than all else together
 
-_Delivered = tuple[Queued, Mapping[str, Any], Callable[[], None]]
+_Handed = tuple[Queued, Delivered, Callable[[], None]]
 
 
 class GroupReceipts:
@@ -29,15 +29,15 @@ class GroupReceipts:
         self._log = ReceiptLog(spool.root, writer)
         self._thread = ThreadPoolExecutor(1, "receipts")
         self._inline = Inline()
-        self._gathering: list[_Delivered] = []
+        self._gathering: list[_Handed] = []
         self._running: asyncio.Task[None] | None = None
         self._not_durable = 0
         self._room = asyncio.Event()
         self._room.set()
 
-    def add(self, claim: Queued, line: Mapping[str, Any], done: Callable[[], None]) -> None:
-        """Take over the claim of what was delivered: its line becomes durable, then it is unlinked, then `done`."""
-        self._gathering.append((claim, line, done))
+    def add(self, claim: Queued, event: Delivered, done: Callable[[], None]) -> None:
+        """Take over the claim of what was delivered: its receipt becomes durable, then it is unlinked, then `done`."""
+        self._gathering.append((claim, event, done))
         self._not_durable += 1
         if self._not_durable >= NOT_DURABLE_MAX:
             self._room.clear()
@@ -63,9 +63,9 @@ class GroupReceipts:
                 self._room.set()
         self._running = None
 
-    def _commit(self, batch: Sequence[_Delivered]) -> None:
+    def _commit(self, batch: Sequence[_Handed]) -> None:
         try:
-            self._log.append(*(line for _, line, _ in batch))
+            self._log.append(*(event for _, event, _ in batch))
             crash.point("receipt-written")
             if self._spool.sync:
                 self._log.sync()

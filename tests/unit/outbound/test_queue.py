@@ -140,7 +140,7 @@ def test_old_ones_expire_and_what_is_no_file_of_ours_fails(tmp_path, caplog):
     found = queue.look({}, (), NOW_S)
     assert receipts(found) == [kept]
     assert "PACS: 1 objects older than expiryThreshold moved to expired/" in caplog.messages
-    assert sum("not a DICOM file, moved to failed/" in message for message in caplog.messages) == 3
+    assert sum("to failed/: not a DICOM file" in message for message in caplog.messages) == 3
     counts = {count.stage: count.files for count in spool.counts() if count.files}
     assert counts == {"prepared": 1, "expired": 1, "failed": 3}
 
