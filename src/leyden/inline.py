@@ -17,24 +17,24 @@ _T = TypeVar("_T")
 
 
 class Inline:
-    """Whether one kind of work is done in the event loop: if the last piece took less than `limit_s`.
+    """One kind of work. `quick`: it is to be done in the event loop, since the last piece took less than `limit_s`.
 
-    `at_first`: whether the first piece is.
+    `at_first`: whether the first piece is taken for quick.
     """
 
     def __init__(self, limit_s: float = QUICK_S, *, at_first: bool = False) -> None:
-        self.yes = at_first
+        self.quick = at_first
         self._limit_s = limit_s
 
     def took(self, for_s: float) -> None:
         """How long the last piece took, wherever it was done. From any thread."""
-        self.yes = for_s < self._limit_s
+        self.quick = for_s < self._limit_s
 
     async def run(self, threads: Executor, work: Callable[[*_A], _T], *arguments: *_A) -> _T:
         """The result of `work`, which is done here or in `threads`; or what it raises."""
         start_s = time.monotonic()
         try:
-            if self.yes:
+            if self.quick:
                 return work(*arguments)
             return await asyncio.get_running_loop().run_in_executor(threads, work, *arguments)
         finally:

@@ -32,6 +32,6 @@ def test_what_the_work_raises_comes_out_of_either_and_its_time_counts():
             for error in (OSError(28, "No space left on device"), ValueError("again")):
                 with pytest.raises(type(error)):
                     await inline.run(threads, fails, error)
-        return inline.yes
+        return inline.quick
 
     assert asyncio.run(run())

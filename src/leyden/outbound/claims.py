@@ -84,8 +84,8 @@ class Claims:
     async def end(self, outcome: Outcome) -> None:
         """Do with an instance what its outcome says. Never raises for what the disk does: then it stays in the queue.
 
-        Returns when that is done. Only a delivery is written down later, by call_soon(): when the next object is on its
-        way, so that the peer has something to do meanwhile. This waits only while too many receipts are not durable.
+        Returns when that is done, but for a delivery: its receipt is written a little later (call_soon), when the next
+        object is on its way, so that the peer is busy meanwhile. It waits only while too many receipts are not durable.
         """
         self.history.note(outcome)
         match outcome.ending, outcome.claim:

@@ -95,7 +95,7 @@ class GroupCommit:
         """
         loop = asyncio.get_running_loop()
         job = _Job(fd, os.fspath(path), receipt, loop.create_future(), loop)
-        if self._threads and (not alone or self._in_threads or not self._inline.yes):
+        if self._threads and (not alone or self._in_threads or not self._inline.quick):
             self._in_threads += 1
             self._jobs.put(job)
             return job.future
