@@ -30,7 +30,7 @@ from leyden.form.choose import AsItCame, Ask, Form, Make
 from leyden.inherited import Inherited
 from leyden.journal.events import Dropped, Failed, Planned, PlannedDelivery
 from leyden.journal.lines import tell
-from leyden.outbound.capabilities import SeenCapabilities
+from leyden.outbound.capability_file import SeenCapabilities
 from leyden.plan.match import Decision, Delivery, Save, plan, rank_of, remarks
 from leyden.plan.memory import ASIDE_S, Aside, Twins
 from leyden.plan.rules import PlanSettings, Target

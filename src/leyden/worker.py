@@ -34,7 +34,7 @@ from leyden.inherited import Inherited
 from leyden.journal.events import ByHand, Failed, Transformed
 from leyden.journal.lines import tell
 from leyden.log import once
-from leyden.outbound.capabilities import SeenCapabilities
+from leyden.outbound.capability_file import SeenCapabilities
 from leyden.spool import recover
 from leyden.spool.doorbell import Bell, Ringer
 from leyden.spool.entry import Queued

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE
 from leyden.form.ladder import KNOWN_FOR_S
-from leyden.outbound import capabilities
+from leyden.outbound import capabilities, capability_file
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT, IMPLICIT = (CT, EXPLICIT_LE), (CT, IMPLICIT_LE)
@@ -57,12 +57,12 @@ def test_one_writes_at_a_time_and_the_newest_is_what_stays(tmp_path, monkeypatch
     with ThreadPoolExecutor(4) as threads:
         knowledge = asyncio.run(run(threads))
     assert most == 1
-    assert capabilities.read(tmp_path, "PACS") == knowledge
+    assert capability_file.read(tmp_path, "PACS") == knowledge
     assert len(knowledge) == 20
 
 
 def test_who_only_reads_sees_what_was_written_last(tmp_path):
-    seen = capabilities.SeenCapabilities(tmp_path, "PACS")
+    seen = capability_file.SeenCapabilities(tmp_path, "PACS")
     assert seen.knowledge() == {}
 
     async def learn(*accepted):
