@@ -2,6 +2,8 @@
 
 Child processes with their own open of an arena, as the real workers have, and then the real ones, of a service.
 LEYDEN_CRASH_LONG=1 in the environment makes it 1,000 kills of each.
+
+It holds up: "a crash there costs one worker and one job" (ARCHITECTURE, Invariants).
 """
 
 import os
@@ -29,7 +31,7 @@ from support.service import Service, node, wait_for
 from support.transcoding import Bench
 
 LONG = os.environ.get("LEYDEN_CRASH_LONG", "0") not in ("", "0")
-KILLS, SERVICE_KILLS = (1000, 1000) if LONG else (8, 12)
+KILLS, SERVICE_KILLS = (1000, 1000) if LONG else (8, 6)
 ARENA_BYTES = 32 << 20
 PLANES = Planes(1, 96, 96, 12)
 WORK = Work(PLANES, PLANES, writes=0)
@@ -145,7 +147,9 @@ class Written:
         self.frames += 1
 
 
-def test_a_helper_killed_within_a_frame(arena_fd: int, child: Callable[..., subprocess.Popen[bytes]]) -> None:
+def test_a_helper_killed_within_a_frame_does_not_stop_the_object(
+    arena_fd: int, child: Callable[..., subprocess.Popen[bytes]]
+) -> None:
     arena, written = Arena(arena_fd, 0, 4), Written()
     victims = [child(TAKES_AND_HANGS, number, wait=False) for number in (1, 2)]
     killed: list[int] = []
@@ -163,7 +167,9 @@ def test_a_helper_killed_within_a_frame(arena_fd: int, child: Callable[..., subp
     assert Arena(arena_fd, 3, 4).leased() == 0
 
 
-def test_an_owner_killed_with_leases_in_hand(arena_fd: int, child: Callable[..., subprocess.Popen[bytes]]) -> None:
+def test_the_leases_of_a_killed_owner_are_free_again(
+    arena_fd: int, child: Callable[..., subprocess.Popen[bytes]]
+) -> None:
     seen = Arena(arena_fd, 3, 4)
     for number in range(3):
         owner = child(OWNS_AND_HANGS, number)
@@ -178,7 +184,7 @@ def test_an_owner_killed_with_leases_in_hand(arena_fd: int, child: Callable[...,
 
 
 @pytest.mark.timeout(3600)
-def test_workers_killed_at_random_while_an_object_is_made(
+def test_an_object_is_completed_though_workers_are_killed_at_random(
     arena_fd: int, child: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
     arena, written = Arena(arena_fd, 0, 4), Written()
@@ -227,13 +233,21 @@ def test_a_service_whose_workers_are_killed_keeps_all_of_its_arena(tmp_path: Pat
     service = Service(tmp_path / "leyden", node("PACS", pacs.port, TransferSyntax="JPEG2000Lossless")).start()
     try:
         stack, seen = frames_file(tmp_path / "stack.dcm", 40), arena_of(service)
-        for _ in range(SERVICE_KILLS):
+        sent = killed = 0
+        while killed < SERVICE_KILLS:
             done = run_dcmtk("dcmsend", "-aec", "PACS", "127.0.0.1", str(service.port), str(stack))
             assert done.returncode == 0, done.stderr
-            wait_for(lambda: seen.leased() > 0, why="a worker that leases")
-            (claim,) = service.spool.glob("active/worker-*/*.dcm")
-            service.role(claim.parent.name).kill()
-            service.wait_line("killed by SIGKILL")
+            sent += 1
+            wait_for(lambda: seen.leased() > 0 or not service.left(), why="a worker that leases")
+            for claim in service.spool.glob("active/worker-*/*.dcm"):
+                worker = service.role(claim.parent.name)
+                worker.suspend()
+                if claim.exists():  # else it was done before it stood still
+                    worker.kill()
+                    service.wait_line("killed by SIGKILL")
+                    killed += 1
+                else:
+                    worker.resume()
             service.wait_empty()
             assert seen.leased() == 0
         assert set(os.listdir("/dev/shm")) == in_dev_shm
@@ -243,7 +257,7 @@ def test_a_service_whose_workers_are_killed_keeps_all_of_its_arena(tmp_path: Pat
         assert arena_of(service).leased() == 0
         assert service.stop() == 0
         assert set(os.listdir("/dev/shm")) == in_dev_shm
-        assert len(receipts(service.spool)) == SERVICE_KILLS
+        assert len(receipts(service.spool)) == sent
     finally:
         service.end()
         pacs.stop()

@@ -4,6 +4,8 @@ They go through job.make in a process of its own, bounded as a worker is, which 
 of it; a death, a hang or an exception that is none of job.make's is a bug. Then others are sent to a service, with
 images of 100 GB among them. LEYDEN_CRASH_LONG=1 in the environment makes it 10,000 of each (LEYDEN_FUZZ_INPUTS: any
 number), LEYDEN_CRASH_SEED another choice.
+
+It holds up: "Nothing native runs over received data outside the workers" (ARCHITECTURE, Invariants).
 """
 
 import faulthandler
@@ -39,14 +41,14 @@ from leyden.transcode.pixels import Unfit
 from leyden.transcode.source import Source, Unreadable
 from support.objects import real
 from support.peers import Pacs
-from support.service import Service, node, wait_for
+from support.service import Service, node
 from support.transcoding import Bench, make
 
 LONG = os.environ.get("LEYDEN_CRASH_LONG", "0") not in ("", "0")
 INPUTS = int(os.environ.get("LEYDEN_FUZZ_INPUTS", "10000" if LONG else "400"))
 SEED = int(os.environ.get("LEYDEN_CRASH_SEED", "20261125"))
 ARENA_MIB, MAX_FRAME_MIB = 16, 8
-SERVICE_INPUTS = INPUTS if LONG else 120
+SERVICE_INPUTS = INPUTS if LONG else 60
 LIMIT_S = 30.0  # for one input; its images are of 2 MB at most
 GROWTH_BYTES = 32 << 20  # of the whole run, after the first fifth: a tenth of that is one leaked frame in 100 inputs
 
@@ -213,7 +215,7 @@ def fuzzed(folder: Path, count: int) -> Outcomes:
         child = context.Process(target=fuzz, args=(folder, SEED, range(number, count), theirs), daemon=True)
         child.start()
         theirs.close()
-        assert said.poll(60), "the child does not begin"
+        assert said.poll(120), "the child does not begin"
         assert said.recv()[0] == "ready"
         while True:
             if not said.poll(LIMIT_S):
@@ -323,9 +325,7 @@ def test_damaged_images_are_no_end_of_a_service(tmp_path: Path, monkeypatch: pyt
         before = {process.pid for process in service.start().processes()}
         answered = [sent(service.port, each.title, paths) for each in pacs]
         at_rest = {service.spool / "failed", service.spool / "rejected"}
-        wait_for(
-            lambda: all(at_rest & set(path.parents) for path in service.left()), 120, "every one to find its place"
-        )
+        service.wait_left(lambda left: all(at_rest & set(path.parents) for path in left), 120, "all in their place")
         assert {process.pid for process in service.processes()} == before
         assert "Traceback" not in service.log
         assert "died of it" not in service.log

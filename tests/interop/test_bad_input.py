@@ -1,8 +1,11 @@
-"""Hostile and broken senders: a clear line in the log, a proper answer, no leak, and the service goes on."""
+"""Hostile and broken senders: a clear line in the log, a proper answer, no leak, and the service goes on.
+
+It holds up: "every length is bounded before allocation; overload slows the sender" (ARCHITECTURE, Invariants).
+"""
 
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -16,7 +19,7 @@ from pynetdicom.pdu_primitives import (
 from pynetdicom.presentation import build_context
 
 from support.peers import Pacs, run_dcmtk
-from support.service import Service, descriptors, node, wait_for
+from support.service import LIMIT_S, Service, descriptors, node, wait_for
 
 ABORT = 0x07
 
@@ -65,7 +68,7 @@ def store_rq(instance: str, sop_class: str = CTImageStorage) -> bytes:
 
 @contextmanager
 def connection(service: Service) -> Iterator[socket.socket]:
-    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as link:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=LIMIT_S) as link:
         yield link
 
 
@@ -90,9 +93,15 @@ def _read(link: socket.socket, size: int) -> bytes:
     return got
 
 
-@pytest.fixture
-def leyden(service: Callable[..., Service], pacs: Callable[..., Pacs]) -> Service:
-    return service(node("IMAGEPACS", pacs("IMAGEPACS").port)).start()
+@pytest.fixture(scope="module")
+def leyden(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One for all of them: it goes on whatever it was sent before."""
+    pacs = Pacs("IMAGEPACS").start()
+    service = Service(tmp_path_factory.mktemp("leyden"), node("IMAGEPACS", pacs.port)).start()
+    yield service
+    assert service.stop() == 0
+    pacs.stop()
+    assert not pacs.arrivals
 
 
 def assert_serves(leyden: Service) -> None:
@@ -126,7 +135,7 @@ def test_a_truncated_pdu_ends_with_its_connection(leyden: Service) -> None:
     assert_serves(leyden)
 
 
-def test_padded_titles(leyden: Service) -> None:
+def test_a_title_may_be_padded_with_blanks_and_nuls(leyden: Service) -> None:
     for called in (b"IMAGEPACS", b"IMAGEPACS\0\0\0\0\0\0\0", b"  IMAGEPACS", b"IMAGEPACS \0 \0"):
         with connection(leyden) as link:
             link.sendall(associate_rq(called, b"CT01\0\0\0\0\0\0\0\0\0\0\0\0"))

@@ -1,4 +1,8 @@
-"""`leyden demo`, as after a plain `pip install .`: without the decoders that only these tests install."""
+"""`leyden demo`, as after a plain `pip install .`: without the decoders that only these tests install.
+
+It holds up: "It starts Leyden between four modalities and two PACS on this machine, sends real images and reports,
+and prints a table" (README).
+"""
 
 import subprocess
 import sys

@@ -1,4 +1,8 @@
-"""What destinations do to a router: off, slow to learn, refusing; and that the others never notice."""
+"""What destinations do to a router: off, slow to learn, refusing; and that the others never notice.
+
+It holds up: "It is delivered to every destination that the rules name, or it stands in a folder with the reason
+beside it" (README).
+"""
 
 import json
 from collections.abc import Callable
@@ -36,7 +40,7 @@ def test_a_destination_that_is_off_gets_everything_once_it_starts(
     files = make_cts(tmp_path / "cts", 40, rows=128, columns=128)
     send(leyden, "CT01", "FIRST", files)
     living.wait(40)
-    assert len([p for p in leyden.left() if "SECOND" in str(p)]) == 40
+    leyden.wait_left(lambda left: len([path for path in left if "SECOND" in str(path)]) == len(left) == 40)
     late = pacs("SECOND", port=port)
     late.wait(40, 60)
     leyden.wait_empty()
@@ -73,10 +77,8 @@ def test_a_refused_class_is_rejected_alone_and_goes_when_the_peer_has_learnt(
     leyden = service(node("PICKY", picky.port)).start()
     send(leyden, "CT01", "PICKY", [*make_cts(tmp_path / "cts", 3, rows=64, columns=64), real("MR_small.dcm")])
     picky.wait(1)
-    rejected = leyden.spool / "rejected" / "PICKY"
-    wait_for(lambda: len(list(rejected.glob("*.json"))) == 3, why="three reasons in rejected/")
-    for path in rejected.glob("*.json"):
-        assert CTImageStorage in json.loads(path.read_bytes())["reason"]
+    for why in leyden.wait_shelved(3, "rejected", "PICKY"):
+        assert CTImageStorage in why["reason"]
     assert len(picky.arrivals) == 1
     picky.stop()
     picky.refuse.clear()
@@ -85,7 +87,7 @@ def test_a_refused_class_is_rejected_alone_and_goes_when_the_peer_has_learnt(
     assert "3 from rejected" in done.stdout, done.stdout + done.stderr
     picky.wait(4, 60)
     leyden.wait_empty()
-    assert not list(rejected.iterdir()) if rejected.exists() else True
+    assert not list((leyden.spool / "rejected").glob("*/*"))
 
 
 def test_a_refused_class_is_rejected_also_where_it_would_be_compressed(
@@ -93,14 +95,12 @@ def test_a_refused_class_is_rejected_also_where_it_would_be_compressed(
 ) -> None:
     picky = pacs("PICKY", refuse=[CTImageStorage])
     leyden = service(node("PICKY", picky.port, TransferSyntax="JPEG2000Lossless", RetryDelays="[0.5]")).start()
-    rejected = leyden.spool / "rejected" / "PICKY"
     send(leyden, "CT01", "PICKY", make_cts(tmp_path / "first", 2, rows=64, columns=64))
-    wait_for(lambda: len(list(rejected.glob("*.json"))) == 2, why="what is learnt of the peer")
+    leyden.wait_shelved(2, "rejected", "PICKY")  # what is learnt of the peer
     send(leyden, "CT01", "PICKY", make_cts(tmp_path / "cts", 20, study=2, rows=64, columns=64))
-    wait_for(lambda: len(list(rejected.glob("*.json"))) == 22, why="all in rejected/")
+    for why in leyden.wait_shelved(22, "rejected", "PICKY"):
+        assert CTImageStorage in why["reason"]
     assert not list((leyden.spool / "failed").glob("*"))
-    for path in rejected.glob("*.json"):
-        assert CTImageStorage in json.loads(path.read_bytes())["reason"]
     picky.stop()
     picky.refuse.clear()
     picky.start()
@@ -127,10 +127,9 @@ def test_statuses_decide_between_later_and_never(
     leyden = service(node("MOODY", moody.port, RetryDelays="[0.2]")).start()
     send(leyden, "CT01", "MOODY", make_cts(tmp_path / "cts", 3, rows=64, columns=64))
     moody.wait(2)
-    rejected = leyden.spool / "rejected" / "MOODY"
-    wait_for(lambda: list(rejected.glob("*.json")), why="the reason in rejected/")
+    (why,) = leyden.wait_shelved(1, "rejected", "MOODY")
     assert sorted(moody.uids()) == ["2.25.1001.2", "2.25.1001.3"]
-    assert "C001" in next(rejected.glob("*.json")).read_text()
+    assert "C001" in why["reason"]
     assert asked["2.25.1001.2"] == 3
 
 
@@ -150,7 +149,9 @@ def test_modalities_in_turn_at_a_peer_that_serves_one_association(
     leyden.wait_empty()
 
 
-def test_save_file_masks_and_drop(service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path) -> None:
+def test_save_file_writes_where_its_mask_says_and_drop_drops(
+    service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
+) -> None:
     archive = pacs("ARCHIVE")
     saved = tmp_path / "saved"
     rules = f"""\
@@ -190,19 +191,18 @@ def test_what_an_archive_without_compression_can_not_be_given_waits_with_the_rem
     leyden = service(node("PLAIN", plain.port, TransferSyntax="JPEG2000Lossless")).start()
     done = leyden.leyden("send", f"127.0.0.1:{leyden.port}", "--called", "PLAIN", str(path))
     assert done.returncode == 0, done.stdout + done.stderr
-    wait_for(lambda: list((leyden.spool / "failed").glob("*.json")), why="a reason in failed/")
-    (note,) = (leyden.spool / "failed").glob("*.json")
-    reason = json.loads(note.read_bytes())["reason"]
+    (why,) = leyden.wait_shelved(1, "failed")
+    reason = why["reason"]
     assert reason.startswith("PLAIN does not take JPEG2000MC, and this object can't be made into what it takes (")
     assert "JPEG2000MC is not decoded by this version" in reason
     assert "Let PLAIN accept JPEG2000MC for this SOP class and run `leyden queue retry PLAIN`" in reason
     assert "1 from failed" in leyden.leyden("queue", "retry", "PLAIN").stdout
 
     def back() -> list[Path]:
-        return [path for stage in ("failed", "rejected") for path in (leyden.spool / stage).rglob("*.json")]
+        return [*leyden.spool.glob("failed/*.dcm"), *leyden.spool.glob("rejected/*/*.dcm")]
 
-    wait_for(lambda: back() and back() != [note], 60, "it to be refused anew")
-    assert "`leyden queue retry PLAIN`" in json.loads(back()[0].read_bytes())["reason"]
+    wait_for(back, 60, "it to be refused anew")
+    assert "`leyden queue retry PLAIN`" in json.loads(Path(f"{back()[0]}.json").read_bytes())["reason"]
     plain.stop()
     plain.syntaxes.append(UID(JPEG2000_MC))
     plain.start()

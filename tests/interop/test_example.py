@@ -1,4 +1,8 @@
-"""The example that the project exists for, with the service as a process, real images and peers of others."""
+"""The example that the project exists for, with the service as a process, real images and peers of others.
+
+It holds up: "images to the primary PACS as JPEG 2000 Lossless, structured reports to another one, each under the AE
+title of the modality that sent it" (README).
+"""
 
 import hashlib
 import tempfile
@@ -114,7 +118,9 @@ def check_images(paths: list[Path], calling: str, images: Pacs) -> None:
     assert not by_uid
 
 
-def test_images_and_reports_of_the_wheel(service: Callable[..., Service], pacs: Callable[..., Pacs]) -> None:
+def test_images_arrive_compressed_and_reports_at_their_own_archive(
+    service: Callable[..., Service], pacs: Callable[..., Pacs]
+) -> None:
     images, reports = pacs("IMAGEPACS"), pacs("REPORTPACS")
     leyden = example(service, images, reports)
     pictures = [real(name) for name in WHEEL_IMAGES + WHEEL_COMPRESSED]
@@ -129,7 +135,9 @@ def test_images_and_reports_of_the_wheel(service: Callable[..., Service], pacs: 
     assert {a.calling for a in reports.arrivals} == {"CT01"}
 
 
-def test_images_of_the_nema_set(service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path) -> None:
+def test_the_nema_images_arrive_compressed_and_exact(
+    service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
+) -> None:
     images, reports = pacs("IMAGEPACS"), pacs("REPORTPACS")
     leyden = example(service, images, reports)
     distinct: dict[str, Path] = {}
@@ -147,7 +155,7 @@ def test_images_of_the_nema_set(service: Callable[..., Service], pacs: Callable[
     ["MR_small_implicit.dcm", "MR_small_bigendian.dcm", "MR_small_expb.dcm", "MR_small_padded.dcm"],
 )
 @pytest.mark.filterwarnings("ignore:The pixel data is .* excess padding:UserWarning")
-def test_every_encoding_of_one_image(
+def test_an_image_in_any_encoding_arrives_compressed_and_exact(
     service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path, name: str
 ) -> None:
     images, reports = pacs("IMAGEPACS"), pacs("REPORTPACS")
@@ -157,7 +165,9 @@ def test_every_encoding_of_one_image(
     check_images([real(name)], "MR01", images)
 
 
-def test_modalities_with_dcmtk(service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path) -> None:
+def test_what_dcmtk_sends_arrives_compressed_and_exact(
+    service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
+) -> None:
     images, reports = pacs("IMAGEPACS"), pacs("REPORTPACS")
     leyden = example(service, images, reports)
     files = make_cts(tmp_path / "cts", 20)
@@ -228,7 +238,9 @@ def _pdf(path: Path) -> Path:
     return path
 
 
-def test_titles(service: Callable[..., Service], pacs: Callable[..., Pacs]) -> None:
+def test_it_answers_under_the_titles_of_its_nodes_and_no_other(
+    service: Callable[..., Service], pacs: Callable[..., Pacs]
+) -> None:
     images, reports = pacs("IMAGEPACS"), pacs("REPORTPACS")
     leyden = example(service, images, reports)
     for called in ("IMAGEPACS", "DCP_IMAGEPACS", "ARCHIVE", "DCP_ARCHIVE", "REPORTPACS", "DCP_REPORTPACS", "LEYDEN"):

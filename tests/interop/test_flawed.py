@@ -1,4 +1,8 @@
-"""Datasets that break the rules: what two of DCMTK, pydicom and gdcm read alike is read and compressed."""
+"""Datasets that break the rules: what two of DCMTK, pydicom and gdcm read alike is read and compressed.
+
+It holds up: "Pixels after compression decode to exactly the pixels before, and what cannot be compressed so goes on
+as it came" (README).
+"""
 
 import subprocess
 import sys
@@ -165,7 +169,7 @@ def test_what_two_readers_agree_on_is_read(
 
 @pytest.mark.parametrize("target", [JPEG2000_LOSSLESS, EXPLICIT_LE, IMPLICIT_LE])
 @pytest.mark.parametrize("name", READ)
-def test_what_is_made_of_it_is_as_it_should_be(
+def test_what_is_made_of_a_flawed_dataset_is_as_it_should_be(
     name: str, target: str, flawed_file: Callable[[str], Path], transcode: Transcode
 ) -> None:
     path = flawed_file(name)
@@ -183,7 +187,7 @@ def test_what_is_made_of_it_is_as_it_should_be(
     assert ("icon" in name) == (0x00880200 in read(made))
 
 
-def test_the_service_sees_and_compresses_it(
+def test_the_service_sees_and_compresses_a_flawed_dataset(
     service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
 ) -> None:
     """The rule asks for what stands behind the flaw; who gets things as they come gets each byte."""

@@ -1,4 +1,7 @@
-"""What an object says of its losses after one or several: real files, what pydicom reads, and dciodvfy's opinion."""
+"""What an object says of its losses after one or several: real files, what pydicom reads, and dciodvfy's opinion.
+
+It holds up: "A lossy object has a SOP Instance UID of its own and says what was done to it" (README).
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -88,7 +91,7 @@ def test_a_step_is_told_where_the_syntax_does_not(transcode: Transcode, tmp_path
     assert read(made).SOPInstanceUID == read(path).SOPInstanceUID
 
 
-def test_three_steps(transcode: Transcode, tmp_path: Path) -> None:
+def test_only_lossy_steps_are_told_of(transcode: Transcode, tmp_path: Path) -> None:
     """Lossless and native ones in between are none."""
     path = real("CT_small.dcm")
     for number, target in enumerate(

@@ -1,4 +1,8 @@
-"""Datasets that say something else than what they came with: a group 0002 of their own, other UIDs than the command."""
+"""Datasets that say something else than what they came with: a group 0002 of their own, other UIDs than the command.
+
+It holds up: "kept and answered 0xB007 where context, command and data set name different SOP classes or instances"
+(README).
+"""
 
 import json
 from collections.abc import Callable
@@ -87,7 +91,7 @@ def test_a_second_group_0002_is_no_envelope(
     assert "failed/" not in leyden.log
 
 
-def test_nor_is_it_in_a_file_put_there_by_hand_or_sent_from_the_command_line(
+def test_a_second_group_0002_is_no_envelope_in_a_file_either(
     service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
 ) -> None:
     archive, other = pacs("IMAGEPACS"), pacs("OTHER")

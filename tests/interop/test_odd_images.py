@@ -1,4 +1,7 @@
-"""Odd images in every transfer syntax: made exactly, or refused with a reason (and then they go on as they came)."""
+"""Odd images in every transfer syntax: made exactly, or refused with a reason (and then they go on as they came).
+
+It holds up: "what cannot be compressed so goes on as it came" (README).
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -256,7 +259,9 @@ def fragments(image: Image, transcode: Transcode, how: str, syntax: str) -> tupl
 @by_syntax(EXPLICIT_LE, RLE_LOSSLESS, HTJ2K_LOSSLESS)
 @pytest.mark.parametrize("syntax", [JPEG2000_LOSSLESS, JPEGLS_LOSSLESS, JPEG_LOSSLESS_SV1])
 @pytest.mark.parametrize("how", ["basic", "no table", "extended", "several, basic", "several, no table"])
-def test_every_way_to_encapsulate(image: Image, transcode: Transcode, how: str, syntax: str, target: str) -> None:
+def test_frames_are_found_however_they_are_encapsulated(
+    image: Image, transcode: Transcode, how: str, syntax: str, target: str
+) -> None:
     path, pixels = fragments(image, transcode, how, syntax)
     made = transcode(path, target)
     assert np.array_equal(by_pydicom(made), pixels)

@@ -1,8 +1,11 @@
-"""Peers that ask in an odd way for an association that they are to have all the same."""
+"""Peers that ask in an odd way for an association that they are to have all the same.
+
+It holds up: "a modality needs nothing but another address" (README).
+"""
 
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,7 @@ BOTH = """\
     - Target: LARGE
 """
 Context = tuple[int, str, str]
+Shared = tuple[Service, Pacs]
 CT_CONTEXT: Context = (1, CTImageStorage, IMPLICIT_LE)
 SOP_CLASS = b"\x08\x00\x16\x00\x1a\x00\x00\x00" + CTImageStorage.encode() + b"\0"
 
@@ -58,6 +62,16 @@ def store(link: socket.socket, instance: str) -> int:
     return int(struct.unpack("<H", command[command.index(b"\0\0\0\x09\x02\0\0\0") + 8 :][:2])[0])
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    """A service and its archive, for all who send one object of their own."""
+    archive = Pacs("IMAGEPACS").start()
+    leyden = Service(tmp_path_factory.mktemp("leyden"), node("IMAGEPACS", archive.port)).start()
+    yield leyden, archive
+    leyden.end()
+    archive.stop()
+
+
 def send(leyden: Service, called: str, folder: Path) -> None:
     """One CT object by dcmsend."""
     (file,) = make_cts(folder / "cts", 1, rows=32, columns=32)
@@ -75,14 +89,10 @@ def send(leyden: Service, called: str, folder: Path) -> None:
     ],
 )
 def test_a_context_with_an_odd_id_costs_nothing_else(
-    contexts: list[Context],
-    answers: dict[int, int],
-    said: str,
-    service: Callable[..., Service],
-    pacs: Callable[..., Pacs],
+    contexts: list[Context], answers: dict[int, int], said: str, shared: Shared
 ) -> None:
-    archive = pacs("IMAGEPACS")
-    leyden = service(node("IMAGEPACS", archive.port)).start()
+    leyden, archive = shared
+    before = archive.uids()
     with connection(leyden) as link:
         link.sendall(rq(*contexts))
         kind, body = read_pdu(link)
@@ -90,9 +100,9 @@ def test_a_context_with_an_odd_id_costs_nothing_else(
         accept = decode_accept(struct.pack(">BxI", kind, len(body)) + body)
         assert [(context.id, context.result) for context in accept.contexts] == list(answers.items())
         assert accept.contexts[[context.id for context in accept.contexts].index(1)].syntax == IMPLICIT_LE
-        assert store(link, "2.25.71") == 0
-    archive.wait(1)
-    assert archive.uids() == ["2.25.71"]
+        assert store(link, f"2.25.71.{len(before)}") == 0
+    archive.wait(len(before) + 1)
+    assert archive.uids() == [*before, f"2.25.71.{len(before)}"]
     leyden.wait_line(said)
 
 
@@ -114,20 +124,18 @@ def test_a_title_ends_with_the_first_nul_and_is_echoed_to_the_byte(
 
 
 @pytest.mark.parametrize("max_pdu_bytes", [8, 9, 64, 127])
-def test_a_modality_that_takes_small_pdus_gets_its_answers_in_them(
-    max_pdu_bytes: int, service: Callable[..., Service], pacs: Callable[..., Pacs]
-) -> None:
-    archive = pacs("IMAGEPACS")
-    leyden = service(node("IMAGEPACS", archive.port)).start()
+def test_a_modality_that_takes_small_pdus_gets_its_answers_in_them(max_pdu_bytes: int, shared: Shared) -> None:
+    leyden, archive = shared
+    uid = f"2.25.72.{max_pdu_bytes}"
     with connection(leyden) as link:
         link.sendall(rq(CT_CONTEXT, max_pdu_bytes=max_pdu_bytes))
         assert read_pdu(link)[0] == 2
-        assert store(link, "2.25.71") == 0
-    archive.wait(1)
+        assert store(link, uid) == 0
+    archive.wait_until(lambda arrivals: uid in [arrival.sop_instance_uid for arrival in arrivals])
 
 
-def test_a_modality_that_takes_no_data_is_told_so(service: Callable[..., Service], pacs: Callable[..., Pacs]) -> None:
-    leyden = service(node("IMAGEPACS", pacs("IMAGEPACS").port)).start()
+def test_a_modality_that_takes_no_data_is_told_so(shared: Shared) -> None:
+    leyden, _ = shared
     with connection(leyden) as link:
         link.sendall(rq(CT_CONTEXT, max_pdu_bytes=7))
         assert read_pdu(link)[0] == 7

@@ -1,4 +1,7 @@
-"""Our requestor against acceptors that others wrote: DCMTK's storescp and pynetdicom's SCP."""
+"""Our requestor against acceptors that others wrote: DCMTK's storescp and pynetdicom's SCP.
+
+It holds up: "delivers it for as long as it takes, over pooled associations" (README).
+"""
 
 import asyncio
 import os
@@ -14,6 +17,7 @@ from leyden.errors import Transient
 from leyden.net.scu import Association, AssociationRejected, ConnectionFailed, StoreAnswer
 from support.objects import make_ct, split
 from support.peers import Arrival, Pacs, Storescp
+from support.service import LIMIT_S
 
 PAIRS = [
     (CTImageStorage, uids.JPEG2000_LOSSLESS),
@@ -55,7 +59,7 @@ def test_storescp_gets_the_bytes_that_we_have(storescp: Callable[..., Storescp],
     assert sorted(split(p.read_bytes())[1] for p in peer.folder.iterdir()) == [split(p.read_bytes())[1] for p in paths]
 
 
-def test_storescp_takes_only_some_syntaxes(storescp: Callable[..., Storescp]) -> None:
+def test_only_what_storescp_takes_is_accepted(storescp: Callable[..., Storescp]) -> None:
     peer = storescp("+xi")  # implicit little endian only
 
     async def main() -> None:
@@ -66,7 +70,7 @@ def test_storescp_takes_only_some_syntaxes(storescp: Callable[..., Storescp]) ->
     uvloop.run(main())
 
 
-def test_storescp_with_small_pdus(storescp: Callable[..., Storescp], tmp_path: Path) -> None:
+def test_storescp_gets_small_pdus_if_it_wants_them(storescp: Callable[..., Storescp], tmp_path: Path) -> None:
     peer = storescp("--max-pdu", "4096")
     path = make_ct(tmp_path / "ct.dcm", 1)
 
@@ -81,7 +85,7 @@ def test_storescp_with_small_pdus(storescp: Callable[..., Storescp], tmp_path: P
 
 
 @pytest.mark.parametrize("option", ["--abort-after", "--abort-during"])
-def test_storescp_aborts(storescp: Callable[..., Storescp], tmp_path: Path, option: str) -> None:
+def test_an_abort_of_storescp_is_transient(storescp: Callable[..., Storescp], tmp_path: Path, option: str) -> None:
     peer = storescp(option)
     path = make_ct(tmp_path / "ct.dcm", 1)
 
@@ -95,7 +99,7 @@ def test_storescp_aborts(storescp: Callable[..., Storescp], tmp_path: Path, opti
     uvloop.run(main())
 
 
-def test_storescp_rejects(storescp: Callable[..., Storescp]) -> None:
+def test_a_rejection_by_storescp_is_told_as_one(storescp: Callable[..., Storescp]) -> None:
     peer = storescp("--refuse")
 
     async def main() -> None:
@@ -106,13 +110,13 @@ def test_storescp_rejects(storescp: Callable[..., Storescp]) -> None:
     uvloop.run(main())
 
 
-def test_storescp_closes_while_we_are_idle(storescp: Callable[..., Storescp]) -> None:
+def test_the_end_of_storescp_is_noticed_while_nothing_is_sent(storescp: Callable[..., Storescp]) -> None:
     peer = storescp()
 
     async def main() -> None:
         association = await opened(peer.port)
         peer.stop()
-        await asyncio.wait_for(association.wait_closed(), 10)
+        await asyncio.wait_for(association.wait_closed(), LIMIT_S)
         assert association.closed
         with pytest.raises(ConnectionFailed):
             await opened(peer.port)
@@ -138,7 +142,7 @@ def test_pynetdicom_gets_the_bytes_that_we_have(pacs: Callable[..., Pacs], tmp_p
 
 
 @pytest.mark.parametrize("status", [0xA700, 0xA900, 0xB000, 0xC123, 0x0122])
-def test_pynetdicom_answers_with_a_status(pacs: Callable[..., Pacs], tmp_path: Path, status: int) -> None:
+def test_the_status_is_what_pynetdicom_answers(pacs: Callable[..., Pacs], tmp_path: Path, status: int) -> None:
     def answer(arrival: Arrival) -> int:
         return status
 

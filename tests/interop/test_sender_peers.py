@@ -1,4 +1,8 @@
-"""The sender as a real process against peers that others wrote, and that behave as real ones do."""
+"""The sender as a real process against peers that others wrote, and that behave as real ones do.
+
+It holds up: "delivers it for as long as it takes, over pooled associations, under the modality's own AE title if you
+wish" (README).
+"""
 
 import contextlib
 import json
@@ -8,16 +12,18 @@ import signal
 import socket
 import threading
 import time
+from itertools import pairwise
 
 import pytest
 
+from leyden.deliver.pool import IDLE_S
 from leyden.dicom import associate, pdu
 from leyden.dicom.negotiate import AnsweredContext, AssociateAccept
 from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, JPEG2000_LOSSLESS
 from leyden.spool.entry import Entry, ReceiptClock, key
 from leyden.spool.stage import Stage
 from support.sender import CT, dataset, destination
-from support.service import free_port, wait_for
+from support.service import ENDS_WITHIN_S, LIMIT_S, free_port, wait_for
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
 SR = "1.2.840.10008.5.1.4.1.1.88.22"
@@ -87,7 +93,8 @@ def test_the_bell_sends_at_once_over_the_association_that_is_there(sender, pacs)
         one.put(n)
         one.ring()
         peer.wait(n)
-    assert len(peer.associations_seen) == 1
+    pauses_s = [after.at_s - before.at_s for before, after in pairwise(peer.arrivals)]
+    assert len(peer.associations_seen) <= 1 + sum(pause_s > IDLE_S / 2 for pause_s in pauses_s)
     one.wait_counts()
 
 
@@ -163,8 +170,8 @@ def test_a_destination_that_is_down_gets_everything_when_it_is_up_and_costs_the_
 def test_a_connection_that_is_lost_in_mid_send_gives_the_object_back(sender, pacs):
     """The door is shut when half of the first object is through, and opened after."""
     peer = pacs("PACS")
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)) as listener:
         one = sender(destination(port, retry_delays_s=(0.2,)))
         uid = one.put(1, dataset(CT, "2.25.77.1", 20_000_000))
         one.start()
@@ -288,7 +295,7 @@ def test_a_refused_object_is_tried_a_few_times_and_then_rejected_and_the_others_
 
 
 @pytest.mark.parametrize(("status", "tries"), [(0x0122, 1), (0xA900, 3), (0x0111, 3)])
-def test_permanent_answers(sender, pacs, status, tries):
+def test_an_answer_that_is_permanent_rejects_the_object(sender, pacs, status, tries):
     said: list[str] = []
 
     def answer(arrival):
@@ -406,7 +413,7 @@ def test_a_file_that_is_none_goes_to_failed(sender, pacs):
     one.wait_counts(failed=1)
 
 
-def test_old_ones_expire(sender, pacs):
+def test_what_is_older_than_the_threshold_expires(sender, pacs):
     one = sender(destination(free_port(), expiry_threshold_s=2.0))
     one.put(1)
     one.start().wait_counts(prepared=1)
@@ -451,7 +458,7 @@ def test_sigterm_finishes_what_is_under_way_and_gives_the_rest_back(sender, pacs
 
     def answer(arrival):
         under_way.set()
-        go_on.wait(10)
+        go_on.wait(LIMIT_S)
         return 0x0000
 
     peer = pacs("PACS", answer=answer)
@@ -459,12 +466,12 @@ def test_sigterm_finishes_what_is_under_way_and_gives_the_rest_back(sender, pacs
     for n in range(5):
         one.put(n)
     one.start()
-    assert under_way.wait(10)
+    assert under_way.wait(LIMIT_S)
     assert one.process is not None
     one.process.send_signal(signal.SIGTERM)
     one.wait_line("stopping: ")
     go_on.set()
-    assert one.process.wait(10) == 0
+    assert one.process.wait(ENDS_WITHIN_S) == 0
     assert peer.uids() == ["2.25.77.0"]
     assert one.counts() == {"prepared": 4}
     assert len(one.receipts()) == 1
@@ -475,27 +482,24 @@ def test_sigterm_does_not_wait_for_a_peer_that_hangs(sender, pacs):
 
     def answer(arrival):
         under_way.set()
-        go_on.wait(20)
+        go_on.wait(LIMIT_S)
         return 0x0000
 
     peer = pacs("PACS", answer=answer)
     one = sender(destination(peer.port, max_associations=1))
     one.put(1)
     one.start()
-    assert under_way.wait(10)
+    assert under_way.wait(LIMIT_S)
     assert one.stop() == 0
     assert one.counts() == {"prepared": 1}
     go_on.set()
 
 
 def test_a_peer_that_stalls_gets_it_again(sender, pacs):
-    stall = threading.Event()
+    given_up = threading.Event()
 
     def answer(arrival):
-        if not stall.is_set():
-            stall.set()
-            stall.wait(0)
-            time.sleep(3)  # longer than StallThreshold
+        given_up.wait(LIMIT_S)
         return 0x0000
 
     peer = pacs("PACS", answer=answer)
@@ -503,24 +507,28 @@ def test_a_peer_that_stalls_gets_it_again(sender, pacs):
     one.put(1)
     one.start()
     one.wait_line("not one byte moved for 1 s")
+    given_up.set()
     peer.wait(2)
     one.wait_counts()
 
 
 def test_a_duplicate_after_an_unanswered_send_is_a_delivery(sender, pacs):
     seen: list[str] = []
+    given_up = threading.Event()
 
     def answer(arrival):
         seen.append(arrival.sop_instance_uid)
         if len(seen) == 1:
-            time.sleep(3)  # the answer comes too late
+            given_up.wait(LIMIT_S)  # the answer comes too late
             return 0x0000
         return 0x0111
 
     peer = pacs("PACS", answer=answer)
     one = sender(destination(peer.port, stall_threshold_s=1.0, retry_delays_s=(0.1,), max_associations=1))
     one.put(1)
-    one.start().wait_counts()
+    one.start().wait_line("not one byte moved for 1 s")
+    given_up.set()
+    one.wait_counts()
     assert [line["status"] for line in one.receipts()] == [0x0111]
 
 
@@ -590,7 +598,7 @@ def test_a_peer_that_accepts_and_ends_every_association_at_once_is_backed_off(se
         one = sender(destination(listener.getsockname()[1], retry_delays_s=(0.5,)))
         one.put(1)
         one.start()
-        wait_for(lambda: len(seen) >= 4, 20)
+        wait_for(lambda: len(seen) >= 4)
         assert seen[3] - seen[0] >= 1.0  # with pauses, not as fast as it can
         assert "next try in 0.5 s" in one.log or "it is tried again, alone" in one.log  # as far as the object had got
         one.end()
@@ -606,7 +614,7 @@ def test_objects_that_always_get_a_transient_answer_stand_in_nobodys_way(sender,
         one.put(n)
     one.start()
     one.wait_line("nothing but transient answers")
-    wait_for(lambda: one.log.count("2.25.77.0: status 0x0110") >= 2, 20)
+    wait_for(lambda: one.log.count("2.25.77.0: status 0x0110") >= 2)
     for n in range(100, 105):
         one.put(n)
     peer.wait(5)

@@ -1,4 +1,8 @@
-"""Digital Signatures made by DCMTK's dcmsign, through a service, and verified by it at the other end."""
+"""Digital Signatures made by DCMTK's dcmsign, through a service, and verified by it at the other end.
+
+It holds up: "what is digitally signed and would change, while the destination takes anything
+else" (README).
+"""
 
 import subprocess
 from collections.abc import Callable

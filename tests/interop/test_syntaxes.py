@@ -2,6 +2,8 @@
 
 Odd images are in test_odd_images.py, the service in test_syntaxes_service.py.
 LEYDEN_LONG=1: every file of the pydicom wheel and of the NEMA set into every syntax; else a few that stand for them.
+
+It holds up: "explicit and implicit VR, the byte orders and deflated into each other" (README, What is supported).
 """
 
 import os
@@ -173,7 +175,7 @@ NEMA = ("CT1.dcm", "US1_RLE.dcm", "CT1_JPLL.dcm")
         else (JPEG2000_LOSSLESS, JPEG_LOSSLESS_SV1, JPEGLS_LOSSLESS, RLE_LOSSLESS, HTJ2K_LOSSLESS, JPEGXL_LOSSLESS)
     )
 )
-def test_the_nema_images(transcode: Transcode, gdcm: Gdcm, tmp_path: Path, target: str) -> None:
+def test_the_nema_images_are_read_alike(transcode: Transcode, gdcm: Gdcm, tmp_path: Path, target: str) -> None:
     for path in wg04_files(tmp_path):
         if path.name not in NEMA and not LONG:
             continue

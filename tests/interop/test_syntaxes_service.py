@@ -1,6 +1,8 @@
-"""One destination per transfer syntax: what the service delivers, as pydicom, gdcm and dciodvfy see it."""
+"""One destination per transfer syntax: what the service delivers, as pydicom, gdcm and dciodvfy see it.
 
-import json
+It holds up: "A node names the one that it is to get as TransferSyntax" (README).
+"""
+
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -30,7 +32,7 @@ from support import lossless, readers
 from support.objects import real, split
 from support.peers import Arrival, Pacs
 from support.readers import JPEGXL_FAMILY, Gdcm, by_dcmtk, by_pydicom, codestreams, jpeg_by_djxl, others, read
-from support.service import Service, node, wait_for
+from support.service import Service, node
 
 REPORT = "test-SR.dcm"
 FILES = (
@@ -236,6 +238,7 @@ def test_deflated_frames_are_taken_made_and_opened(
         deflated.append(path)
     for arrival in archives[small].wait(2, 60):  # no codec of its syntax takes them: never what it did not ask for
         assert arrival.syntax not in (DEFLATED_FRAMES, JPEG2000_LOSSLESS)
+    archives[ASIS].wait(2, 60)
     send(leyden, *deflated)
     for arrival in archives[native].wait(4, 60):
         assert arrival.syntax == EXPLICIT_LE
@@ -323,9 +326,8 @@ def test_a_progressive_jpeg_that_was_recompressed_goes_to_failed_with_what_helps
     leyden = service(node("OLD", old.port)).start()
     done = leyden.leyden("send", f"127.0.0.1:{leyden.port}", "--called", "OLD", str(tmp_path / "sent.dcm"))
     assert done.returncode == 0, done.stdout + done.stderr
-    wait_for(lambda: list((leyden.spool / "failed").glob("*.json")), why="a reason in failed/")
-    (note,) = (leyden.spool / "failed").glob("*.json")
-    reason = json.loads(note.read_text())["reason"]
+    (why,) = leyden.wait_shelved(1, "failed")
+    reason = why["reason"]
     assert "a recompressed JPEG of another process" in reason
     assert "Let OLD accept JPEGXLJPEGRecompression" in reason
     assert leyden.stop() == 0

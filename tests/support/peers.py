@@ -17,7 +17,7 @@ from pynetdicom import evt
 from pynetdicom.dimse_primitives import C_STORE
 
 from leyden.dicom.uids import SYNTAXES
-from support.service import free_port, wait_for
+from support.service import LIMIT_S, free_port, wait_for
 
 DCMTK_ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1"}
 
@@ -131,12 +131,12 @@ class Pacs:
     def uids(self) -> list[str]:
         return [arrival.sop_instance_uid for arrival in self.arrivals]
 
-    def wait(self, count: int, limit_s: float = 30.0) -> list[Arrival]:
+    def wait(self, count: int, limit_s: float = LIMIT_S) -> list[Arrival]:
         """Until at least `count` objects were stored; all arrivals so far."""
         self.wait_until(lambda arrivals: len(arrivals) >= count, limit_s, f"{count} objects at {self.title}")
         return list(self.arrivals)
 
-    def wait_until(self, holds: Callable[[list[Arrival]], bool], limit_s: float = 30.0, why: str = "") -> None:
+    def wait_until(self, holds: Callable[[list[Arrival]], bool], limit_s: float = LIMIT_S, why: str = "") -> None:
         with self._news:
             if not self._news.wait_for(lambda: holds(self.arrivals), limit_s):
                 raise AssertionError(f"not within {limit_s} s: {why}; {len(self.arrivals)} arrived at {self.title}")
@@ -162,7 +162,7 @@ class Storescp:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        wait_for(lambda: listens(self.port), 10, f"storescp on port {self.port}")
+        wait_for(lambda: listens(self.port), why=f"storescp on port {self.port}")
         return self
 
     def stop(self) -> None:

@@ -23,7 +23,7 @@ import pydicom
 from leyden.dicom.uids import SYNTAXES
 from support.objects import make_ct
 from support.peers import DCMTK_ENVIRONMENT, dcmtk, listens
-from support.service import Service, free_port, node, wait_for
+from support.service import Service, files_below, free_port, node, wait_for
 
 COMPRESSED, AS_IS = "COMPRESSED", "ASIS"
 ROUTINGS = f"""\
@@ -109,7 +109,7 @@ class Archive:
             [dcmtk("storescp"), *options, str(self.port)],
             env=DCMTK_ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
-        wait_for(lambda: listens(self.port), 20, f"storescp on port {self.port}")
+        wait_for(lambda: listens(self.port), why=f"storescp on port {self.port}")
         return self
 
     def die(self) -> None:
@@ -294,7 +294,7 @@ def receipts(spool: Path) -> list[dict[str, str]]:
 def left_behind(spool: Path) -> list[Path]:
     """Files that no empty spool has."""
     kept = {"receipts", "state", "lost+found"}
-    found = (path for path in spool.rglob("*") if path.is_file() and path.name != "lock")
+    found = (path for path in files_below(spool) if path.is_file() and path.name != "lock")  # no doorbells
     return [path for path in found if path.relative_to(spool).parts[0] not in kept]
 
 
@@ -343,7 +343,7 @@ class Rig:
         if stop:
             assert self.service.stop() == 0
         else:
-            wait_for(lambda: not left_behind(self.service.spool), 20, "nothing to be left behind")
+            wait_for(lambda: not left_behind(self.service.spool), why="nothing to be left behind")
         found = self.counted()
         assert not found.faults, found.faults
         lost = missing(found, self.objects, self.promised)

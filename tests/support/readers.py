@@ -238,7 +238,7 @@ for line in sys.stdin:
         self._process.stdin.flush()
         head = self._process.stdout.read(9)
         if len(head) < 9:
-            code = self._process.wait(10)
+            code = self._process.wait(60)
             self.end()
             raise AssertionError(f"gdcm died of {path.name}, exit code {code}")
         length, planar = struct.unpack("<qB", head)

@@ -22,7 +22,7 @@ from leyden.spool import doorbell, recover
 from leyden.spool.entry import Entry, ReceiptClock, key
 from leyden.spool.stage import Stage
 from leyden.spool.store import Spool
-from support.service import wait_for
+from support.service import ENDS_WITHIN_S, LIMIT_S, wait_for
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 
@@ -95,7 +95,7 @@ class Sender:
     def stop(self) -> int:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(10)
+        return self.process.wait(ENDS_WITHIN_S)
 
     def reclaim(self) -> None:
         """Give back what a dead one held, as the supervisor does before it starts the next one."""
@@ -104,7 +104,7 @@ class Sender:
     def end(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(ENDS_WITHIN_S)
         if self.lifeline >= 0:
             os.close(self.lifeline)
             self.lifeline = -1
@@ -115,7 +115,7 @@ class Sender:
             return (self.folder / "log" / "leyden.log").read_text()
         return ""
 
-    def wait_line(self, text: str, limit_s: float = 20.0) -> None:
+    def wait_line(self, text: str, limit_s: float = LIMIT_S) -> None:
         wait_for(lambda: text in self.log, limit_s, f"{text!r} in {self.log[-2000:]}")
 
     def counts(self) -> dict[str, int]:
@@ -125,9 +125,10 @@ class Sender:
             counted[count.stage] += count.files
         return dict(+counted)
 
-    def wait_counts(self, limit_s: float = 20.0, **expected: int) -> None:
+    def wait_counts(self, limit_s: float = LIMIT_S, **expected: int) -> None:
         try:
-            wait_for(lambda: self.counts() == expected, limit_s)
+            # Twice: an object that moves may be missed by the first look, or be seen in two places.
+            wait_for(lambda: self.counts() == expected and self.counts() == expected, limit_s)
         except AssertionError:
             raise AssertionError(f"expected {expected}, there are {self.counts()}\n{self.log[-3000:]}") from None
 

@@ -1,17 +1,20 @@
 """`leyden run` as a child process, with its own folder, port and log."""
 
 import contextlib
+import json
 import os
 import queue
 import random
+import select
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -29,10 +32,22 @@ EXAMPLE_ROUTINGS = """\
 """
 
 
-# Below the ports that the kernel gives to outgoing connections: a port that a test holds closed for a while (a service
-# that restarts, a destination that is off) is not taken by one of them meanwhile.
-_PORTS = list(range(10_000, min(32_768, int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0]))))
-random.shuffle(_PORTS)
+def _ports() -> list[int]:
+    """Ports for this process alone, in any order.
+
+    They are below those that the kernel gives to outgoing connections: a port that a test holds closed for a while (a
+    service that restarts, a destination that is off) is not taken by one of them meanwhile. Where tests run in several
+    processes (pytest-xdist), each has a share of its own.
+    """
+    first_outgoing = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    ports = list(range(10_000, min(32_768, first_outgoing)))[worker::workers]
+    random.shuffle(ports)
+    return ports
+
+
+_PORTS = _ports()
 
 
 def free_port() -> int:
@@ -49,13 +64,32 @@ def node(title: str, port: int, **keys: object) -> str:
     return "\n".join(lines + [f"  {key}: {value}" for key, value in keys.items()]) + "\n"
 
 
-def wait_for(what: Callable[[], object], limit_s: float = 20.0, why: str = "") -> None:
+# Of most waits: long, so that a busy machine fails no test; and less than the minute after which the service looks by
+# itself at what nobody told it.
+LIMIT_S = 45.0
+
+
+def wait_for(what: Callable[[], object], limit_s: float = LIMIT_S, why: str = "") -> None:
     """Look at a condition that nothing announces (a file, a process) until it holds; fail loudly when it does not."""
     deadline_s = time.monotonic() + limit_s
     while not what():
         if time.monotonic() > deadline_s:
             raise AssertionError(f"not within {limit_s} s: {why or what}")
         time.sleep(0.01)
+
+
+ENDS_WITHIN_S = 60.0  # a service, asked to or killed; far more than it takes
+
+
+def wait_ended(processes: Iterable[psutil.Process]) -> None:
+    """Until none of them runs any more, though whoever inherited them may take long to reap them."""
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            fd = os.pidfd_open(process.pid)
+            try:
+                assert select.select([fd], [], [], ENDS_WITHIN_S)[0], f"{process} does not end"
+            finally:
+                os.close(fd)
 
 
 class Service:
@@ -84,7 +118,7 @@ class Service:
     def log(self) -> str:
         return (self.folder / "log" / "leyden.log").read_text()
 
-    def start(self, limit_s: float = 30.0, **environment: str) -> "Service":
+    def start(self, limit_s: float = 60.0, **environment: str) -> "Service":
         self.process = subprocess.Popen(
             [*self.prefix, sys.executable, "-m", "leyden", "run", "--path", str(self.folder)],
             stderr=subprocess.PIPE,
@@ -104,7 +138,7 @@ class Service:
                 said.put(line)
         said.put(None)
 
-    def wait_line(self, text: str, limit_s: float = 20.0) -> str:
+    def wait_line(self, text: str, limit_s: float = LIMIT_S) -> str:
         """The next line of the log that holds `text`."""
         deadline_s = time.monotonic() + limit_s
         while True:
@@ -134,24 +168,26 @@ class Service:
                 return process
         raise AssertionError(f"no role {name}")
 
-    def kill_all(self) -> None:
-        """SIGKILL for every process of the service, at once; returns when none is left."""
+    def kill_all(self, *, wait: bool = True) -> None:
+        """SIGKILL for every process of the service, at once; returns when none runs any more.
+
+        One that hangs in the kernel can't end: with `wait=False` only the supervisor has.
+        """
         assert self.process is not None
         processes = self.processes()
         for process in processes:
-            try:
+            with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-            except psutil.NoSuchProcess:
-                continue
-        self.process.wait(10)
-        psutil.wait_procs(processes, timeout=10)
+        self.process.wait(ENDS_WITHIN_S)
+        if wait:
+            wait_ended(processes)
 
     def stop(self) -> int:
         """SIGTERM, and the exit code."""
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(15)
+        return self.process.wait(ENDS_WITHIN_S)
 
     def end(self) -> None:
         """Whatever state the test left it in: nothing of the service runs after this."""
@@ -164,18 +200,30 @@ class Service:
         return subprocess.run(command, capture_output=True, text=True, timeout=limit_s)
 
     def left(self) -> list[Path]:
-        """Every entry that stands anywhere in the spool."""
-        # os.walk passes over folders that are removed meanwhile.
-        found = (Path(folder, name) for folder, _, names in os.walk(self.spool) for name in names)
-        return sorted(path for path in found if path.suffix == ".dcm")
+        """Every object that stands anywhere in the spool, but for one that moves just now: see wait_left."""
+        return sorted(path for path in files_below(self.spool) if path.suffix == ".dcm")
+
+    def wait_left(self, holds: Callable[[list[Path]], bool], limit_s: float = 60.0, why: str = "") -> None:
+        """Until this holds of the objects in the spool, at two looks: what moves from a folder that was not walked yet
+        to one that was is missed by the first."""
+        try:
+            wait_for(lambda: holds(self.left()) and holds(self.left()), limit_s, why)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; there stand {self.left()[:5]}; {''.join(self.lines[-10:])}") from None
 
     def wait_empty(self, limit_s: float = 60.0) -> None:
-        # Twice: what is given back may move from a folder not yet walked to one that was.
-        wait_for(
-            lambda: not (self.left() or self.left()),
-            limit_s,
-            f"the spool to be empty; {self.left()[:5]}; {''.join(self.lines[-10:])}",
-        )
+        self.wait_left(lambda left: not left, limit_s, "the spool to be empty")
+
+    def wait_shelved(self, count: int, shelf: str, destination: str = "") -> list[dict[str, Any]]:
+        """Until so many objects stand in rejected/, failed/ or expired/; the notes beside them, which came first."""
+        folder = self.spool / shelf / destination
+        wait_for(lambda: len(list(folder.glob("*.dcm"))) == count, why=f"{count} objects in {folder}")
+        return [json.loads(path.read_bytes()) for path in sorted(folder.glob("*.json"))]
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Every file; unlike Path.rglob it passes over folders that are removed meanwhile."""
+    return (Path(place, name) for place, _, names in os.walk(folder) for name in names)
 
 
 def descriptors(process: psutil.Process) -> int:
