@@ -186,14 +186,14 @@ def test_a_report_does_not_wait_for_images(
 ) -> None:
     images, reports = pacs("IMAGEPACS"), pacs("REPORTPACS")
     leyden = example(service, images, reports)
-    send(leyden, "CT01", "IMAGEPACS", make_cts(tmp_path / "cts", 300))
+    send(leyden, "CT01", "IMAGEPACS", make_cts(tmp_path / "cts", 150))
     before = len(images.arrivals)
     send(leyden, "CT01", "IMAGEPACS", [real("test-SR.dcm")])
     report = reports.wait(1)[0]
-    waiting = 300 - len([a for a in images.arrivals if a.at_s < report.at_s])
-    assert before < 250, "the codec was too quick for this test to say anything"
-    assert waiting > 50, "the report came after the images that waited before it"
-    images.wait(300, 120)
+    waiting = 150 - len([a for a in images.arrivals if a.at_s < report.at_s])
+    assert before < 125, "the codec was too quick for this test to say anything"
+    assert waiting > 25, "the report came after the images that waited before it"
+    images.wait(150, 120)
 
 
 def test_what_has_no_pixels_to_compress_goes_through_unchanged(
