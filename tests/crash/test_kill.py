@@ -144,8 +144,9 @@ def test_a_worker_that_dies_with_an_object_in_hand_is_replaced_at_once(
     """Its object counts the crash and is bounded by that; a pause would stop compression for everybody."""
     images = pacs("IMAGEPACS")
     leyden = service(node("IMAGEPACS", images.port, TransferSyntax="JPEG2000Lossless"), workers=1, arenaMib=128).start()
+    worker = leyden.role("worker-0")
     assert len(send(leyden, make_cts(tmp_path / "cts", 2, rows=2048, columns=2048))) == 2
     wait_for(lambda: list((leyden.spool / "active" / "worker-0").glob("*.dcm")), why="a claim of the worker")
-    leyden.role("worker-0").kill()
+    worker.kill()
     assert "starts again in 0 s" in leyden.wait_line("worker-0 killed by SIGKILL")
     images.wait(2, 60)

@@ -163,6 +163,7 @@ def test_what_contradicts_itself_is_kept_flagged_and_delivered(
     for arrival in archive.wait(len(LIES)):
         assert arrival.sop_class_uid == CTImageStorage
         assert arrival.data == sent[arrival.sop_instance_uid]
+    assert leyden.stop() == 0
     receipts = receipts_of(leyden)
     assert len(receipts) == 2 * len(LIES)
     for line in receipts:

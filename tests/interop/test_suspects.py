@@ -215,6 +215,7 @@ def test_a_bad_series_in_front_holds_up_nobody_and_ends_in_rejected(sender, stor
         others.join()
     one.wait_counts(rejected=bad)
     assert all(why["tries"] >= 2 and "abort" in why["last_words"] for why in one.whys())
+    assert one.stop() == 0
     assert one.log.count("it is tried again, alone") == bad
     assert one.log.count("ERROR") == one.log.count("given up after") == bad
 

@@ -79,6 +79,7 @@ def wait_for(what: Callable[[], object], limit_s: float = LIMIT_S, why: str = ""
 
 
 ENDS_WITHIN_S = 60.0  # a service, asked to or killed; far more than it takes
+LAST_WORDS_S = 5.0  # of a service that has ended; a role that hangs in the kernel keeps the pipe open
 
 
 def wait_ended(processes: Iterable[psutil.Process]) -> None:
@@ -126,7 +127,8 @@ class Service:
             env={**os.environ, **environment},
         )
         self._said = queue.Queue()
-        threading.Thread(target=self._read, args=(self.process, self._said), daemon=True).start()
+        self._reader = threading.Thread(target=self._read, args=(self.process, self._said), daemon=True)
+        self._reader.start()
         self.wait_line(" ready: ", limit_s)
         return self
 
@@ -183,11 +185,13 @@ class Service:
             wait_ended(processes)
 
     def stop(self) -> int:
-        """SIGTERM, and the exit code."""
+        """SIGTERM, and the exit code; `lines` has all that was said."""
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(ENDS_WITHIN_S)
+        code = self.process.wait(ENDS_WITHIN_S)
+        self._reader.join(LAST_WORDS_S)
+        return code
 
     def end(self) -> None:
         """Whatever state the test left it in: nothing of the service runs after this."""
