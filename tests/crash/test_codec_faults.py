@@ -26,7 +26,7 @@ from support.peers import Pacs, run_dcmtk
 from support.service import Service, node
 from support.transcoding import Bench, make
 
-# Images of these heights are the end of a worker. Where it hangs, a deadline of a minute is one of 2 s.
+# Images of these heights are the end of a worker. Where it hangs, a deadline of a minute is one of 10 s.
 SEGFAULTS, HANGS, KILLED, NO_MEMORY = 71, 72, 73, 74
 FAULTS = f"""\
 import sys
@@ -73,7 +73,7 @@ class Killer:
 
 KILLERS = (
     Killer("segfault", SEGFAULTS, "killed by SIGSEGV"),
-    Killer("hang", HANGS, "killed by SIGKILL, as it was stuck", deadlines_divided_by=30),
+    Killer("hang", HANGS, "killed by SIGKILL, as it was stuck", deadlines_divided_by=6),
     Killer("killed for memory", KILLED, "killed by SIGKILL"),
     Killer("no memory left", NO_MEMORY, "MemoryError"),
     Killer("segfault in one of many frames", SEGFAULTS, "killed by SIGSEGV", frames=6),
