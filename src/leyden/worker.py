@@ -205,8 +205,8 @@ class Worker:
         self._sender = Ringer(self.spool.root, "sender")
         self._others = [Ringer(self.spool.root, f"worker-{number}") for number in range(self.workers)]
         self.commits = Commits(self.spool, self._sender.ring, lambda: self.alive(0), self.give_back)
-        self._left: deque[Queued] = deque()  # claims that could not be given back yet
-        self._retry_left_at_s = 0.0
+        self.left: deque[Queued] = deque()  # claims that could not be given back yet
+        self.retry_left_at_s = 0.0
         self._checked = CheckedSeries(self.arena.words)
         self._differed = 0
         self._seen: dict[str, SeenCapabilities] = {}
@@ -316,13 +316,13 @@ class Worker:
 
     def give_back(self, *claims: Queued) -> None:
         """Now, or as soon as the disk allows it. One whose result stands further on already is not made again."""
-        self._left.extend(recover.give_back(self.spool, list(claims)))
+        self.left.extend(recover.give_back(self.spool, list(claims)))
 
     def give_back_left(self) -> None:
         """Try again with the claims that could not be given back."""
-        if self._left and time.monotonic() >= self._retry_left_at_s:
-            self._retry_left_at_s = time.monotonic() + RETRY_LEFT_S
-            self.give_back(*(self._left.popleft() for _ in range(len(self._left))))
+        if self.left and time.monotonic() >= self.retry_left_at_s:
+            self.retry_left_at_s = time.monotonic() + RETRY_LEFT_S
+            self.give_back(*(self.left.popleft() for _ in range(len(self.left))))
 
     def _attempt_alone(self, claim: Queued) -> None:
         """A worker may have died of it: nothing else is in hand meanwhile, or it would count as deadly too."""

@@ -160,7 +160,7 @@ def test_what_kills_the_codec_is_kept_where_it_is_not_taken_as_it_came(killer: K
     with running(tmp_path / "run", pacs, killer) as service:
         send(service, *map(compressed, (*others[:3], bad, *others[3:])))
         pacs.wait(6, 60)
-        (why,) = service.wait_shelved(1, "failed")
+        (why,) = service.wait_ended(1, "failed")
         assert service.stop() == 0
         failed = service.spool / "failed"
         (kept,) = failed.glob("*.dcm")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from support.proof import LANES, NOT_DURABLE_MAX, Rig
+from support.proof import MAX_ASSOCIATIONS, NOT_DURABLE_MAX, Rig
 from support.service import ENDS_WITHIN_S, Service, node
 from support.volume import Volume, fault_library
 
@@ -51,7 +51,7 @@ def comes_back(rig: Rig) -> None:
     rig.service.start(60)
     found = rig.settle()
     assert len(rig.promised) == len(rig.objects)
-    assert found.again <= 2 * LANES + NOT_DURABLE_MAX
+    assert found.again <= 2 * MAX_ASSOCIATIONS + NOT_DURABLE_MAX
 
 
 def sync_fails(folder: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from leyden import crash
-from support.proof import AS_IS, COMPRESSED, LANES, NOT_DURABLE_MAX, Rig
+from support.proof import AS_IS, COMPRESSED, MAX_ASSOCIATIONS, NOT_DURABLE_MAX, Rig
 from support.service import wait_for
 
 OBJECTS = 36
@@ -83,7 +83,7 @@ def test_who_dies_at_any_step_loses_nothing(wanted: Round, tmp_path: Path) -> No
     if wanted.role != "sender" and not wanted.everything:
         assert found.again == 0
     else:
-        assert found.again <= 2 * LANES + NOT_DURABLE_MAX
+        assert found.again <= 2 * MAX_ASSOCIATIONS + NOT_DURABLE_MAX
 
 
 def test_answered_means_that_the_source_has_the_answer(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_a_supervisor_that_dies_while_it_recovers_loses_nothing(point: str, tmp_
     finally:
         rig.end()
     assert len(rig.promised) == OBJECTS
-    assert found.again <= 2 * LANES + NOT_DURABLE_MAX
+    assert found.again <= 2 * MAX_ASSOCIATIONS + NOT_DURABLE_MAX
 
 
 def died_of_it(rig: Rig) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from support.proof import LANES, NOT_DURABLE_MAX, Archive, Rig
+from support.proof import MAX_ASSOCIATIONS, NOT_DURABLE_MAX, Archive, Rig
 from support.service import ENDS_WITHIN_S
 
 ROUNDS = int(os.environ.get("LEYDEN_CRASH_ROUNDS", "3"))
@@ -43,8 +43,8 @@ def one_round(rig: Rig, chance: random.Random) -> str:
         archive.start()
     load.join()
     found = rig.settle(stop=False)
-    lost_answers = sum(name in ("sender", "supervisor") for name in killed) * (NOT_DURABLE_MAX + 2 * LANES)
-    assert found.again <= lost_answers + LANES * sum(archive.deaths for archive in rig.archives), killed
+    lost_answers = sum(name in ("sender", "supervisor") for name in killed) * (NOT_DURABLE_MAX + 2 * MAX_ASSOCIATIONS)
+    assert found.again <= lost_answers + MAX_ASSOCIATIONS * sum(archive.deaths for archive in rig.archives), killed
     assert len(rig.promised) == OBJECTS
     rig.forget()
     torn = sum(found.torn.values())

@@ -77,7 +77,7 @@ def test_a_refused_class_is_rejected_alone_and_goes_when_the_peer_has_learnt(
     leyden = service(node("PICKY", picky.port)).start()
     send(leyden, "CT01", "PICKY", [*make_cts(tmp_path / "cts", 3, rows=64, columns=64), real("MR_small.dcm")])
     picky.wait(1)
-    for why in leyden.wait_shelved(3, "rejected", "PICKY"):
+    for why in leyden.wait_ended(3, "rejected", "PICKY"):
         assert CTImageStorage in why["reason"]
     assert len(picky.arrivals) == 1
     picky.stop()
@@ -96,9 +96,9 @@ def test_a_refused_class_is_rejected_also_where_it_would_be_compressed(
     picky = pacs("PICKY", refuse=[CTImageStorage])
     leyden = service(node("PICKY", picky.port, TransferSyntax="JPEG2000Lossless", RetryDelays="[0.5]")).start()
     send(leyden, "CT01", "PICKY", make_cts(tmp_path / "first", 2, rows=64, columns=64))
-    leyden.wait_shelved(2, "rejected", "PICKY")  # what is learnt of the peer
+    leyden.wait_ended(2, "rejected", "PICKY")  # what is learnt of the peer
     send(leyden, "CT01", "PICKY", make_cts(tmp_path / "cts", 20, study=2, rows=64, columns=64))
-    for why in leyden.wait_shelved(22, "rejected", "PICKY"):
+    for why in leyden.wait_ended(22, "rejected", "PICKY"):
         assert CTImageStorage in why["reason"]
     assert not list((leyden.spool / "failed").glob("*"))
     picky.stop()
@@ -127,7 +127,7 @@ def test_statuses_decide_between_later_and_never(
     leyden = service(node("MOODY", moody.port, RetryDelays="[0.2]")).start()
     send(leyden, "CT01", "MOODY", make_cts(tmp_path / "cts", 3, rows=64, columns=64))
     moody.wait(2)
-    (why,) = leyden.wait_shelved(1, "rejected", "MOODY")
+    (why,) = leyden.wait_ended(1, "rejected", "MOODY")
     assert sorted(moody.uids()) == ["2.25.1001.2", "2.25.1001.3"]
     assert "C001" in why["reason"]
     assert asked["2.25.1001.2"] == 3
@@ -191,7 +191,7 @@ def test_what_an_archive_without_compression_can_not_be_given_waits_with_the_rem
     leyden = service(node("PLAIN", plain.port, TransferSyntax="JPEG2000Lossless")).start()
     done = leyden.leyden("send", f"127.0.0.1:{leyden.port}", "--called", "PLAIN", str(path))
     assert done.returncode == 0, done.stdout + done.stderr
-    (why,) = leyden.wait_shelved(1, "failed")
+    (why,) = leyden.wait_ended(1, "failed")
     reason = why["reason"]
     assert reason.startswith("PLAIN does not take JPEG2000MC, and this object can't be made into what it takes (")
     assert "JPEG2000MC is not decoded by this version" in reason

@@ -326,7 +326,7 @@ def test_a_progressive_jpeg_that_was_recompressed_goes_to_failed_with_what_helps
     leyden = service(node("OLD", old.port)).start()
     done = leyden.leyden("send", f"127.0.0.1:{leyden.port}", "--called", "OLD", str(tmp_path / "sent.dcm"))
     assert done.returncode == 0, done.stdout + done.stderr
-    (why,) = leyden.wait_shelved(1, "failed")
+    (why,) = leyden.wait_ended(1, "failed")
     reason = why["reason"]
     assert "a recompressed JPEG of another process" in reason
     assert "Let OLD accept JPEGXLJPEGRecompression" in reason

@@ -43,7 +43,7 @@ KINDS = (  # called title, modality, destinations
 )
 SIDE = 64
 AGAIN_S = 0.2  # after an association without a success
-LANES = 4  # associations a destination, the default of MaxAssociations
+MAX_ASSOCIATIONS = 4  # associations a destination, the default of MaxAssociations
 NOT_DURABLE_MAX = 256  # answers whose receipts are being written (sender.py)
 _UID = b"2.25.1001.1000000"  # of the template; the last seven digits are the object's number
 
@@ -245,7 +245,7 @@ def count(spool: Path, archives: Iterable[Archive], objects: Sequence[Object], s
                 syntaxes[syntax] += 1
         found.arrivals[title], found.syntaxes[title], found.torn[title] = arrived, syntaxes, torn
         found.receipts[title] = Counter()
-        if torn > LANES * archive.deaths:
+        if torn > MAX_ASSOCIATIONS * archive.deaths:
             found.faults.append(f"{title}: {torn} torn files")
     proofs = Counter((line["receipt"], line["destination"]) for line in receipts(spool))
     found.faults += [f"delivered again though its receipt was there: {pair}" for pair, n in proofs.items() if n > 1]

@@ -218,9 +218,9 @@ class Service:
     def wait_empty(self, limit_s: float = 60.0) -> None:
         self.wait_left(lambda left: not left, limit_s, "the spool to be empty")
 
-    def wait_shelved(self, count: int, shelf: str, destination: str = "") -> list[dict[str, Any]]:
+    def wait_ended(self, count: int, stage: str, destination: str = "") -> list[dict[str, Any]]:
         """Until so many objects stand in rejected/, failed/ or expired/; the notes beside them, which came first."""
-        folder = self.spool / shelf / destination
+        folder = self.spool / stage / destination
         wait_for(lambda: len(list(folder.glob("*.dcm"))) == count, why=f"{count} objects in {folder}")
         return [json.loads(path.read_bytes()) for path in sorted(folder.glob("*.json"))]
 

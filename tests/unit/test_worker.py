@@ -339,8 +339,8 @@ def test_a_disk_that_takes_nothing_strands_no_claim_without_a_word(
         worker.give_back_left()
         (place,) = service.spool.root.rglob(f"*{receipt}*.dcm")
         assert place.is_relative_to(service.spool.root / "transform"), "the disk is well again"
-        assert not worker._left
-        worker._retry_left_at_s = 0.0
+        assert not worker.left
+        worker.retry_left_at_s = 0.0
         place.unlink()
     worker.arena.close()
 
