@@ -328,7 +328,8 @@ def test_a_progressive_jpeg_that_was_recompressed_goes_to_failed_with_what_helps
     assert done.returncode == 0, done.stdout + done.stderr
     (why,) = leyden.wait_ended(1, "failed")
     reason = why["reason"]
-    assert "a recompressed JPEG of another process" in reason
+    # Of the syntaxes that were tried, one after the other; the worker may look before the sender has noted all of them.
+    assert "a recompressed JPEG of another process" in reason or "a JPEG process other than Baseline" in reason
     assert "Let OLD accept JPEGXLJPEGRecompression" in reason
     assert leyden.stop() == 0
     assert not old.arrivals
