@@ -110,6 +110,7 @@ class Service:
         self.process: subprocess.Popen[str] | None = None
         self.lines: list[str] = []
         self._said: queue.Queue[str | None] = queue.Queue()
+        self._reader: threading.Thread | None = None
 
     @property
     def spool(self) -> Path:
@@ -190,7 +191,8 @@ class Service:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(ENDS_WITHIN_S)
-        self._reader.join(LAST_WORDS_S)
+        if self._reader is not None:
+            self._reader.join(LAST_WORDS_S)
         return code
 
     def end(self) -> None:
