@@ -63,7 +63,7 @@ def sync_fails(folder: Path) -> None:
         flag.touch()
         refused_while_it_lasts(rig)
         flag.unlink()
-        rig.service.wait_line("the spool is back in intake", 60)
+        rig.service.wait_line("a probe write to the spool has succeeded", 60)
         comes_back(rig)
 
 

@@ -1,4 +1,4 @@
-"""Whatever is done to the spool, in whatever order: an acknowledged entry is in exactly one state per destination."""
+"""Whatever is done to the spool, in any order: an acknowledged object is in exactly one stage for each destination."""
 
 import asyncio
 import os
@@ -113,7 +113,9 @@ class Trip(RuleBasedStateMachine):
                 self.spool.give_back(claim, crashed=how == "crashed")
 
     @rule(
-        how=st.sampled_from(("delivered", "died", "deferred", "rejected", "expired", "failed", "turned", "given back")),
+        how=st.sampled_from(
+            ("delivered", "died", "deferred", "rejected", "expired", "failed", "sent back", "given back")
+        ),
         wait_s=st.integers(-100, 500),
     )
     def send(self, how: str, wait_s: int) -> None:
@@ -128,7 +130,7 @@ class Trip(RuleBasedStateMachine):
                     reclaim(self.spool, "sender-0")
             elif how == "deferred":
                 self.spool.defer(claim, self.now_s + wait_s)
-            elif how == "turned":
+            elif how == "sent back":
                 self.spool.to_transform(claim, "ExplicitVRLittleEndian")
             elif how == "given back":
                 self.spool.give_back(claim)
@@ -235,7 +237,7 @@ def test_claims_come_back(destination: str, stage: Stage, rank: int, entry: Entr
 
 
 @given(st.text(max_size=60) | st.binary(max_size=60).map(lambda b: b.decode("utf-8", "surrogateescape")))
-def test_nothing_else_is_taken_for_ours(name: str) -> None:
+def test_no_other_name_is_taken_for_an_entry(name: str) -> None:
     entry = parse(name)
     assert entry is None or parse(entry.name) == entry
 

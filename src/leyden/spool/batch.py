@@ -1,11 +1,11 @@
-"""Group commit: many received files made durable together, before anybody is told Success.
+"""Group commit: makes many received files durable together, before any sender is told Success.
 
-A few threads fdatasync the files as they come. Whoever finds files that are synced and nobody publishing publishes
-them all: rename embryo -> new, one fsync of the folder, the answers. What is synced meanwhile is the next round: nobody
-waits for a batch to fill, and sixteen associations share one fsync of the folder. A lone one does it all in the event
-loop, on a fast disk: the way to a thread and back takes as long as the sync.
-After a failed sync the kernel calls the pages clean, and a second sync would lie (tried): the file is discarded, the
-volume is out of intake until a probe write has passed.
+A few threads fdatasync the files as they arrive. A thread that finds synced files, and no other thread publishing,
+publishes them all: rename embryo -> new, one fsync of the folder, then the answers. Files synced meanwhile make up the
+next round. So no file waits for a batch to fill, and sixteen associations share one fsync of the folder. On a fast
+disk a lone association does all this in the event loop: the way to a thread and back would take as long as the sync.
+After a failed sync the kernel marks the pages clean, and a second sync would report a success that is none (tried). So
+the file is discarded, and the spool takes in nothing until a probe write succeeds.
 Deliberately absent: a second way to Success.
 """
 
@@ -34,7 +34,7 @@ from leyden.spool.store import Spool
 logger = logging.getLogger("leyden.spool")
 
 PROBE_S = 1.0
-FAST_S = 0.005  # a sync that takes no longer costs less than the way to a thread and back
+FAST_S = 0.005  # a sync faster than this may block the event loop: a trip to a thread would take as long
 _PROBE_BYTES = 4096
 
 
@@ -55,16 +55,16 @@ _libc.sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, 
 
 
 def begin_writing(fd: int) -> None:
-    """Ask the kernel to write out what it holds of a file; no waiting. A failure is the later sync's to tell."""
+    """Ask the kernel to start writing a file's data to the disk, without waiting. The later sync reports failures."""
     _libc.sync_file_range(fd, 0, 0, _WRITE)
 
 
 class GroupCommit:
     """Makes received files durable: fdatasync of each, rename embryo -> new, fsync of the folder, then the answer.
 
-    One a receiver process; commit() is called in its event loop. `healthy` is False from a failed sync until a probe
-    write has passed: the volume is out of intake meanwhile, and commit() refuses. With `spool.sync` off a commit is
-    one rename, done before commit() returns.
+    Each receiver process has one; commit() is called in its event loop. `healthy` is False from a failed sync until a
+    probe write succeeds; meanwhile commit() refuses everything. With `spool.sync` off a commit is one rename, done
+    before commit() returns.
     """
 
     def __init__(self, spool: Spool, threads: int = 4) -> None:
@@ -77,7 +77,7 @@ class GroupCommit:
         self._planner = Ringer(spool.root, "planner")
         self._in_threads = 0  # jobs that the threads have not answered yet
         self._inline = Inline(FAST_S, at_first=True)
-        self._bucket = ""  # whose name in new/ this process has synced
+        self._bucket = ""  # the bucket whose name in new/ this process has synced
         self._closed = threading.Event()
         self._threads = [
             threading.Thread(target=self._work, name=f"commit-{n}", daemon=True)
@@ -87,11 +87,11 @@ class GroupCommit:
             thread.start()
 
     def commit(self, fd: int, path: Path, receipt: str, alone: bool = False) -> "Future[None]":
-        """`await commit(...)` returns once the file and its name are durable. Takes `fd` over and closes it.
+        """`await commit(...)` returns once the file and its name are durable. Takes over `fd` and closes it.
 
-        Raises Transient when the disk says no; the file is discarded then. Rings the planner, once a round. A caller
-        that stops waiting changes nothing: the file is committed all the same. `alone`: nobody else needs the event
-        loop at the moment, so that on a fast disk it may wait itself.
+        Raises Transient if the disk refuses; the file is then discarded. Rings the planner once a round. If the caller
+        stops waiting, the file is committed all the same. `alone`: nothing else needs the event loop at the moment, so
+        it may block for the sync if the disk is fast.
         """
         loop = asyncio.get_running_loop()
         job = _Job(fd, os.fspath(path), receipt, loop.create_future(), loop)
@@ -107,7 +107,7 @@ class GroupCommit:
         return job.future
 
     def close(self) -> None:
-        """End the threads, after what was handed in before."""
+        """Finish the commits handed in so far, then end the threads."""
         self._closed.set()
         for _ in self._threads:
             self._jobs.put(None)
@@ -133,18 +133,18 @@ class GroupCommit:
                     self._publishing.release()
 
     def _answer_from_thread(self, jobs: Sequence[_Job]) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            jobs[0].loop.call_soon_threadsafe(self._back, jobs)
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so there is no caller left to answer
+            jobs[0].loop.call_soon_threadsafe(self._answer_in_loop, jobs)
 
-    def _back(self, jobs: Sequence[_Job]) -> None:
+    def _answer_in_loop(self, jobs: Sequence[_Job]) -> None:
         self._in_threads -= len(jobs)
         _answer(jobs)
 
     def _sync(self, job: _Job) -> bool:
-        """Force a file's bytes to the disk and close it; False: it is discarded, and `error` is set."""
+        """Force a file's bytes to the disk and close it. False: it failed, `error` is set and the file is discarded."""
         if not self._still_healthy(job):
             return False
-        begin_s = time.monotonic()
+        start_s = time.monotonic()
         try:
             if self._spool.sync:
                 os.fdatasync(job.fd)
@@ -153,19 +153,19 @@ class GroupCommit:
         except OSError as error:
             self._fail((job,), error)
             return False
-        self._inline.took(time.monotonic() - begin_s)
+        self._inline.took(time.monotonic() - start_s)
         crash.point("embryo-synced")
         return True
 
     def _publish(self, jobs: Sequence[_Job]) -> None:
-        """Give synced files their names in new/, durably. What fails has `error` set and is discarded."""
+        """Give synced files their names in new/, durably. A file that fails has `error` set and is discarded."""
         folders: dict[str, bool] = {}
         for job in jobs:
             bucket = job.receipt[:8]
             place = f"{self._spool.root}/new/{bucket}"
             try:
                 made = into(os.rename, job.embryo, place, f"{job.receipt}.dcm")
-            except FileNotFoundError:  # says nothing about the volume
+            except FileNotFoundError:  # this says nothing about the health of the volume
                 self._discard((job,), "somebody removed it while it was received")
                 continue
             except OSError as error:
@@ -178,7 +178,7 @@ class GroupCommit:
             try:
                 sync_folder(place)
                 if new:
-                    # Another process may have made it a moment ago and not have synced its name yet.
+                    # Another process may have made the bucket a moment ago, and not have synced its name yet.
                     sync_folder(self._spool.root / Stage.NEW)
                     self._bucket = place[-8:]
                 crash.point("new-synced")
@@ -188,11 +188,11 @@ class GroupCommit:
     def _still_healthy(self, job: _Job) -> bool:
         healthy = self.healthy  # read once: the probe may set it at any moment
         if not healthy:
-            self._discard((job,), "it failed before and no probe has passed since")
+            self._discard((job,), "a write failed before, and no probe write has succeeded since")
         return healthy
 
     def _discard(self, jobs: Sequence[_Job], reason: str) -> None:
-        """Nothing of these files may be believed, or found again after a crash."""
+        """Remove these files: their content cannot be trusted, and recovery must not find them after a crash."""
         for job in jobs:
             job.error = Transient(f"the spool cannot keep this object: {reason}")
             if job.fd >= 0:
@@ -202,12 +202,12 @@ class GroupCommit:
                 os.unlink(f"{job.place}/{job.receipt}.dcm" if job.place else job.embryo)
 
     def _fail(self, jobs: Sequence[_Job], error: OSError) -> None:
-        """The disk said no: discard these, and take the volume out of intake."""
+        """The disk refused: discard these files, and take in nothing until a probe write succeeds."""
         self._discard(jobs, error.strerror or str(error))
         with self._fault:
             if self.healthy:
                 self.healthy = False
-                logger.error("the spool is out of intake: %s", error)
+                logger.error("a write to the spool failed, so nothing is received until a probe succeeds: %s", error)
                 threading.Thread(target=self._probe, name="probe", daemon=True).start()
 
     def _probe(self) -> None:
@@ -225,7 +225,7 @@ class GroupCommit:
                 sync_folder(path.parent)
             except OSError:
                 continue
-            logger.info("the spool is back in intake: a probe write has passed")
+            logger.info("a probe write to the spool has succeeded: objects are received again")
             self.healthy = True
             return
 

@@ -1,6 +1,6 @@
-"""Doorbells: bell/ has a FIFO for each role, and a ring is one byte. It says only "look": no ring carries a message.
+"""Doorbells: bell/ has a FIFO for each role, and a ring is one byte. It only says "look"; it carries no message.
 
-Each role also looks by itself once a second, so that a lost ring costs at most that. The reader keeps its FIFO open for
+Each role also looks by itself once a second, so a lost ring costs at most a second. The reader opens its FIFO for
 writing too: otherwise it would read an end of file whenever the last ringer closes it.
 """
 
@@ -12,20 +12,22 @@ import threading
 from pathlib import Path
 
 _BUFFER_BYTES = 65536  # what a FIFO holds: one read empties it
-GATHER_S, GATHER_MAX_S = 0.005, 0.02
+GATHER_S = 0.005  # for each object of the last turn
+GATHER_MAX_S = 0.02
 
 
 def gather_s(found: int) -> float:
-    """After a turn that found so many objects: how long from its start until the next one may begin, even if it rings.
+    """How many seconds after the start of a turn the next one may start, even if the bell rings sooner.
 
-    A turn costs more than an object, so objects that come in a stream are gathered and handled together. Where few
-    come, this time is long over, and the next turn begins at once.
+    `found` is the number of objects that the turn found. A turn costs more than an object, so objects that arrive in a
+    stream are collected and handled together. If only few arrive, this time is over before the bell rings, and the
+    next turn starts at once.
     """
     return min(GATHER_MAX_S, found * GATHER_S)
 
 
 class Bell:
-    """The reader's end of bell/<role>, which is made if need be (0600)."""
+    """The reader's end of bell/<role>. The FIFO (mode 0600) is made if it is missing."""
 
     def __init__(self, root: Path, role: str) -> None:
         path = root / "bell" / role
@@ -42,19 +44,19 @@ class Bell:
         return self._fd
 
     def ring(self) -> None:
-        """Ring one's own bell (from a signal handler, say)."""
+        """Ring one's own bell, for example from a signal handler."""
         with contextlib.suppress(BlockingIOError):
             os.write(self._fd, b"!")
 
     def drain(self) -> bool:
-        """Take all rings so far, without blocking. True if there was one."""
+        """Take all rings so far, without blocking. True if there were any."""
         try:
             return bool(os.read(self._fd, _BUFFER_BYTES))
         except BlockingIOError:
             return False
 
     def wait(self, timeout_s: float) -> bool:
-        """Block until it rings, at most `timeout_s`, and take all rings. True if there was one."""
+        """Block until it rings, for `timeout_s` at most, and take all rings. True if there were any."""
         select.select([self._fd], [], [], max(0.0, timeout_s))
         return self.drain()
 
@@ -64,31 +66,32 @@ class Bell:
 
 
 class Ringer:
-    """Rings one bell ("planner", "sender", "worker-0") and keeps it open. Never blocks or fails; for any thread."""
+    """Rings one bell ("planner", "sender", "worker-0") and keeps it open. Never blocks, never fails, thread-safe."""
 
     def __init__(self, root: Path, role: str) -> None:
         self._path = root / "bell" / role
         self._fd = -1
-        # Without it one thread could close the descriptor, and another write into the file that has its number by then.
+        # Without the lock one thread could close the descriptor while another writes to it. If the number has been
+        # reused by then, the byte would end up in another file.
         self._lock = threading.Lock()
 
     def ring(self) -> None:
-        """Ring once; without a reader, nothing happens. If the FIFO was replaced, the next ring opens the new one."""
+        """Ring once. Without a reader nothing happens. If the FIFO was replaced, the next ring opens the new one."""
         with self._lock:
             try:
                 if self._fd < 0:
                     self._fd = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-                # A regular file in its place takes the byte as well; the reader replaces it when it starts.
+                # If a regular file stands in its place, the byte goes there; the reader replaces the file at its start.
                 os.write(self._fd, b"!")
                 if not os.fstat(self._fd).st_nlink:
                     self._close()
             except BlockingIOError:
-                return  # the FIFO is full: the reader has rings enough
+                return  # the FIFO is full: the reader has enough rings already
             except OSError:
                 self._close()
 
     def close(self) -> None:
-        """Close the bell; a later ring opens it again."""
+        """Close the FIFO; a later ring opens it again."""
         with self._lock:
             self._close()
 

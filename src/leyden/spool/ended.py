@@ -1,8 +1,9 @@
-"""The stages in which a trip has ended, rejected/, failed/ and expired/: into them with the reason, and back.
+"""The stages in which a trip ends, rejected/, failed/ and expired/: how a file gets there, and back again.
 
-A file in rejected/<DEST>/ bears its entry's name, in the other two the name of its claim, or `<receipt>.dcm` if it came
-from new/. `<file>.json` beside it holds `reason`, `when` (UTC) and `origin` (stage, destination, rank). The note is
-written first: no file is ever without one, a note without a file is rubbish.
+A file in rejected/<DEST>/ has the name of its entry. In failed/ and expired/ it has the name of its claim, or
+`<receipt>.dcm` if it came from new/. Its note, `<file>.json` beside it, holds `reason`, `when` (UTC) and `origin`
+(stage, destination, rank). The note is written first, so that no file is ever without one; a note without a file can
+be removed.
 """
 
 import contextlib
@@ -26,7 +27,10 @@ logger = logging.getLogger("leyden.spool")
 
 
 def put(source: str, place: str, name: str, origin: tuple[Stage, str, str], why: Mapping[str, Any]) -> None:
-    """Put a file into one of them, with its note."""
+    """Move the file `source` to `place`/`name` in one of these stages, with its note.
+
+    `place` is the path of a folder; `origin` is stage, destination and rank; `why` holds at least "reason".
+    """
     note = {
         **why,
         "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -39,43 +43,48 @@ def put(source: str, place: str, name: str, origin: tuple[Stage, str, str], why:
 
 
 def retry(root: str, stage: Stage, destination: str | None, known: Collection[str] | None) -> int:
-    """Spool.retry."""
+    """Bring back the objects in rejected/ or failed/, of one destination or of all; returns how many.
+
+    Each goes to the stage that it came from, with its attempts and crashes forgotten. If `known` (AE titles) is given,
+    an object bound for any other title stays, with its note. One that cannot be moved stays too, with a warning.
+    ValueError: another stage.
+    """
     if stage is Stage.REJECTED:
         places = names(f"{root}/{stage}")
     elif stage is Stage.FAILED:
         places = [""]
     else:
         raise ValueError(f"nothing is retried from {stage}")
-    moved, left = 0, 0
+    moved = 0
+    left = 0
     why: OSError | None = None
     for place in places:
         path = os.path.join(root, stage, place).rstrip("/")
         for name in filter(is_object, names(path)):
             back = _origin(f"{path}/{name}", name, title(place))
-            if destination not in (None, back.destination) or (known is not None and _stranger(back, known)):
+            if destination not in (None, back.destination):
+                continue
+            if known is not None and back.destination and back.destination not in known:
                 continue
             try:
                 moved += _bring_back(root, back)
             except OSError as error:
-                left, why = left + 1, error
+                left += 1
+                why = error
     if left:
         logger.warning("%d files stay in %s/, to be tried again later: %s", left, stage, why)
     return moved
 
 
-def _stranger(back: Queued, known: Collection[str]) -> bool:
-    return bool(back.destination) and back.destination not in known
-
-
 def _origin(path: str, name: str, destination: str) -> Queued:
-    """A file, and the place where it came from, with an entry to go on with: its counts and its age start anew."""
+    """The file, and where it came from. Its entry is ready for another try: its counts and its age start anew."""
     came_from = parse_claim(Path(name)) or _noted_origin(path, name, destination)
     entry = replace(came_from.entry, attempt=0, due_s=0, crashes=0, retried_s=math.ceil(time.time()))
     return replace(came_from, file=path, entry=entry)
 
 
 def _noted_origin(path: str, name: str, destination: str) -> Queued:
-    """The same of a file whose name is not a claim's: as its note says, else from where it can go on."""
+    """The same for a file whose name is not a claim's: its origin is in its note, else a stage is chosen that fits."""
     entry = parse(name.rpartition(SEPARATOR)[2]) or Entry(fresh_receipt(time.time()))
     noted = _note(f"{path}.json").get("origin")
     if destination and isinstance(noted, dict) and is_rank(str(noted.get("rank"))):
@@ -101,12 +110,12 @@ def _note(path: str) -> dict[str, Any]:
 
 
 def _remove_note(path: str) -> None:
-    with contextlib.suppress(OSError):  # a note without a file is rubbish that the next start removes
+    with contextlib.suppress(OSError):  # a note without a file does no harm, and the next start removes it
         os.unlink(path)
 
 
 def sweep(root: str) -> None:
-    """Remove the notes whose files are gone, and those that a crash left unfinished (recovery)."""
+    """Remove the notes whose files are gone, and those that a crash left half written. For recovery only."""
     for stage in ENDED:
         top = f"{root}/{stage}"
         for place in (top, *(f"{top}/{name}" for name in names(top))):

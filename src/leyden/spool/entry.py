@@ -1,9 +1,9 @@
-"""The names of the spool: what a file name says, and how it is read back. Pure; the folders are store.py's.
+"""The names of the spool: what a file name says, and how it is parsed. Pure; store.py knows the folders.
 
-A name says everything that ordering, grouping and filtering need, so that a million entries are handled without
-opening one: `<receipt>.<sop>.<study>.<source>[.<syntax>][.<attempt>.<due>][.r<retried>][.u<unanswered>]` and
-`[.c<crashes>][.s].dcm`; before planning it is `<receipt>.dcm`. A UID or a title never gets into a path as it is: UIDs
-become keys (hashes), titles are escaped.
+A name says all that is needed to order, group and filter entries, so that a million of them can be handled without
+opening a file. Before planning it is `<receipt>.dcm`, after it
+`<receipt>.<sop>.<study>.<source>[.<syntax>][.<attempt>.<due>][.r<retried>][.u<unanswered>][.c<crashes>][.s].dcm`.
+A UID or a title never becomes part of a path as it is: UIDs become keys (hashes), titles are escaped.
 Deliberately absent: any knowledge of what the file holds.
 """
 
@@ -17,9 +17,9 @@ from pathlib import Path
 from leyden.spool.stage import CLAIMED_FROM, Stage
 
 BUCKET_S = 100
-BY_HAND = 99  # the receiver number in the receipts of files that came by hand
+BY_HAND = 99  # the receiver number in the receipts of files that somebody put into the spool by hand
 UNRANKED = "99"  # the rank of a file that somebody put into prepared/<DEST>/ or transform/<DEST>/ by hand
-SEPARATOR = "~"  # between the parts of a claim's name; folder() can't produce it
+SEPARATOR = "~"  # between the parts of a claim's name; folder() never produces it
 
 _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
 _ESCAPED = re.compile(rb"%([0-9A-F]{2})")
@@ -38,13 +38,16 @@ _NAME = re.compile(
 
 
 def key(text: str) -> str:
-    """Eight hex digits that stand for a UID or a title in a name; equal texts have equal keys."""
+    """Eight hex digits that stand for a UID or a title in a file name; equal texts have equal keys."""
     return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=4).hexdigest()
 
 
 @lru_cache(4096)
 def folder(ae_title: str) -> str:
-    """The folder of a destination: every byte outside [A-Za-z0-9_-] as %XX. ValueError for an empty title."""
+    """The name of a destination's folder: its AE title with each byte outside [A-Za-z0-9_-] as %XX.
+
+    ValueError for an empty title.
+    """
     if not ae_title:
         raise ValueError("an empty AE title has no folder")
     octets = ae_title.encode("utf-8", "surrogateescape")
@@ -58,20 +61,25 @@ def title(folder: str) -> str:
 
 
 def bucket_of(time_s: float) -> str:
-    """The bucket (eight digits, 100 s wide) of a time in seconds since 1970: a receipt's leading digits."""
+    """The bucket of a time in seconds since 1970: eight digits, the first ones of a receipt; a bucket is 100 s wide."""
     return f"{int(time_s) // BUCKET_S:08d}"
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the name of one file says.
+    """What the name of a file says.
 
-    `syntax` is the transfer syntax to be made ("" = as it is), `attempt` counts deferrals, `due_s` is when a deferred
-    entry may go again (seconds since 1970), `crashes` how many workers died of it, `retried_s` when it was last taken
-    back to be tried again (seconds since 1970, 0 = never), `unanswered` how often it was sent, as a whole or
-    in part, and not answered. `serial`: an older entry
-    with the same SOP Instance UID for the same destination stood in the spool when this one was planned, so whoever
-    sends it must first see that none is left (Spool.held_back).
+    - `receipt`: 22 digits that identify the object (ReceiptClock); the keys stand for SOP Instance UID, Study Instance
+      UID and calling AE title.
+    - `syntax`: the name of the transfer syntax to be made or asked for; "" = none.
+    - `attempt`: how often it was deferred; `due_s`: when it may be sent again.
+    - `crashes`: how many workers died while they worked on it.
+    - `retried_s`: when it was last brought back from rejected/ or failed/; 0 = never.
+    - `unanswered`: how often it was sent, as a whole or in part, without an answer.
+    - `serial`: when it was planned, an older entry with the same SOP Instance UID for the same destination was in the
+      spool. It must not be sent before that one (Spool.held_back).
+
+    Times are in seconds since 1970.
     """
 
     receipt: str
@@ -112,7 +120,7 @@ class Entry:
 
     @property
     def by_hand(self) -> bool:
-        """Whether somebody put the file into the spool, rather than a receiver."""
+        """Whether the file was put into the spool by hand, not by a receiver."""
         return self.receiver == BY_HAND
 
     @property
@@ -127,7 +135,7 @@ class Entry:
 
 
 def parse(name: str) -> Entry | None:
-    """The entry that a file name stands for; None if the name is not one of ours."""
+    """The entry that a file name stands for; None if it is not the name of an entry."""
     found = _NAME.fullmatch(name)
     if found is None:
         return None
@@ -150,8 +158,9 @@ def parse(name: str) -> Entry | None:
 class ReceiptClock:
     """Makes the receipt ids of one receiver: 22 digits, unique, in the order of arrival.
 
-    16 digits of microseconds since 1970 (strictly rising, whatever the clock does), 2 of the receiver's number, 4 of
-    a counter whose start the caller draws at random, so that a clock set back can't easily bring an old id again.
+    16 digits of microseconds since 1970 (strictly rising, whatever the clock does), 2 digits of the receiver's number,
+    and 4 digits of a counter. The caller chooses the counter's start at random, so that an old id is unlikely to come
+    again after the clock was set back.
     """
 
     def __init__(self, receiver: int, start: int = 0) -> None:
@@ -170,12 +179,12 @@ class ReceiptClock:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """An entry and where it stands: it waits in `stage` for a claimant, or it is claimed and came from there.
+    """An entry and its place: it waits in `stage` for a claimant, or is claimed and came from `stage`.
 
-    `destination` is an AE title. The name of a claim, in active/<claimant>/, says all of this too (claim_name()).
+    `destination` is an AE title. The name of a claim, in active/<claimant>/, holds all of this as well (claim_name()).
     """
 
-    file: str  # a path as text: a listing makes thousands of these
+    file: str  # a path as text, not as a Path: a listing makes thousands of these
     entry: Entry
     stage: Stage
     destination: str
@@ -183,22 +192,22 @@ class Queued:
 
     @property
     def path(self) -> Path:
-        """The file, as long as nobody else has moved it."""
+        """The file's path; another process may have moved the file meanwhile."""
         return Path(self.file)
 
     @property
     def size(self) -> int:
-        """Bytes on disk now; FileNotFoundError if somebody else has moved it."""
+        """The file's size in bytes now; FileNotFoundError if it was moved away."""
         return os.stat(self.file).st_size
 
 
 def claim_name(stage: Stage, destination: str, rank: str, entry: Entry) -> str:
-    """The name of a claim, from which its place can be told again."""
+    """The name of a claim; it holds the place that the entry came from."""
     return SEPARATOR.join((stage, folder(destination), rank, entry.name))
 
 
 def parse_claim(path: str | Path) -> Queued | None:
-    """The claim that a path stands for; None if its name is not a claim's."""
+    """The claim that a path stands for; None if its name is not that of a claim."""
     file = os.fspath(path)
     parts = os.path.basename(file).split(SEPARATOR)
     if len(parts) != 4 or parts[0] not in CLAIMED_FROM or not is_rank(parts[2]):

@@ -1,7 +1,7 @@
-"""Walks over the spool that change nothing: what stands where, told by names alone.
+"""Walks over the spool that change nothing: which entries stand where, by their names alone.
 
-A walk is never a snapshot: files move and vanish under it, and that is no error. Folders are walked in the direction
-in which entries move, so that one that moves on meanwhile is seen, perhaps twice.
+A walk is no snapshot: files move and vanish while it runs, and that is no error. Folders are walked in the direction
+in which entries move, so that an entry that moves on during the walk is seen at least once, perhaps twice.
 Deliberately absent: opening a file.
 """
 
@@ -15,7 +15,7 @@ from leyden.spool.stage import BY_DESTINATION, CLAIMED_FROM, Stage
 _RECEIPT = slice(0, 22)
 _SOP_KEY = slice(23, 31)
 _NOT_OBJECTS = (".json", ".plan", ".making")
-_AFTER_ALL = "9" * 23
+_AFTER_ALL = "9" * 23  # sorts after every receipt
 _TRIP = (
     Stage.EMBRYO, Stage.NEW, Stage.ASKING, Stage.TRANSFORM, Stage.ACTIVE, Stage.PREPARED, Stage.DEFERRED,
     Stage.REJECTED, Stage.FAILED, Stage.EXPIRED,
@@ -26,16 +26,16 @@ _CLAIMED_BETWEEN = (
 )  # fmt: skip
 _BEFORE_MADE = (Stage.ASKING, Stage.TRANSFORM)
 
-Look = Callable[[str], bool]
+BucketFilter = Callable[[str], bool]
 
 
-def _everywhere(_bucket: str) -> bool:
+def _any_bucket(_bucket: str) -> bool:
     return True
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How many objects stand in a stage for a destination ("" where the stage knows none)."""
+    """How many objects stand in a stage for a destination ("" in stages before planning)."""
 
     stage: Stage
     destination: str
@@ -44,20 +44,20 @@ class Count:
 
 
 def is_object(name: str) -> bool:
-    """Whether a file of this name is a dataset: not hidden, and none of the spool's own notes."""
+    """Whether a file of this name holds an instance: it is not hidden, and not one of the spool's own notes."""
     return name[0] != "." and not name.endswith(_NOT_OBJECTS)
 
 
 def names(path: str) -> list[str]:
-    """What a folder holds, sorted, without hidden names; [] if there is no such folder."""
+    """The names in a folder, sorted, without hidden ones; [] if there is no such folder."""
     try:
         return sorted(name for name in os.listdir(path) if name[0] != ".")
     except (FileNotFoundError, NotADirectoryError):
         return []
 
 
-def files(path: str, depth: int = 3, look: Look = _everywhere) -> Iterator[tuple[str, str]]:
-    """Every object below a folder, as (its folder, its name). `look` says into which buckets."""
+def files(path: str, depth: int = 3, wanted: BucketFilter = _any_bucket) -> Iterator[tuple[str, str]]:
+    """Every object below a folder, as (its folder, its name). `wanted` says which buckets are looked into."""
     below = []
     try:
         with os.scandir(path) as found:
@@ -69,8 +69,8 @@ def files(path: str, depth: int = 3, look: Look = _everywhere) -> Iterator[tuple
     except (FileNotFoundError, NotADirectoryError):
         return
     for name in sorted(below) if depth else ():
-        if not is_bucket(name) or look(name):
-            yield from files(f"{path}/{name}", depth - 1, look)
+        if not is_bucket(name) or wanted(name):
+            yield from files(f"{path}/{name}", depth - 1, wanted)
 
 
 def claims(root: str) -> Iterator[tuple[str, str, str]]:
@@ -82,7 +82,7 @@ def claims(root: str) -> Iterator[tuple[str, str, str]]:
 
 
 def counts(root: str) -> list[Count]:
-    """How much stands where, in the order of the trip."""
+    """How many objects stand where, in the order of the trip."""
     found: dict[tuple[Stage, str], tuple[int, str]] = {}
 
     def add(stage: Stage, destination: str, name: str) -> None:
@@ -109,10 +109,10 @@ def counts(root: str) -> list[Count]:
     ]
 
 
-def on_the_way(root: str, destination: str, look: Look, made: bool = False) -> Iterator[str]:
+def on_the_way(root: str, destination: str, wanted: BucketFilter, made: bool = False) -> Iterator[str]:
     """The names of the entries that are bound for a destination and neither delivered nor given up.
 
-    `look` says which buckets are of interest; `made`: only what is past transform/ and its workers.
+    `wanted` says which buckets are looked into. `made`: only entries that are past transform/ and asking/.
     """
     place = folder(destination)
     for stage in _CLAIMED_BETWEEN:
@@ -121,13 +121,14 @@ def on_the_way(root: str, destination: str, look: Look, made: bool = False) -> I
                 if whose == destination and not (made and claimed in _BEFORE_MADE):
                     yield name
         elif not (made and stage in _BEFORE_MADE):
-            # A deferred entry's bucket is that of its due time, which says nothing about its age.
-            for _, name in files(f"{root}/{stage}/{place}", look=_everywhere if stage is Stage.DEFERRED else look):
+            # The bucket of a deferred entry is that of its due time, which says nothing about its age.
+            buckets = _any_bucket if stage is Stage.DEFERRED else wanted
+            for _, name in files(f"{root}/{stage}/{place}", wanted=buckets):
                 yield name
 
 
 def held_back(root: str, destination: str, entries: Iterable[Entry]) -> set[str]:
-    """Spool.held_back."""
+    """The receipts of those entries for which an older one of the same instance is on its way to the destination."""
     younger: dict[str, list[str]] = {}
     for entry in entries:
         if entry.sop_key:
@@ -142,8 +143,8 @@ def held_back(root: str, destination: str, entries: Iterable[Entry]) -> set[str]
     return held
 
 
-def standing(root: str, wanted: Collection[tuple[str, str]], made: bool = False) -> set[tuple[str, str]]:
-    """Those of the wanted (receipt, destination) that have a name in any state; `made` as in on_the_way()."""
+def present(root: str, wanted: Collection[tuple[str, str]], made: bool = False) -> set[tuple[str, str]]:
+    """Those of the wanted (receipt, destination) that have an entry in any stage; `made` as in on_the_way()."""
     found: set[tuple[str, str]] = set()
     buckets = {receipt[:8] for receipt, _ in wanted}
 
@@ -165,7 +166,7 @@ def standing(root: str, wanted: Collection[tuple[str, str]], made: bool = False)
 
 
 def bound(root: str) -> Iterator[tuple[str, str]]:
-    """(destination, sop key) of everything that is planned and neither delivered nor given up."""
+    """(destination, sop key) of every entry that is planned and neither delivered nor given up."""
     for stage in (*CLAIMED_FROM, Stage.DEFERRED):
         for each in names(f"{root}/{stage}"):
             destination = title(each)

@@ -1,7 +1,7 @@
-"""The lock of a spool: one service at a time, its roles included.
+"""The lock of a spool: only one service, with its roles, may work on it at a time.
 
-A lock by flock(2) belongs to the open file, not to the process. The roles inherit the descriptor, so that the lock is
-held until the last of them is gone. A lock never becomes stale: after a crash the file is there, but not locked.
+A lock by flock(2) belongs to the open file, not to the process. The roles inherit the descriptor, so the lock is held
+until the last of them is gone. The lock is never stale: after a crash the file is still there, but not locked.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from leyden.errors import Transient
 from leyden.spool.moves import make_folder
 
 _POLL_S = 0.05
-_DYING_S = 0.25  # a killed process needs a moment to be gone
+_DYING_S = 0.25  # a killed process is still there for a moment
 
 
 class SpoolInUse(Transient):
@@ -27,10 +27,10 @@ class SpoolLock:
     fd: int
 
     def __init__(self, root: Path, wait_s: float = 5.0) -> None:
-        """Take the lock of the spool in the folder `root`, which is made if need be.
+        """Take the lock of the spool in the folder `root`, which is made if it is missing.
 
-        SpoolInUse: after 0.25 s if the recorded process lives; after `wait_s` if it is gone, but one of its children
-        still holds the lock.
+        SpoolInUse: after 0.25 s if the process recorded in the file lives; after `wait_s` if that process is gone, but
+        one of its children still holds the lock.
         """
         make_folder(os.fspath(root))
         path = root / "lock"
@@ -38,7 +38,8 @@ class SpoolLock:
         start_s = time.monotonic()
         try:
             while not _take(self.fd, fcntl.LOCK_EX):
-                pid, waited_s = _recorded(self.fd), time.monotonic() - start_s
+                pid = _recorded(self.fd)
+                waited_s = time.monotonic() - start_s
                 if waited_s > _DYING_S and _lives(pid):
                     raise SpoolInUse(f"the service with process id {pid} works on this spool ({path}); stop it first")
                 if waited_s > wait_s:
@@ -46,7 +47,7 @@ class SpoolLock:
                         f"process {pid} is gone, but one that it started still holds {path} (`fuser {path}` names it)"
                     )
                 time.sleep(_POLL_S)
-            # Overwritten, then truncated: if it were emptied first, a full disk might have no block for the new text.
+            # Overwritten, then truncated: if it were emptied first, a full disk might have no room for the new text.
             os.ftruncate(self.fd, os.pwrite(self.fd, f"{os.getpid()}\n".encode(), 0))
         except BaseException:
             os.close(self.fd)
@@ -57,15 +58,15 @@ class SpoolLock:
         os.close(self.fd)
 
     def take_back(self) -> None:
-        """Unlock for the children as well, for when those that are left were killed, but cannot end yet."""
+        """Unlock for the children as well: for children that were killed but cannot end yet."""
         fcntl.flock(self.fd, fcntl.LOCK_UN)
         os.close(self.fd)
 
 
 def holder(root: Path) -> int | None:
-    """The process id of the service that works on this spool, safe to send a signal to.
+    """The process id of the service that works on this spool; it is safe to send it a signal.
 
-    None if there is none, or if only roles of it are left, which are about to end.
+    None if there is no service, or if only its roles are left, which are about to end.
     """
     try:
         fd = os.open(root / "lock", os.O_RDONLY | os.O_CLOEXEC)
@@ -96,7 +97,7 @@ def _recorded(fd: int) -> int:
 
 
 def _lives(pid: int) -> bool:
-    """Whether this process lives and may be a service. kill(2) takes 0 and less for process groups; 1 is init."""
+    """Whether this process lives and may be a service. To kill(2), 0 and less are process groups; 1 is init."""
     if pid <= 1:
         return False
     try:
@@ -105,7 +106,7 @@ def _lives(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    # A zombie (ended, but not reaped yet) holds nothing any more.
+    # A zombie (a process that has ended, but was not reaped yet) holds no lock any more.
     with contextlib.suppress(OSError, IndexError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return True

@@ -1,8 +1,8 @@
 """How a name moves from one folder of the spool to another: the only code that renames and links.
 
-A file that is gone when we come for it is no error: somebody was faster, or moved it by hand. A folder that is gone is
-made again: whoever lists a stage removes its old, empty buckets. rename(2) replaces silently, and does nothing at all
-where both names are links of one inode (tried); link(2) says that a name is taken.
+A file that is gone is no error: another process has taken it, or somebody has moved it by hand. A folder that is gone
+is made again, for a process that lists a stage removes its old, empty buckets. rename(2) replaces a file silently, and
+does nothing at all if both names are links to one inode (tried); link(2) fails if the name is taken.
 """
 
 import logging
@@ -28,8 +28,8 @@ _receipts = ReceiptClock(BY_HAND, int.from_bytes(os.urandom(2), "big"))
 def sync_folder(path: str | Path) -> None:
     """Force a folder's entries to the disk.
 
-    Of one that is gone, the nearest folder above it: its removal changed that one after the last entry had moved on,
-    so that forcing it forces the move, too.
+    If the folder is gone, that is done for the nearest folder above it that exists. The removal came after the last
+    entry had moved on and changed the folder above, so syncing that one makes the move durable as well.
     """
     place = os.fspath(path)
     while True:
@@ -45,9 +45,9 @@ def sync_folder(path: str | Path) -> None:
 
 
 def make_folder(path: str, tries: int = 20) -> None:
-    """Make a folder and whatever is missing above it, every level 0700 (os.makedirs does so for the last one only).
+    """Make a folder and the missing ones above it, all with mode 0700 (os.makedirs sets it for the last one only).
 
-    OSError: what the disk says, or that a file bears the name.
+    OSError: the disk refuses, or a file has that name.
     """
     try:
         os.mkdir(path, 0o700)
@@ -59,13 +59,13 @@ def make_folder(path: str, tries: int = 20) -> None:
         if above in ("", path):
             raise
         make_folder(above)
-        if not tries:  # what is above is there, and it says no all the same: /proc, for one
+        if not tries:  # the folder above exists, and it still fails: in /proc, for example
             raise
-        make_folder(path, tries - 1)  # again: a lister may have removed an empty bucket meanwhile
+        make_folder(path, tries - 1)  # again: a process that lists may have removed the empty folder above meanwhile
 
 
 def write_whole(path: str, content: bytes, *, sync: bool = False) -> None:
-    """A small file (0600) that whoever looks sees whole or not at all; in the place of what bore the name. OSError."""
+    """Write a small file (mode 0600) so that readers see all of it or nothing. Replaces an older one. OSError."""
     making = f"{path}.making"
     fd = os.open(making, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with open(fd, "wb") as file:
@@ -77,7 +77,7 @@ def write_whole(path: str, content: bytes, *, sync: bool = False) -> None:
 
 
 def into(act: Callable[[str, str], None], source: str, place: str, name: str) -> bool:
-    """Do `act(source, place/name)`, making the folder if it is not (or no longer) there; True if it was made.
+    """Do `act(source, place/name)`, and make the folder `place` if it is missing; True if it was made.
 
     FileNotFoundError: the source is gone.
     """
@@ -95,7 +95,7 @@ def into(act: Callable[[str, str], None], source: str, place: str, name: str) ->
 
 
 def move(source: str, place: str, name: str) -> bool:
-    """One change of state; False if the source is gone."""
+    """Rename a file: one change of state. False if the source is gone."""
     try:
         into(_rename, source, place, name)
     except FileNotFoundError:
@@ -104,7 +104,7 @@ def move(source: str, place: str, name: str) -> bool:
 
 
 def link(source: str, place: str, name: str) -> bool:
-    """One more name for the same bytes (that it is there already is as good); True if the folder was made.
+    """Give a file a second name; if that name exists already, all is well. True if the folder was made.
 
     FileNotFoundError: the source is gone.
     """
@@ -125,9 +125,9 @@ def _link(source: str, target: str) -> None:
 
 
 def adopt(root: str, queue: str, folder: str, name: str) -> None:
-    """Give a file that somebody put into `folder` the name and the place that it would have: <root>/<queue>/<bucket>/.
+    """Take a file that was put into `folder` by hand into a queue: give it an entry's name in <root>/<queue>/<bucket>/.
 
-    Not before SETTLE_S have passed since its last change: it may still be written.
+    Not before SETTLE_S have passed since its last change, for it may still be written.
     """
     path = f"{folder}/{name}"
     try:
@@ -137,7 +137,7 @@ def adopt(root: str, queue: str, folder: str, name: str) -> None:
     if not is_object(name):
         return
     if not stat.S_ISREG(status.st_mode):
-        log.once(logger, logging.WARNING, folder, f"something in {folder} is no file: put in the files themselves")
+        log.once(logger, logging.WARNING, folder, f"something in {folder} is not a file: put in the files themselves")
         return
     now_s = time.time()
     if 0 <= now_s - status.st_ctime < SETTLE_S:
@@ -148,22 +148,24 @@ def adopt(root: str, queue: str, folder: str, name: str) -> None:
     try:
         move(path, f"{root}/{queue}/{entry.bucket}", entry.name)
     except OSError as error:
-        log.once(logger, logging.WARNING, folder, f"a file in {folder} cannot be taken on: {error.strerror}")
+        log.once(
+            logger, logging.WARNING, folder, f"a file in {folder} cannot be moved into the queue: {error.strerror}"
+        )
     else:
         tell(ByHand(entry.receipt, what=f"was put into {queue}"))
 
 
-def folders_of(root: str, queue: str, folder: str, ours: Callable[[str], bool]) -> list[str]:
-    """The names in `folder` that are `ours`, sorted; what else lies there is adopted into <root>/<queue>/."""
+def folders_of(root: str, queue: str, folder: str, belongs: Callable[[str], bool]) -> list[str]:
+    """The names in `folder` that belong there, sorted; any other file is adopted into <root>/<queue>/."""
     found = names(folder)
-    if all(map(ours, found)):
+    if all(map(belongs, found)):
         return found
     for name in found:
-        if not ours(name):
+        if not belongs(name):
             adopt(root, queue, folder, name)
-    return list(filter(ours, names(folder)))
+    return list(filter(belongs, names(folder)))
 
 
 def fresh_receipt(now_s: float) -> str:
-    """A receipt for a file that came by hand (receiver number BY_HAND)."""
+    """A receipt id for a file that was put into the spool by hand (receiver number BY_HAND)."""
     return _receipts.next(int(now_s * 1e6))

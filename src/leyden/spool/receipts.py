@@ -1,9 +1,9 @@
-"""Proof of delivery: one appended log of JSON lines an hour and writer, synced by the group; whole hours expire.
+"""Proof of delivery: logs of JSON lines, a file for each hour and writer. Several lines share one sync.
 
-receipts/<YYYYMMDDHH>-<writer>.log, in UTC. A line holds at least `receipt`; of a delivery `destination` too. It is on
-the disk (sync) before the entry is unlinked, so that recovery can tell an entry that was delivered from one that was
-not. A last line that a crash tore is passed over, and its successor starts on a line of its own.
-Deliberately absent: an index. Recovery reads the newest hours once, for the few entries that it wants to know of.
+The files are receipts/<YYYYMMDDHH>-<writer>.log, in UTC; they expire as a whole. Each line holds `receipt`, that of a
+delivery also `destination`. It is synced before the entry is unlinked, so that recovery knows which entries were
+delivered. A last line that a crash has cut short is ignored, and the next one starts on a new line.
+Deliberately absent: an index. Recovery reads the newest hours once, for the few entries in question.
 """
 
 import errno
@@ -27,7 +27,7 @@ _encoder = msgspec.json.Encoder()
 
 
 class ReceiptLog:
-    """The receipts that one process writes. append() in one thread; sync() may run in another."""
+    """The receipts that one process writes. append() is for one thread; sync() may run in another."""
 
     def __init__(self, root: Path, writer: str) -> None:
         self._root = root
@@ -35,20 +35,20 @@ class ReceiptLog:
         self._writer = writer
         self._hour = ""
         self._fd = -1
-        self._fresh = False  # the name is not synced yet
+        self._fresh = False  # the file's name is not synced yet
         self._swap = threading.Lock()
 
     def append(self, *events: msgspec.Struct | Mapping[str, Any]) -> None:
-        """Write events, a line of JSON each (one write(2) for all). OSError: the disk says no."""
+        """Write events, a line of JSON each, with one write(2) for all. OSError: the disk refuses."""
         hour = time.strftime("%Y%m%d%H", time.gmtime())
         if hour != self._hour:
-            self._turn_to(hour)
+            self._open_hour(hour)
         text = b"".join(_encoder.encode(event) + b"\n" for event in events)
         if os.write(self._fd, text) < len(text):
-            self._hour = ""  # the next one starts on a line of its own
+            self._hour = ""  # the file is opened again, so that the next line starts on its own
             raise OSError(errno.ENOSPC, "a receipt was written in part only")
 
-    def _turn_to(self, hour: str) -> None:
+    def _open_hour(self, hour: str) -> None:
         with self._swap:
             self._close()
             self._folder.mkdir(mode=0o700, exist_ok=True)
@@ -57,10 +57,12 @@ class ReceiptLog:
             size = os.fstat(fd).st_size
             if size and os.pread(fd, 1, size - 1) != b"\n":
                 os.write(fd, b"\n")
-            self._fd, self._hour, self._fresh = fd, hour, True
+            self._fd = fd
+            self._hour = hour
+            self._fresh = True
 
     def sync(self) -> None:
-        """Force every line appended so far to the disk. OSError: as for append()."""
+        """Force every line appended so far to the disk. OSError: the disk refuses."""
         with self._swap:
             if self._fd >= 0:
                 os.fdatasync(self._fd)
@@ -69,23 +71,23 @@ class ReceiptLog:
                     self._fresh = False
 
     def purge(self, expiry_h: float, now_s: float) -> int:
-        """Remove the hours (of every writer) that ended more than expiry_h ago; returns how many files.
+        """Remove the files (of every writer) whose hour ended more than `expiry_h` hours ago; returns how many.
 
-        The running hour always stays: recovery needs it, whatever is to be kept.
+        The current hour always stays, even for an `expiry_h` of 0: recovery needs it.
         """
         removed = 0
         for name in names(os.fspath(self._folder)):
             try:
                 end_s = timegm(time.strptime(name[:10], "%Y%m%d%H")) + 3600
             except ValueError:
-                continue  # not ours
+                continue  # not a file of receipts
             if end_s + expiry_h * 3600 <= now_s:
                 (self._folder / name).unlink(missing_ok=True)
                 removed += 1
         return removed
 
     def has(self, receipt: str, destination: str) -> bool:
-        """Whether the newest hours hold a receipt for this delivery (reads them: recovery only)."""
+        """Whether the newest hours hold a receipt for this delivery. Reads whole files: for recovery only."""
         return bool(delivered(self._root, {(receipt, destination)}))
 
     def close(self) -> None:
@@ -95,15 +97,17 @@ class ReceiptLog:
 
     def _close(self) -> None:
         if self._fd >= 0:
-            fd, self._fd, self._hour = self._fd, -1, ""
+            fd = self._fd
+            self._fd = -1
+            self._hour = ""
             os.fdatasync(fd)
             os.close(fd)
 
 
 def delivered(root: Path, wanted: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Those of the wanted (receipt, destination) that the two newest hours of any writer prove delivered.
+    """Those of the wanted (receipt, destination) that are proved to be delivered by the two newest hours of any writer.
 
-    Whatever a crash left half done was delivered just before it, so older hours can't know more.
+    A delivery that a crash left half done took place just before the crash, so older hours are not needed.
     """
     found: set[tuple[str, str]] = set()
     receipts = {receipt.encode() for receipt, _ in wanted}

@@ -1,11 +1,11 @@
-"""Recovery: what a process left half done is finished or given back. The same code for a clean start and after kill -9.
+"""Recovery: finish, or give back, what a process has left half done. A clean start and one after kill -9 are the same.
 
-recover() runs under the spool's lock, before any role; reclaim() does the same for one role that died while the others
-go on. A plan that was begun is finished, never made anew; a delivery that a receipt proves, or that has a name in
-another state, is not made twice. Crashes are counted only for a worker that died alone: nobody else runs foreign code
-over the data, and the end of the whole service says nothing about one object.
-What the disk does not let go is left where it is, with a warning, for a later try: a service on a full disk must start,
-for what it delivers makes room. So must a planner one of whose entries can't be moved.
+recover() runs under the spool's lock, before any role starts; reclaim() does the same for one role that died while the
+others go on. A plan that is half carried out is finished, never made again. A delivery that a receipt proves, or whose
+entry stands in another stage, is not repeated. Crashes are counted only if a worker died alone: no other role runs
+native codecs over the data, and the end of the whole service says nothing about a single object.
+A file that the disk refuses to move stays where it is, with a warning, and is tried again later. For the service must
+start on a full disk, as its deliveries make room; and the planner must start even if one entry can't be moved.
 """
 
 import contextlib
@@ -35,10 +35,13 @@ class Recovered:
 
 
 def recover(spool: Spool, retry_rejected: bool = False, known: Collection[str] | None = None) -> Recovered:
-    """Embryos removed, plans finished, every claim given back (or dropped where its delivery is proved), failed/ tried
-    again, rejected/ too when asked, both for the `known` titles only, if given.
+    """Put the spool in order before the roles start.
 
-    OSError: the spool can't be listed. A plan that could not be read is left: reclaim() before its planner starts.
+    Embryos are removed and plans finished. Every claim is given back, or unlinked if it is proved to be delivered.
+    What stands in failed/ is tried again, and what stands in rejected/ if `retry_rejected`; both only for the `known`
+    AE titles, if these are given.
+
+    OSError: the spool can't be listed. A plan that could not be read stays: call reclaim() before the planner starts.
     """
     done = Recovered()
     done.embryos = _remove(listing.files(f"{spool.root}/{Stage.EMBRYO}", 0))
@@ -46,7 +49,7 @@ def recover(spool: Spool, retry_rejected: bool = False, known: Collection[str] |
         try:
             _reclaim(spool, claimant, done, crashed=False)
         except OSError as error:
-            logger.warning("what %s left stays in active/, to be tried again later: %s", claimant, error)
+            logger.warning("what %s had in hand stays in active/, to be tried again later: %s", claimant, error)
         with contextlib.suppress(OSError):
             os.rmdir(spool.root / Stage.ACTIVE / claimant)
     ended.sweep(os.fspath(spool.root))
@@ -55,21 +58,21 @@ def recover(spool: Spool, retry_rejected: bool = False, known: Collection[str] |
         done.retried += spool.retry(Stage.REJECTED, known=known)
     if any(astuple(done)):
         logger.info(
-            "recovery: %d half-received files removed, %d claims given back, %d were done already, %d plans finished, "
-            "%d failed or rejected files to be tried again",
+            "recovery: %d half-received files removed, %d claims given back, %d claims were delivered or made already, "
+            "%d plans finished, %d failed or rejected files to be tried again",
             *astuple(done),
         )
     return done
 
 
 def reclaim(spool: Spool, claimant: str, *, crashed: bool = False, receiver: int | None = None) -> int:
-    """Finish or give back what `claimant`, which is dead, left; returns the number of claims and plans.
+    """Finish or give back what a dead `claimant` has left half done; returns the number of claims and plans.
 
-    `crashed`: whether its death counts against its claims. `receiver`: its number, if it was a receiver: what it left
-    half received is removed.
+    `crashed`: whether its death counts as a crash of its claims. `receiver`: its number, if it was a receiver; the
+    files that it has left half received are removed.
 
-    Whoever reaps a role calls it before the role starts again. A claim that the disk does not let go stays in
-    Spool.claims(claimant), for give_back(); what is left of a plan is the next planner's. OSError: the disk can't be
+    The supervisor calls this before the role starts again. A claim that the disk refuses to move stays in
+    Spool.claims(claimant), for give_back(); the rest of a plan is left to the next planner. OSError: the disk can't be
     read.
     """
     done = Recovered()
@@ -81,7 +84,7 @@ def reclaim(spool: Spool, claimant: str, *, crashed: bool = False, receiver: int
 
 
 def give_back(spool: Spool, claims: list[Queued]) -> list[Queued]:
-    """Try again to give back claims of the dead; returns those that the disk still does not let go."""
+    """Try again to give back claims; returns those that the disk still refuses to move."""
     try:
         return _give_back(spool, claims, Recovered(), crashed=False)
     except OSError as error:
@@ -90,8 +93,11 @@ def give_back(spool: Spool, claims: list[Queued]) -> list[Queued]:
 
 
 def finish_plans(spool: Spool, claimant: str) -> tuple[int, list[Stuck]]:
-    """Finish the plans that `claimant` left or could not carry out: how many entries there were, and those that the
-    disk does not let go still. OSError: a plan can't be read, so nobody knows what is planned."""
+    """Finish the plans of `claimant` that are not carried out yet.
+
+    Returns how many entries were finished, and the plans that the disk still refuses to carry out. OSError: a plan
+    file can't be read, so it is not known what is planned.
+    """
     found, stuck = 0, list[Stuck]()
     place = spool.root / Stage.ACTIVE / claimant
     for name in listing.names(os.fspath(place)):
@@ -103,7 +109,7 @@ def finish_plans(spool: Spool, claimant: str) -> tuple[int, list[Stuck]]:
 
 
 def _remove(found: Iterable[tuple[str, str]]) -> int:
-    """Unlink half-received files. One that stays is in nobody's way until the next start."""
+    """Unlink half-received files. One that can't be removed does no harm, and is tried again at the next start."""
     removed = 0
     for place, name in found:
         try:
@@ -111,7 +117,7 @@ def _remove(found: Iterable[tuple[str, str]]) -> int:
         except FileNotFoundError:
             continue
         except OSError as error:
-            logger.warning("the half-received %s stays: %s", name, error.strerror)
+            logger.warning("the half-received %s could not be removed: %s", name, error.strerror)
         else:
             removed += 1
     return removed
@@ -151,12 +157,16 @@ def _give_back(spool: Spool, claims: list[Queued], done: Recovered, *, crashed: 
 
 
 def _done(root: Path, wanted: set[tuple[str, str]]) -> set[tuple[str, str]]:
-    found = listing.standing(os.fspath(root), wanted)
+    """Those of the wanted (receipt, destination) that a plan need not place: they have an entry, or a receipt."""
+    found = listing.present(os.fspath(root), wanted)
     return found | receipts.delivered(root, wanted - found)
 
 
 def _proved(root: Path, claims: list[Queued]) -> set[tuple[str, str]]:
-    """What is done of these claims: a worker's when its result stands further on, anyone's when a receipt says so."""
+    """The (receipt, destination) of the claims that are done.
+
+    A claim of a worker is done if the result stands in a later stage, any claim if there is a receipt for it.
+    """
     made = {(c.entry.receipt, c.destination) for c in claims if c.stage is Stage.TRANSFORM}
-    found = listing.standing(os.fspath(root), made, made=True)
+    found = listing.present(os.fspath(root), made, made=True)
     return found | receipts.delivered(root, {(c.entry.receipt, c.destination) for c in claims} - found)

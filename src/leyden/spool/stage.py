@@ -1,4 +1,4 @@
-"""The stages of the spool: a state is a folder, and `ls` tells it. Every other module names them by this enum.
+"""The stages of the spool: each is a folder, so `ls` shows where an object stands. All modules use this enum.
 
 ```
 embryo ─► new ─┬────────────────────────────► prepared ─► (delivered: unlinked)
@@ -7,7 +7,7 @@ embryo ─► new ─┬──────────────────�
                                                   └─► rejected, failed, expired
 ```
 
-From transform, asking and prepared an entry is claimed into active/<claimant>/, from where it goes on or comes back.
+An entry in transform, asking or prepared is claimed into active/<claimant>/; from there it moves on, or back.
 """
 
 from enum import StrEnum
@@ -19,16 +19,16 @@ class Stage(StrEnum):
     EMBRYO = "embryo"  # being received: not acknowledged yet
     NEW = "new"  # received and acknowledged, waits for the planner
     TRANSFORM = "transform"  # waits for a worker, to be made into the syntax in its name
-    ASKING = "asking"  # waits until its destination was asked whether it takes the lossy syntax in the name
+    ASKING = "asking"  # waits until its destination was asked whether it accepts the lossy syntax in the name
     PREPARED = "prepared"  # waits to be sent as it is
     ACTIVE = "active"  # claimed by one process
-    DEFERRED = "deferred"  # waits for the time in its name, after an answer that was no final one, or none
+    DEFERRED = "deferred"  # waits for the time in its name, after a transient answer or none
     REJECTED = "rejected"  # the destination refused it for good
     FAILED = "failed"  # it could not be planned, read or made
     EXPIRED = "expired"  # it was not delivered within expiryThreshold
 
 
 CLAIMED_FROM = (Stage.TRANSFORM, Stage.ASKING, Stage.PREPARED)
-SENT_FROM = (Stage.ASKING, Stage.PREPARED)  # what an attempt to send may hold; unanswered, if it ends without one
+SENT_FROM = (Stage.ASKING, Stage.PREPARED)  # a claim from these may have been sent when its claimant dies
 BY_DESTINATION = (Stage.TRANSFORM, Stage.ASKING, Stage.PREPARED, Stage.DEFERRED, Stage.REJECTED)
-ENDED = (Stage.REJECTED, Stage.FAILED, Stage.EXPIRED)  # until an operator decides otherwise
+ENDED = (Stage.REJECTED, Stage.FAILED, Stage.EXPIRED)  # the trip has ended here, unless an operator brings it back

@@ -1,8 +1,8 @@
-"""The spool: the file system is the queue, state is a directory, and a change of state is one rename or link.
+"""The spool: the file system is the queue, a state is a folder, and a change of state is one rename or link.
 
-Everything else asks it, by destination title and entry, never by path. Anybody may lose a race, and anybody may move
-files by hand while the service runs: a file that is gone is no error, one in a place that is not its own is adopted
-(2 s after its last change; under rank 99 where it has none). What others may do with a name is in moves.py.
+All other modules ask it for entries, by destination and stage, never by path. Any process may lose a race, and an
+operator may move files by hand while the service runs. So a file that is gone is no error, and one that is not where
+it belongs is adopted: 2 s after its last change, with rank 99 if it has none. How a name moves is in moves.py.
 Deliberately absent: a database, an index, and any look into a file.
 """
 
@@ -50,7 +50,7 @@ _LAST_BUCKET = "99999999"
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """One planned delivery: the entry (its name there) and where it shall wait. `destination` is an AE title."""
+    """One planned delivery: the entry, which gives its name, and where it is to wait. `destination` is an AE title."""
 
     entry: Entry
     stage: Stage
@@ -60,19 +60,19 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """An entry of new/ and its deliveries, two or more, each to another destination."""
+    """An entry of new/ and its two or more deliveries, each to a different destination."""
 
     source: Path
     placements: tuple[Placement, ...]
 
 
-Stuck = tuple[Plan, OSError]  # a plan that was not carried out to its end, and why
+Stuck = tuple[Plan, OSError]  # a plan that could not be carried out completely, and why
 
 
 class Spool:
-    """The spool under `root`. `sync`: whether what must survive a power cut is forced to the disk.
+    """The spool under `root`. `sync`: whether data that must survive a power cut is forced to the disk.
 
-    Holds no state of its own: any number of them, in any number of processes and threads, may work on one root.
+    It has no state of its own: many instances, in many processes and threads, may work on one root.
     """
 
     def __init__(self, root: Path, sync: bool = True) -> None:
@@ -81,8 +81,10 @@ class Spool:
         self._root = os.fspath(root)
 
     def prepare(self, destinations: Iterable[str]) -> tuple[str, ...]:
-        """Make the folders (0700). Returns, and warns of, titles without a node whose folders hold files: these stay,
-        and an operator may move them."""
+        """Make the folders (mode 0700). `destinations`: the AE titles of all nodes.
+
+        Returns the other titles for which files wait, and warns of each. The files stay; an operator may move them.
+        """
         known = tuple(destinations)
         for name in _FOLDERS:
             make_folder(f"{self._root}/{name}")
@@ -92,9 +94,9 @@ class Spool:
         if self.sync:
             for name in (".", *BY_DESTINATION):
                 sync_folder(f"{self._root}/{name}")
-            with contextlib.suppress(PermissionError):  # who may not read it can't force it, and has not changed it
+            with contextlib.suppress(PermissionError):  # without the right to read it, we have not changed it either
                 sync_folder(f"{self._root}/..")
-        strangers = sorted(
+        unknown = sorted(
             {
                 found
                 for stage in BY_DESTINATION
@@ -102,11 +104,12 @@ class Spool:
                 if found not in known and any(listing.files(self._queue(stage, found)))
             }
         )
-        for stranger in strangers:
+        for destination in unknown:
             logger.warning(
-                "files wait in the spool for %s, which is no node: kept until it is, or they are moved", stranger
+                "files wait in the spool for %s, which is not a node; they stay until it is one or they are moved",
+                destination,
             )
-        return tuple(strangers)
+        return tuple(unknown)
 
     def _queue(self, stage: Stage, destination: str) -> str:
         return f"{self._root}/{stage}/{folder(destination)}"
@@ -118,20 +121,20 @@ class Spool:
     # -- intake
 
     def embryo(self, receipt: str) -> tuple[int, Path]:
-        """A new, empty file to receive into: descriptor (read and write, close-on-exec) and path.
+        """A new, empty file to receive into: its descriptor (read and write, close-on-exec) and path.
 
-        OSError: what the disk says (ENOSPC, EROFS, EMFILE …).
+        OSError: the system refuses (ENOSPC, EROFS, EMFILE …).
         """
         path = f"{self._root}/{Stage.EMBRYO}/{receipt}.dcm"
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), Path(path)
 
     def newcomers(self, limit: int) -> list[Path]:
-        """The oldest entries of new/, at most `limit`; each path's name parses. Hand-placed files are adopted."""
+        """The oldest entries of new/, at most `limit`; each name can be parsed. Files put there by hand are adopted."""
         found = (f"{place}/{name}" for place in self._buckets(Stage.NEW) for name, _ in self._entries(place, Stage.NEW))
         return [Path(path) for path in itertools.islice(found, limit)]
 
     def _buckets(self, queue: str, last: str = _LAST_BUCKET) -> Iterator[str]:
-        """The bucket folders of a queue (below the root), oldest first; adopts files that lie beside them."""
+        """The bucket folders of a queue (a path below the root), oldest first; adopts files beside them."""
         top = f"{self._root}/{queue}"
         for name in folders_of(self._root, queue, top, is_bucket):
             if name > last:
@@ -139,17 +142,17 @@ class Spool:
             yield f"{top}/{name}"
 
     def _ranks(self, stage: Stage, destination: str) -> list[str]:
-        """The queues of a destination, lowest rank first; adopts files that lie beside them."""
+        """The queues of a destination, one for each rank, lowest rank first; adopts files beside them."""
         queue = f"{stage}/{folder(destination)}"
         found = folders_of(self._root, f"{queue}/{UNRANKED}", f"{self._root}/{queue}", is_rank)
         return [f"{queue}/{rank}" for rank in found]
 
     def _entries(self, place: str, queue: str) -> Iterator[tuple[str, Entry]]:
-        """The entries of a bucket, oldest first; removes it when it is old and empty, adopts what is not ours."""
+        """The entries of a bucket, oldest first; adopts other files, and removes the bucket if it is old and empty."""
         try:
             found = listing.names(place)
-        except OSError as error:  # put there by hand with another owner's rights: it must not stop the others
-            log.once(logger, logging.WARNING, place, f"{place} cannot be looked into: {error.strerror}")
+        except OSError as error:  # it was put there by hand and belongs to another user: the others must go on
+            log.once(logger, logging.WARNING, place, f"{place} cannot be listed: {error.strerror}")
             return
         for name in found:
             entry = parse(name)
@@ -158,22 +161,22 @@ class Spool:
             else:
                 adopt(self._root, queue, place, name)
         if not found and os.path.basename(place) < bucket_of(time.time()):
-            with contextlib.suppress(OSError):  # somebody put something in, or was faster
+            with contextlib.suppress(OSError):  # it holds a file by now, or another process has removed it
                 os.rmdir(place)
 
     # -- planning (the planner only)
 
     def plan_one(self, source: Path, entry: Entry, stage: Stage, destination: str, rank: str) -> bool:
-        """One delivery: one rename. False if the source is gone."""
+        """Place an object with one delivery: one rename. False if the source is gone."""
         return move(os.fspath(source), self._bucket(stage, destination, rank, entry), entry.name)
 
     def plan_many(self, plans: Sequence[Plan], generation: int, claimant: str) -> list[Stuck]:
-        """Several deliveries each: one synced plan file for all of them, then the links, then the unlinks.
+        """Place objects with several deliveries each: one synced plan file for all, then the links, then the unlinks.
 
-        The plan file stands in active/<claimant>/, where recover.finish_plans() finds it. `generation` is that of the
-        settings that decided; it is kept in the plan file for whoever reads it. Returns what could not be moved: the
-        plan file stays for it, so that it is finished and not planned anew.
-        OSError: the plan file could not be written, or not for sure.
+        The plan file stands in active/<claimant>/, where recover.finish_plans() finds it. It records `generation`, that
+        of the settings that decided. Returns the plans that could not be carried out: the plan file stays for these, so
+        that they are finished later and not planned again.
+        OSError: the plan file could not be written, or it is not sure that it was.
         """
         if not plans:
             return []
@@ -199,15 +202,16 @@ class Spool:
     def finish_plan(
         self, path: Path, done: Callable[[set[tuple[str, str]]], set[tuple[str, str]]]
     ) -> tuple[int, list[Stuck]]:
-        """Carry out the rest of a plan file, but the deliveries (receipt, destination) that `done` picks as done.
+        """Carry out what is left of a plan file.
 
-        How many entries had something left to do, and those for which it is so still, as in plan_many().
+        `done` is given (receipt, destination) pairs, and returns those that need not be placed any more. Returns how
+        many entries were still in new/, and the plans that could not be carried out.
         """
         plans: list[Plan] = []
         try:
             documents = [orjson.loads(line) for line in path.read_bytes().splitlines()]
-        except orjson.JSONDecodeError:  # can only be without sync, by a power cut; what it spoke of is in new/ still
-            logger.warning("%s is not readable: what it planned is planned anew", path.name)
+        except orjson.JSONDecodeError:  # only by a power cut without sync; its objects are still in new/
+            logger.warning("%s is not readable: its objects are planned again", path.name)
             documents = []
         for document in documents:
             to = [claim for claim in (parse_claim(name) for name in document["to"]) if claim]
@@ -229,7 +233,7 @@ class Spool:
             except OSError as error:
                 stuck.append((plan, error))
         if not stuck:
-            with contextlib.suppress(OSError):  # one whose entries are gone asks for nothing
+            with contextlib.suppress(OSError):  # if it stays: its entries are gone, so there is nothing to carry out
                 os.unlink(path)
         return stuck
 
@@ -245,26 +249,27 @@ class Spool:
             tell(ByHand(os.path.basename(source)[:22], what="was taken away"))
 
     def bound(self) -> Iterator[tuple[str, str]]:
-        """(destination, sop key) of all that is planned and neither delivered nor given up: one walk over all names."""
+        """(destination, sop key) of every entry planned and neither delivered nor given up: a walk over all names."""
         try:
             yield from listing.bound(self._root)
         except OSError as error:
-            logger.warning("not all that is planned could be looked at, equal instances may overtake: %s", error)
+            what = "not all planned entries could be listed, equal instances may be sent in the wrong order: %s"
+            logger.warning(what, error)
 
     def dropped(self, source: Path) -> None:
-        """An entry of new/ that a rule dropped: unlink. Its receipt must be synced before."""
+        """Unlink an object in new/ that a rule has dropped. Its receipt must have been synced before."""
         source.unlink(missing_ok=True)
 
     # -- work
 
     def destinations(self, stage: Stage) -> list[str]:
-        """The titles that have a folder in a stage (one of BY_DESTINATION)."""
+        """The AE titles that have a folder in a stage (one of BY_DESTINATION)."""
         return [title(name) for name in listing.names(f"{self._root}/{stage}")]
 
     def waiting(self, stage: Stage, destination: str, limit: int) -> Iterator[Queued]:
-        """What waits in a stage (one of CLAIMED_FROM), at most `limit`: lowest rank first, then the oldest.
+        """The entries that wait in a stage (one of CLAIMED_FROM), at most `limit`: lowest rank first, then the oldest.
 
-        A bucket's names are read when the first of them is wanted (about 1 us a name).
+        The names of a bucket are read when the first of them is wanted (about 1 us a name).
         """
         left = limit
         for queue in self._ranks(stage, destination):
@@ -278,13 +283,13 @@ class Spool:
     def held_back(self, destination: str, entries: Iterable[Entry]) -> set[str]:
         """The receipts of those entries for which an older one of the same instance is on its way to the destination.
 
-        It stands in transform, asking, prepared, active or deferred then. One walk (about 1 us a name) answers for all:
-        ask for the serial entries of a whole window, just before they are sent.
+        The older one stands in transform, asking, prepared, active or deferred. One walk (about 1 us a name) answers
+        for all entries, so ask for the serial entries of a whole window at once, just before they are sent.
         """
         return listing.held_back(self._root, destination, entries)
 
     def claim(self, waiting: Queued, claimant: str) -> Queued | None:
-        """Take an entry for `claimant` ("worker-0", "sender-0"): a rename. None if somebody was faster."""
+        """Claim an entry for `claimant` ("worker-0", "sender-0"): a rename. None if the entry is gone."""
         place = f"{self._root}/{Stage.ACTIVE}/{claimant}"
         name = claim_name(waiting.stage, waiting.destination, waiting.rank, waiting.entry)
         if not move(waiting.file, place, name):
@@ -292,32 +297,38 @@ class Spool:
         return Queued(f"{place}/{name}", waiting.entry, waiting.stage, waiting.destination, waiting.rank)
 
     def claims(self, claimant: str) -> list[Queued]:
-        """What `claimant` holds."""
+        """The claims that `claimant` holds."""
         place = f"{self._root}/{Stage.ACTIVE}/{claimant}"
         return [claim for claim in (parse_claim(f"{place}/{name}") for name in listing.names(place)) if claim]
 
-    def _send(self, claim: Queued, stage: Stage, entry: Entry) -> None:
+    def _move_on(self, claim: Queued, stage: Stage, entry: Entry) -> None:
         move(claim.file, self._bucket(stage, claim.destination, claim.rank, entry), entry.name)
 
     def give_back(self, claim: Queued, *, crashed: bool = False, unanswered: bool = False) -> None:
-        """Put a claim back to where it came from. `crashed` adds one to its crash count; `unanswered`: it may have been
-        sent, and nobody knows what the answer would have been."""
+        """Put a claim back to where it came from.
+
+        `crashed` adds one to its crash count. `unanswered`: it may have been sent, and its answer was lost.
+        """
         entry = claim.entry
         entry = replace(entry, crashes=entry.crashes + crashed, unanswered=max(entry.unanswered, int(unanswered)))
-        self._send(claim, claim.stage, entry)
+        self._move_on(claim, claim.stage, entry)
 
     def making(self, claim: Queued) -> tuple[int, Path]:
-        """A new, empty file beside a claim, to be filled and handed to transformed(): descriptor (read and write) and
-        path. It holds whatever a former try left; recovery removes it."""
+        """A new, empty file beside a claim, to be filled and handed to transformed(): its descriptor and path.
+
+        The descriptor is for reading and writing. A file left over from an earlier try is replaced; one left over at
+        the end is removed by recovery.
+        """
         path = claim.path.with_name(f"{claim.entry.receipt}.{folder(claim.destination)}.making")
         path.unlink(missing_ok=True)
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), path
 
     def transformed(self, claim: Queued, made: Path, ready: Callable[[], None] = lambda: None) -> None:
-        """`made` takes the claim's place, in prepared/: fsync, link, fsync of the folder, and then the claim's unlink.
+        """Replace a claim by `made`, in prepared/: fsync, link, fsync of the folder, and at last unlink of the claim.
 
-        `ready` is called before that last step, which takes its time for a large file: `made` may be sent from then on.
-        OSError: the disk says no; the claim stands, `made` is not to be used again (a second fsync may lie).
+        `ready` is called before the unlink, which takes long for a large file: from then on `made` may be sent.
+        OSError: the disk refuses. The claim stays, and `made` must not be used again: a second fsync would report a
+        success that may be none.
         """
         entry = replace(claim.entry, syntax="", crashes=0)
         place = self._bucket(Stage.PREPARED, claim.destination, claim.rank, entry)
@@ -342,25 +353,28 @@ class Spool:
         made.unlink(missing_ok=True)
 
     def passed_on(self, claim: Queued) -> None:
-        """A claim goes to prepared/ as it came (it could not, or need not, be changed): one rename."""
-        self._send(claim, Stage.PREPARED, replace(claim.entry, syntax="", crashes=0))
+        """Move a claim to prepared/ as it came: it could not be changed, or need not be. One rename."""
+        self._move_on(claim, Stage.PREPARED, replace(claim.entry, syntax="", crashes=0))
 
     def to_transform(self, claim: Queued, syntax: str) -> None:
-        """A claim goes (back) to transform/, to be made into `syntax`."""
-        self._send(claim, Stage.TRANSFORM, replace(claim.entry, syntax=syntax, due_s=0, crashes=0))
+        """Send a claim (back) to transform/, to be made into `syntax` (a name)."""
+        self._move_on(claim, Stage.TRANSFORM, replace(claim.entry, syntax=syntax, due_s=0, crashes=0))
 
     def defer(self, claim: Queued, due_s: float, *, unanswered: bool = False) -> None:
-        """Wait in deferred/ until `due_s` (seconds since 1970), with one more attempt: a transient answer, or none."""
+        """Move a claim to deferred/ until `due_s` (seconds since 1970), and count the attempt.
+
+        `unanswered`: count also that there was no answer.
+        """
         entry = claim.entry
         entry = replace(
             entry, attempt=entry.attempt + 1, due_s=math.ceil(due_s), unanswered=entry.unanswered + unanswered
         )
-        self._send(claim, Stage.DEFERRED, entry)
+        self._move_on(claim, Stage.DEFERRED, entry)
 
     def due(self, destination: str, now_s: float, limit: int = 1000) -> int:
-        """Bring deferred entries whose time has come back; returns how many (at most `limit`).
+        """Bring back the deferred entries whose time has come, at most `limit`; returns how many.
 
-        They go to prepared/, and to asking/ where their name still holds the syntax that the destination is asked for.
+        They go to prepared/, or to asking/ if their name holds a syntax that the destination still has to be asked for.
         """
         moved = 0
         for queue in self._ranks(Stage.DEFERRED, destination):
@@ -375,46 +389,45 @@ class Spool:
         return moved
 
     def delivered(self, claim: Queued) -> None:
-        """Done: unlink. The receipt must be synced before."""
+        """Unlink a delivered claim. Its receipt must have been synced before."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(claim.file)
 
     # -- the stages in which a trip has ended
 
-    def _put(self, claim: Queued, place: str, name: str, why: Mapping[str, Any]) -> None:
+    def _end(self, claim: Queued, place: str, name: str, why: Mapping[str, Any]) -> None:
         origin = (claim.stage, claim.destination, claim.rank)
         ended.put(claim.file, f"{self._root}/{place}", name, origin, why)
 
     def reject(self, claim: Queued, why: Mapping[str, Any]) -> None:
-        """The destination said no for good: to rejected/<DEST>/, with a .json beside it. `why` holds "reason"."""
-        self._put(claim, f"{Stage.REJECTED}/{folder(claim.destination)}", claim.entry.name, why)
+        """Move a claim to rejected/<DEST>/: the destination refused it for good. `why` holds at least "reason"."""
+        self._end(claim, f"{Stage.REJECTED}/{folder(claim.destination)}", claim.entry.name, why)
 
     def fail(self, claim: Queued | Path, why: Mapping[str, Any]) -> None:
-        """Could not be planned (a path in new/), read or transcoded (a claim): to failed/, with a .json beside it."""
+        """Move an object to failed/: a path in new/ could not be planned, or a claim not be read or transcoded."""
         if isinstance(claim, Queued):
-            self._put(claim, Stage.FAILED, claim.path.name, why)
+            self._end(claim, Stage.FAILED, claim.path.name, why)
         else:
             ended.put(os.fspath(claim), f"{self._root}/{Stage.FAILED}", claim.name, (Stage.NEW, "", ""), why)
 
     def expire(self, claim: Queued) -> None:
-        """Older than its destination's expiryThreshold: to expired/, never deleted."""
-        self._put(claim, Stage.EXPIRED, claim.path.name, {"reason": "not delivered within expiryThreshold"})
+        """Move a claim that is older than its destination's expiryThreshold to expired/; nothing is deleted."""
+        self._end(claim, Stage.EXPIRED, claim.path.name, {"reason": "not delivered within expiryThreshold"})
 
     def retry(self, stage: Stage, destination: str | None = None, known: Collection[str] | None = None) -> int:
-        """Bring back what stands in rejected/ or failed/ (of one destination, or all); returns how many.
+        """Bring back the objects in rejected/ or failed/, of one destination or of all; returns how many.
 
-        Each goes to where it came from; its attempts and crashes are forgotten. With `known` (titles), what is bound
-        for another stays, with its reason; so does, with a warning, what the disk does not let go.
+        `known`: only those bound for these AE titles, or for none yet. See ended.retry().
         """
         return ended.retry(self._root, stage, destination, known)
 
     # -- figures
 
     def counts(self) -> list[Count]:
-        """How much stands where, in the order of the trip; right at any time, with or without the service."""
+        """How many objects stand where, in the order of the trip; the service may be running or not."""
         return listing.counts(self._root)
 
     def free_percent(self) -> float:
-        """Percent of the volume that is free for us."""
+        """The share of the volume that is free for this user, in percent."""
         volume = os.statvfs(self._root)
         return 100.0 * volume.f_bavail / volume.f_blocks if volume.f_blocks else 0.0

@@ -1,4 +1,4 @@
-"""Group commit: durable before it answers, shared by many, and honest when the disk says no."""
+"""Group commit: durable before it answers, shared by many associations, and honest when the disk refuses."""
 
 import asyncio
 import contextlib
@@ -39,7 +39,7 @@ def open_files():
     return names
 
 
-def test_a_committed_file_is_in_new_and_the_planner_hears_of_it(either):
+def test_a_committed_file_is_in_new_and_the_planner_is_rung(either):
     bell = Bell(either.root, "planner")
 
     async def main():
@@ -56,7 +56,7 @@ def test_a_committed_file_is_in_new_and_the_planner_hears_of_it(either):
     bell.close()
 
 
-def test_a_lone_one_waits_itself_unless_the_disk_is_slow(spool, monkeypatch):
+def test_a_lone_commit_blocks_the_loop_unless_the_disk_is_slow(spool, monkeypatch):
     async def main():
         fast = GroupCommit(spool)
         first = fast.commit(*embryo(spool), alone=True)
@@ -74,7 +74,7 @@ def test_a_lone_one_waits_itself_unless_the_disk_is_slow(spool, monkeypatch):
     assert len(spool.newcomers(10)) == 3
 
 
-def test_a_lone_one_does_not_get_in_the_way_of_the_threads(spool, monkeypatch):
+def test_a_lone_commit_leaves_the_work_to_busy_threads(spool, monkeypatch):
     disk_works, fdatasync = threading.Event(), os.fdatasync
 
     def hanging(fd):
@@ -135,7 +135,7 @@ def recorded(monkeypatch, fail=lambda call, fd: None):
     return calls
 
 
-def test_the_order_of_what_makes_it_durable(spool, monkeypatch):
+def test_the_order_of_the_steps_that_make_a_file_durable(spool, monkeypatch):
     calls = recorded(monkeypatch)
 
     async def main():
@@ -162,7 +162,7 @@ def test_the_order_of_what_makes_it_durable(spool, monkeypatch):
 
 @pytest.mark.parametrize(("name", "number"), [("fdatasync", errno.EIO), ("rename", errno.ENOSPC), ("fsync", errno.EIO)])
 def test_a_failed_sync_is_no_success(spool, monkeypatch, caplog, name, number):
-    """The file is discarded, the volume out of intake, and a probe brings it back."""
+    """The file is discarded, nothing is committed until a probe write succeeds, and then all is as before."""
     broken = [True]
     recorded(monkeypatch, lambda call, what: number if broken and call == name else None)
     monkeypatch.setattr(batch, "PROBE_S", 0.01)
@@ -172,8 +172,8 @@ def test_a_failed_sync_is_no_success(spool, monkeypatch, caplog, name, number):
         with pytest.raises(Transient, match=f"cannot keep this object: {os.strerror(number)}"):
             await commit.commit(*embryo(spool))
         if name == "fsync":
-            assert not commit.healthy  # the probe can't pass either
-            with pytest.raises(Transient, match="no probe has passed"):
+            assert not commit.healthy  # the probe fails too
+            with pytest.raises(Transient, match="no probe write has succeeded"):
                 await commit.commit(*embryo(spool))
         broken.clear()
         async with asyncio.timeout(10):
@@ -185,11 +185,11 @@ def test_a_failed_sync_is_no_success(spool, monkeypatch, caplog, name, number):
     asyncio.run(main())
     assert len(spool.newcomers(10)) == 1
     assert os.listdir(spool.root / "embryo") == []
-    assert "out of intake" in caplog.text
+    assert "nothing is received until a probe succeeds" in caplog.text
 
 
 def test_one_failed_file_does_not_take_its_neighbours_along(spool, monkeypatch):
-    """Files that were synced before the fault showed are safe; those after it are refused until a probe passes."""
+    """Files that were synced before the fault showed are safe; those after it are refused until a probe succeeds."""
     bad = []
     recorded(monkeypatch, lambda call, what: errno.EIO if call == "fdatasync" and what in bad else None)
 
@@ -206,7 +206,7 @@ def test_one_failed_file_does_not_take_its_neighbours_along(spool, monkeypatch):
     assert len(spool.newcomers(10)) == 1
 
 
-def test_who_stops_waiting_changes_nothing(spool):
+def test_a_caller_that_stops_waiting_changes_nothing(spool):
     async def main():
         commit = GroupCommit(spool)
         waiter = asyncio.ensure_future(commit.commit(*embryo(spool)))
@@ -246,8 +246,8 @@ def test_a_bucket_that_the_planner_removes_is_made_again(spool):
     assert len(spool.newcomers(10)) == 1
 
 
-def test_a_name_that_was_moved_on_at_once_is_forced_with_its_bucket_gone(spool, monkeypatch):
-    """The planner may take the new name and remove the empty bucket before we come to force it."""
+def test_a_name_that_has_moved_on_is_synced_though_its_bucket_is_gone(spool, monkeypatch):
+    """The planner may take the new name and remove the empty bucket before it is synced."""
     calls = recorded(monkeypatch)
     real = batch.into
 
@@ -270,8 +270,8 @@ def test_a_name_that_was_moved_on_at_once_is_forced_with_its_bucket_gone(spool, 
     assert [call for call in calls if call[0] == "fsync"] == [("fsync", "new")]
 
 
-def test_a_probe_that_passes_between_two_looks_opens_no_second_way(either, monkeypatch, caplog):
-    """Whatever `healthy` says when: an object is synced, or refused."""
+def test_a_probe_that_succeeds_in_between_lets_no_unsynced_object_through(either, monkeypatch, caplog):
+    """Whenever `healthy` changes, an object is either synced or refused."""
     looks = [False]
 
     class Flickers(GroupCommit):
@@ -289,7 +289,7 @@ def test_a_probe_that_passes_between_two_looks_opens_no_second_way(either, monke
         else:
             assert ("fdatasync", path.name) in calls
         assert not looks
-        assert "out of intake" not in caplog.text  # it is dealt with once
+        assert "nothing is received" not in caplog.text  # a failure is handled and logged once
         commit.close()
 
     asyncio.run(main())

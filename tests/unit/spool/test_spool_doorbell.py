@@ -18,13 +18,13 @@ def test_a_ring_is_heard_once(tmp_path):
     bell.close()
 
 
-def test_nobody_there_is_nobody_there(tmp_path):
+def test_a_ring_without_a_reader_does_nothing(tmp_path):
     ring(tmp_path, "planner")
     Bell(tmp_path, "planner").close()
     ring(tmp_path, "planner")
 
 
-def test_a_full_bell_takes_no_more_and_blocks_nobody(tmp_path):
+def test_a_full_bell_takes_no_more_rings_and_does_not_block(tmp_path):
     bell = Bell(tmp_path, "sender")
     for _ in range(70_000):
         bell.ring()
@@ -33,7 +33,7 @@ def test_a_full_bell_takes_no_more_and_blocks_nobody(tmp_path):
     bell.close()
 
 
-def test_whoever_waits_is_woken(tmp_path):
+def test_a_waiting_reader_is_woken(tmp_path):
     bell = Bell(tmp_path, "worker-0")
     heard = []
     waiter = threading.Thread(target=lambda: heard.append(bell.wait(60.0)))
@@ -44,7 +44,7 @@ def test_whoever_waits_is_woken(tmp_path):
     bell.close()
 
 
-def test_a_file_in_the_bells_place_gives_way(tmp_path):
+def test_a_file_in_the_place_of_the_bell_is_replaced(tmp_path):
     (tmp_path / "bell").mkdir()
     (tmp_path / "bell" / "planner").write_text("")
     ring(tmp_path, "planner")
@@ -56,13 +56,13 @@ def test_a_file_in_the_bells_place_gives_way(tmp_path):
 
 def test_a_ringer_outlives_the_bell_that_it_rings(tmp_path):
     ringer = Ringer(tmp_path, "planner")
-    ringer.ring()  # nobody there
+    ringer.ring()  # no reader yet
     for _ in range(2):
         bell = Bell(tmp_path, "planner")
         ringer.ring()
         assert bell.drain()
         bell.close()
-        ringer.ring()  # nobody there any more
+        ringer.ring()  # no reader any more
     bell = Bell(tmp_path, "planner")
     ringer.ring()
     bell.close()
@@ -75,7 +75,7 @@ def test_a_ringer_outlives_the_bell_that_it_rings(tmp_path):
     bell.close()
 
 
-def test_a_full_bell_stops_nobody(tmp_path):
+def test_a_full_bell_does_not_stop_a_ringer(tmp_path):
     bell, ringer = Bell(tmp_path, "planner"), Ringer(tmp_path, "planner")
     for _ in range(70_000):
         ringer.ring()

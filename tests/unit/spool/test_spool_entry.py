@@ -1,4 +1,4 @@
-"""Names: what is written into one is read out of it again, and nothing foreign passes for ours."""
+"""Names: all that is put into one is parsed from it again, and a foreign name is not taken for an entry."""
 
 from pathlib import Path
 

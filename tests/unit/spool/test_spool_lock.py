@@ -1,4 +1,4 @@
-"""One service a spool, whoever died."""
+"""Only one service works on a spool, whichever process has died."""
 
 import os
 import subprocess
@@ -75,8 +75,8 @@ def test_the_lock_is_taken_back_from_a_child_that_does_not_end(tmp_path):
 
 
 @pytest.mark.parametrize("recorded", ["", "0\n", "1\n", "-1\n", "-4711\n", "99999999999999999999\n", "x", "dead"])
-def test_nobody_is_named_who_must_not_be_signalled(tmp_path, child, recorded):
-    """A held lock, and in it no pid, a process group's, init's, or that of somebody who is gone."""
+def test_no_process_is_named_that_must_not_be_signalled(tmp_path, child, recorded):
+    """The lock is held, and its file holds no pid, that of a process group, of init, or of a process that is gone."""
     _, pid = child("stay")
     if recorded == "dead":
         gone = subprocess.Popen(["true"])
@@ -89,14 +89,14 @@ def test_nobody_is_named_who_must_not_be_signalled(tmp_path, child, recorded):
 
 
 def test_the_pid_is_written_over_a_longer_one(tmp_path):
-    """And over, not after emptying the file: a full disk would have no block for it."""
+    """It is overwritten; if the file were emptied first, a full disk might have no room for it."""
     (tmp_path / "lock").write_text("123456789012345\n")
     lock = SpoolLock(tmp_path)
     assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
     lock.release()
 
 
-def test_nobody_holds_what_is_not_there(tmp_path):
+def test_a_spool_that_does_not_exist_has_no_holder(tmp_path):
     assert holder(tmp_path) is None
     SpoolLock(tmp_path / "made" / "for it").release()
     assert holder(tmp_path / "made" / "for it") is None

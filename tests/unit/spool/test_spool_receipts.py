@@ -1,4 +1,4 @@
-"""Receipts: appended, found again, torn lines passed over, whole hours expired."""
+"""Receipts are appended and found again, torn lines are ignored, and whole hours expire."""
 
 import os
 import time
@@ -33,14 +33,14 @@ def test_a_delivery_is_found_for_its_destination_only(root):
     assert only(root).name == time.strftime("%Y%m%d%H", time.gmtime()) + "-sender-0.log"
 
 
-def test_a_dropped_one_is_no_delivery(root):
+def test_the_receipt_of_a_dropped_object_is_no_delivery(root):
     log = ReceiptLog(root, "planner-0")
     log.append({"receipt": RECEIPT, "dropped_by": "routings.yml:3"})
     assert not log.has(RECEIPT, "PACS")
     log.close()
 
 
-def test_a_torn_line_is_passed_over_and_stays_alone(root):
+def test_a_torn_line_is_ignored_and_the_next_one_starts_on_its_own(root):
     for _ in range(2):
         log = ReceiptLog(root, "sender-0")
         log.append({"receipt": RECEIPT, "destination": "PACS"})
@@ -69,7 +69,7 @@ def test_the_two_newest_hours_of_each_writer_are_read(root):
     assert delivered(root, set()) == set()
 
 
-def test_whole_hours_expire_and_the_running_one_stays(root):
+def test_whole_hours_expire_and_the_current_one_stays(root):
     now_s = 1764000000.0  # 2025-11-24 16:00 UTC
     for h in (14, 15, 16):
         hour(root, f"20251124{h}-sender-0.log", RECEIPT)
@@ -81,7 +81,7 @@ def test_whole_hours_expire_and_the_running_one_stays(root):
     assert sorted(os.listdir(root / "receipts")) == ["2025112416-sender-0.log", "notes.txt"]
 
 
-def test_the_hour_turns(root, monkeypatch):
+def test_a_new_hour_starts_a_new_file(root, monkeypatch):
     log = ReceiptLog(root, "sender-0")
     log.append({"receipt": RECEIPT, "destination": "PACS"})
     there = time.gmtime(time.time() + 3600)

@@ -1,4 +1,4 @@
-"""What is found half done is finished or given back, once."""
+"""What a process has left half done is finished or given back, exactly once."""
 
 import errno
 import os
@@ -31,7 +31,7 @@ def test_embryos_go_and_acknowledged_entries_stay(spool):
     assert spool.newcomers(10) == [path]
 
 
-def test_claims_go_back_and_the_end_of_all_is_nobodys_crash(spool):
+def test_claims_go_back_and_the_end_of_the_service_counts_as_no_crash(spool):
     spool.put(Stage.TRANSFORM, syntax="JPEG2000Lossless")
     spool.put(Stage.PREPARED, rank="31")
     spool.first(Stage.TRANSFORM, claimant="worker-7")
@@ -42,7 +42,7 @@ def test_claims_go_back_and_the_end_of_all_is_nobodys_crash(spool):
     assert os.listdir(spool.root / "active") == []
 
 
-def test_what_a_receipt_proves_is_not_sent_again(spool):
+def test_a_delivery_that_a_receipt_proves_is_not_repeated(spool):
     proved, open_ = spool.put(Stage.PREPARED), spool.put(Stage.PREPARED)
     spool.first(Stage.PREPARED)
     spool.first(Stage.PREPARED)
@@ -55,7 +55,7 @@ def test_what_a_receipt_proves_is_not_sent_again(spool):
 
 
 @pytest.mark.parametrize("further", ["prepared", "active", "deferred", "rejected", "failed", "expired", "delivered"])
-def test_a_claim_whose_result_stands_further_on_is_dropped(spool, further):
+def test_a_claim_whose_result_stands_in_a_later_stage_is_dropped(spool, further):
     """The worker died between the link and the unlink of its claim, and the sender went on with the result."""
     spool.put(Stage.TRANSFORM, syntax="JPEG2000Lossless")
     claim = spool.first(Stage.TRANSFORM, claimant="worker-0")
@@ -110,7 +110,7 @@ def test_a_dead_receiver_leaves_no_embryo_and_takes_no_other_ones(spool):
     assert os.listdir(spool.root / "embryo") == ["1764000000123456000001.dcm"]
 
 
-def test_reclaim_touches_nobody_else(spool):
+def test_reclaim_touches_no_other_claimant(spool):
     spool.put(Stage.TRANSFORM)
     spool.put(Stage.TRANSFORM)
     spool.first(Stage.TRANSFORM, claimant="worker-0")
@@ -147,7 +147,7 @@ def planned(spool, monkeypatch, die_at):
 
 
 @pytest.mark.parametrize("die_at", range(9))
-def test_a_plan_is_finished_wherever_it_broke_off(spool, monkeypatch, die_at):
+def test_a_plan_is_finished_wherever_it_was_interrupted(spool, monkeypatch, die_at):
     receipts = planned(spool, monkeypatch, die_at)
     assert recover(spool).given_back == 0
     for destination in ("PACS", "REPORTS"):
@@ -177,7 +177,7 @@ def test_a_plan_makes_no_delivery_twice(spool, monkeypatch, further):
     assert first in [w.entry.receipt for w in waiting(spool, destination="REPORTS")]
 
 
-def test_a_plan_that_is_not_readable_is_made_anew(spool, caplog):
+def test_objects_of_an_unreadable_plan_are_planned_again(spool, caplog):
     path = spool.receive()
     place = spool.root / "active" / "planner-0"
     place.mkdir()
@@ -185,7 +185,7 @@ def test_a_plan_that_is_not_readable_is_made_anew(spool, caplog):
     (place / f"{path.stem}.plan.making").write_bytes(b"{")
     recover(spool)
     assert spool.newcomers(10) == [path]
-    assert "planned anew" in caplog.text
+    assert "planned again" in caplog.text
     assert not place.exists()
 
 
@@ -258,7 +258,7 @@ def test_on_a_full_disk_a_plan_is_left_and_finished_later(spool, monkeypatch, fu
 
 
 def test_receipts_that_cannot_be_read_leave_the_claims_where_they_are(spool, monkeypatch):
-    """Else what was delivered would be delivered again."""
+    """Otherwise a delivered object could be sent again."""
     spool.put(Stage.PREPARED)
     claim = spool.first(Stage.PREPARED)
     with monkeypatch.context() as patched:
@@ -270,7 +270,7 @@ def test_receipts_that_cannot_be_read_leave_the_claims_where_they_are(spool, mon
     assert reclaim(spool, "sender-0") == 1
 
 
-def test_an_embryo_that_cannot_be_removed_stops_nobody(spool, monkeypatch):
+def test_an_embryo_that_cannot_be_removed_does_not_stop_recovery(spool, monkeypatch):
     os.close(spool.embryo("1764000000123456000001")[0])
     (spool.root / "active" / "worker-0").mkdir()
     (spool.root / "active" / "worker-0" / "x.making").touch()
@@ -285,14 +285,14 @@ def broken_disk(*_args):
     raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
-def test_who_did_not_die_alone_has_crashed_nothing(spool):
+def test_no_crash_is_counted_unless_a_worker_died_alone(spool):
     spool.put(Stage.TRANSFORM, syntax="JPEG2000Lossless")
     spool.first(Stage.TRANSFORM, claimant="worker-0")
     assert reclaim(spool, "worker-0") == 1
     assert waiting(spool, Stage.TRANSFORM)[0].entry.crashes == 0
 
 
-def test_what_a_node_refused_that_is_gone_stays(spool):
+def test_an_object_refused_by_a_node_that_is_gone_stays(spool):
     for destination in ("PACS", "GONE"):
         spool.put(Stage.PREPARED, destination)
         spool.reject(spool.first(Stage.PREPARED, destination), {"reason": "no"})

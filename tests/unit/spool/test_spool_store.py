@@ -26,11 +26,11 @@ def waiting(spool, stage=Stage.PREPARED, destination="PACS", limit=1000):
 # -- folders
 
 
-def test_folders_are_private_and_strangers_are_reported(spool, caplog):
+def test_folders_are_private_and_unknown_destinations_are_reported(spool, caplog):
     assert all(os.stat(p).st_mode & 0o777 == 0o700 for p in spool.root.rglob("*") if p.is_dir())
     spool.put(Stage.PREPARED, "GONE")
     assert spool.prepare(["PACS"]) == ("GONE",)
-    assert "GONE, which is no node" in caplog.text
+    assert "GONE, which is not a node" in caplog.text
     assert len(waiting(spool, destination="GONE")) == 1
 
 
@@ -40,7 +40,7 @@ def test_a_title_that_would_be_a_path_stays_inside(spool):
     assert folder("../../x") in os.listdir(spool.root / "prepared")
 
 
-# -- intake and planning
+# -- receiving and planning
 
 
 def test_an_embryo_is_new_empty_and_private(spool):
@@ -92,7 +92,7 @@ def test_an_entry_that_was_taken_away_does_not_stop_the_others(spool):
     assert len(waiting(spool)) == len(waiting(spool, destination="REPORTS")) == 1
 
 
-def test_one_that_the_disk_does_not_let_go_is_left_to_its_plan_and_the_others_go_on(spool):
+def test_an_object_that_cannot_be_moved_is_left_to_its_plan_and_the_others_go_on(spool):
     plans = [placements(spool.receive(), (Stage.PREPARED, "PACS"), (Stage.PREPARED, "REPORTS")) for _ in range(3)]
     (spool.root / "prepared" / "GONE").touch()
     plans[1] = placements(plans[1].source, (Stage.PREPARED, "PACS"), (Stage.PREPARED, "GONE"))
@@ -188,7 +188,7 @@ def test_removing_empty_buckets_never_loses_a_move(spool):
     assert spool.tree() == []
 
 
-# -- what becomes of a claim
+# -- how a claim ends
 
 
 def test_a_crash_is_counted_where_it_belongs(spool):
@@ -225,7 +225,7 @@ def test_a_transformed_copy_leaves_the_other_destinations_alone(spool):
     assert waiting(spool, destination="REPORTS")[0].path.read_bytes() == b"original"
 
 
-def test_what_cannot_be_changed_is_passed_on_and_may_come_back(spool):
+def test_an_object_that_cannot_be_changed_is_passed_on_and_may_come_back(spool):
     entry = spool.put(Stage.TRANSFORM, syntax="JPEG2000Lossless", crashes=2)
     spool.passed_on(spool.first(Stage.TRANSFORM, claimant="worker-0"))
     (found,) = waiting(spool)
@@ -246,7 +246,7 @@ def test_a_deferred_entry_comes_back_when_it_is_due(spool):
     assert spool.due("PACS", 1_800_000_051.0) == 0
 
 
-def test_what_was_deferred_before_its_destination_was_asked_waits_to_be_asked_again(spool):
+def test_an_entry_deferred_before_its_destination_was_asked_goes_back_to_asking(spool):
     spool.put(Stage.ASKING, syntax="JPEG2000")
     spool.defer(spool.first(Stage.ASKING), 1_800_000_050.0, unanswered=True)
     assert spool.due("PACS", 1_800_000_051.0) == 1
@@ -262,7 +262,7 @@ def test_due_stops_at_its_limit(spool):
     assert [spool.due("PACS", OLD_S + 1, limit=3), spool.due("PACS", OLD_S + 1, limit=3)] == [3, 2]
 
 
-def test_younger_twins_are_held_back_until_the_older_one_is_gone(spool):
+def test_younger_entries_of_an_instance_are_held_back_until_the_older_one_is_gone(spool):
     old = spool.put(Stage.TRANSFORM, sop="1.2.3")
     young = spool.put(Stage.PREPARED, sop="1.2.3", serial=True)
     other = spool.put(Stage.PREPARED, sop="9.9.9", serial=True)
@@ -302,7 +302,7 @@ def test_a_refusal_stands_with_its_reason_and_can_be_retried(spool):
     assert list((spool.root / "rejected" / "PACS").iterdir()) == []
 
 
-def test_whoever_looks_sees_the_whole_note_or_none(spool):
+def test_a_reader_sees_the_whole_note_or_none(spool):
     entry = spool.put(Stage.PREPARED)
     path, over, seen = spool.root / "rejected" / "PACS" / f"{entry.name}.json", threading.Event(), set()
 
@@ -348,7 +348,7 @@ def test_the_same_object_fails_for_two_destinations_and_both_come_back(spool):
     assert list((spool.root / "failed").iterdir()) == []
 
 
-def test_what_could_not_be_planned_is_planned_again(spool):
+def test_an_object_that_could_not_be_planned_is_planned_again(spool):
     path = spool.receive()
     spool.fail(path, {"reason": "no destination"})
     assert spool.newcomers(10) == []
@@ -377,7 +377,7 @@ def test_a_claim_that_is_gone_leaves_no_note(spool):
 # -- by hand
 
 
-def test_a_hand_placed_file_is_taken_on_once_it_is_quiet(spool, monkeypatch):
+def test_a_file_put_in_by_hand_is_adopted_once_it_is_quiet(spool, monkeypatch):
     (spool.root / "new" / "IM0001").write_bytes(b"image")
     assert spool.newcomers(10) == []
     monkeypatch.setattr(moves, "SETTLE_S", 0.0)
@@ -386,7 +386,7 @@ def test_a_hand_placed_file_is_taken_on_once_it_is_quiet(spool, monkeypatch):
     assert path.read_bytes() == b"image"
 
 
-def test_what_cannot_be_taken_on_does_not_stop_the_others(spool, monkeypatch, caplog):
+def test_a_file_that_cannot_be_adopted_does_not_stop_the_others(spool, monkeypatch, caplog):
     monkeypatch.setattr(moves, "SETTLE_S", 0.0)
     good = spool.receive()
     (spool.root / "new" / "study").mkdir()
@@ -401,10 +401,10 @@ def test_what_cannot_be_taken_on_does_not_stop_the_others(spool, monkeypatch, ca
 
     monkeypatch.setattr(moves, "into", refuse)
     assert spool.newcomers(10) == [good]
-    assert "is no file" in caplog.text
+    assert "is not a file" in caplog.text
 
 
-def test_a_bucket_that_cannot_be_looked_into_does_not_stop_the_others(spool, monkeypatch, caplog):
+def test_a_bucket_that_cannot_be_listed_does_not_stop_the_others(spool, monkeypatch, caplog):
     good = spool.receive()
     (spool.root / "new" / "17000000").mkdir()
     names = listing.names
@@ -416,7 +416,7 @@ def test_a_bucket_that_cannot_be_looked_into_does_not_stop_the_others(spool, mon
 
     monkeypatch.setattr(listing, "names", refuse)
     assert spool.newcomers(10) == [good]
-    assert "17000000 cannot be looked into" in caplog.text
+    assert "17000000 cannot be listed" in caplog.text
 
 
 @pytest.mark.parametrize("below", ["", "10", "10/17000000"])
@@ -540,7 +540,7 @@ def test_a_refusal_by_a_node_that_is_gone_stays_with_its_reason(spool):
     assert spool.retry(Stage.FAILED) == 1
 
 
-def test_what_cannot_be_moved_stays_where_it_ended(spool, full_disk, caplog):
+def test_a_file_that_cannot_be_moved_stays_where_it_ended(spool, full_disk, caplog):
     first, second = spool.put(Stage.PREPARED, "PACS"), spool.put(Stage.PREPARED, "REPORTS")
     for destination in ("PACS", "REPORTS"):
         spool.reject(spool.first(Stage.PREPARED, destination), {"reason": "no"})
@@ -583,12 +583,12 @@ def test_a_folder_above_the_spool_that_may_not_be_read_is_no_fault(tmp_path, mon
     Spool(tmp_path / "cache").prepare(["PACS"])
 
 
-def test_a_file_where_a_folder_should_be_is_said(tmp_path):
+def test_a_file_in_the_place_of_a_folder_is_an_error(tmp_path):
     (tmp_path / "new").touch()
     with pytest.raises(FileExistsError, match=f"{tmp_path}/new"):
         Spool(tmp_path).prepare(["PACS"])
 
 
-def test_a_folder_that_cannot_be_made_is_said_so():
+def test_a_folder_that_cannot_be_made_is_an_error():
     with pytest.raises(OSError, match="/proc/leyden"):
         make_folder("/proc/leyden/spool")
