@@ -1,11 +1,16 @@
-"""The planner: decides for each new dataset where it goes and in which form, and moves its name. One process.
+"""The planner: decides for each new object where it goes and in which form, and moves its name. One process.
 
-It decides alone, so that no report waits behind five thousand images that wait for the codec, and each dataset is
-planned by one generation of the rules. A batch is: look into each newcomer, then move the names; where rules ask for
-copies these are made first, in threads, and the entry waits in new/. What nobody wants and what can't be read stands in
-failed/ with the reason; a dataset that does not parse goes on as it came to the node that it was sent to; one with
-values of odd length goes to a worker, who pads it. One that can't be moved, or not be saved where a rule wants a copy,
-stays in new/ and is tried again each minute; the others go on. Deliberately absent: pixels.
+Only the planner decides. So a report never waits behind five thousand images that wait for the codec, and each object
+is planned by one generation of the rules. In a batch it looks into each new object, then moves the names. If rules ask
+for copies, these are made first, in threads, while the entry waits in new/.
+
+- An object without a destination, or one that can't be read, goes to failed/ with the reason.
+- A dataset that does not parse goes as it came to the node that it was sent to.
+- A dataset with values of odd length goes to a worker, which pads them.
+- An object that can't be moved, or of which a copy can't be saved, stays in new/ and is tried again each minute; the
+  others go on.
+
+Deliberately absent: pixels.
 """
 
 import logging
@@ -32,7 +37,7 @@ from leyden.journal.events import Dropped, Failed, Planned, PlannedDelivery
 from leyden.journal.lines import tell
 from leyden.outbound.capability_file import SeenCapabilities
 from leyden.plan.match import Decision, Delivery, Save, plan, rank_of, remarks
-from leyden.plan.memory import ASIDE_S, Aside, Twins
+from leyden.plan.memory import POSTPONED_S, PlannedLately, Postponed
 from leyden.plan.rules import PlanSettings, Target
 from leyden.saving import Copies
 from leyden.spool.doorbell import Bell, Ringer, gather_s
@@ -45,9 +50,9 @@ from leyden.spool.store import Placement, Plan, Spool, Stuck
 logger = logging.getLogger("leyden.planner")
 
 BATCH = 128
-LISTED = 8 * BATCH  # names taken from one listing of new/, which costs about 1 us a name that is there
+LISTED = 8 * BATCH  # names taken from one listing of new/, which costs about 1 us for each name in the folder
 LOOK_S = 1.0
-_NAME = "planner-0"
+_CLAIMANT = "planner-0"
 ALIVE_S = 60.0
 _STUDY_INSTANCE_UID = 0x0020000D
 _NO_UID = key("")
@@ -56,7 +61,7 @@ _UNDECIDED = Decision()
 
 
 def run(inherited: Inherited) -> int:
-    """The role's main: until SIGTERM (the batch in hand is finished; exit code 0)."""
+    """The role's main function: runs until SIGTERM. The batch in hand is finished; the exit code is 0."""
     spool, settings = inherited.spool, inherited.settings
     bell = Bell(spool.root, "planner")
     stopping = False
@@ -71,14 +76,14 @@ def run(inherited: Inherited) -> int:
     planner = Planner(spool, settings.plan, settings.workers, settings.generation, alive)
     while not stopping:
         alive()
-        begin_s = time.monotonic()
+        start_s = time.monotonic()
         try:
             wait_s = planner.batch()
         except OSError as error:
             logger.error("the spool can't be worked on, next try in %.0f s: %s", LOOK_S, error)
             wait_s = LOOK_S
         if wait_s and bell.wait(wait_s):
-            time.sleep(max(0.0, begin_s + gather_s(planner.planned) - time.monotonic()))
+            time.sleep(max(0.0, start_s + gather_s(planner.planned) - time.monotonic()))
     planner.close()
     bell.close()
     return 0
@@ -88,8 +93,8 @@ def run(inherited: Inherited) -> int:
 class Newcomer:
     """One file of new/ and what was decided about it.
 
-    `failure`: why it goes to failed/, "" = it does not. `uneven`: the syntax that it came in (its name), if a worker is
-    to pad values of odd length. `placements`: where it goes.
+    `failure`: why it goes to failed/, "" = it does not. `uneven`: the name of the syntax that it came in, if a worker
+    is to pad its values of odd length, else "". `placements`: where it goes.
     """
 
     path: Path
@@ -102,24 +107,27 @@ class Newcomer:
 
     @property
     def instance(self) -> str:
-        """What stands for the instance that it holds; empty where nothing is known of it."""
+        """The key of the SOP Instance UID; "" if that is not known."""
         return "" if self.entry.sop_key == _NO_UID else self.entry.sop_key
 
 
 def place(entry: Entry, delivery: Delivery, uneven: str) -> Placement:
-    """Where one delivery waits: for a worker, for the destination to be asked, or to be sent."""
+    """Where a delivery waits: for a worker, for its destination to be asked, or to be sent."""
     match delivery.form:
         case Make(uid):
-            stage, syntax = Stage.TRANSFORM, syntax_name(uid)
-        case Ask(uid):  # what is to be padded goes to a worker in any case
-            stage, syntax = Stage.TRANSFORM if uneven else Stage.ASKING, syntax_name(uid)
+            stage = Stage.TRANSFORM
+            syntax = syntax_name(uid)
+        case Ask(uid):  # an object that has to be padded goes to a worker in any case
+            stage = Stage.TRANSFORM if uneven else Stage.ASKING
+            syntax = syntax_name(uid)
         case _:
-            stage, syntax = Stage.TRANSFORM if uneven else Stage.PREPARED, uneven
+            stage = Stage.TRANSFORM if uneven else Stage.PREPARED
+            syntax = uneven
     return Placement(replace(entry, syntax=syntax), stage, delivery.destination, delivery.rank)
 
 
 class Planner:
-    """The planner without its process: batch() is one turn. `alive` is called where a turn may take long."""
+    """The planner without its process: batch() is one turn. `alive` is called when a turn may take long."""
 
     def __init__(
         self, spool: Spool, settings: PlanSettings, workers: int, generation: int, alive: Callable[[], None]
@@ -133,24 +141,28 @@ class Planner:
         self._alive = alive
         self._targets = {target.ae_title: target for target in settings.targets}
         self._seen = {title: SeenCapabilities(spool.root, title) for title in self._targets}
-        self._twins = Twins(spool.bound())
-        self._aside = Aside()
-        self._receipts = ReceiptLog(spool.root, _NAME)
+        self._planned_lately = PlannedLately(spool.bound())
+        self._postponed = Postponed()
+        self._receipts = ReceiptLog(spool.root, _CLAIMANT)
         self._listed: list[Path] = []
         self._more = False  # whether the listing stopped before the end
-        self.planned = 0  # in the last turn
-        self._finish_s = 0.0  # when to look for plans that are half carried out, of a former life too
-        self._half_planned: set[str] = set()  # the entries of new/ that these speak of
+        self.planned = 0  # objects in the last turn
+        self._finish_s = 0.0  # when to look for plans that are half carried out; at first those of an earlier process
+        self._half_planned: set[str] = set()  # the entries of new/ that such plans are about
         self._errors: list[OSError] = []  # of this turn
         self._copies: Copies[Newcomer] = Copies(Ringer(spool.root, "planner").ring)
 
     def batch(self) -> float:
-        """Plan the oldest newcomers, at most BATCH of them. Returns the seconds to wait for the bell before the next
-        turn; 0 = there may be more. OSError: the spool itself can't be worked on (full, read-only)."""
-        now_s, at_s = time.time(), time.monotonic()
+        """Plan the oldest entries of new/, at most BATCH of them.
+
+        Returns the seconds to wait for the bell before the next turn; 0 = there may be more to do. OSError: the spool
+        itself can't be worked on (full, read-only).
+        """
+        now_s = time.time()
+        at_s = time.monotonic()
         self._finish_plans(at_s)
         saved = self._saved(at_s)
-        self._move(saved)  # before new/ is listed, where they stand still
+        self._move(saved)  # before new/ is listed, because they are still in it
         listed = self._listed or self._newcomers(at_s)
         paths, self._listed = listed[:BATCH], listed[BATCH:]
         waits_s = {path: self._young_for_s(path, now_s) for path in paths}
@@ -163,53 +175,55 @@ class Planner:
         return min(LOOK_S, *filter(None, waits_s.values()))
 
     def close(self) -> None:
-        """Sync and close what is open."""
+        """Sync and close the receipts."""
         self._receipts.close()
 
     def _finish_plans(self, at_s: float) -> None:
-        """Carry out what plan files still ask for; what the disk does not let go is left to them, the others go on."""
+        """Carry out the rest of the plan files. An entry that can't be moved waits for the next try, the others go."""
         if at_s < self._finish_s:
             return
         try:
-            _, stuck = finish_plans(self._spool, _NAME)
+            _, stuck = finish_plans(self._spool, _CLAIMANT)
         except OSError as error:
-            self._finish_s = at_s + ASIDE_S
-            logger.error("a plan can't be read, next try in %.0f s: %s", ASIDE_S, error.strerror)
+            self._finish_s = at_s + POSTPONED_S
+            logger.error("a plan can't be read, next try in %.0f s: %s", POSTPONED_S, error.strerror)
             return
         self._finish_s = math.inf
-        before, self._half_planned = self._half_planned, set()
+        before = self._half_planned
+        self._half_planned = set()
         for planned, why in stuck:
             self._leave_to_its_plan(planned, why, at_s)
         for path in before - self._half_planned:
-            self._aside.let_go(path)
+            self._postponed.release(path)
             logger.info("%s: its plan is carried out", Path(path).stem)
 
     def _leave_to_its_plan(self, planned: Plan, error: OSError, at_s: float) -> None:
-        """It may have gone to one of its places: it is not planned anew, its plan is finished."""
-        path, entry = str(planned.source), planned.placements[0].entry
-        self._aside.keep(path, Newcomer(planned.source, entry).instance)
+        """An object that may stand in some of its places already is not planned again: its plan is finished later."""
+        path = str(planned.source)
+        entry = planned.placements[0].entry
+        self._postponed.hold(path, Newcomer(planned.source, entry).instance)
         self._half_planned.add(path)
-        self._finish_s = min(self._finish_s, at_s + ASIDE_S)
-        if self._aside.to_tell(str(error.strerror), at_s):
+        self._finish_s = min(self._finish_s, at_s + POSTPONED_S)
+        if self._postponed.to_tell(str(error.strerror), at_s):
             what = "%s waits in new/, next try in %.0f s: it can't be moved: %s"
-            logger.warning(what, entry.receipt, ASIDE_S, error.strerror)
+            logger.warning(what, entry.receipt, POSTPONED_S, error.strerror)
 
     def _newcomers(self, at_s: float) -> list[Path]:
-        self._aside.release(at_s)
-        limit = LISTED + len(self._aside)
+        self._postponed.release_due(at_s)
+        limit = LISTED + len(self._postponed)
         found = self._spool.newcomers(limit)
         self._more = len(found) == limit
-        return [path for path in found if str(path) not in self._aside][:LISTED]
+        return [path for path in found if str(path) not in self._postponed][:LISTED]
 
     def _young_for_s(self, path: Path, now_s: float) -> float:
-        """The seconds until it is old enough (minimumAge); 0 = it is, or is from the future (a clock set back)."""
+        """The seconds until it is old enough (minimumAge); 0 if it is, or if the clock was set back after it came."""
         age_s = now_s - int(path.name[:16]) / 1e6
         return self._settings.minimum_age_s - age_s if 0.0 <= age_s < self._settings.minimum_age_s else 0.0
 
-    # -- to decide
+    # -- decide
 
     def _look(self, path: Path, now_s: float) -> Newcomer | None:
-        """Open, peek, decide. None: the file is gone (taken away by hand)."""
+        """Open a file, peek into it and decide. None: the file is gone (taken away by hand)."""
         self._alive()
         entry = parse(path.name)
         assert entry is not None, path
@@ -223,7 +237,7 @@ class Planner:
             return self._read(path, entry, fd, now_s)
         except OSError as error:
             return Newcomer(path, entry, failure=f"could not be read: {error.strerror}")
-        except Exception as error:  # one object must not stop the others, whatever is wrong with it or with us
+        except Exception as error:  # one object must not stop the others, even if it reveals a fault of Leyden
             logger.exception("%s could not be planned", entry.receipt)
             return Newcomer(path, entry, failure=f"could not be planned: {error!r}")
         finally:
@@ -265,33 +279,33 @@ class Planner:
         return ladder.fresh(seen.knowledge(), sop_class, now_s) if seen else None
 
     def _unparsed(self, meta: FileMeta, flaw: Corrupt, by_hand: bool) -> Decision:
-        """A dataset that can't be read: no rule matched, deliver as it is to the node that it was sent to."""
+        """The decision for a dataset that can't be read: no rule runs, and it goes as it came to the called node."""
         original = "" if by_hand else self._settings.titles.get(meta.receiving, "")
         if not original:
             return Decision(reason=f"no destination: no rule can read it: {flaw}")
         rank = rank_of(self._targets.get(original, Target(original)), meta.sop_class_uid)
         return Decision((Delivery(original, AsItCame(), rank, f"no rule can read it, so as it came: {flaw}"),))
 
-    # -- to act
+    # -- act
 
-    def _overtakes(self, newcomer: Newcomer) -> bool:
-        """Whether an elder of the same instance is put aside; then so is this one, behind it."""
-        path, sop_key = str(newcomer.path), newcomer.instance
-        if not self._aside.holds_elder(path, sop_key):
+    def _waits_for_older(self, newcomer: Newcomer) -> bool:
+        """Whether an older entry of the same instance is postponed; then this one is postponed too."""
+        path = str(newcomer.path)
+        if not self._postponed.has_older(path, newcomer.instance):
             return False
-        self._aside.put(path, sop_key, time.monotonic())
+        self._postponed.put(path, newcomer.instance, time.monotonic())
         return True
 
-    def _put_aside(self, newcomer: Newcomer, kind: str, what: str) -> None:
-        """It is tried again in a minute. Of one kind of trouble, only the first in a minute is told."""
+    def _postpone(self, newcomer: Newcomer, kind: str, what: str) -> None:
+        """Try it again in a minute. Of each kind of problem, only the first one in a minute is logged."""
         at_s = time.monotonic()
-        self._aside.put(str(newcomer.path), newcomer.instance, at_s)
-        if self._aside.to_tell(kind, at_s):
-            logger.warning("%s waits in new/, next try in %.0f s: %s", newcomer.entry.receipt, ASIDE_S, what)
+        self._postponed.put(str(newcomer.path), newcomer.instance, at_s)
+        if self._postponed.to_tell(kind, at_s):
+            logger.warning("%s waits in new/, next try in %.0f s: %s", newcomer.entry.receipt, POSTPONED_S, what)
 
     def _waits(self, newcomer: Newcomer) -> bool:
-        """Whether it waits in new/: behind an elder of its instance, or for the copies that rules ask for."""
-        if self._overtakes(newcomer):
+        """Whether it waits in new/: behind an older entry of its instance, or for the copies that rules ask for."""
+        if self._waits_for_older(newcomer):
             return True
         if newcomer.failure or not newcomer.decision.saves:
             return False
@@ -300,38 +314,38 @@ class Planner:
         except OSError as error:
             self._not_saved(newcomer, newcomer.decision.saves[0], error)
         else:
-            self._aside.keep(str(newcomer.path), newcomer.instance)
+            self._postponed.hold(str(newcomer.path), newcomer.instance)
         return True
 
     def _saved(self, at_s: float) -> list[Newcomer]:
-        """Those that have all their copies now; one whose copy failed is put aside."""
+        """The newcomers of which all copies are saved now; one whose copy failed is postponed."""
         found = []
         for copied in self._copies.take():
-            self._aside.let_go(str(copied.source))
+            self._postponed.release(str(copied.source))
             if copied.error is None:
                 found.append(copied.item)
             elif os.path.lexists(copied.source):
                 self._not_saved(copied.item, copied.left[0], copied.error)
-        for where, target, behind in self._copies.late(ASIDE_S):
-            if self._aside.to_tell(f"late {where}", at_s):
+        for where, target, behind in self._copies.late(POSTPONED_S):
+            if self._postponed.to_tell(f"late {where}", at_s):
                 what = "%s: a copy to %s takes longer than %.0f s; it waits in new/, and so do %d behind it"
-                logger.warning(what, where, target, ASIDE_S, behind)
+                logger.warning(what, where, target, POSTPONED_S, behind)
         return found
 
     def _not_saved(self, newcomer: Newcomer, wanted: Save, error: OSError) -> None:
         what = f"{wanted.where} could not save it as {wanted.target}: {error.strerror}"
-        self._put_aside(newcomer, wanted.where, what)
+        self._postpone(newcomer, wanted.where, what)
 
     def _move(self, newcomers: Sequence[Newcomer]) -> None:
-        """Each to its places; what can't be moved is put aside. OSError: none of them can."""
+        """Move each to its places; one that can't be moved is postponed. OSError: none could be moved."""
         tried: list[Newcomer] = []
         self._errors.clear()
         for newcomer in newcomers:
-            if self._overtakes(newcomer):
+            if self._waits_for_older(newcomer):
                 continue
             tried.append(newcomer)
             deliveries = newcomer.decision.deliveries
-            newcomer.placements = tuple(self._marked(place(newcomer.entry, d, newcomer.uneven)) for d in deliveries)
+            newcomer.placements = tuple(self._serial(place(newcomer.entry, d, newcomer.uneven)) for d in deliveries)
             if newcomer.failure:
                 self._try(partial(self._spool.fail, newcomer.path, {"reason": newcomer.failure}), newcomer)
             elif len(newcomer.placements) == 1:
@@ -341,7 +355,9 @@ class Planner:
                 crash.point("planned-one")
         self._plan_several([newcomer for newcomer in tried if len(newcomer.placements) > 1])
         self._drop([newcomer for newcomer in tried if not newcomer.failure and not newcomer.placements])
-        decided = [each for each in tried if (path := str(each.path)) not in self._aside or path in self._half_planned]
+        decided = [
+            each for each in tried if (path := str(each.path)) not in self._postponed or path in self._half_planned
+        ]
         for role in self._to_ring({p.stage for newcomer in decided for p in newcomer.placements}):
             self._bells[role].ring()
         with log.together():
@@ -351,32 +367,32 @@ class Planner:
             raise self._errors[-1]
 
     def _try(self, act: Callable[[], object], *newcomers: Newcomer) -> bool:
-        """Do it, or put these aside if the disk says no; whether it was done."""
+        """Do it, or postpone these newcomers if the disk refuses; True if it was done."""
         try:
             act()
         except OSError as error:
             self._errors.append(error)
             for newcomer in newcomers:
-                self._put_aside(newcomer, str(error.strerror), f"it can't be moved: {error.strerror}")
+                self._postpone(newcomer, str(error.strerror), f"it can't be moved: {error.strerror}")
             return False
         return True
 
     def _plan_several(self, newcomers: Sequence[Newcomer]) -> None:
-        """Those with several places, by one plan file."""
+        """Move the newcomers that have several places, by one plan file."""
         plans = [Plan(newcomer.path, newcomer.placements) for newcomer in newcomers]
         stuck: list[Stuck] = []
-        if not self._try(lambda: stuck.extend(self._spool.plan_many(plans, self._generation, _NAME)), *newcomers):
-            self._finish_s = 0.0  # its file may be there all the same
+        if not self._try(lambda: stuck.extend(self._spool.plan_many(plans, self._generation, _CLAIMANT)), *newcomers):
+            self._finish_s = 0.0  # the plan file may have been written all the same
         for planned, error in stuck:
             self._leave_to_its_plan(planned, error, time.monotonic())
 
     def _drop(self, newcomers: Sequence[Newcomer]) -> None:
-        """Those that a rule ends the trip of: a durable receipt each, then the unlink."""
-        if self._try(partial(self._prove, newcomers), *newcomers):
+        """End the trip of the newcomers that a rule drops: a durable receipt for each, then the unlink."""
+        if self._try(partial(self._write_receipts, newcomers), *newcomers):
             for newcomer in newcomers:
                 self._try(partial(self._spool.dropped, newcomer.path), newcomer)
 
-    def _prove(self, newcomers: Sequence[Newcomer]) -> None:
+    def _write_receipts(self, newcomers: Sequence[Newcomer]) -> None:
         for newcomer in newcomers:
             meta = newcomer.meta
             dropped = Dropped(
@@ -392,9 +408,10 @@ class Planner:
         if newcomers and self._spool.sync:
             self._receipts.sync()
 
-    def _marked(self, placement: Placement) -> Placement:
+    def _serial(self, placement: Placement) -> Placement:
+        """The placement, its entry marked as serial if the instance was planned for that destination before."""
         entry = placement.entry
-        if entry.sop_key == _NO_UID or not self._twins.seen(placement.destination, entry.sop_key):
+        if entry.sop_key == _NO_UID or not self._planned_lately.add(placement.destination, entry.sop_key):
             return placement
         return replace(placement, entry=replace(entry, serial=True))
 
@@ -405,8 +422,10 @@ class Planner:
             yield from (f"worker-{number}" for number in range(self._workers))
 
     def _tell(self, newcomer: Newcomer) -> None:
-        """The remarks of the rules, then what was decided; UIDs and titles, never a patient."""
-        receipt, meta, decision = newcomer.entry.receipt, newcomer.meta, newcomer.decision
+        """Log the remarks of the rules, then what was decided: UIDs and titles, never patient data."""
+        receipt = newcomer.entry.receipt
+        meta = newcomer.meta
+        decision = newcomer.decision
         if newcomer.failure:
             tell(Failed(receipt, reason=newcomer.failure))
             return
@@ -427,7 +446,7 @@ class Planner:
                 flag=meta.flag,
                 generation=self._generation,
                 deliveries=tuple(
-                    PlannedDelivery(d.destination, _words(d.form, newcomer.uneven), d.reason)
+                    PlannedDelivery(d.destination, _form_text(d.form, newcomer.uneven), d.reason)
                     for d in decision.deliveries
                 ),
                 rules=tuple(ran.route.where for ran in decision.ran if ran.held),
@@ -436,7 +455,8 @@ class Planner:
         )
 
 
-def _words(form: Form, uneven: str) -> str:
+def _form_text(form: Form, uneven: str) -> str:
+    """What the log says of a form."""
     match form:
         case Make(uid) | Ask(uid):
             return f"as {syntax_name(uid)}"

@@ -1,4 +1,4 @@
-"""The planner on real files: what it decides ends as names in the right places, and nothing is lost on the way."""
+"""The planner on real files: its decisions become names in the right places, and no object is lost."""
 
 import logging
 import os
@@ -66,7 +66,7 @@ class Site:
         return Planner(self.spool, self.settings, 2, 1, lambda: None)
 
     def batches(self, until) -> None:
-        """Turns, each when a copy has come to its end."""
+        """Turns of the planner, each when a copy has ended."""
         self.planner.batch()
         while not until():
             assert self.bell.wait(20.0), "no copy comes to its end"
@@ -112,7 +112,7 @@ def site(tmp_path, caplog):
 
 @pytest.fixture
 def later(monkeypatch):
-    """Turn the planner's clock of intervals on by some seconds."""
+    """Move the planner's monotonic clock on by some seconds."""
     real, ahead_s = time.monotonic, [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: real() + ahead_s[0])
 
@@ -185,7 +185,7 @@ def test_several_destinations_share_the_bytes(site):
         assert [w.entry.receipt for w in here.waiting(stage, destination)] == receipts
 
 
-def test_nobody_wants_it(site):
+def test_an_object_without_a_destination_goes_to_failed(site):
     here = site()
     here.receive(called="LEYDEN")
     here.receive(called="GONE")
@@ -219,7 +219,7 @@ def test_a_copy_is_saved_before_anything_moves(site, tmp_path):
     assert os.listdir(target.parent) == ["copy.dcm"]
 
 
-def test_a_copy_that_cannot_be_saved_waits_for_better_times_and_tells_no_patient(site, tmp_path, caplog, later):
+def test_a_copy_that_cannot_be_saved_is_tried_again_and_the_log_holds_no_patient_data(site, tmp_path, caplog, later):
     share = tmp_path / "share"
     share.touch()
     target = f"{share}/#{{10,10}}/"
@@ -255,7 +255,7 @@ def test_a_copy_never_replaces_another_one(site, tmp_path):
     assert b"1.1" in target.read_bytes()
 
 
-def test_one_that_cannot_be_moved_does_not_stop_the_others(site, caplog, later):
+def test_an_object_that_cannot_be_moved_does_not_stop_the_others(site, caplog, later):
     here = site(routes=(route(add("REPORTS"), conditions=(CTS,)),))
     failed = here.spool.root / "failed"
     failed.rmdir()
@@ -275,7 +275,7 @@ def test_one_that_cannot_be_moved_does_not_stop_the_others(site, caplog, later):
     assert len(here.reasons()) == 1
 
 
-def test_one_of_many_whose_plan_cannot_be_carried_out_does_not_stop_the_others(site, monkeypatch, later):
+def test_a_plan_that_cannot_be_carried_out_does_not_stop_the_others(site, monkeypatch, later):
     here = site(routes=(route(add("REPORTS")),))
     receipts = [here.receive(instance=f"1.{n}") for n in range(3)]
     real, immutable = store.link, [receipts[0]]
@@ -299,7 +299,7 @@ def test_one_of_many_whose_plan_cannot_be_carried_out_does_not_stop_the_others(s
     assert list((here.spool.root / "active" / "planner-0").iterdir()) == []
 
 
-def test_that_nothing_at_all_can_be_moved_is_trouble_of_the_spool(site, later):
+def test_it_is_an_error_of_the_spool_if_nothing_can_be_moved(site, later):
     here = site()
     queue = here.spool.root / "transform" / "PACS"
     queue.rmdir()
@@ -313,7 +313,7 @@ def test_that_nothing_at_all_can_be_moved_is_trouble_of_the_spool(site, later):
     assert len(here.waiting(Stage.TRANSFORM)) == 1
 
 
-def test_a_younger_one_waits_behind_its_elder_and_no_longer(site, tmp_path, caplog, later):
+def test_a_younger_entry_waits_for_the_older_one_and_no_longer(site, tmp_path, caplog, later):
     share = tmp_path / "share"
     share.touch()
     here = site(routes=(route(Action(ActionType.SAVE_FILE, f"{share}/"), conditions=(CTS,)),))
@@ -332,7 +332,7 @@ def test_a_younger_one_waits_behind_its_elder_and_no_longer(site, tmp_path, capl
     assert all(w.entry.serial for w in here.waiting())
 
 
-def test_an_elder_does_not_wait_for_a_younger_one_that_is_put_aside(site, tmp_path):
+def test_an_older_entry_does_not_wait_for_a_younger_one_that_is_postponed(site, tmp_path):
     share = tmp_path / "share"
     share.touch()
     here = site(routes=(route(Action(ActionType.SAVE_FILE, f"{share}/"), conditions=(CTS,)),))
@@ -377,7 +377,7 @@ def test_a_share_that_hangs_holds_up_only_its_rule_and_keeps_the_order_of_an_ins
     assert len(os.listdir(tmp_path / "works")) == 2
 
 
-def test_too_many_that_wait_for_one_share_wait_a_minute(site, tmp_path, monkeypatch, caplog):
+def test_with_too_many_waiting_for_one_share_the_others_wait_a_minute(site, tmp_path, monkeypatch, caplog):
     answers = threading.Event()
     monkeypatch.setattr(saving, "save", lambda *_: answers.wait(60))
     monkeypatch.setattr(saving, "MAX_WAITING", 2)
@@ -392,7 +392,7 @@ def test_too_many_that_wait_for_one_share_wait_a_minute(site, tmp_path, monkeypa
     here.batches(until=lambda: len(here.waiting(Stage.TRANSFORM)) >= 2)
 
 
-def test_what_breaks_a_copy_breaks_that_one_only(site, tmp_path, monkeypatch, caplog):
+def test_an_error_in_one_copy_does_not_touch_the_others(site, tmp_path, monkeypatch, caplog):
     real = saving.save
 
     def save(source, target, receipt):
@@ -410,7 +410,7 @@ def test_what_breaks_a_copy_breaks_that_one_only(site, tmp_path, monkeypatch, ca
     assert "Jane" not in caplog.text
 
 
-def test_what_does_not_parse_goes_on_as_it_came(site):
+def test_a_dataset_that_does_not_parse_goes_on_as_it_came(site):
     here = site(routes=(route(add("REPORTS", remove_original=True)),))
     head = encode_head(FileMeta(CT, "1.2.3", EXPLICIT_LE, "host", "CT1", "PACS"))
     here.receive(content=head + b"\x08\x00\x05\x00XX\xff\xff" + b"\xff" * 20)
@@ -436,7 +436,7 @@ def test_a_dataset_that_no_rule_can_read_is_sent_to_its_called_title(site, monke
     assert "no rule can read it: at byte 400" in here.reasons()[0]
 
 
-def test_a_hand_placed_file_is_bound_for_our_own_title(site, monkeypatch):
+def test_a_file_put_in_by_hand_is_bound_for_our_own_title(site, monkeypatch):
     monkeypatch.setattr(moves, "SETTLE_S", 0.0)
     here = site(routes=(route(add("REPORTS")),))
     meta = FileMeta(CT, "1.2.3", EXPLICIT_LE)
@@ -450,7 +450,7 @@ def test_a_hand_placed_file_is_bound_for_our_own_title(site, monkeypatch):
     assert "no rule can read it" in here.reasons()[0]
 
 
-def test_twins_are_serial_also_after_a_restart(site):
+def test_a_second_entry_of_an_instance_is_serial_also_after_a_restart(site):
     here = site()
     for _ in range(2):
         here.receive(instance="1.2.3")
@@ -464,8 +464,8 @@ def test_twins_are_serial_also_after_a_restart(site):
     assert [w.entry.serial for w in here.waiting(Stage.TRANSFORM)] == [False, True, False, True]
 
 
-def test_the_memory_of_twins_is_bounded(site, monkeypatch):
-    monkeypatch.setattr(memory, "TWINS_MAX", 2)
+def test_the_memory_of_planned_instances_is_bounded(site, monkeypatch):
+    monkeypatch.setattr(memory, "PLANNED_MAX", 2)
     here = site()
     for instance in ("1.1", "1.2", "1.3", "1.4", "1.1", "1.4"):
         here.receive(instance=instance)
@@ -473,7 +473,7 @@ def test_the_memory_of_twins_is_bounded(site, monkeypatch):
     assert [w.entry.serial for w in here.waiting(Stage.TRANSFORM)] == [False] * 5 + [True]
 
 
-def test_what_a_destination_was_seen_to_take_is_read_when_it_changes(site, monkeypatch, caplog):
+def test_what_a_destination_was_seen_to_accept_is_read_when_it_changes(site, monkeypatch, caplog):
     monkeypatch.setattr(log, "_said", set())
     here = site()
     state = here.spool.root / "state" / f"{folder('PACS')}.json"
@@ -495,7 +495,7 @@ def test_what_a_destination_was_seen_to_take_is_read_when_it_changes(site, monke
     assert "is not used" in caplog.text
 
 
-def test_what_is_too_young_waits(site):
+def test_an_object_that_is_too_young_waits(site):
     here = site(minimum_age_s=60.0)
     here.receive(age_s=59.9)
     assert 0.0 < here.planner.batch() <= 0.2
@@ -517,7 +517,7 @@ def test_batch_follows_batch_until_nothing_is_new(site, monkeypatch):
     assert len(here.waiting(Stage.TRANSFORM)) == 5
 
 
-def test_one_that_breaks_the_planner_does_not_stop_the_others(site, monkeypatch, caplog):
+def test_an_object_that_reveals_a_fault_does_not_stop_the_others(site, monkeypatch, caplog):
     here = site()
     real = planner.plan
 
@@ -556,7 +556,7 @@ def test_the_role_answers_the_bell_survives_a_full_disk_and_ends_on_sigterm(site
         heartbeat=SimpleNamespace(alive=lambda for_s: None),
     )
     monkeypatch.setattr(planner, "LOOK_S", 0.05)
-    monkeypatch.setattr(memory, "ASIDE_S", 0.05)
+    monkeypatch.setattr(memory, "POSTPONED_S", 0.05)
     full = [True]
     real = here.spool.plan_one
 
@@ -595,7 +595,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("content", ODD.values(), ids=ODD)
-def test_what_is_odd_goes_to_a_worker_in_the_syntax_that_it_came_in(site, caplog, content):
+def test_values_of_odd_length_go_to_a_worker_in_the_syntax_that_they_came_in(site, caplog, content):
     here = site()
     meta = FileMeta(SR, "1.2.3", EXPLICIT_LE, "host", "CT1", "REPORTS")
     here.receive(content=encode_head(meta) + content)
@@ -606,7 +606,7 @@ def test_what_is_odd_goes_to_a_worker_in_the_syntax_that_it_came_in(site, caplog
     assert "REPORTS as it came but for padding" in caplog.text
 
 
-def test_what_is_odd_and_to_be_compressed_is_compressed(site):
+def test_an_object_with_odd_values_that_is_to_be_compressed_is_compressed(site):
     here = site()
     meta = FileMeta(CT, "1.2.3", EXPLICIT_LE, "host", "CT1", "PACS")
     here.receive(content=encode_head(meta) + UNPADDED + dataset(CT, "1.2.3", "1.2"))
@@ -615,7 +615,7 @@ def test_what_is_odd_and_to_be_compressed_is_compressed(site):
     assert waiting.entry.syntax == "JPEG2000Lossless"
 
 
-def test_what_is_odd_and_broken_goes_on_as_it_came(site):
+def test_a_broken_object_with_odd_values_goes_on_as_it_came(site):
     here = site()
     meta = FileMeta(SR, "1.2.3", EXPLICIT_LE, "host", "CT1", "REPORTS")
     here.receive(content=encode_head(meta) + dataset(SR, "1.2.3", "1.2") + b"\x09\0\x01\x10UN\0\0\xff")

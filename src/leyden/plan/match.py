@@ -1,10 +1,10 @@
-"""From a dataset's header to its deliveries: where it goes, in which form, in which rank, and why.
+"""From a dataset's header to its deliveries: to which destinations, in which form, with which rank, and why.
 
 The called AE title gives the original destination (none for our own title). Then each matching route runs, in the
-order of the file. A route looks at the original destination only: one that a route added is not looked at again, so
-rules neither chain nor loop, and the order of routes changes no outcome. A route that removes the original does not
-keep later routes from running; a destination that a route added stays, whatever another route removes. What `drop`
-takes away is the original. Everything here is a pure function of the settings and the header.
+order of the file. Routes look at the original destination only, never at one that another route has added. So rules
+neither chain nor loop, and their order does not change the outcome. Later routes run even if one has removed the
+original, and a destination that a route has added stays whatever another route removes. `drop` removes the original.
+Everything here is a pure function of the settings and the header.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,24 +15,24 @@ from leyden.dicom.header import Header
 from leyden.form.choose import Ask, Form, Make, choose
 from leyden.form.ladder import Acceptance
 from leyden.form.obstacle import Facts, facts_of
-from leyden.plan.conditions import Clock, Finding, examine, remark, standing
+from leyden.plan.conditions import Clock, Finding, examine, remark, stopped_clock
 from leyden.plan.placeholders import expand
 from leyden.plan.rules import Action, ActionType, PlanSettings, Route, Target
 
 LAST_RANK = 99
 DROP_UNFILTERED = "dropUnfilteredInstances"
 
-Seen = Callable[[str, str], Acceptance | None]
+AcceptanceOf = Callable[[str, str], Acceptance | None]
 """What a destination (AE title) was seen to accept of a SOP class (UID); None = nothing is known."""
 
 
-def unseen(_destination: str, _sop_class: str) -> None:
-    """For who knows nothing of any destination."""
+def nothing_known(_destination: str, _sop_class: str) -> None:
+    """An AcceptanceOf for callers that know of no destination what it accepts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One copy to send: to whom, in which form, in which rank (two digits), and which rule asks for it."""
+    """One copy to send: the destination's AE title, the form, the rank (two digits), and which rule asks for it."""
 
     destination: str
     form: Form
@@ -42,7 +42,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Save:
-    """One copy to write: its absolute path (patient data, not for a log), and the rule and target that ask for it."""
+    """One copy to write: its absolute path (patient data, not to be logged), and which rule and target ask for it."""
 
     path: str
     where: str
@@ -50,7 +50,7 @@ class Save:
 
 
 class Ran(NamedTuple):
-    """A route that was run over a dataset: its findings, up to the first condition that did not hold."""
+    """A route that was run for a dataset: its findings, up to the first condition that did not hold."""
 
     route: Route
     findings: tuple[Finding, ...]
@@ -61,9 +61,10 @@ class Ran(NamedTuple):
 class Decision:
     """What to do with one dataset.
 
-    No deliveries: `dropped_by` names the rule that ended the trip (a drop, or a save_file that was all there was to
-    do: the `saves` are still to be written); if that is empty too, nobody wants it and `reason` says so: failed/.
-    `ran`: the routes that looked at it, and what they found. `flaw`: why the rules saw a part of the dataset only.
+    Without deliveries, `dropped_by` names the rule that ended the trip: a drop, or a save_file if nothing else was
+    asked for (the `saves` are still to be written). If that is empty too, the dataset has no destination and goes to
+    failed/; `reason` says why. `ran`: the routes that were run, with their findings. `flaw`: why the rules saw only a
+    part of the dataset.
     """
 
     deliveries: tuple[Delivery, ...] = ()
@@ -77,16 +78,17 @@ class Decision:
 def plan(
     settings: PlanSettings,
     header: Header,
-    seen: Seen = unseen,
+    acceptance_of: AcceptanceOf = nothing_known,
     *,
     by_hand: bool = False,
-    clock: Clock = standing,
+    clock: Clock = stopped_clock,
 ) -> Decision:
-    """Decide. `seen` tells what a destination was seen to accept of a SOP class.
+    """Decide what to do with a dataset. `acceptance_of`: what a destination was seen to accept of a SOP class.
 
-    `by_hand`: the file was put into the spool by somebody, so it is bound for our own title, whatever it says itself.
-    `clock` tells the processor time, for the limit of a condition. A received dataset whose title is no longer served
-    has no destination and no rules: it waits in failed/ for a configuration that knows it again. Raises Corrupt.
+    `by_hand`: the file was put into the spool by hand, so it counts as sent to our own title, whatever its file meta
+    says. `clock` gives the processor time, for the time limit of a condition. If the called title is no longer a
+    node's, there is no destination and no rule runs: the dataset goes to failed/, until the configuration knows the
+    title again. Raises Corrupt.
     """
     called = header.meta.receiving
     original = "" if by_hand or not called else settings.titles.get(called)
@@ -121,16 +123,19 @@ def plan(
         reasons[original] = f"called title {called}"
     for destination, why in added.items():
         reasons.setdefault(destination, why)
-    deliveries = tuple(_delivery(settings, header, seen, destination, why) for destination, why in reasons.items())
+    deliveries = tuple(
+        _delivery(settings, header, acceptance_of, destination, why) for destination, why in reasons.items()
+    )
     ended_by = "" if deliveries else removed_by or saved_by
-    nobody = "" if deliveries or ended_by else "no destination: it came for our own title and no route added one"
-    return Decision(deliveries, tuple(saves.values()), ended_by, nobody, tuple(ran), header.flaw)
+    reason = "" if deliveries or ended_by else "no destination: it came for our own title and no route added one"
+    return Decision(deliveries, tuple(saves.values()), ended_by, reason, tuple(ran), header.flaw)
 
 
 def remarks(decision: Decision, *, debug: bool) -> Iterator[tuple[bool, str]]:
-    """What the log says of the rules that ran, as (worth the log's info level, text); `debug`: also what is not.
+    """What the log says about the rules that ran, as (True for level INFO or False for DEBUG, text).
 
-    An operator's LogInfo, what could not be told, and what ends a trip are worth it.
+    INFO is for rules with LogInfo, for conditions without an answer, and for what ends a trip. `debug`: give the lines
+    of level DEBUG as well.
     """
     if decision.flaw:
         yield True, f"the rules saw a part of it only: {decision.flaw}"
@@ -142,13 +147,13 @@ def remarks(decision: Decision, *, debug: bool) -> Iterator[tuple[bool, str]]:
         for action in route.actions if held else ():
             info = action.log_info or action.type is ActionType.DROP
             if info or debug:
-                yield info, _told(action, route)
+                yield info, _line(action, route)
     if decision.dropped_by == DROP_UNFILTERED:
         yield True, f"{DROP_UNFILTERED}: no route touched it"
 
 
 def rank_of(target: Target, sop_class: str) -> str:
-    """The place of a SOP class among the node's SopClassPriorities as two digits: lower goes first."""
+    """The place of a SOP class among the node's SopClassPriorities, as two digits; lower ones are sent first."""
     places = target.sop_class_priorities
     for looked_for in (sop_class, "default"):
         if looked_for in places:
@@ -169,17 +174,19 @@ def _run(route: Route, header: Header, clock: Clock) -> Ran:
     return Ran(route, tuple(findings), True)
 
 
-def _told(action: Action, route: Route) -> str:
+def _line(action: Action, route: Route) -> str:
     target = f" {action.target}" if action.type is ActionType.ADD_DESTINATION else ""
     description = action.description or route.description
     return f"{route.where} {action.type}{target}{': ' if description else ''}{description}"
 
 
-def _delivery(settings: PlanSettings, header: Header, seen: Seen, destination: str, why: str) -> Delivery:
+def _delivery(
+    settings: PlanSettings, header: Header, acceptance_of: AcceptanceOf, destination: str, why: str
+) -> Delivery:
     target = next((target for target in settings.targets if target.ae_title == destination), Target(destination))
     sop_class = header.meta.sop_class_uid
-    acceptance = seen(destination, sop_class)
+    acceptance = acceptance_of(destination, sop_class)
     form = choose(Facts(header.syntax.uid, sop_class), target, acceptance)
-    if isinstance(form, Make | Ask):  # else nobody has to look at its pixels
+    if isinstance(form, Make | Ask):  # only then do the facts about its pixels matter
         form = choose(facts_of(header), target, acceptance)
     return Delivery(destination, form, rank_of(target, sop_class), why)

@@ -1,10 +1,10 @@
 """Paths of save_file with placeholders: `/archive/#{10,20}/#{8,20:0000-00-00}/` becomes one path for one dataset.
 
-What comes out of a dataset is cleaned, so that it can name a folder or a file but never leave the folder that the
-operator named: no separators, no control characters, no leading dots, bounded length. A `/` in a mask is the
-operator's and counts. Masks: A and a the next letter, as upper or lower case; 0 the next digit; ? the next character;
-! skip one; ` takes the next mask character as it is; anything else stands for itself. What a mask has no place for
-is passed over. Deliberately absent: touching the disk.
+A value of a dataset is cleaned, so that it can name a folder or a file, but never lead out of the folder that the
+operator named: no separators, no control characters, no leading dots, bounded length. A `/` in a mask is the operator's
+own, and separates folders. A mask consists of A and a (the next letter, in upper or lower case), 0 (the next digit),
+? (the next character), ! (skip one) and ` (the mask's next character as it is); any other character stands for itself.
+Characters of the value that do not fit the mask are skipped. Deliberately absent: touching the disk.
 """
 
 import re
@@ -15,7 +15,7 @@ from leyden.dicom.header import Header
 from leyden.plan.conditions import name_of
 
 VALUE_LIMIT_CHARS = 64
-COMPONENT_LIMIT_BYTES = 232  # 255 of most file systems, and room for a receipt
+COMPONENT_LIMIT_BYTES = 232  # most file systems allow 255; the rest is room for a receipt
 _PLACEHOLDER = re.compile(
     r"#\{\s*(?P<group>[0-9A-Fa-f]{1,4})\s*,\s*(?P<element>[0-9A-Fa-f]{1,4})\s*(?::(?P<mask>(?:`.|[^`}])*))?\}"
 )
@@ -24,14 +24,14 @@ _SHAPES: dict[str, Callable[[str], str]] = {"A": str.upper, "a": str.lower}
 
 
 def flaw(target: str) -> str:
-    """What is wrong with a save_file target, in words; empty = nothing."""
+    """What is wrong with a save_file target, as a text; "" = nothing."""
     rest = _PLACEHOLDER.sub("", target)
     if "#{" in rest:
-        return f"{rest[rest.index('#{') :]} is no placeholder; they look like #{{10,20}} or #{{10,20:0000-00}}"
+        return f"{rest[rest.index('#{') :]} is not a placeholder; these look like #{{10,20}} or #{{10,20:0000-00}}"
     if ".." in rest.split("/"):
         return "must not hold .. as a folder"
     if target.startswith("~"):
-        return "~ is nobody's home here; write the absolute path"
+        return "~ has no meaning here; write the absolute path"
     if "\\" in rest or re.match(r"[A-Za-z]:", rest):
         return "looks like a Windows path; write folders with /, as in /archive/"
     if any(not character.isprintable() for character in target):
@@ -40,17 +40,17 @@ def flaw(target: str) -> str:
 
 
 def is_shared(target: str) -> bool:
-    """Whether several instances get one and the same path: nothing in it is an instance's own."""
+    """Whether several instances would get the same path, as it holds nothing that is an instance's own."""
     own = {("0008", "0018"), ("0002", "0003")}
     tags = {(found["group"].zfill(4), found["element"].zfill(4)) for found in _PLACEHOLDER.finditer(target)}
     return not target.endswith("/") and not tags & own
 
 
 def expand(target: str, header: Header) -> str:
-    """The path that `target` (absolute, flawless) means for this dataset. Raises Corrupt.
+    """The path that `target` (absolute, without flaw()) means for this dataset. Raises Corrupt.
 
-    One that ends in / gets <SOPInstanceUID>.dcm. The path is never outside the folder named before the first
-    placeholder.
+    <SOPInstanceUID>.dcm is added to a target that ends in /. The path is never outside the folder that is named before
+    the first placeholder.
     """
     if target.endswith("/"):
         target += "#{8,18}.dcm"
@@ -59,9 +59,10 @@ def expand(target: str, header: Header) -> str:
 
 
 def masked(value: str, mask: str) -> str:
-    """`value` poured into `mask`: 123456 into 0000-00 is 1234-56. What is left of either at the end is dropped."""
+    """`value` in the shape of `mask`: 123456 in 0000-00 is 1234-56. What is left of either at the end is dropped."""
     rest = iter(value)
-    out, literals = "", ""
+    out = ""
+    literals = ""  # of the mask, not written yet: they are dropped if the value ends here
     symbols = iter(mask)
     for symbol in symbols:
         if symbol == "!":
@@ -87,7 +88,7 @@ def _value(found: "re.Match[str]", header: Header) -> str:
 
 
 def _clean(text: str) -> str:
-    """A value that is safe within one name: PS3.5 values may hold anything."""
+    """A value made safe as a part of one name; values may hold any character (PS3.5)."""
     safe = "".join("_" if _unsafe(character) else character for character in text[:VALUE_LIMIT_CHARS]).strip()
     bare = safe.lstrip(".")
     return "_" * (len(safe) - len(bare)) + bare

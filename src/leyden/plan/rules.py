@@ -1,17 +1,17 @@
 """The rules of routing as frozen types: what routings.yml means once its text has been checked.
 
-config/ fills these in, match.py applies them. Nothing here parses text, reads a file or knows a line of YAML;
-`where` is kept only so that a log line or an explanation can name the place in the file.
+config/ makes them, match.py applies them. Nothing here parses text, reads a file or knows YAML; `where` is kept so that
+a log line can name the place in the file.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
 
-PSEUDO_TAGS = ("Source", "Called")  # what a condition may ask for beside elements: calling and called AE title
+PSEUDO_TAGS = ("Source", "Called")  # a condition may also ask for these: the calling and the called AE title
 
 
 class Kind(StrEnum):
-    """How a condition compares; decided once, when the configuration is read."""
+    """How a condition compares. It is decided once, when the configuration is read."""
 
     PRESENT = "present"
     LITERAL = "literal"
@@ -55,7 +55,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One entry of routings.yml. `ae_titles` are node titles (never aliases) the route looks at; empty = all."""
+    """One route of routings.yml. `ae_titles`: the nodes (never aliases) whose objects it looks at; empty = all."""
 
     where: str
     ae_titles: tuple[str, ...] = ()
@@ -66,9 +66,9 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What the planner must know of a destination. `syntax` is a transfer syntax UID, or empty: send as received.
+    """What the planner must know of a destination. `syntax` is a transfer syntax UID, or "" to send as received.
 
-    `recompress_lossy`: what is lossy already may be made into another lossy syntax.
+    `recompress_lossy`: whether an instance that is lossy already may be made into another lossy syntax.
     """
 
     ae_title: str
@@ -79,10 +79,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class PlanSettings:
-    """All that the planner decides by.
+    """The settings by which the planner decides.
 
-    `titles` maps every accepted called AE title to the node title that it stands for; our own title maps to "".
-    `routes` is None while the route filter is off.
+    `titles` maps each accepted called AE title to the title of the node that it stands for; our own title maps to "".
+    `routes` is None if the route filter is off.
     """
 
     my_ae_title: str

@@ -151,7 +151,7 @@ def test_titles_are_resolved_and_paths_made_absolute(tmp_path: Path) -> None:
         (
             "- Actions:\n    - Type: save_file\n      Target: /a/#{10}/",
             3,
-            "Actions[0].Target: #{10}/ is no placeholder",
+            "Actions[0].Target: #{10}/ is not a placeholder",
         ),
         ("- Actions:\n    - Type: save_file\n      Target: /a/../b", 3, "must not hold .. as a folder"),
         ("- Actions:\n    - Type: save_file\n      Target: ~/a/", 3, "write the absolute path"),

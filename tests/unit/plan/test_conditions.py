@@ -106,7 +106,7 @@ def test_items_hold_together_in_one_item() -> None:
     assert not matches(Condition("00400276", items=(Condition("00080100"),)), header)
 
 
-def test_a_private_tag_is_found_by_its_creator_in_whatever_block() -> None:
+def test_a_private_tag_is_found_by_its_creator_in_any_block() -> None:
     dataset = ds(Modality="CT")
     for creator, value in (("OTHER", "no"), ("ACME 1.1", "yes")):
         dataset.private_block(0x0009, creator, create=True).add_new(0x10, "LO", value)
@@ -119,7 +119,7 @@ def test_a_private_tag_is_found_by_its_creator_in_whatever_block() -> None:
     assert matches(Condition("00091110", LITERAL, "yes"), header)
 
 
-def test_an_expression_that_takes_too_long_does_not_match_and_is_told_of() -> None:
+def test_an_expression_that_takes_too_long_does_not_match_and_is_logged() -> None:
     header = header_of(ds(SeriesDescription="a" * 60 + "b"))
     for negate in (False, True):
         slow = examine(Condition("0008103e", REGEX, "(a|aa)+$", negate=negate), header)
@@ -142,7 +142,7 @@ def test_all_values_of_a_condition_share_one_limit() -> None:
     assert examine(Condition("00080100", REGEX, "[1]$", search=True), header, clock).held, "found in time"
 
 
-def test_what_stands_before_the_broken_item_can_be_told() -> None:
+def test_a_condition_on_what_stands_before_the_broken_item_is_decided() -> None:
     whole = header_of(sequences())
     assert matches(Condition("00080100", LITERAL, "A", search=True), whole)
     start = encode(sequences()).index(b"B ")  # the value of the second code
@@ -173,7 +173,7 @@ def test_a_search_finds_the_values_that_matched() -> None:
     )
 
 
-def test_what_a_broken_dataset_may_hide_matches_nothing() -> None:
+def test_an_element_that_a_broken_dataset_may_hide_matches_nothing() -> None:
     header = header_of(ds(Modality="CT", PatientComments="x" * 3000, Rows=512), cut_bytes=2000)
     assert header.flaw
     assert matches(Condition("00080060", LITERAL, "CT"), header)

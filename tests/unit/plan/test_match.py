@@ -107,12 +107,12 @@ def test_a_route_without_titles_looks_at_what_came_for_our_own() -> None:
     rules = settings(route(Action(ADD, "THIRD")), route(Action(ADD, "REPORTPACS"), to=("IMAGEPACS",)))
     for called in ("LEYDEN", "DCP_LEYDEN", ""):
         assert destinations(rules, image(called=called)) == ["THIRD"]
-    nobody = plan(settings(), image(called="LEYDEN"))
-    assert (nobody.deliveries, nobody.dropped_by) == ((), "")
-    assert nobody.reason == "no destination: it came for our own title and no route added one"
+    unrouted = plan(settings(), image(called="LEYDEN"))
+    assert (unrouted.deliveries, unrouted.dropped_by) == ((), "")
+    assert unrouted.reason == "no destination: it came for our own title and no route added one"
 
 
-def test_a_title_that_is_no_longer_served_waits_unless_the_file_was_put_in_by_hand() -> None:
+def test_an_object_for_a_title_no_longer_served_has_no_destination_unless_it_was_put_in_by_hand() -> None:
     rules = settings(route(Action(ADD, "THIRD")))
     gone = plan(rules, image(called="GONE"))
     assert (gone.deliveries, gone.dropped_by) == ((), "")
@@ -138,16 +138,16 @@ def broken_item() -> Header:
 
 @pytest.mark.parametrize("negate", [False, True])
 @pytest.mark.parametrize("search", [False, True])
-def test_a_condition_that_meets_a_broken_item_switches_off_its_own_rule_only(negate: bool, search: bool) -> None:
+def test_a_condition_that_meets_a_broken_item_disables_only_its_own_rule(negate: bool, search: bool) -> None:
     inner = Condition("00080100", Kind.LITERAL, "B", negate)
     asked = replace(inner, search=True) if search else Condition("00400275", items=(inner,), negate=negate)
     rules = settings(route(Action(ADD, "THIRD"), when=(asked,)), route(Action(DROP), line=9, when=(CT,)))
     decision = plan(rules, broken_item())
     assert (decision.deliveries, decision.dropped_by) == ((), "routings.yml:9 drop")
-    assert any(info and "can't be told" in text for info, text in remarks(decision, debug=False))
+    assert any(info and "can't be decided" in text for info, text in remarks(decision, debug=False))
 
 
-def test_drop_names_its_rule_and_is_told_at_info() -> None:
+def test_drop_names_its_rule_and_is_logged_at_info() -> None:
     rules = settings(route(Action(DROP, description="no localizers"), line=7, when=(CT,)))
     decision = plan(rules, image())
     assert (decision.deliveries, decision.dropped_by, decision.reason) == ((), "routings.yml:7 drop", "")
@@ -168,7 +168,7 @@ def test_unfiltered_instances() -> None:
     assert destinations(settings(drop_unfiltered=True, off=True), image()) == ["IMAGEPACS"]
 
 
-def test_saves_are_paths_and_end_the_trip_where_nothing_else_is_to_do() -> None:
+def test_saves_are_paths_and_end_the_trip_if_nothing_else_is_asked_for() -> None:
     save = Action(SAVE, "/kept/#{8,60}/")
     both = plan(settings(route(save, Action(SAVE, "/kept/#{8,60}/"))), image())
     assert both.saves == (Save("/kept/CT/2.25.7.dcm", "routings.yml:1 save_file", "/kept/#{8,60}/"),)
@@ -181,7 +181,7 @@ def test_saves_are_paths_and_end_the_trip_where_nothing_else_is_to_do() -> None:
     assert ours.dropped_by == "routings.yml:2 save_file"
 
 
-def test_a_broken_dataset_is_told_of() -> None:
+def test_a_broken_dataset_is_logged() -> None:
     dataset = pydicom.Dataset()
     dataset.Modality = "CT"
     dataset.PatientComments = "x" * 3000
@@ -206,7 +206,7 @@ def test_the_form_follows_from_what_the_node_wants_and_the_destination_was_seen_
     assert asked == [("IMAGEPACS", CT_IMAGE)]
 
 
-def test_what_its_pixels_stand_in_the_way_of_is_told() -> None:
+def test_the_reason_is_given_if_its_pixels_are_an_obstacle() -> None:
     reason = "without pixel data there is nothing to encode as JPEG2000Lossless"
     assert plan(settings(IMAGEPACS=J2K), image()).deliveries[0].form == AsItCame(reason)
 
@@ -219,7 +219,7 @@ def test_ranks() -> None:
     assert rank_of(Target("A", "", tuple(f"1.{n}" for n in range(150))), "1.149") == "99"
 
 
-def test_the_log_follows_what_a_rule_asks_for() -> None:
+def test_the_log_says_what_a_rule_asks_for() -> None:
     told = replace(CT, log_info=True)
     said = replace(Condition("00080060", Kind.LITERAL, "MR"), log_info=True)
     rules = settings(

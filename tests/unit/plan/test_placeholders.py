@@ -97,7 +97,7 @@ def test_no_value_leaves_its_folder(value: str, component: str) -> None:
     assert expand("/archive/#{10,20}/x.dcm", seen).count("/") == 3
 
 
-def test_masks_make_no_way_out_and_names_stay_short() -> None:
+def test_masks_do_not_lead_out_of_the_folder_and_names_stay_short() -> None:
     seen = header(PatientID=".", PatientName="ä" * 60)
     assert expand("/archive/#{10,20:../??}/x", seen).split("/")[:2] == ["", "archive"]
     assert ".." not in expand("/archive/#{10,20:../../?}/x", seen).split("/")
@@ -111,9 +111,9 @@ def test_masks_make_no_way_out_and_names_stay_short() -> None:
         ("/a/#{10,20}/", ""),
         ("/a/#{10,20:0000-`}0}/#{8,18}", ""),
         ("/a..b/..c", ""),
-        ("/a/#{10}/", "is no placeholder"),
-        ("/a/#{PatientID}", "is no placeholder"),
-        ("/a/#{10,20", "is no placeholder"),
+        ("/a/#{10}/", "is not a placeholder"),
+        ("/a/#{PatientID}", "is not a placeholder"),
+        ("/a/#{10,20", "is not a placeholder"),
         ("../a", "must not hold .."),
         ("/a/..", "must not hold .."),
         (r"D:\archive", "Windows"),
