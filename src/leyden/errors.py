@@ -1,20 +1,16 @@
-"""The errors of Leyden. The type decides what happens next; the text is what an operator reads.
-
-Transient: try again later, nothing is wrong with the object. Corrupt: the bytes at hand do not parse.
-RemoteProtocolError: the peer broke the protocol. LocalProtocolError: we would.
-"""
+"""The errors of Leyden. The type decides what happens next; the text is for the operator."""
 
 
 class LeydenError(Exception):
-    """Whatever Leyden raises on purpose."""
+    """The base of all errors that Leyden raises on purpose."""
 
 
 class Transient(LeydenError):
-    """Worth another try later: a refused connection, a time-out, a peer out of resources."""
+    """Worth another try later, as nothing is wrong with the object: a refused connection, a time-out, a full disk."""
 
 
 class Corrupt(LeydenError):
-    """Bytes that are not what they claim to be; the message says where."""
+    """Bytes that cannot be parsed as what they should be; the message says where."""
 
 
 class RemoteProtocolError(LeydenError):
@@ -26,12 +22,13 @@ class RemoteProtocolError(LeydenError):
 
 
 class LocalProtocolError(LeydenError):
-    """Our own code asked for something that the protocol does not allow in this state."""
+    """Leyden's own code has asked for something that the protocol does not allow in this state."""
 
 
 class ConfigError(LeydenError):
-    """The errors and warnings of a configuration, each a line `file:line: key: what is wrong (remedy)`."""
+    """A configuration with errors. Each error or warning is a line `file:line: key: what is wrong (remedy)`."""
 
     def __init__(self, problems: tuple[str, ...], warnings: tuple[str, ...] = ()) -> None:
         super().__init__("\n".join(problems))
-        self.problems, self.warnings = problems, warnings
+        self.problems = problems
+        self.warnings = warnings

@@ -348,4 +348,4 @@ def test_what_is_no_jpeg_goes_as_it_came_to_who_wants_recompressed_ones(
     assert leyden.stop() == 0
     as_they_came = sorted((meta.transfer_syntax_uid, data) for meta, data in (split(p.read_bytes()) for p in sent))
     assert sorted((arrival.syntax, arrival.data) for arrival in archive.arrivals) == as_they_came
-    assert "is no JPEG that could be JPEGXLJPEGRecompression" in leyden.log
+    assert "is not a JPEG that can be made into JPEGXLJPEGRecompression" in leyden.log

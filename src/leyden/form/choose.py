@@ -1,8 +1,8 @@
-"""In which form does an object go to a destination? One pure function, asked by all who have to decide it.
+"""In which form does an object go to a destination? One pure function, for all roles that have to decide it.
 
-The planner asks when it knows the header, a worker when a syntax turned out to be impossible, the sender when the peer
-refused what it was offered. The answer follows from four things: what is known of the object (obstacle.Facts), what
-its node wants (Wanting), what the peer was seen to accept (ladder.Acceptance), and what was tried before (Past).
+The planner calls it when it knows the header, a worker when it could not make a syntax, the sender when the peer has
+refused what was proposed. The answer follows from four things: what is known of the object (obstacle.Facts), what its
+node asks for (NodeForm), what the peer was seen to accept (ladder.Acceptance), and what was tried before (Past).
 """
 
 from collections.abc import Mapping
@@ -13,12 +13,12 @@ from leyden.dicom.uids import SYNTAXES, syntax_name
 from leyden.form.ladder import Acceptance, is_lossy, rungs
 from leyden.form.obstacle import Facts, obstacle
 
-CRASHES_MAX = 2  # workers that may die of an object before nothing that needs a codec is made of it
+CRASHES_MAX = 2  # when so many workers have died over an object, nothing that needs a codec is made of it any more
 
 
 @dataclass(frozen=True, slots=True)
 class Make:
-    """It is made into `syntax` (a UID); signatures are broken only where the peer takes nothing else."""
+    """It is made into `syntax` (a UID). `breaks_signatures`: even if signatures break, as the peer accepts no other."""
 
     syntax: str
     breaks_signatures: bool = False
@@ -26,21 +26,21 @@ class Make:
 
 @dataclass(frozen=True, slots=True)
 class AsItCame:
-    """It goes in the syntax that it came in. `reason`: why not in the wanted one, "" = there is nothing to say."""
+    """It goes in the syntax that it came in. `reason`: why not in the wanted one; "" if that needs no reason."""
 
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """The peer is to be asked first whether it takes `syntax` (a UID), which is lossy."""
+    """The peer must be asked first whether it accepts `syntax` (a UID), which is lossy."""
 
     syntax: str
 
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """It can't be given to this destination; `reason` says what helps."""
+    """It can't be sent to this destination; `reason` says why, and what helps."""
 
     reason: str
 
@@ -48,8 +48,8 @@ class Fail:
 Form = Make | AsItCame | Ask | Fail
 
 
-class Wanting(Protocol):
-    """A node of nodes.yml and what it wants; `syntax` is a UID, "" = as received."""
+class NodeForm(Protocol):
+    """What a node of nodes.yml says about the form of its objects; `syntax` is a UID, "" = as received."""
 
     @property
     def ae_title(self) -> str: ...
@@ -63,7 +63,7 @@ class Wanting(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Wanting, and nothing else."""
+    """A NodeForm and nothing else."""
 
     ae_title: str
     syntax: str = ""
@@ -74,9 +74,9 @@ class Node:
 class Past:
     """What was tried with an object before.
 
-    `crashes`: how many workers died of it. `in_vain`: syntaxes (UIDs) that it could not be made into, or that were
-    refused, and why; `signed`: those that would break digital signatures. `refused`: the peer has just refused the
-    syntax that the object has, so that asking it anew is of no use.
+    `crashes`: how many workers died over it. `in_vain`: the syntaxes (UIDs) that it could not be made into or that were
+    refused, and why. `signed`: the syntaxes that would break digital signatures, and why. `refused`: the peer has just
+    refused the syntax that the object has, so there is no use in asking again.
     """
 
     crashes: int = 0
@@ -85,24 +85,24 @@ class Past:
     refused: bool = False
 
     def tried(self, syntax: str, why: str) -> "Past":
-        """The same, and it could not be made into this syntax either."""
+        """The same past, in which it could not be made into this syntax either."""
         return replace(self, in_vain={**self.in_vain, syntax: why})
 
     def would_break(self, syntax: str, why: str) -> "Past":
-        """The same, and this syntax would break signatures."""
+        """The same past, in which this syntax would break signatures."""
         return replace(self, signed={**self.signed, syntax: why})
 
 
 NOTHING_TRIED = Past()
 
 
-def choose(facts: Facts, node: Wanting, acceptance: Acceptance | None, past: Past = NOTHING_TRIED) -> Form:
-    """The form of an object for a destination. `acceptance`: what the peer was seen to accept of its SOP class."""
+def choose(facts: Facts, node: NodeForm, acceptance: Acceptance | None, past: Past = NOTHING_TRIED) -> Form:
+    """The form in which an object goes. `acceptance`: what the peer was seen to accept of its SOP class."""
     reason = ""
     for uid in rungs(node.syntax, facts.syntax, acceptance):
         why = past.in_vain.get(uid) or past.signed.get(uid)
         if not why and uid != facts.syntax:
-            why = _deadly(facts.syntax, uid, past.crashes) if past.crashes >= CRASHES_MAX else ""
+            why = _crash_obstacle(facts.syntax, uid, past.crashes) if past.crashes >= CRASHES_MAX else ""
             why = why or obstacle(facts, uid, recompress_lossy=node.recompress_lossy)
         if why:
             reason = reason or why
@@ -113,34 +113,39 @@ def choose(facts: Facts, node: Wanting, acceptance: Acceptance | None, past: Pas
         else:
             return Make(uid)
     if past.refused:
-        return Fail(_refused_whole(facts, node))
+        return Fail(_all_refused(facts, node))
     if not reason or not (acceptance and acceptance.accepted):
         return AsItCame(reason or "the destination was seen to refuse all that can be made of it")
     broken = choose(facts, node, acceptance, replace(past, signed={})) if past.signed else None
     if isinstance(broken, Make):
         return Make(broken.syntax, breaks_signatures=True)
-    return Fail(_not_given(facts, node, acceptance, reason))
+    return Fail(_no_common_syntax(facts, node, acceptance, reason))
 
 
-def _deadly(source_uid: str, uid: str, crashes: int) -> str:
-    """What is not made any more of an object that workers died of: what needs a codec; after one more, anything."""
+def _crash_obstacle(source_uid: str, uid: str, crashes: int) -> str:
+    """Why a syntax is not made any more after so many crashes; "" = it is.
+
+    At CRASHES_MAX that is any syntax for which a codec is needed; after one more crash it is any syntax.
+    """
     needs_codec = SYNTAXES[uid].encapsulated or source_uid not in SYNTAXES or SYNTAXES[source_uid].encapsulated
     return f"{crashes} workers died of it" if needs_codec or crashes > CRASHES_MAX else ""
 
 
-def _not_given(facts: Facts, node: Wanting, acceptance: Acceptance, reason: str) -> str:
-    title, came = node.ae_title, syntax_name(facts.syntax)
-    takes = ", ".join(map(syntax_name, acceptance.accepted))
+def _no_common_syntax(facts: Facts, node: NodeForm, acceptance: Acceptance, reason: str) -> str:
+    title = node.ae_title
+    came = syntax_name(facts.syntax)
+    accepted = ", ".join(map(syntax_name, acceptance.accepted))
     return (
-        f"{title} does not take {came}, and this object can't be made into what it takes ({takes}): {reason}. "
+        f"{title} does not take {came}, and this object can't be made into what it takes ({accepted}): {reason}. "
         f"Let {title} accept {came} for this SOP class and run `leyden queue retry {title}`, "
         "or have the object sent again in another transfer syntax"
     )
 
 
-def _refused_whole(facts: Facts, node: Wanting) -> str:
-    title, came = node.ae_title, syntax_name(facts.syntax)
+def _all_refused(facts: Facts, node: NodeForm) -> str:
+    title = node.ae_title
+    came = syntax_name(facts.syntax)
     return (
-        f"{title} takes none of the syntaxes it can have, for SOP class {facts.sop_class}: let it accept that class in "
-        f"{came} or uncompressed, then run `leyden queue retry {title}`"
+        f"{title} takes none of the syntaxes that this object can have, for SOP class {facts.sop_class}: let it accept "
+        f"that class in {came} or uncompressed, then run `leyden queue retry {title}`"
     )

@@ -1,7 +1,8 @@
-"""What stands between an object and a transfer syntax, as far as is known without decoding its pixels.
+"""Why an object can't be made into a transfer syntax, as far as that is known without decoding its pixels.
 
-Lossy compression has rules of its own: what holds codes or quantities is never made lossy, and what is lossy already
-only where its node says RecompressLossy. The worker, who sees the pixels, may still find that a syntax can't be made.
+Lossy compression has rules of its own: samples that are codes or quantities are never made lossy, and an instance that
+is lossy already only if its node has RecompressLossy. The worker, which sees the pixels, may still find that a syntax
+can't be made.
 """
 
 from dataclasses import dataclass
@@ -11,9 +12,9 @@ from leyden.dicom.header import Header
 from leyden.dicom.uids import DEFLATED_FRAMES, JPEGXL_JPEG, MADE, REMADE, RLE_LOSSLESS, SYNTAXES, Syntax
 
 _BITS_ALLOCATED = 0x00280100
-_CODEC_BITS = 16  # what every codec but RLE holds at most
+_CODEC_BITS = 16  # the most bits allocated that codecs take, but for RLE and deflated frames
 
-# What is no picture: its sample values are codes or quantities, of which none may change. SOP class and words for it.
+# SOP classes that hold no pictures, with a name for the log: their samples are codes or quantities and must not change.
 _CODES_OR_QUANTITIES = {
     "1.2.840.10008.5.1.4.1.1.30": "a parametric map",
     "1.2.840.10008.5.1.4.1.1.481.2": "a dose distribution",
@@ -28,9 +29,10 @@ _CODES_OR_QUANTITIES = {
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of an object. Without a look into its header: its transfer syntax and SOP class (UIDs) only.
+    """What is known of an object. Before its header was read, that is only its transfer syntax and SOP class (UIDs).
 
-    `pixel_data` is that of dicom.header.Header, None = not looked at; `lossy`: it may have lost something before.
+    `pixel_data` is that of dicom.header.Header, None = the header was not read; `lossy`: lossy compression may have
+    been applied before.
     """
 
     syntax: str
@@ -41,7 +43,7 @@ class Facts:
 
 
 def facts_of(header: Header) -> Facts:
-    """What a header tells. Corrupt: Bits Allocated or Lossy Image Compression can't be read."""
+    """The facts in a header. Corrupt: Bits Allocated or Lossy Image Compression can't be read."""
     return Facts(
         header.syntax.uid,
         header.meta.sop_class_uid,
@@ -52,7 +54,7 @@ def facts_of(header: Header) -> Facts:
 
 
 def obstacle(facts: Facts, target_uid: str, *, recompress_lossy: bool = False) -> str:
-    """Why an object can't or must not be made into a syntax (not its own); "" = nothing is known to be in the way."""
+    """Why an object can't or must not be made into a syntax other than its own; "" = no obstacle is known."""
     if facts.pixel_data is None:
         return ""
     source, target = SYNTAXES[facts.syntax], SYNTAXES[target_uid]
@@ -64,16 +66,17 @@ def obstacle(facts: Facts, target_uid: str, *, recompress_lossy: bool = False) -
 
 
 def not_to_be_lossy(sop_class: str, lossy: bool, *, recompress_lossy: bool) -> str:
-    """Why an object is not to be made lossy; "" = it may be. `lossy`: it has lost something already."""
+    """Why an object must not be made lossy; "" = it may be. `lossy`: it is lossy already."""
     if what := _CODES_OR_QUANTITIES.get(sop_class):
         return f"{what} is not made lossy, for its sample values are codes or quantities"
     if lossy and not recompress_lossy:
-        return "what is lossy already is not made lossy once more without RecompressLossy"
+        return "it is lossy already, and is not made lossy again without RecompressLossy"
     return ""
 
 
 def _not_possible(facts: Facts, source: Syntax, target: Syntax) -> str:
-    pixels, bits = facts.pixel_data, facts.bits_allocated
+    pixels = facts.pixel_data
+    bits = facts.bits_allocated
     if source.uid not in MADE:
         return f"{source.name} is not decoded to become {target.name}"
     if pixels and (pixels == "encapsulated") != source.encapsulated:
@@ -81,7 +84,7 @@ def _not_possible(facts: Facts, source: Syntax, target: Syntax) -> str:
     if not target.encapsulated:
         return ""
     if target.uid == JPEGXL_JPEG and source.uid not in REMADE[JPEGXL_JPEG]:
-        return f"{source.name} is no JPEG that could be {target.name}"
+        return f"{source.name} is not a JPEG that can be made into {target.name}"
     if not pixels:
         return f"without pixel data there is nothing to encode as {target.name}"
     if pixels == "float" or (bits == 1 and target.uid != DEFLATED_FRAMES):

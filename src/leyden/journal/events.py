@@ -1,7 +1,8 @@
-"""What happens to an object, as typed events: one schema for the log, the receipts and whatever else tells its story.
+"""What happens to an object, as typed events: one schema for the log, the receipts and other views.
 
-A role makes an event where something has happened and hands it to lines.tell(). Receipts are the two events that end
-the trip in good order (receipts.py). No field holds patient data: UIDs, AE titles, figures, and reasons of our own.
+A role makes an event when something has happened, and passes it to lines.tell(). Receipts are the two events that end a
+trip as planned: Delivered and Dropped. No field holds patient data, only UIDs, AE titles, numbers and texts of Leyden
+or of the peer.
 """
 
 import time
@@ -22,7 +23,10 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="event", 
 
 
 class OfInstance(Event, frozen=True, kw_only=True):
-    """An event that names the instance: its UIDs, its calling AE title, and in `flag` what its names contradict."""
+    """An event that names the instance: its UIDs and the calling AE title.
+
+    `flag`: what association or command said otherwise than the data set; "" = nothing.
+    """
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -31,7 +35,7 @@ class OfInstance(Event, frozen=True, kw_only=True):
 
 
 class Received(OfInstance, frozen=True, kw_only=True):
-    """It is durable in new/, and answered with Success. `syntax` is a UID, `bytes` the size of its data set."""
+    """It is durable in new/ and answered with Success. `syntax` is a UID, `bytes` the size of its data set."""
 
     called: str
     syntax: str
@@ -39,9 +43,9 @@ class Received(OfInstance, frozen=True, kw_only=True):
 
 
 class Planned(OfInstance, frozen=True, kw_only=True):
-    """It was decided where it goes: in `deliveries`; by none, `dropped_by` names the rule that ended its trip.
+    """The planner has decided where it goes. Without `deliveries`, `dropped_by` names the rule that ended its trip.
 
-    `generation`: of the settings that decided. `rules`: the places of the rules whose conditions held.
+    `generation`: that of the settings that decided. `rules`: the places in the file of the rules that matched.
     """
 
     called: str
@@ -52,7 +56,7 @@ class Planned(OfInstance, frozen=True, kw_only=True):
 
 
 class PlannedDelivery(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One copy: to whom, in which form (the words of the log), and which rule or title asks for it."""
+    """One copy: its destination, its form (as the log says it), and which rule or title asks for it."""
 
     destination: str
     form: str
@@ -60,7 +64,10 @@ class PlannedDelivery(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Transformed(Event, frozen=True, kw_only=True):
-    """A worker made it: `came` and `made` are names of transfer syntaxes; sizes of the files; seconds of work."""
+    """A worker has made another syntax of it.
+
+    `came` and `made`: the names of the transfer syntaxes; `came_bytes` and `made_bytes`: the sizes of the files.
+    """
 
     destination: str
     came: str
@@ -71,9 +78,9 @@ class Transformed(Event, frozen=True, kw_only=True):
 
 
 class Attempt(OfInstance, frozen=True, kw_only=True):
-    """It was sent, as a whole or in part, and not delivered. `said`: the peer's answer, or how the association ended.
+    """It was sent, as a whole or in part, but not delivered. `said`: the peer's answer, or how the association ended.
 
-    `status` is that of the C-STORE-RSP; -1 = there was none.
+    `status` is that of the C-STORE-RSP; -1 = there was no response.
     """
 
     destination: str
@@ -93,7 +100,7 @@ class Delivered(OfInstance, frozen=True, kw_only=True):
 
 
 class Dropped(OfInstance, frozen=True, kw_only=True):
-    """A rule ended its trip, and no destination gets it."""
+    """A rule has ended its trip: no destination gets it."""
 
     called: str
     dropped_by: str
@@ -108,7 +115,10 @@ class Deferred(OfInstance, frozen=True, kw_only=True):
 
 
 class Rejected(OfInstance, frozen=True, kw_only=True):
-    """The destination refused it for good: rejected/. `last_words`: those under which it was given up as a suspect."""
+    """The destination has refused it for good; it is in rejected/.
+
+    `last_words`: how the last association ended under it, if it was given up as a suspect.
+    """
 
     destination: str
     reason: str
@@ -117,20 +127,20 @@ class Rejected(OfInstance, frozen=True, kw_only=True):
 
 
 class Failed(Event, frozen=True, kw_only=True):
-    """It could not be planned, read or made: failed/."""
+    """It could not be planned, read or transcoded; it is in failed/."""
 
     reason: str
     destination: str = ""
 
 
 class Expired(Event, frozen=True, kw_only=True):
-    """It was not delivered within expiryThreshold: expired/."""
+    """It was not delivered within expiryThreshold; it is in expired/."""
 
     destination: str
 
 
 class ByHand(Event, frozen=True, kw_only=True):
-    """Somebody put a file into the spool, or took one away; `what` says which."""
+    """Somebody has put a file into the spool, or taken one away, by hand; `what` says which."""
 
     what: str
     destination: str = ""

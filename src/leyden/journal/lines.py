@@ -1,4 +1,4 @@
-"""The log's view of an event: its level and its line."""
+"""The log's view of an event: its level and its line. An event without a view here is not logged by tell()."""
 
 import logging
 from collections.abc import Callable
@@ -25,7 +25,7 @@ _STORAGE_PREFIX = "1.2.840.10008.5.1.4.1.1."
 
 
 def tell(event: Event) -> None:
-    """Log an event, if its level is asked for."""
+    """Log an event, if its level is enabled."""
     level, line = VIEWS[type(event)]
     if isinstance(event, Rejected) and event.last_words:
         level, line = GIVEN_UP

@@ -88,7 +88,7 @@ LABEL_MAP = Facts(EXPLICIT_LE, "1.2.840.10008.5.1.4.1.1.66.7", "native", 8)
         (WAS_LOSSY, J2K, None, Make(J2K)),
         (
             WAS_LOSSY, LOSSY, None,
-            AsItCame("what is lossy already is not made lossy once more without RecompressLossy"),
+            AsItCame("it is lossy already, and is not made lossy again without RecompressLossy"),
         ),
         (
             LABEL_MAP, LOSSY, peer(LOSSY),
@@ -101,7 +101,7 @@ def test_what_the_header_tells(facts: Facts, wanted: str, acceptance: Acceptance
     assert choose(facts, Node("PACS", wanted), acceptance) == form
 
 
-def test_recompress_lossy_of_the_node_allows_what_is_lossy_already() -> None:
+def test_recompress_lossy_allows_an_instance_that_is_lossy_already() -> None:
     node = Node("PACS", LOSSY, recompress_lossy=True)
     assert choose(WAS_LOSSY, node, peer(LOSSY)) == Make(LOSSY)
     assert isinstance(choose(LABEL_MAP, node, peer(LOSSY)), AsItCame)
@@ -152,12 +152,12 @@ def test_what_was_tried_before(came: str, acceptance: Acceptance | None, past: P
         ),
         (
             peer(refused=(EXPLICIT_LE, IMPLICIT_LE, J2K)), Past(refused=True),
-            "PACS takes none of the syntaxes it can have, for SOP class 1.2: let it accept that class in "
+            "PACS takes none of the syntaxes that this object can have, for SOP class 1.2: let it accept that class in "
             "ExplicitVRLittleEndian or uncompressed, then run `leyden queue retry PACS`",
         ),
     ],
 )  # fmt: skip
-def test_what_fails_says_what_helps(acceptance: Acceptance, past: Past, said: str) -> None:
+def test_a_failure_says_what_helps(acceptance: Acceptance, past: Past, said: str) -> None:
     form = choose(Facts(EXPLICIT_LE, "1.2"), Node("PACS", J2K), acceptance, past)
     assert isinstance(form, Fail)
     assert said in form.reason

@@ -1,4 +1,4 @@
-"""What a destination accepts: learnt from negotiations, and the order of what is left."""
+"""What a destination accepts is learnt from negotiations, and gives the order in which syntaxes are tried."""
 
 import pytest
 
@@ -22,27 +22,27 @@ CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
 J2K = JPEG2000_LOSSLESS
 
 
-def test_the_ladder_is_the_wanted_one_as_it_is_explicit_implicit():
+def test_the_ladder_is_wanted_own_explicit_implicit():
     assert rungs(J2K, EXPLICIT_BE, None) == [J2K, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE]
     assert rungs("", JPEG_BASELINE, None) == [JPEG_BASELINE, EXPLICIT_LE, IMPLICIT_LE]
 
 
-def test_what_was_refused_is_no_rung():
+def test_a_refused_syntax_is_not_on_the_ladder():
     assert rungs(J2K, EXPLICIT_BE, Acceptance(refused=(J2K, EXPLICIT_LE))) == [EXPLICIT_BE, IMPLICIT_LE]
 
 
-def test_a_lossy_one_is_a_rung_where_it_was_accepted_and_where_nothing_is_known():
+def test_a_lossy_syntax_is_on_the_ladder_if_it_was_accepted_or_nothing_is_known():
     assert rungs(JPEG2000, EXPLICIT_LE, None)[0] == JPEG2000
     assert rungs(JPEG2000, EXPLICIT_LE, Acceptance((JPEG2000,)))[0] == JPEG2000
     assert JPEG2000 not in rungs(JPEG2000, EXPLICIT_LE, Acceptance((EXPLICIT_LE,)))
 
 
-def test_a_recompressed_jpeg_becomes_the_one_that_it_was_before_it_is_decoded():
+def test_a_recompressed_jpeg_becomes_the_original_jpeg_rather_than_being_decoded():
     known = Acceptance((JPEG_BASELINE, EXPLICIT_LE), (JPEGXL_JPEG,))
     assert rungs("", JPEGXL_JPEG, known) == [JPEG_BASELINE, EXPLICIT_LE, IMPLICIT_LE]
 
 
-def test_learning_keeps_what_was_not_asked_this_time():
+def test_learning_keeps_the_answers_to_what_was_not_proposed_this_time():
     first = learn({}, [(CT, J2K), (CT, EXPLICIT_LE)], {(CT, EXPLICIT_LE)}, 100.0)
     assert first == {CT: Acceptance((EXPLICIT_LE,), (J2K,), 100.0)}
     second = learn(first, [(CT, IMPLICIT_LE), (MR, J2K)], {(MR, J2K)}, 200.0)
@@ -50,8 +50,8 @@ def test_learning_keeps_what_was_not_asked_this_time():
     assert second[MR] == Acceptance((J2K,), (), 200.0)
 
 
-def test_a_refusal_that_is_never_proposed_again_ends_with_its_own_age():
-    """Negotiations of other syntaxes, every hour, must not keep it alive."""
+def test_a_refusal_that_is_never_renewed_becomes_too_old():
+    """Hourly negotiations of other syntaxes must not keep it."""
     known = learn({}, [(CT, JPEG_BASELINE), (CT, EXPLICIT_LE)], {(CT, EXPLICIT_LE)}, 0.0)
     for hour in range(1, 24):
         known = learn(known, [(CT, EXPLICIT_LE)], {(CT, EXPLICIT_LE)}, hour * 3600.0)
@@ -61,14 +61,14 @@ def test_a_refusal_that_is_never_proposed_again_ends_with_its_own_age():
     assert known[CT] == Acceptance((EXPLICIT_LE,), (), KNOWN_FOR_S)
 
 
-def test_a_peer_that_learns_better_is_noticed():
+def test_it_is_noticed_when_a_peer_accepts_a_syntax_at_last():
     before = learn({}, [(CT, J2K)], set(), 100.0)
     after = learn(before, [(CT, J2K)], {(CT, J2K)}, 200.0)
     assert after[CT] == Acceptance((J2K,), (), 200.0)
     assert differ(before, after)
 
 
-def test_old_knowledge_is_none():
+def test_old_knowledge_counts_as_none():
     known = learn({}, [(CT, J2K)], {(CT, J2K)}, 100.0)
     assert fresh(known, CT, 100.0 + KNOWN_FOR_S - 1) == known[CT]
     assert fresh(known, CT, 100.0 + KNOWN_FOR_S) is None
@@ -76,7 +76,7 @@ def test_old_knowledge_is_none():
     assert learn(known, [(MR, J2K)], set(), 100.0 + KNOWN_FOR_S).keys() == {MR}
 
 
-def test_the_same_again_is_worth_a_note_once_an_hour():
+def test_the_same_answers_are_written_again_once_an_hour():
     known = learn({}, [(CT, J2K)], {(CT, J2K)}, 100.0)
     assert not differ(known, learn(known, [(CT, J2K)], {(CT, J2K)}, 200.0))
     assert differ(known, learn(known, [(CT, J2K)], {(CT, J2K)}, 100.0 + 3601))
@@ -86,14 +86,14 @@ class TestProposals:
     def test_one_class(self):
         assert proposals([(CT, J2K), (CT, J2K)], J2K) == ((CT, J2K), (CT, EXPLICIT_LE), (CT, IMPLICIT_LE))
 
-    def test_what_is_at_hand_the_wanted_one_and_the_two_that_everybody_takes(self):
+    def test_the_syntaxes_at_hand_the_wanted_one_and_the_two_uncompressed_ones(self):
         expected = ((CT, EXPLICIT_BE), (CT, J2K), (CT, EXPLICIT_LE), (CT, IMPLICIT_LE))
         assert proposals([(CT, EXPLICIT_BE)], J2K) == expected
 
     def test_as_received(self):
         assert proposals([(CT, JPEG_BASELINE)], "") == ((CT, JPEG_BASELINE), (CT, EXPLICIT_LE), (CT, IMPLICIT_LE))
 
-    def test_a_lossy_one_is_proposed_so_that_it_can_be_seen_to_be_taken(self):
+    def test_a_lossy_syntax_is_proposed_so_that_the_peer_can_accept_it(self):
         proposed = proposals([(CT, EXPLICIT_LE)], JPEG2000)
         assert proposed == ((CT, EXPLICIT_LE), (CT, JPEG2000), (CT, IMPLICIT_LE))
         nothing = learn({}, proposed, set(), 0.0)
@@ -104,11 +104,11 @@ class TestProposals:
     @pytest.mark.parametrize("at_hand", [MPEG4, JPEG_BASELINE, JPEG2000])
     @pytest.mark.parametrize("wanted", ["", J2K, JPEG2000, EXPLICIT_BE])
     def test_implicit_little_endian_is_there_for_each_class(self, at_hand, wanted):
-        """PS3.5 section 10.1, more than it asks for: what came lossy, or can't be decoded, would not need it."""
+        """More than PS3.5 section 10.1 asks for: it exempts an instance that came lossy or can't be decoded."""
         proposed = proposals([(CT, at_hand), (MR, at_hand)], wanted)
         assert {(CT, IMPLICIT_LE), (MR, IMPLICIT_LE)} < set(proposed)
 
-    def test_the_jpeg_that_a_recompressed_one_was_is_asked_for(self):
+    def test_the_original_of_a_recompressed_jpeg_is_proposed(self):
         chosen = proposals([(CT, JPEGXL_JPEG)], "")
         assert [uid for _, uid in chosen] == [JPEGXL_JPEG, JPEG_BASELINE, JPEG_EXTENDED, EXPLICIT_LE, IMPLICIT_LE]
 

@@ -1,4 +1,4 @@
-"""What stands between an object and a syntax, told by its header."""
+"""Why an object can't be made into a syntax, as far as its header says."""
 
 from dataclasses import replace
 
@@ -32,7 +32,7 @@ def form_of(header: Header, target: str, *, recompress_lossy: bool = False) -> t
 
 
 def pixels(kind: str, syntax: str, bits: int = 16, lossy: str = "") -> Header:
-    """A header with pixel data of a kind: what an obstacle is told by."""
+    """A header with pixel data of a kind, which decides about obstacles."""
     dataset = pydicom.Dataset()
     dataset.BitsAllocated = bits
     if lossy:
@@ -105,7 +105,7 @@ def test_a_jpeg_is_recompressed_and_given_back_whatever_has_been_lost_before() -
     assert form_of(recompressed, JPEG_BASELINE) == ("JPEGProcess1", "")
     name, reason = form_of(pixels("native", EXPLICIT), JPEGXL_JPEG)
     assert name == ""
-    assert "ExplicitVRLittleEndian is no JPEG that could be JPEGXLJPEGRecompression" in reason
+    assert "ExplicitVRLittleEndian is not a JPEG that can be made into JPEGXLJPEGRecompression" in reason
 
 
 @pytest.mark.parametrize(("bits", "said"), [(1, "1-bit pixel data"), (32, "more than 16 bits allocated"), (64, "more")])
@@ -123,13 +123,13 @@ def test_pixels_that_no_codec_holds_go_as_they_are(bits: int, said: str) -> None
     "object_", [pixels("encapsulated", JPEG_BASELINE), pixels("native", EXPLICIT, lossy="01")], ids=["jpeg", "decoded"]
 )
 def test_nothing_is_made_lossy_twice_unless_the_node_says_so(object_: Header) -> None:
-    kept = "what is lossy already is not made lossy once more without RecompressLossy"
+    kept = "it is lossy already, and is not made lossy again without RecompressLossy"
     assert form_of(object_, J2K_LOSSY) == ("", kept)
     assert form_of(object_, J2K_LOSSY, recompress_lossy=True) == ("JPEG2000Lossy", "")
     assert form_of(object_, J2K) == ("JPEG2000Lossless", "")
 
 
-def test_what_says_that_it_lost_nothing_is_made_lossy() -> None:
+def test_an_instance_that_is_not_lossy_by_its_header_is_made_lossy() -> None:
     assert form_of(pixels("native", EXPLICIT, lossy="00"), J2K_LOSSY) == ("JPEG2000Lossy", "")
 
 
@@ -142,7 +142,7 @@ def test_codes_and_quantities_are_never_made_lossy(recompress_lossy: bool) -> No
     assert form_of(object_, J2K) == ("JPEG2000Lossless", "")
 
 
-def test_what_is_no_picture_is_told_by_its_class() -> None:
+def test_what_is_no_picture_is_known_by_its_sop_class() -> None:
     known = {str(uid): keyword for keyword, uid in _STORAGE_CLASSES.items()}
     exact = {uid for uid in known if not_to_be_lossy(uid, False, recompress_lossy=True)}
     assert {known[uid].removesuffix("Storage") for uid in exact} == {
@@ -152,5 +152,5 @@ def test_what_is_no_picture_is_told_by_its_class() -> None:
     assert not_to_be_lossy("1.2", False, recompress_lossy=False) == ""
 
 
-def test_of_what_nobody_has_looked_into_no_obstacle_is_known() -> None:
+def test_before_the_header_was_read_no_obstacle_is_known() -> None:
     assert obstacle(Facts(MPEG4), J2K) == ""

@@ -1,4 +1,4 @@
-"""Events and what the log says of them."""
+"""Events, and what the log says about them."""
 
 import logging
 
@@ -69,7 +69,7 @@ def concrete() -> list[type[Event]]:
 
 
 def test_every_event_has_a_name_of_its_own_in_the_schema() -> None:
-    """What is written by one of them is read back as the same, by its name alone."""
+    """An event that was written is read back as the same event, by its name alone."""
     kinds = concrete()
     assert len(kinds) >= 10
     names = {msgspec.json.decode(msgspec.json.encode(made(kind)))["event"] for kind in kinds}
