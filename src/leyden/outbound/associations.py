@@ -22,10 +22,10 @@ from leyden.net import scu
 from leyden.outbound.attempt import Attempts
 from leyden.outbound.capabilities import Capabilities
 from leyden.outbound.claims import Claims
-from leyden.outbound.forms import Forms
 from leyden.outbound.jobs import Jobs
 from leyden.outbound.outcome import Outcome, Response
 from leyden.outbound.queue import Instance
+from leyden.outbound.refusals import Refusals
 from leyden.outbound.window import Window
 
 logger = logging.getLogger("leyden.sender")
@@ -44,7 +44,7 @@ class LiveMember(Member):
 
     contexts: tuple[ladder.Pair, ...] = ()  # as proposed, in order
     task: "asyncio.Task[None] | None" = None
-    link: scu.Association | None = None
+    association: scu.Association | None = None
     bound: Instance | None = None
     waiter: "asyncio.Future[None] | None" = None
 
@@ -97,7 +97,7 @@ class Associations:
         self._health = health
         self._jobs = jobs
         self._attempts = Attempts(destination, claims)
-        self._forms = Forms(destination, window, claims, capabilities, jobs)
+        self._refusals = Refusals(destination, window, claims, capabilities, jobs)
         self._late_s = LATE_S
         self._address = ""  # where the destination was reached the last time
         self._stopping = False
@@ -111,8 +111,8 @@ class Associations:
 
     def filled(self) -> None:
         """The window was filled anew."""
-        self._forms.ask_again()
-        self._apply_forms(self.members)
+        self._refusals.ask_again()
+        self._apply_refusals(self.members)
         self.act()
 
     def act(self) -> None:
@@ -121,7 +121,7 @@ class Associations:
             return
         now_s = time.monotonic()
         for member in self.members:
-            if member.link is not None and member.link.closed:
+            if member.association is not None and member.association.closed:
                 member.end()
         self._window.sort()
         requests: Collection[Instance] = ()
@@ -139,7 +139,7 @@ class Associations:
     def _sendable(self, instances: dict[str, Instance], now_s: float) -> Collection[Instance]:
         """Those of the instances for which an association may be asked now, in the order of sending."""
         callers = self._health.backed_off(now_s)
-        refused = self._forms.held_back(now_s)
+        refused = self._refusals.held_back(now_s)
         if not callers and not refused and not self._health.in_trouble:
             return instances.values()
         sendable = [
@@ -190,16 +190,16 @@ class Associations:
 
     async def _live(self, member: LiveMember) -> None:
         try:
-            link = await self._open(member)
-            if link is not None:
-                member.link = link
-                self._established(member, link)
-                await self._send(member, link)
-                await self._close(member, link)
+            association = await self._open(member)
+            if association is not None:
+                member.association = association
+                self._established(member, association)
+                await self._send(member, association)
+                await self._close(member, association)
         finally:
-            if member.link is not None:
-                member.link.abort()
-                self._attempts.forget(member.link)
+            if member.association is not None:
+                member.association.abort()
+                self._attempts.forget(member.association)
             self.members.remove(member)
         self.act()
 
@@ -229,25 +229,25 @@ class Associations:
         self._did_not_open(member, reason, caller)
         return None
 
-    def _established(self, member: LiveMember, link: scu.Association) -> None:
+    def _established(self, member: LiveMember, association: scu.Association) -> None:
         now_s = time.monotonic()
-        self._forms.negotiated(member, link.accepted)
+        self._refusals.negotiated(member, association.accepted)
         member.phase = Phase.IDLE
         member.established_s = member.idle_s = now_s
         self._late_s = max(LATE_S, 2 * (now_s - member.opened_s))
         self._health.opened(member.calling)
-        if link.address != self._address:
-            self._address = link.address
-            logger.info("%s: connected to %s", self._destination.ae_title, link.address)
-        self._apply_forms([member])
-        self._jobs.start(self._watch(member, link))
+        if association.address != self._address:
+            self._address = association.address
+            logger.info("%s: connected to %s", self._destination.ae_title, association.address)
+        self._apply_refusals([member])
+        self._jobs.start(self._watch(member, association))
         self.act()
 
-    async def _watch(self, member: LiveMember, link: scu.Association) -> None:
-        await link.wait_closed()
+    async def _watch(self, member: LiveMember, association: scu.Association) -> None:
+        await association.wait_closed()
         member.end()
 
-    async def _send(self, member: LiveMember, link: scu.Association) -> None:
+    async def _send(self, member: LiveMember, association: scu.Association) -> None:
         """One instance after the other, until the association is to end."""
 
         def following() -> Iterator[Instance]:
@@ -255,19 +255,19 @@ class Associations:
 
         while (instance := await member.next()) is not None:
             acceptance = self._capabilities.known(instance.pair[0], time.time())
-            outcome = await self._attempts.make(link, instance, acceptance, self._sharing(member), following)
+            outcome = await self._attempts.make(association, instance, acceptance, self._sharing(member), following)
             await self._claims.end(outcome)
             self._learn(member, outcome)
             member.idle_s = time.monotonic()
             member.served += 1
-            ends = self._stopping or link.closed or member.alone is not None
+            ends = self._stopping or association.closed or member.alone is not None
             member.phase = Phase.CLOSING if ends else Phase.IDLE
             self.act()
 
-    async def _close(self, member: LiveMember, link: scu.Association) -> None:
+    async def _close(self, member: LiveMember, association: scu.Association) -> None:
         """Release it, unless the peer was faster. One that was of no use at all is a failure then."""
-        if not link.closed:
-            await link.release()
+        if not association.closed:
+            await association.release()
             self._health.freed(time.monotonic())
         elif not member.served and not self._stopping:
             self._did_not_open(member, "it accepted the association and ended it before an object was sent")
@@ -298,8 +298,8 @@ class Associations:
                 self._works()
             case Response.UNSUPPORTED:
                 self._works()
-                self._forms.unsupported(outcome.instance.pair, self.members)
-                self._apply_forms(self.members)
+                self._refusals.unsupported(outcome.instance.pair, self.members)
+                self._apply_refusals(self.members)
             case Response.CONGESTED:
                 self._warn(self._health.congested(outcome.reason, time.monotonic(), random.random()))
 
@@ -332,8 +332,8 @@ class Associations:
         )
         self._warn(said)
 
-    def _apply_forms(self, members: Iterable[Member]) -> None:
-        if self._forms.apply(members):
+    def _apply_refusals(self, members: Iterable[Member]) -> None:
+        if self._refusals.apply(members):
             self._works()
 
     def _works(self) -> None:

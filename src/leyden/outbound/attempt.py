@@ -35,7 +35,7 @@ class Attempts:
 
     async def make(
         self,
-        link: scu.Association,
+        association: scu.Association,
         instance: Instance,
         acceptance: Acceptance | None,
         sharing: int = 1,
@@ -52,7 +52,7 @@ class Attempts:
             return claim
         start_s = time.monotonic()
         try:
-            answer, size_bytes = await self._send(link, instance, claim, sharing, following)
+            answer, size_bytes = await self._send(association, instance, claim, sharing, following)
         except Transient as error:
             return lost(self._destination, instance, claim, error, jitter=random.random(), start_s=start_s)
         except (OSError, Corrupt) as error:
@@ -75,7 +75,7 @@ class Attempts:
 
     async def _send(
         self,
-        link: scu.Association,
+        association: scu.Association,
         instance: Instance,
         claim: Queued,
         sharing: int,
@@ -83,12 +83,12 @@ class Attempts:
     ) -> tuple[scu.StoreAnswer, int]:
         """The answer, and how many bytes the data set had."""
         destination = self._destination
-        file = self._files.open(link, instance, claim.file)
+        file = self._files.open(association, instance, claim.file)
         size_bytes = file.size_bytes
         try:
             minimum = self._minimum_bytes_per_s(instance.receipt, sharing)
-            answer = await link.store(
-                link.accepted[instance.pair],
+            answer = await association.store(
+                association.accepted[instance.pair],
                 instance.meta.sop_class_uid,
                 instance.meta.sop_instance_uid,
                 file.fd,
@@ -100,7 +100,7 @@ class Attempts:
                 deadline_s=destination.storage_timeout_floor_s + size_bytes / minimum if minimum else 0.0,
                 throttle=self._throttle,
                 ahead_bytes=file.ahead_bytes,
-                meanwhile=lambda: self._files.open_ahead(link, following()),
+                meanwhile=lambda: self._files.open_ahead(association, following()),
             )
         finally:
             file.close()
@@ -117,9 +117,9 @@ class Attempts:
             minimum = min(minimum, destination.maximum_line_speed_kb_per_s * 500)
         return minimum / max(1, sharing)
 
-    def forget(self, link: scu.Association) -> None:
+    def forget(self, association: scu.Association) -> None:
         """The association has ended."""
-        self._files.forget(link)
+        self._files.forget(association)
 
 
 @dataclass(slots=True)
@@ -153,9 +153,9 @@ class FilesAhead:
     def __init__(self) -> None:
         self._ahead: dict[scu.Association, OpenFile] = {}
 
-    def open(self, link: scu.Association, instance: Instance, path: str) -> OpenFile:
+    def open(self, association: scu.Association, instance: Instance, path: str) -> OpenFile:
         """The file of an instance that was claimed; `path` is the claim's. The caller closes it."""
-        ahead = self._ahead.pop(link, None)
+        ahead = self._ahead.pop(association, None)
         if ahead is not None:
             # The receipt does not tell: an instance that was remade comes back with the same one, as another file.
             with suppress(OSError):
@@ -164,17 +164,17 @@ class FilesAhead:
             ahead.close()
         return OpenFile.at(path, instance)
 
-    def open_ahead(self, link: scu.Association, candidates: Iterable[Instance]) -> None:
+    def open_ahead(self, association: scu.Association, candidates: Iterable[Instance]) -> None:
         """Open the first of the candidates that is not open yet. A failure shows when its turn has come."""
         others = {file.receipt for file in self._ahead.values()}
         instance = next((candidate for candidate in candidates if candidate.receipt not in others), None)
         if instance is None:
             return
         with suppress(OSError):
-            file = self._ahead[link] = OpenFile.at(instance.queued.file, instance)
-            file.ahead_bytes = link.read_ahead(file.fd, instance.offset, file.size_bytes)
+            file = self._ahead[association] = OpenFile.at(instance.queued.file, instance)
+            file.ahead_bytes = association.read_ahead(file.fd, instance.offset, file.size_bytes)
 
-    def forget(self, link: scu.Association) -> None:
+    def forget(self, association: scu.Association) -> None:
         """The association has ended."""
-        if (ahead := self._ahead.pop(link, None)) is not None:
+        if (ahead := self._ahead.pop(association, None)) is not None:
             ahead.close()

@@ -1,7 +1,17 @@
 """Everything that leaves for one destination.
 
-The trip of an instance: the queue lists it (queue.py), the window holds it (window.py), deliver/pool.py binds it to an
-association (associations.py), an attempt sends it (attempt.py), and its claim ends in one way (outcome.py, claims.py).
+The trip of an instance, call by call:
+
+- `Outbox.ring()` and `tick()` let `Window.run()` know that a look may be due. It calls `Queue.look()`, holds what may
+  be sent, and then calls `_filled()`: hopeless suspects are given up, and `Associations.filled()` remakes or rejects
+  what the destination was seen to refuse (`Refusals.apply()`).
+- `Associations.act()` is called whenever anything has happened. It asks `deliver.pool.assign()` and does what that
+  says: open an association (`_live()`), release one, or bind an instance to an idle one (`LiveMember.bind()`).
+- `Associations._send()` wakes with the instance that was bound. `Attempts.make()` claims it, sends it and returns an
+  Outcome; `Claims.end()` ends the claim as that says; `_learn()` tells the health and the suspicion of it.
+
+Who writes what: `Window` what waits and what is in hand, `Associations` the members and their phase, `Refusals` what a
+member accepted, `Claims` the history of an instance.
 
 An Outbox shares nothing with the others but the event loop, a few threads for the disk and the writer of receipts, so
 that a dead destination costs them nothing: while it is backed off its queue is not even listed.

@@ -2,9 +2,9 @@
 
 ```
 embryo ─► new ─┬────────────────────────────► prepared ─► (delivered: unlinked)
-               ├─► transform ────────────────►    │
-               └─► asking ─► transform, prepared  ├─► deferred ─► prepared, asking
-                                                  └─► rejected, failed, expired
+               ├─► transform ────────────────►    ├─► deferred ─► prepared, asking
+               └─► asking ─► transform            └─► rejected, failed, expired
+                          └► (sent as it came, as from prepared)
 ```
 
 An entry in transform, asking or prepared is claimed into active/<claimant>/; from there it moves on, or back.

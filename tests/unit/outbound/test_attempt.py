@@ -48,8 +48,8 @@ class Sent(Parts):
         self.attempts = Attempts(destination, self.claims)
         self.put(syntax=syntax)
 
-    async def send(self, link, taken=None, sharing=1):
-        outcome = await self.attempts.make(link, self.take(), taken, sharing)
+    async def send(self, association, taken=None, sharing=1):
+        outcome = await self.attempts.make(association, self.take(), taken, sharing)
         await self.claims.end(outcome)
         return outcome
 
@@ -64,10 +64,10 @@ def told(outcome):
 
 @on_a_loop
 async def test_delivered(tmp_path):
-    sent, link = Sent(tmp_path), Link(0)
-    outcome = await sent.send(link)
+    sent, association = Sent(tmp_path), Link(0)
+    outcome = await sent.send(association)
     assert told(outcome) == (Ending.DELIVERED, Response.ANSWERED, "status 0x0000")
-    assert link.asked[0]["data"] == DATA
+    assert association.asked[0]["data"] == DATA
     (line,) = await sent.proved()
     assert line["destination"] == "PACS"
     assert line["bytes"] == outcome.size_bytes == len(DATA)
@@ -86,13 +86,13 @@ async def test_a_delivery_is_written_down_only_when_the_next_object_can_be_on_it
 
 @on_a_loop
 async def test_what_was_taken_away_by_hand_is_not_sent(tmp_path):
-    sent, link = Sent(tmp_path), Link()
+    sent, association = Sent(tmp_path), Link()
     instance = sent.take()
     instance.queued.path.unlink()
-    outcome = await sent.attempts.make(link, instance, None)
+    outcome = await sent.attempts.make(association, instance, None)
     assert told(outcome) == (Ending.GONE, Response.NONE, "")
     await sent.claims.end(outcome)
-    assert link.asked == []
+    assert association.asked == []
     assert not sent.window.in_hand
 
 
@@ -131,34 +131,34 @@ async def test_what_was_cancelled_may_have_arrived(tmp_path):
 async def test_a_line_that_is_too_slow_three_times_has_to_do(tmp_path, caplog):
     sent = Sent(tmp_path)
     for _ in range(SLOW_ABORTS):
-        link = Link(TooSlow("slow"))
-        assert told(await sent.send(link)) == (Ending.RETURNED, Response.TOO_SLOW, "slow")
-        assert link.asked[0]["minimum_bytes_per_s"] == 500_000
-        assert link.asked[0]["deadline_s"] > 900
+        association = Link(TooSlow("slow"))
+        assert told(await sent.send(association)) == (Ending.RETURNED, Response.TOO_SLOW, "slow")
+        assert association.asked[0]["minimum_bytes_per_s"] == 500_000
+        assert association.asked[0]["deadline_s"] > 900
         assert sent.counts() == {"prepared": 1}
     assert caplog.text.count("goes without that limit now") == 1
-    link = Link(0)
-    await sent.send(link)
-    assert link.asked[0]["minimum_bytes_per_s"] == 0
-    assert link.asked[0]["deadline_s"] == 0
+    association = Link(0)
+    await sent.send(association)
+    assert association.asked[0]["minimum_bytes_per_s"] == 0
+    assert association.asked[0]["deadline_s"] == 0
     await sent.proved()
     assert sent.counts() == {}
 
 
 @on_a_loop
 async def test_the_minimum_is_shared_by_the_associations(tmp_path):
-    sent, link = Sent(tmp_path), Link(0)
-    await sent.send(link, sharing=4)
-    assert link.asked[0]["minimum_bytes_per_s"] == 125_000
+    sent, association = Sent(tmp_path), Link(0)
+    await sent.send(association, sharing=4)
+    assert association.asked[0]["minimum_bytes_per_s"] == 125_000
 
 
 @on_a_loop
 async def test_our_own_limit_is_not_the_lines_fault(tmp_path):
     slow = Destination("PACS", "127.0.0.1", 104, maximum_line_speed_kb_per_s=100)
-    sent, link = Sent(tmp_path, slow), Link(0)
-    await sent.send(link)
-    assert link.asked[0]["minimum_bytes_per_s"] == 50_000
-    assert link.asked[0]["throttle"].permit(1, 0.0) == 0
+    sent, association = Sent(tmp_path, slow), Link(0)
+    await sent.send(association)
+    assert association.asked[0]["minimum_bytes_per_s"] == 50_000
+    assert association.asked[0]["throttle"].permit(1, 0.0) == 0
 
 
 @on_a_loop

@@ -57,39 +57,39 @@ def content(file, instance):
 
 
 def test_what_was_file_ahead_is_what_is_sent_although_it_was_renamed(instances):
-    files, link, (first, *_) = FilesAhead(), Link(), instances
-    files.open_ahead(link, instances)
+    files, association, (first, *_) = FilesAhead(), Link(), instances
+    files.open_ahead(association, instances)
     claimed = first.queued.path.rename(first.queued.path.with_name("claimed"))
-    file = files.open(link, first, os.fspath(claimed))
+    file = files.open(association, first, os.fspath(claimed))
     assert (file.size_bytes, file.ahead_bytes) == (100, 100)
     assert content(file, first) == b"x" * 100
 
 
 def test_another_one_than_expected_is_file_anew(instances):
-    files, link, (_, second, _) = FilesAhead(), Link(), instances
-    files.open_ahead(link, instances)
-    file = files.open(link, second, second.queued.file)
+    files, association, (_, second, _) = FilesAhead(), Link(), instances
+    files.open_ahead(association, instances)
+    file = files.open(association, second, second.queued.file)
     assert (file.size_bytes, file.ahead_bytes) == (101, 0)
     assert content(file, second) == b"x" * 101
 
 
 def test_an_object_that_was_made_anew_meanwhile_is_not_sent_as_it_was(instances):
-    files, link, (first, *_) = FilesAhead(), Link(), instances
-    files.open_ahead(link, instances)
+    files, association, (first, *_) = FilesAhead(), Link(), instances
+    files.open_ahead(association, instances)
     made = first.queued.path.with_name("made")
     made.write_bytes(first.queued.path.read_bytes()[: first.offset] + b"y" * 100)
     made.rename(first.queued.path)
-    file = files.open(link, first, first.queued.file)
+    file = files.open(association, first, first.queued.file)
     assert file.ahead_bytes == 0
     assert content(file, first) == b"y" * 100
 
 
 def test_each_association_expects_another_one(instances):
     files, links = FilesAhead(), [Link(), Link(), Link(), Link()]
-    for link in links:
-        files.open_ahead(link, instances)
-    for link, instance in zip(links, instances, strict=False):
-        file = files.open(link, instance, instance.queued.file)
+    for association in links:
+        files.open_ahead(association, instances)
+    for association, instance in zip(links, instances, strict=False):
+        file = files.open(association, instance, instance.queued.file)
         assert file.ahead_bytes == file.size_bytes
         file.close()
     with pytest.raises(FileNotFoundError):
@@ -97,10 +97,10 @@ def test_each_association_expects_another_one(instances):
 
 
 def test_an_association_that_ends_leaves_nothing_open(instances):
-    files, link = FilesAhead(), Link()
-    files.open_ahead(link, instances)
-    files.forget(link)
-    files.forget(link)
+    files, association = FilesAhead(), Link()
+    files.open_ahead(association, instances)
+    files.forget(association)
+    files.forget(association)
 
 
 def test_what_cannot_be_read_is_told_when_its_turn_comes(instances):

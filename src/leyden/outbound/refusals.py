@@ -22,7 +22,7 @@ from leyden.spool.stage import Stage
 RENEGOTIATE_S = 5.0  # a SOP class that was refused in all syntaxes is proposed again at most so often
 
 
-class Forms:
+class Refusals:
     """Applies to the instances of a window what their destination takes."""
 
     def __init__(

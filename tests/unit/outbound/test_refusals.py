@@ -6,7 +6,7 @@ import time
 from leyden.deliver.destination import Destination
 from leyden.deliver.pool import Member, Phase
 from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, JPEG2000_LOSSLESS, JPEG_BASELINE, syntax_name
-from leyden.outbound.forms import RENEGOTIATE_S, Forms
+from leyden.outbound.refusals import RENEGOTIATE_S, Refusals
 from leyden.spool.stage import Stage
 from support.outbound import CT, Parts, on_a_loop
 
@@ -19,13 +19,13 @@ class World(Parts):
 
     def __init__(self, root, destination=PACS) -> None:
         super().__init__(root, destination)
-        self.forms = Forms(destination, self.window, self.claims, self.capabilities, self.jobs)
+        self.refusals = Refusals(destination, self.window, self.claims, self.capabilities, self.jobs)
 
     def negotiate(self, *accepted, proposed=SYNTAXES, opened_s=None):
         """An association that the peer has answered."""
         now_s = time.monotonic() if opened_s is None else opened_s
         member = Member("LEYDEN", now_s, frozenset((CT, syntax) for syntax in proposed))
-        self.forms.negotiated(member, [(CT, syntax) for syntax in accepted])
+        self.refusals.negotiated(member, [(CT, syntax) for syntax in accepted])
         member.phase, member.established_s = Phase.IDLE, now_s
         return member
 
@@ -50,12 +50,12 @@ async def test_refused_in_negotiation_remade_as_long_as_there_is_another_syntax_
     world.put(syntax=JPEG2000_LOSSLESS)
     for name in ("ExplicitVRLittleEndian", "ImplicitVRLittleEndian"):
         world.refill()
-        assert world.forms.apply([world.negotiate(EXPLICIT_LE, IMPLICIT_LE)])
+        assert world.refusals.apply([world.negotiate(EXPLICIT_LE, IMPLICIT_LE)])
         await world.ended()
         assert world.in_transform() == [name]
         world.made()
     world.refill()
-    assert world.forms.apply([world.negotiate(EXPLICIT_LE, IMPLICIT_LE)])
+    assert world.refusals.apply([world.negotiate(EXPLICIT_LE, IMPLICIT_LE)])
     await world.ended()
     assert world.counts() == {"rejected": 1}
     assert world.claims.statistics.remade == 2
@@ -67,12 +67,12 @@ async def test_what_is_accepted_or_comes_from_another_title_is_left_alone(tmp_pa
     world = World(tmp_path)
     world.put(syntax=JPEG2000_LOSSLESS)
     world.refill()
-    assert not world.forms.apply([world.negotiate(JPEG2000_LOSSLESS)])
+    assert not world.refusals.apply([world.negotiate(JPEG2000_LOSSLESS)])
     other = world.negotiate(EXPLICIT_LE)
     other.calling = "CT9"
-    assert not world.forms.apply([other])
+    assert not world.refusals.apply([other])
     opening = Member("LEYDEN", 0.0, frozenset({(CT, JPEG2000_LOSSLESS)}))
-    assert not world.forms.apply([opening])
+    assert not world.refusals.apply([opening])
     assert len(world.window.waiting) == 1
     await world.close()
 
@@ -84,10 +84,10 @@ async def test_only_an_association_that_was_asked_for_later_may_reject_what_has_
     world.refill()
     (instance,) = world.window.waiting.values()
     earlier = world.negotiate(opened_s=instance.since_s - 1)
-    assert not world.forms.apply([earlier])
-    assert set(world.forms.held_back(instance.since_s)) == {("LEYDEN", CT)}
-    assert not world.forms.held_back(earlier.opened_s + RENEGOTIATE_S)
-    assert world.forms.apply([world.negotiate()])
+    assert not world.refusals.apply([earlier])
+    assert set(world.refusals.held_back(instance.since_s)) == {("LEYDEN", CT)}
+    assert not world.refusals.held_back(earlier.opened_s + RENEGOTIATE_S)
+    assert world.refusals.apply([world.negotiate()])
     await world.ended()
     assert world.counts() == {"rejected": 1}
     await world.close()
@@ -99,10 +99,10 @@ async def test_what_waits_to_be_asked_for_is_made_lossy_once_the_destination_is_
     name = syntax_name(JPEG_BASELINE)
     world.put(stage=Stage.ASKING, syntax=EXPLICIT_LE, to_make=name)
     world.refill()
-    assert not world.forms.apply([])
+    assert not world.refusals.apply([])
     assert len(world.window.waiting) == 1
     world.negotiate(JPEG_BASELINE, EXPLICIT_LE, proposed=(JPEG_BASELINE, EXPLICIT_LE))
-    assert not world.forms.apply([])
+    assert not world.refusals.apply([])
     await world.ended()
     assert world.in_transform() == [name]
     assert (tmp_path / "state" / "PACS.json").exists(), "the workers read it"
@@ -114,13 +114,13 @@ async def test_an_answer_that_says_unsupported_counts_for_all_associations_until
     world = World(tmp_path)
     pair = (CT, EXPLICIT_LE)
     members = [world.negotiate(EXPLICIT_LE), world.negotiate(JPEG2000_LOSSLESS)]
-    world.forms.unsupported(pair, members)
+    world.refusals.unsupported(pair, members)
     assert members[0].accepted == frozenset()
     assert pair in members[0].refused
     assert members[1].accepted == {(CT, JPEG2000_LOSSLESS)}
     assert world.negotiate(EXPLICIT_LE).accepted == frozenset()
     world.put(retried_s=int(time.time()) + 5)
     world.refill()
-    world.forms.ask_again()
+    world.refusals.ask_again()
     assert world.negotiate(EXPLICIT_LE).accepted == {pair}
     await world.close()
