@@ -1,10 +1,10 @@
-"""The worker: takes what waits in transform/, makes it into the wanted syntax, and gives it on to prepared/. N of them.
+"""The worker: claims objects in transform/, makes each into its wanted syntax, and moves it to prepared/.
 
-A plain loop: the next object, else a frame of another worker's object, else a second's sleep at the bell. Which form an
-object gets is decided by form/choose.py; the worker tries, and asks again when something could not be made. Compression
-never hurts: what cannot be made goes on as it came, with the reason logged once a kind. The disk's part (sync, link,
-unlink) runs in one thread beside the codec. The address space is limited: a hostile codestream kills one worker and one
-job. No sockets, no dataset on the network side.
+There are several workers, each a process with a plain loop: it works on the next object, else on a frame of another
+worker's object, else it waits at the bell for a second. form/choose.py decides which form an object gets; the worker
+tries it, and asks again if that can't be made. Compression never makes things worse: an object that can't be made goes
+on as it came, with the reason logged once for each kind. The disk's part (sync, link, unlink) runs in a thread beside
+the codec. The address space is limited, so that a hostile codestream costs one worker and one job. No sockets.
 """
 
 import contextlib
@@ -49,31 +49,34 @@ from leyden.transcode.source import Source, Unreadable
 
 logger = logging.getLogger("leyden.worker")
 
-LOOK_S = 1.0  # without a bell
-RESCAN_S = 0.02  # nothing was there: how soon it is worth another look
-IN_VIEW = 16  # entries of a destination taken into view at a time
+LOOK_S = 1.0  # how often it looks without being rung
+RESCAN_S = 0.02  # how long an empty queue is not listed again
+IN_VIEW = 16  # entries of a destination that are listed at a time
 DRAIN_S = 4.0
 TURN_S = 0.05  # between two small objects that overtake a large one
 SMALL_BYTES = 32 << 20
 THREADS_FROM_BYTES = 1 << 20
-MIN_BYTES_PER_S = 1_000_000  # a tenth of what the slowest codec does on the slowest machine we care for
+MIN_BYTES_PER_S = 1_000_000  # a tenth of the slowest codec's speed on the slowest machine that is supported
 BUFFER_BYTES = 128 << 10
 COMMITS_BEHIND = 2
 RETRY_LEFT_S = 5.0
 THREADS_MAX = 8  # of the codec; each takes address space, and more do not make a frame faster
 _SERIES_INSTANCE_UID = 0x0020000E
-_PARTICULARS = re.compile(r"\([0-9A-F]{4},[0-9A-F]{4}\)|[0-9]+")  # tags, offsets, sizes: no part of a reason's kind
+_PARTICULARS = re.compile(r"\([0-9A-F]{4},[0-9A-F]{4}\)|[0-9]+")  # tags and numbers, without which reasons are compared
 
 
 class Draining(BaseException):
-    """SIGTERM came and the time is up: what is in hand is given back."""
+    """SIGTERM came, and the time to finish is over: the claims in hand are given back."""
 
 
 def run(inherited: Inherited) -> int:
-    """The role's main: until SIGTERM (what is in hand is finished within DRAIN_S or given back; exit code 0)."""
+    """The role's main function: runs until SIGTERM. A claim in hand is finished within DRAIN_S or given back.
+
+    The exit code is 0.
+    """
     worker = Worker(inherited)
     signal.signal(signal.SIGTERM, worker.drain)
-    os.nice(5)  # the network roles are never starved by the codec
+    os.nice(5)  # the codec must not starve the roles on the network
     _limit_memory(inherited.settings.arena_mib, inherited.settings.max_frame_mib)
     return worker.run()
 
@@ -86,25 +89,26 @@ def _limit_memory(arena_mib: int, max_frame_mib: int) -> None:
 
 
 class Queue:
-    """What waits in transform/: the destinations in turn, of each the lowest rank and the oldest first.
+    """The entries that wait in transform/: the destinations take turns, each with its lowest rank and oldest first.
 
-    A little of each is taken into view at a time.
+    Only a few entries of each destination are listed at a time: those in view.
     """
 
     def __init__(self, spool: Spool, claimant: str) -> None:
-        self._spool, self._claimant = spool, claimant
+        self._spool = spool
+        self._claimant = claimant
         self._view: deque[Queued] = deque()
         self._found_nothing_s = 0.0
 
     def claim(self) -> Queued | None:
-        """Claim the next object; None if nothing waits."""
+        """Claim the next object; None if none waits."""
         while self._view or self.look():
             if claim := self._claim(lambda waiting: True):
-                return claim  # else the other workers took all that was in view: look again, do not sleep
+                return claim  # otherwise other workers have claimed all that was in view: look again, do not sleep
         return None
 
     def claim_small(self) -> Queued | None:
-        """Claim the next object that is small and that no worker has died of."""
+        """Claim the next object that is small and over which no worker has died."""
         if not self.look():
             return None
         return self._claim(lambda waiting: waiting.size <= SMALL_BYTES and not waiting.entry.crashes)
@@ -123,7 +127,7 @@ class Queue:
         return claim
 
     def look(self) -> bool:
-        """Take into view what waits now; False if there is nothing, or was nothing a moment ago."""
+        """List what waits now; False if nothing does, or nothing did a moment ago."""
         if time.monotonic() - self._found_nothing_s < RESCAN_S:
             return False
         found = [
@@ -136,19 +140,19 @@ class Queue:
         return bool(found)
 
     def waits(self) -> bool:
-        """Whether anything waits."""
+        """Whether any object waits."""
         return bool(self._view) or self.look()
 
     def rung(self) -> None:
-        """The bell rang, or it is time: the next look is not put off."""
+        """The bell has rung, or LOOK_S is over: the next look() lists again in any case."""
         self._found_nothing_s = 0.0
 
 
 class Commits:
-    """Makes what was written durable, in one thread beside the codec, and gives it on.
+    """Makes finished files durable and moves them to prepared/, in one thread beside the codec.
 
-    `ready()` is called when something may be sent, `alive()` now and then while a slow disk is waited for;
-    `give_back(claim)` takes back what the disk refused.
+    `ready()` is called when an object may be sent, `alive()` now and then while it waits for a slow disk, and
+    `give_back(claim)` with a claim whose result the disk has refused.
     """
 
     def __init__(
@@ -158,7 +162,10 @@ class Commits:
         alive: Callable[[], None],
         give_back: Callable[[Queued], None],
     ) -> None:
-        self._spool, self._ready, self._alive, self._give_back = spool, ready, alive, give_back
+        self._spool = spool
+        self._ready = ready
+        self._alive = alive
+        self._give_back = give_back
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._running: deque[Future[None]] = deque()
 
@@ -166,12 +173,12 @@ class Commits:
         return len(self._running)
 
     def add(self, claim: Queued, made: Path) -> None:
-        """Give on `made` in the place of a claim, as soon as it is durable. Waits while too many are under way."""
+        """Replace a claim by `made` as soon as that is durable. Waits while too many commits are running."""
         self.finish(COMMITS_BEHIND - 1)
         self._running.append(self._thread.submit(self._commit, claim, made))
 
     def finish(self, behind: int = 0) -> None:
-        """Wait until at most so many are under way. A slow disk is no fault of the worker: it says that it lives."""
+        """Wait until at most `behind` commits are running. With a slow disk the worker is not stuck: it says so."""
         while len(self._running) > behind:
             while not wait([self._running[0]], LOOK_S).done:
                 self._alive()
@@ -185,15 +192,16 @@ class Commits:
         try:
             self._spool.transformed(claim, made, self._ready)
         except OSError as error:
-            logger.error("%s for %s: made again, as the disk says: %s", claim.entry.receipt, claim.destination, error)
-            with contextlib.suppress(OSError):  # the next try or the recovery removes it
+            what = "%s for %s: could not be written, will be made again: %s"
+            logger.error(what, claim.entry.receipt, claim.destination, error)
+            with contextlib.suppress(OSError):  # if it stays, the next try or the recovery removes it
                 made.unlink(missing_ok=True)
             self._give_back(claim)
             time.sleep(LOOK_S)
 
 
 class Worker:
-    """One worker. To the frames of an object it is the Workplace of transcode/frames.py."""
+    """One worker. It is the Workplace (transcode/frames.py) in which the frames of an object are made."""
 
     def __init__(self, inherited: Inherited) -> None:
         self.inherited = inherited
@@ -205,7 +213,7 @@ class Worker:
         self._sender = Ringer(self.spool.root, "sender")
         self._others = [Ringer(self.spool.root, f"worker-{number}") for number in range(self.workers)]
         self.commits = Commits(self.spool, self._sender.ring, lambda: self.alive(0), self.give_back)
-        self.left: deque[Queued] = deque()  # claims that could not be given back yet
+        self.left: deque[Queued] = deque()  # the claims that could not be given back yet
         self.retry_left_at_s = 0.0
         self._checked = CheckedSeries(self.arena.words)
         self._differed = 0
@@ -214,10 +222,10 @@ class Worker:
         self._may_be_overtaken = True
         self._drain_until_s: float | None = None
         verify = job.Verify.ALL if inherited.settings.verify_compression == "always" else job.Verify.NONE
-        self._terms_of_none = job.Terms(inherited.settings.max_frame_mib << 20, verify=verify)
+        self._default_terms = job.Terms(inherited.settings.max_frame_mib << 20, verify=verify)
         self._terms = {
             each.ae_title: replace(
-                self._terms_of_none,
+                self._default_terms,
                 destination=each.ae_title,
                 quality=each.quality,
                 ratio=each.compression_ratio,
@@ -230,7 +238,7 @@ class Worker:
     # -- the loop
 
     def run(self) -> int:
-        """Until drain() was called; the exit code."""
+        """Work until drain() is called; returns the exit code."""
         with contextlib.suppress(Draining):
             while self._drain_until_s is None:
                 self.alive(0)
@@ -249,7 +257,7 @@ class Worker:
             self._drain_until_s = time.monotonic() + DRAIN_S
             self.bell.ring()
 
-    # -- what the frames of an object ask of the worker (frames.Workplace)
+    # -- what frames.Workplace asks for
 
     def wake(self, number: int) -> None:
         self._others[number].ring()
@@ -261,14 +269,14 @@ class Worker:
         self.inherited.heartbeat.alive(60.0 + size_bytes / MIN_BYTES_PER_S)
 
     def threads(self, size_bytes: int) -> int:
-        """The codec's own threads: the cores, for a large frame, while there is nothing else for them to do."""
+        """How many threads the codec may use: one a core for a large frame, if the cores have nothing else to do."""
         cores = len(os.sched_getaffinity(0))
         if size_bytes < THREADS_FROM_BYTES or cores == 1 or not self._may_be_overtaken:
             return 0
         return min(cores, THREADS_MAX) if self.arena.alone() and not self.queue.waits() else 0
 
     def between_frames(self) -> None:
-        """End in time, and let a small object overtake now and then."""
+        """Raise Draining when the time to finish is over, and let a small object overtake now and then."""
         now_s = time.monotonic()
         if self._drain_until_s is None:
             if now_s - self._overtaken_s >= TURN_S:
@@ -277,7 +285,7 @@ class Worker:
             raise Draining
 
     def _let_overtake(self) -> None:
-        """A whole small object is made while the large one in hand waits: do() within do(), one level deep."""
+        """Make a whole small object while the large one in hand waits: do() within do(), one level deep."""
         if not self._may_be_overtaken:
             return
         if claim := self.queue.claim_small():
@@ -287,8 +295,9 @@ class Worker:
 
     @contextlib.contextmanager
     def _undisturbed(self) -> Iterator[None]:
-        """Nothing overtakes meanwhile."""
-        before, self._may_be_overtaken = self._may_be_overtaken, False
+        """No object overtakes meanwhile."""
+        before = self._may_be_overtaken
+        self._may_be_overtaken = False
         try:
             yield
         finally:
@@ -297,8 +306,9 @@ class Worker:
     # -- one object
 
     def do(self, claim: Queued) -> None:
-        """One claim, to its end or given back; whatever happens here is logged and harms nothing else."""
-        receipt, destination = claim.entry.receipt, claim.destination
+        """Work on one claim, which ends or is given back. Any error is logged and touches no other object."""
+        receipt = claim.entry.receipt
+        destination = claim.destination
         try:
             crash.point("claimed")
             self.alive(claim.size)
@@ -310,29 +320,32 @@ class Worker:
             if not claim.path.exists():
                 tell(ByHand(receipt, what="was taken away", destination=destination))
                 return
-            logger.error("%s for %s: tried again, as the disk says: %s", receipt, destination, error)
+            logger.error(
+                "%s for %s: could not be read or written, will be tried again: %s", receipt, destination, error
+            )
             self.give_back(claim)
             time.sleep(LOOK_S)
 
     def give_back(self, *claims: Queued) -> None:
-        """Now, or as soon as the disk allows it. One whose result stands further on already is not made again."""
+        """Give claims back, now or when the disk allows it. A claim whose result exists already is unlinked instead."""
         self.left.extend(recover.give_back(self.spool, list(claims)))
 
     def give_back_left(self) -> None:
-        """Try again with the claims that could not be given back."""
+        """Try again to give back the claims that could not be given back before."""
         if self.left and time.monotonic() >= self.retry_left_at_s:
             self.retry_left_at_s = time.monotonic() + RETRY_LEFT_S
             self.give_back(*(self.left.popleft() for _ in range(len(self.left))))
 
     def _attempt_alone(self, claim: Queued) -> None:
-        """A worker may have died of it: nothing else is in hand meanwhile, or it would count as deadly too."""
+        """Work on a claim over which a worker has died. No other is in hand, as a crash would count for it too."""
         self.commits.finish()
         with self._undisturbed():
             self._attempt(claim)
             self.commits.finish()
 
     def _attempt(self, claim: Queued) -> None:
-        receipt, destination = claim.entry.receipt, claim.destination
+        receipt = claim.entry.receipt
+        destination = claim.destination
         try:
             with contextlib.closing(Source(claim.path)) as source:
                 self._transform(claim, source)
@@ -348,7 +361,7 @@ class Worker:
             self.spool.give_back(claim, crashed=True)
 
     def _transform(self, claim: Queued, source: Source) -> None:
-        """Make the wanted syntax, or the next best that the destination may take, or give it on as it came."""
+        """Make the wanted syntax, or the next best that may be accepted, or pass the object on as it came."""
         wanted = syntax_by_name(claim.entry.syntax)
         facts = Facts(source.meta.transfer_syntax_uid, source.meta.sop_class_uid)
         node = Node(claim.destination, wanted.uid if wanted else "")
@@ -363,8 +376,8 @@ class Worker:
             case Fail(reason):
                 self._fail(claim, reason, syntax=syntax_name(facts.syntax))
             case AsItCame(reason):
-                self._as_it_came(claim, source, reason or ("" if wanted else "a transfer syntax that is none"))
-            case Ask():  # what has to be padded does not wait until its destination was asked
+                self._as_it_came(claim, source, reason or ("" if wanted else "an unknown transfer syntax"))
+            case Ask():  # it has to be padded, which does not wait until its destination was asked
                 self._as_it_came(claim, source, "")
 
     def _fail(self, claim: Queued, reason: str, **more: str) -> None:
@@ -372,15 +385,17 @@ class Worker:
         self.spool.fail(claim, {"reason": reason, **more})
 
     def _acceptance(self, claim: Queued, sop_class: str) -> ladder.Acceptance | None:
-        """What the destination was seen to accept of a SOP class; nothing if somebody wants it to be asked anew."""
+        """What the destination was seen to accept of a SOP class; nothing from before an operator's retry counts."""
         title = claim.destination
         seen = self._seen.setdefault(title, SeenCapabilities(self.spool.root, title))
         known = ladder.fresh(seen.knowledge(), sop_class, time.time())
         return known if known is not None and known.seen_s > claim.entry.retried_s else None
 
     def _try_to_make(self, claim: Queued, source: Source, form: Make, past: Past) -> Past | None:
-        """Make a syntax. None: the claim has come to its end; else it could not be made, as the new past says."""
-        receipt, destination, target = claim.entry.receipt, claim.destination, SYNTAXES[form.syntax]
+        """Make a syntax. None: the claim has ended. Otherwise that syntax could not be made, as the new past says."""
+        receipt = claim.entry.receipt
+        destination = claim.destination
+        target = SYNTAXES[form.syntax]
         try:
             self._make(claim, source, target, breaks_signatures=form.breaks_signatures)
         except Signed as error:
@@ -394,7 +409,7 @@ class Worker:
         except OSError as error:
             if error.errno != errno.ENOSPC or self._refuses_as_it_came(claim, source):
                 raise
-            self._pass_on(claim, "the disk has no room for it")  # and soon has more
+            self._pass_on(claim, "the disk has no room for it")  # delivering it makes room
         else:
             if form.breaks_signatures:
                 text = "%s for %s: made %s, as it takes nothing else, and signatures are broken now: %s"
@@ -407,7 +422,7 @@ class Worker:
 
     def _make(self, claim: Queued, source: Source, target: Syntax, *, breaks_signatures: bool) -> None:
         terms = replace(self._terms_for(claim, source, target), break_signatures=breaks_signatures)
-        begin_s = time.monotonic()
+        start_s = time.monotonic()
         try:
             made_bytes = self._write(claim, source, lambda out: job.make(source, target, out, self, terms))
         except BaseException:
@@ -421,20 +436,20 @@ class Worker:
                 made=target.name,
                 came_bytes=source.size,
                 made_bytes=made_bytes,
-                took_s=round(time.monotonic() - begin_s, 3),
+                took_s=round(time.monotonic() - start_s, 3),
             )
         )
 
     def _terms_for(self, claim: Queued, source: Source, target: Syntax) -> job.Terms:
-        """What the settings and the destination ask of this object; one that has killed a worker gets no help."""
-        terms = replace(self._terms.get(claim.destination, self._terms_of_none), alone=claim.entry.crashes > 0)
+        """What the settings and the destination ask for. No other worker helps if one has died over the object."""
+        terms = replace(self._terms.get(claim.destination, self._default_terms), alone=claim.entry.crashes > 0)
         if self.inherited.settings.verify_compression != "first-of-series" or source.flaw:
             return terms
         first = self._checked.begin(*_series(source), target.uid)
         return replace(terms, verify=job.Verify.FIRST) if first or claim.entry.crashes else terms
 
     def _write(self, claim: Queued, source: Source, write: Callable[[BinaryIO], None]) -> int:
-        """Have the object of a claim written anew, and give it on once it is durable; the bytes of the new file."""
+        """Have the object of a claim written to a new file, which replaces it once it is durable; the new size."""
         fd, path = self.spool.making(claim)
         try:
             with open(fd, "wb", BUFFER_BYTES) as out:
@@ -448,17 +463,17 @@ class Worker:
             calling = source.meta.sending or "a file put there by hand"
             once(
                 logger, logging.WARNING, f"uneven {calling}",
-                f"{claim.entry.receipt} from {calling} has values of odd length: each gets a byte of padding (PS3.5 "
-                "section 7.1.1), and so it is with others of this title",
+                f"{claim.entry.receipt} from {calling} has values of odd length: each is padded with one byte (PS3.5 "
+                "section 7.1.1), here and in all further objects from there",
             )  # fmt: skip
         self.commits.add(claim, path)
         return made_bytes
 
     def _as_it_came(self, claim: Queued, source: Source, reason: str) -> None:
-        """In the syntax that it came in: as it is, or padded where it is uneven and no workers died of it."""
+        """Pass an object on in the syntax that it came in; padded, if it has odd values and not too many crashes."""
         if not source.uneven or source.unpadded or claim.entry.crashes > CRASHES_MAX:
             to_pad = claim.entry.syntax == syntax_name(source.meta.transfer_syntax_uid)
-            unpadded = source.unpadded or ("what is odd in it does not parse" if to_pad else "")
+            unpadded = source.unpadded or ("its values of odd length can't be parsed" if to_pad else "")
             self._pass_on(claim, reason or unpadded)
             return
         self.tell_as_it_came(claim, reason)
@@ -475,16 +490,16 @@ class Worker:
         self._sender.ring()
 
     def tell_as_it_came(self, claim: Queued, reason: str) -> None:
-        """Log why it goes on as it came; the first of each kind only."""
+        """Log why an object goes on as it came; only for the first of each kind."""
         wanted = claim.entry.syntax
         if reason:
             once(
                 logger, logging.INFO, f"{wanted}: {_PARTICULARS.sub('', reason)}",
                 f"{claim.entry.receipt} for {claim.destination} goes on as it came, not as {wanted}: {reason}; "
-                "so do others of that kind",
+                "so do others for which the reason is the same",
             )  # fmt: skip
 
 
 def _series(source: Source) -> tuple[str, ...]:
-    """Its Series Instance UID; empty where it has none, and where its dataset does not parse."""
+    """The Series Instance UID; empty if there is none or if the dataset does not parse."""
     return () if source.flaw else tuple(source.header.texts(_SERIES_INSTANCE_UID) or ())
