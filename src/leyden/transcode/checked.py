@@ -1,7 +1,7 @@
-"""The series of which an object was decoded again and compared: known to all workers, in words of shared memory.
+"""The series of which an object was decoded again and compared, in words of memory that all workers share.
 
-A word holds a series' hash and how it came out; of two series that want the same word the later one has it, and the
-first is compared once more. Each word is stored in one piece, so that no lock is needed.
+A word holds the hash of a series, and whether a comparison has found a difference. If two series have the same word,
+the later one takes it, and the first is compared once more. A word is stored in one piece, so no lock is needed.
 """
 
 from hashlib import blake2b
@@ -10,15 +10,15 @@ _DIFFERED = 1
 
 
 class CheckedSeries:
-    """`words`: shared memory, of format "Q", all zero at first."""
+    """`words`: shared memory of format "Q", all zero at first. A series is given as any objects that identify it."""
 
     def __init__(self, words: memoryview) -> None:
         self._words = words
 
     def begin(self, *series: object) -> bool:
-        """Whether the caller is to compare: it is the first to ask, or something of the series came out wrong.
+        """Whether the caller must compare: it is the first to ask, or an object of the series differed.
 
-        Whoever does not come to an end with an object has to forget() its series.
+        A caller that does not finish the object must call forget().
         """
         at, word = self._place(series)
         if self._words[at] == word:
@@ -28,12 +28,12 @@ class CheckedSeries:
         return True
 
     def differed(self, *series: object) -> None:
-        """Something came out wrong: all that follows is compared."""
+        """Note that an object differed: all further ones of the series are compared."""
         at, word = self._place(series)
         self._words[at] = word | _DIFFERED
 
     def forget(self, *series: object) -> None:
-        """One of the series was not made, and so perhaps not compared; what came out wrong before stays known."""
+        """An object of the series was not finished, so perhaps not compared. An earlier difference is not forgotten."""
         at, word = self._place(series)
         if self._words[at] == word:
             self._words[at] = 0

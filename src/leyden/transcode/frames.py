@@ -1,8 +1,9 @@
-"""The frames of one object through the codec, by every worker that has nothing better to do, written in order.
+"""The frames of one object go through the codec, with the help of every idle worker, and are written in order.
 
-The owner fills leases ahead and offers them; helpers take what is offered; the owner encodes whatever nobody has taken,
-redoes what a dead helper left, and writes the frames in their order. It never waits for memory: with no lease to be
-had it works on with what it holds, or in memory of its own. Memory is bounded by the arena, whatever the object.
+The owner of the object fills leases ahead and offers them, and helpers take what is offered. The owner works on the
+frames that no helper has taken, repeats those of a helper that died, and writes all frames in order. It never waits for
+memory: if the arena has no lease left, it goes on with those that it holds, or with memory of its own. So the memory is
+bounded by the arena, whatever the object.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ from typing import Protocol
 from leyden.transcode.arena import Arena, FrameState, Lease, Work
 from leyden.transcode.codecs import perform
 
-HELPER_LOST_S = 0.1  # a helper that was killed rings no bell
+HELPER_LOST_S = 0.1  # the longest sleep, as a helper that was killed does not ring the bell
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Order:
 
 
 class Workplace(Protocol):
-    """The worker in which an object is made, and those beside it, as this module needs them."""
+    """The worker that makes an object, and its fellow workers, as far as this module needs them."""
 
     arena: Arena
     workers: int
@@ -44,27 +45,27 @@ class Workplace(Protocol):
         """Wake another worker."""
 
     def sleep(self, limit_s: float) -> None:
-        """Sleep until somebody wakes this one."""
+        """Sleep until another worker wakes this one, or until `limit_s` is over."""
 
     def alive(self, size_bytes: int) -> None:
-        """Say that it lives, and will for as long as work on so much may take."""
+        """Tell the supervisor that this worker lives, and may be silent for as long as so many bytes take."""
 
     def threads(self, size_bytes: int) -> int:
-        """How many threads of its own the codec may use for one frame of this size; 0 = none."""
+        """How many threads the codec may use for one frame of this size; 0 = none of its own."""
 
     def between_frames(self) -> None:
-        """Called after each frame of a multi-frame object: may make another object first, or raise to end this one."""
+        """Called after each frame of a multi-frame object. It may make another object, or raise to end this one."""
 
 
 def alone(workplace: Workplace, orders: Iterator[Order], emit: Callable[[Lease], object]) -> None:
-    """Many frames, by this worker alone: for what may be the death of whoever helps."""
+    """Many frames, by this worker alone: for an object that may kill each worker that helps."""
     for order in orders:
         single(workplace, order, emit)
         workplace.between_frames()
 
 
 def single(workplace: Workplace, order: Order, emit: Callable[[Lease], object]) -> None:
-    """One frame, by this worker alone, with the codec's own threads where cores are idle."""
+    """One frame, by this worker alone, with the codec's own threads if cores are idle."""
     workplace.alive(order.pixels_bytes)
     lease = _lease(workplace, order) or Lease.private(order.pixels_bytes, order.room_bytes)
     try:
@@ -76,10 +77,11 @@ def single(workplace: Workplace, order: Order, emit: Callable[[Lease], object]) 
 
 
 def spread(workplace: Workplace, orders: Iterator[Order], emit: Callable[[Lease], object]) -> None:
-    """Many frames, over all workers; `emit` sees them in order. What a frame raises ends the job."""
+    """Many frames, over all workers. `emit` is called in the order of the frames. An exception of one ends the job."""
     ahead = 2 * workplace.workers + 1
     pending: deque[tuple[Lease, Order]] = deque()
-    order, frame = next(orders, None), 0
+    order = next(orders, None)
+    frame = 0
     try:
         while order is not None or pending:
             while order is not None and len(pending) < ahead:
@@ -90,7 +92,8 @@ def spread(workplace: Workplace, orders: Iterator[Order], emit: Callable[[Lease]
                 order.put_into(lease)
                 lease.frame = frame
                 workplace.arena.offer(lease)
-                order, frame = next(orders, None), frame + 1
+                order = next(orders, None)
+                frame += 1
                 _wake(workplace)
             if pending:
                 workplace.alive(pending[0][1].pixels_bytes)
@@ -98,7 +101,8 @@ def spread(workplace: Workplace, orders: Iterator[Order], emit: Callable[[Lease]
                     continue
             elif order is not None:
                 single(workplace, order, emit)
-                order, frame = next(orders, None), frame + 1
+                order = next(orders, None)
+                frame += 1
             workplace.between_frames()
     finally:
         for lease, _ in pending:
@@ -106,13 +110,13 @@ def spread(workplace: Workplace, orders: Iterator[Order], emit: Callable[[Lease]
 
 
 def help_out(workplace: Workplace) -> bool:
-    """Work on one frame of somebody else's object; False if none is offered."""
+    """Work on one frame of another worker's object; False if none is offered."""
     lease = workplace.arena.take_any()
     if lease is None:
         return False
     workplace.alive(len(lease.pixels))
     done = False
-    # Whatever it raises, its owner does the frame anew and meets the same error, if it is one, and knows its meaning.
+    # Errors are ignored: the owner repeats the frame, meets the same error if it is a real one, and can handle it.
     with contextlib.suppress(Exception):
         perform(lease)
         done = True
@@ -126,8 +130,9 @@ def _lease(workplace: Workplace, order: Order) -> Lease | None:
 
 
 def _advance(workplace: Workplace, pending: deque[tuple[Lease, Order]], emit: Callable[[Lease], object]) -> bool:
-    """Emit the first frame if it is done (True), else work on the first that nobody has taken, else wait a little."""
-    arena, first = workplace.arena, pending[0][0]
+    """Emit the first frame if it is done (True). If not, work on the first free frame, or wait a little if none is."""
+    arena = workplace.arena
+    first = pending[0][0]
     if arena.state(first) is FrameState.DONE:
         emit(first)
         arena.release(first)
@@ -136,7 +141,7 @@ def _advance(workplace: Workplace, pending: deque[tuple[Lease, Order]], emit: Ca
     for lease, order in pending:
         if arena.state(lease) is not FrameState.DONE and arena.take(lease):
             if order.work.reads >= 0:
-                order.put_into(lease)  # a helper that got as far as encoding has written over the codestream
+                order.put_into(lease)  # a helper that came as far as encoding has overwritten the codestream
             perform(lease)
             arena.finish(lease, True)
             return False

@@ -1,9 +1,9 @@
-"""One object from one transfer syntax into another, as a stream: a Part 10 file in, a Part 10 file out.
+"""Makes an object from one transfer syntax into another, as a stream: a Part 10 file in, a Part 10 file out.
 
-Only what the new syntax changes is changed: the file meta, Pixel Data, Photometric Interpretation and Planar
-Configuration; what may have lost something says so besides, and is an object of its own (dicom/derive.py). Everything
-else is copied as it came. Pixels are read by pread, frame by frame, never mapped (a truncated file under a map kills
-the process). What cannot be done is raised as Unfit, with the reason for an operator.
+Only what the new syntax demands is changed: the file meta, Pixel Data, Photometric Interpretation and Planar
+Configuration. A result that is lossy says so, and one that becomes lossy here is a new instance (dicom/derive.py).
+Everything else is copied as it came. Pixels are read by pread, frame by frame, and never mapped, as a truncated file
+under a map kills the process. What can't be made raises Unfit, with the reason for an operator.
 """
 
 import struct
@@ -30,13 +30,16 @@ from leyden.transcode.frames import Order, Workplace, alone, single, spread
 from leyden.transcode.pixels import Claim, Description, Signed, Unfit
 from leyden.transcode.source import CHUNK_BYTES, Source, describe
 
-_PHOTOMETRIC, _PLANAR = 0x00280004, 0x00280006
+_PHOTOMETRIC = 0x00280004
+_PLANAR = 0x00280006
 _BITS_ALLOCATED = 0x00280100
-_EXTENDED_OFFSETS, _EXTENDED_LENGTHS, _VALUE_TOTAL_LENGTH = 0x7FE00001, 0x7FE00002, 0x7FE00003
-_PLAIN = (uids.IMPLICIT_LE, uids.EXPLICIT_LE, uids.DEFLATED_LE, uids.EXPLICIT_BE)
-_HEADERS_BYTES = 64 << 10  # of a codestream, mostly
-_MOST_HEADERS_BYTES = 17 << 20  # an ICC profile in the 255 segments that JPEG has for it
-_BIG_WORDS = "more than 16 bits allocated in big endian, whose words readers take in different order"
+_EXTENDED_OFFSETS = 0x7FE00001
+_EXTENDED_LENGTHS = 0x7FE00002
+_VALUE_TOTAL_LENGTH = 0x7FE00003
+_NATIVE = (uids.IMPLICIT_LE, uids.EXPLICIT_LE, uids.DEFLATED_LE, uids.EXPLICIT_BE)
+_HEADERS_BYTES = 64 << 10  # enough for the headers of most codestreams
+_MOST_HEADERS_BYTES = 17 << 20  # enough for an ICC profile in all 255 segments that JPEG has for it
+_BIG_WORDS = "more than 16 bits allocated in big endian, for which readers differ in the order of the words"
 
 Changes = dict[int, edit.Replacement]
 
@@ -51,11 +54,11 @@ class Verify(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """On what terms an object is made: bounds, checks, and how much may be lost where its destination asks for that.
+    """The terms on which an object is made: limits, checks, and for lossy syntaxes how much may be lost.
 
-    `quality` is that of JPEG and JPEG XL (1 to 100), `ratio` that of JPEG 2000 and HTJ2K, `near` the greatest
-    difference of a sample for JPEG-LS. `alone`: no other worker is to touch it. `break_signatures`: also where
-    signatures cover what changes.
+    `quality` is for JPEG and JPEG XL (1 to 100), `ratio` for JPEG 2000 and HTJ2K, `near` for JPEG-LS (the greatest
+    difference of a sample). `alone`: no other worker may help. `break_signatures`: make it even if digital signatures
+    cover what changes.
     """
 
     max_frame_bytes: int
@@ -75,16 +78,16 @@ class Terms:
 
 
 class Sink(Protocol):
-    """What pieces are written to."""
+    """What the pieces of the dataset are written to."""
 
     def write(self, data: bytes | memoryview, /) -> object: ...
 
 
 def make(source: Source, target: Syntax, out: BinaryIO, workplace: Workplace, terms: Terms) -> None:
-    """Write `source` in the syntax `target` to a seekable file, all or an exception (then `out` is rubbish).
+    """Write `source` in the syntax `target` to a seekable file. After an exception the content of `out` is useless.
 
-    Unfit: it cannot be made so, or not without loss; Signed: not without breaking digital signatures. Corrupt: the
-    source is broken. Unreadable, MemoryError, OSError.
+    Unfit: it can't be made, or only with a loss that is not asked for. Signed: it would break digital signatures.
+    Corrupt: the source is broken. Unreadable: it can't be read. MemoryError. OSError: `out` can't be written.
     """
     job = _Job(source, target, out, workplace, terms)
     changes = job.plan()
@@ -100,7 +103,7 @@ def make(source: Source, target: Syntax, out: BinaryIO, workplace: Workplace, te
         elif isinstance(piece, edit.Copy):
             job.copy(piece.offset, piece.length, piece.swap)
         elif isinstance(piece, edit.Hole):
-            job.leave(piece)
+            job.leave_hole(piece)
         else:
             job.pixels(piece)
     if deflater:
@@ -109,14 +112,14 @@ def make(source: Source, target: Syntax, out: BinaryIO, workplace: Workplace, te
 
 
 def pad(source: Source, out: BinaryIO) -> None:
-    """Write a source in the syntax that it came in, with what is odd made even, and nothing else changed.
+    """Write a source in the syntax that it came in, with its odd values padded, and nothing else changed.
 
     Corrupt, Unreadable, OSError: as for make().
     """
     out.write(encode_head(source.meta))
     if (stream := source.deflated()) is not None:
         out.writelines(stream)
-        out.write(b"\0")  # it is odd as a whole (PS3.5 A.5)
+        out.write(b"\0")  # its length as a whole is odd (PS3.5 A.5)
         return
     deflater = _Deflater(out) if source.received.deflated else None
     sink: Sink = deflater or out
@@ -129,7 +132,7 @@ def pad(source: Source, out: BinaryIO) -> None:
 
 
 class _Deflater:
-    """A dataset on its way into a deflated one (PS3.5 A.5): raw deflate, padded to an even length."""
+    """Deflates a dataset (PS3.5 A.5): raw deflate, padded to an even length."""
 
     def __init__(self, out: BinaryIO) -> None:
         self._out = out
@@ -151,10 +154,10 @@ class _Job:
     out: BinaryIO
     workplace: Workplace
     terms: Terms
-    work: Work | None = None  # None = native pixels stay native, and `found` and `decoded` are not known
-    found: Description | None = None  # as they are in the source
-    decoded: Description | None = None  # the same without a codestream
-    lossy: bool = False  # something is known to be lost already
+    work: Work | None = None  # None = native pixels stay native; then `found` and `decoded` are None
+    found: Description | None = None  # the pixels as they are in the source
+    decoded: Description | None = None  # the same pixels, decoded
+    lossy: bool = False  # the source is known to be lossy
     sop_instance_uid: str = ""
     sink: Sink = field(init=False)
     hole_at: int = -1
@@ -169,14 +172,16 @@ class _Job:
         return self.work is not None and self.work.remakes
 
     def plan(self) -> Changes:
-        """Choose the way of the pixels and say which elements it changes. Unfit where there is no way."""
+        """Choose what is done with the pixels, and return which elements change. Unfit: it can't be done."""
         if self.source.flaw:
             raise Unfit(self.source.flaw)
-        header, target, name = self.source.header, self.target, self.source.received.name
+        header = self.source.header
+        target = self.target
+        name = self.source.received.name
         encapsulated = self.source.syntax.encapsulated
-        if not encapsulated and self.source.received.uid not in _PLAIN:
+        if not encapsulated and self.source.received.uid not in _NATIVE:
             raise Unfit(f"{name}, whose pixels are elsewhere")
-        if not target.encapsulated and target.uid not in _PLAIN:
+        if not target.encapsulated and target.uid not in _NATIVE:
             raise Unfit(f"{target.name} is not made by this version")
         if encapsulated and header.pixel_data not in ("", "encapsulated"):
             raise Unfit(f"pixel data of defined length, although compressed as {name}")
@@ -192,7 +197,7 @@ class _Job:
         return self._plan_codecs()
 
     def spare_signatures(self, changes: Changes, patch: edit.Patch | None) -> None:
-        """Signed where signatures cover what changes and are not to be broken."""
+        """Raise Signed if signatures cover what changes, unless they may be broken."""
         changed = {*changes, PIXEL_DATA} if self.work else changes.keys()
         if self.terms.break_signatures:
             return
@@ -203,13 +208,16 @@ class _Job:
             raise Signed(f"digital signatures cover {tag_name(covered[-1])}, which would change")
 
     def _plan_codecs(self) -> Changes:
-        source, target, header = self.source, self.target, self.source.header
+        source = self.source
+        target = self.target
+        header = source.header
         self.found = found = decoded = describe(header)
         _refuse(pixels.first_reason((pixels.FRAMES,), found))
         if header.pixel_data == "encapsulated" and source.syntax.uid in uids.REMADE.get(target.uid, ()):
             return self._plan_remaking(found)
         changes: Changes = {}
-        work, measured = None, b""
+        work = None
+        measured = b""
         if header.pixel_data == "encapsulated":
             number = _known(decoder(source.syntax.uid), f"{source.syntax.name} is not decoded by this version")
             planes, irreversible = self._claim(number, found, CODECS[number].inspect)
@@ -232,7 +240,8 @@ class _Job:
             _refuse(self._unfit(codec, decoded, decoded.size_bytes) or codec.obstacle(decoded))
             if source.syntax.big_endian and decoded.bits_allocated > 16:
                 raise Unfit(_BIG_WORDS)
-            wanted, setting = codec.planes(decoded), self.terms.setting(target)
+            wanted = codec.planes(decoded)
+            setting = self.terms.setting(target)
             work = replace(
                 work or Work(wanted, wanted, signed=found.signed), wanted=wanted, writes=number, setting=setting
             )
@@ -246,8 +255,10 @@ class _Job:
         return pixels.unfit(described, length_bytes, self.terms.max_frame_bytes, one_bit=codec.one_bit)
 
     def _plan_remaking(self, found: Description) -> Changes:
-        """The same image to the bit, and the same object: only what says where the frames are changes."""
-        reads, writes = decoder(self.source.syntax.uid), encoder(self.target.uid)
+        """Plan a recompression that keeps every bit of the image. It stays the same instance; only the elements that
+        say where the frames are change."""
+        reads = decoder(self.source.syntax.uid)
+        writes = encoder(self.target.uid)
         assert reads is not None
         assert writes is not None
         remaking = CODECS[writes].remaking
@@ -259,10 +270,11 @@ class _Job:
         return dict.fromkeys((_EXTENDED_OFFSETS, _EXTENDED_LENGTHS, _VALUE_TOTAL_LENGTH))
 
     def _derived(self, header: Header, measured: bytes) -> Changes:
-        """What says that something was lost, and makes an object one of its own where it becomes lossy."""
+        """The elements that say that something was lost; if it becomes lossy here, also those of a new instance."""
         if not self.target.lossy:
             return dict(derive.still_lossy(header, measured))
-        sop_class, lossy = self.source.meta.sop_class_uid, derive.was_lossy(header)
+        sop_class = self.source.meta.sop_class_uid
+        lossy = derive.was_lossy(header)
         _refuse(not_to_be_lossy(sop_class, lossy, recompress_lossy=self.terms.recompress_lossy) or None)
         setting = self.terms.setting(self.target)
         self.sop_instance_uid = derive.derived_uid(
@@ -271,7 +283,7 @@ class _Job:
         return dict(derive.lossy(header, self.sop_instance_uid, self.target, setting, measured))
 
     def copy(self, offset: int, length: int, swap: int) -> None:
-        """Source bytes to the output, each `swap` bytes turned end for end."""
+        """Copy source bytes to the output, in reverse order within each group of `swap` bytes."""
         buffer = memoryview(bytearray(min(length, CHUNK_BYTES)))
         while length > 0:
             view = buffer[: min(length, CHUNK_BYTES)]
@@ -279,10 +291,11 @@ class _Job:
             if swap > 1:
                 np.frombuffer(view, f"u{swap}").byteswap(inplace=True)
             self.sink.write(view)
-            offset, length = offset + len(view), length - len(view)
+            offset += len(view)
+            length -= len(view)
 
-    def leave(self, hole: edit.Hole) -> None:
-        """Blanks where the compression ratio will stand, which is known after the pixels."""
+    def leave_hole(self, hole: edit.Hole) -> None:
+        """Write blanks where the compression ratio will stand, which is known only after the pixels."""
         self.hole_at = self.out.tell()
         self.out.write(b" " * hole.length_bytes)
 
@@ -293,9 +306,9 @@ class _Job:
             self.out.seek(0, 2)
 
     def pixels(self, piece: edit.Pixels) -> None:
-        """Write (7FE0,0010), its header and its value."""
+        """Write Pixel Data (7FE0,0010), its header and its value."""
         if (piece.length is None) != (self.source.header.pixel_data == "encapsulated"):
-            raise Corrupt("Pixel Data that is not as its transfer syntax says")
+            raise Corrupt("Pixel Data in another form than its transfer syntax says")
         if self.work is None:
             swap = 2 if piece.vr == "OW" and self.source.syntax.big_endian != self.target.big_endian else 1
             self._native_header(piece.vr, piece.length or 0)
@@ -320,7 +333,8 @@ class _Job:
 
     def _decode(self, orders: Iterator[Order], work: Work) -> None:
         assert self.decoded is not None
-        decoded, words = self.decoded, self.decoded.bits_allocated > 8
+        decoded = self.decoded
+        words = decoded.bits_allocated > 8
         bits = pixels.Bits()
 
         def emit(lease: Lease) -> None:
@@ -339,11 +353,13 @@ class _Job:
         self.sink.write(b"\0" * pad)
 
     def _native_orders(self, piece: edit.Pixels) -> Iterator[Order]:
-        """Frames of native pixels, each read and made into planes when a lease is there for it."""
+        """Frames of native pixels; each is read and made into planes when there is a lease for it."""
         assert self.decoded is not None
         assert self.work is not None
         assert piece.length is not None
-        described, wanted, start = self.decoded, self.work.wanted, piece.offset
+        described = self.decoded
+        wanted = self.work.wanted
+        start = piece.offset
         swap = 2 if self.source.syntax.big_endian and piece.vr == "OW" else 1
         _refuse(self._unfit(CODECS[self.work.writes], described, piece.length))
         excess_bytes = piece.length - described.size_bytes
@@ -356,7 +372,7 @@ class _Job:
 
         def fill(lease: Lease, number: int) -> None:
             at, first_bit = divmod(number * described.frame_bits, 8)
-            lead = at % swap  # a word is turned whole, also where a frame begins within it
+            lead = at % swap  # a frame may start in the middle of a word, and only whole words can be swapped
             end = lead + (first_bit + described.frame_bits + 7) // 8
             frame = lease.pixels if in_place else scratch[: end + end % swap]
             self.source.read_into(frame, start + at - lead)
@@ -368,10 +384,12 @@ class _Job:
             yield self._order(number, room_bytes(wanted), partial(fill, number=number))
 
     def _codestream_orders(self, piece: edit.Pixels) -> Iterator[Order]:
-        """Frames of codestreams, their fragments joined when a lease is there for it."""
+        """Frames of codestreams; the fragments of each are joined when there is a lease for it."""
         assert self.work is not None
         assert self.found is not None
-        described, planes, inspect = self.found, self.work.found, CODECS[self.work.reads].inspect
+        described = self.found
+        planes = self.work.found
+        inspect = CODECS[self.work.reads].inspect
         if self.work.remakes and (remaking := CODECS[self.work.writes].remaking):
             inspect = remaking.inspect
         most_bytes = room_bytes(planes) + planes.size_bytes + _MOST_HEADERS_BYTES
@@ -384,7 +402,7 @@ class _Job:
             if claimed != planes:
                 raise Corrupt("frames of different kinds: not all are of the same shape and transform")
             if irreversible and not self.lossy:
-                raise Unfit("frames of different kinds: one has lost something, what stands before it has not")
+                raise Unfit("frames of different kinds: one is lossy, those before it are not")
 
         for frame, places in enumerate(self._places(self.work.reads)):
             total = encapsulate.total_bytes(places)
@@ -392,7 +410,7 @@ class _Job:
                 raise Corrupt("a codestream far longer than its image")
             needed = max(total, room_bytes(self.work.wanted)) if self.work.writes >= 0 else total
             if self.work.remakes:
-                needed = max(2 * total, needed)  # a JPEG may hold more than its image, which was made smaller as well
+                needed = max(2 * total, needed)  # a JPEG may hold more than its image, and that was compressed too
             yield self._order(frame, needed, lambda lease, places=places: fill(lease, places))  # type: ignore[misc]
 
     def _order(self, frame: int, room: int, fill: Callable[[Lease], None]) -> Order:
@@ -421,7 +439,7 @@ class _Job:
             spread(self.workplace, orders, emit)
 
     def _claim(self, number: int, described: Description, inspect: Inspect) -> Claim:
-        """What the first codestream claims, by its beginning; where headers are long, by more of it."""
+        """What the first codestream claims in its headers: a short beginning is read, then a longer one if needed."""
         places = next(self._places(number))
         try:
             return inspect(self._beginning(places, _HEADERS_BYTES), described)
@@ -437,7 +455,7 @@ class _Job:
         return memoryview(joined)
 
     def _blank(self, offset: int, length: int) -> bool:
-        """Whether there is nothing but zeros."""
+        """Whether these bytes are all zero."""
         end = offset + length
         pieces = (self.source.read_at(at, min(CHUNK_BYTES, end - at)) for at in range(offset, end, CHUNK_BYTES))
         return all(piece.count(0) == len(piece) for piece in pieces)
@@ -458,7 +476,7 @@ def _known(codec: int | None, reason: str) -> int:
 
 
 def _changes(found: Description, photometric: str) -> Changes:
-    """The elements that name the form of the pixels, where that changes."""
+    """The elements that describe the form of the pixels, if that changes."""
     changes: Changes = {}
     if photometric != found.photometric:
         changes[_PHOTOMETRIC] = ("CS", photometric.encode())

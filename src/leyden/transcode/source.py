@@ -1,7 +1,8 @@
-"""An entry opened for transcoding: its bytes by pread, its header, and what its header says of its pixels.
+"""An object opened for transcoding: its bytes by pread, its header, and what the header says about its pixels.
 
-A deflated dataset is inflated once, with a bound, into a file without a name beside the entry; the rest of the package
-then sees explicit little endian. Nor does it see values of odd length: each has got its byte. Nothing is held whole.
+A deflated dataset is inflated once, up to a limit, into a file without a name beside the object; the rest of the
+package then sees explicit little endian. It sees no values of odd length either, as each is padded with its byte. No
+dataset is held in memory as a whole.
 """
 
 import errno
@@ -24,29 +25,40 @@ from leyden.transcode.pixels import Description, Unfit
 
 CHUNK_BYTES = 1 << 20
 MAX_INFLATED_BYTES = 2 << 30
-FREE_SHARE = 4  # of the free space, what one deflated dataset may take: others are received meanwhile
+FREE_SHARE = 4  # a deflated dataset may take a quarter of the free space: other objects are received meanwhile
 _T = TypeVar("_T")
-_OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # no link, no FIFO that hangs us
-_NOT_THE_FILE = (errno.ENOENT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # taken away, or a want of ours
-_ROWS, _COLUMNS, _SAMPLES, _PHOTOMETRIC, _PLANAR = 0x00280010, 0x00280011, 0x00280002, 0x00280004, 0x00280006
-_FRAMES, _ALLOCATED, _STORED, _HIGH_BIT, _REPRESENTATION = 0x00280008, 0x00280100, 0x00280101, 0x00280102, 0x00280103
+_OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # no symbolic link, no FIFO that blocks
+_NOT_THE_FILE = (errno.ENOENT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # taken away, or this process lacks something
+_SAMPLES = 0x00280002
+_PHOTOMETRIC = 0x00280004
+_PLANAR = 0x00280006
+_FRAMES = 0x00280008
+_ROWS = 0x00280010
+_COLUMNS = 0x00280011
+_ALLOCATED = 0x00280100
+_STORED = 0x00280101
+_HIGH_BIT = 0x00280102
+_REPRESENTATION = 0x00280103
 
 
 class Unreadable(LeydenError):
-    """The file is there, but the system does not let it be read."""
+    """The file exists, but the system refuses to read it."""
 
 
 class Source:
-    """One Part 10 file. `syntax` is how its bytes are now, `received` how they came; they differ after inflating.
+    """One Part 10 file.
 
-    `uneven`: a value, or a deflated dataset as a whole, was of odd length as it came; no value is here (dicom/even.py),
-    but fragments that nothing divides into frames. `unpadded` says why it is better sent as it came than padded, "" =
-    it is not; that is `signed` where digital signatures would be broken.
-    `flaw` says why nothing can be made of it, "" = something may; `syntax`, `received` and `header` are there if so.
+    - `received`: the transfer syntax in which it came; `syntax`: that in which its bytes are read here. They differ
+      after inflating.
+    - `uneven`: as it came, a value or a deflated dataset as a whole was of odd length. Here every value is padded
+      (dicom/even.py), except fragments that can't be divided into frames for sure.
+    - `unpadded`: why it is better to send it as it came than padded, "" = it is not.
+    - `signed`: the same text, if the reason is that digital signatures would be broken.
+    - `flaw`: why nothing can be made of it, "" = something can; only then are the other attributes sure to be set.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open, read the head and peek. Corrupt: not Part 10. Unreadable, here and later: what the system says."""
+        """Open the file, read its head and peek. Corrupt: not Part 10. Unreadable (also later): the system refuses."""
         self._fd = self._came_fd = _reading(os.open, path, _OPEN_FLAGS)
         self._evened: PaddedView | None = None
         self.flaw = ""
@@ -100,15 +112,15 @@ class Source:
 
     def _even(self) -> None:
         if self.syntax.deflated:
-            return  # still: it is one that refers to pixels elsewhere
+            return  # it was not inflated, as its pixels are elsewhere (JPIP)
         try:
             dataset = self.header.dataset
             found, undivided = changes(dataset) if self.header.uneven or odd_inside(dataset) else ((), False)
             covered = signed.touched(dataset, changed_tags(dataset, found), self.syntax)
         except Corrupt:
-            return  # nested elements do not parse, and what they mean is not known
+            return  # nested elements do not parse, so it is not known what would have to be padded
         if undivided:
-            self.unpadded = "fragments of odd length, and nothing that divides them into frames for sure"
+            self.unpadded = "fragments of odd length that can't be divided into frames for sure"
         elif covered:
             self.unpadded = self.signed = f"digital signatures cover {tag_name(covered[0])}, where lengths are odd"
         if found:
@@ -118,7 +130,7 @@ class Source:
             self.header = peek(self.read_at, self.size)
 
     def deflated(self) -> Iterator[bytes] | None:
-        """The dataset as it came, in pieces, if it is a deflated one in which every value is even."""
+        """A deflated dataset as it came, in pieces; None if it is not deflated, or if a value in it is odd."""
         return self._chunks(self._start) if self.received.deflated and self._evened is None else None
 
     def _chunks(self, start: int) -> Iterator[bytes]:
@@ -130,7 +142,7 @@ class Source:
         return self._evened.read_at(offset, length) if self._evened else self._pread(offset, length)
 
     def read_into(self, buffer: memoryview, offset: int) -> None:
-        """Fill a buffer from `offset` on. Corrupt: the file ends before."""
+        """Fill a buffer from `offset` on. Corrupt: the file ends before the buffer is full."""
         at = 0
         while at < len(buffer):
             if self._evened:
@@ -153,7 +165,7 @@ class Source:
 
 
 def _reading(call: Callable[..., _T], *arguments: object) -> _T:
-    """An error of the source is told from one of what is written: that one may pass, this one stays."""
+    """Make a system call on the source. Its errors become Unreadable, for they stay; errors in writing may pass."""
     try:
         return call(*arguments)
     except OSError as error:
@@ -163,7 +175,7 @@ def _reading(call: Callable[..., _T], *arguments: object) -> _T:
 
 
 def describe(header: Header) -> Description:
-    """The Image Pixel module. Unfit: something that shapes the pixels is missing or no number."""
+    """The Image Pixel module. Unfit: an attribute that shapes the pixels is missing or not a number."""
     dataset = header.dataset
     wanted = (_ROWS, _COLUMNS, _SAMPLES, _ALLOCATED, _STORED, _HIGH_BIT, _REPRESENTATION)
     numbers = [number for tag in wanted if (number := dataset.integer(tag)) is not None]
@@ -179,15 +191,18 @@ def describe(header: Header) -> Description:
 
 
 def _inflated(chunks: Iterator[bytes], most_bytes: int) -> Iterator[bytes]:
-    """What a raw deflate stream (PS3.5 A.5) holds, in pieces; Unfit beyond `most_bytes`, Corrupt if broken."""
-    inflater, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    """The content of a raw deflate stream (PS3.5 A.5), in pieces. Unfit beyond `most_bytes`, Corrupt if broken."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    total = 0
     try:
         for chunk in chunks:
-            rest, more = chunk, True
+            rest = chunk
+            more = True
             while more and not inflater.eof:
                 piece = inflater.decompress(rest, CHUNK_BYTES)
-                rest, total = inflater.unconsumed_tail, total + len(piece)
-                more = bool(rest) or len(piece) == CHUNK_BYTES  # a full piece may not be all that the input gave
+                rest = inflater.unconsumed_tail
+                total += len(piece)
+                more = bool(rest) or len(piece) == CHUNK_BYTES  # after a full piece there may be more output
                 if total > most_bytes:
                     raise Unfit(f"a deflated dataset of more than {most_bytes >> 20} MiB")
                 yield piece

@@ -1,4 +1,4 @@
-"""The memory of compared series, in words that several processes share."""
+"""The compared series, in words of memory that several processes share."""
 
 import os
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def test_one_worker_compares_for_all(two: tuple[CheckedSeries, CheckedSeries]) -
     assert other.begin("1.3", "a"), "another series"
 
 
-def test_what_was_not_compared_after_all_is_somebody_elses(two: tuple[CheckedSeries, CheckedSeries]) -> None:
+def test_a_forgotten_series_is_compared_by_the_next_worker(two: tuple[CheckedSeries, CheckedSeries]) -> None:
     one, other = two
     assert one.begin("1.2")
     one.forget("1.2")
@@ -58,7 +58,7 @@ def test_a_series_that_lost_its_word_is_compared_once_more() -> None:
     assert tiny.begin("1.2")
 
 
-def test_many_series_keep_apart(two: tuple[CheckedSeries, CheckedSeries]) -> None:
+def test_many_series_are_kept_apart(two: tuple[CheckedSeries, CheckedSeries]) -> None:
     one, other = two
     assert all(one.begin(str(number)) for number in range(200))
     again = sum(other.begin(str(number)) for number in range(200))

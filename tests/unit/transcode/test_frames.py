@@ -1,4 +1,4 @@
-"""Frames over several workers. Two arenas' views in one process are two workers; the second works when it is rung."""
+"""Frames over several workers. Two views of an arena in one process are two workers; the second works when rung."""
 
 import zlib
 from collections import deque
@@ -91,7 +91,7 @@ def test_frames_larger_than_the_arena_go_one_by_one(bench: Bench) -> None:
     assert seen == [0, 1, 2]
 
 
-def test_a_full_arena_stops_nobody(bench: Bench, arena_fd: int) -> None:
+def test_a_full_arena_stops_no_object(bench: Bench, arena_fd: int) -> None:
     seen: list[int] = []
     greedy = Arena(arena_fd, 1, 2)
     leases: list[Lease] = []
@@ -109,7 +109,7 @@ def test_a_full_arena_stops_nobody(bench: Bench, arena_fd: int) -> None:
 
 
 @pytest.mark.parametrize("helping", [False, True])
-def test_what_a_frame_raises_ends_the_job_and_frees_the_leases(bench: Bench, arena_fd: int, helping: bool) -> None:
+def test_an_exception_of_a_frame_ends_the_job_and_frees_the_leases(bench: Bench, arena_fd: int, helping: bool) -> None:
     seen: list[int] = []
     view = Arena(arena_fd, 1, 2)
     helper = replace(bench, arena=view, wake=lambda number: None)
@@ -122,7 +122,7 @@ def test_what_a_frame_raises_ends_the_job_and_frees_the_leases(bench: Bench, are
     view.close()
 
 
-def test_what_filling_raises_ends_the_job(bench: Bench) -> None:
+def test_an_exception_in_filling_ends_the_job(bench: Bench) -> None:
     def fill(lease: Lease) -> None:
         raise Corrupt("no such frame")
 
@@ -132,7 +132,7 @@ def test_what_filling_raises_ends_the_job(bench: Bench) -> None:
         single(bench, Order(Work(PLANES, PLANES), 10, fill), lambda lease: None)
 
 
-def test_turns_are_taken_after_each_frame(bench: Bench) -> None:
+def test_other_objects_get_a_turn_after_each_frame(bench: Bench) -> None:
     seen: list[int] = []
     turns: list[int] = []
     spread(replace(bench, between_frames=lambda: turns.append(len(seen))), orders(5), collect(seen))
@@ -190,10 +190,10 @@ def test_a_codec_that_fails_with_threads_is_tried_once_without(
     assert len(done) == 2
 
 
-def test_what_a_helper_has_written_over_is_read_again(
+def test_a_codestream_that_a_helper_has_overwritten_is_read_again(
     bench: Bench, arena_fd: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A frame to be decoded and encoded: a helper that fails late leaves its own codestream where the source's was."""
+    """A frame to be decoded and encoded: a helper that fails late has replaced the source's codestream by its own."""
 
     def decode(codestream: memoryview, planes: Planes, pixels: memoryview, threads: int) -> None:
         pixels[:] = bytes(codestream[:1]) * len(pixels)
@@ -231,7 +231,7 @@ def test_what_a_helper_has_written_over_is_read_again(
     view.close()
 
 
-def test_what_may_be_the_death_of_helpers_is_not_offered_to_them(bench: Bench, arena_fd: int) -> None:
+def test_an_object_that_may_kill_helpers_is_not_offered_to_them(bench: Bench, arena_fd: int) -> None:
     seen: list[int] = []
     turns: list[int] = []
     helping = Arena(arena_fd, 1, 2)

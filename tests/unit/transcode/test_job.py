@@ -1,4 +1,4 @@
-"""Whole objects: what comes out is decoded by pydicom with pylibjpeg-openjpeg, independently of our codec path."""
+"""Whole objects: the result is decoded by pydicom with pylibjpeg-openjpeg, independently of Leyden's codecs."""
 
 import errno
 import lzma
@@ -166,7 +166,7 @@ def test_colour(
     assert others(back, "PlanarConfiguration") == others(path, "PlanarConfiguration")
 
 
-def test_all_but_the_pixels_stays_byte_for_byte(image: Image, transcode: Transcode) -> None:
+def test_everything_but_the_pixels_stays_byte_for_byte(image: Image, transcode: Transcode) -> None:
     path = image(random_pixels((2, 6, 7, 1), 12, False), stored=12)
     before, after = path.read_bytes(), transcode(path, JPEG2000_LOSSLESS).read_bytes()
     before = before[decode_head(before)[1] :]  # type: ignore[index]
@@ -325,7 +325,7 @@ def test_lossy_is_not_applied_twice_by_accident(transcode: Transcode, target: st
                 transcode(sample(name), target, **terms)
 
 
-def test_lossy_once_more_where_that_is_asked_for(transcode: Transcode) -> None:
+def test_lossy_is_applied_again_if_the_node_asks_for_it(transcode: Transcode) -> None:
     path = sample("examples_ybr_color.dcm")
     made = transcode(path, JPEG2000, ratio=10.0, recompress_lossy=True)
     after = read(made)
@@ -335,7 +335,7 @@ def test_lossy_once_more_where_that_is_asked_for(transcode: Transcode) -> None:
 
 
 @pytest.mark.parametrize("target", [EXPLICIT_LE, JPEG2000_LOSSLESS])
-def test_what_was_lossy_says_so_when_its_syntax_no_longer_does(transcode: Transcode, target: str) -> None:
+def test_a_lossy_instance_says_so_when_its_syntax_no_longer_does(transcode: Transcode, target: str) -> None:
     path = sample("examples_ybr_color.dcm")
     made = transcode(path, target)
     assert read(made).LossyImageCompression == "01"
@@ -358,7 +358,7 @@ def test_a_codestream_in_a_value_of_defined_length_is_not_taken_for_pixels(
 
 @pytest.mark.parametrize("jpip", ["1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.204"])
 @pytest.mark.parametrize("syntax", [EXPLICIT_LE, IMPLICIT_LE, JPEG2000_LOSSLESS])
-def test_what_has_its_pixels_elsewhere_is_not_relabelled(
+def test_an_object_with_pixels_elsewhere_is_not_relabelled(
     tmp_path: Path, transcode: Transcode, jpip: str, syntax: str
 ) -> None:
     data = sample("CT_small.dcm").read_bytes()
@@ -374,7 +374,7 @@ def test_what_has_its_pixels_elsewhere_is_not_relabelled(
 
 
 @pytest.mark.parametrize("undefined", [False, True])
-def test_a_compressed_icon_is_not_left_in_what_is_uncompressed(
+def test_a_compressed_icon_is_not_left_in_an_uncompressed_object(
     tmp_path: Path, transcode: Transcode, undefined: bool
 ) -> None:
     dataset = read(sample("MR_small_jp2klossless.dcm"))
@@ -399,7 +399,9 @@ def test_a_compressed_icon_is_not_left_in_what_is_uncompressed(
     assert read(made).IconImageSequence[0].PixelData == bytes(64)
 
 
-def test_fragments_under_another_tag_are_not_left_in_what_is_uncompressed(tmp_path: Path, transcode: Transcode) -> None:
+def test_fragments_under_another_tag_are_not_left_in_an_uncompressed_object(
+    tmp_path: Path, transcode: Transcode
+) -> None:
     data = bytearray(sample("SC_rgb_jpeg_dcmtk.dcm").read_bytes())
     at = data.rindex(b"\xe0\x7f\x10\x00OB\0\0\xff\xff\xff\xff")
     data[at + 1] = 0x80  # (80E0,0010), of no dictionary
@@ -492,7 +494,7 @@ def test_a_file_that_is_cut_off(image: Image, transcode: Transcode, keep: float)
 
 
 @pytest.mark.parametrize("content", [b"", b"rubbish" * 100, bytes(128) + b"DICM", bytes(128) + b"DICM" + bytes(2000)])
-def test_what_is_no_part_10_file(tmp_path: Path, transcode: Transcode, content: bytes) -> None:
+def test_a_file_that_is_not_part_10(tmp_path: Path, transcode: Transcode, content: bytes) -> None:
     path = tmp_path / "rubbish.dcm"
     path.write_bytes(content)
     with pytest.raises((Corrupt, Unfit)):
@@ -598,7 +600,7 @@ def test_a_large_odd_image_is_read_piece_by_piece(tmp_path: Path, transcode: Tra
     assert np.array_equal(decode(transcode(odd, JPEG2000_LOSSLESS)), read(path).pixel_array)
 
 
-def test_a_deflated_dataset_gets_its_byte_behind(tmp_path: Path) -> None:
+def test_a_deflated_dataset_of_odd_length_is_padded_at_its_end(tmp_path: Path) -> None:
     made_of = (three_by_three(bytes([seed] * 10)) for seed in range(256))
     stream = next(stream for dataset in made_of if len(stream := deflated(dataset, level=1)) % 2)
     assert padded(written(tmp_path, stream, DEFLATED_LE)) == stream + b"\0"
@@ -623,7 +625,7 @@ def test_a_deflated_dataset_that_refers_to_pixels_elsewhere_gets_its_byte_too(tm
 
 
 @pytest.mark.parametrize("name", ["MR_small.dcm", "MR_small_RLE.dcm", "examples_jpeg2k.dcm"])
-def test_what_is_even_is_read_as_it_is(name: str) -> None:
+def test_an_object_without_odd_values_is_read_as_it_is(name: str) -> None:
     source = Source(sample(name))
     assert not source.uneven
     source.close()

@@ -1,4 +1,4 @@
-"""A dataset and its codestreams that do not say the same: who is believed, and what goes on as it came."""
+"""A dataset and codestreams that contradict each other: which is believed, and what goes on as it came."""
 
 import os
 from collections.abc import Callable
@@ -63,7 +63,7 @@ def test_other_high_bit_in_a_codestream(image: Image, transcode: Transcode) -> N
 
 @pytest.mark.parametrize("target", [EXPLICIT_LE, RLE_LOSSLESS])
 @pytest.mark.parametrize("photometric", ["YBR_FULL", "YBR_FULL_422", "RGB"])
-def test_a_component_transform_that_the_dataset_does_not_know_of(
+def test_a_component_transform_that_the_dataset_does_not_name(
     tmp_path: Path, transcode: Transcode, photometric: str, target: str
 ) -> None:
     dataset = read(real("examples_jpeg2k.dcm"))  # YBR_RCT, and so it is
@@ -126,7 +126,7 @@ def codestreams(path: Path, count: int = 1) -> list[bytes]:
 @pytest.mark.parametrize("target", [EXPLICIT_LE, RLE_LOSSLESS])
 @pytest.mark.parametrize("syntax", [JPEG2000_LOSSLESS, JPEGLS_LOSSLESS, JPEG_LOSSLESS_SV1])
 def test_a_lossy_frame_behind_a_lossless_one(image: Image, transcode: Transcode, syntax: str, target: str) -> None:
-    """What nobody knows of while the elements before it are written; in a lossy syntax nobody is misled."""
+    """It is found after the elements before the pixels were written; in a lossy syntax these say nothing wrong."""
     lossy_syntax = {JPEG2000_LOSSLESS: JPEG2000, JPEGLS_LOSSLESS: JPEGLS_NEAR_LOSSLESS}.get(syntax, JPEG_BASELINE)
     path = image(noise(2, 40, 30, 1) >> 4, stored=8, allocated=8)
     lossless, lossy = transcode(path, syntax), transcode(path, lossy_syntax)
@@ -237,9 +237,7 @@ def test_the_file_may_end_after_a_whole_fragment(image: Image, transcode: Transc
         transcode(path, target)
 
 
-def test_excess_bytes_are_looked_at_in_pieces(
-    image: Image, transcode: Transcode, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_excess_bytes_are_read_in_pieces(image: Image, transcode: Transcode, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels, lengths, pread = np.zeros((1, 2000, 2000, 1)), list[int](), os.pread
 
     def noted(fd: int, length: int, offset: int) -> bytes:

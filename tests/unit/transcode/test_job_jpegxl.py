@@ -1,4 +1,4 @@
-"""A JPEG on its way to JPEG XL and back: the very bitstream, the same object, nothing said of another loss."""
+"""A JPEG on its way to JPEG XL and back: the same bitstream, the same instance, and no further loss is claimed."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -41,7 +41,7 @@ def jpeg(image: Image, transcode: Transcode, samples: int = 3, frames: int = 3, 
 @pytest.mark.parametrize("target", [JPEG_BASELINE, JPEG_EXTENDED])
 @pytest.mark.parametrize("samples", [1, 3])
 @pytest.mark.parametrize("frames", [1, 3])
-def test_the_very_jpeg_and_the_same_object(
+def test_the_same_jpeg_and_the_same_instance(
     image: Image, transcode: Transcode, frames: int, samples: int, target: str
 ) -> None:
     path = jpeg(image, transcode, samples, frames, target)
@@ -80,7 +80,7 @@ def test_decoded_it_has_the_pixels_of_the_jpeg(image: Image, transcode: Transcod
         assert np.array_equal(by_pydicom(ours), by_pydicom(direct))
 
 
-def test_its_ratio_is_not_made_up_where_the_dataset_has_none(image: Image, transcode: Transcode) -> None:
+def test_no_compression_ratio_is_invented_if_the_dataset_has_none(image: Image, transcode: Transcode) -> None:
     path = jpeg(image, transcode)
     dataset = read(path)
     del dataset.LossyImageCompressionRatio, dataset.LossyImageCompressionMethod, dataset.LossyImageCompression
@@ -93,7 +93,9 @@ def test_its_ratio_is_not_made_up_where_the_dataset_has_none(image: Image, trans
     assert not native.LossyImageCompressionRatio
 
 
-def test_an_extended_offset_table_does_not_outlive_what_it_points_to(image: Image, transcode: Transcode) -> None:
+def test_an_extended_offset_table_is_removed_with_the_frames_that_it_points_to(
+    image: Image, transcode: Transcode
+) -> None:
     path = jpeg(image, transcode)
     dataset = read(path)
     fragments = codestreams(path)
@@ -116,12 +118,12 @@ def test_fragments_are_joined(image: Image, transcode: Transcode) -> None:
 
 
 @pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small_jp2klossless.dcm", "JPGExtended.dcm"])
-def test_what_is_no_jpeg_of_8_bits_is_not_recompressed(transcode: Transcode, name: str) -> None:
+def test_only_a_jpeg_of_8_bits_is_recompressed(transcode: Transcode, name: str) -> None:
     with pytest.raises(Unfit, match="JPEG"):
         transcode(real(name), JPEGXL_JPEG)
 
 
-def test_another_process_goes_under_no_wrong_name(image: Image, transcode: Transcode) -> None:
+def test_a_jpeg_of_another_process_is_not_given_back_under_a_wrong_syntax(image: Image, transcode: Transcode) -> None:
     """An Extended JPEG of 8 bits is no Baseline one."""
     path = jpeg(image, transcode, samples=1, frames=1)
     dataset = read(path)
@@ -134,7 +136,7 @@ def test_another_process_goes_under_no_wrong_name(image: Image, transcode: Trans
         transcode(made, JPEG_BASELINE)
 
 
-def test_it_is_not_made_lossy_once_more(image: Image, transcode: Transcode) -> None:
+def test_it_is_not_made_lossy_again(image: Image, transcode: Transcode) -> None:
     made = transcode(jpeg(image, transcode), JPEGXL_JPEG)
     for target in (JPEGXL, JPEG2000):
         with pytest.raises(Unfit, match="lossy already"):
@@ -164,7 +166,7 @@ def test_a_truncated_one_is_corrupt(image: Image, transcode: Transcode) -> None:
 
 
 @pytest.mark.parametrize("target", [JPEGXL_JPEG, JPEG_BASELINE])
-def test_what_was_made_is_held_against_what_it_was(
+def test_the_result_is_compared_with_the_original(
     image: Image, transcode: Transcode, monkeypatch: pytest.MonkeyPatch, target: str
 ) -> None:
     path = jpeg(image, transcode, frames=1)
@@ -200,7 +202,7 @@ def test_a_lossy_codestream_in_the_lossless_syntax_is_lossy(image: Image, transc
         transcode(path, JPEG2000)
 
 
-def test_more_in_the_jpeg_than_its_image(image: Image, transcode: Transcode) -> None:
+def test_a_jpeg_that_holds_more_than_its_image(image: Image, transcode: Transcode) -> None:
     """A comment of 60 KB in an image of 6 KB."""
     path = jpeg(image, transcode, samples=1, frames=1)
     dataset = read(path)

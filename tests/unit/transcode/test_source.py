@@ -1,4 +1,4 @@
-"""Opening an entry: what is deflated is inflated whole, and within bounds."""
+"""Opening an object: a deflated dataset is inflated completely, up to a limit."""
 
 import zlib
 from pathlib import Path
@@ -12,7 +12,7 @@ from support.objects import real
 
 @pytest.mark.parametrize("chunks", [1, 3])
 @pytest.mark.parametrize("level", [1, 9])
-def test_what_zlib_holds_back_when_all_input_is_taken_is_there_too(chunks: int, level: int) -> None:
+def test_the_output_that_zlib_holds_back_at_the_end_is_not_lost(chunks: int, level: int) -> None:
     for more in range(0, 300, 7):
         data = bytes(chunks * CHUNK_BYTES + more)
         deflate = zlib.compressobj(level, wbits=-zlib.MAX_WBITS)
@@ -21,7 +21,7 @@ def test_what_zlib_holds_back_when_all_input_is_taken_is_there_too(chunks: int, 
         assert b"".join(_inflated(halves, 1 << 30)) == data
 
 
-def test_a_deflated_dataset_takes_a_share_of_the_free_disk_only(
+def test_a_deflated_dataset_may_take_only_a_share_of_the_free_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "deflated.dcm"
