@@ -1,14 +1,14 @@
-"""What does a backlog for a dead destination cost the living one, a restart, and memory?
+"""What does a backlog for a dead destination cost the other destination, a restart, and memory?
 
     python perf/backlog.py [--rounds 5] [--quick] [--million]
 
-100,000 deliveries of 10 KB wait for DEAD, whose port nobody listens on. They are written into prepared/DEAD/ of a
+100,000 deliveries of 10 KB wait for DEAD, on whose port nobody listens. They are written into prepared/DEAD/ of a
 stopped service under the spool's own names (100 a second over the time before the start; 20 names share one file, as
-deliveries of one object to several destinations do): through the service it would take minutes, and names are all that
-a backlog consists of. Then, in turn with a service that has no backlog: objects of 10 KB over four associations, each
-bound for LIVING and for DEAD, from the first to the last delivery at LIVING; so the backlog grows meanwhile.
-Figures: LIVING not slower than 10 %; ready within 10 s after a start; memory as without the backlog. `--million` shows
-ten times as many beside it: the time to be ready and the memory may grow in proportion, the rate must stay.
+deliveries of one object to several destinations do). Through the service this would take minutes, and a backlog is
+nothing but names. Then, in turn with a service without a backlog: objects of 10 KB over four associations, each bound
+for LIVING and for DEAD, so the backlog grows meanwhile. Measured is from the first to the last delivery at LIVING.
+Wanted: LIVING at most 10 % slower; ready within 10 s after a start; memory as without the backlog. `--million` adds a
+backlog ten times as large: the time to be ready and the memory may grow in proportion, the rate must stay.
 Memory is each role's own (perf/roles.py), the most that was seen from ready to the end of the load.
 """
 
@@ -28,7 +28,7 @@ LINKS = 20
 A_SECOND = 100
 BOTH = "- Actions:\n    - Target: LIVING\n    - Target: DEAD\n"
 AGE_S = 600
-AFTER_START_S = 3.0  # what a start has to look at is over by then; the rate is that of a service that runs
+AFTER_START_S = 3.0  # the start is over by then, so the rate is that of a running service
 
 
 def build(spool: Path, count: int, example: Path) -> None:
@@ -65,7 +65,7 @@ def main() -> None:
         memory: dict[str, dict[str, list[float]]] = {}
 
         def living(folder: Path, backlog: int, name: str) -> float:
-            """Objects a second at LIVING; notes the time to be ready and each role's memory."""
+            """Objects a second at LIVING; records the time to be ready and each role's memory."""
             home = run.folder / f"with-{backlog}" if backlog else folder
             with peers.running(peers.sink()) as pacs:
                 nodes = peers.node("LIVING", pacs.port) + peers.node("DEAD", peers.free_port())

@@ -1,7 +1,7 @@
-"""What compress.py compares: the codec alone on the pixels of made images, and the pipeline around it, looked into.
+"""What compress.py compares: the codec alone on the pixels of generated images, and the pipeline around it.
 
-The codec alone is native_bench/encode_j2k with the very file of libopenjp2 that the service loads. The archive behind
-the pipeline takes JPEG 2000 lossless and nothing else: what it counts was compressed.
+The codec alone is native_bench/encode_j2k with the same libopenjp2 file that the service loads. The archive behind the
+pipeline takes JPEG 2000 lossless and nothing else: what it counts was compressed.
 Deliberately absent: cases and tables (compress.py).
 """
 
@@ -24,7 +24,7 @@ from leyden.dicom.uids import JPEG2000_LOSSLESS
 J2K, HTJ2K = "JPEG2000Lossless", "HTJ2KLossless"
 CORES = len(os.sched_getaffinity(0))
 PRECISION = 12  # of the images of objects.py
-LOOK_S = 0.02  # a look takes a moment from the cores that are measured
+LOOK_S = 0.02  # each look takes time from the cores that are measured
 
 
 @cache
@@ -48,7 +48,7 @@ class Alone:
         return cls(kind, objects.write_raw(run.folder / "raw", kind))
 
     def run(self, count: int, *, threads: int = CORES, codec_threads: int = 0, keep: Path | None = None) -> "Figures":
-        """So many frames, one each on `threads` threads at a time. Raises peers.Missing."""
+        """Encode so many frames, one at a time on each of `threads` threads. Raises peers.Missing."""
         _, _, rows, columns, _ = objects.KINDS[self.kind]
         words = ["--library", library(), "--rows", rows, "--columns", columns, "--precision", PRECISION]
         words += ["--objects", count, "--threads", threads, "--codec-threads", codec_threads]
@@ -100,7 +100,7 @@ def waiting(spool: Path) -> int:
 
 @dataclass(slots=True)
 class Making:
-    """Looks at the file that is being made, while its block runs."""
+    """Watches the file that is being made, while its block runs."""
 
     spool: Path
     looks: list[tuple[float, int]] = field(default_factory=list)  # CLOCK_MONOTONIC, bytes
@@ -117,7 +117,7 @@ class Making:
         self._over.set()
         assert self._thread is not None
         self._thread.join()
-        if error is None:  # what is delivered already may not have been tidied up yet
+        if error is None:  # files of delivered objects may not be removed yet
             peers.wait_for(self._look, 10, "the end of what is being made")
 
     def _run(self) -> None:
@@ -135,10 +135,10 @@ class Making:
 
     @property
     def first_fragment_s(self) -> float:
-        """From when a worker had the object until pixels were in the file (its head waits for them in a buffer)."""
+        """From when a worker got the object until pixels were in the file (its head waits for them in a buffer)."""
         return next(at_s for at_s, size in self.looks if size) - self.looks[0][0]
 
     @property
     def made_s(self) -> float:
-        """From when a worker had the object until the file was whole, synced and in prepared/."""
+        """From when a worker got the object until the file was complete, synced and in prepared/."""
         return self._made_s - self.looks[0][0]

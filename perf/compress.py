@@ -1,22 +1,22 @@
-"""How near does the pipeline come to the codec? dcmsend -> Leyden -> storescp, beside OpenJPEG alone, same images.
+"""How near does the pipeline come to the codec? dcmsend -> Leyden -> storescp, and OpenJPEG alone on the same images.
 
     python perf/compress.py [--quick] [--cases ct,cr,stack,large,htj2k,others,mixed] [--rounds 5]
 
-The native limit is native_bench/encode_j2k: the very library file that the service loads, the same parameters and
-pixels, memory to memory, a thread a core. The pipeline is durable, with a worker a core; storescp --ignore takes the
-wanted syntax and nothing else, so what it counts was compressed. Its time is from the start of the client (which is in
-it) to the arrival of the last object; the images are so many that beginning and end are small, and a table says what
-they were, and what a processor was spent on beside the codec.
+The native limit is native_bench/encode_j2k: the same library file, parameters and pixels as the service has, memory to
+memory, one thread a core. The pipeline is durable, with one worker a core. storescp --ignore takes the wanted syntax
+and nothing else, so what it counts was compressed. The time is from the start of the client (which is included) to the
+arrival of the last object. There are so many images that beginning and end matter little; a table shows these two, and
+what processor time was spent on besides the codec.
   ct, cr   0.5 and 7.5 MB to JPEG 2000 lossless; beside it Orthanc with GDCM and IngestTranscoding, a router's Lua rule,
            fed over one association as Leyden is, and over as many as there are cores
   stack    one object of 400 frames: the whole trip, the codec's part of it, and when the first fragment was written.
-           Limits: its frames on all cores, and the time of one frame with the machine to itself x 400 / cores
+           Limits: its frames on all cores, and the time of one frame on an idle machine x 400 / cores
   large    one image of 50 MB on all cores and on one: the service, and the codec with threads of its own
-  htj2k    CT to HTJ2K lossless, and to JPEG 2000 lossless; to our own sink.py, as storescp 3.6.7 aborts at HTJ2K
-  others   single CT one after the other while 1 GB of frames is in work: from the request to the last byte delivered
+  htj2k    CT to HTJ2K lossless, and to JPEG 2000 lossless; to our own sink.py, because storescp 3.6.7 aborts at HTJ2K
+  others   single CT one after the other while 1 GB of frames is compressed: from the request to the last byte delivered
   mixed    CT, CR, 30 frames and 50 MB at once: what each worker did while something waited for it. A worker that is
-           ready but has no core is not idle; asleep is idle, or waiting for the disk
-In tables of seconds less is better. The native program ends after a minute: too slow a machine needs --quick.
+           ready but has no core is not idle; a worker that sleeps is idle, or waits for the disk
+In tables of seconds less is better. The native program ends after a minute, so a slow machine needs --quick.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ Rounds = Sequence[Mapping[str, float]]
 
 
 def columns(rounds: Rounds) -> dict[str, list[float]]:
-    """Figures by row, of rounds that have several each."""
+    """Figures by row, from rounds that give several each."""
     return {row: [each[row] for each in rounds] for row in rounds[0]} if rounds else {}
 
 
@@ -62,7 +62,7 @@ def columns(rounds: Rounds) -> dict[str, list[float]]:
 
 @dataclass(slots=True)
 class Through:
-    """So many files through the pipeline; `costs` has what each round spent, by row of its table."""
+    """Sends so many files through the pipeline; `costs` is what each round spent, by row of its table."""
 
     files: Sequence[Path]
     costs: list[dict[str, float]] = field(default_factory=list)
@@ -254,7 +254,7 @@ def mixed(run: rig.Run) -> None:
     random.Random(1).shuffle(files)
 
     def busy(folder: Path) -> dict[str, float]:
-        """Shares of the time in which something waited."""
+        """Shares of the time during which something waited."""
         far = codec.archive(folder)
         with peers.running(far), codec.leyden(folder, far.port) as service:
             with ThreadPoolExecutor(1) as client:

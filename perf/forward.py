@@ -1,13 +1,13 @@
-"""How fast do objects pass through, from the first byte sent to a router until the last one is at its destination?
+"""How fast do objects pass through, from the first byte sent to a router until the last object is at its destination?
 
     python perf/forward.py [--quick] [--clients dcmsend,source] [--rounds 5]
 
-0.5 MB CT through a durable Leyden, as they came, to storescp --ignore; beside it Orthanc with the Lua rule of a router
-(send on, then delete; its storage syncs too), and the client straight to storescp --fork --ignore, which stores
-nothing: what the machine can move at all. With 1 and 4 associations of the client; dcmsend is a process an
-association and its start is included. At 4 Leyden sends over as many to a destination with --fork; in another row to
-one without, which takes one association at a time. The last object's arrival is taken from storescp's own log, for
-every router alike. The native limit receives files durably, and sends nothing on.
+0.5 MB CT pass as they came through a durable Leyden to storescp --ignore. Beside it: Orthanc with the Lua rule of a
+router (send on, then delete; its storage syncs too), and the client straight to storescp --fork --ignore, which stores
+nothing and shows what the machine can move at all. The client has 1 or 4 associations; dcmsend is one process for each,
+and its start is included. With 4, one row has a destination with --fork, to which Leyden sends over 4 associations too;
+another row has one without, which takes one association at a time. When the last object arrived is read from storescp's
+own log, for all routers alike. The native limit receives files durably, and sends nothing on.
 """
 
 import time
@@ -24,7 +24,7 @@ KIND = "ct"
 DIRECT, LIMIT = "direct to storescp --fork", "native, durable receive"
 
 Client = Callable[[int], None]
-"""Sends the load to a port, and returns when all of it was answered Success."""
+"""Sends the load to a port, and returns when every object was answered Success."""
 
 
 def passed(count: int, far: peers.CountingStorescp, client: Client, port: int) -> float:

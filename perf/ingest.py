@@ -2,14 +2,14 @@
 
     python perf/ingest.py [--quick] [--cases ct:1,cr:4] [--clients source,dcmsend] [--rounds 5] [--svg FILE]
 
-A case is a kind of object (ct 0.5 MB, cr 7.5 MB, small 10 KB), a number of associations, and maybe `:each`: one
-association an object with 64 proposed contexts, as many devices do. Two load clients: source.py (objects a second from
-the first request to the last release, response times beside it) and dcmsend (a process an association, its start
-included). Leyden's destination is off, so that nothing is sent on; its planner works beside the receiver all the
-same. The others, each with 128 KiB PDUs: storescp --bit-preserving (one association at a time; it never syncs), the
-same with --fork, pynetdicom's SCP, Orthanc (which syncs). The native limit is a C program that does nothing but read
-from a socket and write files: with fdatasync, rename and fsync of the folder for the durable row.
-Read the columns `÷ it`: how many times what the row's way makes, round by round.
+A case is a kind of object (ct 0.5 MB, cr 7.5 MB, small 10 KB), a number of associations, and optionally `:each`: one
+association for each object, with 64 proposed contexts, as many devices do. There are two load clients: source.py
+(objects a second from the first request to the last release, and response times) and dcmsend (one process an
+association, its start included). Leyden's destination is off, so that nothing is sent on, but its planner works beside
+the receiver. The other SCPs, each with 128 KiB PDUs: storescp --bit-preserving (one association at a time; it never
+syncs), the same with --fork, pynetdicom's SCP, Orthanc (which syncs). The native limit is a C program that only reads
+from a socket and writes files; for the durable row with fdatasync, rename and fsync of the folder.
+A column `÷ it` is Leyden's rate divided by that of the row, round by round.
 """
 
 import statistics
@@ -108,7 +108,7 @@ def ways(case: Case, deliver: Deliver) -> Mapping[str, Callable[[Path], source.R
 
 
 def measure(run: rig.Run, case: Case, client: str) -> dict[str, list[source.Report]]:
-    """All ways in turn, and their table."""
+    """Measure all ways in turn, and print their table."""
     deliver: Deliver = case.by_source
     if client == "dcmsend":
         deliver = partial(case.by_dcmsend, objects.write_files(run.folder / "files", case.kind, case.count))

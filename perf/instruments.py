@@ -1,10 +1,10 @@
-"""Do the instruments outrun what they measure? source.py into sink.py, with nothing of ours between them.
+"""Are the instruments faster than what they measure? source.py into sink.py, with nothing of ours between them.
 
     python perf/instruments.py [--quick]
 
 Beside them: DCMTK's own pair, dcmsend -> storescp --ignore (its start included, as always; above one association
---fork), and each half of ours against one of theirs. A figure of another table here that comes close to `source ->
-sink` tells of the instrument, not of what was measured. Client and server share the cores.
+--fork), and each of our two programs with one of theirs. If a figure of another script comes close to `source -> sink`,
+the instrument was the limit, not what was measured. Client and server share the cores.
 """
 
 from collections.abc import Callable

@@ -1,13 +1,13 @@
-"""How late is an object at its destination when nothing else is to do? 0.5 MB CT, one at a time, idle service.
+"""How long does an object take to its destination when nothing else is to do? 0.5 MB CT, one at a time, idle service.
 
     python perf/latency.py [--rounds 5] [--quick]
 
 From the C-STORE-RSP at the modality to the last byte of the data set at the destination; both ends are in this
-process, by one clock. The next object is sent 5 to 50 ms after the last one arrived. What lies between: the planner's
+process and use one clock. The next object is sent 5 to 50 ms after the last one arrived. The time holds: the planner's
 look at the header, a rename, the sender's claim, and 0.5 MB over the loopback. In the last rows nothing has happened
-for 2.5 s before each object, so that the sender has released its association and opens a new one. Below: how many took
-how long.
-Figures: p50 <= 5 ms, p99 <= 25 ms.
+for 2.5 s before each object, so that the sender has released its association and opens a new one. A second table shows
+how many objects took how long.
+Wanted: p50 <= 5 ms, p99 <= 25 ms.
 """
 
 import argparse
@@ -34,7 +34,7 @@ EDGES_MS = (1, 2, 3, 4, 5, 7, 10, 15, 25, 50, 100)
 
 
 class Clocked(sink.Visit):
-    """A visit that says when each data set was whole."""
+    """A visit that records when each data set was complete."""
 
     def __init__(self, far: "Far") -> None:
         super().__init__(far)
@@ -59,7 +59,7 @@ class Far(sink.Sink):
 
 @dataclass(frozen=True, slots=True)
 class Trip:
-    """One object: its request began, its answer was here, its last byte was at the destination (CLOCK_MONOTONIC)."""
+    """When an object's request began, its answer came, its last byte was at the destination (CLOCK_MONOTONIC)."""
 
     sent_s: float
     answered_s: float
@@ -67,7 +67,7 @@ class Trip:
 
 
 async def trips(port: int, far_port: int, gaps_s: list[float]) -> list[Trip]:
-    """One CT after each gap, the next one when the last has arrived; two before that are not counted."""
+    """Send one CT after each gap, each when the last one has arrived; two before them are not counted."""
     ct = objects.made("ct")
     stock, far = source.Stock([ct], objects.Uids(random.randrange(10**10))), Far(sink.parse(["--port", str(far_port)]))
     server = await asyncio.get_running_loop().create_server(far.connection, "127.0.0.1", far_port)

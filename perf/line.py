@@ -2,11 +2,11 @@
 
     python perf/line.py --port 11200 --to 11112 [--round-trip-ms 40] [--mbit-per-s 100]
 
-The line is a clock: each piece departs when the one before it has left (at the bandwidth, all connections together,
-each direction for itself) and arrives one delay later. So the pace is exact over any time, however late a timer fires.
-What waits to depart is bounded by one bandwidth-delay product, like the buffer of a good router; what one connection
-has on the way, until its acknowledgement would be back, by a window of two. Then nothing more is read, and TCP holds
-the sender. A connection is carried one round trip after it was made, as its handshake would take.
+The line computes times: each piece departs when the one before it has left (at the bandwidth, for all connections
+together and each direction by itself) and arrives one delay later. So the pace is exact over any time, however late a
+timer fires. At most one bandwidth-delay product waits to depart, as in the buffer of a good router. Each connection may
+have two of them on the way, that is not acknowledged yet. Beyond that nothing is read, and TCP holds the sender. The
+first byte of a connection is carried one round trip after it was made, as the handshake would take.
 Deliberately absent: loss, slow start, the bytes of headers. A connection is closed both ways at once.
 """
 
@@ -34,7 +34,7 @@ class Direction:
         return max(2 * PIECE_BYTES, int(self.bytes_per_s * 2 * self.delay_s))
 
     async def carry(self, size_bytes: int) -> float:
-        """Wait for room in the buffer, and take it; when the piece will have arrived."""
+        """Wait for room in the buffer, and take it. Returns when the piece will arrive."""
         now_s = asyncio.get_running_loop().time()
         while (full_s := self.free_s - now_s - self.round_trip_bytes / self.bytes_per_s) > 0:
             await asyncio.sleep(full_s)
@@ -45,7 +45,7 @@ class Direction:
 
 @dataclass(slots=True)
 class Window:
-    """How much one connection has on the way in one direction."""
+    """Limits how much one connection has on the way in one direction."""
 
     left_bytes: int
     _room: asyncio.Event = field(default_factory=asyncio.Event)
@@ -62,7 +62,7 @@ class Window:
 
 
 async def _pump(direction: Direction, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """One way of one connection, until its end."""
+    """Carry one direction of one connection, until its end."""
     loop = asyncio.get_running_loop()
     window = Window(2 * direction.round_trip_bytes)
     on_the_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()

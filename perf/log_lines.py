@@ -3,9 +3,9 @@
     python perf/log_lines.py [--quick] [--rounds 9]
 
 Processor time a line, with the same formatter: one record at a time, and 256 together (log.together(); the library has
-nothing like it: its MemoryHandler hands over each record alone). Standard error is a file too. Then two processes
-append while this one renames the file every 10 ms; some lines are longer than the buffers of the library's streams.
-Counted are the lines that do not stand whole, and exactly once, in one of the files.
+nothing like it, because its MemoryHandler passes on each record alone). Standard error is a file too. Then two
+processes append while this one renames the file every 10 ms; some lines are longer than the buffers of the library's
+streams. Counted are the lines that are not complete, or not exactly once in the files.
 """
 
 import contextlib

@@ -1,11 +1,11 @@
-"""The main job by the clock: a report behind images, one dead destination beside a living one, the codec's rate.
+"""The main job, timed: a report behind images, one dead destination beside a working one, the codec's rate.
 
     python perf/main_job.py [--quick] [--rounds 5]
 
-0.5 MB CT by one dcmsend, its start included, through a durable Leyden with two workers. How long from the answer to the
-modality until a report is at its PACS, while all those images wait for the codec? How fast are objects delivered to the
-one destination while the other is off, beside both alive? How many MB/s of pixels pass through receiving, JPEG 2000
-lossless and delivering? How fast things are received alone is asked by ingest.py.
+0.5 MB CT by one dcmsend, its start included, through a durable Leyden with two workers. How long does a report take
+from the answer to the modality to its PACS, while all those images wait for the codec? How fast are objects delivered
+to one destination while the other is off, compared with both on? How many MB/s of pixels pass through receiving, JPEG
+2000 lossless and delivering? Receiving alone is measured by ingest.py.
 """
 
 import time

@@ -1,12 +1,12 @@
-"""What do the roles hold in memory: while 2 GB of one object go through, and with 200 slow associations at once?
+"""How much memory do the roles hold while one object of 2 GB goes through, and with 200 slow associations at once?
 
     python perf/memory.py [--rounds 3] [--quick]
 
 First an object of 2.1 GB (4096 frames) goes in over one association and out over another; the table has the growth of
-each role, from ready to its worst moment. Figure: <= 64 MB each in receiver and sender.
+each role, from ready to its maximum. Wanted: <= 64 MB each in receiver and sender.
 Then 200 associations that send one CT of 0.5 MB a second each, forwarded to a sink: none may be refused, the receiver
 may grow by 1 MB an association, and the answer must come within 100 ms at p99. `begun late` is how far the load itself
-was behind its timetable: above a second it was not the load that was asked for.
+was behind its timetable; with more than a second the row is not valid.
 Memory is each role's own (perf/roles.py: RssAnon); shared memory and the page cache are not in it.
 """
 

@@ -1,8 +1,8 @@
-"""Data sets to load a service with: made ones that look like real images to a codec, or those of a folder.
+"""Data sets to load a service with: generated ones that look like real images to a codec, or those of a folder.
 
-A Template is a data set as it goes over the wire, in pieces, with room for a SOP Instance UID of fixed length: to make
-the next object, UID_BYTES bytes are overwritten and nothing is rebuilt. Everything else stays as it was: all objects of
-a template are of one study. Deliberately absent: data sets that are deflated or big endian.
+A Template is a data set as it goes over the wire, in pieces, with room for a SOP Instance UID of fixed length. For the
+next object only these UID_BYTES bytes are overwritten. Everything else stays as it was, so all objects of a template
+are of one study. Deliberately absent: data sets that are deflated or big endian.
 """
 
 import os
@@ -126,7 +126,7 @@ def _encoded(header: pydicom.Dataset) -> bytes:
 
 
 def _pixels(rows: int, columns: int, seed: int) -> bytes:
-    """Something round and smooth with quantum noise, as a slice has: lossless JPEG 2000 gets it down to 0.37."""
+    """Something round and smooth with quantum noise, as in a slice: lossless JPEG 2000 needs 0.37 of its bytes."""
     y, x = np.mgrid[-1 : 1 : rows * 1j, -1 : 1 : columns * 1j]
     body = np.clip(1.1 - np.hypot(x, y), 0, None) * 2400 + 200 * np.sin(9 * x) * np.cos(7 * y) + 300
     noise = np.random.default_rng(seed).normal(0, 12, (rows, columns))
@@ -134,7 +134,7 @@ def _pixels(rows: int, columns: int, seed: int) -> bytes:
 
 
 def write_raw(folder: Path, kind: str) -> list[Path]:
-    """The different frames of a kind, each a file of its bare samples (rows, columns), 2 bytes, little endian."""
+    """The different frames of a kind, each a file of samples only (rows, columns), 2 bytes, little endian."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for n, frame in enumerate(dict.fromkeys(made(kind).pieces[1:])):

@@ -1,12 +1,12 @@
-"""What the measuring instruments measure against and load with: peers, the service itself, clients, native limits.
+"""What the measuring scripts use: peers to compare with, the service itself, load clients, native limits.
 
     with peers.running(peers.storescp(folder)) as scp: ...
     with peers.leyden(folder, {"DEST": scp.port}) as service:
         seconds = peers.dcmsend(service.port, "DEST", files)
 
-Peers are child processes; what starts one returns when it listens, and it ends with its block. A peer that is not
-installed raises Missing, and a load that was not answered as it must be raises Failed: it is no measurement.
-Deliberately absent: what a table looks like and who takes turns with whom (rig.py).
+Peers are child processes. A peer listens when its block begins, and ends with the block. Missing is raised for a peer
+that is not installed, Failed for a load that was not answered as it must be: that is no measurement.
+Deliberately absent: tables, and the order of turns (rig.py).
 """
 
 import json
@@ -40,10 +40,10 @@ class Missing(Exception):
 
 
 class Failed(Exception):
-    """A measurement that was not answered as it must be is none."""
+    """The load was not answered as it must be, so the measurement is not valid."""
 
 
-# -- peers: start() returns when they listen
+# -- peers: they listen when start() returns
 
 
 class Peer(Protocol):
@@ -92,9 +92,9 @@ def storescp(folder: Path, *options: str, port: int | None = None) -> Storescp:
 
 
 class CountingStorescp:
-    """storescp that keeps nothing and tells of each object, so that forwards of any router end at the same meter.
+    """storescp that keeps nothing and logs each object, so that all routers are measured at the same end.
 
-    It is one line of its log an object; the object has begun to come in then.
+    It logs one line for each object, when the object begins to come in.
     """
 
     def __init__(self, *options: str) -> None:
@@ -116,7 +116,7 @@ class CountingStorescp:
     def _count(self, process: "subprocess.Popen[bytes]") -> None:
         assert process.stderr is not None
         with process.stderr:
-            for line in process.stderr:  # of forked ones mixed: two may share a line
+            for line in process.stderr:  # forked processes mix their output: two may share a line
                 if count := line.count(b"Received Store Request"):
                     with self._news:
                         self._at_s += [time.monotonic()] * count
@@ -164,7 +164,7 @@ class Child:
         return self.process is not None and self.process.poll() is not None
 
     def stop(self) -> str:
-        """Its last signal; what it said on stdout."""
+        """Send its last signal; returns what it printed on stdout."""
         if self.process is None:
             return ""
         if not self._ended():
@@ -195,7 +195,7 @@ def sink(*options: str, port: int | None = None) -> Child:
 
 
 def takes_only(folder: Path, syntax_uid: str, sop_classes: Sequence[str]) -> tuple[str, ...]:
-    """Options for storescp that takes one transfer syntax and nothing else: what arrives is known to be in it."""
+    """Options for a storescp that takes one transfer syntax and nothing else, so what arrives is known to be in it."""
     lines = ["[[TransferSyntaxes]]", "[S]", f"TransferSyntax1 = {syntax_uid}", "[[PresentationContexts]]", "[C]"]
     lines += [f"PresentationContext{n} = {uid}\\S" for n, uid in enumerate(sop_classes, 1)]
     path = folder / "storescp.cfg"
@@ -206,10 +206,10 @@ def takes_only(folder: Path, syntax_uid: str, sop_classes: Sequence[str]) -> tup
 def orthanc(
     folder: Path, *, lua: str = "", modalities: Mapping[str, int] | None = None, transcode: str | None = None
 ) -> Child:
-    """Orthanc with its storage in `folder`, any caller welcome. Or Missing.
+    """Orthanc with its storage in `folder`; it accepts any caller. Raises Missing.
 
-    `modalities`: title -> port, for `lua`; `transcode`: the UID that all it takes in is made into, which wants the
-    plug-in with GDCM.
+    `modalities`: title -> port, for `lua`; `transcode`: the UID of the syntax that it converts everything to, which
+    needs the plug-in with GDCM.
     """
     program = orthanc_program()
     port = free_port()
@@ -236,7 +236,7 @@ def orthanc(
         settings["IngestTranscoding"] = transcode
     settings_path = folder / "orthanc.json"
     settings_path.write_text(json.dumps(settings))
-    return Child("Orthanc", [program, settings_path], port, last_signal=signal.SIGKILL)  # it takes 10 s to say farewell
+    return Child("Orthanc", [program, settings_path], port, last_signal=signal.SIGKILL)  # it takes 10 s to end
 
 
 LUA_FORWARD = """\
@@ -244,7 +244,7 @@ function OnStoredInstance(instance, tags, metadata, origin)
   Delete(SendToModality(instance, '{title}'))
 end
 """
-"""The rule of a router: each instance to one modality, then forgotten."""
+"""The rule of a router: send each instance to one modality, then delete it."""
 
 
 def _gdcm() -> list[Path]:
@@ -252,7 +252,7 @@ def _gdcm() -> list[Path]:
 
 
 def must_be_whole(objects: int, wanted: int) -> None:
-    """Raises Failed unless every object was answered Success: a load that lost some is no measurement."""
+    """Raises Failed unless every object was answered Success."""
     if objects != wanted:
         raise Failed(f"{objects} of {wanted} objects were answered Success")
 
@@ -261,7 +261,7 @@ def must_be_whole(objects: int, wanted: int) -> None:
 def leyden(
     folder: Path, destinations: Mapping[str, int], routings: str | None = None, **config: object
 ) -> Iterator[Service]:
-    """The service as a child, ready; `destinations`: AE title -> port. Further keys are those of config.yml."""
+    """The service as a child process, ready; `destinations`: AE title -> port. Further keys are those of config.yml."""
     nodes = "".join(node(title, port) for title, port in destinations.items())
     with serving(Service(folder, nodes, routings, **{"workers": 1, "arenaMib": 64, **config})) as service:
         yield service
@@ -269,7 +269,7 @@ def leyden(
 
 @contextmanager
 def serving(service: Service) -> Iterator[Service]:
-    """A Service of the caller's own making, from ready to gone."""
+    """Start a Service that the caller made, wait until it is ready, and stop it at the end of the block."""
     try:
         yield service.start(LIMIT_S)
     except Failed:
@@ -287,7 +287,7 @@ def delivered(service: Service, destination: str) -> int:
 
 
 def wait_delivered(service: Service, destination: str, count: int, limit_s: float = LIMIT_S) -> None:
-    """Until `count` deliveries are proved; looks seldom, so as not to be what is measured."""
+    """Wait until `count` deliveries are proved; looks seldom, so that the looks are not what is measured."""
     deadline_s = time.monotonic() + limit_s
     while delivered(service, destination) < count:
         if time.monotonic() > deadline_s:
@@ -305,7 +305,7 @@ def receipts_s(service: Service) -> list[float]:
 
 
 def dcmsend(port: int, called: str, files: Sequence[Path], *, associations: int = 1, calling: str = "CT01") -> float:
-    """DCMTK's, a process an association, the files dealt out among them; its start and its look at each file included.
+    """DCMTK's, one process an association, with the files divided among them; its start and its reading included.
 
     Raises Failed if an object was not answered Success.
     """
@@ -331,9 +331,9 @@ def pynetdicom_scu(port: int, called: str, folder: Path, *, associations: int = 
 
 
 def all_done(commands: Sequence[Sequence[str]]) -> float:
-    """Seconds until all of these, started together, have ended well. Raises Failed.
+    """Seconds until all of these commands, started together, have succeeded. Raises Failed.
 
-    A line of an error counts as a failure: dcmsend ends with 0 when nothing that it proposed was accepted.
+    An error line counts as a failure, because dcmsend ends with 0 if nothing that it proposed was accepted.
     """
     begin_s = time.monotonic()
     processes = [

@@ -1,7 +1,7 @@
-"""Line charts as SVG, by a few lines of our own: several series over one x axis, side by side in one file.
+"""Line charts as SVG: several series over one x axis, several charts side by side in one file.
 
-Every x stands at the same distance from the next one, whatever its value: association counts double, and so do files'
-sizes. Deliberately absent: everything else.
+All x are at the same distance from each other, whatever their values, because association counts and file sizes double.
+Deliberately absent: everything else.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,7 +41,7 @@ def write(path: Path, charts: Sequence[Chart]) -> None:
 
 
 def step_for(most: float, steps: int = 5) -> float:
-    """A round distance of the lines of a grid up to `most`."""
+    """A round distance for the grid lines up to `most`."""
     rough = (most or 1.0) / steps
     unit = 10.0 ** floor(log10(rough))
     return next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= rough)

@@ -1,14 +1,14 @@
-"""What the measuring instruments share: alternating rounds, tables, the machine's line.
+"""What the measuring scripts share: alternating rounds, tables, the line about the machine.
 
     parser = rig.parser(__doc__)
     with rig.Run(parser.parse_args()) as run:
         run.compare("receive, 1 association", "objects/s", {"leyden": ours, "storescp": theirs}, ours=("leyden",))
 
-A way to do a thing is a function that gets an empty folder and returns a figure. compare() lets all of them take turns
-(A B A B), prints a table of medians, least and most, and the median of the ratios of each round: the rounds' noise is
-common to both sides of a ratio and drops out. Only ratios carry over to another machine. A peer that is not installed
-is a row that says so. `--quick` stays below a minute, `--json FILE` keeps every figure of every round.
-Deliberately absent: what is measured (one script a question), against whom (peers.py), any threshold, any figure of an
+A way to do a thing is a function that gets an empty folder and returns a figure. compare() lets all ways take turns
+(A B A B). It prints a table of medians, least and most, and the median of the ratios within each round: the noise of a
+round is common to both sides of a ratio and cancels out. Only ratios carry over to another machine. A peer that is not
+installed is a row that says so. `--quick` stays below a minute, `--json FILE` keeps every figure of every round.
+Deliberately absent: what is measured (one script a question), the peers (peers.py), any threshold, any figure of an
 earlier run.
 """
 
@@ -39,12 +39,12 @@ T = TypeVar("T")
 
 
 def parser(doc: str | None, *, rounds: int = 5, svg: bool = False) -> argparse.ArgumentParser:
-    """The options that all instruments have; their help is the docstring."""
+    """The options that all scripts have; their help text is `doc`, the docstring."""
     words = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("--rounds", type=int, help=f"of each way, in turn (default {rounds}; 2 with --quick)")
     words.add_argument("--quick", action="store_true", help="below a minute: fewer rounds, fewer objects, fewer cases")
     words.add_argument("--json", type=Path, metavar="FILE", help="every figure of every round")
-    words.add_argument("--folder", type=Path, help="where spools and files go: the disk that is measured")
+    words.add_argument("--folder", type=Path, help="where spools and files are put: the disk that is measured")
     if svg:
         words.add_argument("--svg", type=Path, metavar="FILE", help="a plot")
     words.set_defaults(usual_rounds=rounds)
@@ -53,7 +53,7 @@ def parser(doc: str | None, *, rounds: int = 5, svg: bool = False) -> argparse.A
 
 @dataclass(slots=True)
 class Run:
-    """One run of one instrument: prints the machine's line and each table when it is there; writes the JSON at its end.
+    """One run of one script: prints the machine's line, then each table when it is ready; writes the JSON at the end.
 
     `folder` is empty at the beginning and is removed at the end.
     """
@@ -64,7 +64,7 @@ class Run:
     more: dict[str, Any] = field(default_factory=dict)  # for the JSON
 
     def __enter__(self) -> Self:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the peers are ended too
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the peers are stopped too
         self.folder = Path(tempfile.mkdtemp(prefix="leyden-perf-", dir=self.asked.folder))
         print(f"{Path(sys.argv[0]).name}, {time.strftime('%Y-%m-%d')}: {machine(self.folder)}\n", flush=True)
         return self
@@ -104,7 +104,7 @@ class Run:
         return self.add(Comparison(title, unit, figures, missing, tuple(ours), limits or {}))
 
     def add(self, table: "Comparison") -> "Comparison":
-        """Print and keep a table of what was measured by alternate() or otherwise."""
+        """Print and keep a table of figures from alternate() or elsewhere."""
         self.tables.append(table)
         print(table.markdown() + "\n", flush=True)
         return table
@@ -115,7 +115,7 @@ class Run:
         self.more.setdefault("other tables", []).append({"title": title, "rows": [list(row) for row in rows]})
 
     def note(self, text: str) -> None:
-        """A line below the table, such as what the load client was."""
+        """Print a line below the table, such as what the load client was."""
         print(text + "\n", flush=True)
 
 
@@ -124,10 +124,10 @@ Ways = Mapping[str, Callable[[Path], T]]
 
 
 def alternate(ways: Ways[T], rounds: int, folder: Path) -> tuple[dict[str, list[T]], dict[str, str]]:
-    """Every way once a round, in turn: the figures by name, and why a way has none.
+    """Run every way once a round, in turn. Returns the figures by name, and why a way has none.
 
-    What a way left is removed at the end of all: ext4 without a journal looks at each inode that was deleted in the
-    last minutes before it makes a file, which whoever comes next would pay for.
+    Files are removed only at the very end: before ext4 without a journal makes a file, it looks at each inode that was
+    deleted in the last minutes, and the next way would pay for that.
     """
     figures: dict[str, list[T]] = {}
     missing: dict[str, str] = {}
@@ -148,15 +148,15 @@ def alternate(ways: Ways[T], rounds: int, folder: Path) -> tuple[dict[str, list[
 
 
 def settle() -> None:
-    """Let the disk finish what the last measurement left to it, so that it is not paid for by the next."""
+    """Let the disk finish what the last measurement left to write, so that the next one does not pay for it."""
     os.sync()
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Figures of several ways of the same thing, one a round each; `figures[way][n]` were all measured in round n.
+    """Figures of several ways to do the same thing, one for each round; `figures[way][n]` were measured in round n.
 
-    `ours`: the rows that are divided by every other one. `limits`: row -> the row that is its native limit.
+    `ours`: the rows that are divided by every other row. `limits`: row -> the row that is its native limit.
     """
 
     title: str
@@ -208,7 +208,7 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def number(value: float) -> str:
-    """Three digits that count."""
+    """With three significant digits."""
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
 
 
@@ -224,7 +224,7 @@ def _ratio(ratios: Sequence[float]) -> str:
 
 @cache
 def machine(folder: Path) -> str:
-    """One line: what it ran on and with which versions."""
+    """One line: the machine and the versions."""
     processor = Path("/proc/cpuinfo").read_text()
     kind = "virtual machine" if " hypervisor" in processor else "machine"
     model = next((line.partition(":")[2].strip() for line in processor.splitlines() if "model name" in line), "?")

@@ -1,7 +1,7 @@
-"""What the roles of a running service hold and spend: memory, descriptors, processor time, looked at from outside.
+"""What the roles of a running service use, seen from outside: memory, descriptors, processor time.
 
 Memory is RssAnon of /proc: what the process itself has written to. Pages of files (the page cache, the interpreter) and
-shared ones (the arena) are not counted, for they are not the role's to give back.
+shared pages (the arena) are not counted, because the role cannot give them back.
 """
 
 import os
@@ -27,7 +27,7 @@ class Held:
 
 
 def processes(service: peers.Service) -> dict[str, psutil.Process]:
-    """By role ("receiver-0", "supervisor"); one that is just being replaced is left out."""
+    """By role ("receiver-0", "supervisor"); a role that is just being restarted is left out."""
     found = {}
     for process in service.processes():
         with suppress(psutil.NoSuchProcess):
@@ -58,8 +58,8 @@ def _own_bytes(pid: int) -> int:
 class Spent:
     """Seconds of one role since it began, or between two looks.
 
-    `processor_s` is of all its threads, ended ones too; `ready_s` is how long its main thread could have run and got no
-    core. What is left of the time between two looks it slept.
+    `processor_s` is of all its threads, ended ones too; `ready_s` is how long its main thread could have run but got no
+    core. For the rest of the time between two looks it slept.
     """
 
     processor_s: float
@@ -79,7 +79,7 @@ def spent(service: peers.Service) -> dict[str, Spent]:
 
 
 def between(before: dict[str, Spent], after: dict[str, Spent]) -> dict[str, Spent]:
-    """What was spent from one look to another, by those that lived through it."""
+    """What was spent between two looks, by the roles that are in both."""
     return {
         role: Spent(late.processor_s - before[role].processor_s, late.ready_s - before[role].ready_s)
         for role, late in after.items()
@@ -89,7 +89,7 @@ def between(before: dict[str, Spent], after: dict[str, Spent]) -> dict[str, Spen
 
 @dataclass(slots=True)
 class Watch:
-    """Looks every so often while its block runs; `seen[role]` are all looks at it."""
+    """Looks at the roles at intervals while its block runs; `seen[role]` are all looks at one."""
 
     service: peers.Service
     every_s: float = 0.05
@@ -122,13 +122,13 @@ class Watch:
             self.seen.setdefault(role, []).append(held)
 
     def growth_bytes(self, role: str) -> int:
-        """The most that it held, less what it held at first."""
+        """The most that the role held, less what it held at first."""
         looks = self.seen[role]
         return max(held.own_bytes for held in looks) - looks[0].own_bytes
 
 
 def slope_per_hour(points: list[tuple[float, float]]) -> float:
-    """The straight line through (seconds, value) with the least squares: value an hour."""
+    """Slope of the least-squares line through (seconds, value): value an hour."""
     mean_s, mean = (sum(column) / len(points) for column in zip(*points, strict=True))
     spread = sum((at_s - mean_s) ** 2 for at_s, _ in points)
     return 3600 * sum((at_s - mean_s) * (value - mean) for at_s, value in points) / spread if spread else 0.0

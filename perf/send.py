@@ -1,15 +1,15 @@
-"""How fast are waiting objects sent, beside dcmsend and pynetdicom's SCU? The receive half is not in it.
+"""How fast are waiting objects sent, beside dcmsend and pynetdicom's SCU? Receiving is not included.
 
     python perf/send.py [--quick] [--rounds 5]
 
-Leyden is filled while its destination is off; once all is planned and on the disk, the destination is started, and what
-counts is the time between the first and the last receipt: N - 1 objects, with opening, negotiating and waiting for the
-next try left out. For the others the same is left out by difference: (N - 1) / (seconds for N - seconds for 1).
-Destination of the first table: storescp --ignore, with one association from each. Of the second: our own sink.py,
-which takes the time itself, the same for all three, from the first byte of the first object to the last answer; with
-one association and with four. Leyden writes a receipt for each object and, unless syncSpool is false, syncs it before
-it forgets the object; dcmsend and the SCU keep nothing. The native limit sends files over a bare socket, an answer to
-each.
+Leyden is filled while its destination is off. Once everything is planned and on the disk, the destination is started.
+Measured is the time between the first and the last receipt: N - 1 objects, without opening, negotiating and waiting for
+the next try. For the others the same is left out by subtraction: (N - 1) / (seconds for N - seconds for 1).
+The destination of the first table is storescp --ignore, with one association. That of the second is our own sink.py,
+with one association and with four; it takes the time itself, for all three alike, from the first byte of the first
+object to the last answer. Leyden writes a receipt for each object and, unless syncSpool is false, syncs it before it
+removes the object; dcmsend and the SCU keep nothing. The native limit sends files over a plain socket, with an answer
+to each.
 """
 
 import json
@@ -48,7 +48,7 @@ class Filled:
 
 
 def by_leyden(count: int, sync: str, folder: Path) -> float:
-    """To storescp, timed by the receipts."""
+    """Send to storescp, timed by the receipts."""
     filled = Filled(folder, count, 1, sync)
     with peers.serving(filled.service):
         filled.fill()

@@ -1,17 +1,17 @@
-"""A storage SCP that keeps nothing, for measuring and for being a bad destination: counts, checks, and misbehaves.
+"""A storage SCP that keeps nothing: it counts, checks, and can misbehave. For measurements, and as a bad destination.
 
     python perf/sink.py --port 11112                         as fast as it can
     python perf/sink.py --port 11112 --delay 0.2             each answer 0.2 s late
-    python perf/sink.py --port 11112 --mb-per-s 10           reads so much in all
+    python perf/sink.py --port 11112 --mb-per-s 10           reads no faster, all connections together
     python perf/sink.py --port 11112 --status A700 --one-in 10
     python perf/sink.py --port 11112 --stall-after 100       then neither reads nor answers
-    python perf/sink.py --port 11112 --die-after 100         SIGKILL of itself with the 101st object unanswered
+    python perf/sink.py --port 11112 --die-after 100         kills itself with SIGKILL, the 101st object unanswered
     python perf/sink.py --port 11112 --check --uids FILE     every UID, how often, and a hash of each data set
 
-Any calling and called title, any storage class and syntax. At SIGTERM it prints one line of JSON with its counts (and
-with --each-second one a second) and ends; `seconds` is from the first byte of the first object to the last answer.
-A line of --uids is `UID HASH` (BLAKE2b of the data set as it came, 16 bytes), written before Success is sent.
-It is built on the same parts as the receiver, on one core; nothing of the spool is in it.
+It accepts any calling and called title, any storage SOP class and transfer syntax. At SIGTERM it prints one line of
+JSON with its counts and ends; with --each-second it prints one a second too. `seconds` is from the first byte of the
+first object to the last answer. A line of --uids is `UID HASH` (BLAKE2b of the data set as it came, 16 bytes), written
+before Success is sent. It is built on the same parts as the receiver, runs on one core, and uses no spool.
 """
 
 import argparse
@@ -44,7 +44,7 @@ from leyden.errors import LeydenError
 from leyden.net.link import READ_BUFFER_BYTES, Link
 
 HASH_BYTES = 16
-SLACK_S = 0.005  # reading is held back no sooner than this, and then for longer: a timer costs more than a read
+SLACK_S = 0.005  # shorter pauses are added up: a timer costs more than a read
 
 
 @dataclass(slots=True)
@@ -182,7 +182,7 @@ class Visit:
             self._slow_down(sink.asked.mb_per_s * 1e6)
 
     def _slow_down(self, bytes_per_s: float) -> None:
-        """Hold reading back until the line that all connections share would be free again."""
+        """Stop reading until the line that all connections share would be free again."""
         sink, now_s = self._sink, time.monotonic()
         read_bytes, self._read_bytes = self.link.received_bytes - self._read_bytes, self.link.received_bytes
         sink.free_s = max(sink.free_s, now_s) + read_bytes / bytes_per_s
@@ -204,7 +204,7 @@ class Visit:
 
 
 async def serve(asked: argparse.Namespace) -> None:
-    """Until SIGTERM or SIGINT."""
+    """Run until SIGTERM or SIGINT."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -226,10 +226,10 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--check", action="store_true", help="count every UID that comes twice")
+    parser.add_argument("--check", action="store_true", help="count the UIDs that come more than once")
     parser.add_argument("--uids", type=Path, metavar="FILE", help="write every UID and hash there; implies --check")
     parser.add_argument("--delay", type=float, default=0.0, metavar="S", help="before each answer")
-    parser.add_argument("--mb-per-s", type=float, default=0.0, help="read so much in all, not more")
+    parser.add_argument("--mb-per-s", type=float, default=0.0, help="read no faster, all connections together")
     parser.add_argument(
         "--status", type=lambda text: int(text, 16), default=0, metavar="HEX", help="instead of Success"
     )

@@ -1,19 +1,19 @@
-"""Does the service hold out? Hours of mixed load at 70 % of its maximum: flat memory, nothing lost, nothing twice.
+"""Does the service endure? Hours of mixed load at 70 % of its maximum: flat memory, nothing lost, nothing twice.
 
-    python perf/soak.py [--minutes 2] [--quick]            as it is
-    python perf/soak.py --kill [--every 5] [--minutes 60]  the same with kill -9 of a random process, supervisor too
+    python perf/soak.py [--minutes 2] [--quick]            without kills
+    python perf/soak.py --kill [--every 5] [--minutes 60]  with kill -9 of a random process, the supervisor included
 
-Three modalities, each with associations and objects of its own, and four destinations: STEADY; FLICKER, which
+There are three modalities, each with associations and objects of its own, and four destinations: STEADY; FLICKER, which
 is off a third of the time; SLOW, which takes 30 ms for each answer; ARCHIVE, which gets JPEG 2000 Lossless. What CT01
-sends goes to STEADY and to FLICKER. First the maximum: a portion of the mix as fast as it goes, until all of it is
-delivered. Then the load, each source at 70 % of that; then the sources stop, all destinations are there, and the spool
-must become empty. What was answered Success at the sources is compared with what the destinations wrote down, UID by
-UID: `lost` and `twice` must be 0.
-Memory and descriptors of each role: a straight line through the last three quarters, per hour, beside what the last
-look showed. Short runs show warming up, not leaks.
-An object may come twice only where the answer to it was lost: when FLICKER goes away with an object on each of its
-associations, and, with --kill, when the sender dies with answers whose receipts are not written yet. So `twice` is held
-against how often that happened. And with --kill an object that the source got no answer for may be there or not.
+sends goes to STEADY and to FLICKER. First the maximum is measured: a portion of the mix as fast as possible, until all
+of it is delivered. Then comes the load, each source at 70 % of that. Then the sources stop, all destinations are on,
+and the spool must become empty. What was answered Success at the sources is compared with what the destinations
+recorded, UID by UID: `lost` and `twice` must be 0.
+Memory and descriptors of each role are shown as the last look found them, with the slope per hour over the last three
+quarters. In a short run the slope shows warming up, not leaks.
+An object may arrive twice only if the answer to it was lost: when FLICKER goes off with an object on each of its
+associations, and, with --kill, when the sender dies with answers whose receipts are not written yet. So `twice` is
+compared with how often that happened. With --kill, an object that the source got no answer for may be there or not.
 """
 
 import json
@@ -36,8 +36,8 @@ from support.objects import real
 
 SHARE = 0.7
 EMPTY_WITHIN_S = 120.0
-ASSOCIATIONS = 4  # of a destination, as a node has by default: as many answers are lost when it goes away
-RECEIPTS = 16  # of a destination, that a sender may have had in hand when it died
+ASSOCIATIONS = 4  # of a destination, the default of a node: as many answers are lost when it goes off
+RECEIPTS = 16  # of a destination, which a sender may have held when it died
 ROUTINGS = "- AeTitles:\n    - STEADY\n  Actions:\n    - Target: STEADY\n    - Target: FLICKER\n"
 SINKS = {"STEADY": [], "FLICKER": [], "SLOW": ["--delay", "0.03"], "ARCHIVE": []}
 FLICKER_ON_S, FLICKER_OFF_S = 10.0, 5.0
@@ -66,7 +66,7 @@ def modalities(reports: Path) -> list[Modality]:
 
 @dataclass(slots=True)
 class Destination:
-    """A sink that may come and go; every life of it has a ledger of its own."""
+    """A sink that can be stopped and started; each run of it has a list of UIDs of its own."""
 
     title: str
     folder: Path
@@ -120,7 +120,7 @@ class Load:
                 process.kill()
 
     def reports(self) -> dict[str, dict[str, object]]:
-        """What each one said at its end."""
+        """What each one reported at its end."""
         return {m.calling: json.loads(process.communicate()[0]) for m, process in self._processes.items()}
 
     def answered(self) -> dict[str, set[str]]:
@@ -172,7 +172,7 @@ def maximum(folder: Path, these: list[Modality], portions: int) -> float:
 
 @dataclass(slots=True)
 class Killer:
-    """kill -9 of a random process of the service every so often; a dead supervisor is followed by a new start."""
+    """Kill a random process of the service at intervals; if it was the supervisor, start the service again."""
 
     service: peers.Service
     every_s: float
@@ -198,7 +198,7 @@ class Killer:
 
 
 def run_load(service: peers.Service, flicker: Destination, at_work: Load, killer: Killer | None) -> None:
-    """Until the sources end: FLICKER comes and goes, processes die if asked for."""
+    """Until the sources end, switch FLICKER off and on, and kill processes if asked for."""
     change_s = time.monotonic() + FLICKER_ON_S
     while at_work.busy():
         time.sleep(0.1)
@@ -212,7 +212,7 @@ def run_load(service: peers.Service, flicker: Destination, at_work: Load, killer
 
 
 def account(answered: dict[str, set[str]], seen: dict[str, Counter[str]]) -> dict[str, dict[str, int]]:
-    """Destination -> what came of what was answered. `unanswered`: delivered, though the source got no answer."""
+    """Destination -> what became of the answered objects. `unanswered`: delivered, though the source got no answer."""
     return {
         title: {
             "answered at the source": len(uids),
@@ -243,7 +243,7 @@ def flatness(seen: dict[str, list[roles.Held]]) -> str:
 
 
 def soak(run: rig.Run, these: list[Modality], portions_per_s: float, seconds: float, every_s: float) -> bool:
-    """The load itself; prints and keeps what it found. `every_s` 0 = nobody is killed."""
+    """Run the load; print and keep the results. `every_s` 0 = nothing is killed."""
     folder = run.folder / "soak"
     folder.mkdir()
     options = {

@@ -1,13 +1,13 @@
-"""A load generator over our own core: so many associations, so many objects a second, and how the other side answers.
+"""A load generator on our own DICOM core: it sends over many associations, and measures how the peer answers.
 
     python perf/source.py 127.0.0.1:1040 --called IMAGEPACS --associations 4 --objects 2000 ct
     python perf/source.py 127.0.0.1:1040 --associations 200 --per-s 200 --seconds 60 --ramp 10 'ct*20' cr
     python perf/source.py 127.0.0.1:1040 --per-association 1 --contexts 64 --objects 500 folder/of/files
 
-What is sent: kinds that are made (small 10 KB, ct 0.5 MB, cr 7.5 MB, tomo 262 MB; `ct*20` is twenty in a row) and
-folders of files, one after the other, over and over. Each object gets a SOP Instance UID of its own by overwriting a
-few bytes of it in memory. Without --per-s each association sends its next object as soon as the last one is answered;
-with it, each has a timetable, and `behind` is how late an object was begun at worst: a load that is behind is not the
+It sends generated kinds (small 10 KB, ct 0.5 MB, cr 7.5 MB, tomo 262 MB; `ct*20` is twenty in a row) and folders of
+files, one after the other, over and over. Each object gets a SOP Instance UID of its own: a few bytes of it are
+overwritten in memory. Without --per-s each association sends its next object as soon as the last one is answered. With
+--per-s each has a timetable, and `behind` is how late an object was begun at worst: a load that is behind is not the
 load that was asked for. The response time of an object is from the first byte of its request to its answer.
 An association that fails is opened anew; what it was sending counts as failed, by kind. --uids writes the UIDs that
 were answered Success, one a line.
@@ -66,7 +66,7 @@ class Load:
 
 @dataclass(slots=True)
 class Report:
-    """What came of it. Times in us; `failures` by kind."""
+    """The result of a load. Times in us; `failures` by kind."""
 
     objects: int = 0
     bytes: int = 0
@@ -130,7 +130,7 @@ def _percentiles_ms(times_us: Sequence[int]) -> dict[str, float]:
 
 
 class Stock:
-    """Copies of the data sets in memory, one for each that is on its way at once."""
+    """Copies of the data sets in memory, one for each object that is on its way at the same time."""
 
     def __init__(self, these: Sequence[Template], uids: Uids) -> None:
         self._next = itertools.cycle(these)
@@ -250,7 +250,7 @@ class Source:
 
 
 def contexts(these: Sequence[Template], at_least: int = 0) -> list[tuple[str, str]]:
-    """What the templates need, and other storage classes after them until there are so many."""
+    """The contexts that the templates need, filled up with other storage SOP classes to the number asked for."""
     needed = list(dict.fromkeys((template.sop_class, template.syntax) for template in these))
     taken = {sop_class for sop_class, _ in needed}
     others = [
@@ -265,11 +265,11 @@ def run(load: Load) -> Report:
         return runner.run(Source(load).run())
 
 
-# -- the command line, and several processes by way of it
+# -- the command line, also used to start several processes
 
 
 def several(words: list[str], asked: argparse.Namespace) -> Report:
-    """As many children as asked for, started at one moment, each with its share of the load; their reports in one."""
+    """Start as many child processes as asked for at one moment, each with its share of the load; returns one report."""
     count = asked.processes
     children = []
     for n in range(count):
@@ -316,11 +316,13 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--calling", default="SOURCE")
     parser.add_argument("--associations", type=int, default=1)
     parser.add_argument("--objects", type=int, default=0, help="in all (default 1000 if --seconds is not given)")
-    parser.add_argument("--seconds", type=float, default=0.0, help="begin no object after so long")
+    parser.add_argument("--seconds", type=float, default=0.0, help="begin no object after this time")
     parser.add_argument("--per-s", type=float, default=0.0, help="objects a second (default: as fast as possible)")
-    parser.add_argument("--ramp", type=float, default=0.0, metavar="S", help="until the last association is opened")
+    parser.add_argument(
+        "--ramp", type=float, default=0.0, metavar="S", help="time over which the associations are opened"
+    )
     parser.add_argument("--per-association", type=int, default=0, metavar="N", help="objects; 1 = as many devices do")
-    parser.add_argument("--contexts", type=int, default=0, metavar="N", help="propose at least so many, up to 128")
+    parser.add_argument("--contexts", type=int, default=0, metavar="N", help="propose at least this many, up to 128")
     parser.add_argument("--uids", type=Path, metavar="FILE", help="UIDs answered Success (of processes: FILE.0, ...)")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--json", action="store_true")

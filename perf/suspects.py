@@ -1,11 +1,11 @@
-"""What does a series that an archive cannot stomach cost the objects of everybody else?
+"""What does a series at which an archive aborts cost the objects of all others?
 
     python perf/suspects.py [--bad 20,150,500] [--minutes 4] [--quick]
 
-DCMTK's storescp parses what it gets, and aborts the association at an item that is longer than its sequence. So many
-objects like that, of one modality, wait for it when the service starts; then a good one of another modality comes each
-8 s, through the whole service. What counts: how long each good one took from its C-STORE-RSP to the archive, and when
-the last bad one stood in rejected/. Figures: every good one within 30 s; every bad one in rejected/.
+DCMTK's storescp parses what it gets, and aborts the association at an item that is longer than its sequence. --bad such
+objects of one modality wait for it when the service starts. Then a good object of another modality comes every 8 s,
+through the whole service. Measured: how long each good one took from its C-STORE-RSP to the archive, and when the last
+bad one was in rejected/. Wanted: every good one within 30 s; every bad one in rejected/.
 """
 
 import statistics
@@ -82,8 +82,8 @@ def measure(run: rig.Run, bad: int, minutes: float) -> list[str]:
 
 def main() -> None:
     parser = rig.parser(__doc__)
-    parser.add_argument("--bad", default="20,150,500", help="how many bad ones, a run each")
-    parser.add_argument("--minutes", type=float, default=4.0, help="at least so long, each")
+    parser.add_argument("--bad", default="20,150,500", help="how many bad objects, one run for each number")
+    parser.add_argument("--minutes", type=float, default=4.0, help="at least, for each run")
     asked = parser.parse_args()
     with rig.Run(asked) as run:
         bad = [20] if run.quick else [int(each) for each in asked.bad.split(",")]

@@ -2,13 +2,13 @@
 
     python perf/syntaxes.py [--quick] [--rounds 5] [--images FOLDER] [--efforts 1,2,3,4,5,7]
 
-The images are the uncompressed ones of a folder, .dcm or .dcm.xz, a few of each kind; the ones of objects.py where
-there is none. In a round every way has its turn on each image, from planes in memory to a codestream in memory and
-back; a ratio is that of the sums of one round. What comes back is compared with what went in.
-  grey, colour   every lossless syntax that is made, beside JPEG 2000
-  efforts        JPEG XL at each effort of libjxl, the one that the service takes for such images marked
-  JPEG           what a recompressed JPEG (quality 90) of each image of 8 bits takes less, and how long there and back
-Deliberately absent: the service around the codecs (compress.py), what is lossy.
+The images are the uncompressed ones of a folder, .dcm or .dcm.xz, a few of each kind; if there is no such folder, those
+of objects.py. In a round every way has its turn on each image, from planes in memory to a codestream in memory and
+back; a ratio is that of the sums of one round. The decoded image is compared with the original.
+  grey, colour   every lossless syntax that the service encodes, beside JPEG 2000
+  efforts        JPEG XL at each effort of libjxl; the one that the service uses for such images is marked
+  JPEG           a JPEG (quality 90) of each 8-bit image recompressed as JPEG XL: the size, and the time there and back
+Deliberately absent: the service around the codecs (compress.py), lossy compression.
 """
 
 import lzma
@@ -49,7 +49,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Trip:
-    """One image through one way: seconds there and back, and what came out."""
+    """One image through one codec: seconds to encode and to decode, and the results."""
 
     encode_s: float
     decode_s: float
@@ -60,7 +60,7 @@ Way = Callable[[Image], Trip]
 
 
 def images(folder: Path | None, scratch: Path) -> list[Image]:
-    """Those of the folder that are not compressed; where it is not there, one CT and one CR of ours."""
+    """The uncompressed images of the folder; if it is missing, one CT and one CR of ours."""
     files = sorted(folder.iterdir()) if folder is not None and folder.is_dir() else []
     files = files or [objects.write_files(scratch / kind, kind, 1)[0] for kind in ("ct", "cr")]
     found = []
@@ -78,7 +78,7 @@ def images(folder: Path | None, scratch: Path) -> list[Image]:
 
 
 def through(uid: str, setting: float = 0.0) -> Way:
-    """The codec of a syntax, there and back."""
+    """Encode and decode with the codec of a syntax."""
     number = encoder(uid)
     assert number is not None
     codec = CODECS[number]
@@ -111,7 +111,7 @@ def at_effort(effort: int) -> Way:
 
 
 def measure(run: rig.Run, title: str, chosen: Sequence[Image], ways: Mapping[str, Way]) -> None:
-    """All ways over all images, in turn; a row a way, divided by the first one."""
+    """All ways over all images, in turn; one row for each way, divided by the first."""
     rounds: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ways}
     for _ in range(run.rounds):
         sums = {name: [0.0, 0.0, 0.0] for name in ways}

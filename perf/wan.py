@@ -2,12 +2,12 @@
 
     python perf/wan.py [--rounds 3] [--quick]
 
-The line is perf/line.py, and the first table says what it is worth: a plain TCP stream through it must reach 0.99 of
-its bandwidth, and a byte there and back needs its round trip. Then the share of the bandwidth that the objects' bytes
-reach, from the start of the client to the last object delivered: through the service with four associations, with one,
-and dcmsend straight over the line. One association waits a round trip for each answer: 42 ms of sending and 40 of
-waiting are half a line, and only pooled associations fill it. The study reaches the service at full speed; that time
-is in the figure too. Figure: >= 0.9 with pooled associations.
+The line is perf/line.py, and the first table shows how good it is: a plain TCP stream through it must reach 0.99 of its
+bandwidth, and a byte there and back must take its round trip. The second table has the share of the bandwidth that the
+objects' bytes reach, from the start of the client to the last object delivered: through the service with four
+associations, with one, and dcmsend straight over the line. One association waits a round trip for each answer: with 42
+ms of sending and 40 of waiting it fills half the line, and only pooled associations fill it all. The study reaches the
+service at full speed; that time is included. Wanted: >= 0.9 with pooled associations.
 """
 
 import socket
@@ -52,7 +52,7 @@ def both_ends() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 def plain_stream(_: Path) -> float:
-    """The share of the bandwidth of one TCP stream, at the far end, from its first read to its last."""
+    """The share of the bandwidth that one TCP stream reaches, at the far end from its first read to its last."""
     with both_ends() as (near, far):
         writer = threading.Thread(target=near.sendall, args=(bytes(STREAM_BYTES),))
         writer.start()
@@ -66,7 +66,7 @@ def plain_stream(_: Path) -> float:
 
 
 def round_trip_ms(_: Path) -> float:
-    """Milliseconds of one byte there and back, the median of 20."""
+    """Milliseconds for one byte there and back, the median of 20."""
     spent_ms = []
     with both_ends() as (near, far):
         for _n in range(20):
