@@ -1,4 +1,4 @@
-"""What several tests share: a service that is ended, whatever the test did, and peers that are stopped."""
+"""What several tests share: a service and peers that are stopped at the end, whatever the test did."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,10 +15,11 @@ _BY_MODULE = ("tests/interop/test_bad_input.py", "tests/interop/test_odd_peers.p
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
-    """Share the tests out over the processes of `pytest -n`, in the order in which they were collected.
+    """Divide the tests among the processes of `pytest -n`, in the order in which they were collected.
 
-    Module by module, so that what a module makes for its tests is made once; but one by one where a test has a service
-    of its own, and waits for it most of the time. _BY_MODULE: those of which all tests share a service.
+    Modules stay together, so that what a module prepares for its tests is made once. But tests that have a service of
+    their own, and wait for it most of the time, are divided one by one. _BY_MODULE: modules whose tests share a
+    service.
     """
     from xdist.scheduler import LoadScopeScheduling
 

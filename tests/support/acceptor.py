@@ -19,7 +19,7 @@ from leyden.errors import RemoteProtocolError
 
 
 class Peer(asyncio.Protocol):
-    """An acceptor that behaves well, except for what `act` does: it sees each event first, and True = that was all."""
+    """An acceptor that behaves well, except for `act`: it sees each event first; if it returns True, that was all."""
 
     def __init__(self, act: Callable[["Peer", Event], bool | None], max_pdu_bytes: int) -> None:
         self.connection = Connection.acceptor(262144)
@@ -71,7 +71,7 @@ def good(peer: Peer, event: Event) -> None:
 async def listening(
     act: Callable[[Peer, Event], bool | None] = good, max_pdu_bytes: int = 16384
 ) -> AsyncIterator[tuple[int, list[Peer]]]:
-    """The port of an acceptor, and the peers that its connections made."""
+    """Run an acceptor: its port, and the peers of its connections."""
     peers: list[Peer] = []
 
     def accept() -> Peer:

@@ -1,4 +1,4 @@
-"""What code makes of damage: that it survives, and gives back the memory."""
+"""Checks that code survives damaged input, and gives back the memory."""
 
 import multiprocessing
 import os
@@ -18,7 +18,7 @@ def survives(work: Callable[[], None]) -> bool:
 
 
 def grown_bytes(once: Callable[[], None], rounds: int = 60) -> int:
-    """By how much the resident memory grows over so many rounds, after ten to warm up."""
+    """The growth of the resident memory over so many rounds, after ten rounds to warm up."""
     for _ in range(10):
         once()
     before = _resident_bytes()

@@ -1,4 +1,4 @@
-"""Datasets as bytes for the tests of their rewrite: written by hand, and read from real files."""
+"""Data sets as bytes, for the tests that rewrite them: written by hand, and read from real files."""
 
 import struct
 import zlib
@@ -32,7 +32,7 @@ FILES = sorted(
     for path in FOLDER.rglob("*")
     if path.is_file() and path.read_bytes()[128:132] == b"DICM" and path.name not in _LEFT_OUT
 )
-"""Every file of the pydicom wheel that is as its syntax says."""
+"""Every file of the pydicom wheel that is encoded as its transfer syntax says."""
 
 
 def dataset_of(path: Path) -> tuple[bytes, Syntax]:
@@ -54,7 +54,7 @@ def pieces(data: bytes, syntax: Syntax, target: Syntax, replace: Replacements) -
 
 
 def made(data: bytes, syntax: Syntax, target: Syntax, replace: Replacements | None = None) -> bytes:
-    """The rewritten dataset, its pixels put back as they were, in the byte order of the target; holes are blank."""
+    """The rewritten data set with the original pixels, in the byte order of the target; holes are blank."""
     return joined(data, pieces(data, syntax, target, replace or {}), syntax, target)
 
 
@@ -102,7 +102,7 @@ def leaves(ds: Peer, with_group_lengths: bool, path: tuple[int, ...] = ()) -> It
 
 
 def el(tag: int, vr: str, value: bytes = b"", length: int | None = None, order: str = "<") -> bytes:
-    """An element written with nothing of what is tested; without a VR it is implicit, an item or a delimiter."""
+    """An element, written without the code under test; without a VR it is implicit, an item or a delimiter."""
     size = len(value) if length is None else length
     head = struct.pack(order + "HH", tag >> 16, tag & 0xFFFF)
     if not vr:

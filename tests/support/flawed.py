@@ -1,7 +1,7 @@
-"""Datasets that break the rules in ways that occur: one image each, and what it means to those who read it.
+"""Data sets that break the rules in ways that really occur: one image each, and how readers understand it.
 
-All have the same elements and pixels; what is wrong is in the name. What DCMTK, pydicom and gdcm make of them:
-tests/interop/test_flawed.py asks them.
+All have the same elements and pixels; the name says what is wrong. tests/interop/test_flawed.py asks DCMTK, pydicom and
+gdcm what they read.
 """
 
 import struct
@@ -25,7 +25,7 @@ _EXPLICIT_HEADER = struct.Struct("<HH2sH")
 
 
 def _dataset(implicit: bool = False, frames: int = 1, **parts: bytes) -> bytes:
-    """The image, with `parts` in the place of modality, references, patient, icon, pixels and tail."""
+    """The image, with `parts` instead of its modality, references, patient, icon, pixels or tail."""
 
     def vr(name: str) -> str:
         return "" if implicit else name
@@ -64,12 +64,12 @@ def _icon_sequence(implicit: bool, item: bytes, item_length: int | None = None) 
 
 
 def _with_vr(tag: int, vr: bytes, value: bytes) -> bytes:
-    """An explicit element of 16-bit length, whatever stands for its VR."""
+    """An explicit element of 16-bit length, with any two bytes as its VR."""
     return _EXPLICIT_HEADER.pack(tag >> 16, tag & 0xFFFF, vr, len(value)) + value
 
 
 def _rle_frame() -> bytes:
-    """One frame, each row of each byte a literal run (PS3.5 Annex G)."""
+    """One frame in RLE: each row of each byte plane is one literal run (PS3.5 Annex G)."""
     high, low = (
         b"".join(bytes([COLUMNS - 1]) + row.tobytes() for row in PIXELS[0, :, :, 0].view(np.uint8)[:, byte::2])
         for byte in (1, 0)

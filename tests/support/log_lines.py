@@ -1,8 +1,8 @@
-"""Every line above INFO that the service can log, read off the syntax tree of its modules.
+"""Every line above INFO that the service can log, read from the syntax trees of its modules.
 
-A line is told as its text with … for what varies: `logger.warning("%s is late: %s", name, why)` and the f-string of the
-same words are both `… is late: …`. Where that leaves no word, the names in it are looked up in the function, and a
-function that logs what it is given is looked up where it is called.
+A line is its text, with … for what varies: `logger.warning("%s is late: %s", name, why)` and the f-string of the same
+words are both `… is late: …`. If that leaves no word, the names in it are looked up in the function. If a function logs
+what it is given, its calls are looked up.
 """
 
 import ast
@@ -21,7 +21,7 @@ _VARIANTS_MAX = 20
 
 @dataclass(frozen=True)
 class Line:
-    """One text that can be logged, and the module and line of the code that does."""
+    """One text that can be logged, and the module and line of the code that logs it."""
 
     text: str
     where: str
@@ -29,7 +29,7 @@ class Line:
 
 @dataclass(frozen=True)
 class _Sink:
-    """Where the arguments of a logging call stand. `level` None: the call is above INFO by its name."""
+    """The positions of the arguments of a logging call. `level` None: its name says that it is above INFO."""
 
     message: int
     level: int | None = None
@@ -45,7 +45,7 @@ def lines_above_info(package: Path) -> list[Line]:
 
 
 def literals(package: Path) -> list[str]:
-    """Every text within an expression of a module: what lines are put together from, and no docstring or comment."""
+    """Every text within an expression of a module, from which lines are put together; no docstrings or comments."""
     found: list[str] = []
     for path in sorted(package.rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -72,7 +72,7 @@ class _Module:
             self._enter(child, child if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) else function)
 
     def _find_wrappers(self) -> None:
-        """A function that logs one of its arguments, and no word of its own, is as good as the logger."""
+        """A function that logs one of its arguments, without words of its own, counts as a logger."""
         for call in self._calls:
             sink, function = self._sink(call), self._function[call]
             if sink is None or not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -117,7 +117,7 @@ class _Module:
             yield from (Line(_plain(text), f"{self._where}:{call.lineno}") for text in dict.fromkeys(texts))
 
     def _with_arguments(self, message: ast.expr, arguments: list[ast.expr], function: _Function) -> list[str]:
-        """The message's variants with the texts of its arguments in their places, as far as they are known."""
+        """The variants of the message, with the texts of its arguments filled in as far as they are known."""
         found: list[str] = []
         filled = [self._texts(argument, function, deep=True) for argument in arguments]
         for text in self._texts(message, function, deep=True):
@@ -127,7 +127,7 @@ class _Module:
         return found
 
     def _texts(self, node: ast.expr, function: _Function, *, deep: bool) -> list[str]:
-        """What an expression may be, as text."""
+        """The texts that an expression may give."""
         match node:
             case ast.Constant(value=str(text)):
                 return [_SPEC.sub(lambda found: "%" if found[0] == "%%" else VARIES, text)]
@@ -146,7 +146,7 @@ class _Module:
         return [VARIES]
 
     def _assigned(self, name: str, function: _Function) -> list[ast.expr]:
-        """What a name is set to within the function."""
+        """The values that a name is set to within the function."""
         found: list[ast.expr] = []
         for node in ast.walk(function):
             if isinstance(node, ast.Assign):
@@ -171,5 +171,5 @@ def _has_words(text: str) -> bool:
 
 
 def _plain(text: str) -> str:
-    """Neighbouring … are one."""
+    """Several … in a row become one."""
     return re.sub(rf"{VARIES}(?:{VARIES})+", VARIES, text)

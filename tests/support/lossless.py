@@ -1,4 +1,4 @@
-"""A lossless JPEG encoder of one component, in Python: for codestreams that libraries read and do not write."""
+"""A lossless JPEG encoder of one component, in Python: for codestreams that libraries read but do not write."""
 
 import struct
 from collections.abc import Callable
@@ -22,8 +22,8 @@ _CODES = ("00", "010", "011", "100", "101", "110", *(f"{'1' * ones}0" for ones i
 def encoded(values: Any, precision: int, predictor: int = 1, restart_rows: int = 0, point_transform: int = 0) -> bytes:
     """The codestream of `values` (rows, columns), which may be any integers that are right modulo 2^precision.
 
-    What is encoded are their differences modulo 2^16 (H.1.2.1), of which the shortest modulo 2^precision may be
-    another: a device that takes 128 for -128 writes -180 after 52 where others write 76.
+    It encodes their differences modulo 2^16 (H.1.2.1). The shortest difference modulo 2^precision may be another one: a
+    device that takes 128 for -128 writes -180 after 52 where others write 76.
     """
     rows, columns = values.shape
     interval = restart_rows or rows
@@ -50,7 +50,7 @@ def like_signed(values: Any, precision: int) -> Any:
 
 
 def with_shortest_differences(values: Any, precision: int) -> Any:
-    """The same samples with whatever multiples of 2^precision make each difference to the left the shortest one."""
+    """The same samples, plus multiples of 2^precision that make each difference to the left the shortest one."""
     rows = values.astype(np.int64)
     rows[:, 1:] = np.diff(rows, axis=1)
     rows[1:, 0] = np.diff(rows[:, 0])
@@ -81,7 +81,7 @@ def _interval(rows: list[list[int]], half: int, predictor: int) -> bytes:
 
 
 def _code(difference: int) -> str:
-    """Category, and behind it the difference in as many bits; a negative one less 1 (F.1.2.1, H.1.2.2)."""
+    """The category, then the difference in as many bits; from a negative one 1 is subtracted (F.1.2.1, H.1.2.2)."""
     difference = (difference + 0x7FFF & 0xFFFF) - 0x7FFF
     category = abs(difference).bit_length()
     extra = difference if difference >= 0 else difference + (1 << category) - 1

@@ -1,4 +1,4 @@
-"""What a process sees of the network: files in /etc that only it sees, addresses that are silent."""
+"""The network as a process sees it: files in /etc of its own, networks of its own, addresses that never answer."""
 
 import ctypes
 import os
@@ -16,7 +16,7 @@ _CLONE_NEWNET = 0x40000000
 
 
 def with_etc(folder: Path, **files: Iterable[str]) -> list[str]:
-    """The beginning of a command that sees other files in /etc: hosts=["127.0.0.2 archive"]. It execs.
+    """The beginning of a command that shall see other files in /etc: hosts=["127.0.0.2 archive"]. It ends with an exec.
 
     Skips the test where that is not allowed.
     """
@@ -62,7 +62,7 @@ def appear(address: str) -> None:
 
 
 def vanish(address: str) -> None:
-    """It is gone, as without power: nothing reaches it, and nobody says so."""
+    """Take it away, as if its power failed: nothing reaches it, and nothing reports that."""
     _ip("address", "del", f"{address}/32", "dev", "lo")
     _ip("route", "add", "blackhole", f"{address}/32")
 
@@ -73,7 +73,7 @@ def _ip(*words: str) -> None:
 
 @contextmanager
 def silent(host: str, port: int) -> Iterator[None]:
-    """An address that answers no SYN: somebody listens who accepts nobody, and the queue is full."""
+    """An address that answers no SYN: its listener accepts no connection, and the backlog is full."""
     with ExitStack() as stack:
         listener = stack.enter_context(socket.create_server((host, port), backlog=0))
         for _ in range(2):

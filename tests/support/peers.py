@@ -1,4 +1,4 @@
-"""Peers that others wrote: DCMTK's tools as child processes, pynetdicom's SCP in threads of the test."""
+"""Peers of other makers: DCMTK's tools as child processes, pynetdicom's SCP in threads of the test."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ DCMTK_ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1"}
 def dcmtk(name: str) -> str:
     """The path of one of DCMTK's tools; without it the test is skipped by name, and fails where CI=true.
 
-    pynetdicom brings scripts of the same names into any environment it is installed in: those are passed over.
+    pynetdicom installs scripts of the same names: those are skipped.
     """
     for folder in os.get_exec_path():
         path = Path(folder) / name
@@ -57,7 +57,7 @@ class Arrival:
 
 
 class Pacs:
-    """A storage SCP of pynetdicom. It remembers what arrived; `answer` may say another status than Success.
+    """A storage SCP of pynetdicom. It remembers what arrived; `answer` may give another status than Success.
 
     `syntaxes`: what it takes (None = everything); `refuse`: SOP classes that it does not take.
     """
@@ -132,7 +132,7 @@ class Pacs:
         return [arrival.sop_instance_uid for arrival in self.arrivals]
 
     def wait(self, count: int, limit_s: float = LIMIT_S) -> list[Arrival]:
-        """Until at least `count` objects were stored; all arrivals so far."""
+        """Wait until at least `count` objects were stored. Returns all arrivals so far."""
         self.wait_until(lambda arrivals: len(arrivals) >= count, limit_s, f"{count} objects at {self.title}")
         return list(self.arrivals)
 
@@ -145,7 +145,8 @@ class Pacs:
 class Storescp:
     """DCMTK's storescp as a child process that writes what it gets into a folder.
 
-    Bit by bit, or (`parses`) after reading it, as it does unless told otherwise: then it aborts on an odd last PDV.
+    It writes the bytes as they came or, with `parses`, parses them first, as is its default: then it aborts on an odd
+    last PDV.
     """
 
     def __init__(self, folder: Path, *options: str, port: int | None = None, parses: bool = False) -> None:
@@ -175,7 +176,7 @@ class Storescp:
 def store(
     port: int, data: bytes, *, called: str, calling: str, syntax: str, context: str, sop_class: str, sop_instance: str
 ) -> int:
-    """C-STORE `data` by pynetdicom, byte for byte and whatever it holds; the status. `context`: its abstract syntax."""
+    """C-STORE `data` by pynetdicom, unchanged, whatever it holds; the status. `context`: the abstract syntax."""
     entity = pynetdicom.AE(ae_title=calling)
     entity.add_requested_context(context, syntax)
     association = entity.associate("127.0.0.1", port, ae_title=called)
@@ -186,7 +187,7 @@ def store(
         request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = sop_class, sop_instance
         request.Priority = 0
         request.DataSet = BytesIO(data)
-        association._reactor_checkpoint.clear()  # so that the answer is left to us, as in its own send_c_store()
+        association._reactor_checkpoint.clear()  # so that we get the answer, as in its own send_c_store()
         association.dimse.send_msg(request, association.accepted_contexts[0].context_id)
         _, response = association.dimse.get_msg(block=True)
         association._reactor_checkpoint.set()

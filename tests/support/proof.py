@@ -1,8 +1,8 @@
-"""The proof that nothing is lost: a load that knows what was promised to it, archives that keep what they got, a count.
+"""The proof that nothing is lost: a load that records what was answered Success, archives that keep all, and a count.
 
-Sources and archives are DCMTK's programs, one process an association, so that what is counted is what another vendor's
-code saw. Each object has pixels of its own, so that a swap is seen. Three kinds: for a destination that gets JPEG 2000,
-for one that gets everything as it came, and for both (a rule adds the second).
+Sources and archives are DCMTK's programs, one process an association, so that the count is of what another maker's code
+saw. Each object has pixels of its own, so that a swap is seen. There are three kinds of objects: for a destination that
+gets JPEG 2000, for one that gets everything as it came, and for both (a rule adds the second).
 """
 
 import os
@@ -125,7 +125,7 @@ class Archive:
 
 
 class Load:
-    """Objects on their way to the service: what was sent how often, and what was promised (answered Success)."""
+    """Objects on their way to the service: how often each was sent, and which were promised (answered Success)."""
 
     def __init__(self, port: int, objects: Iterable[Object]) -> None:
         self.objects = list(objects)
@@ -138,7 +138,7 @@ class Load:
         self._threads: list[threading.Thread] = []
 
     def start(self, associations: int) -> "Load":
-        """Send over so many associations at once. What is not promised is sent again, until all is, or `stop`."""
+        """Send over so many associations at once. Objects not promised are sent again, until all are, or `stop`."""
         half = max(1, associations // 2)
         for called in (COMPRESSED, AS_IS):
             those = [each for each in self.objects if each.called == called]
@@ -157,7 +157,7 @@ class Load:
                 self.stop.wait(AGAIN_S)
 
     def _associate(self, called: str, left: dict[str, str]) -> None:
-        """One association; takes what was promised out of `left`."""
+        """Send over one association; removes what was promised from `left`."""
         limits = ["-to", "30", "-ta", "60", "-td", "60"]
         words = ["-v", "-R", *limits, "-aet", "CT01", "-aec", called, "127.0.0.1", str(self._port), *left]
         with subprocess.Popen(
@@ -185,14 +185,14 @@ class Load:
                 raise AssertionError(f"{len(self.promised)} of {count} promised within {limit_s} s")
 
     def wait_refused(self, limit_s: float = 60.0) -> None:
-        """Until one more object or association is refused than are now."""
+        """Wait until one more object or association is refused than now."""
         with self._news:
             before = self.refused
             if not self._news.wait_for(lambda: self.refused > before, limit_s):
                 raise AssertionError(f"nothing was refused within {limit_s} s")
 
     def join(self, limit_s: float = 120.0) -> "Load":
-        """Until everything is promised, or the sources have heeded `stop`."""
+        """Wait until everything is promised, or the sources have stopped because of `stop`."""
         for thread in self._threads:
             thread.join(limit_s)
             assert not thread.is_alive(), f"a source does not end: {len(self.promised)} of {len(self.objects)}"
@@ -216,10 +216,11 @@ class Count:
 
 
 def count(spool: Path, archives: Iterable[Archive], objects: Sequence[Object], sends: Counter[str]) -> Count:
-    """Look at everything when the spool is empty. The faults that hold whatever was killed:
+    """Check everything when the spool is empty. These are faults, whatever was killed:
 
-    an object with other pixels; one at a destination that it was not planned for; a delivery that has two receipts (it
-    was made once more though its receipt was there); more receipts than the object was sent; a file left in the spool.
+    an object with other pixels; an object at a destination that it was not planned for; a delivery with two receipts
+    (it was repeated although its receipt was there); more receipts than times the object was sent; a file left in the
+    spool.
     """
     found = Count()
     wanted = {each.uid: each for each in objects}
@@ -259,7 +260,7 @@ def count(spool: Path, archives: Iterable[Archive], objects: Sequence[Object], s
 
 
 def missing(found: Count, objects: Iterable[Object], promised: set[str]) -> list[str]:
-    """What was promised and did not arrive at each of its destinations."""
+    """The objects that were promised, but did not arrive at each of their destinations."""
     return [
         f"{each.uid} for {title}"
         for each in objects if each.uid in promised
@@ -268,7 +269,7 @@ def missing(found: Count, objects: Iterable[Object], promised: set[str]) -> list
 
 
 def _look_at(path: Path) -> tuple[str, str, str]:
-    """(UID, transfer syntax, hash of the pixels) of a received file; no hash: it is torn."""
+    """(UID, transfer syntax, hash of the pixels) of a received file; without a hash if it is incomplete."""
     try:
         image = pydicom.dcmread(path)
         pixels = image.pixel_array.astype("<i2").tobytes()
@@ -280,7 +281,7 @@ def _look_at(path: Path) -> tuple[str, str, str]:
 
 
 def receipts(spool: Path) -> list[dict[str, str]]:
-    """The lines of all receipt logs that are whole."""
+    """The complete lines of all receipt files."""
     lines = []
     for path in sorted((spool / "receipts").glob("*.log")):
         for line in path.read_bytes().splitlines():
@@ -292,7 +293,7 @@ def receipts(spool: Path) -> list[dict[str, str]]:
 
 
 def left_behind(spool: Path) -> list[Path]:
-    """Files that no empty spool has."""
+    """Files that an empty spool does not have."""
     kept = {"receipts", "state", "lost+found"}
     found = (path for path in files_below(spool) if path.is_file() and path.name != "lock")  # no doorbells
     return [path for path in found if path.relative_to(spool).parts[0] not in kept]
@@ -320,7 +321,7 @@ class Rig:
             archive.start()
 
     def load(self, objects: int, associations: int) -> Load:
-        """Make that many new objects and begin to send them."""
+        """Make this many new objects and begin to send them."""
         made = make_objects(self.folder / "objects", objects, self._made)
         self._made += objects
         self.objects += made
@@ -351,7 +352,7 @@ class Rig:
         return found
 
     def forget(self) -> None:
-        """What was sent and kept so far is not looked at any more."""
+        """Forget what was sent and kept so far."""
         for path in (*(each.path for each in self.objects), *self._kept()):
             path.unlink()
         self.objects, self.loads = [], []

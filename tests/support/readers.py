@@ -1,7 +1,7 @@
-"""Readers that others wrote, and a validator: what they make of a file of ours.
+"""Readers of other makers, and a validator, for the files that we write.
 
-Each gives pixels as (frames, rows, columns, samples), colour transforms of the codec undone. What a reader is known
-not to read is said where it is asked (tests/interop/test_syntaxes.py), not here.
+Each gives pixels as (frames, rows, columns, samples), with the colour transforms of the codec undone. What a reader is
+known not to read is listed where it is asked (tests/interop/test_syntaxes.py), not here.
 """
 
 import os
@@ -63,10 +63,10 @@ DCMTK_DECODERS = {
     JPEGLS_LOSSLESS: "dcmdjpls",
     JPEGLS_NEAR_LOSSLESS: "dcmdjpls",
 }
-"""DCMTK's program for each syntax; it has none for JPEG 2000. What is not encapsulated is dcmconv's."""
+"""DCMTK's program for each syntax; it has none for JPEG 2000. dcmconv is for what is not encapsulated."""
 JPEG2000_FAMILY = {JPEG2000_LOSSLESS, JPEG2000, HTJ2K_LOSSLESS, HTJ2K_LOSSLESS_RPCL, HTJ2K}
 JPEGXL_FAMILY = {JPEGXL_LOSSLESS, JPEGXL_JPEG, JPEGXL}
-"""What neither pydicom 3.0, GDCM 3.0, DCMTK 3.6 nor dciodvfy of 2022 knows; djxl does."""
+"""Syntaxes that pydicom 3.0, GDCM 3.0, DCMTK 3.6 and dciodvfy of 2022 do not know; djxl does."""
 
 _OF_THE_SYNTAX = {"PixelData", "PhotometricInterpretation", "PlanarConfiguration"}  # it changes them (PS3.5 8.2)
 _SHOWN_AS = {
@@ -132,7 +132,7 @@ def inflated(dataset: pydicom.Dataset) -> pydicom.Dataset:
 
 
 def dcmdump(path: Path) -> str:
-    """What DCMTK warns of when it reads all of a file; nothing, it is hoped."""
+    """What DCMTK warns of when it reads all of a file; empty if all is well."""
     dumped = run_dcmtk("dcmdump", "--log-level", "warn", str(path))
     return dumped.stderr or (f"exit code {dumped.returncode}" if dumped.returncode else "")
 
@@ -151,7 +151,7 @@ def by_dcmtk(path: Path, folder: Path) -> Pixels:
 
 
 def by_djxl(path: Path) -> Pixels:
-    """The frames of a JPEG XL file as libjxl's own program reads their codestreams, an older release of it."""
+    """The frames of a JPEG XL file as libjxl's own program, of an older release, reads their codestreams."""
     dataset = read(path)
     signed, allocated = bool(dataset.PixelRepresentation), dataset.BitsAllocated
     top = (1 << (allocated if signed else dataset.BitsStored)) - 1
@@ -160,7 +160,7 @@ def by_djxl(path: Path) -> Pixels:
 
 
 def _djxl(codestream: bytes) -> Pixels:
-    """(rows, columns, samples), of which 1.0 is the greatest, whatever the precision: that is what it puts into NPY."""
+    """(rows, columns, samples), with 1.0 as the greatest value for any precision, as it writes them to NPY."""
     return np.clip(np.load(BytesIO(_djxl_makes("npy", codestream)))[0], 0, 1)  # of what is lossy some lie outside
 
 
@@ -202,7 +202,7 @@ def _decompressed(program: str, codestream: bytes, planes: Planes, folder: Path)
 
 
 class Gdcm:
-    """gdcm in a process of its own: it aborts on some input. `end()` it."""
+    """gdcm in a process of its own, because it aborts on some input. Call `end()` when done."""
 
     _READ = """\
 import os, struct, sys
@@ -226,7 +226,7 @@ for line in sys.stdin:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __call__(self, path: Path) -> Pixels:
-        """Its pixels of a file, as wide as Bits Allocated says."""
+        """The pixels that it reads from a file, as wide as Bits Allocated says."""
         if self._process is None:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", self._READ], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -261,12 +261,12 @@ for line in sys.stdin:
 
 
 def new_errors(before: Path, after: Path, folder: Path) -> Counter[str]:
-    """What dciodvfy calls an error in one file and not in the other."""
+    """What dciodvfy calls an error in one file but not in the other."""
     return _errors(after, folder) - _errors(before, folder)
 
 
 def _errors(path: Path, folder: Path) -> Counter[str]:
-    """It knows no HTJ2K, no JPEG XL, no deflated frames, and does not inflate: it is shown the same dataset in a syntax
+    """It knows no HTJ2K, no JPEG XL, no deflated frames, and does not inflate. So it gets the same data set in a syntax
     that it knows.
     """
     program = tool("dciodvfy", "dicom3tools")
@@ -296,7 +296,7 @@ def by_syntax(*uids: str) -> pytest.MarkDecorator:
 
 
 def assert_readable(reason: str) -> None:
-    """A reason is words for an operator: no traceback, no object's repr."""
+    """A reason must be readable for an operator: no traceback, no repr of an object."""
     assert len(reason.split()) > 1, reason
     assert set(reason) <= set(string.printable) - set("\n\r\t<>{}"), reason
 
@@ -308,7 +308,7 @@ def codestreams(path: Path) -> list[bytes]:
 
 
 def assert_codestreams_hold(path: Path, pixels: Any, folder: Path, reads: Any, tolerance: int = 0) -> None:
-    """The codestreams of a file, read without the dataset, are these pixels (frames, rows, columns, samples)."""
+    """The codestreams of a file, read without its data set, decode to these pixels (frames, rows, columns, samples)."""
     dataset = read(path)
     planes = Planes(
         pixels.shape[3], pixels.shape[1], pixels.shape[2], dataset.BitsStored, bool(dataset.PixelRepresentation)

@@ -28,7 +28,7 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
 
 
 class Sender:
-    """`leyden role sender 0`, born as the supervisor would bear it, on a spool that the test fills."""
+    """`leyden role sender 0`, started as the supervisor does it, on a spool that the test fills."""
 
     def __init__(self, folder: Path, *destinations: Destination, **settings) -> None:
         self.folder, self.root = folder, folder / "cache"
@@ -98,7 +98,7 @@ class Sender:
         return self.process.wait(ENDS_WITHIN_S)
 
     def reclaim(self) -> None:
-        """Give back what a dead one held, as the supervisor does before it starts the next one."""
+        """Give back the claims of a dead sender, as the supervisor does before it starts the next one."""
         recover.reclaim(self.spool, "sender-0")
 
     def end(self) -> None:
@@ -119,7 +119,7 @@ class Sender:
         wait_for(lambda: text in self.log, limit_s, f"{text!r} in {self.log[-2000:]}")
 
     def counts(self) -> dict[str, int]:
-        """How many objects stand in each folder that holds any."""
+        """The number of objects in each folder that holds any."""
         counted: Counter[str] = Counter()
         for count in self.spool.counts():
             counted[count.stage] += count.files

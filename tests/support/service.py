@@ -64,13 +64,13 @@ def node(title: str, port: int, **keys: object) -> str:
     return "\n".join(lines + [f"  {key}: {value}" for key, value in keys.items()]) + "\n"
 
 
-# Of most waits: long, so that a busy machine fails no test; and less than the minute after which the service looks by
-# itself at what nobody told it.
+# The limit of most waits: long, so that no test fails on a busy machine, but less than the minute after which the
+# service looks for itself at what it was not told.
 LIMIT_S = 45.0
 
 
 def wait_for(what: Callable[[], object], limit_s: float = LIMIT_S, why: str = "") -> None:
-    """Look at a condition that nothing announces (a file, a process) until it holds; fail loudly when it does not."""
+    """Poll a condition that nothing announces (a file, a process) until it holds; raises if it does not."""
     deadline_s = time.monotonic() + limit_s
     while not what():
         if time.monotonic() > deadline_s:
@@ -83,7 +83,7 @@ LAST_WORDS_S = 5.0  # of a service that has ended; a role that hangs in the kern
 
 
 def wait_ended(processes: Iterable[psutil.Process]) -> None:
-    """Until none of them runs any more, though whoever inherited them may take long to reap them."""
+    """Wait until none of them runs any more; the process that inherited them may take long to reap them."""
     for process in processes:
         with contextlib.suppress(ProcessLookupError):
             fd = os.pidfd_open(process.pid)
@@ -186,7 +186,7 @@ class Service:
             wait_ended(processes)
 
     def stop(self) -> int:
-        """SIGTERM, and the exit code; `lines` has all that was said."""
+        """Send SIGTERM. Returns the exit code; `lines` then has everything that was logged."""
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
@@ -196,22 +196,22 @@ class Service:
         return code
 
     def end(self) -> None:
-        """Whatever state the test left it in: nothing of the service runs after this."""
+        """End everything of the service, whatever state the test left it in."""
         if self.process is not None and self.process.poll() is None:
             self.kill_all()
 
     def leyden(self, *words: str, limit_s: float = 60.0) -> "subprocess.CompletedProcess[str]":
-        """Another command on the same folder."""
+        """Run another command on the same folder."""
         command = [sys.executable, "-m", "leyden", *words, "--path", str(self.folder)]
         return subprocess.run(command, capture_output=True, text=True, timeout=limit_s)
 
     def left(self) -> list[Path]:
-        """Every object that stands anywhere in the spool, but for one that moves just now: see wait_left."""
+        """Every object in the spool, wherever it stands. It may miss one that is just being moved: see wait_left."""
         return sorted(path for path in files_below(self.spool) if path.suffix == ".dcm")
 
     def wait_left(self, holds: Callable[[list[Path]], bool], limit_s: float = 60.0, why: str = "") -> None:
-        """Until this holds of the objects in the spool, at two looks: what moves from a folder that was not walked yet
-        to one that was is missed by the first."""
+        """Wait until this holds for the objects in the spool at two looks: one look misses an object that moves from a
+        folder that it has not walked yet to one that it has."""
         try:
             wait_for(lambda: holds(self.left()) and holds(self.left()), limit_s, why)
         except AssertionError as error:
@@ -221,14 +221,14 @@ class Service:
         self.wait_left(lambda left: not left, limit_s, "the spool to be empty")
 
     def wait_ended(self, count: int, stage: str, destination: str = "") -> list[dict[str, Any]]:
-        """Until so many objects stand in rejected/, failed/ or expired/; the notes beside them, which came first."""
+        """Wait until so many objects stand in rejected/, failed/ or expired/. Returns the notes beside them."""
         folder = self.spool / stage / destination
         wait_for(lambda: len(list(folder.glob("*.dcm"))) == count, why=f"{count} objects in {folder}")
         return [json.loads(path.read_bytes()) for path in sorted(folder.glob("*.json"))]
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Every file; unlike Path.rglob it passes over folders that are removed meanwhile."""
+    """Every file below a folder; unlike Path.rglob it skips folders that are removed meanwhile."""
     return (Path(place, name) for place, _, names in os.walk(folder) for name in names)
 
 

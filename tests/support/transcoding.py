@@ -1,4 +1,4 @@
-"""The codec path without a service: one worker in this process, whose neighbours are as a test wants them."""
+"""The codec path without a service: one worker in this process, with neighbours that behave as a test wants."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ def nothing(*_: object) -> None:
 
 @dataclass
 class Bench:
-    """A frames.Workplace whose every answer can be replaced."""
+    """A frames.Workplace of which each answer can be replaced."""
 
     arena: Arena
     workers: int = 1
@@ -28,7 +28,7 @@ class Bench:
 
 
 def make(path: Path, made: Path, target: str, bench: Bench, terms: job.Terms) -> None:
-    """Write `path` in another syntax to `made`; whatever job.make and Source raise."""
+    """Write `path` in another syntax to `made`. Raises what job.make and Source raise."""
     source = Source(path)
     try:
         with open(made, "wb") as out:

@@ -1,4 +1,4 @@
-"""Disks for the tests: an ext4 image on a loop device whose power can be cut, and a library that makes a disk fail."""
+"""Disks for the tests: an ext4 image on a loop device whose power can be cut, and a library that lets calls fail."""
 
 import ctypes
 import fcntl
@@ -12,7 +12,7 @@ import pytest
 
 FS_IOC_SHUTDOWN = 0x8004587D
 FIFREEZE, FITHAW = 0xC0045877, 0xC0045878
-NOLOGFLUSH = 2  # what is in the journal's memory only is gone, as with the power
+NOLOGFLUSH = 2  # what the journal holds only in memory is lost, as in a power cut
 _COMMIT_S = 300  # the journal writes nothing by itself within a test
 _FAULTS = Path(__file__).with_name("faults.c")
 
@@ -40,11 +40,11 @@ class Volume:
         subprocess.run(["mount", "-o", options, self._image, self.place], check=True, capture_output=True)
 
     def umount(self) -> None:
-        """Nobody may have a file open there any more."""
+        """Unmount it; no file there may be open."""
         subprocess.run(["umount", self.place], check=True, capture_output=True)
 
     def freeze(self) -> None:
-        """Whoever writes there hangs, and can't even be killed, until thaw(): a share whose server does not answer."""
+        """Writers hang until thaw(), and can't even be killed: like a share whose server does not answer."""
         self._control(FIFREEZE)
         self._frozen = True
 
@@ -66,11 +66,11 @@ class Volume:
             self.umount()
 
     def cut(self) -> None:
-        """The power is gone: what was not forced to the disk is lost, and every call fails until it is mounted anew."""
+        """Cut the power: what was not forced to the disk is lost, and every call fails until it is mounted anew."""
         self._control(FS_IOC_SHUTDOWN, NOLOGFLUSH)
 
     def sync(self) -> None:
-        """Force all that was done so far to the disk."""
+        """Force everything so far to the disk."""
         fd = os.open(self.place, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(fd)
@@ -84,7 +84,7 @@ class Volume:
         Path(f"/sys/fs/ext4/{name}/trigger_fs_error").write_text("1")
 
     def fill(self) -> Path:
-        """A file that takes all the space that is left; remove it to have it back."""
+        """A file that takes all the free space; remove it to get the space back."""
         ballast = self.place / "ballast"
         with open(ballast, "wb", buffering=0) as file:
             for size in (1 << 20, 4096):
@@ -104,5 +104,5 @@ def fault_library(folder: Path) -> str:
     library = folder / "faults.so"
     assert not set(" :") & set(os.fspath(library)), "LD_PRELOAD is a list"
     subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", library, _FAULTS, "-ldl"], check=True)
-    ctypes.CDLL(os.fspath(library))  # says why, if it cannot be loaded
+    ctypes.CDLL(os.fspath(library))  # shows why, if it cannot be loaded
     return os.fspath(library)

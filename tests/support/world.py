@@ -1,4 +1,4 @@
-"""A destination as the sender drives it, in virtual time: the pure decisions, and a peer with limits and moods."""
+"""A destination as the sender drives it, in virtual time: the pure decisions, and a peer with limits and failures."""
 
 from dataclasses import dataclass, field, replace
 
@@ -13,13 +13,13 @@ CT, MR = ("ct", "explicit"), ("mr", "explicit")
 
 @dataclass
 class Peer:
-    """`served` are associations it counts, with when it will have noticed their end (None = still going on)."""
+    """`served`: the associations that it counts, each with the time when it notices the end (None = not ended)."""
 
     capacity: int
     hangs: bool
     notices_after_s: float
     up: bool = True
-    deadly: dict[str, str] = field(default_factory=dict)  # receipt -> what happens under it: ends, stalls, all end
+    deadly: dict[str, str] = field(default_factory=dict)  # receipt -> what happens meanwhile: ends, stalls, all end
     served: dict[Member, float | None] = field(default_factory=dict)
 
     def has_room(self, now_s):
