@@ -1,9 +1,9 @@
-/* What every program here shares: the clock, the words of the command line, whole reads and writes, one line of result.
+/* What all programs here share: the clock, the command line, complete reads and writes, the line with the result.
  *
  *   PROGRAM [--json] [--objects N] [--bytes N] [--connections N] [FOLDER]
  *
- * A program does the same work each time and prints one line, or one JSON object: the name of the limit, what was asked,
- * and figures whose names carry their unit. It stops after LIMIT_S, whatever the machine does.
+ * A program does the same work each time and prints one line, or one JSON object: the name of the limit, what was asked
+ * for, and figures whose names end in their unit. It stops after LIMIT_S, however slow the machine is.
  */
 #ifndef BENCH_H
 #define BENCH_H
@@ -101,7 +101,7 @@ static inline void put_all(int fd, const char *data, size_t bytes) {
     }
 }
 
-/* At most `bytes` (and at most one buffer); 0 = the other side has ended. */
+/* Reads at most `bytes` (and at most one buffer); 0 = the other side has ended. */
 static inline size_t get_some(int fd, char *buffer, size_t bytes) {
     ssize_t done = read(fd, buffer, bytes < BUFFER_BYTES ? bytes : BUFFER_BYTES);
     must(done >= 0, "read");
@@ -152,14 +152,14 @@ static inline int connect_to(const struct sockaddr_in *place) {
     return fd;
 }
 
-/* One side of a benchmark: `work` once for each connection, each in its own thread. */
+/* One side of a benchmark: runs `work` once for each connection, each in a thread of its own. */
 struct worker {
     const struct asked *asked;
     int number, fd, objects; /* objects: its share */
     const void *more;
 };
 
-/* One object off a connection, thrown away. */
+/* Reads one object from a connection and throws it away. */
 static inline void read_object(int fd, size_t bytes, int answered) {
     char buffer[BUFFER_BYTES];
     while (bytes) {
@@ -181,7 +181,7 @@ static inline void in_threads(const struct asked *asked, void *(*work)(void *), 
     for (int n = 0; n < asked->connections; n++) pthread_join(threads[n], NULL);
 }
 
-/* Seconds that `here` needs on its connections, while `there` drives the other ends from a process of its own. */
+/* The seconds that `here` needs on its connections, while `there` drives their other ends in a process of its own. */
 static inline double between_processes(const struct asked *asked, void *(*here)(void *), void *(*there)(void *),
                                        const void *more) {
     struct sockaddr_in place;

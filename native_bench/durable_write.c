@@ -1,7 +1,7 @@
-/* The limit of a durable intake on this disk, without a network: write a file, fdatasync it, rename it, fsync the folder.
+/* The limit of durable receiving on this disk, without a network: write a file, fdatasync it, rename it, fsync the folder.
  *
- * So many writers at once as --connections says, each in a thread, one folder for all. What the receiver reaches with
- * syncSpool is a fraction of the durable figure; the other one does the same without the two syncs.
+ * --connections is the number of writers, each in a thread, one folder for all. What the receiver reaches with syncSpool
+ * is a fraction of the durable figure. The other figure is for the same work without the two syncs.
  */
 #include "bench.h"
 

@@ -4,12 +4,13 @@
  *              [--objects N] [--threads N] [--codec-threads N] [--keep FILE] [--json] RAW...
  *
  * A RAW file is one image as the codec takes it: planar, each sample in the fewest whole bytes that hold the precision,
- * native order. The files are taken in turn until --objects images are encoded; a thread takes the next one as soon as
- * it is done. --codec-threads are the library's own for each image. --keep writes the last codestream, to look at.
+ * in native byte order. The files are taken in turn until --objects images are encoded; a thread takes the next one as
+ * soon as it is done. --codec-threads is the number of the library's own threads for each image. --keep writes the last
+ * codestream to a file.
  *
- * The library is opened at run time, by its path, so that it can be the very file that the service has loaded (the one
- * of the Pillow wheel). Only the declarations are Debian's (libopenjp2-7-dev, 2.5): libopenjp2.so.7 is of one ABI from
- * 2.1 on. Parameters, stream and calls are those of src/leyden/transcode/openjpeg.py, and so are the codestreams.
+ * The library is opened at run time, by its path, so that it can be the same file that the service has loaded (the one in
+ * imagecodecs' wheel). Only the declarations are Debian's (libopenjp2-7-dev, 2.5): libopenjp2.so.7 has one ABI from 2.1
+ * on. Parameters, stream and calls are those of src/leyden/transcode/openjpeg.py, and so are the codestreams.
  */
 #include <dlfcn.h>
 #include <openjpeg.h>

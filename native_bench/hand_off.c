@@ -1,8 +1,8 @@
 /* The limit of the way to the codec: memory to memory, and from one process to another through shared memory.
  *
- * memcpy: one core, one warm buffer to another. Hand-off: as many slots of a memfd as --connections says; one process
- * copies an object into a free slot and writes the slot's number into a pipe, the other one copies it out and gives the
- * number back. Bare: the same with nothing copied, which is what the waking alone costs.
+ * memcpy: one core, from one warm buffer to another. Hand-off: a memfd has --connections slots; one process copies an
+ * object into a free slot and writes the slot's number into a pipe, the other one copies it out and gives the number
+ * back. Bare: the same without copying, which shows the cost of waking alone.
  */
 #include <sys/mman.h>
 

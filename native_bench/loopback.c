@@ -1,7 +1,7 @@
 /* The limit of the network here: TCP over the loopback, memory to memory, no disk.
  *
- * Once as C-STORE does it (the next object only after the answer to the last), once as one stream without answers, and
- * the round trips of a single byte: what each exchange costs that waits for the other side.
+ * Three figures: as C-STORE does it (the next object only after the answer to the last), as one stream without answers,
+ * and round trips of a single byte, which show the cost of each exchange that waits for the other side.
  */
 #include "bench.h"
 

@@ -1,8 +1,9 @@
 /* The limit of a receiver: socket -> file, each object answered before the next one comes, as C-STORE does it.
  *
- * A thread a connection reads into one buffer and writes to an embryo file; then, in the durable figure, fdatasync;
- * rename into new/; fsync of new/; and only now the answer of one byte. No protocol, no interpreter, no planner: what is
- * left is what this disk and this kernel allow. The sender is a process of its own on the same cores.
+ * One thread for each connection reads into one buffer and writes to an embryo file. Then come fdatasync (durable figure
+ * only), the rename into new/, the fsync of new/ (durable figure only), and only now the answer of one byte. There is no
+ * protocol, no interpreter and no planner: this is what this disk and this kernel allow. The sender is a process of its
+ * own on the same cores.
  */
 #include "bench.h"
 

@@ -1,8 +1,8 @@
 /* The limit of a sender: file -> socket, the next object only after the answer to the last, as C-STORE does it.
  *
- * Each object is a file of its own, in the page cache as one that has just been received is: opened, sent, closed. Two
- * ways, because a sender that must put headers between the fragments cannot use the first: sendfile, and read + write
- * through one buffer. The reader, which throws everything away, is a process of its own on the same cores.
+ * Each object is a file of its own, in the page cache like one that has just been received: opened, sent, closed. There
+ * are two ways: sendfile, and read + write through one buffer, because a sender that must put headers between the
+ * fragments cannot use sendfile. The reader, which throws everything away, is a process of its own on the same cores.
  */
 #include <sys/sendfile.h>
 
