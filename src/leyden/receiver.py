@@ -113,7 +113,7 @@ class Receiver:
         self.settings = settings
         self.spool = spool
         self.commits = GroupCommit(spool)
-        self.receipts = ReceiptClock(number, random.randrange(10_000))
+        self.receipt_ids = ReceiptClock(number, random.randrange(10_000))
         self.buffer = memoryview(bytearray(READ_BUFFER_BYTES))
         self.unassociated: dict[Intake, None] = {}  # connections without an association, oldest first
         self.associations: set[Intake] = set()  # until their connection is closed
@@ -338,7 +338,7 @@ class Intake:
         if receiver.full or not receiver.commits.healthy:
             self._refusal = "the spool accepts no objects at the moment"
             return
-        receipt = receiver.receipts.next(time.time_ns() // 1000)
+        receipt = receiver.receipt_ids.next(time.time_ns() // 1000)
         try:
             fd, path = receiver.spool.embryo(receipt)
         except OSError as error:

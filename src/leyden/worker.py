@@ -172,10 +172,10 @@ class Commits:
     def __len__(self) -> int:
         return len(self._running)
 
-    def add(self, claim: Queued, made: Path) -> None:
-        """Replace a claim by `made` as soon as that is durable. Waits while too many commits are running."""
+    def add(self, claim: Queued, made: Path, event: Transformed) -> None:
+        """Replace a claim by `made` as soon as that is durable, and tell it. Waits while too many are running."""
         self.finish(COMMITS_BEHIND - 1)
-        self._running.append(self._thread.submit(self._commit, claim, made))
+        self._running.append(self._thread.submit(self._commit, claim, made, event))
 
     def finish(self, behind: int = 0) -> None:
         """Wait until at most `behind` commits are running. With a slow disk the worker is not stuck: it says so."""
@@ -188,9 +188,10 @@ class Commits:
         self.finish()
         self._thread.shutdown(wait=True)
 
-    def _commit(self, claim: Queued, made: Path) -> None:
+    def _commit(self, claim: Queued, made: Path, event: Transformed) -> None:
         try:
             self._spool.transformed(claim, made, self._ready)
+            tell(event)
         except OSError as error:
             what = "%s for %s: could not be written, will be made again: %s"
             logger.error(what, claim.entry.receipt, claim.destination, error)
@@ -422,23 +423,11 @@ class Worker:
 
     def _make(self, claim: Queued, source: Source, target: Syntax, *, breaks_signatures: bool) -> None:
         terms = replace(self._terms_for(claim, source, target), break_signatures=breaks_signatures)
-        start_s = time.monotonic()
         try:
-            made_bytes = self._write(claim, source, lambda out: job.make(source, target, out, self, terms))
+            self._write(claim, source, target.name, lambda out: job.make(source, target, out, self, terms))
         except BaseException:
             self._checked.forget(*_series(source), target.uid)
             raise
-        tell(
-            Transformed(
-                claim.entry.receipt,
-                destination=claim.destination,
-                came=syntax_name(source.meta.transfer_syntax_uid),
-                made=target.name,
-                came_bytes=source.size,
-                made_bytes=made_bytes,
-                took_s=round(time.monotonic() - start_s, 3),
-            )
-        )
 
     def _terms_for(self, claim: Queued, source: Source, target: Syntax) -> job.Terms:
         """What the settings and the destination ask for. No other worker helps if one has died over the object."""
@@ -448,9 +437,10 @@ class Worker:
         first = self._checked.begin(*_series(source), target.uid)
         return replace(terms, verify=job.Verify.FIRST) if first or claim.entry.crashes else terms
 
-    def _write(self, claim: Queued, source: Source, write: Callable[[BinaryIO], None]) -> int:
-        """Have the object of a claim written to a new file, which replaces it once it is durable; the new size."""
+    def _write(self, claim: Queued, source: Source, made: str, write: Callable[[BinaryIO], None]) -> None:
+        """Have the object of a claim written to a new file, in the syntax `made`; once durable it replaces the old."""
         fd, path = self.spool.making(claim)
+        start_s = time.monotonic()
         try:
             with open(fd, "wb", BUFFER_BYTES) as out:
                 write(out)
@@ -466,8 +456,16 @@ class Worker:
                 f"{claim.entry.receipt} from {calling} has values of odd length: each is padded with one byte (PS3.5 "
                 "section 7.1.1), here and in all further objects from there",
             )  # fmt: skip
-        self.commits.add(claim, path)
-        return made_bytes
+        event = Transformed(
+            claim.entry.receipt,
+            destination=claim.destination,
+            came=syntax_name(source.meta.transfer_syntax_uid),
+            made=made,
+            came_bytes=source.size,
+            made_bytes=made_bytes,
+            took_s=round(time.monotonic() - start_s, 3),
+        )
+        self.commits.add(claim, path, event)
 
     def _as_it_came(self, claim: Queued, source: Source, reason: str) -> None:
         """Pass an object on in the syntax that it came in; padded, if it has odd values and not too many crashes."""
@@ -478,7 +476,7 @@ class Worker:
             return
         self.tell_as_it_came(claim, reason)
         try:
-            self._write(claim, source, partial(job.pad, source))
+            self._write(claim, source, syntax_name(source.meta.transfer_syntax_uid), partial(job.pad, source))
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise

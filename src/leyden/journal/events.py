@@ -78,14 +78,10 @@ class Transformed(Event, frozen=True, kw_only=True):
 
 
 class Attempt(OfInstance, frozen=True, kw_only=True):
-    """It was sent, as a whole or in part, but not delivered. `said`: the peer's answer, or how the association ended.
-
-    `status` is that of the C-STORE-RSP; -1 = there was no response.
-    """
+    """It was sent, as a whole or in part, and not answered. `said`: how the association ended."""
 
     destination: str
     said: str
-    status: int = -1
 
 
 class Delivered(OfInstance, frozen=True, kw_only=True):
