@@ -62,7 +62,8 @@ _UNDECIDED = Decision()
 
 def run(inherited: Inherited) -> int:
     """The role's main function: runs until SIGTERM. The batch in hand is finished; the exit code is 0."""
-    spool, settings = inherited.spool, inherited.settings
+    spool = inherited.spool
+    settings = inherited.settings
     bell = Bell(spool.root, "planner")
     stopping = False
 

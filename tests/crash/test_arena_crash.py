@@ -176,7 +176,7 @@ def test_the_leases_of_a_killed_owner_are_free_again(
         assert seen.leased() == 5
         kill(owner)
         assert seen.leased() == 0
-        assert seen.take_any() is None, "a dead owner's frames are nobody's work"
+        assert seen.take_any() is None, "no worker takes the frames of a dead owner"
     leases = []
     while (lease := seen.lease(1, 1)) is not None:
         leases.append(lease)

@@ -1,7 +1,7 @@
-"""A share that hangs and a file that the disk does not let go: what waits for them waits, everything else goes on.
+"""A share that hangs, and a file that cannot be moved: only what needs them waits, everything else goes on.
 
-The share is an ext4 file system that is frozen (FIFREEZE), so that whoever writes there can't even be killed; what the
-disk does not let go is immutable (chattr +i). Both take root.
+The share is a frozen ext4 file system (FIFREEZE): a process that writes there can't even be killed. The file is
+immutable (chattr +i). Both need root.
 
 It holds up: "What was acknowledged is delivered to every planned destination at least once" (ARCHITECTURE,
 Invariants).
@@ -49,11 +49,11 @@ def share(tmp_path: Path) -> Iterator[Volume]:
     yield volume
     alarm.cancel()
     volume.thaw()
-    wait_for(lambda: let_go(volume), why="the share to be let go")
+    wait_for(lambda: unmounted(volume), why="the share to be unmounted")
 
 
-def let_go(volume: Volume) -> bool:
-    """Unmount it; False while somebody who was killed has a file open there."""
+def unmounted(volume: Volume) -> bool:
+    """Unmount it; False while a killed process still has a file open there."""
     with contextlib.suppress(subprocess.CalledProcessError):
         volume.end()
     return not os.path.ismount(volume.place)
@@ -137,12 +137,12 @@ def test_a_share_that_hangs_holds_up_what_is_saved_there_and_nothing_else(
     }
 
 
-# -- a file that the disk does not let go
+# -- a file that cannot be moved
 
 
 @pytest.fixture
 def immutable() -> Iterator[Callable[[Path, bool], None]]:
-    """Make a file or a folder immutable, or let it go."""
+    """Make a file or a folder immutable, or undo that."""
     chattr, made = shutil.which("chattr"), set[Path]()
     if chattr is None or os.geteuid() != 0:
         pytest.skip("no immutable files here: that takes root and chattr")
@@ -159,7 +159,7 @@ def immutable() -> Iterator[Callable[[Path, bool], None]]:
 
 
 @pytest.mark.parametrize("what", ["file", "folder"])
-def test_what_can_not_be_moved_whole_waits_alone_and_is_not_planned_anew(
+def test_an_object_that_cannot_be_moved_waits_alone_and_is_not_planned_again(
     service: Callable[..., Service],
     pacs: Callable[..., Pacs],
     tmp_path: Path,

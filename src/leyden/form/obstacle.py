@@ -57,7 +57,8 @@ def obstacle(facts: Facts, target_uid: str, *, recompress_lossy: bool = False) -
     """Why an object can't or must not be made into a syntax other than its own; "" = no obstacle is known."""
     if facts.pixel_data is None:
         return ""
-    source, target = SYNTAXES[facts.syntax], SYNTAXES[target_uid]
+    source = SYNTAXES[facts.syntax]
+    target = SYNTAXES[target_uid]
     if why := _not_possible(facts, source, target):
         return why
     if target.lossy and source.uid not in REMADE.get(target_uid, ()):

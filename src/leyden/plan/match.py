@@ -27,7 +27,7 @@ AcceptanceOf = Callable[[str, str], Acceptance | None]
 
 
 def nothing_known(_destination: str, _sop_class: str) -> None:
-    """An AcceptanceOf for callers that know of no destination what it accepts."""
+    """An AcceptanceOf for a caller that knows nothing about any destination."""
 
 
 @dataclass(frozen=True, slots=True)

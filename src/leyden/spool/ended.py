@@ -77,7 +77,7 @@ def retry(root: str, stage: Stage, destination: str | None, known: Collection[st
 
 
 def _origin(path: str, name: str, destination: str) -> Queued:
-    """The file, and where it came from. Its entry is ready for another try: its counts and its age start anew."""
+    """The file, and where it came from. Its entry is ready for another try: its counts and its age start again."""
     came_from = parse_claim(Path(name)) or _noted_origin(path, name, destination)
     entry = replace(came_from.entry, attempt=0, due_s=0, crashes=0, retried_s=math.ceil(time.time()))
     return replace(came_from, file=path, entry=entry)

@@ -1,4 +1,4 @@
-"""Recovery: finish, or give back, what a process has left half done. A clean start and one after kill -9 are the same.
+"""Recovery: finish, or give back, what a process has left half done; at each start, a clean one or one after kill -9.
 
 recover() runs under the spool's lock, before any role starts; reclaim() does the same for one role that died while the
 others go on. A plan that is half carried out is finished, never made again. A delivery that a receipt proves, or whose
@@ -98,7 +98,8 @@ def finish_plans(spool: Spool, claimant: str) -> tuple[int, list[Stuck]]:
     Returns how many entries were finished, and the plans that the disk still refuses to carry out. OSError: a plan
     file can't be read, so it is not known what is planned.
     """
-    found, stuck = 0, list[Stuck]()
+    found = 0
+    stuck: list[Stuck] = []
     place = spool.root / Stage.ACTIVE / claimant
     for name in listing.names(os.fspath(place)):
         if name.endswith(".plan"):

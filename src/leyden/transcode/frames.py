@@ -31,7 +31,8 @@ class Order:
         return self.work.pixels_bytes
 
     def put_into(self, lease: Lease) -> None:
-        lease.work, lease.length = self.work, 0
+        lease.work = self.work
+        lease.length = 0
         self.fill(lease)
 
 

@@ -248,7 +248,8 @@ class _Job:
             photometric = codec.photometric(decoded)
         elif target.big_endian and decoded.bits_allocated > 16:
             raise Unfit(_BIG_WORDS)
-        self.work, self.decoded = work, decoded
+        self.work = work
+        self.decoded = decoded
         return changes | _changes(found, photometric)
 
     def _unfit(self, codec: Codec, described: Description, length_bytes: int) -> str | None:
