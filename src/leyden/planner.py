@@ -94,8 +94,7 @@ def run(inherited: Inherited) -> int:
 class Newcomer:
     """One file of new/ and what was decided about it.
 
-    `failure`: why it goes to failed/, "" = it does not. `uneven`: the name of the syntax that it came in, if a worker
-    is to pad its values of odd length, else "". `placements`: where it goes.
+    `failure`: why it goes to failed/, "" = it does not. `placements`: where it goes.
     """
 
     path: Path
@@ -103,7 +102,6 @@ class Newcomer:
     meta: FileMeta = _UNREAD
     decision: Decision = _UNDECIDED
     failure: str = ""
-    uneven: str = ""
     placements: tuple[Placement, ...] = ()
 
     @property
@@ -112,18 +110,23 @@ class Newcomer:
         return "" if self.entry.sop_key == _NO_UID else self.entry.sop_key
 
 
-def place(entry: Entry, delivery: Delivery, uneven: str) -> Placement:
-    """Where a delivery waits: for a worker, for its destination to be asked, or to be sent."""
+def place(entry: Entry, delivery: Delivery, came: str) -> Placement:
+    """Where a delivery waits: for a worker, for its destination to be asked, or to be sent.
+
+    `came`: the name of the syntax that the object came in.
+    """
+    stage = Stage.PREPARED
+    syntax = ""
     match delivery.form:
         case Make(uid):
             stage = Stage.TRANSFORM
             syntax = syntax_name(uid)
-        case Ask(uid):  # an object that has to be padded goes to a worker in any case
-            stage = Stage.TRANSFORM if uneven else Stage.ASKING
+        case Ask(uid):
+            stage = Stage.ASKING
             syntax = syntax_name(uid)
-        case _:
-            stage = Stage.TRANSFORM if uneven else Stage.PREPARED
-            syntax = uneven
+        case AsItCame(padded=True):
+            stage = Stage.TRANSFORM
+            syntax = came
     return Placement(replace(entry, syntax=syntax), stage, delivery.destination, delivery.rank)
 
 
@@ -248,7 +251,7 @@ class Planner:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             return Newcomer(path, entry, failure="not a regular file")
-        study = uneven = ""
+        study = ""
         try:
             header = peek(lambda offset, length: os.pread(fd, length, offset), status.st_size)
             meta = header.meta
@@ -260,7 +263,6 @@ class Planner:
                 clock=time.process_time,
             )
             study = next(iter(header.texts(_STUDY_INSTANCE_UID) or ()), "")
-            uneven = header.syntax.name if header.uneven else ""
         except Corrupt as flaw:
             try:
                 found = decode_head(os.pread(fd, HEAD_MAX_BYTES, 0))
@@ -272,7 +274,7 @@ class Planner:
             decision = self._unparsed(meta, flaw, entry.by_hand)
         entry = Entry(entry.receipt, key(meta.sop_instance_uid), key(study), key(meta.sending))
         failure = "" if decision.deliveries or decision.dropped_by else decision.reason or "no destination"
-        return Newcomer(path, entry, meta, decision, failure, uneven)
+        return Newcomer(path, entry, meta, decision, failure)
 
     def _acceptance(self, now_s: float, destination: str, sop_class: str) -> ladder.Acceptance | None:
         """What a destination was seen to accept of a SOP class."""
@@ -346,7 +348,8 @@ class Planner:
                 continue
             tried.append(newcomer)
             deliveries = newcomer.decision.deliveries
-            newcomer.placements = tuple(self._serial(place(newcomer.entry, d, newcomer.uneven)) for d in deliveries)
+            came = syntax_name(newcomer.meta.transfer_syntax_uid)
+            newcomer.placements = tuple(self._serial(place(newcomer.entry, each, came)) for each in deliveries)
             if newcomer.failure:
                 self._try(partial(self._spool.fail, newcomer.path, {"reason": newcomer.failure}), newcomer)
             elif len(newcomer.placements) == 1:
@@ -447,8 +450,7 @@ class Planner:
                 flag=meta.flag,
                 generation=self._generation,
                 deliveries=tuple(
-                    PlannedDelivery(d.destination, _form_text(d.form, newcomer.uneven), d.reason)
-                    for d in decision.deliveries
+                    PlannedDelivery(d.destination, _form_text(d.form), d.reason) for d in decision.deliveries
                 ),
                 rules=tuple(ran.route.where for ran in decision.ran if ran.held),
                 dropped_by=decision.dropped_by,
@@ -456,10 +458,12 @@ class Planner:
         )
 
 
-def _form_text(form: Form, uneven: str) -> str:
+def _form_text(form: Form) -> str:
     """What the log says of a form."""
     match form:
         case Make(uid) | Ask(uid):
             return f"as {syntax_name(uid)}"
+        case AsItCame(padded=True):
+            return "as it came but for padding"
         case _:
-            return "as it came but for padding" if uneven else "as it came"
+            return "as it came"

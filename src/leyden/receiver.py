@@ -55,6 +55,7 @@ from leyden.journal.events import Received
 from leyden.journal.lines import tell
 from leyden.net.link import READ_BUFFER_BYTES, ConnectionLost, Link
 from leyden.spool.batch import GroupCommit, begin_writing
+from leyden.spool.doorbell import Ringer
 from leyden.spool.entry import ReceiptClock
 from leyden.spool.store import Spool
 
@@ -112,7 +113,8 @@ class Receiver:
     def __init__(self, settings: ReceiverSettings, spool: Spool, number: int) -> None:
         self.settings = settings
         self.spool = spool
-        self.commits = GroupCommit(spool)
+        self._planner = Ringer(spool.root, "planner")
+        self.commits = GroupCommit(spool, self._planner.ring)
         self.receipt_ids = ReceiptClock(number, random.randrange(10_000))
         self.buffer = memoryview(bytearray(READ_BUFFER_BYTES))
         self.unassociated: dict[Intake, None] = {}  # connections without an association, oldest first
@@ -180,6 +182,7 @@ class Receiver:
             intake.link.abort()
             intake.link.drop()
         self.commits.close()
+        self._planner.close()
 
     def drained(self) -> None:
         """Something that drain() may wait for has ended."""

@@ -144,6 +144,7 @@ class Supervisor:
                 _HANDLERS[number](self)
             if self._stopping:
                 return
+            self._reap_ended()
             self._kill_stuck()
             self._start_due()
             self._give_back_leftovers()
@@ -160,6 +161,9 @@ class Supervisor:
         logger.warning("SIGHUP: this version does not reload; restart to take a changed configuration")
 
     def handle_sigchld(self) -> None:
+        """It only wakes the loop: every round reaps, for a process may be started with this signal blocked."""
+
+    def _reap_ended(self) -> None:
         for child in self.children:
             if child.process is not None and child.process.poll() is not None:
                 self._reap(child, child.process.returncode)
@@ -169,12 +173,7 @@ class Supervisor:
         child.process = None
         lived_s = time.monotonic() - child.started_s
         try:
-            given_back = recover.reclaim(
-                self.spool,
-                child.name,
-                crashed=child.role == "worker",  # only workers run native code over received data
-                receiver=child.number if child.role == "receiver" else None,
-            )
+            given_back = self._reclaim(child, crashed=child.role == "worker")  # only workers run native code over data
         except OSError as error:
             logger.error("the claims of %s can't be given back yet: %s", child.name, error)
             given_back = 0
@@ -188,6 +187,10 @@ class Supervisor:
             "%s %s%s after %.1f s; %d claims given back; starts again in %.0f s",
             child.name, how, stuck, lived_s, given_back, child.delay_s,
         )  # fmt: skip
+
+    def _reclaim(self, child: _Child, *, crashed: bool) -> int:
+        receiver = child.number if child.role == "receiver" else None
+        return recover.reclaim(self.spool, child.name, crashed=crashed, receiver=receiver)
 
     def _kill_stuck(self) -> None:
         now_s = time.monotonic()
@@ -204,7 +207,7 @@ class Supervisor:
                 continue
             try:
                 # Again, for what failed when it ended: a planner must not plan beside a plan that is half carried out.
-                recover.reclaim(self.spool, child.name)
+                self._reclaim(child, crashed=False)
                 self._leftovers[child.name] = self.spool.claims(child.name)
                 self._start(child)
             except OSError as error:

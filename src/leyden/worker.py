@@ -28,7 +28,7 @@ from leyden import crash
 from leyden.dicom.uids import SYNTAXES, Syntax, syntax_by_name, syntax_name
 from leyden.errors import Corrupt
 from leyden.form import ladder
-from leyden.form.choose import CRASHES_MAX, AsItCame, Ask, Fail, Make, Node, Past, choose
+from leyden.form.choose import AsItCame, Ask, Fail, Make, Node, Past, choose
 from leyden.form.obstacle import Facts
 from leyden.inherited import Inherited
 from leyden.journal.events import ByHand, Failed, Transformed
@@ -364,7 +364,12 @@ class Worker:
     def _transform(self, claim: Queued, source: Source) -> None:
         """Make the wanted syntax, or the next best that may be accepted, or pass the object on as it came."""
         wanted = syntax_by_name(claim.entry.syntax)
-        facts = Facts(source.meta.transfer_syntax_uid, source.meta.sop_class_uid)
+        facts = Facts(
+            source.meta.transfer_syntax_uid,
+            source.meta.sop_class_uid,
+            uneven=source.uneven,
+            unpadded=source.unpadded,
+        )
         node = Node(claim.destination, wanted.uid if wanted else "")
         acceptance = self._acceptance(claim, facts.sop_class)
         past = Past(crashes=claim.entry.crashes)
@@ -376,10 +381,10 @@ class Worker:
         match form:
             case Fail(reason):
                 self._fail(claim, reason, syntax=syntax_name(facts.syntax))
-            case AsItCame(reason):
-                self._as_it_came(claim, source, reason or ("" if wanted else "an unknown transfer syntax"))
-            case Ask():  # it has to be padded, which does not wait until its destination was asked
-                self._as_it_came(claim, source, "")
+            case AsItCame(reason, padded):
+                self._as_it_came(claim, source, reason or ("" if wanted else "an unknown transfer syntax"), padded)
+            case Ask():  # what the destination accepts is not known any more: it is not sent round once more
+                self._as_it_came(claim, source, "", padded=False)
 
     def _fail(self, claim: Queued, reason: str, **more: str) -> None:
         tell(Failed(claim.entry.receipt, reason=reason, destination=claim.destination))
@@ -467,9 +472,9 @@ class Worker:
         )
         self.commits.add(claim, path, event)
 
-    def _as_it_came(self, claim: Queued, source: Source, reason: str) -> None:
-        """Pass an object on in the syntax that it came in; padded, if it has odd values and not too many crashes."""
-        if not source.uneven or source.unpadded or claim.entry.crashes > CRASHES_MAX:
+    def _as_it_came(self, claim: Queued, source: Source, reason: str, padded: bool) -> None:
+        """Pass an object on in the syntax that it came in."""
+        if not padded:
             to_pad = claim.entry.syntax == syntax_name(source.meta.transfer_syntax_uid)
             unpadded = source.unpadded or ("its values of odd length can't be parsed" if to_pad else "")
             self._pass_on(claim, reason or unpadded)

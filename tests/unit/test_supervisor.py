@@ -246,3 +246,18 @@ def test_what_a_node_refused_that_is_gone_stays_where_it_is(changed: Callable[..
     assert [path.parent.name for path in (leyden.spool / "rejected").rglob("*.json")] == ["GONE"]
     assert not any((leyden.spool / "prepared" / "GONE").rglob("*.dcm"))
     assert any((leyden.spool / "prepared" / "PACS").rglob("*.dcm"))
+
+
+SIGCHLD_BLOCKED = "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])"
+
+
+def test_a_role_that_dies_is_started_again_though_nobody_hears_of_its_death(changed: Callable[..., Changed]) -> None:
+    """A launcher may hand down a blocked SIGCHLD: the supervisor looks after its roles in every round all the same."""
+    leyden = changed(node("PACS", 1)).start_changed(SIGCHLD_BLOCKED)
+    leyden.wait_line(" ready: ")
+    leyden.role("worker-0").kill()
+    leyden.wait_line("worker-0 killed by SIGKILL")
+    wait_for(
+        lambda: any("worker" in process.cmdline() for process in leyden.processes()), why="the worker to run again"
+    )
+    assert leyden.stop() == 0

@@ -26,9 +26,13 @@ class Make:
 
 @dataclass(frozen=True, slots=True)
 class AsItCame:
-    """It goes in the syntax that it came in. `reason`: why not in the wanted one; "" if that needs no reason."""
+    """It goes in the syntax that it came in. `reason`: why not in the wanted one; "" if that needs no reason.
+
+    `padded`: values of odd length get a byte of padding on the way (PS3.5 section 7.1.1).
+    """
 
     reason: str = ""
+    padded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +90,15 @@ class Past:
 
     def tried(self, syntax: str, why: str) -> "Past":
         """The same past, in which it could not be made into this syntax either."""
-        return replace(self, in_vain={**self.in_vain, syntax: why})
+        return replace(self, in_vain={**self.in_vain, syntax: why or "it could not be made"})
 
     def would_break(self, syntax: str, why: str) -> "Past":
         """The same past, in which this syntax would break signatures."""
-        return replace(self, signed={**self.signed, syntax: why})
+        return replace(self, signed={**self.signed, syntax: why or "it would break digital signatures"})
 
 
 NOTHING_TRIED = Past()
+_NOT_ASKED = "its values of odd length are padded now, and the destination was not asked yet about a lossy syntax"
 
 
 def choose(facts: Facts, node: NodeForm, acceptance: Acceptance | None, past: Past = NOTHING_TRIED) -> Form:
@@ -102,33 +107,42 @@ def choose(facts: Facts, node: NodeForm, acceptance: Acceptance | None, past: Pa
     for uid in rungs(node.syntax, facts.syntax, acceptance):
         why = past.in_vain.get(uid) or past.signed.get(uid)
         if not why and uid != facts.syntax:
-            why = _crash_obstacle(facts.syntax, uid, past.crashes) if past.crashes >= CRASHES_MAX else ""
+            why = _crash_obstacle(facts.syntax, uid, past) if past.crashes else ""
             why = why or obstacle(facts, uid, recompress_lossy=node.recompress_lossy)
         if why:
             reason = reason or why
         elif uid == facts.syntax:
-            return AsItCame(reason)
+            return _as_it_came(facts, past, reason)
         elif acceptance is None and is_lossy(uid):
-            return Ask(uid)
+            return Ask(uid) if not facts.uneven else _as_it_came(facts, past, _NOT_ASKED)
         else:
             return Make(uid)
     if past.refused:
         return Fail(_all_refused(facts, node))
+    reason = reason or next(iter((*past.in_vain.values(), *past.signed.values())), "") or _crashes(past)
     if not reason or not (acceptance and acceptance.accepted):
-        return AsItCame(reason or "the destination was seen to refuse all that can be made of it")
+        return _as_it_came(facts, past, reason or "the destination was seen to refuse all that can be made of it")
     broken = choose(facts, node, acceptance, replace(past, signed={})) if past.signed else None
     if isinstance(broken, Make):
         return Make(broken.syntax, breaks_signatures=True)
     return Fail(_no_common_syntax(facts, node, acceptance, reason))
 
 
-def _crash_obstacle(source_uid: str, uid: str, crashes: int) -> str:
+def _as_it_came(facts: Facts, past: Past, reason: str) -> AsItCame:
+    return AsItCame(reason, padded=facts.uneven and not facts.unpadded and past.crashes <= CRASHES_MAX)
+
+
+def _crash_obstacle(source_uid: str, uid: str, past: Past) -> str:
     """Why a syntax is not made any more after so many crashes; "" = it is.
 
     At CRASHES_MAX that is any syntax for which a codec is needed; after one more crash it is any syntax.
     """
     needs_codec = SYNTAXES[uid].encapsulated or source_uid not in SYNTAXES or SYNTAXES[source_uid].encapsulated
-    return f"{crashes} workers died of it" if needs_codec or crashes > CRASHES_MAX else ""
+    return _crashes(past) if needs_codec or past.crashes > CRASHES_MAX else ""
+
+
+def _crashes(past: Past) -> str:
+    return f"{past.crashes} workers died of it" if past.crashes >= CRASHES_MAX else ""
 
 
 def _no_common_syntax(facts: Facts, node: NodeForm, acceptance: Acceptance, reason: str) -> str:

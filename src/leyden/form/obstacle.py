@@ -32,7 +32,7 @@ class Facts:
     """What is known of an object. Before its header was read, that is only its transfer syntax and SOP class (UIDs).
 
     `pixel_data` is that of dicom.header.Header, None = the header was not read; `lossy`: lossy compression may have
-    been applied before.
+    been applied before. `uneven`: values of odd length are to be padded; `unpadded`: why they should rather not be.
     """
 
     syntax: str
@@ -40,6 +40,8 @@ class Facts:
     pixel_data: str | None = None
     bits_allocated: int = 0
     lossy: bool = False
+    uneven: bool = False
+    unpadded: str = ""
 
 
 def facts_of(header: Header) -> Facts:
@@ -50,6 +52,7 @@ def facts_of(header: Header) -> Facts:
         header.pixel_data,
         header.dataset.integer(_BITS_ALLOCATED) or 0,
         was_lossy(header),
+        header.uneven,
     )
 
 

@@ -92,7 +92,6 @@ class Delivered(OfInstance, frozen=True, kw_only=True):
     syntax: str
     bytes: int
     took_s: float = 0.0
-    comment: str = ""
 
 
 class Dropped(OfInstance, frozen=True, kw_only=True):
@@ -103,11 +102,19 @@ class Dropped(OfInstance, frozen=True, kw_only=True):
 
 
 class Deferred(OfInstance, frozen=True, kw_only=True):
-    """It waits in deferred/ for `wait_s` seconds."""
+    """It waits in deferred/ for `wait_s` seconds. `lost`: the association ended under it, there was no answer."""
 
     destination: str
     said: str
     wait_s: float
+    lost: bool = False
+
+
+class Remade(OfInstance, frozen=True, kw_only=True):
+    """It goes to transform/, to be made into `syntax` (a UID): its own was refused, or a lossy one is accepted."""
+
+    destination: str
+    syntax: str
 
 
 class Rejected(OfInstance, frozen=True, kw_only=True):
@@ -133,6 +140,13 @@ class Expired(Event, frozen=True, kw_only=True):
     """It was not delivered within expiryThreshold; it is in expired/."""
 
     destination: str
+
+
+class Retried(Event, frozen=True, kw_only=True):
+    """It goes back to `stage`, from where it came before it was rejected or failed."""
+
+    destination: str
+    stage: str
 
 
 class ByHand(Event, frozen=True, kw_only=True):

@@ -16,6 +16,8 @@ from leyden.journal.events import (
     Planned,
     Received,
     Rejected,
+    Remade,
+    Retried,
     Transformed,
 )
 
@@ -27,8 +29,11 @@ _STORAGE_PREFIX = "1.2.840.10008.5.1.4.1.1."
 def tell(event: Event) -> None:
     """Log an event, if its level is enabled."""
     level, line = VIEWS[type(event)]
-    if isinstance(event, Rejected) and event.last_words:
-        level, line = GIVEN_UP
+    match event:
+        case Rejected(last_words=words) if words:
+            level, line = GIVEN_UP
+        case Deferred(lost=True):
+            level = logging.DEBUG
     if logger.isEnabledFor(level):
         logger.log(level, "%s", line(event))
 
@@ -52,7 +57,7 @@ def _transformed(e: Transformed) -> str:
 
 
 def _delivered(e: Delivered) -> str:
-    warned = f", with status 0x{e.status:04X} {e.comment}".rstrip() if e.status else ""
+    warned = f", with status 0x{e.status:04X}" if e.status else ""
     return (
         f"{e.destination}: delivered {e.sop_instance_uid} as {syntax_name(e.syntax)}, {e.bytes} bytes in "
         f"{e.took_s * 1000:.0f} ms, calling as {e.calling}{warned}"
@@ -79,6 +84,14 @@ def _expired(e: Expired) -> str:
     return f"{e.receipt} for {e.destination}: to expired/, older than expiryThreshold"
 
 
+def _remade(e: Remade) -> str:
+    return f"{e.destination}: {e.sop_instance_uid}: goes to a worker, to become {syntax_name(e.syntax)}"
+
+
+def _retried(e: Retried) -> str:
+    return f"{e.receipt}{f' for {e.destination}' if e.destination else ''}: back in {e.stage}/"
+
+
 def _failed(e: Failed) -> str:
     return f"{e.receipt}{f' for {e.destination}' if e.destination else ''}: to failed/: {e.reason}"
 
@@ -94,6 +107,8 @@ VIEWS: dict[type[Event], tuple[int, Callable[[Any], str]]] = {
     Delivered: (logging.INFO, _delivered),
     Attempt: (logging.DEBUG, _attempt),
     Deferred: (logging.INFO, _deferred),
+    Remade: (logging.DEBUG, _remade),
+    Retried: (logging.DEBUG, _retried),
     Rejected: (logging.WARNING, _rejected),
     Failed: (logging.WARNING, _failed),
     Expired: (logging.DEBUG, _expired),

@@ -139,7 +139,7 @@ class Associations:
     def _sendable(self, instances: dict[str, Instance], now_s: float) -> Collection[Instance]:
         """Those of the instances for which an association may be asked now, in the order of sending."""
         callers = self._health.backed_off(now_s)
-        refused = self._refusals.held_back(now_s)
+        refused = self._refusals.on_hold(now_s)
         if not callers and not refused and not self._health.in_trouble:
             return instances.values()
         sendable = [

@@ -1,6 +1,7 @@
 """The claims of one destination: an instance is claimed before it is sent, and its claim ends in exactly one way.
 
-Claims.end() is the one place where that happens; outcome.py decides which way.
+Claims.end() is the one place where that happens; outcome.py decides which way. What never becomes an attempt, because
+it is too old or no DICOM file, is claimed and put away where it is listed (queue.py).
 """
 
 import asyncio
@@ -87,7 +88,6 @@ class Claims:
         Returns when that is done, but for a delivery: its receipt is written a little later (call_soon), when the next
         object is on its way, so that the peer is busy meanwhile. It waits only while too many receipts are not durable.
         """
-        self.history.note(outcome)
         match outcome.ending, outcome.claim:
             case Ending.DELIVERED, Queued() as claim:
                 self._loop.call_soon(self._deliver, outcome, claim)
@@ -99,26 +99,25 @@ class Claims:
             case Ending.GONE, _:
                 self._window.gone(outcome.instance)
             case _, Queued() as claim:
-                self._tell(outcome)
                 await self._move(outcome, claim)
 
     def end_at_once(self, outcome: Outcome) -> None:
         """The same for what goes back to the queue at once, when nothing can be awaited."""
+        self._note(outcome)
         self._tell(outcome)
         self._give_back(outcome)
 
     def _deliver(self, outcome: Outcome, claim: Queued) -> None:
-        event = outcome.event(self._destination.ae_title)
+        (event,) = outcome.events(self._destination.ae_title)
         assert isinstance(event, Delivered)
         self._receipts.add(claim, event, partial(self._delivered, outcome, event))
 
     def _delivered(self, outcome: Outcome, event: Delivered) -> None:
         """The receipt is durable, and the file is gone."""
-        counts = self.statistics
-        counts.delivered += 1
-        counts.delivered_bytes += event.bytes
-        counts.warnings += event.status != 0
+        self._note(outcome)
         tell(event)
+        if outcome.comment and event.status:
+            self._log(logging.INFO, "%s: the warning says: %s", outcome, outcome.comment)
         self._window.gone(outcome.instance)
 
     async def _move(self, outcome: Outcome, claim: Queued) -> None:
@@ -128,9 +127,11 @@ class Claims:
         except OSError as error:
             await self._keep(outcome, str(error))
         else:
+            self._note(outcome)
             self._window.moved(outcome.instance)
 
     def _move_now(self, outcome: Outcome, claim: Queued) -> None:
+        """Move it, then tell: what the log and the journal say has happened."""
         match outcome.ending:
             case Ending.DEFERRED:
                 self._spool.defer(claim, time.time() + outcome.wait_s, unanswered=outcome.unanswered)
@@ -142,6 +143,7 @@ class Claims:
                 self._spool.reject(claim, outcome.why())
             case Ending.FAILED:
                 self._spool.fail(claim, {"reason": f"cannot be read: {outcome.reason}"})
+        self._tell(outcome)
 
     async def _keep(self, outcome: Outcome, reason: str) -> None:
         """A fault of this machine: whoever met it pauses, and the instance goes back to the queue."""
@@ -162,15 +164,26 @@ class Claims:
 
     # -- what is said of it
 
-    def _tell(self, outcome: Outcome) -> None:
-        """The counts, the journal, and what an operator should know besides."""
+    def _note(self, outcome: Outcome) -> None:
+        """What the next attempt has to know of this one, and the counts."""
+        self.history.note(outcome)
         counts = self.statistics
         counts.lost += outcome.response in (Response.LOST, Response.STALLED, Response.TOO_SLOW)
-        counts.deferred += outcome.ending is Ending.DEFERRED and outcome.status is not None
-        counts.remade += outcome.ending is Ending.REMADE
-        counts.rejected += outcome.ending is Ending.REJECTED
-        event = outcome.event(self._destination.ae_title)
-        if event is not None:
+        match outcome.ending:
+            case Ending.DELIVERED:
+                counts.delivered += 1
+                counts.delivered_bytes += outcome.size_bytes
+                counts.warnings += outcome.status != 0
+            case Ending.DEFERRED:
+                counts.deferred += outcome.status is not None
+            case Ending.REMADE:
+                counts.remade += 1
+            case Ending.REJECTED:
+                counts.rejected += 1
+
+    def _tell(self, outcome: Outcome) -> None:
+        """The journal, and what an operator should know besides. Also called in a thread."""
+        for event in outcome.events(self._destination.ae_title):
             tell(event)
         if outcome.ending is Ending.REMADE:
             self._tell_remade(outcome)

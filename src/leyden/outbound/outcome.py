@@ -14,10 +14,10 @@ from leyden.deliver import retry
 from leyden.deliver.destination import Destination
 from leyden.deliver.retry import Verdict
 from leyden.errors import Corrupt, Transient
-from leyden.form.choose import Fail, Form, Make, Past, choose
+from leyden.form.choose import Fail, Make, Past, choose
 from leyden.form.ladder import Acceptance
 from leyden.form.obstacle import Facts
-from leyden.journal.events import Attempt, Deferred, Delivered, Event, Failed, Rejected
+from leyden.journal.events import Attempt, Deferred, Delivered, Event, Failed, Rejected, Remade
 from leyden.net import scu
 from leyden.outbound.queue import OURS, Instance
 from leyden.spool.entry import Queued
@@ -76,8 +76,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     tries: int = 0
     last_words: str = ""
 
-    def event(self, destination: str) -> Event | None:
-        """What the journal is told of it; nothing if it stands in the queue as before."""
+    def events(self, destination: str) -> tuple[Event, ...]:
+        """What the journal is told of it."""
         meta = self.instance.meta
         of_instance: dict[str, Any] = {
             "destination": destination,
@@ -87,29 +87,31 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
             "flag": meta.flag,
         }
         receipt = self.instance.receipt
+        if self.ending is Ending.DELIVERED:
+            delivered = Delivered(
+                receipt,
+                **of_instance,
+                status=self.status or 0,
+                syntax=meta.transfer_syntax_uid,
+                bytes=self.size_bytes,
+                took_s=round(self.took_s, 3),
+            )
+            return (delivered,)
+        unanswered = self.response in (Response.LOST, Response.STALLED, Response.TOO_SLOW)
+        attempt = (Attempt(receipt, **of_instance, said=self.reason),) if unanswered else ()
         match self.ending:
-            case Ending.DELIVERED:
-                return Delivered(
-                    receipt,
-                    **of_instance,
-                    status=self.status or 0,
-                    comment=self.comment,
-                    syntax=meta.transfer_syntax_uid,
-                    bytes=self.size_bytes,
-                    took_s=round(self.took_s, 3),
-                )
-            case Ending.DEFERRED if self.status is not None:
-                return Deferred(receipt, **of_instance, said=self.reason, wait_s=round(self.wait_s, 3))
+            case Ending.DEFERRED:
+                wait_s = round(self.wait_s, 3)
+                return *attempt, Deferred(receipt, **of_instance, said=self.reason, wait_s=wait_s, lost=unanswered)
+            case Ending.REMADE:
+                return (Remade(receipt, **of_instance, syntax=self.syntax),)
             case Ending.REJECTED:
-                return Rejected(
-                    receipt, **of_instance, reason=self.reason, tries=self.tries, last_words=self.last_words
-                )
+                more: dict[str, Any] = {"tries": self.tries, "last_words": self.last_words}
+                return (Rejected(receipt, **of_instance, reason=self.reason, **more),)
             case Ending.FAILED:
-                return Failed(receipt, destination=destination, reason=f"cannot be read: {self.reason}")
-            case Ending.DEFERRED | Ending.RETURNED if self.response is not Response.NONE:
-                return Attempt(receipt, **of_instance, said=self.reason)
+                return (Failed(receipt, destination=destination, reason=f"cannot be read: {self.reason}"),)
             case _:
-                return None
+                return attempt
 
     def why(self) -> Mapping[str, Any]:
         """The document beside what is rejected."""
@@ -161,15 +163,18 @@ class History:
 
 
 def form_after_refusal(
-    destination: Destination, instance: Instance, acceptance: Acceptance | None, record: Record
-) -> Form:
-    """In which other form an instance goes whose syntax the destination has just refused: Make or Fail.
+    destination: Destination, instance: Instance, acceptance: Acceptance, record: Record
+) -> Make | Fail:
+    """In which other form an instance goes whose syntax the destination has just refused.
 
     `acceptance` is what the destination was seen to accept of its SOP class.
     """
     sop_class, source = instance.pair
     past = Past(in_vain=dict.fromkeys((source, *record.remade), "it was refused"), refused=True)
-    return choose(Facts(source, sop_class), destination, acceptance or Acceptance(), past)
+    form = choose(Facts(source, sop_class), destination, acceptance, past)
+    if not isinstance(form, Make | Fail):
+        raise TypeError(f"what was refused cannot go as it is: {form}")
+    return form
 
 
 # -- the outcomes of an attempt
@@ -202,8 +207,9 @@ def answered(
             ending = Ending.DEFERRED if tries < retry.PERMANENT_TRIES else Ending.REJECTED
         case Verdict.UNSUPPORTED:
             response = Response.UNSUPPORTED
-            form = None if record.remade else form_after_refusal(destination, instance, acceptance, record)
-            syntax = form.syntax if isinstance(form, Make) else ""
+            if acceptance is not None and not record.remade:  # once: a peer may refuse every syntax, one by one
+                form = form_after_refusal(destination, instance, acceptance, record)
+                syntax = form.syntax if isinstance(form, Make) else ""
             ending = Ending.REMADE if syntax else Ending.REJECTED
     if ending is Ending.DEFERRED:
         wait_s = retry.delay_s(claim.entry.attempt + 1, jitter, destination.retry_delays_s)
@@ -277,17 +283,13 @@ def gone(instance: Instance) -> Outcome:
     return Outcome(instance=instance, claim=None, ending=Ending.GONE)
 
 
-def refused(
-    destination: Destination, instance: Instance, claim: Queued, acceptance: Acceptance | None, record: Record
-) -> Outcome:
-    """The syntax of the instance was refused in negotiation."""
-    match form_after_refusal(destination, instance, acceptance, record):
+def refused(instance: Instance, claim: Queued, form: Make | Fail) -> Outcome:
+    """The syntax of the instance was refused in negotiation; `form`: form_after_refusal()."""
+    match form:
         case Make(syntax):
             return Outcome(instance=instance, claim=claim, ending=Ending.REMADE, syntax=syntax)
         case Fail(reason):
             return Outcome(instance=instance, claim=claim, ending=Ending.REJECTED, reason=reason)
-        case form:
-            raise TypeError(f"what was refused cannot go as it is: {form}")
 
 
 def given_up(instance: Instance, claim: Queued, last_words: str) -> Outcome:

@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from leyden.deliver.destination import Destination
 from leyden.deliver.pool import Member
-from leyden.form.choose import Form, Make
-from leyden.form.ladder import Pair
+from leyden.form.choose import Fail, Make
+from leyden.form.ladder import Acceptance, Pair
 from leyden.outbound.capabilities import Capabilities
 from leyden.outbound.claims import Claims
 from leyden.outbound.jobs import Jobs
@@ -18,6 +18,8 @@ from leyden.outbound.outcome import Outcome, form_after_refusal, refused
 from leyden.outbound.queue import Instance
 from leyden.outbound.window import Window
 from leyden.spool.stage import Stage
+
+Decided = tuple[Instance, Make | Fail]
 
 RENEGOTIATE_S = 5.0  # a SOP class that was refused in all syntaxes is proposed again at most so often
 
@@ -59,57 +61,65 @@ class Refusals:
     # -- what follows for the instances that wait
 
     def apply(self, members: Iterable[Member]) -> bool:
-        """Have remade or rejected what waits and was refused by these associations, and have made lossy what waited to
-        be asked for. True: something was refused, so that the destination works."""
-        ended = [instance for member in members for instance in self._take_refused(member)]
-        if ended:
-            self._jobs.start(self._end(ended))
-        allowed = [instance for instance in self._window.all_waiting() if self._allowed(instance)]
-        if allowed:
-            self._jobs.start(self._make_lossy([self._window.take(instance) for instance in allowed]))
-        return bool(ended)
+        """Have remade or rejected what these associations refused, and have made lossy what waited to be asked for.
 
-    def held_back(self, now_s: float) -> Collection[tuple[str, str]]:
+        True: the destination refused something. So it answers.
+        """
+        refusals = [decided for member in members for decided in self._take_refused(member)]
+        if refusals:
+            self._jobs.start(self._end(refusals))
+        accepted = [
+            (self._window.take(instance), Make(self._destination.syntax))
+            for instance in list(self._window.all_waiting())
+            if instance.queued.stage is Stage.ASKING and self._takes_lossy(instance)
+        ]
+        if accepted:
+            self._jobs.start(self._make_lossy(accepted))
+        return bool(refusals)
+
+    def on_hold(self, now_s: float) -> Collection[tuple[str, str]]:
         """(calling AE title, SOP class) of what was refused in all syntaxes, and is not proposed again yet."""
         if self._refused_s:
             self._refused_s = {what: s for what, s in self._refused_s.items() if now_s < s + RENEGOTIATE_S}
         return self._refused_s.keys()
 
-    def _take_refused(self, member: Member) -> Iterator[Instance]:
-        """Take out of the window what the peer refused and can be ended.
+    def _take_refused(self, member: Member) -> Iterator[Decided]:
+        """Take out of the window what the peer refused, with the form that it gets instead.
 
-        Without another syntax left, only an association that was asked for after an instance had come may reject it:
-        the destination may have learnt since.
+        What has no other form left stays for another association, unless this one was opened after it had come: the
+        peer may have learnt since then.
         """
         pairs = member.refused
         for instance in list(self._window.all_waiting()) if pairs else ():
             if instance.pair not in pairs or instance.calling != member.calling:
                 continue
-            if isinstance(self._form_after_refusal(instance), Make) or instance.since_s <= member.opened_s:
-                yield self._window.take(instance)
+            sop_class = instance.pair[0]
+            form = self._form(instance, self._capabilities.known(sop_class, time.time()))
+            if not isinstance(form, Make) and instance.since_s <= member.opened_s:  # just negotiated, so not too old
+                form = self._form(instance, self._capabilities.knowledge.get(sop_class, Acceptance()))
+                assert form is not None
+                yield self._window.take(instance), form
+            elif isinstance(form, Make):
+                yield self._window.take(instance), form
             else:
-                self._refused_s.setdefault((instance.calling, instance.pair[0]), member.opened_s)
+                self._refused_s.setdefault((instance.calling, sop_class), member.opened_s)
 
-    def _allowed(self, instance: Instance) -> bool:
-        """Whether it waits to be made lossy, and the destination is now seen to take that."""
-        return instance.queued.stage is Stage.ASKING and self._form_after_refusal(instance) == Make(
-            self._destination.syntax
-        )
-
-    def _form_after_refusal(self, instance: Instance) -> Form:
+    def _takes_lossy(self, instance: Instance) -> bool:
+        """Whether the destination is now seen to accept the lossy syntax of its node for this instance."""
         acceptance = self._capabilities.known(instance.pair[0], time.time())
+        return self._form(instance, acceptance) == Make(self._destination.syntax)
+
+    def _form(self, instance: Instance, acceptance: Acceptance | None) -> Make | Fail | None:
+        """None: nothing is known of what the destination accepts of the SOP class."""
+        if acceptance is None:
+            return None
         return form_after_refusal(self._destination, instance, acceptance, self._claims.history.of(instance.receipt))
 
-    async def _make_lossy(self, instances: Sequence[Instance]) -> None:
+    async def _make_lossy(self, accepted: Sequence[Decided]) -> None:
         await self._capabilities.save()  # the workers read it
-        await self._end(instances)
+        await self._end(accepted)
 
-    async def _end(self, instances: Sequence[Instance]) -> None:
-        for instance in instances:
+    async def _end(self, decided: Sequence[Decided]) -> None:
+        for instance, form in decided:
             claim = self._claims.take(instance)
-            if isinstance(claim, Outcome):
-                await self._claims.end(claim)
-                continue
-            acceptance = self._capabilities.knowledge.get(instance.pair[0])
-            record = self._claims.history.of(instance.receipt)
-            await self._claims.end(refused(self._destination, instance, claim, acceptance, record))
+            await self._claims.end(claim if isinstance(claim, Outcome) else refused(instance, claim, form))

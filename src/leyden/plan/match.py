@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from leyden.dicom.header import Header
-from leyden.form.choose import Ask, Form, Make, choose
+from leyden.form.choose import AsItCame, Ask, Fail, Form, Make, choose
 from leyden.form.ladder import Acceptance
 from leyden.form.obstacle import Facts, facts_of
 from leyden.plan.conditions import Clock, Finding, examine, remark, stopped_clock
@@ -186,7 +186,9 @@ def _delivery(
     target = next((target for target in settings.targets if target.ae_title == destination), Target(destination))
     sop_class = header.meta.sop_class_uid
     acceptance = acceptance_of(destination, sop_class)
-    form = choose(Facts(header.syntax.uid, sop_class), target, acceptance)
+    form = choose(Facts(header.syntax.uid, sop_class, uneven=header.uneven), target, acceptance)
     if isinstance(form, Make | Ask):  # only then do the facts about its pixels matter
         form = choose(facts_of(header), target, acceptance)
+    if isinstance(form, Fail):  # by what it accepted before: the sender asks it again, and may reject the object then
+        form = AsItCame(form.reason, padded=header.uneven)
     return Delivery(destination, form, rank_of(target, sop_class), why)

@@ -18,7 +18,7 @@ import threading
 import time
 from asyncio import AbstractEventLoop, Future
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -26,7 +26,6 @@ from queue import SimpleQueue
 from leyden import crash
 from leyden.errors import Transient
 from leyden.inline import Inline
-from leyden.spool.doorbell import Ringer
 from leyden.spool.moves import into, sync_folder
 from leyden.spool.stage import Stage
 from leyden.spool.store import Spool
@@ -67,14 +66,15 @@ class GroupCommit:
     before commit() returns.
     """
 
-    def __init__(self, spool: Spool, threads: int = 4) -> None:
+    def __init__(self, spool: Spool, ready: Callable[[], None] = lambda: None, threads: int = 4) -> None:
+        """`ready()` is called, from whichever thread, when something new stands in new/."""
         self.healthy = True
         self._spool = spool
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._synced: deque[_Job] = deque()
         self._publishing = threading.Lock()
         self._fault = threading.Lock()
-        self._planner = Ringer(spool.root, "planner")
+        self._ready = ready
         self._in_threads = 0  # jobs that the threads have not answered yet
         self._inline = Inline(FAST_S, at_first=True)
         self._bucket = ""  # the bucket whose name in new/ this process has synced
@@ -89,7 +89,7 @@ class GroupCommit:
     def commit(self, fd: int, path: Path, receipt: str, alone: bool = False) -> "Future[None]":
         """`await commit(...)` returns once the file and its name are durable. Takes over `fd` and closes it.
 
-        Raises Transient if the disk refuses; the file is then discarded. Rings the planner once a round. If the caller
+        Raises Transient if the disk refuses; the file is then discarded. Calls ready() once a round. If the caller
         stops waiting, the file is committed all the same. `alone`: nothing else needs the event loop at the moment, so
         it may block for the sync if the disk is fast.
         """
@@ -102,7 +102,7 @@ class GroupCommit:
         if self._sync(job):
             with self._publishing:
                 self._publish((job,))
-            loop.call_soon(self._planner.ring)
+            loop.call_soon(self._ready)
         _answer((job,))
         return job.future
 
@@ -113,7 +113,6 @@ class GroupCommit:
             self._jobs.put(None)
         for thread in self._threads:
             thread.join()
-        self._planner.close()
 
     # -- in the threads
 
@@ -128,7 +127,7 @@ class GroupCommit:
                     jobs = [self._synced.popleft() for _ in range(len(self._synced))]
                     self._publish(jobs)
                     self._answer_from_thread(jobs)
-                    self._planner.ring()
+                    self._ready()
                 finally:
                     self._publishing.release()
 

@@ -18,6 +18,8 @@ from typing import Any
 
 import orjson
 
+from leyden.journal.events import Retried
+from leyden.journal.lines import tell
 from leyden.spool.entry import SEPARATOR, UNRANKED, Entry, Queued, folder, is_rank, parse, parse_claim, title
 from leyden.spool.listing import is_object, names
 from leyden.spool.moves import fresh_receipt, make_folder, move, write_whole
@@ -67,7 +69,9 @@ def retry(root: str, stage: Stage, destination: str | None, known: Collection[st
             if known is not None and back.destination and back.destination not in known:
                 continue
             try:
-                moved += _bring_back(root, back)
+                if _bring_back(root, back):
+                    moved += 1
+                    tell(Retried(back.entry.receipt, destination=back.destination, stage=back.stage))
             except OSError as error:
                 left += 1
                 why = error

@@ -363,11 +363,14 @@ class Spool:
     def defer(self, claim: Queued, due_s: float, *, unanswered: bool = False) -> None:
         """Move a claim to deferred/ until `due_s` (seconds since 1970), and count the attempt.
 
-        `unanswered`: count also that there was no answer.
+        `unanswered`: count also that there was no answer. The name keeps a syntax only if the claim came from asking/.
         """
-        entry = claim.entry
         entry = replace(
-            entry, attempt=entry.attempt + 1, due_s=math.ceil(due_s), unanswered=entry.unanswered + unanswered
+            claim.entry,
+            syntax=claim.entry.syntax if claim.stage is Stage.ASKING else "",
+            attempt=claim.entry.attempt + 1,
+            due_s=math.ceil(due_s),
+            unanswered=claim.entry.unanswered + unanswered,
         )
         self._move_on(claim, Stage.DEFERRED, entry)
 

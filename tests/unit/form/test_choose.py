@@ -1,5 +1,7 @@
 """In which form an object goes: this table is the specification of form/choose.py."""
 
+from dataclasses import replace
+
 import pytest
 
 from leyden.dicom.uids import (
@@ -127,6 +129,7 @@ REFUSED = Past(in_vain={J2K: "refused"}, refused=True)
         (EXPLICIT_LE, None, Past(crashes=2), AsItCame("2 workers died of it")),
         (EXPLICIT_LE, peer(J2K, IMPLICIT_LE, refused=(EXPLICIT_LE,)), Past(crashes=2), Make(IMPLICIT_LE)),
         (RLE_LOSSLESS, None, Past(crashes=2), AsItCame("2 workers died of it")),
+        (EXPLICIT_LE, peer(refused=(EXPLICIT_LE, IMPLICIT_LE, J2K)), Past(crashes=2), AsItCame("2 workers died of it")),
         # The peer refused what it was offered: another syntax, as long as there is one.
         (J2K, peer(EXPLICIT_LE, refused=(J2K,)), REFUSED, Make(EXPLICIT_LE)),
         (J2K, peer(J2K, EXPLICIT_LE), REFUSED.tried(EXPLICIT_LE, "refused"), Make(IMPLICIT_LE)),
@@ -151,6 +154,10 @@ def test_what_was_tried_before(came: str, acceptance: Acceptance | None, past: P
             "this object can't be made into what it takes (RLELossless): 3 workers died of it.",
         ),
         (
+            peer(RLE_LOSSLESS, refused=(EXPLICIT_LE, IMPLICIT_LE, J2K)), Past(crashes=2),
+            "this object can't be made into what it takes (RLELossless): 2 workers died of it.",
+        ),
+        (
             peer(refused=(EXPLICIT_LE, IMPLICIT_LE, J2K)), Past(refused=True),
             "PACS takes none of the syntaxes that this object can have, for SOP class 1.2: let it accept that class in "
             "ExplicitVRLittleEndian or uncompressed, then run `leyden queue retry PACS`",
@@ -167,3 +174,31 @@ def test_signatures_that_would_break_in_vain_are_not_broken() -> None:
     past = SIGNED.tried(EXPLICIT_LE, "no pixels").tried(IMPLICIT_LE, "no pixels")
     form = choose(Facts(EXPLICIT_BE), Node("PACS", J2K), peer(RLE_LOSSLESS, refused=(J2K, EXPLICIT_BE)), past)
     assert isinstance(form, Fail)
+
+
+ODD = Facts(EXPLICIT_LE, "1.2", "native", 16, uneven=True)
+
+
+@pytest.mark.parametrize(
+    ("facts", "wanted", "past", "padded"),
+    [
+        (ODD, "", Past(), True),
+        (replace(ODD, unpadded="signatures cover it"), "", Past(), False),
+        (ODD, "", Past(crashes=2), True),
+        (ODD, "", Past(crashes=3), False),
+        (ODD, LOSSY, Past(), True),  # it does not wait until its destination was asked
+        (NATIVE, "", Past(), False),
+    ],
+)
+def test_what_is_odd_is_padded_on_its_way(facts: Facts, wanted: str, past: Past, padded: bool) -> None:
+    form = choose(facts, Node("PACS", wanted), None, past)
+    assert isinstance(form, AsItCame)
+    assert form.padded is padded
+
+
+def test_what_is_odd_and_made_into_another_syntax_is_padded_there() -> None:
+    assert choose(ODD, Node("PACS", J2K), None) == Make(J2K)
+
+
+def test_a_reason_without_a_word_counts_all_the_same() -> None:
+    assert choose(NATIVE, Node("PACS", J2K), None, Past().tried(J2K, "")) == AsItCame("it could not be made")

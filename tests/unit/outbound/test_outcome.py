@@ -6,7 +6,9 @@ from msgspec.structs import replace
 from leyden.deliver.destination import Destination
 from leyden.dicom.part10 import FileMeta
 from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, JPEG2000_LOSSLESS
+from leyden.form.choose import Fail, Make
 from leyden.form.ladder import Acceptance
+from leyden.journal.events import Attempt, Deferred
 from leyden.net.scu import ConnectionLost, Stalled, StoreAnswer, TooSlow
 from leyden.outbound.outcome import (
     Ending,
@@ -14,6 +16,7 @@ from leyden.outbound.outcome import (
     Record,
     Response,
     answered,
+    form_after_refusal,
     given_up,
     lost,
     refused,
@@ -93,10 +96,10 @@ def test_what_is_refused_in_negotiation_is_remade_into_what_was_not_tried_yet():
     taken = Acceptance((EXPLICIT_LE, IMPLICIT_LE), (JPEG2000_LOSSLESS,))
     record = Record()
     for syntax in (EXPLICIT_LE, IMPLICIT_LE):
-        outcome = refused(PACS, instance(), queued(), taken, record)
+        outcome = refused(instance(), queued(), form_after_refusal(PACS, instance(), taken, record))
         assert (outcome.ending, outcome.syntax, outcome.response) == (Ending.REMADE, syntax, Response.NONE)
         record.remade += (syntax,)
-    outcome = refused(PACS, instance(), queued(), taken, record)
+    outcome = refused(instance(), queued(), form_after_refusal(PACS, instance(), taken, record))
     assert outcome.ending is Ending.REJECTED
     assert "let it accept that class in JPEG2000Lossless or uncompressed" in outcome.reason
 
@@ -108,7 +111,7 @@ def test_the_document_beside_what_is_rejected_says_what_is_known():
     assert why == {"reason": "status 0xC001 no", "status": "0xC001", "comment": "no", "tries": 3}
     why = given_up(instance(), queued(unanswered=5), "gone").why()
     assert (why["tries"], why["last_words"]) == (5, "gone")
-    assert list(refused(PACS, instance(), queued(), None, Record()).why()) == ["reason"]
+    assert list(refused(instance(), queued(), Fail("no")).why()) == ["reason"]
 
 
 def test_the_history_remembers_what_matters_to_the_next_attempt_and_ends_with_the_instance():
@@ -121,7 +124,23 @@ def test_the_history_remembers_what_matters_to_the_next_attempt_and_ends_with_th
     history.note(
         answered(PACS, instance(), queued(), StoreAnswer(0xA700), acceptance=None, record=Record(), jitter=0.0)
     )
-    history.note(refused(PACS, instance(), queued(), ACCEPTANCE, Record()))
+    history.note(refused(instance(), queued(), Make(EXPLICIT_LE)))
     assert history.of(RECEIPT) == Record(slow_aborts=1, refusals=1, remade=(EXPLICIT_LE,))
     history.note(replace(no, ending=Ending.REJECTED))
     assert history.of(RECEIPT) == Record()
+
+
+def test_an_unsupported_class_is_remade_only_where_it_is_known_what_is_accepted():
+    answer = StoreAnswer(0x0122)
+    for acceptance, ending in ((ACCEPTANCE, Ending.REMADE), (None, Ending.REJECTED)):
+        outcome = answered(
+            PACS, instance(), queued(), answer, acceptance=acceptance, record=Record(), jitter=0.0
+        )  # fmt: skip
+        assert outcome.ending is ending
+
+
+def test_the_events_of_a_loss_are_the_attempt_and_the_wait():
+    outcome = lost(PACS, instance(), queued(), ConnectionLost("gone"), jitter=0.0)
+    attempt, deferred = outcome.events("PACS")
+    assert (type(attempt), attempt.said) == (Attempt, "gone")
+    assert (type(deferred), deferred.lost) == (Deferred, True)

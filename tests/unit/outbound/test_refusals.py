@@ -6,6 +6,7 @@ import time
 from leyden.deliver.destination import Destination
 from leyden.deliver.pool import Member, Phase
 from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, JPEG2000_LOSSLESS, JPEG_BASELINE, syntax_name
+from leyden.form.ladder import KNOWN_FOR_S, Acceptance
 from leyden.outbound.refusals import RENEGOTIATE_S, Refusals
 from leyden.spool.stage import Stage
 from support.outbound import CT, Parts, on_a_loop
@@ -85,11 +86,26 @@ async def test_only_an_association_that_was_asked_for_later_may_reject_what_has_
     (instance,) = world.window.waiting.values()
     earlier = world.negotiate(opened_s=instance.since_s - 1)
     assert not world.refusals.apply([earlier])
-    assert set(world.refusals.held_back(instance.since_s)) == {("LEYDEN", CT)}
-    assert not world.refusals.held_back(earlier.opened_s + RENEGOTIATE_S)
+    assert set(world.refusals.on_hold(instance.since_s)) == {("LEYDEN", CT)}
+    assert not world.refusals.on_hold(earlier.opened_s + RENEGOTIATE_S)
     assert world.refusals.apply([world.negotiate()])
     await world.ended()
     assert world.counts() == {"rejected": 1}
+    await world.close()
+
+
+@on_a_loop
+async def test_what_was_seen_too_long_ago_rejects_nothing_that_came_later(tmp_path):
+    """The destination may have learnt since: the object waits for an association that asks it anew."""
+    world = World(tmp_path)
+    member = world.negotiate()
+    known = world.capabilities.knowledge[CT]
+    world.capabilities.knowledge = {CT: Acceptance(known.accepted, known.refused, known.seen_s - KNOWN_FOR_S)}
+    world.put(syntax=EXPLICIT_LE)
+    world.refill()
+    assert not world.refusals.apply([member])
+    assert len(world.window.waiting) == 1
+    assert set(world.refusals.on_hold(member.opened_s)) == {("LEYDEN", CT)}
     await world.close()
 
 

@@ -239,3 +239,10 @@ def test_a_route_is_run_up_to_the_first_condition_that_does_not_hold() -> None:
     (ran,) = plan(settings(route(Action(ADD, "THIRD"), when=(no, CT))), image()).ran
     assert isinstance(ran, Ran)
     assert ([finding.condition for finding in ran.findings], ran.held) == ([no], False)
+
+
+def test_what_cannot_be_given_goes_as_it_came_for_the_destination_may_accept_more_by_now() -> None:
+    accepts_j2k = Acceptance((J2K,), (EXPLICIT, IMPLICIT))
+    (delivery,) = plan(settings(IMAGEPACS=J2K), image(), lambda *_: accepts_j2k).deliveries
+    assert isinstance(delivery.form, AsItCame)
+    assert "can't be made into what it takes (JPEG2000Lossless): without pixel data" in delivery.form.reason

@@ -13,7 +13,7 @@ import pytest
 from leyden.errors import Transient
 from leyden.spool import batch
 from leyden.spool.batch import GroupCommit
-from leyden.spool.doorbell import Bell
+from leyden.spool.doorbell import Bell, Ringer
 from leyden.spool.store import Spool
 
 
@@ -41,9 +41,10 @@ def open_files():
 
 def test_a_committed_file_is_in_new_and_the_planner_is_rung(either):
     bell = Bell(either.root, "planner")
+    planner = Ringer(either.root, "planner")
 
     async def main():
-        commit = GroupCommit(either)
+        commit = GroupCommit(either, planner.ring)
         fd, path, receipt = embryo(either)
         await commit.commit(fd, path, receipt)
         assert [p.name for p in either.newcomers(10)] == [f"{receipt}.dcm"]
@@ -54,6 +55,7 @@ def test_a_committed_file_is_in_new_and_the_planner_is_rung(either):
     asyncio.run(main())
     assert bell.wait(5.0)
     bell.close()
+    planner.close()
 
 
 def test_a_lone_commit_blocks_the_loop_unless_the_disk_is_slow(spool, monkeypatch):
