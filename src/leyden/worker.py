@@ -88,7 +88,7 @@ def _limit_memory(arena_mib: int, max_frame_mib: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
-class Queue:
+class TransformQueue:
     """The entries that wait in transform/: the destinations take turns, each with its lowest rank and oldest first.
 
     Only a few entries of each destination are listed at a time: those in view.
@@ -210,7 +210,7 @@ class Worker:
         self.workers = max(1, inherited.settings.workers)
         self.bell = Bell(self.spool.root, inherited.name)
         self.arena = Arena(inherited.descriptors["arena"], inherited.number, self.workers)
-        self.queue = Queue(self.spool, inherited.name)
+        self.queue = TransformQueue(self.spool, inherited.name)
         self._sender = Ringer(self.spool.root, "sender")
         self._others = [Ringer(self.spool.root, f"worker-{number}") for number in range(self.workers)]
         self.commits = Commits(self.spool, self._sender.ring, lambda: self.alive(0), self.give_back)

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from leyden.spool.batch import GroupCommit
 from leyden.spool.entry import Entry, Queued, ReceiptClock, claim_name, folder, key, parse, parse_claim, title
-from leyden.spool.receipts import ReceiptLog
+from leyden.spool.receipts import ReceiptLog, delivered
 from leyden.spool.recover import reclaim, recover
 from leyden.spool.stage import CLAIMED_FROM, Stage
 from leyden.spool.store import Placement, Plan, Spool
@@ -160,7 +160,7 @@ class Trip(RuleBasedStateMachine):
     def moved_by_hand(self, source: str, to: str) -> None:
         for waiting in self.spool.waiting(Stage.PREPARED, source, 1):
             pair = (waiting.entry.receipt, to)
-            if pair in self.bound or self.receipts.has(*pair):
+            if pair in self.bound or delivered(self.root, {pair}):
                 continue
             place = self.root / "prepared" / folder(to) / waiting.rank / waiting.entry.bucket
             place.mkdir(parents=True, exist_ok=True)

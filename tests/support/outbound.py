@@ -17,7 +17,7 @@ from leyden.dicom.uids import EXPLICIT_LE
 from leyden.outbound.capabilities import Capabilities
 from leyden.outbound.claims import Claims
 from leyden.outbound.jobs import Jobs
-from leyden.outbound.queue import Instance, Queue
+from leyden.outbound.queue import Instance, SendQueue
 from leyden.outbound.receipts import GroupReceipts
 from leyden.outbound.window import Window
 from leyden.spool.entry import Entry, key
@@ -43,7 +43,7 @@ class Parts:
         self.suspicion = Suspicion()
         self.health = Health(destination.max_associations, destination.retry_delays_s)
         self.jobs = Jobs(title)
-        queue = Queue(self.spool, destination, "sender-0", "LEYDEN")
+        queue = SendQueue(self.spool, destination, "sender-0", "LEYDEN")
         self.window = Window(title, queue, self.suspicion, self.threads)
         self.claims = Claims(destination, self.spool, "sender-0", self.window, self.receipts, self.threads, 0)
         self.capabilities = Capabilities(self.spool.root, title, self.threads)
@@ -72,7 +72,7 @@ class Parts:
     def look(self) -> list[Instance]:
         """What waits, as who has just started sees it; deferred ones, too."""
         self.spool.due(self.destination.ae_title, 4e9)
-        return Queue(self.spool, self.destination, "sender-0", "LEYDEN").look(
+        return SendQueue(self.spool, self.destination, "sender-0", "LEYDEN").look(
             self.window.in_hand, (), self.start_s + 1.0
         )
 

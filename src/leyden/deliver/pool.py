@@ -62,7 +62,7 @@ class Request:
 class Alone:
     """A request that is to be sent over an association of its own: a suspect, whose turn it is.
 
-    `exclusive`: with no other association beside it. `overdue`: it does not wait any longer until there is room.
+    `exclusive`: with no other association beside it. `overdue`: room is made for it, it has waited long enough.
     """
 
     request: Request

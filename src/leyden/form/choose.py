@@ -67,7 +67,7 @@ class NodeForm(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A NodeForm and nothing else."""
+    """A NodeForm for a caller that has no node at hand."""
 
     ae_title: str
     syntax: str = ""

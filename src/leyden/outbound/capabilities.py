@@ -72,4 +72,4 @@ class Capabilities:
             try:
                 await loop.run_in_executor(self._threads, write, self._root, self._destination, newest)
             except OSError as error:
-                logger.warning("%s: what it takes cannot be noted: %s", self._destination, error)
+                logger.warning("%s: what it accepts cannot be saved: %s", self._destination, error)

@@ -18,7 +18,7 @@ _NO_FILE = (0, 0)
 
 
 class SeenCapabilities:
-    """What is known of one destination, for a process that only reads it: whenever the file has changed, again."""
+    """What is known of one destination, for a process that only reads it. A changed file is read again."""
 
     def __init__(self, root: Path, destination: str) -> None:
         self._root = root

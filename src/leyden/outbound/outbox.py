@@ -2,8 +2,8 @@
 
 The trip of an instance, call by call:
 
-- `Outbox.ring()` and `tick()` let `Window.run()` know that a look may be due. It calls `Queue.look()`, holds what may
-  be sent, and then calls `_filled()`: hopeless suspects are given up, and `Associations.filled()` remakes or rejects
+- `Outbox.ring()` and `tick()` let `Window.run()` know that a look may be due. It calls `SendQueue.look()`, holds what
+  may be sent, and calls `_filled()`: hopeless suspects are given up, and `Associations.filled()` remakes or rejects
   what the destination was seen to refuse (`Refusals.apply()`).
 - `Associations.act()` is called whenever anything has happened. It asks `deliver.pool.assign()` and does what that
   says: open an association (`_live()`), release one, or bind an instance to an idle one (`LiveMember.bind()`).
@@ -29,7 +29,7 @@ from leyden.outbound.capabilities import Capabilities
 from leyden.outbound.claims import Claims, Statistics
 from leyden.outbound.jobs import Jobs
 from leyden.outbound.outcome import Outcome, given_up
-from leyden.outbound.queue import Instance, Queue
+from leyden.outbound.queue import Instance, SendQueue
 from leyden.outbound.receipts import GroupReceipts
 from leyden.outbound.window import Window
 from leyden.spool.store import Spool
@@ -53,7 +53,7 @@ class Outbox:
         self._jobs = Jobs(title)
         self._suspicion = Suspicion()
         self._health = Health(destination.max_associations, destination.retry_delays_s)
-        queue = Queue(spool, destination, claimant, my_ae_title)
+        queue = SendQueue(spool, destination, claimant, my_ae_title)
         self._window = Window(title, queue, self._suspicion, threads)
         self._claims = Claims(destination, spool, claimant, self._window, receipts, threads, workers)
         capabilities = Capabilities(spool.root, title, threads)

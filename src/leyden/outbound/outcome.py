@@ -1,5 +1,5 @@
 """What comes of an instance: an Outcome says where its claim goes, what that tells of the destination, and what is
-written down. Pure; claims.py acts on it.
+written down. No I/O: claims.py acts on it.
 """
 
 from collections import OrderedDict

@@ -49,7 +49,7 @@ class Instance(Request):
     offset: int
 
 
-class Queue:
+class SendQueue:
     """Looks at what waits for one destination, to be sent or for an answer to whether it takes a lossy syntax."""
 
     def __init__(self, spool: Spool, destination: Destination, claimant: str, my_ae_title: str) -> None:

@@ -13,7 +13,7 @@ from itertools import chain
 
 from leyden.deliver.suspicion import Suspicion
 from leyden.inline import Inline
-from leyden.outbound.queue import WINDOW, Instance, Queue
+from leyden.outbound.queue import WINDOW, Instance, SendQueue
 from leyden.spool import doorbell
 
 logger = logging.getLogger("leyden.sender")
@@ -30,7 +30,7 @@ class Window:
     that it is bound to an association until its claim has ended; each by its receipt.
     """
 
-    def __init__(self, title: str, queue: Queue, suspicion: Suspicion, threads: Executor) -> None:
+    def __init__(self, title: str, queue: SendQueue, suspicion: Suspicion, threads: Executor) -> None:
         self.waiting: dict[str, Instance] = {}
         self.suspects: dict[str, Instance] = {}
         self.in_hand: dict[str, Instance] = {}

@@ -11,9 +11,8 @@ import os
 import threading
 import time
 from calendar import timegm
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import orjson
@@ -38,7 +37,7 @@ class ReceiptLog:
         self._fresh = False  # the file's name is not synced yet
         self._swap = threading.Lock()
 
-    def append(self, *events: msgspec.Struct | Mapping[str, Any]) -> None:
+    def append(self, *events: msgspec.Struct) -> None:
         """Write events, a line of JSON each, with one write(2) for all. OSError: the disk refuses."""
         hour = time.strftime("%Y%m%d%H", time.gmtime())
         if hour != self._hour:
@@ -85,10 +84,6 @@ class ReceiptLog:
                 (self._folder / name).unlink(missing_ok=True)
                 removed += 1
         return removed
-
-    def has(self, receipt: str, destination: str) -> bool:
-        """Whether the newest hours hold a receipt for this delivery. Reads whole files: for recovery only."""
-        return bool(delivered(self._root, {(receipt, destination)}))
 
     def close(self) -> None:
         """Sync and close."""

@@ -13,10 +13,10 @@ from leyden.dicom import uids
 from leyden.errors import Corrupt
 from leyden.transcode import deflate, htj2k, jpeg, jpeg2000, jpegls, jpegxl, libjpeg, libjxl, openjpeg, pixels, rle
 from leyden.transcode.arena import Lease, Work
-from leyden.transcode.pixels import Claim, CodecError, Description, Differs, Planes, Unfit
+from leyden.transcode.pixels import CodecError, Declared, Description, Differs, Planes, Unfit
 
 Obstacle = Callable[[Description], str | None]
-Inspect = Callable[[memoryview, Description], Claim]
+Inspect = Callable[[memoryview, Description], Declared]
 Encode = Callable[[Planes, memoryview, memoryview, float, int], int]
 Decode = Callable[[memoryview, Planes, memoryview, int], None]
 

@@ -14,7 +14,7 @@ import imagecodecs
 import numpy as np
 
 from leyden.errors import Corrupt
-from leyden.transcode.pixels import Claim, CodecError, Description, Planes, Samples, Unfit
+from leyden.transcode.pixels import CodecError, Declared, Description, Planes, Samples, Unfit
 
 LEVEL = 9  # 15 % smaller than 6 for a segmentation, twice the time for 32 bits of noise
 
@@ -30,7 +30,7 @@ def obstacle(described: Description) -> str | None:
     return None
 
 
-def inspect(codestream: memoryview, described: Description) -> Claim:
+def inspect(codestream: memoryview, described: Description) -> Declared:
     """The planes that the dataset describes, as the stream has no header; never lossy."""
     d = described
     return replace(planes(d), by_plane=d.samples > 1 and d.planar == 1), False

@@ -27,7 +27,7 @@ from leyden.transcode import encapsulate, pixels
 from leyden.transcode.arena import Lease, Work
 from leyden.transcode.codecs import CODECS, Codec, Inspect, decoder, encoder, room_bytes
 from leyden.transcode.frames import Order, Workplace, alone, single, spread
-from leyden.transcode.pixels import Claim, Description, Signed, Unfit
+from leyden.transcode.pixels import Declared, Description, Signed, Unfit
 from leyden.transcode.source import CHUNK_BYTES, Source, describe
 
 _PHOTOMETRIC = 0x00280004
@@ -220,7 +220,7 @@ class _Job:
         measured = b""
         if header.pixel_data == "encapsulated":
             number = _known(decoder(source.syntax.uid), f"{source.syntax.name} is not decoded by this version")
-            planes, irreversible = self._claim(number, found, CODECS[number].inspect)
+            planes, irreversible = self._declared(number, found, CODECS[number].inspect)
             header = derive.with_actual_syntax(header, irreversible)
             self.lossy = derive.was_lossy(header)
             if found.photometric in ("YBR_RCT", "YBR_ICT") and not planes.rct:
@@ -264,7 +264,7 @@ class _Job:
         assert writes is not None
         remaking = CODECS[writes].remaking
         assert remaking is not None
-        planes, self.lossy = self._claim(reads, found, remaking.inspect)
+        planes, self.lossy = self._declared(reads, found, remaking.inspect)
         self.decoded = pixels.decoded(found, planes)
         _refuse(pixels.undecodable(self.decoded, planes, self.terms.max_frame_bytes))
         self.work = Work(planes, planes, reads, writes, remakes=True)
@@ -439,7 +439,7 @@ class _Job:
         else:
             spread(self.workplace, orders, emit)
 
-    def _claim(self, number: int, described: Description, inspect: Inspect) -> Claim:
+    def _declared(self, number: int, described: Description, inspect: Inspect) -> Declared:
         """What the first codestream claims in its headers: a short beginning is read, then a longer one if needed."""
         places = next(self._places(number))
         try:

@@ -21,7 +21,7 @@ from leyden.transcode.pixels import (
     LOSSY_PALETTE,
     MORE_THAN_16_BITS,
     OTHER_HIGH_BIT,
-    Claim,
+    Declared,
     Description,
     Obstacle,
     Planes,
@@ -167,7 +167,7 @@ class FrameHeader:
         return bytes(identifier for identifier, _, _ in self.components) == b"RGB"
 
 
-def inspect(memory: memoryview, described: Description) -> Claim:
+def inspect(memory: memoryview, described: Description) -> Declared:
     """What the frame header claims: planes, and whether the process is lossy (uses the DCT).
 
     `rct`: the colours are YCbCr, and the decoder has to undo that; only the dataset tells.
@@ -188,7 +188,7 @@ def outline(memory: memoryview) -> tuple[Planes, int]:
     raise Corrupt("a JPEG codestream without a frame header")
 
 
-def inspect_to_keep(memory: memoryview, described: Description) -> Claim:
+def inspect_to_keep(memory: memoryview, described: Description) -> Declared:
     """What the frame header claims of a JPEG that will be recompressed. The dataset tells the colours.
 
     Unfit: a process other than Baseline and Extended, or more than 8 bits.

@@ -14,7 +14,7 @@ from leyden.transcode.pixels import (
     LOSSY_PALETTE,
     MORE_THAN_16_BITS,
     OTHER_HIGH_BIT,
-    Claim,
+    Declared,
     Description,
     Obstacle,
     Planes,
@@ -110,7 +110,7 @@ def _check_components(jp2_header: memoryview) -> None:
                 raise Unfit("a JP2 file with channels in another order, or of opacity")
 
 
-def inspect(memory: memoryview, described: Description) -> Claim:
+def inspect(memory: memoryview, described: Description) -> Declared:
     """What the headers of a codestream claim (ISO/IEC 15444-1 A.5.1, A.6.1). Corrupt: no header, or a broken one.
 
     `rct`: the decoder undoes a component transform of either kind. Lossy: some component or tile has the 9/7 wavelet (a

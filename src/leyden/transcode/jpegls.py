@@ -25,8 +25,8 @@ from leyden.transcode.pixels import (
     LOSSY_PALETTE,
     MORE_THAN_16_BITS,
     OTHER_HIGH_BIT,
-    Claim,
     CodecError,
+    Declared,
     Description,
     Obstacle,
     Planes,
@@ -126,7 +126,7 @@ def obstacle(described: Description, lossy: bool = False) -> str | None:
     return first_reason(_LOSSY_OBSTACLES if lossy else _OBSTACLES, described)
 
 
-def inspect(codestream: memoryview, described: Description) -> Claim:
+def inspect(codestream: memoryview, described: Description) -> Declared:
     """What the headers of a codestream claim (ISO/IEC 14495-1 Annex C): planes, always unsigned, and whether the first
     scan is near-lossless (NEAR). `described` is not used.
 

@@ -16,7 +16,7 @@ from leyden.transcode.jpeg2000 import boxes
 from leyden.transcode.pixels import (
     MORE_THAN_16_BITS,
     OTHER_HIGH_BIT,
-    Claim,
+    Declared,
     Description,
     Obstacle,
     Planes,
@@ -111,7 +111,7 @@ def bare(memory: memoryview) -> memoryview:
     return memoryview(b"".join(parts))
 
 
-def inspect(memory: memoryview, described: Description) -> Claim:
+def inspect(memory: memoryview, described: Description) -> Declared:
     """What the header of a codestream claims (ISO/IEC 18181-1 Annex D). Lossy: the colours are XYB.
 
     `rct`: the decoder converts other colours to R, G and B. Corrupt: no JPEG XL, or a broken header. Unfit: a kind that
@@ -132,7 +132,7 @@ def inspect(memory: memoryview, described: Description) -> Claim:
     return replace(found, rct=undone), xyb
 
 
-def inspect_jpeg(memory: memoryview, described: Description) -> Claim:
+def inspect_jpeg(memory: memoryview, described: Description) -> Declared:
     """What the header of a codestream claims that was made from a JPEG, and so is always lossy.
 
     `rct`: the colours are YCbCr, and the decoder has to undo that; only the dataset tells. Corrupt: it holds no JPEG.

@@ -19,7 +19,7 @@ MAX_FRAMES = 1 << 20
 
 Samples = NDArray[Any]
 
-Claim = tuple["Planes", bool]
+Declared = tuple["Planes", bool]
 """What a codestream claims: its planes, and whether it is of a lossy kind."""
 
 

@@ -15,7 +15,7 @@ import imagecodecs
 import numpy as np
 
 from leyden.errors import Corrupt
-from leyden.transcode.pixels import DEEP_YBR, Claim, CodecError, Description, Planes, Samples, Unfit, first_reason
+from leyden.transcode.pixels import DEEP_YBR, CodecError, Declared, Description, Planes, Samples, Unfit, first_reason
 
 MAX_SEGMENTS = 15
 BEGINS = rb"[\x01-\x0f]\0\0\0\x40\0\0\0"  # the number of segments, and the first one right after the header (G.5)
@@ -34,7 +34,7 @@ def obstacle(described: Description) -> str | None:
     return first_reason((DEEP_YBR,), described)
 
 
-def inspect(codestream: memoryview, described: Description) -> Claim:
+def inspect(codestream: memoryview, described: Description) -> Declared:
     """The planes that the dataset describes, never lossy. Corrupt: the number of segments does not fit them."""
     wanted = planes(described)
     _offsets(codestream, wanted)

@@ -8,7 +8,7 @@ from leyden.deliver.destination import Destination
 from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.dicom.uids import EXPLICIT_LE
 from leyden.outbound.attempt import FilesAhead
-from leyden.outbound.queue import Queue
+from leyden.outbound.queue import SendQueue
 from leyden.spool.entry import Entry, key
 from leyden.spool.stage import Stage
 from leyden.spool.store import Spool
@@ -39,7 +39,7 @@ def instances(tmp_path):
         os.write(fd, encode_head(FileMeta(CT, uid, EXPLICIT_LE, sending="CT1")) + b"x" * (100 + number))
         os.close(fd)
         spool.plan_one(path, Entry(receipt, key(uid), key("s"), key("CT1")), Stage.PREPARED, "PACS", "05")
-    return Queue(spool, Destination("PACS", "127.0.0.1", 104), "sender-0", "LEYDEN").look({}, (), 1795560001.0)
+    return SendQueue(spool, Destination("PACS", "127.0.0.1", 104), "sender-0", "LEYDEN").look({}, (), 1795560001.0)
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import time
 from leyden.deliver.destination import Destination
 from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.dicom.uids import EXPLICIT_LE
-from leyden.outbound.queue import NEWEST, RECLAIM_S, WINDOW, Queue
+from leyden.outbound.queue import NEWEST, RECLAIM_S, WINDOW, SendQueue
 from leyden.spool.entry import Entry, key
 from leyden.spool.stage import Stage
 from leyden.spool.store import Spool
@@ -29,7 +29,7 @@ def put(spool, number, *, received_s=NOW_S, rank="50", calling="CT1", study="s",
 def make(tmp_path, **keys):
     spool = Spool(tmp_path, sync=False)
     spool.prepare(["PACS"])
-    return spool, Queue(spool, Destination("PACS", "127.0.0.1", 104, **keys), "sender-0", "LEYDEN")
+    return spool, SendQueue(spool, Destination("PACS", "127.0.0.1", 104, **keys), "sender-0", "LEYDEN")
 
 
 def receipts(found):

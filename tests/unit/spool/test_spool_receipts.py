@@ -24,9 +24,9 @@ def only(root):
 def test_a_delivery_is_found_for_its_destination_only(root):
     log = ReceiptLog(root, "sender-0")
     log.append({"receipt": RECEIPT, "destination": "PACS", "status": 0})
-    assert log.has(RECEIPT, "PACS")
-    assert not log.has(RECEIPT, "REPORTS")
-    assert not log.has(OTHER, "PACS")
+    assert delivered(root, {(RECEIPT, "PACS")})
+    assert not delivered(root, {(RECEIPT, "REPORTS")})
+    assert not delivered(root, {(OTHER, "PACS")})
     log.sync()
     log.close()
     assert only(root).stat().st_mode & 0o777 == 0o600
@@ -36,7 +36,7 @@ def test_a_delivery_is_found_for_its_destination_only(root):
 def test_the_receipt_of_a_dropped_object_is_no_delivery(root):
     log = ReceiptLog(root, "planner-0")
     log.append({"receipt": RECEIPT, "dropped_by": "routings.yml:3"})
-    assert not log.has(RECEIPT, "PACS")
+    assert not delivered(root, {(RECEIPT, "PACS")})
     log.close()
 
 
