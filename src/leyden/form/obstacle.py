@@ -44,15 +44,18 @@ class Facts:
     unpadded: str = ""
 
 
-def facts_of(header: Header) -> Facts:
-    """The facts in a header. Corrupt: Bits Allocated or Lossy Image Compression can't be read."""
+def facts_of(header: Header, *, uneven: bool = False) -> Facts:
+    """The facts in a header. `uneven`: Header.uneven, which the caller has, for it takes its time to find out.
+
+    Corrupt: Bits Allocated or Lossy Image Compression can't be read.
+    """
     return Facts(
         header.syntax.uid,
         header.meta.sop_class_uid,
         header.pixel_data,
         header.dataset.integer(_BITS_ALLOCATED) or 0,
         was_lossy(header),
-        header.uneven,
+        uneven,
     )
 
 

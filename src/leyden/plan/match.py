@@ -123,8 +123,9 @@ def plan(
         reasons[original] = f"called title {called}"
     for destination, why in added.items():
         reasons.setdefault(destination, why)
+    uneven = bool(reasons) and header.uneven
     deliveries = tuple(
-        _delivery(settings, header, acceptance_of, destination, why) for destination, why in reasons.items()
+        _delivery(settings, header, uneven, acceptance_of, destination, why) for destination, why in reasons.items()
     )
     ended_by = "" if deliveries else removed_by or saved_by
     reason = "" if deliveries or ended_by else "no destination: it came for our own title and no route added one"
@@ -181,14 +182,14 @@ def _line(action: Action, route: Route) -> str:
 
 
 def _delivery(
-    settings: PlanSettings, header: Header, acceptance_of: AcceptanceOf, destination: str, why: str
+    settings: PlanSettings, header: Header, uneven: bool, acceptance_of: AcceptanceOf, destination: str, why: str
 ) -> Delivery:
     target = next((target for target in settings.targets if target.ae_title == destination), Target(destination))
     sop_class = header.meta.sop_class_uid
     acceptance = acceptance_of(destination, sop_class)
-    form = choose(Facts(header.syntax.uid, sop_class, uneven=header.uneven), target, acceptance)
+    form = choose(Facts(header.syntax.uid, sop_class, uneven=uneven), target, acceptance)
     if isinstance(form, Make | Ask):  # only then do the facts about its pixels matter
-        form = choose(facts_of(header), target, acceptance)
+        form = choose(facts_of(header, uneven=uneven), target, acceptance)
     if isinstance(form, Fail):  # by what it accepted before: the sender asks it again, and may reject the object then
-        form = AsItCame(form.reason, padded=header.uneven)
+        form = AsItCame(form.reason, padded=uneven)
     return Delivery(destination, form, rank_of(target, sop_class), why)
