@@ -2,8 +2,6 @@
 
 Child processes with their own open of an arena, as the real workers have, and then the real ones, of a service.
 LEYDEN_CRASH_LONG=1 in the environment makes it 1,000 kills of each.
-
-It holds up: "a crash there costs one worker and one job" (ARCHITECTURE, Invariants).
 """
 
 import os
@@ -150,6 +148,7 @@ class Written:
 def test_a_helper_killed_within_a_frame_does_not_stop_the_object(
     arena_fd: int, child: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
+    """A crash in a worker "costs one worker and one job" (ARCHITECTURE.md): not the object it helped with."""
     arena, written = Arena(arena_fd, 0, 4), Written()
     victims = [child(TAKES_AND_HANGS, number, wait=False) for number in (1, 2)]
     killed: list[int] = []
@@ -170,6 +169,7 @@ def test_a_helper_killed_within_a_frame_does_not_stop_the_object(
 def test_the_leases_of_a_killed_owner_are_free_again(
     arena_fd: int, child: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
+    """A lease is an OFD lock: SIGKILL frees it (DECISIONS.md 29)."""
     seen = Arena(arena_fd, 3, 4)
     for number in range(3):
         owner = child(OWNS_AND_HANGS, number)
@@ -187,6 +187,7 @@ def test_the_leases_of_a_killed_owner_are_free_again(
 def test_an_object_is_completed_though_workers_are_killed_at_random(
     arena_fd: int, child: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
+    """The frames of one large object are spread over all workers (docs/size.md), and it outlives each of them."""
     arena, written = Arena(arena_fd, 0, 4), Written()
     helpers = [child(HELPS, 1), child(HELPS, 2)]
     chance = random.Random(7)
@@ -227,7 +228,8 @@ def arena_of(service: Service) -> Arena:
 
 @pytest.mark.timeout(3600)
 def test_a_service_whose_workers_are_killed_keeps_all_of_its_arena(tmp_path: Path) -> None:
-    """Each in the middle of its object's frames. The object arrives, and the slots are free again."""
+    """A crash in a worker "costs one worker and one job" (ARCHITECTURE.md).
+    Each dies in the middle of its object's frames. The object arrives, and the slots are free again."""
     in_dev_shm = set(os.listdir("/dev/shm"))
     pacs = Storescp(tmp_path / "pacs", "--ignore", "+xa").start()
     service = Service(tmp_path / "leyden", node("PACS", pacs.port, TransferSyntax="JPEG2000Lossless")).start()

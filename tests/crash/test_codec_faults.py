@@ -3,9 +3,6 @@
 A real service, whose workers alone load FAULTS before anything else: their OpenJPEG does the wrong thing to images of
 certain heights, and nothing to others. It is tried once more alone; then an image goes on as it came, or stands in
 failed/ with the reason if its destination does not take that. What came beside it is compressed and delivered.
-
-It holds up: "Nothing native runs over received data outside the workers; a crash there costs one worker and one job"
-(ARCHITECTURE, Invariants).
 """
 
 import os
@@ -138,7 +135,8 @@ def assert_arrived(pacs: Pacs, paths: list[Path], syntax: str) -> None:
 
 @pytest.mark.parametrize("killer", KILLERS, ids=str)
 def test_what_kills_the_codec_goes_on_as_it_came(killer: Killer, tmp_path: Path) -> None:
-    """To a destination that takes everything, among others, which are compressed."""
+    """After two deaths under one object, the object goes on as it came (docs/troubleshoot.md).
+    The destination takes everything; the images before and after this one arrive compressed."""
     others, bad = make_cts(tmp_path / "sent", 12, rows=64, columns=64), killer_file(tmp_path / "sent", killer)
     pacs = Pacs("PACS")
     with running(tmp_path / "run", pacs, killer, TransferSyntax="JPEG2000Lossless") as service:
@@ -154,7 +152,8 @@ def test_what_kills_the_codec_goes_on_as_it_came(killer: Killer, tmp_path: Path)
 
 @pytest.mark.parametrize("killer", KILLERS, ids=str)
 def test_what_kills_the_codec_is_kept_where_it_is_not_taken_as_it_came(killer: Killer, tmp_path: Path) -> None:
-    """To a destination that takes uncompressed objects only; the others are delivered."""
+    """failed/: "could not be planned, read or converted; the `.json` says why" (docs/operate.md).
+    The destination takes uncompressed objects only; the other images are delivered."""
     others, bad = make_cts(tmp_path / "sent", 6, rows=64, columns=64), killer_file(tmp_path / "sent", killer)
     pacs = Pacs("PACS", syntaxes=[EXPLICIT_LE, IMPLICIT_LE])
     with running(tmp_path / "run", pacs, killer) as service:

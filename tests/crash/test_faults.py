@@ -3,8 +3,6 @@
 A disk whose fsync fails, one that is read-only for a while (both by a library that is loaded before the others), a file
 system that finds an error in itself, a full disk, and no memory for the arena. The service itself is never restarted,
 but where its file system has to be mounted anew.
-
-It holds up: "Success is answered only after the file and its directory entry are durable" (ARCHITECTURE, Invariants).
 """
 
 import resource
@@ -166,11 +164,13 @@ FAULTS = (
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_nothing_promised_is_lost_by_a_fault_of_the_machine(fault: Callable[[Path], None], tmp_path: Path) -> None:
+    """Success is answered only after the file and its directory entry are durable (ARCHITECTURE.md, Invariants)."""
     fault(tmp_path)
 
 
 def test_an_arena_larger_than_the_memory_is_refused_at_start(tmp_path: Path) -> None:
-    """Acceptance page by page it would have the kernel kill somebody instead."""
+    """`not started`, exit code 2: "`arenaMib` is larger than the memory" (docs/troubleshoot.md).
+    If it were taken page by page, the kernel would kill some process instead."""
     service = Service(tmp_path / "leyden", node("ASIS", 1), arenaMib=1_048_576)
     with pytest.raises(AssertionError, match=r"no memory for the arena of 1048576 MiB.*lower arenaMib"):
         service.start()

@@ -1,8 +1,6 @@
 """kill -9 at random moments, of every process, of the supervisor alone, of one role: nothing is lost.
 
 LEYDEN_CRASH_LONG=1 in the environment makes it ten kills of everything, one after the other.
-
-It holds up: "kill any process at any line, or cut the power, and it is there" (README).
 """
 
 import os
@@ -58,9 +56,10 @@ def acknowledged(said: str, files: list[Path]) -> set[str]:
 
 
 @pytest.mark.timeout(600)
-def test_every_process_killed_several_times_under_load(
+def test_nothing_is_lost_if_every_process_is_killed_several_times_under_load(
     service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
 ) -> None:
+    """You may kill any process or cut the power: it is still there (README.md)."""
     images = pacs("IMAGEPACS")
     nodes = node("IMAGEPACS", images.port, Impersonate="true", TransferSyntax="JPEG2000Lossless")
     leyden = service(nodes, EXAMPLE_ROUTINGS.replace("REPORTPACS", "IMAGEPACS"))
@@ -79,6 +78,7 @@ def test_every_process_killed_several_times_under_load(
 
 
 def test_the_supervisor_killed_alone_takes_every_role_with_it(service: Callable[..., Service]) -> None:
+    """If the parent is killed, all others end with it (docs/operate.md)."""
     leyden = service(node("IMAGEPACS", 1)).start()
     parent, *roles = leyden.processes()
     assert len(roles) == 5
@@ -93,6 +93,7 @@ def test_the_supervisor_killed_alone_takes_every_role_with_it(service: Callable[
 def test_a_role_that_dies_comes_back(
     service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
 ) -> None:
+    """A process that dies "is started again", and its objects "are tried again" (docs/operate.md)."""
     images = pacs("IMAGEPACS")
     leyden = service(node("IMAGEPACS", images.port, TransferSyntax="JPEG2000Lossless")).start()
     files = make_cts(tmp_path / "cts", 60, rows=256, columns=256)
@@ -106,6 +107,7 @@ def test_a_role_that_dies_comes_back(
 
 
 def test_a_second_service_on_the_same_spool_refuses_and_touches_nothing(service: Callable[..., Service]) -> None:
+    """A second service "ends with exit code 2 and says which process uses the spool" (docs/operate.md)."""
     leyden = service(node("IMAGEPACS", 1)).start()
     marker = leyden.spool / "embryo" / "0000.dcm"
     marker.write_bytes(b"being received")
@@ -126,6 +128,7 @@ def test_a_second_service_on_the_same_spool_refuses_and_touches_nothing(service:
 def test_sigterm_leaves_the_rest_in_the_spool(
     service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
 ) -> None:
+    """SIGTERM: what is under way is finished, and "the rest waits in the spool" (docs/operate.md)."""
     images = pacs("IMAGEPACS")
     leyden = service(node("IMAGEPACS", images.port, TransferSyntax="JPEG2000Lossless")).start()
     files = make_cts(tmp_path / "cts", 60)
@@ -141,7 +144,8 @@ def test_sigterm_leaves_the_rest_in_the_spool(
 def test_a_worker_that_dies_with_an_object_in_hand_is_replaced_at_once(
     service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
 ) -> None:
-    """Its object counts the crash and is bounded by that; a pause would stop compression for everybody."""
+    """A crash in a worker "costs one worker and one job" (ARCHITECTURE.md).
+    Its object counts the crash and is bounded by that; a pause would stop compression for everybody."""
     images = pacs("IMAGEPACS")
     leyden = service(node("IMAGEPACS", images.port, TransferSyntax="JPEG2000Lossless"), workers=1, arenaMib=128).start()
     worker = leyden.role("worker-0")

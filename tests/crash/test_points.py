@@ -3,8 +3,6 @@
 Each round is a service with two archives (JPEG 2000, and as it comes) and objects for one of them, the other, and both.
 Either the supervisor starts the dead role again, or everything is killed in that moment and started again. A point that
 nobody passes fails its test. LEYDEN_CRASH_LONG=1 in the environment tries both ways, and several passes of each point.
-
-It holds up: "each process killed at each named step" (README).
 """
 
 import os
@@ -55,6 +53,7 @@ def rounds() -> list[Round]:
 
 @pytest.mark.parametrize("wanted", rounds(), ids=str)
 def test_who_dies_at_any_step_loses_nothing(wanted: Round, tmp_path: Path) -> None:
+    """Each process is killed at each named step (README.md), and what was answered arrives."""
     rig, mark = Rig(tmp_path), tmp_path / "died"
     try:
         rig.start_archives()
@@ -87,7 +86,7 @@ def test_who_dies_at_any_step_loses_nothing(wanted: Round, tmp_path: Path) -> No
 
 
 def test_answered_means_that_the_source_has_the_answer(tmp_path: Path) -> None:
-    """Whoever dies there has handed the answer to the kernel: the source, whose only object it is, sends it once."""
+    """Who dies after the step `answered` has sent the answer: the source sends its object once only."""
     rig, mark = Rig(tmp_path), tmp_path / "died"
     try:
         rig.start_archives()
@@ -102,7 +101,8 @@ def test_answered_means_that_the_source_has_the_answer(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("point", [point for point, roles in crash.POINTS.items() if "supervisor" in roles])
 def test_a_supervisor_that_dies_while_it_recovers_loses_nothing(point: str, tmp_path: Path) -> None:
-    """A planner leaves a plan; the supervisor dies as it finishes it, and again as it recovers at the next start."""
+    """Any process may be killed at any line; recovery is the same code as a start (ARCHITECTURE.md).
+    A planner leaves a plan; the supervisor dies as it finishes it, and again as it recovers at the next start."""
     rig, marks = Rig(tmp_path), [tmp_path / name for name in ("planner", "supervisor", "recovery")]
     try:
         rig.start_archives()

@@ -3,8 +3,6 @@
 What was promised before the cut is in the spool or delivered; while it is cut, the archives live on. Skipped where loop
 mounts are not allowed. LEYDEN_CRASH_ROUNDS in the environment is the number of rounds (a few otherwise),
 LEYDEN_CRASH_SEED the seed. The control shows that such a cut does lose what is not synced.
-
-It holds up: "the power of a real file system cut" (README).
 """
 
 import os
@@ -44,6 +42,7 @@ def one_round(rig: Rig, volume: Volume, chance: random.Random) -> str:
 
 @pytest.mark.timeout(0 if ROUNDS > 10 else 300)
 def test_what_was_promised_outlives_a_power_cut(tmp_path: Path) -> None:
+    """The power of a real file system is cut (README.md), and each object that got Success is still there."""
     rig, chance = Rig(tmp_path), random.Random(SEED)
     volume = Volume(tmp_path / "image", rig.service.spool)
     try:
@@ -61,7 +60,8 @@ def test_what_was_promised_outlives_a_power_cut(tmp_path: Path) -> None:
     ("what", "lost"), [("as it is", False), ("folders not synced", True), ("syncSpool false", True)]
 )
 def test_a_power_cut_loses_what_is_not_synced(what: str, lost: bool, tmp_path: Path) -> None:
-    """Three objects are promised, and the power is cut at once: how many stand in the spool after it?"""
+    """syncSpool "false: earlier, and a power cut may lose objects" (docs/configure.md); true: none.
+    Three objects are promised, and the power is cut at once: how many stand in the spool after it?"""
     rig = Rig(tmp_path, syncSpool="false" if what == "syncSpool false" else "true")
     volume = Volume(tmp_path / "image", rig.service.spool)
     environment = {}

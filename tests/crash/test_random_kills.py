@@ -1,8 +1,6 @@
 """kill -9 of random processes, the supervisor too, under load, while the archives die and come back: count.
 
 LEYDEN_CRASH_ROUNDS in the environment is the number of rounds (a handful otherwise), LEYDEN_CRASH_SEED the first seed.
-
-It holds up: "kill any process at any line, or cut the power, and it is there" (README).
 """
 
 import os
@@ -70,6 +68,7 @@ def kill_one(rig: Rig, chance: random.Random) -> str:
 
 @pytest.mark.timeout(0 if ROUNDS > 10 else 300)
 def test_killed_at_random_moments_nothing_is_lost(tmp_path: Path) -> None:
+    """Each process is killed "at random under load" (README.md), and what was answered arrives."""
     rig, chance = Rig(tmp_path, workers=2), random.Random(SEED)
     try:
         rig.start_archives()

@@ -2,9 +2,6 @@
 
 The share is a frozen ext4 file system (FIFREEZE): a process that writes there can't even be killed. The file is
 immutable (chattr +i). Both need root.
-
-It holds up: "What was acknowledged is delivered to every planned destination at least once" (ARCHITECTURE,
-Invariants).
 """
 
 import contextlib
@@ -77,6 +74,7 @@ def test_a_share_that_hangs_holds_up_what_is_saved_there_and_nothing_else(
     tmp_path: Path,
     ends: str,
 ) -> None:
+    """The share behind a `save_file` target is slow or hangs; only what is saved there waits (docs/troubleshoot.md)."""
     archive, works = pacs("ARCHIVE"), tmp_path / "works"
     rules = f"""\
 - Conditions:
@@ -166,7 +164,8 @@ def test_an_object_that_cannot_be_moved_waits_alone_and_is_not_planned_again(
     immutable: Callable[[Path, bool], None],
     what: str,
 ) -> None:
-    """The first of a plan for many, that is; and a planner that dies meanwhile comes back."""
+    """An entry that cannot be moved waits in new/, alone (DECISIONS.md 10).
+    The first of a plan for many, that is; and a planner that dies meanwhile comes back."""
     first, second = pacs("FIRST"), pacs("SECOND")
     both = "- AeTitles: [FIRST]\n  Actions:\n    - Type: add_destination\n      Target: SECOND\n"
     leyden = service(node("FIRST", first.port) + node("SECOND", second.port), both).start()

@@ -4,8 +4,6 @@ Each scenario runs in a child process that kills itself before its n-th system c
 mkdir, rmdir, open for writing, fsync, fdatasync), for each n that there is. What the outside world saw goes to a file
 beside the spool before the next step: "ack" (Success was answered), "sent" (the destination has it). Then the parent
 recovers as a start of the service does, goes on to the end, and counts.
-
-It holds up: "Any process may be killed at any line; recovery is the same code as a start" (ARCHITECTURE).
 """
 
 import asyncio
@@ -270,6 +268,7 @@ def places(spool: Spool):
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_kill_before_any_system_call_loses_nothing(scenario, tmp_path):
+    """Any process may be killed at any line; recovery is the same code as a start (ARCHITECTURE.md)."""
     source = str(Path(__file__).resolve().parents[2] / "src")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((source, os.environ.get("PYTHONPATH", "")))}
     child = subprocess.run(
