@@ -18,6 +18,7 @@ MODULES = sorted(p for p in (TOP / "src" / "leyden").rglob("*.py") if p.name not
 
 
 def test_the_map_names_every_module_and_no_other() -> None:
+    """ARCHITECTURE.md "says how the code is laid out": every module, on a page that is read in one go."""
     code_map = (TOP / "ARCHITECTURE.md").read_text()
     named = set(re.findall(r"`([a-z0-9_/]+\.py)`", code_map))
     assert named == {str(p.relative_to(TOP / "src" / "leyden")) for p in MODULES}
@@ -29,6 +30,7 @@ def test_the_map_names_every_module_and_no_other() -> None:
 
 @pytest.mark.parametrize("role", ["receiver", "planner", "sender", "supervisor"])
 def test_a_role_without_a_codec_loads_none(role: str) -> None:
+    """transcode/ "alone knows numpy and the codecs" (ARCHITECTURE.md), and of the roles only a worker loads it."""
     heavy = ("glymur", "numpy", "PIL", "pydicom", "pynetdicom", "leyden.transcode")
     code = f"import sys, leyden.{role}; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
@@ -44,6 +46,7 @@ NEVER_IMPORTED = {  # by a statement: what glymur forgets to ask for, a library 
 
 
 def test_a_plain_install_has_what_the_code_imports_and_nothing_else() -> None:
+    """`pip install .` and `leyden demo` "must work without a word about extras" (DECISIONS.md 92)."""
     imported = {
         name.partition(".")[0]
         for path in MODULES

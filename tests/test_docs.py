@@ -34,17 +34,20 @@ def script(name: str) -> ModuleType:
 
 
 def test_the_tables_of_keys_are_those_of_the_schema() -> None:
+    """Configure: "every key of every file" (README.md), with the default and the effect that the code has."""
     written = (DOCS / "configure.md").read_text()
     assert written == script("tables").page(written), "docs/configure.md is not up to date: run `python docs/tables.py`"
 
 
 def test_the_decisions_are_in_order() -> None:
+    """Run `python docs/decisions.py`, which sorts the page (CONTRIBUTING.md)."""
     written = (TOP / "DECISIONS.md").read_text()
     assert written == script("decisions").ordered(written), "DECISIONS.md: run `python docs/decisions.py`"
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
 def test_each_key_is_described(model: type[Entry]) -> None:
+    """Configure: "every key of every file" (README.md), those without effect too."""
     cells = set(re.findall(r"^\|(?: [\w.]+ \|)? `(\w+)…?` \|", (DOCS / "configure.md").read_text(), re.MULTILINE))
     keys = {*model.keys(), *model.later, *model.later_families, *model.silent}
     missing = sorted(keys - cells)
@@ -62,6 +65,7 @@ def lines() -> list[Line]:
 
 
 def test_each_line_above_info_is_explained(lines: list[Line]) -> None:
+    """Troubleshoot: "each warning and error of the log, and what to do" (README.md)."""
     rows = set(_rows())
     missing: dict[str, Line] = {}
     for line in lines:
@@ -75,7 +79,8 @@ def test_each_line_above_info_is_explained(lines: list[Line]) -> None:
 
 
 def test_each_event_above_info_is_explained() -> None:
-    """The lines of events are put together in journal/lines.py."""
+    """Troubleshoot: "each warning and error of the log, and what to do" (README.md).
+    The lines of events are put together in journal/lines.py."""
     rows = set(_rows())
     for kind, (level, line) in [*VIEWS.items(), (Rejected, GIVEN_UP)]:
         if level > logging.INFO:
@@ -90,6 +95,7 @@ def _instead_of(text: str, rows: set[str]) -> str:
 
 
 def test_each_explained_line_can_be_logged(lines: list[Line]) -> None:
+    """The page explains "all lines above INFO" (docs/troubleshoot.md), and none that is gone."""
     said = literals(TOP / "src" / "leyden")
     texts = {line.text for line in lines}
     # What is put together from several texts is looked for by its words.
@@ -110,6 +116,7 @@ def _anchors(page: Path) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(TOP)))
 def test_each_link_leads_somewhere(page: Path) -> None:
+    """A link on a page leads to a page, and to a heading, that is there."""
     broken = []
     for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         name, _, anchor = link.partition("#")
@@ -120,12 +127,14 @@ def test_each_link_leads_somewhere(page: Path) -> None:
 
 
 def test_each_page_can_be_reached_from_the_front_page() -> None:
+    """The table "Documentation" of README.md leads to every page of docs/."""
     linked = {link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", (TOP / "README.md").read_text())}
     missing = {str(page.relative_to(TOP)) for page in DOCS.glob("*.md")} - linked
     assert not missing
 
 
 def test_each_folder_of_the_spool_is_explained(tmp_path: Path) -> None:
+    """README.md leads to "All folders" of the spool: docs/operate.md names each and says what stands there."""
     Spool(tmp_path / "cache").prepare(["PACS"])
     told = {name.partition("/")[0] for name in re.findall(r"`([a-z]+/[^`]*)`", (DOCS / "operate.md").read_text())}
     assert {path.name for path in (tmp_path / "cache").iterdir()} <= told
@@ -133,5 +142,6 @@ def test_each_folder_of_the_spool_is_explained(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.stem not in PAST], ids=lambda page: page.stem)
 def test_each_file_that_is_named_is_there(page: Path) -> None:
+    """A page that tells of today names no file that is gone."""
     named = set(re.findall(r"\b(?:perf|docs|tests|src|examples)/[\w/]+\.\w+", page.read_text()))
     assert [name for name in named if not (TOP / name).exists()] == []
