@@ -64,22 +64,26 @@ def roles(uid: st.SearchStrategy[str]) -> st.SearchStrategy[tuple[Role, ...]]:
 
 
 @given(requests())
-def test_requests_come_back(request: AssociateRequest) -> None:
+def test_a_request_says_what_was_put_into_it(request: AssociateRequest) -> None:
+    """An A-ASSOCIATE-RQ holds titles, contexts, maximum length and roles as they were given (PS3.8 9.3.2)."""
     assert decode_request(encode_request(request)) == request
 
 
 @given(requests(text))
-def test_requests_with_ill_formed_uids_come_back(request: AssociateRequest) -> None:
+def test_an_ill_formed_uid_in_a_request_stays_as_it_is(request: AssociateRequest) -> None:
+    """An ill-formed UID "costs its context and not the association" (DECISIONS.md 40)."""
     assert decode_request(encode_request(request)) == request
 
 
 @given(accepts())
-def test_accepts_come_back(accept: AssociateAccept) -> None:
+def test_an_accept_says_what_was_put_into_it(accept: AssociateAccept) -> None:
+    """An A-ASSOCIATE-AC holds titles, results, maximum length and roles as they were given (PS3.8 9.3.3)."""
     assert decode_accept(encode_accept(accept)) == accept
 
 
 @given(accepts(text))
-def test_accepts_with_ill_formed_uids_come_back(accept: AssociateAccept) -> None:
+def test_an_ill_formed_uid_in_an_accept_stays_as_it_is(accept: AssociateAccept) -> None:
+    """An ill-formed UID "goes back as it came" (DECISIONS.md 40)."""
     assert decode_accept(encode_accept(accept)) == accept
 
 
@@ -87,6 +91,7 @@ def test_accepts_with_ill_formed_uids_come_back(accept: AssociateAccept) -> None
 def test_whatever_was_asked_the_answer_can_be_written_and_answers_all(
     request: AssociateRequest, rejected: list[str]
 ) -> None:
+    """Each proposed presentation context gets one result, under its ID and in its place (PS3.8 9.3.3.2)."""
     request = AssociateRequest("LEYDEN", request.calling, request.contexts, roles=request.roles)
     said = answer(AcceptorPolicy(("LEYDEN",), rejected_abstract_syntaxes=tuple(rejected)), request)
     assert isinstance(said, AssociateAccept)
@@ -198,7 +203,8 @@ def accept_seen(data: bytes) -> AssociateAccept:
 
 
 @given(requests())
-def test_requests_are_read_alike(request: AssociateRequest) -> None:
+def test_pynetdicom_and_we_read_requests_alike(request: AssociateRequest) -> None:
+    """PDUs are read as others read them: "a property test holds ours against pynetdicom's" (DECISIONS.md 40)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # UIDs that are too long for a component
         assert decode_request(their_request(request).encode()) == request
@@ -206,7 +212,8 @@ def test_requests_are_read_alike(request: AssociateRequest) -> None:
 
 
 @given(accepts())
-def test_accepts_are_read_alike(accept: AssociateAccept) -> None:
+def test_pynetdicom_and_we_read_accepts_alike(accept: AssociateAccept) -> None:
+    """PDUs are read as others read them: "a property test holds ours against pynetdicom's" (DECISIONS.md 40)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert decode_accept(their_accept(accept).encode()) == accept
@@ -220,6 +227,7 @@ damage = st.lists(st.tuples(st.integers(0, 10_000), st.binary(min_size=1, max_si
 
 @given(st.one_of(requests().map(encode_request), accepts().map(encode_accept)), damage, st.integers(0, 10_000))
 def test_damage_is_the_peers_error_and_no_other(data: bytes, damage: list[tuple[int, bytes]], size: int) -> None:
+    """A damaged PDU is the peer's mistake: invalid PDU parameter value, reason 6 (PS3.8 9.3.8)."""
     damaged = bytearray(data)
     for at, put in damage:
         at %= len(damaged)
@@ -231,6 +239,7 @@ def test_damage_is_the_peers_error_and_no_other(data: bytes, damage: list[tuple[
 
 @given(st.sampled_from([decode_request, decode_accept]), st.binary(max_size=300))
 def test_garbage_is_the_peers_error_and_no_other(decode: Callable[[bytes], object], body: bytes) -> None:
+    """Bytes that are no PDU are the peer's mistake: invalid PDU parameter value, reason 6 (PS3.8 9.3.8)."""
     reads_or_blames(decode, bytes(74) + body)
     reads_or_blames(decode, body)
 

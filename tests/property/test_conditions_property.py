@@ -41,6 +41,7 @@ def seen(values: list[str]) -> set[str]:
 @patient
 @given(VALUES, EXPRESSIONS)
 def test_a_literal_is_equality_with_a_value_or_with_all_of_them(values: list[str], expression: str) -> None:
+    """If an element has several values, each of them is compared, and all of them joined (docs/configure.md)."""
     for wanted in (expression, *values):
         assert examine(Condition("00080008", Kind.LITERAL, wanted), holding(values)).held is (wanted in seen(values))
 
@@ -48,6 +49,7 @@ def test_a_literal_is_equality_with_a_value_or_with_all_of_them(values: list[str
 @patient
 @given(VALUES, st.text("CT*?.[", max_size=6))
 def test_a_wildcard_covers_the_whole_value(values: list[str], expression: str) -> None:
+    """`*` or `?`: a wildcard for the whole value (docs/configure.md)."""
     steps = {"*": "(?s:.*)", "?": "(?s:.)"}
     pattern = "".join(steps.get(character, re.escape(character)) for character in expression)
     held = any(re.fullmatch(pattern, text) for text in seen(values))
@@ -59,6 +61,8 @@ def test_a_wildcard_covers_the_whole_value(values: list[str], expression: str) -
 def test_negation_is_the_opposite_and_no_expression_breaks_anything(
     values: list[str], expression: str, search: bool
 ) -> None:
+    """Negate: "the condition holds where it would not", but "an element that is absent never matches"
+    (docs/configure.md)."""
     kind = kind_of(expression)
     try:
         compiled(kind, expression)
@@ -74,6 +78,7 @@ def test_negation_is_the_opposite_and_no_expression_breaks_anything(
 @patient
 @given(st.text(max_size=200), st.text(st.characters(exclude_categories=["C", "Z"]), max_size=20))
 def test_no_value_and_no_mask_leads_out_of_the_folder(value: str, mask: str) -> None:
+    """A value cannot leave the folder (docs/configure.md)."""
     dataset = pydicom.Dataset()
     dataset.add_new(0x00080005, "CS", "ISO_IR 192")
     dataset.add_new(0x00104000, "LT", value.encode("utf-8", "ignore").decode())
@@ -98,6 +103,7 @@ def test_no_value_and_no_mask_leads_out_of_the_folder(value: str, mask: str) -> 
 @patient
 @given(st.text(max_size=30), st.text("Aa0?!`-x", max_size=20))
 def test_a_mask_only_ever_gives_characters_of_the_value_and_of_itself(value: str, mask: str) -> None:
+    """A mask takes letters and digits of the value, "and everything else stands for itself" (docs/configure.md)."""
     allowed = {*value.upper(), *value.lower(), *value, *mask}
     assert set(masked(value, mask)) <= allowed
 
@@ -105,6 +111,7 @@ def test_a_mask_only_ever_gives_characters_of_the_value_and_of_itself(value: str
 @patient
 @given(st.text(max_size=120))
 def test_any_text_is_a_document_or_an_error_with_a_line(text: str) -> None:
+    """`leyden check` "reports every mistake with its file and line" (docs/configure.md)."""
     line = 0
     try:
         parse(text.encode("utf-8", "ignore"), "some.yml")
@@ -116,6 +123,7 @@ def test_any_text_is_a_document_or_an_error_with_a_line(text: str) -> None:
 @patient
 @given(st.text(st.characters(codec="ascii", categories=["L", "N", "P", "S", "Zs"]), min_size=1, max_size=20))
 def test_a_value_is_taken_as_it_is_or_refused_but_never_changed(text: str) -> None:
+    """Values "are taken as they are written" (docs/configure.md)."""
     try:
         parsed = parse(f"a: {text}\n".encode(), "some.yml")
     except YamlError:
@@ -133,6 +141,7 @@ LINES = st.lists(st.text("ab*:[]{}#,0-+'| %", min_size=1, max_size=8), min_size=
 @patient
 @given(LINES)
 def test_a_value_is_read_alike_alone_and_among_others(values: list[str]) -> None:
+    """YAML "is mended line by line, but only where it has one reading" (DECISIONS.md 28)."""
     try:
         alone = [parse(f"k{n}: {value}\n".encode(), "some.yml") for n, value in enumerate(values)]
     except YamlError:

@@ -68,7 +68,7 @@ def written(path: Path, pixels: Any, bits: int, planar: int) -> Path:
     st.integers(0, 1), st.randoms(use_true_random=False),
 )  # fmt: skip
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_there_and_back(
+def test_deflated_frames_decode_to_the_pixels_that_came_in(
     tmp_path: Path,
     arena: Arena,
     bits: int,
@@ -79,6 +79,7 @@ def test_there_and_back(
     planar: int,
     random: Any,
 ) -> None:
+    """Compressed images decode to exactly the pixels that came in (README.md)."""
     samples = 1 if bits == 1 else samples
     planar = planar if samples > 1 else 0
     pixels = np.random.default_rng(random.randrange(1 << 32)).integers(0, 1 << bits, (frames, rows, columns, samples))
@@ -107,6 +108,7 @@ SIZES_BYTES = (12, 13, 14, 15, 98, 99, 100, 197, 198, 199)  # those of the frame
 )
 @settings(max_examples=300, deadline=None)
 def test_any_stream_is_a_frame_or_corrupt(data: bytes, deflated: bool, precision: int) -> None:
+    """zlib "tells where a stream ends, inflates no further than a frame" (DECISIONS.md 59): all else is Corrupt."""
     planes = Planes(1, 9, 11, precision)
     size_bytes = 13 if precision == 1 else planes.size_bytes
     pixels = memoryview(bytearray(planes.size_bytes))

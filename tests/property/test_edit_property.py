@@ -147,7 +147,8 @@ def as_implicit(tree: Tree) -> Tree:
 
 @settings(max_examples=100, deadline=None)
 @given(tree=trees(3), encoding=st.sampled_from([IMPLICIT, EXPLICIT, BIG]), choices=st.randoms(use_true_random=False))
-def test_rewriting_keeps_the_tree(tree: Tree, encoding: Encoding, choices: "st.Random") -> None:
+def test_another_encoding_holds_the_same_elements(tree: Tree, encoding: Encoding, choices: "st.Random") -> None:
+    """Converts "implicit and explicit little endian, explicit big endian ... any one into any other" (README.md)."""
     data = encode(tree, encoding, lambda: choices.random() < 0.5)
     known = as_implicit(tree) if encoding is IMPLICIT else tree
     assert decode(data, encoding) == known
@@ -175,9 +176,10 @@ def test_rewriting_keeps_the_tree(tree: Tree, encoding: Encoding, choices: "st.R
     encoding=st.sampled_from([IMPLICIT, EXPLICIT, BIG]),
     target=st.sampled_from([IMPLICIT, EXPLICIT, BIG]),
 )
-def test_replacements(
+def test_what_is_replaced_changes_and_nothing_else(
     tree: Tree, replace: dict[int, tuple[str, bytes] | None], encoding: Encoding, target: Encoding
 ) -> None:
+    """A transcoded dataset "differs in pixel data and in the attributes that its syntax demands" (ARCHITECTURE.md)."""
     data = encode(tree, encoding, lambda: False)
     done = b""
     for piece in rewrite(whole(data, encoding), SYNTAX[target], replace):
@@ -236,6 +238,7 @@ def mutated(draw: st.DrawFn) -> bytes:
 @settings(max_examples=400, deadline=None)
 @given(data=mutated())
 def test_broken_files_raise_corrupt_or_nothing(data: bytes) -> None:
+    """A damaged file is read, or is Corrupt; "what cannot be parsed goes on byte for byte" (README.md)."""
     try:
         header = peek(lambda offset, length: data[offset : offset + length], len(data))
     except Corrupt:
@@ -265,6 +268,7 @@ def test_broken_files_raise_corrupt_or_nothing(data: bytes) -> None:
 @settings(max_examples=200, deadline=None)
 @given(junk=st.binary(max_size=300), encoding=st.sampled_from(list(SYNTAX)))
 def test_junk_raises_corrupt_or_nothing(junk: bytes, encoding: Encoding) -> None:
+    """Bytes of any kind are read, or are Corrupt; "what cannot be parsed goes on byte for byte" (README.md)."""
     with suppress(Corrupt):
         list(walk(source(junk), 0, len(junk), encoding))
     data = encode_head(FileMeta("1.2", "1.3", SYNTAX[encoding].uid)) + junk
@@ -276,7 +280,8 @@ def test_junk_raises_corrupt_or_nothing(junk: bytes, encoding: Encoding) -> None
 
 
 @given(value=st.binary(max_size=40), word_bytes=st.sampled_from([1, 2, 4, 8]))
-def test_swapping_twice_is_nothing(value: bytes, word_bytes: int) -> None:
+def test_swapping_bytes_twice_gives_the_bytes_that_came(value: bytes, word_bytes: int) -> None:
+    """What goes to explicit big endian and back is the same to the byte (PS3.5 7.3)."""
     assert swapped(swapped(value, word_bytes), word_bytes) == value
 
 
@@ -287,6 +292,7 @@ def test_swapping_twice_is_nothing(value: bytes, word_bytes: int) -> None:
     encoding=st.sampled_from([EXPLICIT, BIG]),
 )
 def test_headers_can_be_read_again(tag: int, vr: str, length: int, encoding: Encoding) -> None:
+    """An element's header is read as it was written; what is too long for its VR as UN (PS3.5 7.1.2, 6.2.2)."""
     data = element_header(tag, vr, length, encoding)
     seen = source(data).head(0, len(data), encoding)
     assert seen == (tag, vr if len(data) == 8 or vr in LONG_FORM else "UN", len(data), length)

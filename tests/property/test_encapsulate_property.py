@@ -33,7 +33,8 @@ def written(codestreams: list[bytes], reach_bytes: int) -> bytes:
 
 
 @given(CODESTREAMS, st.sampled_from([0, 1 << 32]))
-def test_round_trip(codestreams: list[bytes], reach_bytes: int) -> None:
+def test_the_frames_that_are_written_are_read_by_us_and_by_pydicom(codestreams: list[bytes], reach_bytes: int) -> None:
+    """Encapsulated Pixel Data gives back each codestream, with or without an offset table (PS3.5 A.4)."""
     data = written(codestreams, reach_bytes)
     expected = [padded(codestream) for codestream in codestreams]
     assert read(data, len(codestreams)) == expected
@@ -41,7 +42,9 @@ def test_round_trip(codestreams: list[bytes], reach_bytes: int) -> None:
 
 
 @given(st.lists(st.lists(st.binary(max_size=9), min_size=1, max_size=4), min_size=1, max_size=6))
-def test_fragments_of_a_frame_by_the_table(parts: list[list[bytes]]) -> None:
+def test_an_offset_table_says_which_fragments_make_a_frame(parts: list[list[bytes]]) -> None:
+    """Which fragments make a frame is told by their number, by there being one frame only, or by a table
+    (DECISIONS.md 64)."""
     offsets, body = [], b""
     for frame in parts:
         offsets.append(len(body))
@@ -53,7 +56,10 @@ def test_fragments_of_a_frame_by_the_table(parts: list[list[bytes]]) -> None:
 
 
 @given(st.lists(st.lists(st.binary(max_size=9), max_size=4), min_size=1, max_size=6), st.booleans())
-def test_fragments_of_a_frame_by_its_beginning(parts: list[list[bytes]], empty_between: bool) -> None:
+def test_without_a_table_a_frame_begins_where_a_codestream_begins(
+    parts: list[list[bytes]], empty_between: bool
+) -> None:
+    """Fragments without a table are read, as "each frame begins with its header" (DECISIONS.md 66)."""
     body = b""
     for frame in parts:
         for part in (b"\xff\xd8\xff\xf7", *(b"\0" + part for part in frame), *[b""] * empty_between):
@@ -65,6 +71,7 @@ def test_fragments_of_a_frame_by_its_beginning(parts: list[list[bytes]], empty_b
 
 @given(CODESTREAMS, st.data())
 def test_damage_ends_in_frames_or_corrupt(codestreams: list[bytes], data: st.DataObject) -> None:
+    """Damaged fragments give as many frames as the image has, or are Corrupt; never more bytes than there were."""
     whole = bytearray(written(codestreams, 0))
     for _ in range(data.draw(st.integers(1, 4))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))

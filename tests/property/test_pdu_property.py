@@ -72,14 +72,18 @@ def split(data: bytes, at: list[int]) -> list[bytes]:
 
 
 @given(objects, st.integers(0, 2), cuts)
-def test_splitting_changes_nothing(data_sets: list[tuple[bytes, str]], echoes: int, at: list[int]) -> None:
+def test_however_the_bytes_are_split_the_events_are_the_same(
+    data_sets: list[tuple[bytes, str]], echoes: int, at: list[int]
+) -> None:
+    """The association "turns bytes into events" (ARCHITECTURE.md): the same ones, however they are split."""
     data = conversation(data_sets, echoes)
     assert heard(split(data, at)) == heard([data])
 
 
 @given(objects)
 @settings(max_examples=20)
-def test_byte_by_byte(data_sets: list[tuple[bytes, str]]) -> None:
+def test_bytes_that_come_one_by_one_give_the_same_events(data_sets: list[tuple[bytes, str]]) -> None:
+    """The association "turns bytes into events" (ARCHITECTURE.md): the same ones if each byte comes alone."""
     data = conversation(data_sets, 1)
     assert heard(data[n : n + 1] for n in range(len(data))) == heard([data])
 
@@ -88,6 +92,7 @@ def test_byte_by_byte(data_sets: list[tuple[bytes, str]]) -> None:
 def test_damage_is_the_peers_error_and_no_other(
     data_sets: list[tuple[bytes, str]], place: int, damage: bytes, at: list[int]
 ) -> None:
+    """Whatever is damaged, "the sender broke the protocol" (docs/troubleshoot.md), however its bytes are split."""
     data = bytearray(conversation(data_sets, 1))
     place %= len(data)
     data[place : place + len(damage)] = damage
@@ -96,6 +101,7 @@ def test_damage_is_the_peers_error_and_no_other(
 
 @given(st.binary(max_size=500))
 def test_garbage_is_the_peers_error_and_no_other(data: bytes) -> None:
+    """No bytes cause another error than that "the sender broke the protocol" (docs/troubleshoot.md)."""
     heard([data])
     requestor = Connection.requestor(REQUEST)
     try:
@@ -105,7 +111,8 @@ def test_garbage_is_the_peers_error_and_no_other(data: bytes) -> None:
 
 
 @given(st.binary(max_size=3000), st.integers(8, 4096), st.booleans())
-def test_data_pdus_come_back(payload: bytes, max_pdu_bytes: int, ends: bool) -> None:
+def test_data_in_pdus_of_any_maximum_length_come_back_whole(payload: bytes, max_pdu_bytes: int, ends: bool) -> None:
+    """A peer's maximum length is obeyed down to 8 bytes (DECISIONS.md 70)."""
     pieces = pdu.data_pdus(7, memoryview(payload), max_pdu_bytes, command=False, ends=ends)
     fragments = list(pdu.Reader(max_pdu_bytes).feed(memoryview(b"".join(pieces))))
     assert b"".join(part.data for part in fragments if isinstance(part, pdu.Fragment)) == payload

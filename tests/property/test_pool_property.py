@@ -12,6 +12,9 @@ from support.world import CT, MR, TICK_S, Peer, World
 
 
 class PoolMachine(RuleBasedStateMachine):
+    """It tries to deliver for as long as it takes, over several associations at once (README.md).
+    Each object stands in one place, and arrives once."""
+
     @initialize(
         capacity=st.integers(1, 3),
         hangs=st.booleans(),
@@ -64,8 +67,8 @@ class PoolMachine(RuleBasedStateMachine):
             self.world.run_until_done(within_s=1500)
 
 
-TestPool = PoolMachine.TestCase
-TestPool.settings = settings(max_examples=60, stateful_step_count=20, deadline=None)
+TestNoObjectIsLostOrSentTwice = PoolMachine.TestCase
+TestNoObjectIsLostOrSentTwice.settings = settings(max_examples=60, stateful_step_count=20, deadline=None)
 
 
 @settings(max_examples=40, deadline=None)
@@ -78,7 +81,8 @@ TestPool.settings = settings(max_examples=60, stateful_step_count=20, deadline=N
 def test_every_calling_title_gets_through_in_turn_to_a_peer_that_serves_one_at_a_time(
     hangs, notices_after_s, callers, max_associations
 ):
-    """While all of them send on without a pause, and more than the line takes."""
+    """Some archives serve only one at a time; Leyden notices this and uses one (docs/size.md).
+    All titles send on without a pause, and more than the line takes."""
     world = World(Peer(1, hangs, notices_after_s), max_associations)
     titles = "ABCDE"[:callers]
     for _ in range(40 * 5):
@@ -93,7 +97,7 @@ def test_every_calling_title_gets_through_in_turn_to_a_peer_that_serves_one_at_a
 @settings(max_examples=30, deadline=None)
 @given(hangs=st.booleans(), backlog=st.integers(1, 200))
 def test_a_short_queue_waits_no_longer_for_a_long_one_than_its_age_says(hangs, backlog):
-    """What B brings is served before anything that A brings later, give or take the turn and the negotiation."""
+    """Of objects for several titles the oldest goes first, give or take a turn and a negotiation."""
     world = World(Peer(1, hangs, 0.0))
     for _ in range(backlog):
         world.arrive("A")
@@ -109,6 +113,7 @@ def test_a_short_queue_waits_no_longer_for_a_long_one_than_its_age_says(hangs, b
 
 
 def test_associations_are_not_opened_for_each_object():
+    """`MaxAssociations` (4) is how many a destination gets at once (docs/size.md), for a long queue too."""
     world = World(Peer(4, False, 0.0), service_s=0.05)
     for _ in range(500):
         world.arrive("A")

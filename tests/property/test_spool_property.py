@@ -26,7 +26,8 @@ KEYS = st.text("0123456789abcdef", min_size=8, max_size=8)
 
 
 class Trip(RuleBasedStateMachine):
-    """One receiver, planner, worker and sender, and an operator, taking turns at random."""
+    """The folder of a file tells its state (docs/operate.md): each object has one, for each destination.
+    One receiver, planner, worker and sender, and an operator, take turns at random."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -206,7 +207,7 @@ class Trip(RuleBasedStateMachine):
 Trip.TestCase.settings = settings(
     max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
-test_trip = Trip.TestCase
+TestAnObjectIsInOneStageForEachDestination = Trip.TestCase
 
 
 ENTRIES = st.builds(
@@ -225,25 +226,29 @@ TITLES = st.text(min_size=1, max_size=16)
 
 
 @given(ENTRIES)
-def test_names_come_back(entry: Entry) -> None:
+def test_the_name_of_an_entry_is_read_as_it_was_written(entry: Entry) -> None:
+    """Entry: "what the name of an object's file says" (ARCHITECTURE.md)."""
     assert parse(entry.name) == entry
     assert parse(entry.name).name == entry.name
 
 
 @given(TITLES, STAGES, st.integers(0, 99), ENTRIES)
-def test_claims_come_back(destination: str, stage: Stage, rank: int, entry: Entry) -> None:
+def test_the_name_of_a_claim_says_where_it_came_from(destination: str, stage: Stage, rank: int, entry: Entry) -> None:
+    """A claim's name carries stage, destination, rank and entry (DECISIONS.md 3)."""
     path = Path("/active/worker-0") / claim_name(stage, destination, f"{rank:02d}", entry)
     assert parse_claim(path) == Queued(str(path), entry, stage, destination, f"{rank:02d}")
 
 
 @given(st.text(max_size=60) | st.binary(max_size=60).map(lambda b: b.decode("utf-8", "surrogateescape")))
 def test_no_other_name_is_taken_for_an_entry(name: str) -> None:
+    """No other name is read as one of ours; what is put there by hand gets "a new name" (docs/operate.md)."""
     entry = parse(name)
     assert entry is None or parse(entry.name) == entry
 
 
 @given(st.lists(st.integers(0, 2 * 10**15), min_size=1, max_size=50))
-def test_receipts_always_rise(clock_us: list[int]) -> None:
+def test_receipt_ids_always_rise(clock_us: list[int]) -> None:
+    """Receipt id: "22 digits by which the spool knows an object, in the order of arrival" (ARCHITECTURE.md)."""
     clock = ReceiptClock(3, start=int(time.time()))
     receipts = [clock.next(now_us) for now_us in clock_us]
     assert receipts == sorted(set(receipts))

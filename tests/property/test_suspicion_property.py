@@ -30,6 +30,8 @@ def queues(draw):
 def test_whatever_a_peer_does_not_survive_every_other_object_is_delivered_after_a_few_tries(
     queue, capacity, hangs, max_associations, every_s
 ):
+    """Every other object is delivered after at most three tries, whatever the peer does not survive
+    (DECISIONS.md 54)."""
     peer = Peer(capacity, hangs, 0.0)
     world = World(peer, max_associations)
     harmless = set()
@@ -59,7 +61,8 @@ def test_whatever_a_peer_does_not_survive_every_other_object_is_delivered_after_
     same_kind=st.booleans(),
 )
 def test_a_good_object_waits_for_no_more_than_a_few_bad_ones(bad, misdeed, capacity, same_kind):
-    """They are all there first; then a good one comes each 8 s, under another title or from the same study."""
+    """An association ended in the middle of an object: "Other objects are not held up" (docs/troubleshoot.md).
+    The bad ones are all there first; then a good one comes each 8 s, under another title or from the same study."""
     world = World(Peer(capacity, False, 0.0))
     for _ in range(bad):
         world.peer.deadly[world.arrive("A").receipt] = misdeed
@@ -74,6 +77,7 @@ def test_a_good_object_waits_for_no_more_than_a_few_bad_ones(bad, misdeed, capac
 
 
 def test_while_nothing_is_answered_nobody_is_given_up_and_the_peer_is_not_flooded():
+    """Absent on purpose: "retries that end while a destination answers nothing" (ARCHITECTURE.md)."""
     world = World(Peer(4, False, 0.0))
     for _ in range(40):
         world.peer.deadly[world.arrive("A").receipt] = "ends"
