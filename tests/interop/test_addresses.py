@@ -1,7 +1,4 @@
-"""A destination whose name has several addresses: whichever answers gets the objects, whatever the others do.
-
-It holds up: "whichever address of a host answers" (ARCHITECTURE, Code map).
-"""
+"""A destination whose name has several addresses: whichever answers gets the objects, whatever the others do."""
 
 import re
 import socket
@@ -51,9 +48,10 @@ def send(leyden: Service, files: list[Path], called: str = "ARCHIVE") -> None:
 
 
 @pytest.mark.parametrize("first", [silent, closing])
-def test_an_address_that_is_of_no_use_stands_in_nobodys_way(
+def test_an_address_that_is_of_no_use_does_not_hinder_the_others(
     first: Callable[..., Iterator[None]], service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
 ) -> None:
+    """Objects go to "whichever address of a host answers" (ARCHITECTURE.md)."""
     archive = pacs("ARCHIVE", host=THIRD)
     leyden = service(node("ARCHIVE", archive.port, HostName="archive.test"), connectTimeoutSeconds=5)
     leyden.prefix = with_etc(tmp_path, hosts=ARCHIVE)
@@ -67,6 +65,7 @@ def test_an_address_that_is_of_no_use_stands_in_nobodys_way(
 
 
 def test_a_failure_says_what_is_wrong_with_each_address(service: Callable[..., Service], tmp_path: Path) -> None:
+    """The destination cannot be reached or rejects the association; the text says how (docs/troubleshoot.md)."""
     port = free_port()
     leyden = service(node("ARCHIVE", port, HostName="archive.test"), connectTimeoutSeconds=1)
     leyden.prefix = with_etc(tmp_path, hosts=ARCHIVE)
@@ -79,7 +78,10 @@ def test_a_failure_says_what_is_wrong_with_each_address(service: Callable[..., S
     assert others == [f"{SECOND}: Connection refused", f"{THIRD}: Connection refused"]
 
 
-def test_an_address_that_takes_connections_and_never_answers(pacs: Callable[..., Pacs], tmp_path: Path) -> None:
+def test_an_address_that_takes_connections_and_never_answers_is_skipped(
+    pacs: Callable[..., Pacs], tmp_path: Path
+) -> None:
+    """An address that "does not answer the request ... is skipped in favour of the others" (DECISIONS.md 69)."""
     archive = pacs("ARCHIVE", host=THIRD)
     prefix = with_etc(tmp_path, hosts=ARCHIVE)
     echo = [sys.executable, "-m", "leyden", "echo", f"archive.test:{archive.port}", "--called", "ARCHIVE"]
@@ -88,9 +90,10 @@ def test_an_address_that_takes_connections_and_never_answers(pacs: Callable[...,
     assert done.returncode == 0, done.stderr
 
 
-def test_names_that_nobody_looks_up_hold_up_nothing_else(
+def test_a_name_server_that_says_nothing_holds_up_nothing_else(
     service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
 ) -> None:
+    """A destination whose name cannot be looked up: "other destinations are not affected" (docs/operate.md)."""
     archive = pacs("ARCHIVE", host=THIRD)
     nodes = node("ARCHIVE", archive.port, HostName="archive.test")
     nodes += node("LOST", 104, HostName="lost.test", RetryDelays="[600]")  # one look-up, and two may wait at a time

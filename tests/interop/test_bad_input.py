@@ -1,7 +1,4 @@
-"""Hostile and broken senders: a clear line in the log, a proper answer, no leak, and the service goes on.
-
-It holds up: "every length is bounded before allocation; overload slows the sender" (ARCHITECTURE, Invariants).
-"""
+"""Hostile and broken senders: a clear line in the log, a proper answer, no leak, and the service goes on."""
 
 import socket
 import struct
@@ -109,6 +106,7 @@ def assert_serves(leyden: Service) -> None:
 
 
 def test_garbage_is_aborted(leyden: Service) -> None:
+    """A connection ended before there was an association; the text says how (docs/troubleshoot.md)."""
     with connection(leyden) as link:
         link.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         kind, body = read_pdu(link)
@@ -119,6 +117,7 @@ def test_garbage_is_aborted(leyden: Service) -> None:
 
 
 def test_an_announced_length_of_4_gb_is_aborted_unread(leyden: Service) -> None:
+    """Every length is bounded before allocation (ARCHITECTURE.md, Invariants)."""
     for kind in (1, 4):
         with connection(leyden) as link:
             if kind == 4:
@@ -130,12 +129,14 @@ def test_an_announced_length_of_4_gb_is_aborted_unread(leyden: Service) -> None:
 
 
 def test_a_truncated_pdu_ends_with_its_connection(leyden: Service) -> None:
+    """A client that breaks off in the middle of a request harms nobody else."""
     with connection(leyden) as link:
         link.sendall(associate_rq()[:50])
     assert_serves(leyden)
 
 
 def test_a_title_may_be_padded_with_blanks_and_nuls(leyden: Service) -> None:
+    """Blanks around a title do not count (PS3.8 9.3.2), and it "ends at its first NUL" (DECISIONS.md 70)."""
     for called in (b"IMAGEPACS", b"IMAGEPACS\0\0\0\0\0\0\0", b"  IMAGEPACS", b"IMAGEPACS \0 \0"):
         with connection(leyden) as link:
             link.sendall(associate_rq(called, b"CT01\0\0\0\0\0\0\0\0\0\0\0\0"))
@@ -143,6 +144,7 @@ def test_a_title_may_be_padded_with_blanks_and_nuls(leyden: Service) -> None:
 
 
 def test_an_unknown_title_is_rejected(leyden: Service) -> None:
+    """(1,1,7): "the modality calls a title that is no node's" (docs/troubleshoot.md)."""
     with connection(leyden) as link:
         link.sendall(associate_rq(b"NOBODY"))
         kind, body = read_pdu(link)
@@ -151,6 +153,7 @@ def test_an_unknown_title_is_rejected(leyden: Service) -> None:
 
 
 def test_a_dataset_cut_off_in_the_middle_leaves_nothing(leyden: Service) -> None:
+    """The association ended in the middle of an object, which was not answered (docs/troubleshoot.md)."""
     with connection(leyden) as link:
         link.sendall(associate_rq())
         assert read_pdu(link)[0] == 2
@@ -165,6 +168,7 @@ def test_a_dataset_cut_off_in_the_middle_leaves_nothing(leyden: Service) -> None
 
 @pytest.mark.parametrize(("instance", "sop_class"), [("2.25.6", ""), ("", CTImageStorage)])
 def test_a_request_without_its_uids_is_refused_with_a_status(leyden: Service, instance: str, sop_class: str) -> None:
+    """A C-STORE-RQ without SOP class or instance (PS3.7 9.3.1.1) never gets Success."""
     with connection(leyden) as link:
         link.sendall(associate_rq())
         assert read_pdu(link)[0] == 2
@@ -180,6 +184,8 @@ def test_a_request_without_its_uids_is_refused_with_a_status(leyden: Service, in
 
 
 def test_a_thousand_bad_connections_leak_nothing(leyden: Service) -> None:
+    """However many connections end badly, no file, descriptor or memory is kept for them."""
+
     def abuse(number: int) -> None:
         with connection(leyden) as link:
             match number % 5:
@@ -215,6 +221,7 @@ def test_a_thousand_bad_connections_leak_nothing(leyden: Service) -> None:
 
 
 def test_a_connection_that_says_nothing_is_closed(leyden: Service) -> None:
+    """A client that connects and asks for no association is cut off after a while (ARTIM, PS3.8 9.2)."""
     with connection(leyden) as link:
         assert read_pdu(link)[0] in (0, ABORT)
     assert_serves(leyden)

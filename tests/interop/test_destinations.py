@@ -1,8 +1,4 @@
-"""What destinations do to a router: off, slow to learn, refusing; and that the others never notice.
-
-It holds up: "It is delivered to every destination that the rules name, or it stands in a folder with the reason
-beside it" (README).
-"""
+"""What destinations do to a router: off, slow to learn, refusing; and that the others never notice."""
 
 import json
 from collections.abc import Callable
@@ -35,6 +31,7 @@ def send(service: Service, calling: str, called: str, files: list[Path]) -> None
 def test_a_destination_that_is_off_gets_everything_once_it_starts(
     service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
 ) -> None:
+    """A destination is off: "its objects wait; other destinations are not affected" (docs/operate.md)."""
     living, port = pacs("FIRST"), free_port()
     leyden = service(node("FIRST", living.port) + node("SECOND", port, RetryDelays="[1, 1, 2]"), BOTH).start()
     files = make_cts(tmp_path / "cts", 40, rows=128, columns=128)
@@ -50,6 +47,7 @@ def test_a_destination_that_is_off_gets_everything_once_it_starts(
 def test_a_destination_without_jpeg_2000_gets_the_pixels_uncompressed(
     service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
 ) -> None:
+    """A destination that refuses the syntax gets objects as they came, or else uncompressed (README.md)."""
     for syntax in (EXPLICIT_LE, IMPLICIT_LE):
         plain = pacs("PLAIN", syntaxes=[EXPLICIT_LE, IMPLICIT_LE] if syntax == EXPLICIT_LE else [IMPLICIT_LE])
         leyden = service(node("PLAIN", plain.port, TransferSyntax="JPEG2000Lossless")).start()
@@ -73,6 +71,7 @@ def test_a_destination_without_jpeg_2000_gets_the_pixels_uncompressed(
 def test_a_refused_class_is_rejected_alone_and_goes_when_the_peer_has_learnt(
     service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
 ) -> None:
+    """Repair the destination, then `leyden queue retry TITLE` (docs/troubleshoot.md); other objects arrive."""
     picky = pacs("PICKY", refuse=[CTImageStorage])
     leyden = service(node("PICKY", picky.port)).start()
     send(leyden, "CT01", "PICKY", [*make_cts(tmp_path / "cts", 3, rows=64, columns=64), real("MR_small.dcm")])
@@ -93,6 +92,7 @@ def test_a_refused_class_is_rejected_alone_and_goes_when_the_peer_has_learnt(
 def test_a_refused_class_is_rejected_also_where_it_would_be_compressed(
     service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
 ) -> None:
+    """A refusal on record: "nothing is failed for it without asking again" (DECISIONS.md 20)."""
     picky = pacs("PICKY", refuse=[CTImageStorage])
     leyden = service(node("PICKY", picky.port, TransferSyntax="JPEG2000Lossless", RetryDelays="[0.5]")).start()
     send(leyden, "CT01", "PICKY", make_cts(tmp_path / "first", 2, rows=64, columns=64))
@@ -114,6 +114,7 @@ def test_a_refused_class_is_rejected_also_where_it_would_be_compressed(
 def test_statuses_decide_between_later_and_never(
     service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
 ) -> None:
+    """Deferred: the destination said "later"; rejected: it "said no for good" (docs/operate.md)."""
     asked: dict[str, int] = {}
 
     def answer(arrival):  # type: ignore[no-untyped-def]
@@ -133,9 +134,10 @@ def test_statuses_decide_between_later_and_never(
     assert asked["2.25.1001.2"] == 3
 
 
-def test_modalities_in_turn_at_a_peer_that_serves_one_association(
+def test_modalities_take_turns_at_a_peer_that_serves_one_association(
     service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
 ) -> None:
+    """Some archives serve only one at a time; Leyden notices this and uses one (docs/size.md)."""
     single = pacs("SINGLE", associations=1)
     leyden = service(node("SINGLE", single.port, Impersonate="true", TransferSyntax="JPEG2000Lossless")).start()
     callers = {}
@@ -152,6 +154,7 @@ def test_modalities_in_turn_at_a_peer_that_serves_one_association(
 def test_save_file_writes_where_its_mask_says_and_drop_drops(
     service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
 ) -> None:
+    """Rules: "add_destination, save_file with masks, drop, RemoveOriginal" (README.md)."""
     archive = pacs("ARCHIVE")
     saved = tmp_path / "saved"
     rules = f"""\
@@ -182,7 +185,8 @@ def test_save_file_writes_where_its_mask_says_and_drop_drops(
 def test_what_an_archive_without_compression_can_not_be_given_waits_with_the_remedy(
     service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
 ) -> None:
-    """A codestream that nothing here decodes, for a peer of uncompressed syntaxes; the remedy it names then works."""
+    """failed/: "the text says which, and what helps" (docs/troubleshoot.md), and it does help.
+    A codestream that nothing here decodes, for a peer of uncompressed syntaxes."""
     path = tmp_path / "multi-component.dcm"
     image = pydicom.dcmread(real("JPEG2000.dcm"))
     image.file_meta.TransferSyntaxUID = JPEG2000_MC

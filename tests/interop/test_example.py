@@ -1,8 +1,4 @@
-"""The example that the project exists for, with the service as a process, real images and peers of others.
-
-It holds up: "images to the primary PACS as JPEG 2000 Lossless, structured reports to another one, each under the AE
-title of the modality that sent it" (README).
-"""
+"""The example that the project exists for, with the service as a process, real images and peers of others."""
 
 import hashlib
 import tempfile
@@ -121,6 +117,8 @@ def check_images(paths: list[Path], calling: str, images: Pacs) -> None:
 def test_images_arrive_compressed_and_reports_at_their_own_archive(
     service: Callable[..., Service], pacs: Callable[..., Pacs]
 ) -> None:
+    """Images go to the main PACS as JPEG 2000 Lossless, structured reports to another one, each under the AE title
+    of the modality that sent it (README.md)."""
     images, reports = pacs("IMAGEPACS"), pacs("REPORTPACS")
     leyden = example(service, images, reports)
     pictures = [real(name) for name in WHEEL_IMAGES + WHEEL_COMPRESSED]
@@ -138,6 +136,7 @@ def test_images_arrive_compressed_and_reports_at_their_own_archive(
 def test_the_nema_images_arrive_compressed_and_exact(
     service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
 ) -> None:
+    """Compressed images decode to exactly the pixels that came in (README.md)."""
     images, reports = pacs("IMAGEPACS"), pacs("REPORTPACS")
     leyden = example(service, images, reports)
     distinct: dict[str, Path] = {}
@@ -158,6 +157,7 @@ def test_the_nema_images_arrive_compressed_and_exact(
 def test_an_image_in_any_encoding_arrives_compressed_and_exact(
     service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path, name: str
 ) -> None:
+    """Receives "every transfer syntax of the standard" (README.md); whichever it is, the pixels arrive exactly."""
     images, reports = pacs("IMAGEPACS"), pacs("REPORTPACS")
     leyden = example(service, images, reports)
     send(leyden, "MR01", "ARCHIVE", [real(name)])
@@ -168,6 +168,7 @@ def test_an_image_in_any_encoding_arrives_compressed_and_exact(
 def test_what_dcmtk_sends_arrives_compressed_and_exact(
     service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
 ) -> None:
+    """On a modality you change the address, nothing else (README.md): DCMTK's programs send as before."""
     images, reports = pacs("IMAGEPACS"), pacs("REPORTPACS")
     leyden = example(service, images, reports)
     files = make_cts(tmp_path / "cts", 20)
@@ -184,6 +185,7 @@ def test_what_dcmtk_sends_arrives_compressed_and_exact(
 def test_a_report_does_not_wait_for_images(
     service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
 ) -> None:
+    """Reports and whatever is not compressed never wait for the codec (docs/size.md)."""
     images, reports = pacs("IMAGEPACS"), pacs("REPORTPACS")
     leyden = example(service, images, reports)
     send(leyden, "CT01", "IMAGEPACS", make_cts(tmp_path / "cts", 150))
@@ -199,6 +201,7 @@ def test_a_report_does_not_wait_for_images(
 def test_what_has_no_pixels_to_compress_goes_through_unchanged(
     service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
 ) -> None:
+    """What cannot be encoded "goes on as it came": 1 bit, float, "objects without pixels" (README.md)."""
     images, reports = pacs("IMAGEPACS"), pacs("REPORTPACS")
     leyden = example(service, images, reports)
     files = [real(name) for name in ("liver_1frame.dcm", "waveform_ecg.dcm", "rtplan.dcm", "rtdose.dcm")]
@@ -241,6 +244,7 @@ def _pdf(path: Path) -> Path:
 def test_it_answers_under_the_titles_of_its_nodes_and_no_other(
     service: Callable[..., Service], pacs: Callable[..., Pacs]
 ) -> None:
+    """It answers under the AE titles of all the archives it serves (README.md)."""
     images, reports = pacs("IMAGEPACS"), pacs("REPORTPACS")
     leyden = example(service, images, reports)
     for called in ("IMAGEPACS", "DCP_IMAGEPACS", "ARCHIVE", "DCP_ARCHIVE", "REPORTPACS", "DCP_REPORTPACS", "LEYDEN"):

@@ -19,7 +19,8 @@ SITES = sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())
 
 
 @pytest.mark.parametrize("site", SITES)
-def test_a_site_is_good_as_it_stands(site: str) -> None:
+def test_an_example_passes_the_check_without_a_warning(site: str) -> None:
+    """The tests of the project check and start each of these (examples/README.md)."""
     command = [sys.executable, "-m", "leyden", "check", "--path", str(EXAMPLES / site)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
@@ -61,7 +62,10 @@ def send(leyden: Service, called: str, path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_clinic(start: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path) -> None:
+def test_the_clinic_passes_everything_on_to_its_pacs(
+    start: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
+) -> None:
+    """PACS or OLDPACS: "both mean this node"; it "sees each modality's own AE title" (examples/clinic/nodes.yml)."""
     one = pacs("PACS")
     leyden = start("clinic", one)
     for called in ("PACS", "OLDPACS"):
@@ -69,7 +73,10 @@ def test_the_clinic(start: Callable[..., Service], pacs: Callable[..., Pacs], tm
     assert [arrival.calling for arrival in one.wait(2)] == ["CT01", "CT01"]
 
 
-def test_the_site_with_an_archive(start: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path) -> None:
+def test_the_site_with_an_archive_sends_it_a_compressed_copy(
+    start: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
+) -> None:
+    """A rule sends a copy ... to ARCHIVE, which gets it as JPEG 2000 Lossless (examples/archive/config.yml)."""
     house = pacs("PACS")
     leyden = start("archive", house)
     send(leyden, "PACS", make_cts(tmp_path, 1)[0])
@@ -78,7 +85,10 @@ def test_the_site_with_an_archive(start: Callable[..., Service], pacs: Callable[
     assert "PACS as it came" in planned
 
 
-def test_the_hub(start: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path) -> None:
+def test_the_hub_sends_images_and_reports_where_its_rules_say(
+    start: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
+) -> None:
+    """One address for all modalities, several destinations, and rules that say what goes where (examples/README.md)."""
     images, reports = pacs("MAINPACS"), pacs("REPORTS")
     leyden = start("hub", images, reports)
     send(leyden, "LEYDEN", real("test-SR.dcm"))

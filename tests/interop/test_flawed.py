@@ -1,8 +1,4 @@
-"""Datasets that break the rules: what two of DCMTK, pydicom and gdcm read alike is read and compressed.
-
-It holds up: "Pixels after compression decode to exactly the pixels before, and what cannot be compressed so goes on
-as it came" (README).
-"""
+"""Datasets that break the rules: what two of DCMTK, pydicom and gdcm read alike is read and compressed."""
 
 import subprocess
 import sys
@@ -156,6 +152,7 @@ def readers_of(path: Path, folder: Path, gdcm: Gdcm) -> int:
 def test_what_two_readers_agree_on_is_read(
     name: str, flawed_file: Callable[[str], Path], gdcm: Gdcm, tmp_path: Path
 ) -> None:
+    """A flawed data set "is read where two of DCMTK 3.6.7, pydicom 3.0 and gdcm 3.2 agree on it" (DECISIONS.md 66)."""
     path = flawed_file(name)
     agreed = readers_of(path, tmp_path, gdcm) >= 2
     assert agreed != among(name, chain(ONE_ALONE, NOT_READ))
@@ -172,6 +169,7 @@ def test_what_two_readers_agree_on_is_read(
 def test_what_is_made_of_a_flawed_dataset_is_as_it_should_be(
     name: str, target: str, flawed_file: Callable[[str], Path], transcode: Transcode
 ) -> None:
+    """A rewrite leaves out what holds nothing, and adds the missing VR at the top level (DECISIONS.md 66)."""
     path = flawed_file(name)
     if target == IMPLICIT_LE and "icon" in name and not name.startswith("implicit"):
         with pytest.raises(Corrupt, match=r"runs past the end|cut off"):  # nothing in implicit VR says UN
@@ -190,7 +188,8 @@ def test_what_is_made_of_a_flawed_dataset_is_as_it_should_be(
 def test_the_service_sees_and_compresses_a_flawed_dataset(
     service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
 ) -> None:
-    """The rule asks for what stands behind the flaw; who gets things as they come gets each byte."""
+    """A pass-through dataset leaves byte for byte as it came (ARCHITECTURE.md).
+    Some break the rules. A rule of routings.yml sees what stands behind the flaw."""
     archive, as_is = pacs("ARCHIVE"), pacs("ASIS")
     routings = """\
 - AeTitles:

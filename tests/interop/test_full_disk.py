@@ -1,7 +1,4 @@
-"""A volume that fills up under the service: first nobody new, then no objects, and both again when there is room.
-
-It holds up: "objects are refused for now; new associations already below 12.5 %" (README, Sizing).
-"""
+"""A volume that fills up under the service: first nobody new, then no objects, and both again when there is room."""
 
 import os
 import struct
@@ -46,6 +43,8 @@ def echo(leyden: Service) -> int:
 def test_a_volume_that_fills_up_refuses_new_associations_first_and_then_objects(
     spool: Path, service: Callable[..., Service]
 ) -> None:
+    """With less than 1.25 times `minFreeSpace` free, new associations are rejected temporarily ... With less than
+    `minFreeSpace`, objects are answered 0xA700 (docs/operate.md)."""
     leyden = service(node("ARCHIVE", free_port()), minFreeSpace=40, cachePath=spool / "cache").start()
     try:
         request = rq(CT_CONTEXT, called=b"ARCHIVE")
@@ -89,6 +88,7 @@ def test_a_volume_that_fills_up_refuses_new_associations_first_and_then_objects(
 
 
 def test_an_association_for_images_and_echo_is_one_for_images(service: Callable[..., Service]) -> None:
+    """On a full disk an association "that asks only for an echo is still accepted" (docs/operate.md), and no other."""
     leyden = service(node("ARCHIVE", free_port()), minFreeSpace=99).start()
     for contexts, answer in (
         ([(1, VERIFICATION, IMPLICIT_LE), (3, CTImageStorage, IMPLICIT_LE)], 3),

@@ -1,7 +1,4 @@
-"""An archive that loses its power in the middle of an association: its host acknowledges nothing any more.
-
-It holds up: "stall detection" (README, What is supported).
-"""
+"""An archive that loses its power in the middle of an association: its host acknowledges nothing any more."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -48,6 +45,7 @@ def connections(archive: Pacs, *states: str) -> int:
 def test_the_kernel_too_gives_up_the_connection_to_a_host_that_is_gone(
     archive: Pacs, service: Callable[..., Service], tmp_path: Path
 ) -> None:
+    """The time-out "also ends what the kernel still holds of a connection that we have closed" (DECISIONS.md 71)."""
     leyden = service(node("ARCHIVE", archive.port, HostName=HOST, StallThreshold=1)).start()
     try:
         (file,) = make_cts(tmp_path / "cts", 1, rows=64, columns=64)
@@ -64,6 +62,7 @@ def test_the_kernel_too_gives_up_the_connection_to_a_host_that_is_gone(
 def test_a_host_that_is_gone_is_noticed_though_nothing_is_under_way(
     archive: Pacs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Keepalive notices a dead host within 3 minutes where none of our clocks runs (DECISIONS.md 71)."""
     for name, value in (("KEEPALIVE_IDLE_S", 1), ("KEEPALIVE_EVERY_S", 1), ("KEEPALIVE_TIMES", 3)):
         monkeypatch.setattr(link, name, value)
     file = tmp_path / "data"

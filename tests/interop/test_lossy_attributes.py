@@ -1,7 +1,4 @@
-"""What an object says of its losses after one or several: real files, what pydicom reads, and dciodvfy's opinion.
-
-It holds up: "A lossy object has a SOP Instance UID of its own and says what was done to it" (README).
-"""
+"""What an object says of its losses after one or several: real files, what pydicom reads, and dciodvfy's opinion."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -67,6 +64,7 @@ def assert_one_step(before: Path, after: Path, native: Path) -> None:
 @by_syntax(*LATER)
 @pytest.mark.parametrize("name", SAYS)
 def test_each_lossy_step_has_a_ratio_and_a_method(transcode: Transcode, tmp_path: Path, name: str, target: str) -> None:
+    """A lossy object "says what was done to it" (docs/configure.md): ratio and method of each step."""
     path = real(name)
     assert "\\".join(said(path, "LossyImageCompressionRatio")) == SAYS[name][0]
     assert "\\".join(said(path, "LossyImageCompressionMethod")) == SAYS[name][1]
@@ -83,7 +81,10 @@ def test_each_lossy_step_has_a_ratio_and_a_method(transcode: Transcode, tmp_path
 
 @by_syntax(EXPLICIT_LE, IMPLICIT_LE, EXPLICIT_BE, DEFLATED_LE, JPEG2000_LOSSLESS, JPEGLS_LOSSLESS, RLE_LOSSLESS)
 @pytest.mark.parametrize("name", SAYS)
-def test_a_step_is_told_where_the_syntax_does_not(transcode: Transcode, tmp_path: Path, name: str, target: str) -> None:
+def test_what_was_lossy_says_so_in_every_lossless_syntax(
+    transcode: Transcode, tmp_path: Path, name: str, target: str
+) -> None:
+    """Lossy sources stay "under their UID, with (0028,2110) set where it was not" (DECISIONS.md 32)."""
     path = real(name)
     made = transcode(path, target)
     assert_one_step(path, made, transcode(path, EXPLICIT_LE))
@@ -91,8 +92,8 @@ def test_a_step_is_told_where_the_syntax_does_not(transcode: Transcode, tmp_path
     assert read(made).SOPInstanceUID == read(path).SOPInstanceUID
 
 
-def test_only_lossy_steps_are_told_of(transcode: Transcode, tmp_path: Path) -> None:
-    """Lossless and native ones in between are none."""
+def test_lossless_steps_are_not_told_as_losses(transcode: Transcode, tmp_path: Path) -> None:
+    """A lossy object "says what was done to it" (docs/configure.md), and nothing of lossless steps in between."""
     path = real("CT_small.dcm")
     for number, target in enumerate(
         (JPEG2000, JPEGLS_LOSSLESS, JPEGLS_NEAR_LOSSLESS, EXPLICIT_BE, HTJ2K, JPEG2000_LOSSLESS, IMPLICIT_LE)
@@ -134,6 +135,7 @@ def enhanced(folder: Path, sop_class: str, name: str = "enhanced.dcm", **more: A
 def test_dciodvfy_finds_no_new_error_in_multi_frame_objects(
     transcode: Transcode, tmp_path: Path, sop_class: str, target: str
 ) -> None:
+    """What is made of a multi-frame object has no error that the validator did not find before."""
     path = enhanced(tmp_path, sop_class)
     made = transcode(path, target)
     assert not new_errors(path, made, tmp_path)
@@ -151,6 +153,7 @@ def test_dciodvfy_finds_no_new_error_in_multi_frame_objects(
 def test_the_frame_type_follows_the_image_type(
     transcode: Transcode, tmp_path: Path, sop_class: str, source: str
 ) -> None:
+    """A lossy multi-frame image is DERIVED, and so is each of its frames: Frame Type as Image Type (PS3.3 C.8.16.1)."""
     path = enhanced(tmp_path, sop_class)
     frames = read(path)
     for group, long in zip(frames.PerFrameFunctionalGroupsSequence, (10, 5000), strict=True):
@@ -170,6 +173,7 @@ def test_the_frame_type_follows_the_image_type(
 
 
 def test_the_original_is_added_to_the_instances_that_a_slide_refers_to(transcode: Transcode, tmp_path: Path) -> None:
+    """A lossy slide names its original, and lists it where it lists what it refers to (PS3.3 C.12.2)."""
     first = enhanced(tmp_path, WHOLE_SLIDE)
     made = transcode(first, JPEG2000)
     again = transcode(made, JPEGLS_NEAR_LOSSLESS, recompress_lossy=True)
@@ -189,6 +193,7 @@ def test_the_original_is_added_to_the_instances_that_a_slide_refers_to(transcode
 def test_codes_and_quantities_are_made_lossless_only(
     transcode: Transcode, tmp_path: Path, sop_class: str, what: str, target: str
 ) -> None:
+    """Segmentations, dose and other maps that would become lossy go on as they came (README.md)."""
     path = enhanced(tmp_path, sop_class)
     with pytest.raises(Unfit, match=f"{what} is not made lossy"):
         transcode(path, target, recompress_lossy=True)

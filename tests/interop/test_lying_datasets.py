@@ -1,8 +1,4 @@
-"""Datasets that say something else than what they came with: a group 0002 of their own, other UIDs than the command.
-
-It holds up: "kept and answered 0xB007 where context, command and data set name different SOP classes or instances"
-(README).
-"""
+"""Datasets that say something else than what they came with: a group 0002 of their own, other UIDs than the command."""
 
 import json
 from collections.abc import Callable
@@ -55,9 +51,10 @@ SECOND_GROUPS = [
 
 
 @pytest.mark.parametrize("wanted", ["", "JPEG2000Lossless"])
-def test_a_second_group_0002_is_no_envelope(
+def test_a_second_group_0002_belongs_to_the_data_set(
     service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path, wanted: str
 ) -> None:
+    """What follows the file meta "belongs to the data set, even if it is (0002,xxxx)" (DECISIONS.md 63)."""
     archive, other = pacs("IMAGEPACS"), pacs("OTHER")
     nodes = node("IMAGEPACS", archive.port, Impersonate="true", **({"TransferSyntax": wanted} if wanted else {}))
     leyden = service(nodes + node("OTHER", other.port)).start()
@@ -91,9 +88,10 @@ def test_a_second_group_0002_is_no_envelope(
     assert "failed/" not in leyden.log
 
 
-def test_a_second_group_0002_is_no_envelope_in_a_file_either(
+def test_a_second_group_0002_belongs_to_the_data_set_of_a_file_too(
     service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
 ) -> None:
+    """What follows the file meta "belongs to the data set, even if it is (0002,xxxx)" (DECISIONS.md 63)."""
     archive, other = pacs("IMAGEPACS"), pacs("OTHER")
     to_archive = "- Actions:\n    - Target: IMAGEPACS\n"
     leyden = service(node("IMAGEPACS", archive.port) + node("OTHER", other.port), to_archive).start()
@@ -149,6 +147,8 @@ def tell(leyden: Service, lie: Lie, uid: str, data: bytes, called: str) -> int:
 def test_what_contradicts_itself_is_kept_flagged_and_delivered(
     service: Callable[..., Service], storescp: Callable[..., Storescp], pacs: Callable[..., Pacs], tmp_path: Path
 ) -> None:
+    """What contradicts itself "is kept and answered 0xB007; the data set decides, and the others stand as `flag` in log
+    and receipt" (README.md)."""
     strict, archive = storescp(parses=True), pacs("ARCHIVE")  # it refuses a data set that is not what its command says
     nodes = node("STRICT", strict.port, RetryDelays="[1, 1, 2]") + node("ARCHIVE", archive.port)
     leyden = service(nodes).start()
@@ -179,6 +179,7 @@ def test_what_contradicts_itself_is_kept_flagged_and_delivered(
 def test_a_flag_outlives_compression_and_stands_in_the_receipt_of_a_drop(
     service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
 ) -> None:
+    """The flag "passes through every stage without another file" (DECISIONS.md 65)."""
     archive = pacs("IMAGEPACS")
     drop = "- AeTitles: [NOWHERE]\n  Actions:\n    - Type: drop\n"
     nodes = node("IMAGEPACS", archive.port, TransferSyntax="JPEG2000Lossless") + node("NOWHERE", archive.port)

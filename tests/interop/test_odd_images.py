@@ -1,7 +1,4 @@
-"""Odd images in every transfer syntax: made exactly, or refused with a reason (and then they go on as they came).
-
-It holds up: "what cannot be compressed so goes on as it came" (README).
-"""
+"""Odd images in every transfer syntax: made exactly, or refused with a reason (and then they go on as they came)."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -140,6 +137,7 @@ REFUSED: dict[str, tuple[Callable[[Image], Path], str]] = {
 def test_what_no_codec_holds_is_refused_with_the_reason(
     image: Image, transcode: Transcode, name: str, target: str
 ) -> None:
+    """Goes on as it came; the log says why: "what the wanted syntax cannot hold" (README.md)."""
     make, reason = REFUSED[name]
     if target == DEFLATED_FRAMES and name.startswith("1 bit"):
         made = transcode(make(image), target)
@@ -155,6 +153,7 @@ def test_what_no_codec_holds_is_refused_with_the_reason(
 def test_what_no_codec_holds_goes_from_one_native_syntax_to_another(
     image: Image, transcode: Transcode, name: str, target: str
 ) -> None:
+    """Converts "implicit and explicit little endian, explicit big endian ... any one into any other" (README.md)."""
     path = REFUSED[name][0](image)
     if (target, name) in {(EXPLICIT_BE, "float"), (EXPLICIT_BE, "double")}:
         with pytest.raises(Unfit, match="more than 16 bits allocated in big endian"):
@@ -215,6 +214,7 @@ EXACT: dict[str, tuple[Callable[[Image], Path], frozenset[str]]] = {
 def test_odd_pixels_are_exact_or_refused(
     image: Image, transcode: Transcode, gdcm: Gdcm, tmp_path: Path, name: str, target: str
 ) -> None:
+    """Images "decode to exactly the pixels that came in"; else the image "goes on as it came" (README.md)."""
     make, held_by = EXACT[name]
     path = make(image)
     if target not in held_by:
@@ -262,6 +262,7 @@ def fragments(image: Image, transcode: Transcode, how: str, syntax: str) -> tupl
 def test_frames_are_found_however_they_are_encapsulated(
     image: Image, transcode: Transcode, how: str, syntax: str, target: str
 ) -> None:
+    """Frames are told "by their number, by there being one frame only, or by a table" (DECISIONS.md 64)."""
     path, pixels = fragments(image, transcode, how, syntax)
     made = transcode(path, target)
     assert np.array_equal(by_pydicom(made), pixels)
@@ -274,6 +275,7 @@ def test_frames_are_found_however_they_are_encapsulated(
 def test_a_sequence_delimiter_within_a_codestream_ends_nothing(
     transcode: Transcode, image: Image, tmp_path: Path, target: str
 ) -> None:
+    """A fragment ends where its length says, whatever bytes are in it (PS3.5 A.4)."""
     broken = real("JPEG2000-embedded-sequence-delimiter.dcm")  # OpenJPEG's program calls its header impossible too
     with pytest.raises(Corrupt, match="impossible size"):
         transcode(broken, target)

@@ -1,8 +1,4 @@
-"""Values of odd length, as devices write them: the archive gets them padded, whether it is told to or not.
-
-It holds up: "padded in what is sent (PS3.5 section 7.1.1), said once in the log; what does not parse goes on byte for
-byte" (README).
-"""
+"""Values of odd length, as devices write them: the archive gets them padded, whether it is told to or not."""
 
 import struct
 import zlib
@@ -123,6 +119,7 @@ def send(leyden: Service, odd: Odd, called: str = "IMAGEPACS") -> None:
 def test_an_archive_that_aborts_on_an_odd_end_gets_it_all(
     service: Callable[..., Service], storescp: Callable[..., Storescp], tmp_path: Path
 ) -> None:
+    """Odd values are "padded in what is sent (PS3.5 section 7.1.1), which the log says once" (README.md)."""
     archive = storescp("+xa", parses=True)
     leyden = service(node("IMAGEPACS", archive.port, RetryDelays="[1, 1, 2]")).start()
     objects = odd_objects()
@@ -144,6 +141,7 @@ def test_an_archive_that_aborts_on_an_odd_end_gets_it_all(
 def test_odd_values_are_padded_and_all_else_stays(
     service: Callable[..., Service], pacs: Callable[..., Pacs], wanted: str
 ) -> None:
+    """What came "leaves byte for byte as it came, but for the padding of values of odd length" (ARCHITECTURE.md)."""
     archive = pacs("IMAGEPACS")
     keys: dict[str, Any] = {"TransferSyntax": wanted} if wanted else {}
     leyden = service(node("IMAGEPACS", archive.port, **keys)).start()
@@ -180,6 +178,7 @@ def in_fragments(uid: str, frames: int, *fragments: bytes, table: bytes = b"") -
 def test_odd_fragments_within_a_frame_leave_its_codestream_whole(
     service: Callable[..., Service], pacs: Callable[..., Pacs], storescp: Callable[..., Storescp]
 ) -> None:
+    """An odd fragment takes the first byte of the next one, and only the last is padded (DECISIONS.md 64)."""
     first, second = RLE_OF_NINE + b"\x80", RLE_OF_NINE.replace(NINE, bytes(range(30, 39))) + b"\x80"
     cut = first[:21], first[21:64], first[64:], second[:65], second[65:]
     divided = struct.pack("<2L", 0, 3 * 8 + len(first))
@@ -213,6 +212,7 @@ def test_odd_fragments_within_a_frame_leave_its_codestream_whole(
 def test_nuls_behind_the_last_element_make_nothing_odd(
     service: Callable[..., Service], pacs: Callable[..., Pacs], storescp: Callable[..., Storescp], nuls: int
 ) -> None:
+    """An odd NUL behind the last element is left out (DECISIONS.md 64)."""
     archive, aborting = pacs("IMAGEPACS"), storescp("+xa", parses=True)
     leyden = service(node("IMAGEPACS", archive.port) + node("OTHER", aborting.port, RetryDelays="[1, 1, 2]")).start()
     even = capture("2.25.7001", EXPLICIT_LE, padded=True, pixels=NINE)
@@ -226,6 +226,7 @@ def test_nuls_behind_the_last_element_make_nothing_odd(
 
 
 def test_what_does_not_parse_goes_on_byte_for_byte(service: Callable[..., Service], pacs: Callable[..., Pacs]) -> None:
+    """What cannot be parsed goes on byte for byte (README.md)."""
     archive = pacs("IMAGEPACS")
     leyden = service(node("IMAGEPACS", archive.port)).start()
     first, second = (

@@ -1,7 +1,4 @@
-"""Peers that ask in an odd way for an association that they are to have all the same.
-
-It holds up: "a modality needs nothing but another address" (README).
-"""
+"""Peers that ask in an odd way for an association that they are to have all the same."""
 
 import socket
 import struct
@@ -88,9 +85,10 @@ def send(leyden: Service, called: str, folder: Path) -> None:
         ([CT_CONTEXT, (254, CTImageStorage, IMPLICIT_LE), CT_CONTEXT], {1: 0, 254: 2}, "IDs 254, 1: "),
     ],
 )
-def test_a_context_with_an_odd_id_costs_nothing_else(
+def test_a_context_with_a_wrong_id_costs_nothing_else(
     contexts: list[Context], answers: dict[int, int], said: str, shared: Shared
 ) -> None:
+    """Context IDs: "even ones are refused, of equal ones the first counts" (docs/troubleshoot.md)."""
     leyden, archive = shared
     before = archive.uids()
     with connection(leyden) as link:
@@ -109,6 +107,7 @@ def test_a_context_with_an_odd_id_costs_nothing_else(
 def test_a_title_ends_with_the_first_nul_and_is_echoed_to_the_byte(
     service: Callable[..., Service], pacs: Callable[..., Pacs]
 ) -> None:
+    """A title ends at its first NUL ... and is sent back as its 16 bytes, as PS3.8 9.3.3 asks (DECISIONS.md 70)."""
     archive = pacs("IMAGEPACS")
     leyden = service(node("IMAGEPACS", archive.port, Impersonate=True), allowedCallingAeTitles="[CT01]").start()
     titles = b"IMAGEPACS\0 OLD\0\xfe", b"CT01\0STATION_07\0"
@@ -125,6 +124,7 @@ def test_a_title_ends_with_the_first_nul_and_is_echoed_to_the_byte(
 
 @pytest.mark.parametrize("max_pdu_bytes", [8, 9, 64, 127])
 def test_a_modality_that_takes_small_pdus_gets_its_answers_in_them(max_pdu_bytes: int, shared: Shared) -> None:
+    """A peer's maximum length is obeyed down to 8 bytes (DECISIONS.md 70)."""
     leyden, archive = shared
     uid = f"2.25.72.{max_pdu_bytes}"
     with connection(leyden) as link:
@@ -135,6 +135,7 @@ def test_a_modality_that_takes_small_pdus_gets_its_answers_in_them(max_pdu_bytes
 
 
 def test_a_modality_that_takes_no_data_is_told_so(shared: Shared) -> None:
+    """A maximum length of 7 "is an abort, with the reason in the log" (DECISIONS.md 70)."""
     leyden, _ = shared
     with connection(leyden) as link:
         link.sendall(rq(CT_CONTEXT, max_pdu_bytes=7))
@@ -146,6 +147,7 @@ def test_a_modality_that_takes_no_data_is_told_so(shared: Shared) -> None:
 def test_an_archive_that_takes_small_pdus_gets_every_byte(
     max_pdu_bytes: int, service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
 ) -> None:
+    """A peer's maximum length is obeyed down to 8 bytes (DECISIONS.md 70)."""
     archive, large = pacs("SMALL", max_pdu_bytes=max_pdu_bytes), pacs("LARGE")
     leyden = service(node("SMALL", archive.port) + node("LARGE", large.port), BOTH).start()
     send(leyden, "SMALL", tmp_path)
@@ -154,9 +156,10 @@ def test_an_archive_that_takes_small_pdus_gets_every_byte(
     leyden.wait_empty()
 
 
-def test_an_archive_that_takes_no_data_is_said_to_once(
+def test_an_archive_that_takes_no_data_is_logged_once(
     service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
 ) -> None:
+    """A fault that stays the same is "logged again once a minute" (docs/troubleshoot.md), not at each try."""
     archive = pacs("NONE", max_pdu_bytes=5)
     leyden = service(node("NONE", archive.port, RetryDelays="[1]")).start()
     send(leyden, "NONE", tmp_path)

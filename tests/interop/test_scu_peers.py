@@ -1,7 +1,4 @@
-"""Our requestor against acceptors that others wrote: DCMTK's storescp and pynetdicom's SCP.
-
-It holds up: "delivers it for as long as it takes, over pooled associations" (README).
-"""
+"""Our requestor against acceptors that others wrote: DCMTK's storescp and pynetdicom's SCP."""
 
 import asyncio
 import os
@@ -45,6 +42,7 @@ async def send(association: Association, path: Path) -> StoreAnswer:
 
 
 def test_storescp_gets_the_bytes_that_we_have(storescp: Callable[..., Storescp], tmp_path: Path) -> None:
+    """A pass-through dataset leaves byte for byte as it came (ARCHITECTURE.md)."""
     peer = storescp()
     paths = [make_ct(tmp_path / f"{n}.dcm", n) for n in range(3)]
 
@@ -60,6 +58,7 @@ def test_storescp_gets_the_bytes_that_we_have(storescp: Callable[..., Storescp],
 
 
 def test_only_what_storescp_takes_is_accepted(storescp: Callable[..., Storescp]) -> None:
+    """An association has the contexts that the acceptor accepted, in the syntax that it chose (PS3.8 9.3.3.2)."""
     peer = storescp("+xi")  # implicit little endian only
 
     async def main() -> None:
@@ -71,6 +70,7 @@ def test_only_what_storescp_takes_is_accepted(storescp: Callable[..., Storescp])
 
 
 def test_storescp_gets_small_pdus_if_it_wants_them(storescp: Callable[..., Storescp], tmp_path: Path) -> None:
+    """A peer's maximum length is obeyed (DECISIONS.md 70)."""
     peer = storescp("--max-pdu", "4096")
     path = make_ct(tmp_path / "ct.dcm", 1)
 
@@ -86,6 +86,7 @@ def test_storescp_gets_small_pdus_if_it_wants_them(storescp: Callable[..., Store
 
 @pytest.mark.parametrize("option", ["--abort-after", "--abort-during"])
 def test_an_abort_of_storescp_is_transient(storescp: Callable[..., Storescp], tmp_path: Path, option: str) -> None:
+    """If the network fails or a destination is busy, objects are tried again automatically (docs/operate.md)."""
     peer = storescp(option)
     path = make_ct(tmp_path / "ct.dcm", 1)
 
@@ -100,6 +101,7 @@ def test_an_abort_of_storescp_is_transient(storescp: Callable[..., Storescp], tm
 
 
 def test_a_rejection_by_storescp_is_told_as_one(storescp: Callable[..., Storescp]) -> None:
+    """A rejected association ... never rejects an object (DECISIONS.md 18), so it is an error of its own."""
     peer = storescp("--refuse")
 
     async def main() -> None:
@@ -111,6 +113,7 @@ def test_a_rejection_by_storescp_is_told_as_one(storescp: Callable[..., Storescp
 
 
 def test_the_end_of_storescp_is_noticed_while_nothing_is_sent(storescp: Callable[..., Storescp]) -> None:
+    """An association that the destination has ended is known to be closed before the next object comes."""
     peer = storescp()
 
     async def main() -> None:
@@ -125,6 +128,7 @@ def test_the_end_of_storescp_is_noticed_while_nothing_is_sent(storescp: Callable
 
 
 def test_pynetdicom_gets_the_bytes_that_we_have(pacs: Callable[..., Pacs], tmp_path: Path) -> None:
+    """A pass-through dataset leaves byte for byte as it came (ARCHITECTURE.md)."""
     peer = pacs("PACS")
     paths = [make_ct(tmp_path / f"{n}.dcm", n) for n in range(3)]
 
@@ -143,6 +147,8 @@ def test_pynetdicom_gets_the_bytes_that_we_have(pacs: Callable[..., Pacs], tmp_p
 
 @pytest.mark.parametrize("status", [0xA700, 0xA900, 0xB000, 0xC123, 0x0122])
 def test_the_status_is_what_pynetdicom_answers(pacs: Callable[..., Pacs], tmp_path: Path, status: int) -> None:
+    """The status of the answer (PS3.4 B.2.3) decides what becomes of an object, so it is read exactly."""
+
     def answer(arrival: Arrival) -> int:
         return status
 
@@ -159,6 +165,7 @@ def test_the_status_is_what_pynetdicom_answers(pacs: Callable[..., Pacs], tmp_pa
 
 
 def test_more_than_128_contexts_are_not_proposed(pacs: Callable[..., Pacs]) -> None:
+    """Presentation context IDs are odd, 1 to 255 (PS3.8 9.3.2.2): an association has 128 contexts at most."""
     peer = pacs("PACS")
     pairs = [(CTImageStorage, uid) for uid in uids.SYNTAXES] * 3 + [(f"1.2.{n}", uids.IMPLICIT_LE) for n in range(128)]
 

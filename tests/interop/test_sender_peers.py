@@ -1,8 +1,4 @@
-"""The sender as a real process against peers that others wrote, and that behave as real ones do.
-
-It holds up: "delivers it for as long as it takes, over pooled associations, under the modality's own AE title if you
-wish" (README).
-"""
+"""The sender as a real process against peers that others wrote, and that behave as real ones do."""
 
 import contextlib
 import json
@@ -67,6 +63,7 @@ class OneAtATime:
 
 
 def test_storescp_gets_every_byte_and_the_spool_is_empty_after(sender, storescp, tmp_path):
+    """Delivered: "a durable receipt and an unlink" (ARCHITECTURE.md)."""
     peer = storescp()
     one = sender(destination(peer.port))
     sizes = {one.put(n, dataset(CT, f"2.25.77.{n}", n * 7001)): n * 7001 for n in range(40)}
@@ -85,6 +82,7 @@ def test_storescp_gets_every_byte_and_the_spool_is_empty_after(sender, storescp,
 
 
 def test_the_bell_sends_at_once_over_the_association_that_is_there(sender, pacs):
+    """Doorbells (FIFOs) only save waiting (ARCHITECTURE.md): an object goes at once over an open association."""
     peer = pacs("PACS")
     one = sender(destination(peer.port)).start()
     one.put(1)
@@ -99,6 +97,7 @@ def test_the_bell_sends_at_once_over_the_association_that_is_there(sender, pacs)
 
 
 def test_each_modality_calls_under_its_own_title(sender, pacs):
+    """Delivers "under the modality's own AE title if you wish" (README.md)."""
     peer = pacs("PACS")
     one = sender(destination(peer.port, impersonate=True))
     titles = ["CT1", "MR1", "US1", ""]
@@ -115,6 +114,7 @@ def test_each_modality_calls_under_its_own_title(sender, pacs):
 
 @pytest.mark.parametrize("peer_leaves_them_waiting", [False, True])
 def test_several_titles_get_through_to_a_peer_that_serves_one_at_a_time(sender, pacs, peer_leaves_them_waiting):
+    """Some archives serve only one at a time; Leyden notices this and uses one (docs/size.md)."""
     peer = pacs("PACS", associations=None if peer_leaves_them_waiting else 1)
     door = OneAtATime(peer.port) if peer_leaves_them_waiting else None
     one = sender(destination(door.port if door else peer.port, impersonate=True))
@@ -133,7 +133,8 @@ def test_several_titles_get_through_to_a_peer_that_serves_one_at_a_time(sender, 
 
 
 def test_an_object_for_another_title_does_not_wait_for_the_end_of_a_long_queue(sender, pacs):
-    """One association at a time, CT1 busy with objects that came later."""
+    """Calling titles take turns: an object under one of them does not wait for all objects under another one.
+    One association at a time, CT1 busy with objects that came later."""
     peer = pacs("PACS", associations=1)
     one = sender(destination(peer.port, impersonate=True))
     for n in range(400):
@@ -151,6 +152,7 @@ def test_an_object_for_another_title_does_not_wait_for_the_end_of_a_long_queue(s
 
 
 def test_a_destination_that_is_down_gets_everything_when_it_is_up_and_costs_the_other_nothing(sender, pacs):
+    """A destination is off: "its objects wait; other destinations are not affected" (docs/operate.md)."""
     port = free_port()
     living = pacs("LIVING")
     one = sender(destination(port, "DEAD", retry_delays_s=(0.3,)), destination(living.port, "LIVING"))
@@ -170,7 +172,8 @@ def test_a_destination_that_is_down_gets_everything_when_it_is_up_and_costs_the_
 
 
 def test_a_connection_that_is_lost_in_mid_send_gives_the_object_back(sender, pacs):
-    """The door is shut when half of the first object is through, and opened after."""
+    """If the network fails or a destination is busy, objects are tried again automatically (docs/operate.md).
+    The door is shut when half of the first object is through, and opened after."""
     peer = pacs("PACS")
     port = free_port()
     with socket.create_server(("127.0.0.1", port)) as listener:
@@ -193,6 +196,7 @@ def test_a_connection_that_is_lost_in_mid_send_gives_the_object_back(sender, pac
 
 @pytest.mark.parametrize("taken", [[EXPLICIT_LE], [IMPLICIT_LE, EXPLICIT_LE], [IMPLICIT_LE]])
 def test_a_syntax_that_is_refused_goes_back_to_be_made_anew(sender, pacs, taken):
+    """The destination refused the syntax that it should get; it gets the next best (docs/troubleshoot.md)."""
     peer = pacs("PACS", syntaxes=taken)
     one = sender(destination(peer.port, syntax=JPEG2000_LOSSLESS), workers=0)
     for n in range(20):
@@ -210,7 +214,8 @@ def test_a_syntax_that_is_refused_goes_back_to_be_made_anew(sender, pacs, taken)
 
 
 def test_what_can_not_be_made_anew_is_rejected_and_not_sent_in_circles(sender, pacs):
-    """A worker that gives every object on as it came."""
+    """Rejected: the destination "takes its SOP class in no syntax" (docs/troubleshoot.md).
+    A worker that gives every object on as it came."""
     peer = pacs("PACS", syntaxes=[EXPLICIT_LE, IMPLICIT_LE])
     one = sender(destination(peer.port, syntax=JPEG2000_LOSSLESS))
     one.put(1, syntax=JPEG2000_LOSSLESS)
@@ -227,6 +232,7 @@ def test_what_can_not_be_made_anew_is_rejected_and_not_sent_in_circles(sender, p
 
 
 def test_a_class_that_is_refused_is_rejected_with_the_reason_and_nothing_else_is_disturbed(sender, pacs):
+    """Rejected "only by an association that was opened after its turn to be sent came" (DECISIONS.md 19)."""
     peer = pacs("PACS", refuse=[SR])
     one = sender(destination(peer.port))
     for n in range(10):
@@ -248,6 +254,7 @@ def test_a_class_that_is_refused_is_rejected_with_the_reason_and_nothing_else_is
 
 
 def test_a_class_that_the_open_association_does_not_know_gets_a_new_one(sender, pacs):
+    """An object whose SOP class the open association did not propose is sent over a new one."""
     peer = pacs("PACS")
     one = sender(destination(peer.port, max_associations=1)).start()
     one.put(1)
@@ -260,6 +267,7 @@ def test_a_class_that_the_open_association_does_not_know_gets_a_new_one(sender, 
 
 
 def test_out_of_resources_is_tried_again(sender, pacs):
+    """Deferred: the destination said "later" (docs/operate.md), and gets the object again."""
     said: list[str] = []
 
     def answer(arrival):
@@ -279,6 +287,7 @@ def test_out_of_resources_is_tried_again(sender, pacs):
 
 
 def test_a_refused_object_is_tried_a_few_times_and_then_rejected_and_the_others_go_on(sender, pacs):
+    """The destination refused this object for good, after three tries (docs/troubleshoot.md)."""
     said: list[str] = []
 
     def answer(arrival):
@@ -300,6 +309,8 @@ def test_a_refused_object_is_tried_a_few_times_and_then_rejected_and_the_others_
 
 @pytest.mark.parametrize(("status", "tries"), [(0x0122, 1), (0xA900, 3), (0x0111, 3)])
 def test_an_answer_that_is_permanent_rejects_the_object(sender, pacs, status, tries):
+    """The destination refused this object for good, after three tries (docs/troubleshoot.md); SOP class not supported
+    (0x0122): after one."""
     said: list[str] = []
 
     def answer(arrival):
@@ -314,6 +325,7 @@ def test_an_answer_that_is_permanent_rejects_the_object(sender, pacs, status, tr
 
 
 def test_a_warning_is_a_delivery(sender, pacs):
+    """A warning (0xBxxx) says that the object is stored (PS3.4 B.2.3), so it is delivered."""
     peer = pacs("PACS", answer=lambda _: 0xB007)
     one = sender(destination(peer.port))
     one.put(1)
@@ -323,7 +335,8 @@ def test_a_warning_is_a_delivery(sender, pacs):
     one.wait_line("with status 0xB007")
 
 
-def test_a_batch_size_is_an_association_for_so_many(sender, pacs):
+def test_after_a_batch_a_new_association_is_opened(sender, pacs):
+    """batchSize: "objects over one association before a new one is opened" (docs/configure.md)."""
     peer = pacs("PACS")
     one = sender(destination(peer.port, batch_size=3, max_associations=1))
     for n in range(9):
@@ -334,7 +347,8 @@ def test_a_batch_size_is_an_association_for_so_many(sender, pacs):
 
 
 def test_equal_instance_uids_go_one_after_the_other(sender, pacs):
-    """The first gets a transient answer; the one that corrects it must not overtake it."""
+    """Two objects may hold the same instance: twins (ARCHITECTURE.md), and they arrive in the order in which they came.
+    The first gets a transient answer; the one that corrects it must not overtake it."""
     seen: list[bytes] = []
 
     def answer(arrival):
@@ -354,6 +368,7 @@ def test_equal_instance_uids_go_one_after_the_other(sender, pacs):
 
 
 def test_lower_ranks_go_first(sender, pacs):
+    """Queue: "the lowest rank first (SopClassPriorities), then the oldest" (ARCHITECTURE.md)."""
     peer = pacs("PACS")
     one = sender(destination(peer.port, max_associations=1))
     for n in range(20):
@@ -366,6 +381,7 @@ def test_lower_ranks_go_first(sender, pacs):
 
 
 def test_a_private_class_goes_to_storescp_that_takes_it(sender, storescp):
+    """Every storage SOP class, private ones too (README.md)."""
     peer = storescp("--promiscuous")
     one = sender(destination(peer.port))
     one.put(1, sop_class=PRIVATE)
@@ -374,6 +390,7 @@ def test_a_private_class_goes_to_storescp_that_takes_it(sender, storescp):
 
 
 def test_an_unknown_calling_title_backs_off_alone(sender, pacs, tmp_path):
+    """The destination rejects this calling AE title for good; other titles go on (docs/troubleshoot.md)."""
     import pynetdicom
     from pydicom.uid import UID
 
@@ -403,7 +420,8 @@ def test_an_unknown_calling_title_backs_off_alone(sender, pacs, tmp_path):
         server.shutdown()
 
 
-def test_a_file_that_is_none_goes_to_failed(sender, pacs):
+def test_a_file_that_is_no_dicom_object_goes_to_failed(sender, pacs):
+    """failed/: "the file is damaged or no DICOM object" (docs/troubleshoot.md)."""
     peer = pacs("PACS")
     one = sender(destination(peer.port))
     receipt = one.clock.next(int(time.time() * 1e6))
@@ -418,6 +436,8 @@ def test_a_file_that_is_none_goes_to_failed(sender, pacs):
 
 
 def test_what_is_older_than_the_threshold_expires(sender, pacs):
+    """expiryThreshold: "what could not be delivered for so long moves to expired/, where it is kept"
+    (docs/configure.md)."""
     one = sender(destination(free_port(), expiry_threshold_s=2.0))
     one.put(1)
     one.start().wait_counts(prepared=1)
@@ -434,7 +454,9 @@ def test_what_is_older_than_the_threshold_expires(sender, pacs):
     one.start().wait_counts(expired=2)
 
 
-def test_a_window_that_is_closed_sends_nothing(sender, pacs):
+def test_outside_its_schedule_or_networks_a_destination_gets_nothing(sender, pacs):
+    """ProcessSchedule: "times of day ... in which objects are delivered"; ProcessNetworks: "only while this machine has
+    an address in one of these" (docs/configure.md)."""
     peer = pacs("PACS")
     minute = time.localtime().tm_hour * 60 + time.localtime().tm_min
     closed = ((minute + 120) % 1440, (minute + 180) % 1440)
@@ -458,6 +480,7 @@ def test_a_window_that_is_closed_sends_nothing(sender, pacs):
 
 
 def test_sigterm_finishes_what_is_under_way_and_gives_the_rest_back(sender, pacs):
+    """What "is being received or sent is finished if that takes only seconds; the rest waits" (docs/operate.md)."""
     under_way, go_on = threading.Event(), threading.Event()
 
     def answer(arrival):
@@ -482,6 +505,7 @@ def test_sigterm_finishes_what_is_under_way_and_gives_the_rest_back(sender, pacs
 
 
 def test_sigterm_does_not_wait_for_a_peer_that_hangs(sender, pacs):
+    """SIGTERM and others "stop the service within ten seconds, with exit code 0" (docs/operate.md)."""
     under_way, go_on = threading.Event(), threading.Event()
 
     def answer(arrival):
@@ -500,6 +524,8 @@ def test_sigterm_does_not_wait_for_a_peer_that_hangs(sender, pacs):
 
 
 def test_a_peer_that_stalls_gets_it_again(sender, pacs):
+    """StallThreshold: "a transfer in which no byte moves for so long is aborted and tried again"
+    (docs/configure.md)."""
     given_up = threading.Event()
 
     def answer(arrival):
@@ -517,6 +543,7 @@ def test_a_peer_that_stalls_gets_it_again(sender, pacs):
 
 
 def test_a_duplicate_after_an_unanswered_send_is_a_delivery(sender, pacs):
+    """After a send without an answer, duplicate SOP instance (0x0111) "means delivered" (DECISIONS.md 56)."""
     seen: list[str] = []
     given_up = threading.Event()
 
@@ -537,7 +564,8 @@ def test_a_duplicate_after_an_unanswered_send_is_a_delivery(sender, pacs):
 
 
 def test_a_full_destination_is_not_flooded(sender, pacs):
-    """It says out of resources to everything for a while: then objects are tried one at a time, with pauses."""
+    """Log: "nothing but transient answers" (docs/troubleshoot.md).
+    Then objects are tried one at a time, with pauses, until the destination takes them."""
     full = threading.Event()
     full.set()
     peer = pacs("PACS", answer=lambda _: 0xA700 if full.is_set() else 0x0000)
@@ -553,6 +581,7 @@ def test_a_full_destination_is_not_flooded(sender, pacs):
 
 
 def test_the_line_is_not_used_faster_than_allowed(sender, pacs):
+    """MaximumLineSpeed: "we send no faster than this" (docs/configure.md)."""
     peer = pacs("PACS")
     one = sender(destination(peer.port, maximum_line_speed_kb_per_s=1000))
     for n in range(4):
@@ -565,6 +594,7 @@ def test_the_line_is_not_used_faster_than_allowed(sender, pacs):
 
 
 def test_a_study_goes_when_its_delay_is_over(sender, pacs):
+    """ProcessDelay: "a study waits so long after its first object" (docs/configure.md)."""
     peer = pacs("PACS")
     one = sender(destination(peer.port, process_delay_ms=2500))
     begin_s = time.monotonic()
@@ -576,6 +606,7 @@ def test_a_study_goes_when_its_delay_is_over(sender, pacs):
 
 @pytest.mark.parametrize("end", [pdu.abort_pdu(0, 0), pdu.RELEASE_PDU, b""], ids=["abort", "release", "close"])
 def test_a_peer_that_accepts_and_ends_every_association_at_once_is_backed_off(sender, end):
+    """A destination is tried "for as long as it takes, with growing pauses" (docs/troubleshoot.md)."""
     seen: list[float] = []
 
     def serve(listener: socket.socket) -> None:
@@ -611,7 +642,8 @@ def test_a_peer_that_accepts_and_ends_every_association_at_once_is_backed_off(se
     assert sum(one.counts().values()) == 1
 
 
-def test_objects_that_always_get_a_transient_answer_stand_in_nobodys_way(sender, pacs):
+def test_objects_that_always_get_a_transient_answer_do_not_hold_up_others(sender, pacs):
+    """Objects that always get a transient answer make room for others (DECISIONS.md 21)."""
     peer = pacs("PACS", answer=lambda a: 0x0110 if int(a.sop_instance_uid.rpartition(".")[2]) < 12 else 0x0000)
     one = sender(destination(peer.port, retry_delays_s=(0.2, 0.2, 0.2, 60.0)))
     for n in range(12):
@@ -626,6 +658,7 @@ def test_objects_that_always_get_a_transient_answer_stand_in_nobodys_way(sender,
 
 
 def test_a_class_that_only_the_answers_refuse_costs_a_few_transfers_and_is_tried_again_when_asked(sender, pacs):
+    """What a destination refuses is believed while its oldest answer is fresh; a retry asks anew (DECISIONS.md 20)."""
     asked: list[str] = []
     knows: list[str] = [CT]
 

@@ -1,8 +1,4 @@
-"""Digital Signatures made by DCMTK's dcmsign, through a service, and verified by it at the other end.
-
-It holds up: "what is digitally signed and would change, while the destination takes anything
-else" (README).
-"""
+"""Digital Signatures made by DCMTK's dcmsign, through a service, and verified by it at the other end."""
 
 import subprocess
 from collections.abc import Callable
@@ -87,6 +83,7 @@ def test_what_is_signed_goes_on_as_it_came(
     service: Callable[..., Service], pacs: Callable[..., Pacs], sign: Sign, verifies: Callable[[Path], bool],
     tmp_path: Path, syntax: str,
 ) -> None:  # fmt: skip
+    """What "goes on as it came": "signed objects whose signatures would break" (README.md)."""
     paths = [sign(1), sign(2, "PixelData")]
     leyden = through(service, peer := pacs("ARCHIVE"), syntax, *paths)
     assert sorted(arrival.data for arrival in peer.arrivals) == sorted(split(path.read_bytes())[1] for path in paths)
@@ -98,7 +95,8 @@ def test_what_is_signed_is_not_padded(
     service: Callable[..., Service], pacs: Callable[..., Pacs], signer: tuple[str, str],
     verifies: Callable[[Path], bool], tmp_path: Path,
 ) -> None:  # fmt: skip
-    """dcmsign signs and verifies an odd text with a NUL behind it, so a blank there would break the signature."""
+    """A signed value of odd length stays too, unless the destination takes nothing else (DECISIONS.md 64).
+    dcmsign signs and verifies an odd text with a NUL behind it, so a blank there would break the signature."""
     image = pydicom.dcmread(make_ct(tmp_path / "plain.dcm", 1, rows=64, columns=64))
     image.PatientComments = "odd "
     image.save_as(plain := tmp_path / "even.dcm")
@@ -132,10 +130,11 @@ def test_what_is_signed_is_not_padded(
     leyden.wait_line("digital signatures cover (0010,4000), where lengths are odd")
 
 
-def test_what_does_not_change_may_be_signed(
+def test_signatures_over_what_does_not_change_do_not_hinder_compression(
     service: Callable[..., Service], pacs: Callable[..., Pacs], sign: Sign, verifies: Callable[[Path], bool],
     tmp_path: Path,
 ) -> None:  # fmt: skip
+    """Signed is what the MAC Parameters Sequence (4FFE,0001) names (DECISIONS.md 67), and nothing else."""
     leyden = through(service, peer := pacs("ARCHIVE"), "RLELossless", sign(1, "PatientID", "PatientName", "Rows"))
     (arrival,) = peer.arrivals
     assert arrival.syntax == RLE_LOSSLESS
@@ -152,6 +151,7 @@ def test_another_encoding_of_the_same_values_breaks_nothing(
     service: Callable[..., Service], pacs: Callable[..., Pacs], sign: Sign, verifies: Callable[[Path], bool],
     tmp_path: Path, syntax: str, uid: str | None,
 ) -> None:  # fmt: skip
+    """Byte order, deflate and implicit VR break nothing (DECISIONS.md 67)."""
     leyden = through(service, peer := pacs("ARCHIVE"), syntax, sign(1))
     (arrival,) = peer.arrivals
     assert arrival.syntax != EXPLICIT_LE
@@ -160,10 +160,11 @@ def test_another_encoding_of_the_same_values_breaks_nothing(
     assert "signatures" not in leyden.log
 
 
-def test_where_nothing_else_is_taken_they_are_broken_and_the_log_says_so(
+def test_where_nothing_else_is_taken_signatures_are_broken_and_the_log_says_so(
     service: Callable[..., Service], pacs: Callable[..., Pacs], sign: Sign, verifies: Callable[[Path], bool],
     tmp_path: Path,
 ) -> None:  # fmt: skip
+    """Only where "the destination takes no syntax in which the signatures stay valid" (docs/troubleshoot.md)."""
     leyden = through(service, peer := pacs("ARCHIVE", syntaxes=[RLE_LOSSLESS]), "RLELossless", sign(1))
     (arrival,) = peer.arrivals
     assert arrival.syntax == RLE_LOSSLESS
@@ -175,11 +176,12 @@ def test_where_nothing_else_is_taken_they_are_broken_and_the_log_says_so(
     assert "digital signatures cover (7FE0,0010)" in line
 
 
-def test_of_two_ways_the_one_that_breaks_nothing_is_taken(
+def test_of_two_syntaxes_the_one_that_breaks_no_signature_is_taken(
     service: Callable[..., Service], pacs: Callable[..., Pacs], sign: Sign, verifies: Callable[[Path], bool],
     tmp_path: Path,
 ) -> None:  # fmt: skip
-    """It refuses what came, and takes what is wanted as well as implicit VR."""
+    """Signatures do not break "if the destination takes any other form" (README.md).
+    It refuses what came, and takes what is wanted as well as implicit VR."""
     leyden = through(service, peer := pacs("ARCHIVE", syntaxes=[RLE_LOSSLESS, IMPLICIT_LE]), "RLELossless", sign(1))
     (arrival,) = peer.arrivals
     assert arrival.syntax == IMPLICIT_LE

@@ -1,8 +1,6 @@
-"""Objects that a peer does not survive: they stand in nobody's way, end in rejected/, and nothing else is lost.
+"""Objects that a peer does not survive: they do not hold up others, end in rejected/, and nothing else is lost.
 
 perf/suspects.py has 150 and 500 of them in front, and a good one each 8 s.
-
-It holds up: "the destination said no for good, or ended its association at each try" (README, Where is my image?).
 """
 
 import contextlib
@@ -186,7 +184,8 @@ def feed(one: Sender, uids: list[str], every_s: float, arrived: Callable[[str], 
 
 
 def test_a_bad_series_in_front_holds_up_nobody_and_ends_in_rejected(sender, storescp):
-    """storescp aborts the association at each of them. They are there first, and good ones come now and then."""
+    """rejected/: "the destination said no for good, or ended its association at each try" (docs/operate.md).
+    storescp aborts the association at each of them. They are there first, and good ones come now and then."""
     bad = 20
     peer = storescp(parses=True)
     one = sender(destination(peer.port, impersonate=True, retry_delays_s=(0.5,)))
@@ -221,9 +220,9 @@ def test_a_bad_series_in_front_holds_up_nobody_and_ends_in_rejected(sender, stor
 
 
 @pytest.mark.parametrize("misdeed", MISDEEDS, ids=lambda each: each.__name__)
-def test_whatever_a_peer_does_instead_of_an_answer_it_is_that_objects_matter(sender, raw_peer, misdeed):
-    """Under three objects of a class; others of the same class, and of another one, are delivered, each after a few
-    tries at most."""
+def test_whatever_a_peer_does_instead_of_an_answer_counts_against_that_object_only(sender, raw_peer, misdeed):
+    """An association lost in mid-object "counts against that object, not against the destination" (DECISIONS.md 53).
+    Three objects of a class are lost; others, of the same class too, are delivered after a few tries at most."""
     bad = {f"2.25.66.{n}" for n in range(3)}
     peer = raw_peer(lambda uid: misdeed if uid in bad else None)
     one = sender(destination(peer.port, stall_threshold_s=2.0 if misdeed is stall else LIMIT_S, retry_delays_s=(0.1,)))
@@ -248,6 +247,7 @@ def test_whatever_a_peer_does_instead_of_an_answer_it_is_that_objects_matter(sen
 
 
 def test_a_peer_that_is_dead_costs_no_tries_and_loses_nothing(sender):
+    """A destination is off: "its objects wait" (docs/operate.md), and no try counts against them."""
     port = free_port()
     one = sender(destination(port, retry_delays_s=(0.1,)))
     names = [one.put(n) for n in range(8)]
@@ -265,7 +265,8 @@ def test_a_peer_that_is_dead_costs_no_tries_and_loses_nothing(sender):
 
 
 def test_while_nothing_at_all_is_answered_everything_waits(sender, raw_peer):
-    """A peer that aborts whatever comes: nobody is given up, and the pauses grow; then it is well again."""
+    """Absent on purpose: "retries that end while a destination answers nothing" (ARCHITECTURE.md).
+    A peer that aborts whatever comes: nobody is given up, and the pauses grow; then it is well again."""
     sick = threading.Event()
     sick.set()
     peer = raw_peer(lambda uid: abort if sick.is_set() else None)
@@ -279,8 +280,9 @@ def test_while_nothing_at_all_is_answered_everything_waits(sender, raw_peer):
     one.wait_counts()
 
 
-def test_what_a_killed_sender_had_under_way_may_have_arrived(sender, raw_peer):
-    """The peer took it, and the sender died before it heard so. After the restart the peer says "duplicate"."""
+def test_a_duplicate_after_the_sender_was_killed_is_a_delivery(sender, raw_peer):
+    """A claim that its sender left behind counts as sent and unanswered (DECISIONS.md 56).
+    The peer took it, and the sender died before it heard so. After the restart the peer says: duplicate."""
     held = threading.Event()
 
     def duplicate(peer: RawPeer, client: socket.socket, context_id: int, message_id: int) -> None:

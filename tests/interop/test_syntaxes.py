@@ -2,8 +2,6 @@
 
 Odd images are in test_odd_images.py, the service in test_syntaxes_service.py.
 LEYDEN_LONG=1: every file of the pydicom wheel and of the NEMA set into every syntax; else a few that stand for them.
-
-It holds up: "explicit and implicit VR, the byte orders and deflated into each other" (README, What is supported).
 """
 
 import os
@@ -115,7 +113,10 @@ def native(transcode: Transcode, path: Path) -> Any:
 @by_syntax(*LOSSLESS)
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.filterwarnings("ignore:Invalid value for VR")
-def test_pydicom_and_gdcm_read_alike(transcode: Transcode, gdcm: Gdcm, name: str, target: str) -> None:
+def test_pydicom_and_gdcm_read_the_pixels_that_came_in(
+    transcode: Transcode, gdcm: Gdcm, name: str, target: str
+) -> None:
+    """Compressed images decode to exactly the pixels that came in (README.md), by decoders that others wrote."""
     path = real(name)
     made, pixels = made_or_skipped(transcode, path, target), native(transcode, path)
     assert read(made).file_meta.TransferSyntaxUID == target
@@ -134,7 +135,8 @@ def test_pydicom_and_gdcm_read_alike(transcode: Transcode, gdcm: Gdcm, name: str
 
 @by_syntax(*LOSSLESS)
 @pytest.mark.parametrize("name", NAMES)
-def test_dcmtk_reads_alike(transcode: Transcode, tmp_path: Path, name: str, target: str) -> None:
+def test_dcmtk_reads_the_pixels_that_came_in(transcode: Transcode, tmp_path: Path, name: str, target: str) -> None:
+    """Compressed images decode to exactly the pixels that came in (README.md), by decoders that others wrote."""
     path = real(name)
     made = made_or_skipped(transcode, path, target)
     if name not in NO_IMAGE:
@@ -150,6 +152,7 @@ def test_dcmtk_reads_alike(transcode: Transcode, tmp_path: Path, name: str, targ
 def test_jpeg_2000_is_decoded_without_its_dataset(
     transcode: Transcode, tmp_path: Path, name: str, reads: Any, target: str
 ) -> None:
+    """Codestreams "decode to exactly the pixels that came in" (README.md) by programs that know no DICOM, too."""
     made = made_or_skipped(transcode, real(name), target)
     assert_codestreams_hold(made, native(transcode, real(name)), tmp_path, reads)
 
@@ -157,6 +160,7 @@ def test_jpeg_2000_is_decoded_without_its_dataset(
 @by_syntax(*LOSSLESS)
 @pytest.mark.parametrize("name", NAMES)
 def test_dciodvfy_finds_no_new_error(transcode: Transcode, tmp_path: Path, name: str, target: str) -> None:
+    """A validator finds no new error in "the attributes that its syntax demands" (ARCHITECTURE.md)."""
     made = made_or_skipped(transcode, real(name), target)
     if name in NO_JUDGE:
         pytest.skip(f"dciodvfy {NO_JUDGE[name]}")
@@ -175,7 +179,10 @@ NEMA = ("CT1.dcm", "US1_RLE.dcm", "CT1_JPLL.dcm")
         else (JPEG2000_LOSSLESS, JPEG_LOSSLESS_SV1, JPEGLS_LOSSLESS, RLE_LOSSLESS, HTJ2K_LOSSLESS, JPEGXL_LOSSLESS)
     )
 )
-def test_the_nema_images_are_read_alike(transcode: Transcode, gdcm: Gdcm, tmp_path: Path, target: str) -> None:
+def test_the_nema_images_are_read_with_the_pixels_that_came_in(
+    transcode: Transcode, gdcm: Gdcm, tmp_path: Path, target: str
+) -> None:
+    """Compressed images decode to exactly the pixels that came in (README.md), by decoders that others wrote."""
     for path in wg04_files(tmp_path):
         if path.name not in NEMA and not LONG:
             continue
@@ -196,6 +203,7 @@ def test_the_nema_images_are_read_alike(transcode: Transcode, gdcm: Gdcm, tmp_pa
 
 
 def test_jpeg_2000_is_as_small_as_that_of_the_nema_set(transcode: Transcode, tmp_path: Path) -> None:
+    """JPEG 2000 Lossless: "small files" (docs/configure.md), within 1 % of those of the NEMA reference set."""
     files = {path.name: path for path in wg04_files(tmp_path)}
     compared = 0
     for name, theirs in files.items():
@@ -236,6 +244,7 @@ LOSSY_REFUSED = {
 def test_lossy_objects_say_so_and_are_read_alike(
     image: Image, transcode: Transcode, gdcm: Gdcm, tmp_path: Path, name: str, target: str
 ) -> None:
+    """A lossy object has a SOP Instance UID of its own and says what was done to it (docs/configure.md)."""
     path = LOSSY_PICTURES[name](image)
     if (name, target) in LOSSY_REFUSED:
         with pytest.raises(Unfit, match=LOSSY_REFUSED[name, target]):
@@ -267,6 +276,7 @@ def test_lossy_objects_say_so_and_are_read_alike(
 def test_dciodvfy_finds_no_new_error_in_what_is_lossy(
     image: Image, transcode: Transcode, tmp_path: Path, name: str, target: str
 ) -> None:
+    """What a lossy object says of itself is valid: the validator finds no error that the original did not have."""
     if (name, target) not in LOSSY_REFUSED:
         path = LOSSY_PICTURES[name](image)
         made = transcode(path, target, destination="PACS", **LOSSY[target])
@@ -276,6 +286,7 @@ def test_dciodvfy_finds_no_new_error_in_what_is_lossy(
 @by_syntax(JPEG2000, HTJ2K)
 @pytest.mark.parametrize("name", LOSSY_PICTURES)
 def test_grok_reads_what_is_lossy(image: Image, transcode: Transcode, tmp_path: Path, name: str, target: str) -> None:
+    """Lossy JPEG 2000 and HTJ2K are decoded by another library to the same pixels, give or take one grey level."""
     made = transcode(LOSSY_PICTURES[name](image), target, **LOSSY[target])
     assert_codestreams_hold(made, by_pydicom(made), tmp_path, readers.by_grk_decompress, tolerance=1)
 

@@ -1,7 +1,4 @@
-"""One destination per transfer syntax: what the service delivers, as pydicom, gdcm and dciodvfy see it.
-
-It holds up: "A node names the one that it is to get as TransferSyntax" (README).
-"""
+"""One destination per transfer syntax: what the service delivers, as pydicom, gdcm and dciodvfy see it."""
 
 from collections.abc import Callable
 from io import BytesIO
@@ -71,6 +68,7 @@ def as_file(arrival: Arrival, folder: Path) -> Path:
 def test_each_destination_gets_its_syntax(
     service: Callable[..., Service], pacs: Callable[..., Pacs], gdcm: Gdcm, tmp_path: Path
 ) -> None:
+    """The entry of a destination names the transfer syntax that it gets (README.md)."""
     archives = {name: pacs(name) for name in (ASIS, *map(title, LOSSLESS))}
     leyden = leyden_for(service, archives, LOSSLESS)
     paths = [real(name) for name in FILES]
@@ -116,6 +114,7 @@ LEFT_ALONE = {
 def test_what_cannot_be_made_arrives_as_it_came_and_the_log_says_why(
     service: Callable[..., Service], pacs: Callable[..., Pacs]
 ) -> None:
+    """What cannot be encoded exactly goes on as it came, with the reason logged once (ARCHITECTURE.md)."""
     archives = {name: pacs(name) for name in (ASIS, title(JPEGLS_LOSSLESS), title(HTJ2K_LOSSLESS))}
     leyden = leyden_for(service, archives, [JPEGLS_LOSSLESS, HTJ2K_LOSSLESS])
     sent = [split(real(name).read_bytes()) for name in LEFT_ALONE]
@@ -135,7 +134,8 @@ def test_what_cannot_be_made_arrives_as_it_came_and_the_log_says_why(
 def test_each_destination_gets_its_lossy_syntax_from_the_first_object_on(
     service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
 ) -> None:
-    """Nothing is known of any of them when these come: they are asked first."""
+    """What a destination accepts "its first association shows before anything is compressed" (docs/configure.md).
+    Nothing is known of any of them when these come: they are asked first."""
     archives = {name: pacs(name) for name in (ASIS, *map(title, LOSSY))}
     leyden = leyden_for(service, archives, LOSSY)
     sent = tmp_path / "sent.dcm"
@@ -169,6 +169,7 @@ def test_each_destination_gets_its_lossy_syntax_from_the_first_object_on(
 def test_a_destination_that_refuses_its_lossy_syntax_gets_everything_as_it_came(
     service: Callable[..., Service], pacs: Callable[..., Pacs]
 ) -> None:
+    """A lossy syntax "is used only for a destination that accepts it" (docs/configure.md)."""
     archives = {ASIS: pacs(ASIS), title(JPEG_BASELINE): pacs(title(JPEG_BASELINE), syntaxes=[EXPLICIT_LE])}
     leyden = leyden_for(service, archives, [JPEG_BASELINE])
     image = real("examples_rgb_color.dcm")
@@ -181,10 +182,11 @@ def test_a_destination_that_refuses_its_lossy_syntax_gets_everything_as_it_came(
         assert (arrival.sop_instance_uid, arrival.syntax, arrival.data) == (meta.sop_instance_uid, EXPLICIT_LE, data)
 
 
-def test_lossless_jpeg_of_devices_that_take_samples_for_signed(
+def test_lossless_jpeg_of_devices_that_take_samples_for_signed_is_decoded_exactly(
     service: Callable[..., Service], pacs: Callable[..., Pacs], image: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """An archive that takes nothing compressed gets what DCMTK makes of it, and so does one of JPEG 2000."""
+    """A check of a codestream is never stricter than its standard (DECISIONS.md 57).
+    An archive that takes nothing compressed gets what DCMTK makes of it, and so does one of JPEG 2000."""
     paths = []
     for bits, allocated in ((8, 8), (12, 16)):
         values = np.random.default_rng(bits).integers(0, 1 << bits, (40, 50))
@@ -219,7 +221,8 @@ UNCOMMON = ("liver_1frame.dcm", "rtdose.dcm")  # 1 bit, and 32 bits in several f
 def test_deflated_frames_are_taken_made_and_opened(
     service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
 ) -> None:
-    """One archive asks for them; what it got is sent again, and one that takes nothing compressed gets it as it was."""
+    """A node never gets "a syntax that it did not ask for" (DECISIONS.md 59).
+    One archive asks for them; what it got is sent again, and one that takes nothing compressed gets it as it was."""
     frames, native, small = title(DEFLATED_FRAMES), title(EXPLICIT_LE), title(JPEG2000_LOSSLESS)
     archives = {
         ASIS: pacs(ASIS),
@@ -252,7 +255,7 @@ def test_deflated_frames_are_taken_made_and_opened(
 def test_float_pixels_go_on_as_they_came_where_frames_are_to_be_deflated(
     service: Callable[..., Service], pacs: Callable[..., Pacs], image: Callable[..., Path]
 ) -> None:
-    """PS3.5 8.2.16: only Pixel Data (7FE0,0010) may be so."""
+    """Floating-point pixels are not encoded so (DECISIONS.md 59, PS3.5 8.2.16)."""
     path = image(np.zeros((1, 4, 4, 1)), stored=16)
     dataset = read(path)
     del dataset.PixelData, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation
@@ -277,7 +280,8 @@ JPEG = "SC_rgb_dcmtk_+eb+cy+s2.dcm"
 def test_a_jpeg_goes_to_jpeg_xl_and_comes_back_as_the_very_bitstream(
     service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
 ) -> None:
-    """To the archive as JPEG XL; from there to one that wants JPEG, and to one that knows no JPEG XL."""
+    """A JPEG can be recompressed as JPEG XL and restored to the bit (README.md).
+    To the archive as JPEG XL; from there to one that wants JPEG, and to one that knows no JPEG XL."""
     sent = real(JPEG)
     meta, _ = split(sent.read_bytes())
     archive = pacs("ARCHIVE")
@@ -315,7 +319,8 @@ def test_a_jpeg_goes_to_jpeg_xl_and_comes_back_as_the_very_bitstream(
 def test_a_progressive_jpeg_that_was_recompressed_goes_to_failed_with_what_helps(
     service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
 ) -> None:
-    """It has no name that a destination without JPEG XL takes, and is not decoded: nobody is told another process."""
+    """Progressive JPEG (under whatever name) ... has no syntax of its own to be restored to (DECISIONS.md 62).
+    It is not decoded, and no destination gets it under the name of another JPEG process."""
     dataset = read(real(JPEG))
     progressive = BytesIO()
     Image.open(BytesIO(codestreams(real(JPEG))[0])).save(progressive, "JPEG", progressive=True)
@@ -335,9 +340,10 @@ def test_a_progressive_jpeg_that_was_recompressed_goes_to_failed_with_what_helps
     assert not old.arrivals
 
 
-def test_what_is_no_jpeg_goes_as_it_came_to_who_wants_recompressed_ones(
+def test_what_is_no_jpeg_goes_as_it_came_where_recompressed_ones_are_wanted(
     service: Callable[..., Service], pacs: Callable[..., Pacs]
 ) -> None:
+    """JPEGXLJPEGRecompression: "all else goes as it came" (docs/configure.md)."""
     archive = pacs("ARCHIVE")
     leyden = service(node("ARCHIVE", archive.port, TransferSyntax="JPEGXLJPEGRecompression")).start()
     sent = [real("CT_small.dcm"), real("MR_small_jp2klossless.dcm")]
