@@ -10,7 +10,7 @@ from leyden.transcode import libjxl
 from leyden.transcode.pixels import Planes, pack
 from support.objects import make_ct
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "perf"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "perf"))
 
 import peers
 import syntaxes

@@ -16,7 +16,7 @@ from support.objects import make_ct, real
 from support.peers import listens
 from support.service import free_port, wait_for
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "perf"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "perf"))
 
 import objects
 import peers

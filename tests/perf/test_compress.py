@@ -13,7 +13,7 @@ from leyden.transcode.pixels import Planes
 from support.peers import dcmtk
 from support.service import wait_for
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "perf"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "perf"))
 
 import codec
 import compress
