@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from support.service import LIMIT_S, free_port, wait_for
 DCMTK_ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1"}
 
 
+@cache
 def dcmtk(name: str) -> str:
     """The path of one of DCMTK's tools; without it the test is skipped by name, and fails where CI=true.
 

@@ -95,15 +95,16 @@ def read(path: Path) -> pydicom.Dataset:
 
 
 def decode(path: Path) -> Any:
-    if encoded_as(path) in (JPEGXL_LOSSLESS, JPEGXL):  # pydicom has no decoder for it
+    dataset = read(path)
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax in (JPEGXL_LOSSLESS, JPEGXL):  # pydicom has no decoder for it
         frames = by_djxl(path)
         frames = frames if frames.shape[3] > 1 else frames[..., 0]
         return frames if len(frames) > 1 else frames[0]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        plugin = "pylibjpeg" if SYNTAXES[encoded_as(path)].encapsulated else ""
-        plugin = "" if encoded_as(path) == DEFLATED_FRAMES else plugin
-        return pydicom.pixels.pixel_array(inflated(read(path)), raw=True, decoding_plugin=plugin)
+        plugin = "pylibjpeg" if SYNTAXES[syntax].encapsulated and syntax != DEFLATED_FRAMES else ""
+        return pydicom.pixels.pixel_array(inflated(dataset), raw=True, decoding_plugin=plugin)
 
 
 def others(path: Path, *but: str) -> dict[int, Any]:
@@ -113,7 +114,7 @@ def others(path: Path, *but: str) -> dict[int, Any]:
 
 
 def encoded_as(path: Path) -> str:
-    return str(read(path).file_meta.TransferSyntaxUID)
+    return str(pydicom.filereader.read_file_meta_info(path).TransferSyntaxUID)
 
 
 def random_pixels(shape: tuple[int, ...], stored: int, signed: bool) -> Any:

@@ -5,7 +5,6 @@ import io
 import lzma
 import resource
 import struct
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from leyden.errors import Corrupt
 from leyden.transcode import jpegls
 from leyden.transcode.pixels import CodecError, Description, Planes, Unfit
 from support.damage import survives
+from support.peers import run_dcmtk
 
 WG04 = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "wg04"
 GREY = Description(37, 41, 1, 16, 12, 11, False, "MONOCHROME2")
@@ -69,7 +69,7 @@ def part10(path: Path, codestream: memoryview, d: Description) -> Path:
 
 def by_dcmtk(path: Path) -> bytes:
     raw = path.with_suffix(".raw.dcm")
-    subprocess.run(["dcmdjpls", path, raw], check=True, timeout=60)
+    run_dcmtk("dcmdjpls", str(path), str(raw)).check_returncode()
     return bytes(pydicom.dcmread(raw).PixelData)
 
 
@@ -219,7 +219,7 @@ def test_what_others_write_in_any_interleave_mode(interleave: int, near: int, pr
 
 @pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small.dcm", "SC_rgb_small_odd.dcm"])
 def test_what_dcmtk_writes(name: str, tmp_path: Path) -> None:
-    subprocess.run(["dcmcjpls", get_testdata_file(name), tmp_path / "made.dcm"], check=True, timeout=60)
+    run_dcmtk("dcmcjpls", str(get_testdata_file(name)), str(tmp_path / "made.dcm")).check_returncode()
     (codestream,) = generate_frames(pydicom.dcmread(tmp_path / "made.dcm").PixelData, number_of_frames=1)
     planes, _ = jpegls.inspect(memoryview(codestream), GREY)
     values = planes.view(memoryview(decoded(planes, codestream))).transpose(1, 2, 0)

@@ -31,6 +31,7 @@ from leyden.errors import Corrupt
 from leyden.transcode import jpeg, libjpeg
 from leyden.transcode.pixels import Description, Planes, Unfit
 from support import lossless
+from support.peers import run_dcmtk
 
 GREY8 = Description(45, 61, 1, 8, 8, 7, False, "MONOCHROME2")
 GREY12 = Description(45, 61, 1, 16, 12, 11, False, "MONOCHROME2")
@@ -91,7 +92,7 @@ def write(path: Path, syntax: str, d: Description, pixels: bytes, photometric: s
 
 def by_dcmtk(path: Path, *options: str) -> pydicom.Dataset:
     raw = path.with_suffix(".raw")
-    subprocess.run(["dcmdjpeg", *options, path, raw], check=True, timeout=60)
+    run_dcmtk("dcmdjpeg", *options, str(path), str(raw)).check_returncode()
     return pydicom.dcmread(raw)
 
 
@@ -145,7 +146,7 @@ POINT_TRANSFORMS = [
 @pytest.mark.parametrize("name", WRAPPED)
 def test_samples_count_modulo_their_precision(name: str, precision: int, predictor: int, restart_rows: int) -> None:
     """As H.1.2.1 has it modulo 2^16; of 8 bits the library alone would not show how."""
-    planes = Planes(1, 33, 41, precision)
+    planes = Planes(1, 18, 21, precision)
     values = noise(planes)
     codestream = lossless.encoded(WRAPPED[name](values[0], precision), precision, predictor, restart_rows)
     assert np.array_equal(decoded(planes, codestream), values)
@@ -163,7 +164,7 @@ def test_samples_count_modulo_their_precision(name: str, precision: int, predict
 def test_samples_count_modulo_their_precision_with_a_point_transform(
     name: str, precision: int, point_transform: int, predictor: int, restart_rows: int
 ) -> None:
-    planes = Planes(1, 33, 41, precision)
+    planes = Planes(1, 18, 21, precision)
     values = noise(planes) >> point_transform
     states = WRAPPED[name](values[0], precision - point_transform)
     codestream = lossless.encoded(states, precision, predictor, restart_rows, point_transform)
@@ -187,12 +188,11 @@ def test_a_saw_that_only_climbs_is_exact(precision: int, predictor: int, point_t
     assert np.array_equal(seen[0], climb % (1 << bits) << point_transform)
 
 
-@pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("predictor", range(1, 8))
 @pytest.mark.parametrize(("stored", "point_transform"), [(8, 1), (8, 5), (12, 2), (16, 1), (16, 2), (16, 9), (16, 15)])
-def test_a_point_transform_by_dcmtk(
-    stored: int, point_transform: int, predictor: int, signed: bool, tmp_path: Path
-) -> None:
+def test_a_point_transform_by_dcmtk(stored: int, point_transform: int, predictor: int, tmp_path: Path) -> None:
+    """Each predictor, and each point transform, with and without a sign."""
+    signed = (predictor + point_transform) % 2 == 1
     allocated = 8 if stored == 8 else 16
     d = Description(45, 61, 1, allocated, stored, stored - 1, signed, "MONOCHROME2")
     low = -(1 << d.high_bit) if signed else 0
@@ -206,7 +206,7 @@ def test_a_point_transform_by_dcmtk(
     ds.save_as(path, enforce_file_format=True)
     made = tmp_path / "made.dcm"
     options = ("+el", "+sv", str(predictor), "+pt", str(point_transform))
-    subprocess.run(["dcmcjpeg", *options, path, made], check=True, timeout=60)
+    run_dcmtk("dcmcjpeg", *options, str(path), str(made)).check_returncode()
     codestream = first_frame(pydicom.dcmread(made))
     assert jpeg.read(codestream).point_transform == point_transform
     planes, _ = jpeg.inspect(codestream, d)
@@ -331,7 +331,7 @@ def test_colour_that_is_ycbcr_already_is_only_subsampled() -> None:
 @pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small.dcm"])
 def test_lossless_of_dcmtk_is_read(name: str, options: list[str], tmp_path: Path) -> None:
     path = tmp_path / "made.dcm"
-    subprocess.run(["dcmcjpeg", *options, str(get_testdata_file(name)), path], check=True, timeout=60)
+    run_dcmtk("dcmcjpeg", *options, str(get_testdata_file(name)), str(path)).check_returncode()
     ds = pydicom.dcmread(path)
     planes, _ = jpeg.inspect(first_frame(ds), description(ds))
     assert decoded(planes, first_frame(ds)).tobytes() == by_dcmtk(path).PixelData

@@ -23,6 +23,7 @@ from leyden.errors import Corrupt
 from leyden.transcode import rle
 from leyden.transcode.pixels import Description, Planes, Unfit
 from support.damage import survives
+from support.peers import run_dcmtk
 
 GREY = Description(37, 41, 1, 16, 12, 11, False, "MONOCHROME2")
 RGB = Description(37, 41, 3, 8, 8, 7, False, "RGB")
@@ -70,7 +71,7 @@ def part10(path: Path, d: Description, codestream: memoryview | None = None, nat
 
 def by_dcmtk(path: Path) -> bytes:
     raw = path.with_suffix(".raw.dcm")
-    subprocess.run(["dcmdrle", path, raw], check=True, timeout=60)
+    run_dcmtk("dcmdrle", str(path), str(raw)).check_returncode()
     return bytes(pydicom.dcmread(raw).PixelData)
 
 
@@ -137,7 +138,7 @@ def test_what_dcmtk_writes(d: Description, tmp_path: Path) -> None:
     planes = rle.planes(d)
     pixels = mixed(planes)
     path = part10(tmp_path / "native.dcm", d, native=interleaved(planes, pixels))
-    subprocess.run(["dcmcrle", path, tmp_path / "rle.dcm"], check=True, timeout=60)
+    run_dcmtk("dcmcrle", str(path), str(tmp_path / "rle.dcm")).check_returncode()
     (frame,) = generate_frames(pydicom.dcmread(tmp_path / "rle.dcm").PixelData, number_of_frames=1)
     assert decoded(planes, frame) == bytes(pixels)
 
