@@ -14,6 +14,7 @@ from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, JPEG2000_LOSSLESS
 from leyden.errors import Corrupt
 from leyden.form.ladder import Acceptance
 from leyden.net.scu import ConnectionLost, Stalled, StoreAnswer, TooSlow
+from leyden.outbound import claims
 from leyden.outbound.attempt import Attempts
 from leyden.outbound.claims import SLOW_ABORTS
 from leyden.outbound.outcome import Ending, Response, given_up
@@ -56,6 +57,12 @@ class Sent(Parts):
     def why(self):
         (path,) = (self.root / "rejected").rglob("*.json")
         return json.loads(path.read_bytes())
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch):
+    """Nothing is gained by the pause after a fault of this machine."""
+    monkeypatch.setattr(claims, "DISK_PAUSE_S", 0.0)
 
 
 def told(outcome):
