@@ -23,6 +23,7 @@ from leyden.outbound.window import Window
 from leyden.spool.entry import Entry, key
 from leyden.spool.stage import Stage
 from leyden.spool.store import Spool
+from support.service import LIMIT_S
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 DATA = b"the data set"
@@ -85,10 +86,16 @@ class Parts:
     def counts(self) -> dict[str, int]:
         return {count.stage: count.files for count in self.spool.counts() if count.files}
 
+    async def ended(self) -> None:
+        """Until nothing is in hand any more."""
+        deadline_s = time.monotonic() + LIMIT_S
+        while self.window.in_hand:
+            assert time.monotonic() < deadline_s, f"still in hand after {LIMIT_S} s: {list(self.window.in_hand)}"
+            await asyncio.sleep(0.001)
+
     async def proved(self) -> list[dict[str, Any]]:
         """The lines of all receipts, once nothing is in hand any more."""
-        while self.window.in_hand:
-            await asyncio.sleep(0.001)
+        await self.ended()
         paths = sorted(self.root.glob("receipts/*.log"))
         return [json.loads(line) for path in paths for line in path.read_bytes().splitlines()]
 

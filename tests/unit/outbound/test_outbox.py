@@ -67,11 +67,18 @@ async def test_what_is_too_old_expires_even_while_nothing_can_be_sent(tmp_path):
 
 @on_a_loop
 async def test_a_drained_outbox_claims_nothing_more(tmp_path):
-    async with listening() as (port, peers), outbox_to(tmp_path, port) as (outbox, parts):
-        await outbox.drain(5)
-        parts.put(1)
-        outbox.ring()
-        outbox.tick()
-        await asyncio.sleep(0)
-        assert parts.counts() == {"prepared": 1}
-        assert not peers
+    async with listening() as (port, peers):
+        before = asyncio.all_tasks()
+        async with outbox_to(tmp_path, port) as (outbox, parts):
+            outbox.serving = False
+            parts.put(1)
+            outbox.ring()
+            await until(outbox, lambda: "waiting=1" in repr(outbox))
+            await outbox.drain(5)
+            outbox.serving = True
+            parts.put(2)
+            outbox.ring()
+            outbox.tick()
+            assert asyncio.all_tasks() == before, "nothing is under way that could claim"
+            assert parts.counts() == {"prepared": 2}
+            assert not peers

@@ -1,6 +1,5 @@
 """What waits in a syntax that its destination does not take."""
 
-import asyncio
 import time
 
 from leyden.deliver.destination import Destination
@@ -32,10 +31,6 @@ class World(Parts):
 
     def refill(self):
         self.window.waiting = {instance.receipt: instance for instance in self.look()}
-
-    async def ended(self):
-        while self.window.in_hand:
-            await asyncio.sleep(0.001)
 
     def in_transform(self):
         return [queued.entry.syntax for queued in self.spool.waiting(Stage.TRANSFORM, "PACS", 9)]
