@@ -1,4 +1,4 @@
-"""Files that are file before their turn: the right one is sent, and none stays open."""
+"""Files that are opened before their turn: the right one is sent, and none stays open."""
 
 import os
 
@@ -56,7 +56,7 @@ def content(file, instance):
         file.close()
 
 
-def test_what_was_file_ahead_is_what_is_sent_although_it_was_renamed(instances):
+def test_what_was_opened_ahead_is_sent_although_it_was_renamed(instances):
     files, association, (first, *_) = FilesAhead(), Link(), instances
     files.open_ahead(association, instances)
     claimed = first.queued.path.rename(first.queued.path.with_name("claimed"))
@@ -65,7 +65,7 @@ def test_what_was_file_ahead_is_what_is_sent_although_it_was_renamed(instances):
     assert content(file, first) == b"x" * 100
 
 
-def test_another_one_than_expected_is_file_anew(instances):
+def test_another_one_than_expected_is_opened_when_its_turn_comes(instances):
     files, association, (_, second, _) = FilesAhead(), Link(), instances
     files.open_ahead(association, instances)
     file = files.open(association, second, second.queued.file)
@@ -84,7 +84,7 @@ def test_an_object_that_was_made_anew_meanwhile_is_not_sent_as_it_was(instances)
     assert content(file, first) == b"y" * 100
 
 
-def test_each_association_expects_another_one(instances):
+def test_no_two_associations_open_the_same_file_ahead(instances):
     files, links = FilesAhead(), [Link(), Link(), Link(), Link()]
     for association in links:
         files.open_ahead(association, instances)
