@@ -157,7 +157,7 @@ def test_another_encoding_of_the_same_values_breaks_nothing(
     assert arrival.syntax != EXPLICIT_LE
     assert uid in (None, arrival.syntax)
     assert verifies(as_file(arrival, tmp_path))
-    assert "signatures" not in leyden.log
+    assert "digital signatures" not in leyden.log
 
 
 def test_where_nothing_else_is_taken_signatures_are_broken_and_the_log_says_so(

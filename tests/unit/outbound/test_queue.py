@@ -3,26 +3,48 @@
 import os
 import time
 
+import pytest
+
 from leyden.deliver.destination import Destination
 from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.dicom.uids import EXPLICIT_LE
-from leyden.outbound.queue import NEWEST, RECLAIM_S, WINDOW, SendQueue
+from leyden.outbound import queue as queue_module
+from leyden.outbound.queue import RECLAIM_S, SendQueue
 from leyden.spool.entry import Entry, key
 from leyden.spool.stage import Stage
 from leyden.spool.store import Spool
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 NOW_S = 1795560000
+WINDOW, NEWEST = 40, 8  # so that a test need not make thousands of files
 
 
-def put(spool, number, *, received_s=NOW_S, rank="50", calling="CT1", study="s", uid="", content=None, **names):
+@pytest.fixture
+def narrow(monkeypatch):
+    monkeypatch.setattr(queue_module, "WINDOW", WINDOW)
+    monkeypatch.setattr(queue_module, "NEWEST", NEWEST)
+
+
+def put(
+    spool,
+    number,
+    *,
+    stage=Stage.PREPARED,
+    received_s=NOW_S,
+    rank="50",
+    calling="CT1",
+    study="s",
+    uid="",
+    content=None,
+    **names,
+):
     receipt = f"{int(received_s * 1e6):016d}00{number:04d}"
     fd, path = spool.embryo(receipt)
     uid = uid or f"2.25.{number}"
     os.write(fd, encode_head(FileMeta(CT, uid, EXPLICIT_LE, sending=calling)) if content is None else content)
     os.close(fd)
     entry = Entry(receipt, key(uid), key(study), key(calling), **names)
-    spool.plan_one(path, entry, Stage.PREPARED, "PACS", rank)
+    spool.plan_one(path, entry, stage, "PACS", rank)
     return receipt
 
 
@@ -78,15 +100,15 @@ def test_titles_that_are_passed_over_do_not_fill_the_window(tmp_path):
     assert receipts(queue.look({}, {"STRANGER"}, NOW_S)) == [other]
 
 
-def test_it_is_bounded(tmp_path):
+def test_a_look_holds_no_more_than_the_window(tmp_path, narrow):
     spool, queue = make(tmp_path)
-    content = encode_head(FileMeta(CT, "2.25.1", EXPLICIT_LE))
-    for n in range(WINDOW + 5):
-        put(spool, n, content=content)
-    assert len(queue.look({}, (), NOW_S)) == WINDOW
+    oldest, *_ = [put(spool, number) for number in range(WINDOW + 5)]
+    found = receipts(queue.look({}, (), NOW_S))
+    assert len(found) == WINDOW
+    assert found[0] == oldest
 
 
-def test_suspects_are_counted_apart_the_oldest_and_the_newest_of_them(tmp_path):
+def test_suspects_are_counted_apart_the_oldest_and_the_newest_of_them(tmp_path, narrow):
     spool, queue = make(tmp_path)
     bad = [put(spool, n) for n in range(WINDOW + NEWEST + 5)]
     good = put(spool, len(bad), study="another")
@@ -145,7 +167,25 @@ def test_old_ones_expire_and_what_is_no_file_of_ours_fails(tmp_path, caplog):
     assert counts == {"prepared": 1, "expired": 1, "failed": 3}
 
 
-def test_the_age_of_what_was_taken_from_a_shelf_begins_anew_and_lasts_through_a_transient_answer(tmp_path):
+def test_what_waits_until_its_destination_was_asked_keeps_its_turn_and_expires_like_the_others(tmp_path):
+    spool, queue = make(tmp_path, expiry_threshold_s=100.0)
+    put(spool, 1, stage=Stage.ASKING, syntax="JPEG2000", received_s=NOW_S - 101)
+    first = put(spool, 2, received_s=NOW_S - 9)
+    asking = put(spool, 3, stage=Stage.ASKING, syntax="JPEG2000", received_s=NOW_S - 8)
+    last = put(spool, 4, received_s=NOW_S - 7)
+    assert receipts(queue.look({}, (), NOW_S)) == [first, asking, last]
+    counts = {count.stage: count.files for count in spool.counts()}
+    assert counts == {"asking": 1, "prepared": 2, "expired": 1}
+
+
+def test_a_twin_is_not_sent_before_an_older_one_that_waits_until_its_destination_was_asked(tmp_path):
+    spool, queue = make(tmp_path)
+    older = put(spool, 1, stage=Stage.ASKING, syntax="JPEG2000", uid="2.25.9", received_s=NOW_S - 5)
+    put(spool, 2, uid="2.25.9", serial=True)
+    assert receipts(queue.look({}, (), NOW_S)) == [older]
+
+
+def test_what_was_brought_back_from_rejected_has_its_whole_time_again_even_after_a_transient_answer(tmp_path):
     spool, queue = make(tmp_path, expiry_threshold_s=100.0)
     now_s = time.time()
     put(spool, 1, received_s=now_s - 1000)

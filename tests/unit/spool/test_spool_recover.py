@@ -292,6 +292,14 @@ def test_no_crash_is_counted_unless_a_worker_died_alone(spool):
     assert waiting(spool, Stage.TRANSFORM)[0].entry.crashes == 0
 
 
+@pytest.mark.parametrize(("stage", "unanswered"), [(Stage.TRANSFORM, 0), (Stage.ASKING, 1), (Stage.PREPARED, 1)])
+def test_an_attempt_that_the_death_of_its_process_ended_counts_as_unanswered(spool, stage, unanswered):
+    spool.put(stage, syntax="JPEG2000")
+    spool.first(stage)
+    assert reclaim(spool, "sender-0") == 1
+    assert [each.entry.unanswered for each in waiting(spool, stage)] == [unanswered]
+
+
 def test_an_object_refused_by_a_node_that_is_gone_stays(spool):
     for destination in ("PACS", "GONE"):
         spool.put(Stage.PREPARED, destination)

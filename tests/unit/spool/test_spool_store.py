@@ -13,7 +13,7 @@ import pytest
 from leyden.spool import listing, moves
 from leyden.spool.entry import Entry, folder, key, parse
 from leyden.spool.moves import make_folder
-from leyden.spool.stage import Stage
+from leyden.spool.stage import CLAIMED_FROM, Stage
 from leyden.spool.store import Placement, Plan, Spool
 
 OLD_S = 1_700_000_000.0  # a bucket long past
@@ -282,6 +282,27 @@ def test_younger_entries_of_an_instance_are_held_back_until_the_older_one_is_gon
     assert spool.held_back("PACS", [young]) == set()
 
 
+def test_an_instance_is_held_back_while_an_older_one_waits_until_its_destination_was_asked(spool):
+    spool.put(Stage.ASKING, sop="1.2.3", syntax="JPEG2000")
+    young = spool.put(Stage.PREPARED, sop="1.2.3", serial=True)
+    assert spool.held_back("PACS", [young]) == {young.receipt}
+    claim = spool.first(Stage.ASKING)
+    assert spool.held_back("PACS", [young]) == {young.receipt}
+    spool.to_transform(claim, "JPEG2000")
+    assert spool.held_back("PACS", [young]) == {young.receipt}
+
+
+@pytest.mark.parametrize("stage", [*CLAIMED_FROM, Stage.ACTIVE, Stage.DEFERRED])
+def test_an_instance_is_bound_for_its_destination_until_it_is_delivered_or_given_up(spool, stage):
+    spool.put(stage if stage in CLAIMED_FROM else Stage.PREPARED, sop="1.2.3")
+    if stage not in CLAIMED_FROM:
+        claim = spool.first(Stage.PREPARED)
+        if stage is Stage.DEFERRED:
+            spool.defer(claim, OLD_S)
+    assert [each.stage for each in spool.counts()] == [stage]
+    assert list(spool.bound()) == [("PACS", key("1.2.3"))]
+
+
 # -- the stages in which a trip has ended
 
 
@@ -300,6 +321,17 @@ def test_a_refusal_stands_with_its_reason_and_can_be_retried(spool):
     (found,) = waiting(spool)
     assert (found.entry.receipt, found.entry.attempt, found.rank) == (entry.receipt, 0, "42")
     assert list((spool.root / "rejected" / "PACS").iterdir()) == []
+
+
+@pytest.mark.parametrize("ended", [Stage.REJECTED, Stage.FAILED])
+@pytest.mark.parametrize("stage", CLAIMED_FROM)
+def test_a_retry_goes_back_to_the_stage_from_which_the_object_was_claimed(spool, stage, ended):
+    spool.put(stage, rank="42", syntax="JPEG2000")
+    {Stage.REJECTED: spool.reject, Stage.FAILED: spool.fail}[ended](spool.first(stage), {"reason": "no"})
+    assert spool.retry(ended, "PACS") == 1
+    (found,) = waiting(spool, stage)
+    assert (found.entry.syntax, found.rank) == ("JPEG2000", "42")
+    assert len(spool.tree()) == 1
 
 
 def test_a_reader_sees_the_whole_note_or_none(spool):
@@ -419,15 +451,16 @@ def test_a_bucket_that_cannot_be_listed_does_not_stop_the_others(spool, monkeypa
     assert "17000000 cannot be listed" in caplog.text
 
 
+@pytest.mark.parametrize("stage", CLAIMED_FROM)
 @pytest.mark.parametrize("below", ["", "10", "10/17000000"])
-def test_a_file_put_into_a_queue_by_hand_goes_out(spool, monkeypatch, below):
-    place = spool.root / "prepared" / "PACS" / below
+def test_a_file_put_into_a_queue_by_hand_goes_out(spool, monkeypatch, below, stage):
+    place = spool.root / stage / "PACS" / below
     place.mkdir(parents=True, exist_ok=True)
     (place / "foo.dcm").write_bytes(b"image")
     (place / ".foo.dcm.swp").write_bytes(b"half")
     monkeypatch.setattr(moves, "SETTLE_S", 0.0)
-    waiting(spool)
-    (found,) = waiting(spool)
+    waiting(spool, stage)
+    (found,) = waiting(spool, stage)
     assert found.entry.by_hand
     assert found.rank == (below[:2] or "99")
     assert found.path.read_bytes() == b"image"
@@ -475,6 +508,7 @@ def test_counts_of_every_folder(spool):
     spool.receive()
     spool.put(Stage.TRANSFORM, "REPORTS", syntax="JPEG2000Lossless", now_s=OLD_S)
     spool.put(Stage.TRANSFORM, "REPORTS", syntax="JPEG2000Lossless", now_s=OLD_S + 1000)
+    spool.put(Stage.ASKING, syntax="JPEG2000")
     for what in ("reject", "fail", "defer", "claim"):
         spool.put(Stage.PREPARED)
         claim = spool.first(Stage.PREPARED)
@@ -488,6 +522,7 @@ def test_counts_of_every_folder(spool):
     assert {place: c.files for place, c in found.items()} == {
         ("embryo", ""): 1,
         ("new", ""): 2,
+        ("asking", "PACS"): 1,
         ("transform", "REPORTS"): 2,
         ("active", "PACS"): 1,
         ("prepared", "PACS"): 1,
@@ -496,7 +531,7 @@ def test_counts_of_every_folder(spool):
         ("failed", "PACS"): 1,
     }
     assert found["transform", "REPORTS"].oldest_received_s == pytest.approx(OLD_S, abs=0.001)
-    assert [c.stage for c in spool.counts()][:3] == [Stage.EMBRYO, Stage.NEW, Stage.TRANSFORM]
+    assert [c.stage for c in spool.counts()][:4] == [Stage.EMBRYO, Stage.NEW, Stage.ASKING, Stage.TRANSFORM]
 
 
 def test_counts_of_nothing(tmp_path):
