@@ -9,6 +9,7 @@ from contextlib import ExitStack, suppress
 import pytest
 import uvloop
 
+from leyden.net import dial
 from leyden.net.dial import Address, ConnectionFailed, connect, look_up
 from support.namespaces import silent
 from support.service import free_port
@@ -28,6 +29,12 @@ def run(request: pytest.FixtureRequest) -> Iterator[Callable[[Coroutine[object, 
     assert open_sockets() <= before
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A short head start, where its length does not matter."""
+    monkeypatch.setattr(dial, "HEAD_START_S", 0.05)
+
+
 def open_sockets() -> set[str]:
     found = set()
     for entry in os.scandir("/proc/self/fd"):
@@ -40,6 +47,7 @@ def address(number: int, port: int) -> Address:
     return socket.AF_INET, f"127.0.0.{number}", port
 
 
+@pytest.mark.usefixtures("impatient")
 def test_each_address_gets_a_turn(run: Callable[..., None], port: int) -> None:
     async def main() -> None:
         with silent("127.0.0.2", port), silent("127.0.0.3", port), socket.create_server(("127.0.0.5", port)):
@@ -75,11 +83,12 @@ def test_a_failure_names_each_address(run: Callable[..., None], port: int) -> No
     run(main())
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_cancelled_one_leaves_nothing_open(run: Callable[..., None], port: int) -> None:
     async def main() -> None:
         with silent("127.0.0.2", port), silent("127.0.0.3", port):
             with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.5):
+                async with asyncio.timeout(0.25):
                     await connect([address(2, port), address(3, port)], 0)
             await asyncio.sleep(0)
 

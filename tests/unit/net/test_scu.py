@@ -46,12 +46,13 @@ async def opened(port: int) -> Association:
 
 @pytest.fixture
 def data_set(tmp_path: Path) -> Iterator[Callable[[int], int]]:
-    """Descriptors of files of so many random bytes behind 8 others."""
+    """Descriptors of files of so many random bytes behind 8 others; they repeat, but not in step with any piece."""
     fds = []
+    random = os.urandom(1_000_003)
 
     def make(size: int) -> int:
         path = tmp_path / "dataset"
-        path.write_bytes(b"head4321" + os.urandom(size))
+        path.write_bytes(b"head4321" + (random * (size // len(random) + 1))[:size])
         fds.append(os.open(path, os.O_RDONLY))
         return fds[-1]
 

@@ -127,7 +127,7 @@ def random_pixels(shape: tuple[int, ...], stored: int, signed: bool) -> Any:
 @pytest.mark.parametrize("syntax", UNCOMPRESSED[:3])
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize(("allocated", "stored"), [(8, 3), (8, 8), (16, 5), (16, 8), (16, 12), (16, 15), (16, 16)])
-@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (1, 3, 5, 1), (3, 7, 9, 1)])
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (3, 7, 9, 1)])
 def test_grey(
     image: Image, transcode: Transcode, shape: Any, allocated: int, stored: int, signed: bool, syntax: str
 ) -> None:
@@ -136,19 +136,20 @@ def test_grey(
     made = transcode(path, JPEG2000_LOSSLESS)
     assert encoded_as(made) == JPEG2000_LOSSLESS
     assert np.array_equal(decode(made).reshape(shape), pixels)
-    assert others(made) == others(path)
+    before = others(path)
+    assert others(made) == before
     for native in (EXPLICIT_LE, IMPLICIT_LE):
         back = transcode(made, native)
         assert encoded_as(back) == native
         assert np.array_equal(decode(back).reshape(shape), pixels)
-        assert others(back) == others(path)
+        assert others(back) == before
 
 
 @pytest.mark.parametrize("syntax", UNCOMPRESSED[:3])
 @pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL"])
 @pytest.mark.parametrize("planar", [0, 1])
 @pytest.mark.parametrize(("allocated", "stored"), [(8, 8), (16, 10), (16, 16)])
-@pytest.mark.parametrize("shape", [(1, 1, 1, 3), (1, 3, 5, 3), (3, 7, 9, 3)])
+@pytest.mark.parametrize("shape", [(1, 1, 1, 3), (3, 7, 9, 3)])
 def test_colour(
     image: Image, transcode: Transcode, shape: Any, allocated: int, stored: int, planar: int, photometric: str,
     syntax: str,
