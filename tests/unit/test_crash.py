@@ -40,13 +40,13 @@ def passes_three(told: str | None) -> "subprocess.CompletedProcess[str]":
         ("sender/encoded,claimed:1,encoded:2", 1),
     ],
 )
-def test_who_dies_where(told: str | None, passed: int) -> None:
+def test_only_the_named_process_dies_at_the_named_point_and_count(told: str | None, passed: int) -> None:
     child = passes_three(told)
     assert child.stdout.split() == [str(n) for n in range(passed)]
     assert child.returncode == (0 if passed == 3 else -signal.SIGKILL)
 
 
-def test_once_is_enough(tmp_path: Path) -> None:
+def test_with_a_mark_a_process_dies_only_once(tmp_path: Path) -> None:
     mark = tmp_path / "died"
     told = f"worker/encoded:2:{mark}"
     assert passes_three(told).returncode == -signal.SIGKILL

@@ -443,7 +443,7 @@ def test_a_write_that_fails_is_an_answer(tmp_path: Path, limit_bytes: int) -> No
     uvloop.run(main())
 
 
-def test_rejections(tmp_path: Path) -> None:
+def test_an_unknown_title_and_an_association_too_many_are_rejected_with_the_reason(tmp_path: Path) -> None:
     async def main() -> None:
         async with receiving(tmp_path, replace(SETTINGS, max_associations=1)) as (receiver, port):
             with pytest.raises(AssociationRejected, match=r"\(1,1,7\)"):

@@ -573,7 +573,9 @@ def test_our_own_title_may_not_hide_a_node(folder: Write) -> None:
     )
 
 
-def test_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_default_folder_that_exists_is_used_and_a_missing_one_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ConfigError, match="no such folder"):
         load(tmp_path / "nowhere", {}, {})
     (tmp_path / "data").mkdir()

@@ -48,7 +48,7 @@ from leyden.deliver.retry import (
         (0xFE00, Verdict.PERMANENT),
     ],
 )
-def test_statuses(status, verdict):
+def test_each_status_is_a_success_a_transient_or_a_permanent_failure(status, verdict):
     assert classify(status) is verdict
 
 

@@ -27,7 +27,7 @@ NIGHT = [(22 * 60, 6 * 60)]
         (DAY + NIGHT, 23 * 60, True),
     ],
 )
-def test_windows(windows, minute, expected):
+def test_a_schedule_is_open_within_its_windows_past_midnight_too(windows, minute, expected):
     assert is_open(windows, minute) is expected
 
 
@@ -45,7 +45,7 @@ def test_windows(windows, minute, expected):
         ("fd00::/8", "fd00::/8"),
     ],
 )
-def test_networks(text, meaning):
+def test_a_network_may_be_written_as_address_prefix_or_mask(text, meaning):
     assert str(network(text)) == meaning
 
 
@@ -55,7 +55,7 @@ def test_what_is_no_network(text):
         network(text)
 
 
-def test_where_we_are():
+def test_we_are_in_a_network_if_one_of_our_addresses_is():
     ours = {"192.168.1.7", "fd00::2"}
     assert is_here([], ours)
     assert is_here(["10.0.0.0", "192.168.1.7"], ours)
@@ -127,7 +127,7 @@ class TestStudyDelay:
         assert delay.ready_s("s", 100) == 110
         assert delay.ready_s("s", 105) == 110
 
-    def test_no_delay(self):
+    def test_without_a_delay_a_study_is_ready_at_once(self):
         assert StudyDelay(0, 1).ready_s("s", 100) == 100
 
     def test_old_studies_are_forgotten(self):

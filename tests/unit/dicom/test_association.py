@@ -106,7 +106,7 @@ def test_echo() -> None:
     assert responded.command.status == 0
 
 
-def test_rejection() -> None:
+def test_a_rejection_ends_both_sides() -> None:
     requestor = Connection.requestor(AssociateRequest("X", "Y", CONTEXTS))
     acceptor = Connection.acceptor(16384)
     tell(requestor, acceptor)
@@ -117,7 +117,7 @@ def test_rejection() -> None:
 
 
 @pytest.mark.parametrize("aborts_first", ["requestor", "acceptor"])
-def test_abort(aborts_first: str) -> None:
+def test_an_abort_by_either_side_ends_both(aborts_first: str) -> None:
     requestor, acceptor = associated()
     one, other = (requestor, acceptor) if aborts_first == "requestor" else (acceptor, requestor)
     one.abort()

@@ -23,7 +23,7 @@ def test_repeating_groups() -> None:
         assert dictionary.entry(tag) == pydicom.datadict.get_entry(tag), hex(tag)
 
 
-def test_tags_that_nobody_knows() -> None:
+def test_an_unknown_tag_has_no_entry_and_no_keyword() -> None:
     for tag in (0x00090010, 0x60033000, 0x00080099, 0x00110000):
         assert dictionary.entry(tag) is None
         assert dictionary.keyword_of(tag) == ""

@@ -409,7 +409,7 @@ def test_elements_one_by_one() -> None:
     assert element_header(0x00091001, "ZZ", 5, elements.BIG) == struct.pack(">HH2sHL", 9, 0x1001, b"ZZ", 0, 5)
 
 
-def test_swapped() -> None:
+def test_the_bytes_of_each_word_are_swapped_and_a_rest_stays() -> None:
     assert swapped(b"12345678", 2) == b"21436587"
     assert swapped(b"12345678", 4) == b"43218765"
     assert swapped(b"12345678", 8) == b"87654321"

@@ -39,7 +39,7 @@ def write(syntax: Syntax, tag: int, vr: str, value: bytes = b"", length: int | N
 
 @sources
 @targets
-def test_replace(syntax: Syntax, target: Syntax) -> None:
+def test_elements_are_replaced_added_and_removed_in_their_order(syntax: Syntax, target: Syntax) -> None:
     def old(tag: int, vr: str, value: bytes = b"") -> bytes:
         return write(syntax, tag, vr, value)
 
@@ -129,7 +129,7 @@ def test_a_hole_in_the_place_of_a_value() -> None:
 
 
 @targets
-def test_new_items(target: Syntax) -> None:
+def test_a_new_sequence_is_written_with_its_nested_items(target: Syntax) -> None:
     def nest(tag: int, *items: bytes) -> bytes:
         end = write(target, ITEM_END, "")
         content = b"".join(write(target, ITEM, "", item + end, UNDEFINED) for item in items)

@@ -370,7 +370,7 @@ def test_the_number_of_elements_is_bounded(monkeypatch: pytest.MonkeyPatch) -> N
         list(level(source(data), 0, len(data), EXPLICIT))
 
 
-def test_windows() -> None:
+def test_elements_across_windows_are_found_and_large_values_are_not_read() -> None:
     """Elements across the borders of windows and behind large values are found, and large values are not read."""
     small = b"".join(el(0x00091000 + n % 256, "LO", b"x" * (n % 50)) for n in range(5000))
     large = el(0x00420011, "OB", bytes(3_000_000))
@@ -400,5 +400,5 @@ def test_a_source_that_is_shorter_than_it_says() -> None:
         list(level(ByteSource(lambda offset, length: data[offset : offset + length], 1000), 0, 1000, EXPLICIT))
 
 
-def test_tag_name() -> None:
+def test_a_tag_is_named_as_the_standard_writes_it() -> None:
     assert tag_name(0x0008103E) == "(0008,103E)"

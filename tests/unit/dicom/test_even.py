@@ -293,7 +293,7 @@ def test_what_does_not_parse_is_not_guessed_at(data: bytes) -> None:
         changes(dataset(data))
 
 
-def test_bounds() -> None:
+def test_the_number_of_changes_is_bounded_and_the_size_of_a_value_is_not() -> None:
     with pytest.raises(Corrupt, match="elements of odd length"):
         changes(dataset(el(0x00091001, "UN", b"x") * (MAX_CHANGES // 2 + 1)))
     data = struct.pack("<HH2sHL", 0x0009, 0x1001, b"UN", 0, UNDEFINED - 2)

@@ -234,7 +234,7 @@ def test_nothing_to_go_by_is_corrupt(data: bytes, reason: str) -> None:
         ("DS", b"1.50\\ 2 ", ("1.50", "2")),
     ],
 )
-def test_values(vr: str, value: bytes, texts: tuple[str, ...]) -> None:
+def test_each_vr_has_its_texts(vr: str, value: bytes, texts: tuple[str, ...]) -> None:
     assert look(file(el(0x00091001, vr, value))).texts(0x00091001) == texts
 
 
@@ -277,7 +277,7 @@ def test_pixel_representation_decides_and_is_inherited() -> None:
     assert look(file(lowest, IMPLICIT_LE)).texts(0x00280106) == ("65535",)
 
 
-def test_sequences() -> None:
+def test_the_items_of_sequences_are_read_at_every_level() -> None:
     inner = el(0x00081199, "SQ", item(el(0x00081155, "UI", b"1.3\0")))
     undefined = el(0xFFFEE000, "", inner + el(0x00081155, "UI", b"1.2\0"), 0xFFFFFFFF) + el(0xFFFEE00D, "")
     sequence = el(0x00081140, "SQ", undefined + item(b"") + undefined, 0xFFFFFFFF) + el(0xFFFEE0DD, "")
@@ -373,7 +373,7 @@ def test_a_character_set_with_a_vr_that_needs_one_does_not_recurse() -> None:
     assert ours.texts(0x00100010) == ("Müller",)
 
 
-def test_deflated() -> None:
+def test_a_deflated_data_set_is_read_as_far_as_its_pixels() -> None:
     deflater = zlib.compressobj(wbits=-15)
     dataset = el(0x00080060, "CS", b"CT") + el(0x00420011, "OB", bytes(100_000)) + el(0x7FE00010, "OW", bytes(100))
     ours = look(file(deflater.compress(dataset) + deflater.flush(), DEFLATED_LE))

@@ -67,7 +67,7 @@ def test_deflated_and_unknown_syntaxes_do_not_tell() -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_real_files(path: object) -> None:
+def test_a_real_file_is_who_pydicom_says_or_says_nothing(path: object) -> None:
     data, syntax = dataset_of(path)  # type: ignore[arg-type]
     peer = read(path)  # type: ignore[arg-type]
     encoding = EXPLICIT_LE if syntax.deflated else syntax.uid

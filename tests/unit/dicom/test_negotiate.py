@@ -54,7 +54,7 @@ def test_every_syntax_of_the_standard_is_taken() -> None:
     assert [answered(CT, uid).result for uid in uids.SYNTAXES] == [0] * len(uids.SYNTAXES)
 
 
-def test_what_is_refused() -> None:
+def test_a_context_is_refused_for_its_syntaxes_or_for_its_class() -> None:
     assert answered(CT, "1.2.3.4").result == 4
     assert answered(CT).result == 4
     assert answered("1.2.840.10008.5.1.4.1.2.2.1", uids.IMPLICIT_LE).result == 3  # study root find
@@ -85,7 +85,9 @@ def test_verification_is_uncompressed() -> None:
         ({"protocol_version": 2}, AssociateReject(1, 2, 2)),
     ],
 )
-def test_rejections(changes: dict[str, str], rejection: AssociateReject) -> None:
+def test_who_calls_and_whom_decides_whether_an_association_is_rejected(
+    changes: dict[str, str], rejection: AssociateReject
+) -> None:
     policy = AcceptorPolicy(("IMAGEPACS",), allowed_calling=("CT01",))
     good = {"called": "IMAGEPACS", "calling": "CT01", "contexts": ()}
     assert isinstance(answer(policy, AssociateRequest(**good)), AssociateAccept)
@@ -127,7 +129,7 @@ def test_what_is_numbered_well_is_not_complained_of() -> None:
     assert misnumbered(AssociateRequest("LEYDEN", "A", contexts_for([(CT, uids.EXPLICIT_LE), (CT, "1.2")]))) == []
 
 
-def test_nobody_becomes_our_scp() -> None:
+def test_no_peer_is_accepted_as_scp() -> None:
     said = answer(POLICY, AssociateRequest("LEYDEN", "A", (), roles=(Role(CT, scu=True, scp=True),)))
     assert isinstance(said, AssociateAccept)
     assert said.roles == (Role(CT, scu=True, scp=False),)

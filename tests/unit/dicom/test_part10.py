@@ -172,7 +172,7 @@ def test_what_is_not_part_10_is_corrupt(head: bytes) -> None:
         decode_head(head)
 
 
-def test_real_file() -> None:
+def test_the_head_of_a_real_file_is_read() -> None:
     with open(str(get_testdata_file("CT_small.dcm")), "rb") as file:
         decoded = decode_head(file.read(4096))
     assert decoded is not None

@@ -99,7 +99,7 @@ def test_unknown_syntaxes() -> None:
     assert syntax_name("1.2.3") == "1.2.3"
 
 
-def test_storage() -> None:
+def test_every_storage_class_is_known_as_one_private_and_future_ones_too() -> None:
     storage = {str(uid) for uid in pynetdicom.sop_class._STORAGE_CLASSES.values()}
     storage |= {str(uid) for uid in pynetdicom.sop_class._NON_PATIENT_OBJECT_CLASSES.values()}
     assert len(storage) > 150
@@ -154,7 +154,7 @@ def test_our_own_uids() -> None:
     ("1.2.840.10008.1.2", True), ("0.0", True), ("1." + "2" * 62, True), ("1." + "2" * 63, False), ("", False),
     ("1..2", False), (".1", False), ("1.", False), ("1.02", False), ("1.2a", False), ("1.2\n", False), ("1.٢", False),
 ])  # fmt: skip
-def test_well_formed(text: str, good: bool) -> None:
+def test_a_well_formed_uid_is_told_from_others(text: str, good: bool) -> None:
     assert is_well_formed(text) is good
 
 

@@ -83,14 +83,14 @@ def test_the_same_answers_are_written_again_once_an_hour():
 
 
 class TestProposals:
-    def test_one_class(self):
+    def test_a_kind_that_is_at_hand_twice_is_proposed_once(self):
         assert proposals([(CT, J2K), (CT, J2K)], J2K) == ((CT, J2K), (CT, EXPLICIT_LE), (CT, IMPLICIT_LE))
 
     def test_the_syntaxes_at_hand_the_wanted_one_and_the_two_uncompressed_ones(self):
         expected = ((CT, EXPLICIT_BE), (CT, J2K), (CT, EXPLICIT_LE), (CT, IMPLICIT_LE))
         assert proposals([(CT, EXPLICIT_BE)], J2K) == expected
 
-    def test_as_received(self):
+    def test_without_a_wanted_syntax_the_one_at_hand_and_the_uncompressed_ones_are_proposed(self):
         assert proposals([(CT, JPEG_BASELINE)], "") == ((CT, JPEG_BASELINE), (CT, EXPLICIT_LE), (CT, IMPLICIT_LE))
 
     def test_a_lossy_syntax_is_proposed_so_that_the_peer_can_accept_it(self):
@@ -130,7 +130,7 @@ class TestDocument:
         known = learn({}, [(CT, J2K), (CT, EXPLICIT_LE)], {(CT, EXPLICIT_LE)}, 100.5)
         assert ladder.parse(ladder.serialize(known)) == known
 
-    def test_its_form(self):
+    def test_it_is_json_by_sop_class(self):
         document = ladder.serialize({CT: Acceptance((EXPLICIT_LE,), (J2K,), 5)})
         assert document == b'{"%b":{"accepted":["%b"],"refused":["%b"],"seen_s":5}}' % (
             CT.encode(), EXPLICIT_LE.encode(), J2K.encode(),

@@ -95,7 +95,7 @@ def test_a_cancelled_one_leaves_nothing_open(run: Callable[..., None], port: int
     run(main())
 
 
-def test_looking_up(run: Callable[..., None]) -> None:
+def test_an_address_is_looked_up_as_it_is_and_an_unknown_name_is_a_failed_connection(run: Callable[..., None]) -> None:
     async def main() -> None:
         assert await look_up("192.0.2.7", 104, 1.0) == [(socket.AF_INET, "192.0.2.7", 104)]
         assert await look_up("::1", 104, 0) == [(socket.AF_INET6, "::1", 104)]

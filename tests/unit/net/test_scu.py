@@ -347,7 +347,7 @@ def test_an_end_while_idle_shows_at_once(how: str) -> None:
     uvloop.run(main())
 
 
-def test_rejection() -> None:
+def test_a_rejection_says_its_result_source_and_reason() -> None:
     def reject(peer: Peer, event: Event) -> bool:
         peer.connection.reject(CALLED_UNKNOWN)
         return True
@@ -361,7 +361,7 @@ def test_rejection() -> None:
     uvloop.run(main())
 
 
-def test_nobody_there() -> None:
+def test_a_port_on_which_nothing_listens_is_a_failed_connection() -> None:
     async def main() -> None:
         async with listening() as (port, _):
             pass

@@ -70,7 +70,7 @@ def told(outcome):
 
 
 @on_a_loop
-async def test_delivered(tmp_path):
+async def test_what_is_answered_with_success_is_delivered_and_proved(tmp_path):
     sent, association = Sent(tmp_path), Link(0)
     outcome = await sent.send(association)
     assert told(outcome) == (Ending.DELIVERED, Response.ANSWERED, "status 0x0000")

@@ -161,7 +161,7 @@ def test_dropping_the_original_leaves_what_others_added() -> None:
     assert destinations(rules, image()) == ["THIRD"]
 
 
-def test_unfiltered_instances() -> None:
+def test_an_instance_that_no_route_matches_is_dropped_if_that_is_set() -> None:
     rules = settings(route(Action(ADD, "THIRD"), when=(CT,)), drop_unfiltered=True)
     assert destinations(rules, image("CT")) == ["IMAGEPACS", "THIRD"]
     assert plan(rules, image("MR")).dropped_by == "dropUnfilteredInstances"
@@ -211,7 +211,7 @@ def test_the_reason_is_given_if_its_pixels_are_an_obstacle() -> None:
     assert plan(settings(IMAGEPACS=J2K), image()).deliveries[0].form == AsItCame(reason)
 
 
-def test_ranks() -> None:
+def test_the_rank_is_the_place_of_the_class_in_sop_class_priorities() -> None:
     target = Target("A", sop_class_priorities=("1.2", "default", "1.3"))
     assert [rank_of(target, sop_class) for sop_class in ("1.2", "9.9", "1.3")] == ["00", "01", "02"]
     assert [rank_of(Target("A", "", ("1.2", "1.3")), sop_class) for sop_class in ("1.3", "9.9")] == ["01", "02"]

@@ -38,7 +38,7 @@ def header(**values: object) -> object:
         ("x", "?`", "x"),
     ],
 )
-def test_masks(value: str, mask: str, result: str) -> None:
+def test_a_mask_puts_the_value_into_its_places(value: str, mask: str, result: str) -> None:
     assert masked(value, mask) == result
 
 

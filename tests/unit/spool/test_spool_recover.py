@@ -18,7 +18,7 @@ def waiting(spool, stage=Stage.PREPARED, destination="PACS"):
     return list(spool.waiting(stage, destination, 1000))
 
 
-def test_nothing_to_do(spool):
+def test_a_spool_in_good_order_is_left_as_it_is(spool):
     assert recover(spool) == Recovered()
 
 

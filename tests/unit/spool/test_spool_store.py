@@ -538,7 +538,7 @@ def test_counts_of_nothing(tmp_path):
     assert Spool(tmp_path / "none").counts() == []
 
 
-def test_free_percent(spool):
+def test_the_free_space_is_a_percentage_of_the_volume(spool):
     assert 0.0 < spool.free_percent() <= 100.0
 
 

@@ -80,7 +80,7 @@ def test_too_large_for_any_arena(arena: Arena) -> None:
     assert arena.lease(1 << 30, 1) is None
 
 
-def test_alone_and_leased(arena: Arena, other: Arena) -> None:
+def test_a_process_is_alone_until_another_one_has_a_lease(arena: Arena, other: Arena) -> None:
     assert arena.alone()
     lease = arena.lease(3 * SLOT_BYTES - 64, 64)
     assert lease is not None

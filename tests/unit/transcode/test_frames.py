@@ -49,7 +49,7 @@ def collect(into: list[int]) -> Callable[[Lease], None]:
     return lambda lease: into.append(zlib.decompress(lease.room[: lease.length])[0])
 
 
-def test_in_order_alone(bench: Bench) -> None:
+def test_without_a_helper_the_frames_come_in_order(bench: Bench) -> None:
     seen: list[int] = []
     spread(bench, orders(50), collect(seen))
     assert seen == list(range(50))

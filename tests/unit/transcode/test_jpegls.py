@@ -249,7 +249,7 @@ def test_application_segments_fill_bytes_and_padding_are_passed_over() -> None:
         "SC_rgb_jls_lossy_sample.dcm",
     ],
 )
-def test_real_files(name: str) -> None:
+def test_real_files_decode_as_libjpeg_decodes_them(name: str) -> None:
     dataset = pydicom.dcmread(str(get_testdata_file(name)))
     (codestream,) = generate_frames(dataset.PixelData, number_of_frames=1)
     planes = replace(jpegls.inspect(memoryview(codestream), GREY)[0], signed=bool(dataset.PixelRepresentation))

@@ -220,7 +220,7 @@ def test_it_decodes_to_the_pixels_of_the_jpeg(name: str) -> None:
     assert by_jpegxl == by_jpeg
 
 
-def test_it_is_smaller() -> None:
+def test_a_recompressed_jpeg_is_smaller() -> None:
     planes = Planes(3, 400, 500, 8, rct=True)
     source = a_jpeg(planes)
     assert len(recompressed(source, planes)) < 0.9 * len(source)

@@ -215,7 +215,9 @@ def test_planes_of_a_dataset() -> None:
     ],
     ids=str,
 )
-def test_obstacles(described: Description, lossless: str | None, lossy: str | None) -> None:
+def test_what_cannot_be_made_has_its_obstacle_lossless_or_lossy(
+    described: Description, lossless: str | None, lossy: str | None
+) -> None:
     for wanted, found in ((lossless, jpeg2000.obstacle(described)), (lossy, jpeg2000.obstacle(described, lossy=True))):
         assert found == wanted if wanted is None else wanted in str(found)
 

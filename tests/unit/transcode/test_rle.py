@@ -153,7 +153,7 @@ def test_what_dcmtk_writes(d: Description, tmp_path: Path) -> None:
         ("rtdose_rle_1frame.dcm", "rtdose_1frame.dcm"),
     ],
 )
-def test_real_files(name: str, plain: str | None) -> None:
+def test_real_files_decode_as_pydicom_decodes_them(name: str, plain: str | None) -> None:
     dataset = pydicom.dcmread(str(get_testdata_file(name)))
     (frame,) = generate_frames(dataset.PixelData, number_of_frames=1)
     planes = Planes(dataset.SamplesPerPixel, dataset.Rows, dataset.Columns, dataset.BitsAllocated)
