@@ -171,7 +171,7 @@ class Planner:
         paths, self._listed = listed[:BATCH], listed[BATCH:]
         waits_s = {path: self._young_for_s(path, now_s) for path in paths}
         newcomers = [found for found in (self._look(path, now_s) for path in paths if not waits_s[path]) if found]
-        self._move([newcomer for newcomer in newcomers if not self._waits(newcomer)])
+        self._move([newcomer for newcomer in newcomers if not self._put_off(newcomer)])
         self.planned = len(saved) + len(newcomers)
         if not any(waits_s.values()):
             return 0.0 if self._listed or (paths and self._more) else LOOK_S
@@ -291,8 +291,8 @@ class Planner:
 
     # -- act
 
-    def _waits_for_older(self, newcomer: Newcomer) -> bool:
-        """Whether an older entry of the same instance is postponed; then this one is postponed too."""
+    def _put_behind_older(self, newcomer: Newcomer) -> bool:
+        """Postpone it if an older entry of its instance is postponed; True if so."""
         path = str(newcomer.path)
         if not self._postponed.has_older(path, newcomer.instance):
             return False
@@ -306,9 +306,9 @@ class Planner:
         if self._postponed.to_tell(kind, at_s):
             logger.warning("%s waits in new/, next try in %.0f s: %s", newcomer.entry.receipt, POSTPONED_S, what)
 
-    def _waits(self, newcomer: Newcomer) -> bool:
-        """Whether it waits in new/: behind an older entry of its instance, or for the copies that rules ask for."""
-        if self._waits_for_older(newcomer):
+    def _put_off(self, newcomer: Newcomer) -> bool:
+        """Let it wait in new/ behind an older entry of its instance, or for the copies of rules; True if it waits."""
+        if self._put_behind_older(newcomer):
             return True
         if newcomer.failure or not newcomer.decision.saves:
             return False
@@ -344,7 +344,7 @@ class Planner:
         tried: list[Newcomer] = []
         self._errors.clear()
         for newcomer in newcomers:
-            if self._waits_for_older(newcomer):
+            if self._put_behind_older(newcomer):
                 continue
             tried.append(newcomer)
             deliveries = newcomer.decision.deliveries
