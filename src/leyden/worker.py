@@ -387,8 +387,8 @@ class Worker:
                 self._as_it_came(claim, source, "", padded=False)
 
     def _fail(self, claim: Queued, reason: str, **more: str) -> None:
-        tell(Failed(claim.entry.receipt, reason=reason, destination=claim.destination))
         self.spool.fail(claim, {"reason": reason, **more})
+        tell(Failed(claim.entry.receipt, reason=reason, destination=claim.destination))
 
     def _acceptance(self, claim: Queued, sop_class: str) -> ladder.Acceptance | None:
         """What the destination was seen to accept of a SOP class; nothing from before an operator's retry counts."""

@@ -35,7 +35,10 @@ class OfInstance(Event, frozen=True, kw_only=True):
 
 
 class Received(OfInstance, frozen=True, kw_only=True):
-    """It is durable in new/ and answered with Success. `syntax` is a UID, `bytes` the size of its data set."""
+    """It is durable in new/ and answered with Success, or with 0xB007 (`flag`).
+
+    `syntax` is a UID, `bytes` the size of its data set.
+    """
 
     called: str
     syntax: str
@@ -64,7 +67,7 @@ class PlannedDelivery(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Transformed(Event, frozen=True, kw_only=True):
-    """A worker has made another syntax of it.
+    """A worker has made another syntax of it, or padded it in its own, and the result is durable in prepared/.
 
     `came` and `made`: the names of the transfer syntaxes; `came_bytes` and `made_bytes`: the sizes of the files.
     """

@@ -256,6 +256,9 @@ class Associations:
         while (instance := await member.next()) is not None:
             acceptance = self._capabilities.known(instance.pair[0], time.time())
             outcome = await self._attempts.make(association, instance, acceptance, self._sharing(member), following)
+            if outcome.response is Response.UNSUPPORTED:
+                self._refusals.unsupported(instance.pair, self.members)
+                await self._capabilities.save()  # first: a worker decides by it, and may have the object a moment later
             await self._claims.end(outcome)
             self._learn(member, outcome)
             member.idle_s = time.monotonic()
@@ -298,7 +301,6 @@ class Associations:
                 self._works()
             case Response.UNSUPPORTED:
                 self._works()
-                self._refusals.unsupported(outcome.instance.pair, self.members)
                 self._apply_refusals(self.members)
             case Response.CONGESTED:
                 self._warn(self._health.congested(outcome.reason, time.monotonic(), random.random()))

@@ -36,7 +36,7 @@ SKIPPED_MAX = 100_000  # of these, whose kind is remembered
 RECLAIM_S = 10.0
 LISTED_MAX = 10_000_000
 HEAD_BYTES = 1024
-OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # no association, no FIFO that hangs us
+OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # no symbolic link, no FIFO that hangs us
 OURS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # says nothing of the file: try again
 
 

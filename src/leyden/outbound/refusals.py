@@ -45,9 +45,11 @@ class Refusals:
         self._jobs.start(self._capabilities.save())
 
     def unsupported(self, pair: Pair, members: Iterable[Member]) -> None:
-        """The destination accepted a pair in negotiation and refused an object for it: no more of them are sent."""
+        """The destination accepted a pair in negotiation and refused an object for it: no more of them are sent.
+
+        The caller saves the capabilities.
+        """
         self._capabilities.unsupported(pair, time.time())
-        self._jobs.start(self._capabilities.save())
         for member in members:
             if pair in member.accepted:
                 member.accepted = frozenset(member.accepted) - {pair}
@@ -74,7 +76,7 @@ class Refusals:
             if instance.queued.stage is Stage.ASKING and self._takes_lossy(instance)
         ]
         if accepted:
-            self._jobs.start(self._make_lossy(accepted))
+            self._jobs.start(self._end(accepted))
         return bool(refusals)
 
     def on_hold(self, now_s: float) -> Collection[tuple[str, str]]:
@@ -115,11 +117,8 @@ class Refusals:
             return None
         return form_after_refusal(self._destination, instance, acceptance, self._claims.history.of(instance.receipt))
 
-    async def _make_lossy(self, accepted: Sequence[Decided]) -> None:
-        await self._capabilities.save()  # the workers read it
-        await self._end(accepted)
-
     async def _end(self, decided: Sequence[Decided]) -> None:
+        await self._capabilities.save()  # first: a worker decides by it, and may have the object a moment later
         for instance, form in decided:
             claim = self._claims.take(instance)
             await self._claims.end(claim if isinstance(claim, Outcome) else refused(instance, claim, form))

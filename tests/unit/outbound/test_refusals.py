@@ -1,14 +1,18 @@
 """What waits in a syntax that its destination does not take."""
 
+import asyncio
+import threading
 import time
 
 from leyden.deliver.destination import Destination
 from leyden.deliver.pool import Member, Phase
 from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, JPEG2000_LOSSLESS, JPEG_BASELINE, syntax_name
 from leyden.form.ladder import KNOWN_FOR_S, Acceptance
+from leyden.outbound import capabilities, capability_file
 from leyden.outbound.refusals import RENEGOTIATE_S, Refusals
 from leyden.spool.stage import Stage
 from support.outbound import CT, Parts, on_a_loop
+from support.service import LIMIT_S
 
 PACS = Destination("PACS", "127.0.0.1", 104, syntax=JPEG2000_LOSSLESS)
 SYNTAXES = (JPEG2000_LOSSLESS, EXPLICIT_LE, IMPLICIT_LE)
@@ -86,6 +90,32 @@ async def test_only_an_association_that_was_asked_for_later_may_reject_what_has_
     assert world.refusals.apply([world.negotiate()])
     await world.ended()
     assert world.counts() == {"rejected": 1}
+    await world.close()
+
+
+@on_a_loop
+async def test_no_worker_gets_an_object_before_it_can_read_what_the_destination_accepts(tmp_path, monkeypatch):
+    """It would make what the destination refuses, or pass the object on as it came, to be rejected then."""
+    writing, may_write, write = threading.Event(), threading.Event(), capabilities.write
+
+    def slow(*what):
+        writing.set()
+        assert may_write.wait(LIMIT_S)
+        write(*what)
+
+    monkeypatch.setattr(capabilities, "write", slow)
+    world = World(tmp_path)
+    world.put(syntax=JPEG2000_LOSSLESS)
+    world.refill()
+    assert world.refusals.apply([world.negotiate(EXPLICIT_LE, IMPLICIT_LE)])
+    loop = asyncio.get_running_loop()
+    assert await loop.run_in_executor(None, writing.wait, LIMIT_S)
+    await loop.run_in_executor(world.threads, lambda: None)  # behind a move that did not wait
+    assert world.counts() == {"prepared": 1}
+    may_write.set()
+    await world.ended()
+    assert world.in_transform() == ["ExplicitVRLittleEndian"]
+    assert capability_file.read(world.spool.root, "PACS")[CT].refused == (JPEG2000_LOSSLESS,)
     await world.close()
 
 
