@@ -298,7 +298,7 @@ def wait_delivered(service: Service, destination: str, count: int, limit_s: floa
 def receipts_s(service: Service) -> list[float]:
     """When each delivery was proved (time.time()), ascending."""
     logs = (path.read_bytes() for path in (service.spool / "receipts").glob("*.log"))
-    return sorted(float(json.loads(line)["at"]) for log in logs for line in log.splitlines())
+    return sorted(float(json.loads(line)["at_s"]) for log in logs for line in log.splitlines())
 
 
 # -- load clients of others: seconds from start to exit, everything answered Success
