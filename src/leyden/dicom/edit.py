@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from leyden.dicom.elements import (
     BIG,
@@ -93,7 +94,7 @@ class Patch:
     """Within the top-level `sequences`, each element `tag` whose text begins with `old` begins with `new` instead.
 
     `new` is not longer than `old`. Blanks at the end keep the length of the value, so all lengths around it stay true.
-    Elements inside UN, or in a sequence that is replaced, are not always patched.
+    Elements inside UN, and new ones, are not always patched.
     """
 
     sequences: tuple[int, ...]
@@ -115,8 +116,17 @@ Replacement = tuple[str, "bytes | Hole | Items"] | None
 
 Replacements = Mapping[int, Replacement]
 
-Items = tuple["Dataset | Replacements", ...]
-"""Items of the same source (Dataset.items), and new ones, whose tags are in order."""
+Items = tuple["Dataset | Edited | Replacements", ...]
+"""Items of the same source (Dataset.items), such items with replacements of their own, and new ones, whose tags are in
+order."""
+
+
+class Edited(NamedTuple):
+    """An item of the source with elements inserted, replaced or left out."""
+
+    item: Dataset
+    replace: Replacements
+
 
 Piece = bytes | Copy | Pixels | Hole
 
@@ -138,40 +148,8 @@ def rewrite(dataset: Dataset, target: Syntax, replace: Replacements, patch: Patc
         raise Corrupt(dataset.flaw)
     if pixels and pixels[5] > dataset.end:
         raise Corrupt(f"the pixel data are cut off: they should end at byte {pixels[5]} of {dataset.end}")
-    source = dataset.source
-    writer = _Writer(source, encoding_of(target))
-    top = _Filter(dataset, replace, writer.encoding)
-    converter = _Converter(dataset, writer)
-    patched = patch.sequences if patch else ()
-    run = stop = dataset.start  # [run, stop) of the source is kept as it is and still to be copied
-    for element in _elements(dataset):
-        tag, vr, begin, value, length, after = element
-        fate = top.fate(element)
-        if fate != _KEPT or begin != stop or tag >= top.next_tag:
-            writer.copy(run, stop - run)
-            run = stop = begin
-            if tag >= top.next_tag:
-                for inserted, new in top.inserted(tag):
-                    yield from _new(inserted, new, writer)
-        if fate == _KEPT:
-            if patch and tag in patched:
-                for inner, _, _, at, inner_length, _ in walk(source, begin, after, dataset.encoding):
-                    if text := patch.value(source, inner, at, inner_length):
-                        writer.copy(run, at - run)
-                        writer.put(text)
-                        run = at + len(text)
-                        yield from writer.take()
-            stop = after
-        elif fate == _CONVERTED:
-            yield from converter.convert(element, patch if tag in patched else None)
-        elif fate == _PIXELS:
-            vr = actual_vr(tag, vr, dataset)
-            writer.place(Pixels(tag, vr, value, None if length == UNDEFINED else length))
-        if writer.ready:
-            yield from writer.take()
-    writer.copy(run, stop - run)
-    for inserted, new in top.inserted(_LAST_TAG):
-        yield from _new(inserted, new, writer)
+    writer = _Writer(dataset.source, encoding_of(target))
+    yield from _rewritten(dataset, replace, writer, patch)
     yield from writer.finish()
 
 
@@ -212,8 +190,9 @@ _KEPT, _CONVERTED, _DROPPED, _PIXELS = range(4)
 class _Filter:
     """Decides what becomes of each top-level element, and what is inserted before it or in its place."""
 
-    def __init__(self, dataset: Dataset, replace: Replacements, target: Encoding) -> None:
+    def __init__(self, dataset: Dataset, replace: Replacements, target: Encoding, *, nested: bool) -> None:
         self._replace = replace
+        self._nested = nested
         self._inserts = sorted((tag for tag, new in replace.items() if new), reverse=True)
         self.next_tag = self._inserts[-1] if self._inserts else _LAST_TAG
         self._same_encoding = dataset.encoding is target
@@ -222,7 +201,7 @@ class _Filter:
         # The groups whose length becomes wrong. What looks like (0000,0000) is eight NULs.
         self._changed_groups = {tag >> 16 for tag in replace} | {0}
         elements = dataset.read()
-        if PIXEL_DATA in elements:
+        if PIXEL_DATA in elements and not nested:
             self._changed_groups.add(PIXEL_DATA >> 16)
         if self._explicit:
             self._changed_groups |= {
@@ -236,7 +215,7 @@ class _Filter:
         tag, vr, begin, value, _, _ = element
         if tag in self._replace:
             return _DROPPED
-        if tag == PIXEL_DATA:
+        if tag == PIXEL_DATA and not self._nested:
             if self._pixels_seen:
                 raise Corrupt(f"{tag_name(PIXEL_DATA)} occurs twice")
             self._pixels_seen = True
@@ -303,10 +282,11 @@ class _Writer:
             self._joined.clear()
 
 
-def _elements(dataset: Dataset) -> Iterator[Element]:
+def _elements(dataset: Dataset, *, nested: bool = False) -> Iterator[Element]:
     """All elements of a dataset or item, also those after pixel data, where Dataset.read() ends. Raises Corrupt.
 
-    Pixel Data of undefined length come before their end has been looked for; the offset behind them is -1.
+    Pixel Data of undefined length come before their end has been looked for, if they are not `nested`; the offset
+    behind them is -1.
     """
     source, end, encoding = dataset.source, dataset.end, dataset.encoding
     at = dataset.start
@@ -323,12 +303,54 @@ def _elements(dataset: Dataset) -> Iterator[Element]:
             tag, vr, begin, value, length, after = element
             if after > end:
                 raise Corrupt(f"the value of {tag_name(tag)} runs past the end, byte {end}")
-            if after < 0 and tag != PIXEL_DATA:
+            if after < 0 and (nested or tag != PIXEL_DATA):
                 after = offset_behind(source, tag, vr, value, end, encoding)
                 element = tag, vr, begin, value, length, after
             yield element
             at = offset_behind(source, tag, vr, value, end, encoding) if after < 0 else after
         elements = level(source, at, end, encoding) if level_start < at < end else ()
+
+
+def _rewritten(
+    dataset: Dataset, replace: Replacements, writer: _Writer, patch: Patch | None = None, *, nested: bool = False
+) -> Iterator[Piece]:
+    """Write the elements of a dataset or, `nested`, of an item; the last pieces stay in the writer.
+
+    The patch of an item is for all its elements.
+    """
+    source = dataset.source
+    top = _Filter(dataset, replace, writer.encoding, nested=nested)
+    converter = _Converter(dataset, writer)
+    patched = patch.sequences if patch else ()
+    run = stop = dataset.start  # [run, stop) of the source is kept as it is and still to be copied
+    for element in _elements(dataset, nested=nested):
+        tag, vr, begin, value, length, after = element
+        fate = top.fate(element)
+        if fate != _KEPT or begin != stop or tag >= top.next_tag:
+            writer.copy(run, stop - run)
+            run = stop = begin
+            if tag >= top.next_tag:
+                for inserted, new in top.inserted(tag):
+                    yield from _new(inserted, new, writer, patch if nested or inserted in patched else None)
+        if fate == _KEPT:
+            if patch and (nested or tag in patched):
+                for inner, _, _, at, inner_length, _ in walk(source, begin, after, dataset.encoding):
+                    if text := patch.value(source, inner, at, inner_length):
+                        writer.copy(run, at - run)
+                        writer.put(text)
+                        run = at + len(text)
+                        yield from writer.take()
+            stop = after
+        elif fate == _CONVERTED:
+            yield from converter.convert(element, patch if nested or tag in patched else None)
+        elif fate == _PIXELS:
+            vr = actual_vr(tag, vr, dataset)
+            writer.place(Pixels(tag, vr, value, None if length == UNDEFINED else length))
+        if writer.ready:
+            yield from writer.take()
+    writer.copy(run, stop - run)
+    for inserted, new in top.inserted(_LAST_TAG):
+        yield from _new(inserted, new, writer, patch if nested or inserted in patched else None)
 
 
 class _Converter:
@@ -438,8 +460,8 @@ def _end(tokens: Iterator[Token]) -> int:
     raise AssertionError("a walk gives an end for everything that it enters")
 
 
-def _new(tag: int, new: Replacement, writer: _Writer) -> Iterator[Piece]:
-    """Write an element that is not in the source, with everything inside it."""
+def _new(tag: int, new: Replacement, writer: _Writer, patch: Patch | None) -> Iterator[Piece]:
+    """Write an element that is not in the source as it is here, with everything inside it."""
     encoding = writer.encoding
     if new is None:
         return
@@ -456,15 +478,16 @@ def _new(tag: int, new: Replacement, writer: _Writer) -> Iterator[Piece]:
         writer.header(tag, vr, UNDEFINED)
         for item in value:
             writer.header(ITEM, "", UNDEFINED)
-            if not isinstance(item, Dataset):
-                for inner_tag, inner in item.items():
-                    yield from _new(inner_tag, inner, writer)
-            elif item.encoding is encoding:
-                writer.copy(item.start, item.end - item.start)
+            if isinstance(item, Edited):
+                yield from _rewritten(item.item, item.replace, writer, patch, nested=True)
+            elif isinstance(item, Dataset):
+                if item.encoding is writer.encoding and not patch:
+                    writer.copy(item.start, item.end - item.start)
+                else:
+                    yield from _rewritten(item, {}, writer, patch, nested=True)
             else:
-                converter = _Converter(item, writer)
-                for inner_element in _elements(item):
-                    yield from converter.convert(inner_element)
+                for inner_tag, inner in item.items():
+                    yield from _new(inner_tag, inner, writer, patch)
             writer.header(ITEM_END, "", 0)
             if writer.ready:
                 yield from writer.take()

@@ -1,7 +1,7 @@
-"""The rules of routing as frozen types: what routings.yml means once its text has been checked.
+"""The rules as frozen types: what routings.yml and mutations.yml mean once their text has been checked.
 
-config/ makes them, match.py applies them. Nothing here parses text, reads a file or knows YAML; `where` is kept so that
-a log line can name the place in the file.
+config/ makes them, match.py and mutate.py apply them. Nothing here parses text, reads a file or knows YAML; `where` is
+kept so that a log line can name the place in the file.
 """
 
 from dataclasses import dataclass
@@ -65,6 +65,81 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """A step into a sequence: its tag, and which item, counted from 1 (PS3.5 section 7.5); 0 = each of them."""
+
+    sequence: int
+    item: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an element stands in a dataset: its tag, the steps to its item, its private creator ("" = it is public).
+
+    With a creator, the last two digits of the tag count within the creator's block (PS3.5 section 7.8.1).
+    """
+
+    tag: int
+    within: tuple[Step, ...] = ()
+    private_creator: str = ""
+
+
+class EditType(StrEnum):
+    ADD_OR_UPDATE = "add_or_update"
+    REMOVE = "remove"
+    ANONYMIZE = "anonymize"
+    DEIDENTIFY = "deidentify"
+
+
+class OnError(StrEnum):
+    """What happens if an edit can't be made: on with the next edit, on with the next mutation, another try later, or
+    failed/."""
+
+    SKIP_ACTION = "skip_action"
+    END_MUTATION = "end_mutation"
+    RETRY = "retry"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One action of a mutation.
+
+    `expression` is a regular expression, searched in the source's text; `value` is a template (mutate.py). `vr`: the VR
+    of the destination, "" = that of the file or of PS3.6. `mapping`: the absolute path of a CSV file of pseudonyms.
+    `profile`: the options of a de-identification.
+    """
+
+    type: EditType
+    where: str
+    source: Place | None = None
+    expression: str = ""
+    destination: Place | None = None
+    vr: str = ""
+    value: str = ""
+    on_error: OnError = OnError.FAIL
+    mapping: str = ""
+    profile: tuple[str, ...] = ()
+    description: str = ""
+    log_info: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """One mutation of mutations.yml. `ae_titles`: the nodes (never aliases) whose copies it changes; empty = all.
+
+    `original_attributes`: the old values go into the Original Attributes Sequence (PS3.3 C.12.1.1.9).
+    """
+
+    where: str
+    ae_titles: tuple[str, ...] = ()
+    conditions: tuple[Condition, ...] = ()
+    actions: tuple[Edit, ...] = ()
+    description: str = ""
+    original_attributes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """What the planner must know of a destination. `syntax` is a transfer syntax UID, or "" to send as received.
 
@@ -82,7 +157,8 @@ class PlanSettings:
     """The settings by which the planner decides.
 
     `titles` maps each accepted called AE title to the title of the node that it stands for; our own title maps to "".
-    `routes` is None if the route filter is off.
+    `routes` and `mutations` are None if their filter is off. `filters`: those that are on, in the order in which they
+    run.
     """
 
     my_ae_title: str
@@ -91,3 +167,5 @@ class PlanSettings:
     routes: tuple[Route, ...] | None = None
     drop_unfiltered: bool = False
     minimum_age_s: float = 0.0
+    filters: tuple[str, ...] = ()
+    mutations: tuple[Mutation, ...] | None = None
