@@ -1,33 +1,63 @@
 """Whether a condition of a rule holds for a dataset: a literal, a wildcard, a regular expression, or mere presence.
 
-Each value of an element is compared, and all of them as one text joined by backslashes; one match is enough. An absent
-element never matches, so a condition with `Negate` holds if it is absent. If there is no answer (a search took too
-long, or the element may stand where a broken dataset can't be read), the condition does not hold, negated or not, and
-other rules are not affected.
+Each value of an element is compared, and all of them as one text joined by backslashes; of a person name also each
+component group. One match is enough. An absent element never matches, so a condition with `Negate` holds if it is
+absent. If there is no answer (a search took too long, or the element may stand where a broken dataset can't be read),
+the condition does not hold, negated or not, and other rules are not affected.
 Deliberately absent: parsing an operator's text (config/ does), reading a clock.
 """
 
 import functools
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol
 
 import regex  # type: ignore[import-untyped]
 
 from leyden.dicom.dictionary import keyword_of
-from leyden.dicom.header import Dataset, Header
+from leyden.dicom.elements import dictionary_vr
+from leyden.dicom.part10 import FileMeta
 from leyden.errors import Corrupt
 from leyden.plan.rules import PSEUDO_TAGS, Condition, Kind
 
-TIME_LIMIT_S = 0.05  # of processor time for one condition: an expression may take very long for odd values
-_FILE_META = "0002"
+TIME_LIMIT_S = 0.05  # of processor time for one search, and for those of a condition: odd values may take very long
+TOTAL_LIMIT_S = 0.5  # for all searches in one object
+KEPT_CHARS = 256  # what a search found is kept, if the text is no longer ...
+KEPT_CANDIDATES = 16  # ... and one of not more than so many
+_KEPT_SEARCHES = 16384  # 10 MB at most
+
+_FILE_META = 0x0002
+_PRESENT, _LITERAL, _WILDCARD = Kind.PRESENT, Kind.LITERAL, Kind.WILDCARD  # a look into an enum takes 60 ns
 
 Values = tuple[str, ...]
+Candidates = dict[str, None]
+"""The texts with which an expression is compared, each once, in order."""
+_UNREAD: Candidates = {}  # stands for those that are not read yet; real ones are never empty
+Search = tuple[str, bool, str]
+"""An expression, whether it is a wildcard, and the text that is searched."""
 Clock = Callable[[], float]  # seconds of processor time of this process
 
 
-def stopped_clock() -> float:
-    """A clock that stands still: then each search has the whole time limit, instead of all searches together."""
-    return 0.0
+class Elements(Protocol):
+    """What conditions ask of a dataset or an item: header.Dataset, or one that looks as if it had been changed."""
+
+    def texts(self, tag: int, /) -> Values | None: ...
+    def items(self, tag: int, /) -> Sequence["Elements"]: ...
+    def find(self, tag: int, /) -> Iterator[Values]: ...
+    def private_tag(self, group: int, low_byte: int, creator: str, /) -> int | None: ...
+    def __contains__(self, tag: int, /) -> bool: ...
+
+
+class Subject(Protocol):
+    """What conditions are asked of: a header.Header, or its like. `flaw`: why a part of it can't be read; "" = none."""
+
+    @property
+    def meta(self) -> FileMeta: ...
+    @property
+    def file_meta(self) -> Elements: ...
+    @property
+    def dataset(self) -> Elements: ...
+    @property
+    def flaw(self) -> str: ...
 
 
 class Finding(NamedTuple):
@@ -45,45 +75,149 @@ class Finding(NamedTuple):
 
 
 class OutOfTimeError(Exception):
-    """The regular expressions of a condition found no result within its time limit."""
+    """The regular expressions of a condition found no result within its time limit, or within that of the object."""
 
 
-class _Search:
-    """One condition on its way through one dataset: the searches of all its values share one time limit."""
+def stopped_clock() -> float:
+    """A clock that stands still: then each search has the whole time limit, instead of all searches together."""
+    return 0.0
 
-    def __init__(self, header: Header, clock: Clock) -> None:
-        self.header = header
+
+class Examination:
+    """One object, which does not change meanwhile, and the conditions that it is asked.
+
+    A condition on an element of the dataset costs 0.2 us, a condition of another kind a walk. By `clock`, the searches
+    of a condition take about TIME_LIMIT_S at most, whatever the expression; those of all conditions TOTAL_LIMIT_S.
+    """
+
+    def __init__(self, subject: Subject, clock: Clock = stopped_clock) -> None:
+        self.unsure = ""  # why there was no answer to the last condition; "" = there was one
+        self._subject = subject
         self._clock = clock
-        self._left_s = TIME_LIMIT_S
+        self._total_left_s = TOTAL_LIMIT_S
+        self._left_s = 0.0
+        self._read: dict[str, Candidates | None] = {}  # tag of a rule -> what is compared; None = absent
 
-    def matches(self, pattern: "regex.Pattern[str]", text: str) -> bool:
-        if self._left_s <= 0:
-            raise OutOfTimeError
+    def holds(self, condition: Condition) -> bool:
+        """Whether a condition holds; without an answer it does not, and `unsure` says why."""
+        self.unsure = ""
+        self._left_s = TIME_LIMIT_S
+        try:
+            if condition.direct:
+                candidates = self._read.get(condition.tag, _UNREAD)
+                if candidates is _UNREAD:
+                    candidates = self._look_up(condition)
+                found = candidates is not None and self._match(condition, candidates)
+            else:
+                found = self._found(condition, self._elements(condition))
+        except OutOfTimeError as limit:
+            self.unsure = str(limit)
+            return False
+        except Corrupt as flaw:
+            self.unsure = f"can't be decided ({flaw})"
+            return False
+        if condition.negate and not found and self._subject.flaw and self._hidden(condition):
+            self.unsure = "can't be decided, as the dataset is broken"
+            return False
+        return found != condition.negate
+
+    def finding(self, condition: Condition) -> Finding:
+        """Whether a condition holds, and by which values."""
+        held = self.holds(condition)
+        return Finding(condition, held, None if self.unsure else self._seen(condition), self.unsure)
+
+    def _elements(self, condition: Condition) -> Elements:
+        """Where an element is looked for. A dataset may start with elements of group 0002 too: they are ignored."""
+        in_file_meta = condition.number is not None and condition.number >> 16 == _FILE_META
+        return self._subject.file_meta if in_file_meta else self._subject.dataset
+
+    def _look_up(self, condition: Condition) -> Candidates | None:
+        candidates = self._read[condition.tag] = _candidates(condition, self._texts(condition))
+        return candidates
+
+    def _texts(self, condition: Condition) -> Values | None:
+        if condition.number is None:
+            meta = self._subject.meta
+            return (meta.sending if condition.tag == "Source" else meta.receiving,)
+        return self._elements(condition).texts(condition.number)
+
+    def _found(self, condition: Condition, elements: Elements) -> bool:
+        """Whether a condition matches in a dataset or an item, before negation."""
+        tag = _tag_in(condition, elements)
+        if tag is None:
+            return False
+        if condition.items:
+            return any(self._all_hold(condition.items, item) for item in elements.items(tag))
+        if condition.search:
+            return any(self._equal(condition, texts) for texts in elements.find(tag))
+        return self._equal(condition, elements.texts(tag))
+
+    def _all_hold(self, conditions: Iterable[Condition], item: Elements) -> bool:
+        """Whether all these conditions hold for one item of a sequence."""
+        return all(self._found(inner, item) != inner.negate for inner in conditions)
+
+    def _equal(self, condition: Condition, texts: Values | None) -> bool:
+        """Whether the values of one element match the condition."""
+        candidates = _candidates(condition, texts)
+        return candidates is not None and self._match(condition, candidates)
+
+    def _match(self, condition: Condition, candidates: Candidates) -> bool:
+        kind = condition.kind
+        if kind is _LITERAL:
+            return condition.expression in candidates
+        if kind is _PRESENT:
+            return True
+        wildcard = kind is _WILDCARD
+        for text in candidates:
+            asked = (condition.expression, wildcard, text)
+            found = _known.get(asked)
+            if self._search(asked, len(candidates)) if found is None else found:
+                return True
+        return False
+
+    def _search(self, asked: Search, candidates: int) -> bool:
+        """The answer to a search that is not known; it is in one of so many texts. Raises OutOfTimeError."""
+        if self._left_s <= 0 or asked in _known:
+            raise OutOfTimeError(f"had no answer within {TIME_LIMIT_S * 1000:.0f} ms")
+        if self._total_left_s <= 0:
+            raise OutOfTimeError(f"was not asked: those before it took {TOTAL_LIMIT_S * 1000:.0f} ms")
+        expression, wildcard, text = asked
+        pattern = _compiled(wildcard, expression)
         start_s = self._clock()
         try:
-            found = pattern.search(text, timeout=self._left_s) is not None
+            found = pattern.search(text, timeout=TIME_LIMIT_S) is not None
         except TimeoutError:
-            raise OutOfTimeError from None
-        self._left_s -= self._clock() - start_s
+            found = None
+        spent_s = TIME_LIMIT_S if found is None else self._clock() - start_s
+        self._left_s -= spent_s
+        self._total_left_s -= spent_s
+        if candidates <= KEPT_CANDIDATES and len(text) <= KEPT_CHARS:
+            _keep(asked, found)
+        if found is None:
+            raise OutOfTimeError(f"had no answer within {TIME_LIMIT_S * 1000:.0f} ms")
         return found
 
+    def _seen(self, condition: Condition) -> Values | None:
+        if condition.direct:
+            return self._texts(condition)
+        elements = self._elements(condition)
+        tag = _tag_in(condition, elements)
+        if tag is None or condition.items:
+            return None
+        if condition.search:
+            return next((texts for texts in elements.find(tag) if self._equal(condition, texts)), None)
+        return elements.texts(tag)
 
-def examine(condition: Condition, header: Header, clock: Clock = stopped_clock) -> Finding:
-    """Whether a condition holds for a dataset.
+    def _hidden(self, condition: Condition) -> bool:
+        """Whether the element may stand behind the point from which on the dataset can't be read."""
+        if condition.number is None or condition.number >> 16 == _FILE_META:
+            return False
+        return condition.search or bool(condition.private_creator) or condition.number not in self._subject.dataset
 
-    It costs a lookup and a comparison. By `clock`, the searches take about TIME_LIMIT_S at most, whatever the
-    expression.
-    """
-    try:
-        found, seen = _found(condition, header.dataset, _Search(header, clock))
-    except OutOfTimeError:
-        return Finding(condition, False, None, f"had no answer within {TIME_LIMIT_S * 1000:.0f} ms")
-    except Corrupt as flaw:
-        return Finding(condition, False, None, f"can't be decided ({flaw})")
-    held = found != condition.negate
-    if held and condition.negate and _hidden(condition, header):
-        return Finding(condition, False, None, "can't be decided, as the dataset is broken")
-    return Finding(condition, held, seen)
+
+def examine(condition: Condition, subject: Subject, clock: Clock = stopped_clock) -> Finding:
+    """Whether one condition holds for a dataset, and by which values."""
+    return Examination(subject, clock).finding(condition)
 
 
 def remark(finding: Finding) -> str:
@@ -94,7 +228,7 @@ def remark(finding: Finding) -> str:
 
 def compiled(kind: Kind, expression: str) -> "regex.Pattern[str]":
     """The pattern of a REGEX or WILDCARD condition, cached. Raises regex.error, whose `pos` is the place."""
-    return _compiled(kind, expression)
+    return _compiled(kind is _WILDCARD, expression)
 
 
 def name_of(tag: str) -> str:
@@ -105,56 +239,39 @@ def name_of(tag: str) -> str:
 
 
 @functools.lru_cache(maxsize=4096)
-def _compiled(kind: Kind, expression: str) -> "regex.Pattern[str]":
-    if kind is Kind.WILDCARD:
+def _compiled(wildcard: bool, expression: str) -> "regex.Pattern[str]":
+    if wildcard:
         steps = {"*": ".*", "?": "."}
         body = "".join(steps.get(character) or regex.escape(character) for character in expression)
         return regex.compile(rf"(?s)\A{body}\Z")
     return regex.compile(expression)
 
 
-def _found(condition: Condition, dataset: Dataset, search: _Search) -> tuple[bool, Values | None]:
-    """Whether a condition matches, before negation, and the values that were compared."""
-    header = search.header
-    if condition.tag == "Source":
-        return _equal(condition, (header.meta.sending,), search), (header.meta.sending,)
-    if condition.tag == "Called":
-        return _equal(condition, (header.meta.receiving,), search), (header.meta.receiving,)
-    tag: int | None = int(condition.tag, 16)
-    if condition.tag.startswith(_FILE_META):
-        dataset = header.file_meta  # a dataset may start with elements of this group too: they are ignored
+_known: dict[Search, bool | None] = {}
+"""What searches found; None = no answer in time. The objects of a series differ in few values, a search with a time
+limit takes 3 us, and one without an answer would take its 50 ms of each object."""
+
+
+def _keep(asked: Search, found: bool | None) -> None:
+    if len(_known) >= _KEPT_SEARCHES:
+        _known.clear()
+    _known[asked] = found
+
+
+def _tag_in(condition: Condition, elements: Elements) -> int | None:
+    """The tag of the element that a condition asks for; None: it is private, and its creator has no such element."""
+    number = condition.number
+    assert number is not None
     if condition.private_creator:
-        tag = dataset.private_tag(int(condition.tag[:4], 16), int(condition.tag[6:], 16), condition.private_creator)
-        if tag is None:
-            return False, None
-    assert tag is not None
-    if condition.items:
-        return any(_all_hold(condition.items, item, search) for item in dataset.items(tag)), None
-    if condition.search:
-        texts = next((texts for texts in dataset.find(tag) if _equal(condition, texts, search)), None)
-        return texts is not None, texts
-    texts = dataset.texts(tag)
-    return texts is not None and _equal(condition, texts, search), texts
+        return elements.private_tag(number >> 16, number & 0xFF, condition.private_creator)
+    return number
 
 
-def _all_hold(conditions: Iterable[Condition], item: Dataset, search: _Search) -> bool:
-    """Whether all these conditions hold for one item of a sequence."""
-    return all(_found(inner, item, search)[0] != inner.negate for inner in conditions)
-
-
-def _hidden(condition: Condition, header: Header) -> bool:
-    """Whether the element may stand behind the point from which on the dataset can't be read."""
-    if not header.flaw or condition.tag in PSEUDO_TAGS or condition.tag.startswith(_FILE_META):
-        return False
-    return condition.search or bool(condition.private_creator) or int(condition.tag, 16) not in header.dataset
-
-
-def _equal(condition: Condition, texts: Values, search: _Search) -> bool:
-    """Whether the values of one element match the condition."""
-    if condition.kind is Kind.PRESENT:
-        return True
+def _candidates(condition: Condition, texts: Values | None) -> Candidates | None:
+    if texts is None:
+        return None
     candidates = dict.fromkeys(("\\".join(texts), *texts))
-    if condition.kind is Kind.LITERAL:
-        return condition.expression in candidates
-    pattern = _compiled(condition.kind, condition.expression)
-    return any(search.matches(pattern, candidate) for candidate in candidates)
+    if condition.number is not None and dictionary_vr(condition.number) == "PN":
+        for text in texts:
+            candidates |= dict.fromkeys(group.rstrip(" ^") for group in text.split("="))
+    return candidates

@@ -15,9 +15,9 @@ from leyden.dicom.header import Header
 from leyden.form.choose import AsItCame, Ask, Fail, Form, Make, choose
 from leyden.form.ladder import Acceptance
 from leyden.form.obstacle import Facts, facts_of
-from leyden.plan.conditions import Clock, Finding, examine, remark, stopped_clock
+from leyden.plan.conditions import Clock, Examination, Finding, remark, stopped_clock
 from leyden.plan.placeholders import expand
-from leyden.plan.rules import Action, ActionType, PlanSettings, Route, Target
+from leyden.plan.rules import Action, ActionType, Condition, PlanSettings, Route, Target
 
 LAST_RANK = 99
 DROP_UNFILTERED = "dropUnfilteredInstances"
@@ -50,11 +50,18 @@ class Save:
 
 
 class Ran(NamedTuple):
-    """A route that was run for a dataset: its findings, up to the first condition that did not hold."""
+    """A route that was run for a dataset, up to the first condition that failed (None = all of them held).
+
+    `unsure`: why that condition had no answer; "" = it had one.
+    """
 
     route: Route
-    findings: tuple[Finding, ...]
-    held: bool
+    failed: Condition | None
+    unsure: str
+
+    @property
+    def held(self) -> bool:
+        return self.failed is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +70,7 @@ class Decision:
 
     Without deliveries, `dropped_by` names the rule that ended the trip: a drop, or a save_file if nothing else was
     asked for (the `saves` are still to be written). If that is empty too, the dataset has no destination and goes to
-    failed/; `reason` says why. `ran`: the routes that were run, with their findings. `flaw`: why the rules saw only a
-    part of the dataset.
+    failed/; `reason` says why. `ran`: the routes that were run. `flaw`: why the rules saw only a part of the dataset.
     """
 
     deliveries: tuple[Delivery, ...] = ()
@@ -99,10 +105,11 @@ def plan(
     saves: dict[str, Save] = {}
     removed_by = saved_by = ""
     touched = False
+    examination = Examination(header, clock)
     for route in settings.routes or ():
         if not _looks_at(route, original):
             continue
-        ran.append(_run(route, header, clock))
+        ran.append(_run(route, examination))
         if not ran[-1].held:
             continue
         touched = True
@@ -140,12 +147,17 @@ def remarks(decision: Decision, *, debug: bool) -> Iterator[tuple[bool, str]]:
     """
     if decision.flaw:
         yield True, f"the rules saw a part of it only: {decision.flaw}"
-    for route, findings, held in decision.ran:
-        for finding in findings:
-            info = finding.condition.log_info or bool(finding.unsure)
+    for route, failed, unsure in decision.ran:
+        if not (debug or unsure or route.told):
+            continue
+        for condition in route.conditions:
+            finding = Finding(condition, condition is not failed, None, unsure if condition is failed else "")
+            info = condition.log_info or bool(finding.unsure)
             if info or (debug and finding.held):
                 yield info, f"{route.where}: {remark(finding)}"
-        for action in route.actions if held else ():
+            if not finding.held:
+                break
+        for action in () if failed else route.actions:
             info = action.log_info or action.type is ActionType.DROP
             if info or debug:
                 yield info, _line(action, route)
@@ -166,13 +178,11 @@ def _looks_at(route: Route, destination: str) -> bool:
     return not route.ae_titles or destination in route.ae_titles
 
 
-def _run(route: Route, header: Header, clock: Clock) -> Ran:
-    findings = []
+def _run(route: Route, examination: Examination) -> Ran:
     for condition in route.conditions:
-        findings.append(examine(condition, header, clock))
-        if not findings[-1].held:
-            return Ran(route, tuple(findings), False)
-    return Ran(route, tuple(findings), True)
+        if not examination.holds(condition):
+            return Ran(route, condition, examination.unsure)
+    return Ran(route, None, "")
 
 
 def _line(action: Action, route: Route) -> str:

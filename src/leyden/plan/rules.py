@@ -4,7 +4,7 @@ config/ makes them, match.py and mutate.py apply them. Nothing here parses text,
 kept so that a log line can name the place in the file.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 PSEUDO_TAGS = ("Source", "Called")  # a condition may also ask for these: the calling and the called AE title
@@ -23,7 +23,9 @@ class Kind(StrEnum):
 class Condition:
     """One question about a dataset.
 
-    `tag` is eight lower-case hex digits, or `Source` (calling AE title) or `Called` (called AE title).
+    `tag` is eight lower-case hex digits, or `Source` (calling AE title) or `Called` (called AE title). What is computed
+    from the others: `number`, the tag as a number (None = a pseudo-tag), and `direct`, whether one element is asked for
+    by its tag, so that a look-up answers it.
     """
 
     tag: str
@@ -34,6 +36,14 @@ class Condition:
     items: tuple["Condition", ...] = ()
     private_creator: str = ""
     log_info: bool = False
+
+    number: int | None = field(init=False, repr=False, compare=False)
+    direct: bool = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        pseudo = self.tag in PSEUDO_TAGS or not self.tag  # without one: a stand-in after an error
+        object.__setattr__(self, "number", None if pseudo else int(self.tag, 16))
+        object.__setattr__(self, "direct", not (self.search or self.items or self.private_creator))
 
 
 class ActionType(StrEnum):
@@ -55,13 +65,22 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One route of routings.yml. `ae_titles`: the nodes (never aliases) whose objects it looks at; empty = all."""
+    """One route of routings.yml. `ae_titles`: the nodes (never aliases) whose objects it looks at; empty = all.
+
+    `told` is computed from the others: whether a part of it may have a log line of level INFO.
+    """
 
     where: str
     ae_titles: tuple[str, ...] = ()
     conditions: tuple[Condition, ...] = ()
     actions: tuple[Action, ...] = ()
     description: str = ""
+    told: bool = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        told = any(condition.log_info for condition in self.conditions)
+        told = told or any(action.log_info or action.type is ActionType.DROP for action in self.actions)
+        object.__setattr__(self, "told", told)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """Conditions against real bytes, peeked at as the planner does."""
 
+from collections import Counter
+
 import pydicom
 import pytest
 from pydicom.sequence import Sequence
@@ -7,7 +9,8 @@ from pydicom.sequence import Sequence
 from leyden.dicom.header import Header
 from leyden.dicom.part10 import FileMeta
 from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE
-from leyden.plan.conditions import Finding, examine, remark
+from leyden.plan import conditions
+from leyden.plan.conditions import KEPT_CHARS, TIME_LIMIT_S, TOTAL_LIMIT_S, Examination, Finding, examine, remark
 from leyden.plan.rules import Condition, Kind
 from support.datasets import el
 from support.headers import encode, header_from, header_of
@@ -125,6 +128,46 @@ def test_an_expression_that_takes_too_long_does_not_match_and_is_logged() -> Non
         slow = examine(Condition("0008103e", REGEX, "(a|aa)+$", negate=negate), header)
         assert not slow.held
         assert remark(slow) == "condition on SeriesDescription had no answer within 50 ms: taken as not matching"
+
+
+def test_the_next_object_with_that_value_does_not_wait_again() -> None:
+    asked: list[float] = []
+
+    def clock() -> float:
+        asked.append(0.0)
+        return 0.0
+
+    slow = Condition("0008103e", REGEX, "(b|bb)+$")
+    for _ in range(3):
+        assert examine(slow, header_of(ds(SeriesDescription="b" * 60 + "c")), clock).unsure
+    assert len(asked) == 1, "it was searched once"
+
+
+def test_many_slow_conditions_share_the_limit_of_the_object() -> None:
+    examination = Examination(header_of(ds(SeriesDescription="c" * 60 + "d", Modality="CT")))
+    findings = [examination.finding(Condition("0008103e", REGEX, f"(c|cc)+{n}$")) for n in range(100)]
+    assert not any(finding.held for finding in findings)
+    counts = Counter(finding.unsure for finding in findings)
+    assert counts.keys() == {"had no answer within 50 ms", "was not asked: those before it took 500 ms"}
+    assert counts["had no answer within 50 ms"] <= TOTAL_LIMIT_S / TIME_LIMIT_S + 1
+    assert examination.holds(Condition("00080060", LITERAL, "CT")), "what needs no search is still asked"
+
+
+@pytest.mark.parametrize("value", [b"e" * (1 << 20), b"e\\" * (1 << 19)])
+def test_a_value_of_a_mebibyte_stays_within_the_limit(value: bytes) -> None:
+    now_s = [0.0]
+
+    def clock() -> float:
+        now_s[0] += 0.005
+        return now_s[0]
+
+    header = header_from(header_of(CT).meta, el(0x00091010, "UC", value))
+    examination = Examination(header, clock)
+    for n in range(200):
+        assert not examination.holds(Condition("00091010", REGEX, f"(e|ee)+{n}", negate=True))
+        assert examination.unsure
+    assert now_s[0] < 2 * TOTAL_LIMIT_S
+    assert all(len(text) <= KEPT_CHARS for *_, text in conditions._known)
 
 
 def test_all_values_of_a_condition_share_one_limit() -> None:

@@ -236,9 +236,11 @@ def test_the_log_says_what_a_rule_asks_for() -> None:
 
 def test_a_route_is_run_up_to_the_first_condition_that_does_not_hold() -> None:
     no = Condition("00080060", Kind.LITERAL, "MR")
-    (ran,) = plan(settings(route(Action(ADD, "THIRD"), when=(no, CT))), image()).ran
-    assert isinstance(ran, Ran)
-    assert ([finding.condition for finding in ran.findings], ran.held) == ([no], False)
+    rules = settings(route(Action(ADD, "THIRD"), when=(CT, no, CT)), route(Action(ADD, "THIRD"), line=2, when=(CT,)))
+    first, second = plan(rules, image()).ran
+    assert isinstance(first, Ran)
+    assert (first.failed, first.held) == (no, False)
+    assert (second.failed, second.held) == (None, True)
 
 
 def test_what_cannot_be_given_goes_as_it_came_for_the_destination_may_accept_more_by_now() -> None:
