@@ -61,14 +61,14 @@ _NUMBERS = {"SL": "l", "SS": "h", "SV": "q", "UL": "L", "US": "H", "UV": "Q"}
 _INTEGER = re.compile(r"[+-]?[0-9]{1,12}")
 
 # Specific Character Set (PS3.3 C.12.1.1.2): the ISO-IR number or name -> Python's codec.
-CODECS = {
+_CODECS = {
     "6": "latin-1", "13": "shift_jis", "58": "gb2312", "87": "iso2022_jp_2", "100": "latin-1", "101": "iso8859_2",
     "109": "iso8859_3", "110": "iso8859_4", "126": "iso8859_7", "127": "iso8859_6", "138": "iso8859_8",
     "144": "iso8859_5", "148": "iso8859_9", "149": "euc_kr", "159": "iso2022_jp_2", "166": "iso8859_11",
     "192": "utf-8", "203": "iso8859_15", "GB18030": "gb18030", "GBK": "gbk",
 }  # fmt: skip
 # Escape sequences (PS3.3 tables C.12-3, C.12-4) -> ISO-IR number. The Japanese codec reads its own.
-ESCAPES = {
+_ESCAPES = {
     b"(B": "6", b"(J": "13", b")I": "13", b"$B": "87", b"$(D": "159", b"$)C": "149", b"$)A": "58", b"-A": "100",
     b"-B": "101", b"-C": "109", b"-D": "110", b"-F": "126", b"-G": "127", b"-H": "138", b"-L": "144", b"-M": "148",
     b"-T": "166", b"-b": "203",
@@ -392,22 +392,21 @@ def _shortest(number: float) -> str:
     return next((text for text in texts if single.pack(float(text)) == single.pack(number)), f"{number:.9g}")
 
 
-def codec_of(character_set: str) -> str:
-    """Python's codec for a defined term of (0008,0005)."""
+def _codec(character_set: str) -> str:
     text = character_set.upper()
     number = re.search(r"[0-9]+$", text)
-    return CODECS.get(text) or CODECS.get(number[0] if number else "6", "latin-1")
+    return _CODECS.get(text) or _CODECS.get(number[0] if number else "6", "latin-1")
 
 
 def _decode(raw: bytes, character_sets: tuple[str, ...]) -> str:
     """Text in the character sets of (0008,0005), with code extensions; what does not decode becomes U+FFFD."""
-    first = codec_of(character_sets[0] if character_sets else "")
+    first = _codec(character_sets[0] if character_sets else "")
     plain, escape, _ = raw.partition(b"\x1b")
     texts = [plain.decode(first, "replace")]
     if escape:
         for match in _ESCAPED.finditer(raw):
             sign, body = match.groups()
-            codec = CODECS[ESCAPES.get(sign, "6")]
+            codec = _CODECS[_ESCAPES.get(sign, "6")]
             if codec == "iso2022_jp_2":
                 texts.append(match[0].decode(codec, "replace"))
                 continue
