@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from leyden.config import values
 from leyden.config.report import Report, did_you_mean
-from leyden.config.schema import NO_EFFECT, Config, NodeEntry, read
+from leyden.config.schema import NO_EFFECT, Config, NodeEntry, Steps, place, read
 from leyden.config.yaml_text import At, Items, Node, Text
 from leyden.deliver.destination import Destination
 from leyden.dicom import uids
@@ -76,6 +76,16 @@ def served(document: Node | None, config: Config, report: Report) -> Served:
             nodes.append((node, syntax or ""))
     own = _own_titles([node for node, _ in nodes], report)
     return Served(tuple(nodes), _called_titles(own, config, report), others)
+
+
+def resolved(title: Text, steps: Steps, served: Served | None, report: Report) -> str:
+    """The Storage node that a title in a rule stands for; an unknown one is reported. `served` None: not looked up."""
+    if served is None:
+        return str(title)
+    found = served.resolve(title)
+    if found is None:
+        report.error(title.at, place(steps), served.unknown(title))
+    return found or str(title)
 
 
 def targets(served: Served) -> tuple[Target, ...]:

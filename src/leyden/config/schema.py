@@ -353,7 +353,7 @@ class NodeEntry(Entry):
 
 
 class ConditionEntry(Entry):
-    """A condition of any rule file. The kind of its expression is decided in routings.py."""
+    """A condition of any rule file. The kind of its expression is decided in conditions.py."""
 
     required = ("Tag",)
     synonyms = {"matchtag": "Tag"}

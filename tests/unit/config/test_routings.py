@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from leyden.config.conditions import kind_of
 from leyden.config.load import load
-from leyden.config.routings import kind_of
 from leyden.errors import ConfigError
 from leyden.plan.rules import Action, ActionType, Condition, Kind, Route
 
