@@ -62,7 +62,7 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,12}")
 
 # Specific Character Set (PS3.3 C.12.1.1.2): the ISO-IR number or name -> Python's codec.
 _CODECS = {
-    "6": "latin-1", "13": "shift_jis", "58": "gb2312", "87": "iso2022_jp_2", "100": "latin-1", "101": "iso8859_2",
+    "6": "ascii", "13": "shift_jis", "58": "gb2312", "87": "iso2022_jp_2", "100": "latin-1", "101": "iso8859_2",
     "109": "iso8859_3", "110": "iso8859_4", "126": "iso8859_7", "127": "iso8859_6", "138": "iso8859_8",
     "144": "iso8859_5", "148": "iso8859_9", "149": "euc_kr", "159": "iso2022_jp_2", "166": "iso8859_11",
     "192": "utf-8", "203": "iso8859_15", "GB18030": "gb18030", "GBK": "gbk",
@@ -375,7 +375,7 @@ def _numbers(raw: bytes, vr: str, order: str) -> tuple[str, ...]:
     if vr == "AT":
         return tuple(tag_name(group << 16 | element) for group, element in _unpack(raw, order + "HH"))
     if vr == "FD":
-        return tuple(repr(number) for (number,) in _unpack(raw, order + "d"))
+        return tuple(_decimal(number) for (number,) in _unpack(raw, order + "d"))
     if vr == "FL":
         return tuple(_shortest(number) for (number,) in _unpack(raw, order + "f"))
     return ()
@@ -387,30 +387,55 @@ def _unpack(raw: bytes, form: str) -> Iterator[tuple[Any, ...]]:
 
 def _shortest(number: float) -> str:
     """The fewest digits that give a single-precision number back: 0.1, not 0.10000000149011612."""
-    texts = (f"{number:.{digits}g}" for digits in (6, 7, 8))
+    shorter = (float(f"{number:.{digits}g}") for digits in (6, 7, 8))
     single = struct.Struct("f")
-    return next((text for text in texts if single.pack(float(text)) == single.pack(number)), f"{number:.9g}")
+    return _decimal(
+        next((each for each in shorter if single.pack(each) == single.pack(number)), float(f"{number:.9g}"))
+    )
+
+
+def _decimal(number: float) -> str:
+    """As one would write it: 512, 0.1, 1e-30."""
+    return repr(number).removesuffix(".0")
 
 
 def _codec(character_set: str) -> str:
     text = character_set.upper()
     number = re.search(r"[0-9]+$", text)
-    return _CODECS.get(text) or _CODECS.get(number[0] if number else "6", "latin-1")
+    return _CODECS.get(text) or _CODECS.get(number[0] if number else "6", "ascii")
 
 
 def _decode(raw: bytes, character_sets: tuple[str, ...]) -> str:
-    """Text in the character sets of (0008,0005), with code extensions; what does not decode becomes U+FFFD."""
+    """Text in the character sets of (0008,0005), with code extensions.
+
+    If that can't be, as UTF-8, which some devices write without saying so. If it is none either: a byte beyond ASCII is
+    taken for Latin-1 where ASCII, or nothing that is known, is declared, and for U+FFFD where another set is.
+    """
+    try:
+        return _by_sets(raw, character_sets, "strict")
+    except UnicodeDecodeError:
+        pass
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return _by_sets(raw, character_sets, "replace")
+
+
+def _by_sets(raw: bytes, character_sets: tuple[str, ...], errors: str) -> str:
+    def decoded(part: bytes, codec: str) -> str:
+        return part.decode("latin-1" if codec == "ascii" and errors == "replace" else codec, errors)
+
     first = _codec(character_sets[0] if character_sets else "")
     plain, escape, _ = raw.partition(b"\x1b")
-    texts = [plain.decode(first, "replace")]
+    texts = [decoded(plain, first)]
     if escape:
         for match in _ESCAPED.finditer(raw):
             sign, body = match.groups()
             codec = _CODECS[_ESCAPES.get(sign, "6")]
             if codec == "iso2022_jp_2":
-                texts.append(match[0].decode(codec, "replace"))
+                texts.append(decoded(match[0], codec))
                 continue
             stop = _DELIMITER.search(body)
             end = stop.start() if stop else len(body)
-            texts.append(body[:end].decode(codec, "replace") + body[end:].decode(first, "replace"))
+            texts.append(decoded(body[:end], codec) + decoded(body[end:], first))
     return "".join(texts)
