@@ -83,7 +83,9 @@ def _value(found: "re.Match[str]", header: Header) -> str:
     texts = header.texts(int(tag, 16))
     if tag == "00080018" and not any(texts or ()):
         texts = (header.meta.sop_instance_uid,) if header.meta.sop_instance_uid else None
-    text = name_of(tag) if texts is None else _clean("\\".join(texts))
+    if texts is None:
+        return name_of(tag)
+    text = _clean("\\".join(texts))
     return text if found["mask"] is None else masked(text, found["mask"])
 
 
