@@ -261,6 +261,7 @@ class Planner:
                 partial(self._acceptance, now_s),
                 by_hand=entry.by_hand,
                 clock=time.process_time,
+                every=logger.isEnabledFor(logging.DEBUG),
             )
             study = next(iter(header.texts(_STUDY_INSTANCE_UID) or ()), "")
         except Corrupt as flaw:

@@ -70,7 +70,8 @@ class Decision:
 
     Without deliveries, `dropped_by` names the rule that ended the trip: a drop, or a save_file if nothing else was
     asked for (the `saves` are still to be written). If that is empty too, the dataset has no destination and goes to
-    failed/; `reason` says why. `ran`: the routes that were run. `flaw`: why the rules saw only a part of the dataset.
+    failed/; `reason` says why. `ran`: the routes that matched, and those of which the log says something at level INFO.
+    `flaw`: why the rules saw only a part of the dataset.
     """
 
     deliveries: tuple[Delivery, ...] = ()
@@ -88,13 +89,14 @@ def plan(
     *,
     by_hand: bool = False,
     clock: Clock = stopped_clock,
+    every: bool = False,
 ) -> Decision:
     """Decide what to do with a dataset. `acceptance_of`: what a destination was seen to accept of a SOP class.
 
     `by_hand`: the file was put into the spool by hand, so it counts as sent to our own title, whatever its file meta
-    says. `clock` gives the processor time, for the time limit of a condition. If the called title is no longer a
-    node's, there is no destination and no rule runs: the dataset goes to failed/, until the configuration knows the
-    title again. Raises Corrupt.
+    says. `clock` gives the processor time, for the time limit of a condition. `every`: `ran` is to have each route that
+    was run. If the called title is no longer a node's, there is no destination and no rule runs: the dataset goes to
+    failed/, until the configuration knows the title again. Raises Corrupt.
     """
     called = header.meta.receiving
     original = "" if by_hand or not called else settings.titles.get(called)
@@ -109,8 +111,10 @@ def plan(
     for route in settings.routes or ():
         if not _looks_at(route, original):
             continue
-        ran.append(_run(route, examination))
-        if not ran[-1].held:
+        failed = examination.failing(route.conditions)
+        if every or failed is None or route.told or examination.unsure:
+            ran.append(Ran(route, failed, examination.unsure))
+        if failed:
             continue
         touched = True
         for action in route.actions:
@@ -143,13 +147,11 @@ def remarks(decision: Decision, *, debug: bool) -> Iterator[tuple[bool, str]]:
     """What the log says about the rules that ran, as (True for level INFO or False for DEBUG, text).
 
     INFO is for rules with LogInfo, for conditions without an answer, and for what ends a trip. `debug`: give the lines
-    of level DEBUG as well.
+    of level DEBUG as well; for those of every rule, plan with `every`.
     """
     if decision.flaw:
         yield True, f"the rules saw a part of it only: {decision.flaw}"
     for route, failed, unsure in decision.ran:
-        if not (debug or unsure or route.told):
-            continue
         for condition in route.conditions:
             finding = Finding(condition, condition is not failed, None, unsure if condition is failed else "")
             info = condition.log_info or bool(finding.unsure)
@@ -176,13 +178,6 @@ def rank_of(target: Target, sop_class: str) -> str:
 
 def _looks_at(route: Route, destination: str) -> bool:
     return not route.ae_titles or destination in route.ae_titles
-
-
-def _run(route: Route, examination: Examination) -> Ran:
-    for condition in route.conditions:
-        if not examination.holds(condition):
-            return Ran(route, condition, examination.unsure)
-    return Ran(route, None, "")
 
 
 def _line(action: Action, route: Route) -> str:

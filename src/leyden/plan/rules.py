@@ -67,7 +67,7 @@ class Action:
 class Route:
     """One route of routings.yml. `ae_titles`: the nodes (never aliases) whose objects it looks at; empty = all.
 
-    `told` is computed from the others: whether a part of it may have a log line of level INFO.
+    `told` is computed from the others: whether the log says at level INFO if one of its conditions holds.
     """
 
     where: str
@@ -79,7 +79,6 @@ class Route:
 
     def __post_init__(self) -> None:
         told = any(condition.log_info for condition in self.conditions)
-        told = told or any(action.log_info or action.type is ActionType.DROP for action in self.actions)
         object.__setattr__(self, "told", told)
 
 

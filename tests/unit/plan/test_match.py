@@ -231,16 +231,19 @@ def test_the_log_says_what_a_rule_asks_for() -> None:
         (True, "routings.yml:1 add_destination THIRD"),
         (True, "routings.yml:2: condition on Modality does not hold"),
     ]
-    assert (False, "routings.yml:2: condition on Modality holds") in remarks(decision, debug=True)
+    every = plan(rules, image(), every=True)
+    assert (False, "routings.yml:2: condition on Modality holds") in remarks(every, debug=True)
+    assert list(remarks(every, debug=False)) == list(remarks(decision, debug=False))
 
 
 def test_a_route_is_run_up_to_the_first_condition_that_does_not_hold() -> None:
     no = Condition("00080060", Kind.LITERAL, "MR")
     rules = settings(route(Action(ADD, "THIRD"), when=(CT, no, CT)), route(Action(ADD, "THIRD"), line=2, when=(CT,)))
-    first, second = plan(rules, image()).ran
+    first, second = plan(rules, image(), every=True).ran
     assert isinstance(first, Ran)
     assert (first.failed, first.held) == (no, False)
     assert (second.failed, second.held) == (None, True)
+    assert plan(rules, image()).ran == (second,), "of the other one there is nothing to say"
 
 
 def test_what_cannot_be_given_goes_as_it_came_for_the_destination_may_accept_more_by_now() -> None:
