@@ -9,7 +9,7 @@ import pytest
 from support.peers import Pacs, Storescp
 from support.service import Service
 
-_ONE_BY_ONE = ("tests/crash/", "tests/interop/")
+_ONE_BY_ONE = ("tests/crash/", "tests/interop/", "tests/reference/")
 _BY_MODULE = ("tests/interop/test_bad_input.py", "tests/interop/test_odd_peers.py")
 
 

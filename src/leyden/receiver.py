@@ -37,7 +37,7 @@ from leyden.dicom.association import (
     StoreEnded,
     StoreStarted,
 )
-from leyden.dicom.dimse import DOES_NOT_MATCH, OUT_OF_RESOURCES, SUCCESS
+from leyden.dicom.dimse import DOES_NOT_MATCH, DUPLICATE_INSTANCE, OUT_OF_RESOURCES, SUCCESS
 from leyden.dicom.identity import LOOK_BYTES, identify
 from leyden.dicom.negotiate import (
     CONGESTED,
@@ -51,12 +51,13 @@ from leyden.dicom.negotiate import (
 from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.errors import LeydenError, RemoteProtocolError
 from leyden.inherited import LISTEN_BACKLOG, Inherited
-from leyden.journal.events import Received
+from leyden.journal.events import Duplicate, Received
 from leyden.journal.lines import tell
 from leyden.net.link import READ_BUFFER_BYTES, ConnectionLost, Link
 from leyden.spool.batch import GroupCommit, begin_writing
 from leyden.spool.doorbell import Ringer
 from leyden.spool.entry import ReceiptClock
+from leyden.spool.recent import Begun, Recent, key_of
 from leyden.spool.store import Spool
 
 logger = logging.getLogger("leyden.receiver")
@@ -66,6 +67,9 @@ MAX_UNASSOCIATED = 200  # connections without an association; one more, and the 
 MAX_PENDING_COMMITS = 4  # of one association; then reading pauses
 WRITE_OUT_BYTES = 128 * 1024  # the disk writes this much while the rest still comes: the sync at the end waits for less
 MAX_VIEWS = 512  # in one writev
+BUSY_LOOK_S = 0.005  # how often to look whether a commit of the same instance has ended
+BUSY_S = 10.0  # longer than that, and it is committed beside the other
+PURGE_S = 60.0
 CONTRADICTS = "stored, but context, command and data set contradict"
 DRAIN_S = 7.0
 ALIVE_S = 60.0
@@ -87,9 +91,13 @@ async def _serve(inherited: Inherited) -> int:
     receiver = Receiver(inherited.settings.receiver, inherited.spool, inherited.number)
     listener = socket.socket(fileno=inherited.descriptors["listen"])
     server = await loop.create_server(receiver.connection, sock=listener, backlog=LISTEN_BACKLOG)
+    purge_due_s = loop.time()
     while not stop.is_set():
         inherited.heartbeat.alive(ALIVE_S)
         receiver.look_at_disk()
+        if inherited.number == 0 and loop.time() >= purge_due_s:
+            purge_due_s = loop.time() + PURGE_S
+            loop.run_in_executor(None, receiver.recent.purge, time.time())
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), LOOK_S)
     server.close()
@@ -116,6 +124,7 @@ class Receiver:
         self._planner = Ringer(spool.root, "planner")
         self.commits = GroupCommit(spool, self._planner.ring)
         self.receipt_ids = ReceiptClock(number, random.randrange(10_000))
+        self.recent = Recent(spool.root, settings.duplicate_threshold_s if settings.duplicates != "accept" else 0.0)
         self.buffer = memoryview(bytearray(READ_BUFFER_BYTES))
         self.unassociated: dict[Intake, None] = {}  # connections without an association, oldest first
         self.associations: set[Intake] = set()  # until their connection is closed
@@ -204,6 +213,13 @@ class _Embryo:
     size_bytes: int = 0  # of the data set, as far as it is written to the file
     meta: FileMeta | None = None  # known, and written, with the first bytes of the data set: they name the object
     written_out_bytes: int = 0  # of size_bytes: what the disk was asked to write
+    recent_key: str = ""  # set while only this one of its instance may be committed
+
+    def remove(self) -> None:
+        with suppress(OSError):
+            os.close(self.fd)
+        with suppress(OSError):  # if the disk fails here too, recovery removes the file
+            self.path.unlink()
 
 
 class Intake:
@@ -411,10 +427,7 @@ class Intake:
         embryo, self._embryo = self._embryo, None
         self._views.clear()
         if embryo is not None:
-            with suppress(OSError):
-                os.close(embryo.fd)
-            with suppress(OSError):  # if the disk fails here too, recovery removes the file
-                embryo.path.unlink()
+            embryo.remove()
 
     def _end(self, store: StoreStarted) -> None:
         if self._views or (self._embryo is not None and self._embryo.meta is None):
@@ -429,6 +442,50 @@ class Intake:
         self._pending += 1
         if self._pending == MAX_PENDING_COMMITS:
             self.link.hold_reading(True)
+        if embryo.meta is not None and self._receiver.settings.duplicates != "accept":
+            self._commit_once(embryo, embryo.meta)
+        else:
+            self._commit(embryo)
+
+    def _commit_once(self, embryo: _Embryo, meta: FileMeta, waited_s: float = 0.0) -> None:
+        """Commit it, unless its instance was kept for the same node lately (duplicateBehavior).
+
+        While another one of the same instance is being committed it waits: that one may fail.
+        """
+        receiver = self._receiver
+        node = receiver.settings.nodes.get(meta.receiving) or meta.receiving
+        key = key_of(node, meta.sop_instance_uid)
+        begun = receiver.recent.begin(key, time.time())
+        if begun is Begun.KEPT:
+            self._drop_duplicate(embryo, meta)
+        elif begun is Begun.BUSY and waited_s < BUSY_S:
+            again = partial(self._commit_once, embryo, meta, waited_s + BUSY_LOOK_S)
+            asyncio.get_running_loop().call_later(BUSY_LOOK_S, again)
+        else:
+            embryo.recent_key = key if begun is Begun.FIRST else ""
+            self._commit(embryo)
+
+    def _drop_duplicate(self, embryo: _Embryo, meta: FileMeta) -> None:
+        """Answer it as duplicateBehavior says. Success is no lie: the one that came before it is durable."""
+        self._committing_ended()
+        embryo.remove()
+        reject = self._receiver.settings.duplicates == "reject"
+        status, comment = (DUPLICATE_INSTANCE, "it was kept before") if reject else (SUCCESS, "")
+        self._answer(embryo.store, status, comment)
+        if not self._quiet:
+            tell(
+                Duplicate(
+                    embryo.receipt,
+                    sop_class_uid=meta.sop_class_uid,
+                    sop_instance_uid=meta.sop_instance_uid,
+                    calling=meta.sending,
+                    called=meta.receiving,
+                    flag=meta.flag,
+                    status=status,
+                )
+            )
+
+    def _commit(self, embryo: _Embryo) -> None:
         alone = len(self._receiver.established) == 1
         commit = self._receiver.commits.commit(embryo.fd, embryo.path, embryo.receipt, alone)
         if commit.done():
@@ -436,11 +493,19 @@ class Intake:
         else:
             commit.add_done_callback(partial(self._committed, embryo))
 
-    def _committed(self, embryo: _Embryo, commit: "asyncio.Future[None]") -> None:
+    def _committing_ended(self) -> None:
         if self._pending == MAX_PENDING_COMMITS:
             self.link.hold_reading(False)
         self._pending -= 1
+
+    def _committed(self, embryo: _Embryo, commit: "asyncio.Future[None]") -> None:
+        self._committing_ended()
         error = commit.exception()
+        if embryo.recent_key:
+            if error is None:
+                self._receiver.recent.keep(embryo.recent_key, time.time())
+            else:
+                self._receiver.recent.forget(embryo.recent_key)
         if error is None and embryo.meta is not None:
             self._objects += 1
             self._object_bytes += embryo.size_bytes

@@ -103,8 +103,6 @@ def _config(folder: Path, overrides: Mapping[str, str], environ: Mapping[str, st
         document = None
     entries = _merged(document or Entries(At("config.yml", 1)), _given(overrides, environ, report))
     config = read(Config, entries, report) or Config.model_validate(Entries(entries.at), context=Report())
-    if config.duplicate_behavior != "accept":
-        report.warn(config.places["duplicateBehavior"], "duplicateBehavior", f"{NO_EFFECT}: all are accepted")
     if config.api is not None and config.api.enabled:
         report.warn(config.api.at, "api", NO_EFFECT)
     return config
@@ -206,6 +204,9 @@ def _settings(folder: Path, log_dir: Path | None, config: Config, known: Served,
             max_associations=math.ceil((config.max_clients_per_server or MAX_ASSOCIATIONS) / config.receivers),
             min_free_percent=config.min_free_space,
             quiet_ae_titles=tuple(map(str, config.suppress_log_ae_titles)),
+            nodes=known.titles,
+            duplicates=config.duplicate_behavior,
+            duplicate_threshold_s=config.duplicate_threshold,
         ),
         plan=plan,
         destinations=destinations(known, config),

@@ -171,7 +171,6 @@ class Config(Entry):
         "limitMaxCMoveResponseRemainingCount": "there is no C-MOVE",
         "suppressWebLog": "there is no console",
         "sendAbandonGraceSeconds": "an association that stalls or is too slow is aborted at once",
-        "duplicateThreshold": "every object is accepted and delivered, twins too",
         "holdIncomingStorageAssociations": "answers are not delayed while much is waiting",
         "storageAssociationHoldExpectedTtlSeconds": "answers are not delayed while much is waiting",
         "moveRejectedCachedFiles": "what was rejected is always kept",
@@ -267,7 +266,12 @@ class Config(Entry):
         (Text("HEALTHCHECK", NOWHERE),), "calling AE titles whose associations are not logged"
     )
     duplicate_behavior: Annotated[str, Plain(values.choice("accept", "reject", "ignore"))] = setting(
-        "accept", "no effect yet: all are accepted; reject and ignore are a warning"
+        "accept",
+        "what is done with an instance that comes again for the same node within duplicateThreshold. accept: it is "
+        "delivered again; reject: it is answered 0x0111; ignore: it is answered Success. Neither is kept",
+    )
+    duplicate_threshold: Seconds = setting(
+        900.0, "for so long an instance that was kept makes the next one a duplicate", "s"
     )
     api: Api | None = setting(None, "the HTTP console (below); no effect yet", shown="off")
     workers: Annotated[int, Plain(values.whole(0, 512))] = setting(

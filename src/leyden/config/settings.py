@@ -5,7 +5,7 @@ descriptor and does not check it again. Types that belong to one stage are defin
 Destination); nothing below config/ reads a global.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -17,11 +17,16 @@ from leyden.plan.rules import PlanSettings
 
 @dataclass(frozen=True, slots=True)
 class ReceiverSettings:
+    """`nodes`: the node that each called AE title stands for ("" = ours). `duplicates`: accept, reject or ignore."""
+
     acceptor: AcceptorPolicy
     client_timeout_s: float = 600.0
     max_associations: int = 1000
     min_free_percent: float = 10.0
     quiet_ae_titles: tuple[str, ...] = ()
+    nodes: dict[str, str] = field(default_factory=dict)
+    duplicates: str = "accept"
+    duplicate_threshold_s: float = 900.0
 
 
 @dataclass(frozen=True, slots=True)

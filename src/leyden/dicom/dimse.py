@@ -20,6 +20,7 @@ RESPONSE = 0x8000
 """The command field of a response is that of its request with this bit set."""
 
 SUCCESS = 0x0000
+DUPLICATE_INSTANCE = 0x0111
 INVALID_ARGUMENT_VALUE = 0x0115
 INVALID_SOP_INSTANCE = 0x0117
 MISSING_ATTRIBUTE = 0x0120

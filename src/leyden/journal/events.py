@@ -45,6 +45,16 @@ class Received(OfInstance, frozen=True, kw_only=True):
     bytes: int
 
 
+class Duplicate(OfInstance, frozen=True, kw_only=True):
+    """Its instance was kept for the same node a short time before, so it was not. `status`: what the sender was told.
+
+    Nothing else is ever told of this `receipt`.
+    """
+
+    called: str
+    status: int
+
+
 class Planned(OfInstance, frozen=True, kw_only=True):
     """The planner has decided where it goes. Without `deliveries`, `dropped_by` names the rule that ended its trip.
 

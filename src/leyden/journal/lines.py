@@ -10,6 +10,7 @@ from leyden.journal.events import (
     ByHand,
     Deferred,
     Delivered,
+    Duplicate,
     Event,
     Expired,
     Failed,
@@ -40,6 +41,11 @@ def tell(event: Event) -> None:
 
 def _received(e: Received) -> str:
     return f"{e.receipt}: received {e.sop_instance_uid}, {e.bytes} bytes, {e.calling} -> {e.called}"
+
+
+def _duplicate(e: Duplicate) -> str:
+    told = f"answered 0x{e.status:04X}"
+    return f"{e.receipt}: {e.sop_instance_uid} came again, {e.calling} -> {e.called}: not kept, {told}"
 
 
 def _planned(e: Planned) -> str:
@@ -102,6 +108,7 @@ def _by_hand(e: ByHand) -> str:
 
 VIEWS: dict[type[Event], tuple[int, Callable[[Any], str]]] = {
     Received: (logging.DEBUG, _received),
+    Duplicate: (logging.INFO, _duplicate),
     Planned: (logging.INFO, _planned),
     Transformed: (logging.INFO, _transformed),
     Delivered: (logging.INFO, _delivered),

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from leyden.spool import ended, listing, receipts
+from leyden.spool import ended, listing, receipts, recent
 from leyden.spool.entry import Queued, parse
 from leyden.spool.stage import SENT_FROM, Stage
 from leyden.spool.store import Spool, Stuck
@@ -45,6 +45,7 @@ def recover(spool: Spool, retry_rejected: bool = False, known: Collection[str] |
     """
     done = Recovered()
     done.embryos = _remove(listing.files(f"{spool.root}/{Stage.EMBRYO}", 0))
+    recent.forget_begun(spool.root)
     for claimant in listing.names(f"{spool.root}/{Stage.ACTIVE}"):
         try:
             _reclaim(spool, claimant, done, crashed=False)
@@ -79,6 +80,7 @@ def reclaim(spool: Spool, claimant: str, *, crashed: bool = False, receiver: int
     if receiver is not None:
         embryos = ((place, name, parse(name)) for place, name in listing.files(f"{spool.root}/{Stage.EMBRYO}", 0))
         _remove((place, name) for place, name, entry in embryos if entry and entry.receiver == receiver)
+        recent.forget_begun(spool.root)
     _reclaim(spool, claimant, done, crashed=crashed)
     return done.given_back + done.already_done + done.plans
 
