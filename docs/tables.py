@@ -7,7 +7,17 @@ import re
 from pathlib import Path
 from typing import Any
 
-from leyden.config.schema import ActionEntry, Api, ConditionEntry, Config, Entry, NodeEntry, RouteEntry
+from leyden.config.schema import (
+    ActionEntry,
+    Api,
+    ConditionEntry,
+    Config,
+    Entry,
+    NodeEntry,
+    RouteEntry,
+    SortActionEntry,
+    SortingEntry,
+)
 
 PAGE = Path(__file__).with_name("configure.md")
 MODELS: dict[str, type[Entry]] = {
@@ -17,6 +27,8 @@ MODELS: dict[str, type[Entry]] = {
     "routings.yml": RouteEntry,
     "conditions": ConditionEntry,
     "actions": ActionEntry,
+    "sortings.yml": SortingEntry,
+    "sort actions": SortActionEntry,
 }
 _TABLE = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 

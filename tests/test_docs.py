@@ -10,7 +10,17 @@ from types import ModuleType
 import msgspec
 import pytest
 
-from leyden.config.schema import ActionEntry, Api, ConditionEntry, Config, Entry, NodeEntry, RouteEntry
+from leyden.config.schema import (
+    ActionEntry,
+    Api,
+    ConditionEntry,
+    Config,
+    Entry,
+    NodeEntry,
+    RouteEntry,
+    SortActionEntry,
+    SortingEntry,
+)
 from leyden.journal.events import Rejected
 from leyden.journal.lines import GIVEN_UP, VIEWS
 from leyden.spool.store import Spool
@@ -20,7 +30,7 @@ TOP = Path(__file__).resolve().parents[1]
 DOCS = TOP / "docs"
 PAGES = sorted([*TOP.glob("*.md"), *DOCS.glob("*.md"), *(TOP / "examples").rglob("*.md"), *(TOP / "perf").glob("*.md")])
 PAST = ("CHANGELOG", "DECISIONS", "RESULTS")  # what is told there may be gone
-MODELS = (Config, Api, NodeEntry, RouteEntry, ConditionEntry, ActionEntry)
+MODELS = (Config, Api, NodeEntry, RouteEntry, ConditionEntry, ActionEntry, SortingEntry, SortActionEntry)
 
 
 def script(name: str) -> ModuleType:

@@ -55,6 +55,7 @@ LOOK_S = 1.0
 _CLAIMANT = "planner-0"
 ALIVE_S = 60.0
 _STUDY_INSTANCE_UID = 0x0020000D
+_SERIES_INSTANCE_UID = 0x0020000E
 _NO_UID = key("")
 _UNREAD = FileMeta("", "", "")
 _UNDECIDED = Decision()
@@ -251,7 +252,7 @@ class Planner:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             return Newcomer(path, entry, failure="not a regular file")
-        study = ""
+        study = series = ""
         try:
             header = peek(lambda offset, length: os.pread(fd, length, offset), status.st_size)
             meta = header.meta
@@ -264,6 +265,7 @@ class Planner:
                 every=logger.isEnabledFor(logging.DEBUG),
             )
             study = next(iter(header.texts(_STUDY_INSTANCE_UID) or ()), "")
+            series = next(iter(header.texts(_SERIES_INSTANCE_UID) or ()), "")
         except Corrupt as flaw:
             try:
                 found = decode_head(os.pread(fd, HEAD_MAX_BYTES, 0))
@@ -273,7 +275,8 @@ class Planner:
                 return Newcomer(path, entry, failure=f"unreadable: {flaw}")
             meta = found[0]
             decision = self._unparsed(meta, flaw, entry.by_hand)
-        entry = Entry(entry.receipt, key(meta.sop_instance_uid), key(study), key(meta.sending))
+        keys = key(meta.sop_instance_uid), key(study), key(meta.sending), key(series) if series else ""
+        entry = Entry(entry.receipt, *keys)
         failure = "" if decision.deliveries or decision.dropped_by else decision.reason or "no destination"
         return Newcomer(path, entry, meta, decision, failure)
 

@@ -3,7 +3,7 @@
 It has one event loop, one Outbox for each destination, a few threads for the disk, and one thread that makes receipts
 durable by the group. On SIGTERM nothing more is claimed; what is being sent has a few seconds to finish, and then every
 claim is given back. Deliberately absent: any decision (deliver/), any codec, any look into a dataset beyond its file
-meta.
+meta unless a rule of sortings.yml asks for one.
 """
 
 import asyncio
@@ -49,7 +49,16 @@ async def _serve(inherited: Inherited) -> None:
     receipts = GroupReceipts(spool, inherited.name)
     threads = ThreadPoolExecutor(DISK_THREADS, "disk")
     outboxes = [
-        Outbox(destination, spool, inherited.name, settings.my_ae_title, receipts, threads, settings.workers)
+        Outbox(
+            destination,
+            spool,
+            inherited.name,
+            settings.my_ae_title,
+            receipts,
+            threads,
+            settings.workers,
+            settings.plan.sortings or (),
+        )
         for destination in settings.destinations
     ]
 

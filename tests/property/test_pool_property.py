@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from leyden.deliver.pool import SERIES_S
 from support.world import CT, MR, TICK_S, Peer, World
 
 
@@ -30,11 +31,12 @@ class PoolMachine(RuleBasedStateMachine):
         calling=st.sampled_from("ABC"),
         pair=st.sampled_from((CT, MR)),
         rank=st.sampled_from(("00", "01")),
+        series=st.sampled_from(("", "X", "Y", "sorted")),
         n=st.integers(1, 12),
     )
-    def arrive(self, calling, pair, rank, n):
+    def arrive(self, calling, pair, rank, series, n):
         for _ in range(n):
-            self.world.arrive(calling, pair, rank)
+            self.world.arrive(calling, pair, rank, series=series, ordered=series == "sorted")
         self.arrived += n
         self.world.act()
 
@@ -60,6 +62,11 @@ class PoolMachine(RuleBasedStateMachine):
     def no_association_is_worn_beyond_its_batch(self):
         if hasattr(self, "world") and self.world.batch_size:
             assert all(a.served <= self.world.batch_size for a in self.world.associations)
+
+    @invariant()
+    def of_a_sorted_series_one_is_under_way_at_a_time(self):
+        if hasattr(self, "world"):
+            assert sum(request.ordered for request, _ in self.world.bound.values()) <= 1
 
     def teardown(self):
         if hasattr(self, "world"):
@@ -119,3 +126,46 @@ def test_associations_are_not_opened_for_each_object():
         world.arrive("A")
     world.run_until_done(within_s=60)
     assert world.opened == 4
+
+
+ARRIVALS = st.lists(st.tuples(st.sampled_from("WXYZ"), st.integers(1, 9), st.integers(0, 3)), min_size=1, max_size=30)
+
+
+@settings(max_examples=60, deadline=None)
+@given(ARRIVALS, st.integers(1, 4))
+def test_series_do_not_mix_on_an_association(arrivals, max_associations):
+    """Series go together (docs/configure.md): an association leaves a series only when nothing of it waits."""
+    world = World(Peer(4, False, 0.0), max_associations)
+    for series, n, ticks in arrivals:
+        for _ in range(n):
+            world.arrive("A", series=series)
+        world.run(ticks * TICK_S)
+    world.run_until_done(within_s=300)
+    assert not world.left_behind
+
+
+@settings(max_examples=60, deadline=None)
+@given(ARRIVALS, st.integers(1, 4), st.integers(0, 5))
+def test_a_sorted_series_arrives_in_its_order_over_several_associations(arrivals, max_associations, batch_size):
+    """The series goes over one association at a time, so that it arrives in this order (docs/configure.md)."""
+    world = World(Peer(4, False, 0.0), max_associations, batch_size)
+    for series, n, _ in arrivals:
+        for _ in range(n):
+            world.arrive("A", series=series, ordered=series in "XY")
+    world.run_until_done(within_s=600)
+    for series in "XY":
+        arrived = [request.receipt for _, request in world.delivered if request.series == series]
+        assert arrived == sorted(arrived)
+
+
+def test_a_series_without_end_keeps_nobody_waiting():
+    """No series is kept waiting by another that never ends (docs/configure.md). It comes faster than it can be sent."""
+    world = World(Peer(1, False, 0.0), 1)
+    late = None
+    while late is None or late not in [request for _, request in world.delivered[-100:]]:
+        for _ in range(2):
+            world.arrive("A", series="X")
+        world.run(0.1)
+        if world.now_s > 5 and late is None:
+            late = world.arrive("A", series="Y")
+        assert world.now_s < 5 * SERIES_S

@@ -213,7 +213,7 @@ TestAnObjectIsInOneStageForEachDestination = Trip.TestCase
 ENTRIES = st.builds(
     lambda receipt, keys, **more: Entry(f"{receipt:022d}", *(keys or ("", "", "")), **more),
     st.integers(0, 10**22 - 1),
-    st.none() | st.tuples(KEYS, KEYS, KEYS),
+    st.none() | st.tuples(KEYS, KEYS, KEYS) | st.tuples(KEYS, KEYS, KEYS, KEYS),
     syntax=st.just("") | st.sampled_from(("JPEG2000Lossless", "RLELossless", "1.2.840.10008.1.2.4.100.1")),
     attempt=st.integers(0, 999_999),
     due_s=st.integers(0, 99_999_999_999),

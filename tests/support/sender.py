@@ -60,17 +60,22 @@ class Sender:
         calling="CT1",
         rank="50",
         uid="",
+        series="",
         serial=False,
+        stage=Stage.PREPARED,
+        make="",
     ) -> str:
-        """An entry in prepared/, as the planner leaves it; its SOP Instance UID."""
+        """An entry in prepared/ or `stage`, as the planner leaves it; its SOP Instance UID."""
         uid = uid or f"2.25.77.{number}"
         receipt = self.clock.next(int(time.time() * 1e6))
         fd, path = self.spool.embryo(receipt)
         with open(fd, "wb") as file:
             file.write(encode_head(FileMeta(sop_class, uid, syntax, calling, calling, to)))
             file.write(data or dataset(sop_class, uid))
-        entry = Entry(receipt, key(uid), key("2.25.1"), key(calling), serial=serial)
-        assert self.spool.plan_one(path, entry, Stage.PREPARED, to, rank)
+        entry = Entry(
+            receipt, key(uid), key("2.25.1"), key(calling), key(series) if series else "", make, serial=serial
+        )
+        assert self.spool.plan_one(path, entry, stage, to, rank)
         return uid
 
     def start(self) -> "Sender":
@@ -140,8 +145,11 @@ class Sender:
         return [json.loads(line) for path in paths for line in path.read_bytes().splitlines()]
 
 
-def dataset(sop_class: str, uid: str, size: int = 200) -> bytes:
-    """A dataset in explicit little endian: SOP class and instance, and a comment of `size` bytes."""
+def dataset(
+    sop_class: str, uid: str, size: int = 200, *, modality="", series="", number: int | str | None = None
+) -> bytes:
+    """A dataset in explicit little endian: SOP class and instance, and a comment of `size` bytes; and what else is
+    given: modality, series and instance number."""
 
     def element(group: int, number: int, vr: bytes, value: bytes) -> bytes:
         value += (b"\0" if vr == b"UI" else b" ") * (len(value) & 1)
@@ -149,13 +157,16 @@ def dataset(sop_class: str, uid: str, size: int = 200) -> bytes:
         return group.to_bytes(2, "little") + number.to_bytes(2, "little") + vr + b"\0\0" + length + value
 
     def short(group: int, number: int, vr: bytes, value: bytes) -> bytes:
-        value += b"\0" * (len(value) & 1)
+        value += (b"\0" if vr == b"UI" else b" ") * (len(value) & 1)
         head = group.to_bytes(2, "little") + number.to_bytes(2, "little") + vr
         return head + len(value).to_bytes(2, "little") + value
 
     return (
         short(8, 0x16, b"UI", sop_class.encode())
         + short(8, 0x18, b"UI", uid.encode())
+        + (short(8, 0x60, b"CS", modality.encode()) if modality else b"")
+        + (short(0x20, 0xE, b"UI", series.encode()) if series else b"")
+        + (short(0x20, 0x13, b"IS", str(number).encode()) if number is not None else b"")
         + element(0x20, 0x4000, b"UT", b"x" * size)
     )
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
-from leyden.deliver.pool import Alone, Bind, GiveUp, Limits, Member, Open, Phase, Release, Request, assign
+from leyden.deliver.pool import Alone, Bind, GiveUp, Limits, Member, Open, Phase, Release, Request, assign, no_series
 from leyden.deliver.retry import Health, loss_delay_s
 from leyden.deliver.suspicion import Suspicion
 
@@ -46,12 +46,14 @@ class World:
         self.tries: dict[str, int] = {}
         self.closing: dict[Member, float] = {}
         self.delivered: list[tuple[float, Request]] = []
+        self.left_behind: list[Request] = []  # of a series when an association went on with another one
         self.number = 0
         self.opened = 0
 
-    def arrive(self, calling, pair=CT, rank="00", study=""):
+    def arrive(self, calling, pair=CT, rank="00", study="", series="", ordered=False):
         self.number += 1
-        request = Request(rank, f"{self.number:022d}", calling, pair, self.now_s, study=study)
+        receipt = f"{self.number:022d}"
+        request = Request(rank, receipt, calling, pair, self.now_s, study=study, series=series, ordered=ordered)
         self._queue(request)
         return request
 
@@ -92,15 +94,23 @@ class World:
         alone = self._alone() if limit else None
         if self.health.holds(self.now_s):
             limit = min(limit, len(self.associations))
-        for action in assign(innocent, self.associations, self.now_s, Limits(limit, self.batch_size), alone):
+
+        def of_series(series):
+            return [request for request in innocent if request.series == series]
+
+        left: list[tuple[str, float]] = []
+        limits, together = Limits(limit, self.batch_size), no_series if self.health.in_trouble else of_series
+        for action in assign(innocent, self.associations, self.now_s, limits, alone, together):
             match action:
                 case Bind(association, request):
+                    if association.series not in ("", request.series):
+                        left.append((association.series, association.idle_s))
                     assert association.phase is Phase.IDLE
                     assert association.fits(request)
                     assert association.alone is None or association.served == 0
                     self.requests.remove(request)  # ValueError if it was bound before
                     self.tries[request.receipt] = self.tries.get(request.receipt, 0) + 1
-                    association.phase = Phase.BUSY
+                    association.carry(request, self.now_s)
                     self.bound[association] = (request, self.now_s)
                 case Open(request, own):
                     self.opened += 1
@@ -113,6 +123,8 @@ class World:
                 case GiveUp(association):
                     assert association.phase is Phase.OPENING
                     self._did_not_open(association, "not answered")
+        for series, idle_s in left:
+            self.left_behind += [r for r in self.requests if r.series == series and r.since_s <= idle_s]
         assert len(self.associations) <= self.max_associations
         assert sum(a.alone is not None and a.phase is not Phase.CLOSING for a in self.associations) <= 1
 

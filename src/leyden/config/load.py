@@ -7,24 +7,28 @@ written here, and neither port nor spool is touched.
 
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from leyden.config.nodes import Served, destinations, served, targets
 from leyden.config.report import FILES, Report, nearest
 from leyden.config.routings import routes
 from leyden.config.schema import NO_EFFECT, Api, Config, read
 from leyden.config.settings import ReceiverSettings, Settings
+from leyden.config.sortings import sortings
 from leyden.config.yaml_text import SIZE_LIMIT_BYTES, At, Entries, Node, Text, YamlError, parse
 from leyden.dicom.negotiate import PDU_LIMIT_BYTES, AcceptorPolicy
 from leyden.errors import ConfigError
-from leyden.plan.rules import PlanSettings, Route
+from leyden.plan.rules import PlanSettings
 
 DEFAULT_FOLDERS = (Path("/var/lib/leyden/data"), Path("data"))
 PREFIXES = ("CAPACITOR_", "LEYDEN_")  # of environment variables; the last one wins
 MAX_ASSOCIATIONS = 1000  # of all receivers together
-_RULE_FILES = ("mutations.yml", "sortings.yml")
+_TO_COME = ("mutations.yml",)
+
+Rule = TypeVar("Rule")
 
 
 def load(
@@ -43,14 +47,23 @@ def load(
     if report.errors and "scpPort" not in config.places:
         config = config.model_copy(update={"scp_port": 0})  # in doubt too: no node is compared with it
     known = _served(folder, config, report)
+
+    def rules(name: str, file: str, read_all: Callable[[Node | None], tuple[Rule, ...]]) -> tuple[Rule, ...] | None:
+        return _rules(folder, name in config.filters or in_doubt, name, file, read_all, report)
+
     plan = PlanSettings(
         my_ae_title=str(config.my_ae_title),
         titles=known.titles if known else {},
         targets=targets(known) if known else (),
-        routes=_routes(folder, "route" in config.filters or in_doubt, known, report),
+        filters=config.filters,
+        routes=rules("route", "routings.yml", lambda document: routes(document, known, str(folder), report)),
+        sortings=rules("sort", "sortings.yml", lambda document: sortings(document, known, report)),
         drop_unfiltered=config.drop_unfiltered_instances,
         minimum_age_s=config.minimum_age,
     )
+    if "sort" in config.filters[:-1]:
+        late = "sort orders what leaves, so it runs after the other filters wherever it stands"
+        report.warn(config.places["filters"], "filters", late)
     if config.drop_unfiltered_instances and not plan.routes:
         effect = "does nothing: no filter is on" if plan.routes is None else "drops everything: there are no routes"
         report.warn(config.places["dropUnfilteredInstances"], "dropUnfilteredInstances", effect)
@@ -89,7 +102,7 @@ def _document(folder: Path, file: str, report: Report) -> tuple[bool, Node | Non
 
 def _misnamed(folder: Path, report: Report) -> None:
     """Warn of a file whose name is almost right: it is not read, so its rules would be off without a word."""
-    expected = (*FILES, *_RULE_FILES)
+    expected = (*FILES, *_TO_COME)
     for name in sorted(os.listdir(folder)):
         meant = name.lower().removesuffix(".yaml").removesuffix(".yml") + ".yml"
         if name.lower().endswith((".yml", ".yaml")) and name not in expected and meant in expected:
@@ -170,19 +183,26 @@ def _served(folder: Path, config: Config, report: Report) -> Served | None:
     return replace(known, missing=not present)
 
 
-def _routes(folder: Path, named: bool, known: Served | None, report: Report) -> tuple[Route, ...] | None:
-    """The routes, or None where the filter is off: config.yml does not name it, or there is no routings.yml."""
+def _rules(
+    folder: Path,
+    named: bool,
+    name: str,
+    file: str,
+    read_all: Callable[[Node | None], tuple[Rule, ...]],
+    report: Report,
+) -> tuple[Rule, ...] | None:
+    """The rules of a filter, or None where it is off: config.yml does not name it, or its file is not there."""
     if not named:
-        if (folder / "routings.yml").exists():
-            report.warn(At("routings.yml"), "", "is not used: the filter route is not named in filters (config.yml)")
+        if (folder / file).exists():
+            report.warn(At(file), "", f"is not used: the filter {name} is not named in filters (config.yml)")
         return None
     before = len(report.errors)
-    present, document = _document(folder, "routings.yml", report)
+    present, document = _document(folder, file, report)
     if not present:
         if len(report.errors) == before:
-            report.warn(At("routings.yml"), "", "is missing: the filter route, named in filters, is off")
+            report.warn(At(file), "", f"is missing: the filter {name}, named in filters, is off")
         return None
-    return routes(document, known, str(folder), report)
+    return read_all(document)
 
 
 def _settings(folder: Path, log_dir: Path | None, config: Config, known: Served, plan: PlanSettings) -> Settings:

@@ -27,10 +27,11 @@ from leyden.config import values
 from leyden.config.report import Report, did_you_mean, nearest
 from leyden.config.yaml_text import NOWHERE, At, Entries, Items, Node, Text
 
-FILTERS = ("route",)
-FILTERS_TO_COME = ("mutate", "sort")
+FILTERS = ("route", "sort")
+FILTERS_TO_COME = ("mutate",)
 ROLES = ("Storage", "QueryRetrieve", "Worklist", "StorageCommitSCP", "StorageCommitSCU")
 ACTIONS = ("add_destination", "save_file", "drop")
+SORT_TYPES = ("integer", "string")
 DAY_S = 86400.0
 _PLACE = "@"  # no key of a file; the alias of Entry.places
 _ACTS_ON_MORE = "the rule would act on more than was meant"
@@ -59,7 +60,9 @@ def _filter(value: Node) -> str:
             "take it out only if that is what you want"
         )
     if written.lower() not in FILTERS:
-        raise ValueError(f"there is no filter {written}{did_you_mean(written, FILTERS)}; there is route")
+        raise ValueError(
+            f"there is no filter {written}{did_you_mean(written, FILTERS)}; there are {', '.join(FILTERS)}"
+        )
     return written.lower()
 
 
@@ -199,7 +202,7 @@ class Config(Entry):
         "DCP_", "each node also answers to this and its title or alias; an empty text ('') switches that off"
     )
     filters: Annotated[tuple[Annotated[str, Plain(_filter)], ...], BeforeValidator(values.listed)] = setting(
-        (), "rule files to apply, in this order: route. mutate and sort are not there yet and are an error"
+        (), "rule files to apply, in this order: route, sort. mutate is not there yet and is an error"
     )
     cache_path: Annotated[Text | None, Plain(values.folder)] = setting(
         None, "folder of the spool, absolute or below the folder of config.yml", shown="cache"
@@ -212,9 +215,14 @@ class Config(Entry):
         0, "a study waits so long after its first object, so that it leaves as a whole; 0: no wait", "ms"
     )
     process_delay_window_multiplier: Annotated[float, Plain(values.number(0, 10_000))] = setting(
-        1.0, "objects of the study that come up to processDelay times this after the wait go at once"
+        1.0,
+        "objects of the study that come up to processDelay times this after the wait go at once; 0: each waits anew",
     )
-    batch_size: Count = setting(0, "objects over one association before a new one is opened; 0: no limit", "objects")
+    batch_size: Count = setting(
+        0,
+        "objects over one association before a new one is opened; 0: as many as there are. Series go together",
+        "objects",
+    )
     minimum_line_speed: Speed = setting(
         500,
         "a transfer that is slower over 10 s or more is aborted and tried again; after three aborts the object goes "
@@ -425,6 +433,39 @@ class RouteEntry(Entry):
         NO_ITEMS, "what is done; each has the keys of the table below"
     )
     description: AnyText | None = setting(None, "a text for the log")
+
+
+class SortActionEntry(Entry):
+    """An action of a sorting."""
+
+    required = ("SortTag", "SortType", "SortDirection")
+
+    type: Annotated[str, Plain(values.choice("sort"))] = setting("sort", "sort, the only one")
+    sort_tag: Annotated[str, Plain(values.tag)] = setting("", "the element whose value counts, as in Tag")
+    sort_type: Annotated[str, Plain(values.word(*SORT_TYPES))] = setting(
+        "integer",
+        "integer: by number, what is no whole number counts as 0; string: by character (code point)",
+    )
+    sort_direction: Annotated[str, Plain(values.word("asc", "desc"))] = setting(
+        "asc", "asc: the lowest first; desc: the highest first. What has no such element is last in both"
+    )
+    description: AnyText | None = setting(None, "a text for people")
+
+
+class SortingEntry(Entry):
+    """One entry of sortings.yml."""
+
+    vital = dict.fromkeys(("AeTitles", "Conditions"), _ACTS_ON_MORE)
+    required = ("Actions",)
+
+    ae_titles: Titles = setting((), "the nodes for which it orders", shown="all")
+    conditions: Annotated[Items, Plain(values.entries)] = setting(
+        NO_ITEMS, "all of them must hold for an instance to be ordered; as in routings.yml", shown="always"
+    )
+    actions: Annotated[Items, Plain(values.some_entries)] = setting(
+        NO_ITEMS, "each orders anew, so the last one decides; each has the keys of the table below"
+    )
+    description: AnyText | None = setting(None, "a text for people")
 
 
 Model = TypeVar("Model", bound=Entry)

@@ -71,6 +71,18 @@ def choice(*names: str) -> Callable[[Node], str]:
     return read
 
 
+def word(*names: str) -> Callable[[Node], str]:
+    """One of the names, as it is spelled here: in lower case."""
+
+    def read(value: Node) -> str:
+        written = text(value).strip()
+        if written not in names:
+            raise ValueError(f"must be {' or '.join(names)}, in lower case, not {written!r}")
+        return written
+
+    return read
+
+
 def listed(value: Node) -> Sequence[Node]:
     """The items of a list, or of a text with commas."""
     if isinstance(value, Items):

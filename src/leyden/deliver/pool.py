@@ -5,6 +5,11 @@ that accepted its presentation context; one that still opens is merely counted o
 the queue (rank, then age), whatever their calling AE titles, so that none of them starves. The caller carries out the
 actions at once (it changes the phases), and asks again whenever anything has happened.
 
+Whole series together: an association that has sent an instance of a series goes on with that series, as long as any of
+it waits that came no later than SERIES_S after the association began with it. So the series of two modalities do not
+mix on one association, a higher rank does not come in between, and a series without end keeps nobody waiting for ever.
+Of a series that is sorted only one instance is under way at a time, so that it arrives in its order.
+
 A peer may serve fewer associations at once than we would like: it rejects the others, or leaves them without an answer
 until the first has ended. So, when another calling AE title has no association and none can be opened, an idle one is
 released at once and a busy one between two objects when its turn is over; and one that opens for long while another
@@ -13,7 +18,7 @@ suspect at a time. Deliberately absent: sockets, time, and the decision who is a
 """
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -23,6 +28,7 @@ IDLE_S = 2.0
 TURN_S = 1.0
 LATE_S = 2.0
 PATIENCE_S = 1.0
+SERIES_S = 60.0
 GRAIN = 4  # so many requests may wait for each association before another one is opened
 
 Kind = tuple[str, ...]
@@ -41,7 +47,9 @@ class Phase(Enum):
 @dataclass(frozen=True, slots=True)
 class Request:
     """An entry that wants to be sent. `pair` is its SOP class and the transfer syntax of its file; `since_s` is when
-    it came into the window, `losses` how many associations have ended under it, and `study` stands for its study."""
+    it came into the window, `losses` how many associations have ended under it, and `study` and `series` stand for its
+    study and its series ("" = not known). `ordered`: its series is sorted, so one of it goes after the other.
+    """
 
     rank: str
     receipt: str
@@ -49,6 +57,8 @@ class Request:
     pair: Pair
     since_s: float
     study: str = field(default="", kw_only=True)
+    series: str = field(default="", kw_only=True)
+    ordered: bool = field(default=False, kw_only=True)
     losses: int = field(default=0, kw_only=True)
 
     @property
@@ -75,7 +85,8 @@ class Member:
     """One association of the pool, until it has ended.
 
     `opened_s` is when it was asked for, `established_s` when the peer said yes, `idle_s` when it was last served;
-    `alone` is set when it is one request's own.
+    `alone` is set when it is one request's own. `series` is that of the last request that it carried, and `series_s`
+    when it began with that series.
     """
 
     calling: str
@@ -87,6 +98,14 @@ class Member:
     idle_s: float = 0.0
     served: int = 0
     alone: Alone | None = None
+    series: str = ""
+    series_s: float = 0.0
+
+    def carry(self, request: Request, now_s: float) -> None:
+        """A request was bound to it."""
+        self.phase = Phase.BUSY
+        if request.series != self.series:
+            self.series, self.series_s = request.series, now_s
 
     def fits(self, request: Request) -> bool:
         """Whether the request could go over this association, or could as far as is known while it opens."""
@@ -148,6 +167,14 @@ class GiveUp:
 
 Action = Open | Bind | Release | GiveUp
 
+OfSeries = Callable[[str], Iterable[Request]]
+"""The requests of a series, in the order of sending."""
+
+
+def no_series(_series: str) -> Iterable[Request]:
+    """An OfSeries for a caller that wants requests to be served in their order, whatever their series."""
+    return ()
+
 
 def assign(
     requests: Collection[Request],
@@ -155,9 +182,11 @@ def assign(
     now_s: float,
     limits: Limits,
     alone: Alone | None = None,
+    of_series: OfSeries = no_series,
 ) -> list[Action]:
     """What to do now. `requests` in the order of the queue (rank, receipt), without those that are bound; `alone` is
-    the suspect whose turn it is, and not one of the requests.
+    the suspect whose turn it is, and not one of the requests. `of_series` gives those of the requests that are of one
+    series.
 
     Costs a few microseconds while one association asks for its next request, and looks at all requests only when
     nothing that fits is idle.
@@ -165,7 +194,7 @@ def assign(
     own = next((m for m in members if m.alone is not None and m.phase is not Phase.CLOSING), None)
     if own is None and alone is not None and alone.exclusive:
         return _make_way(alone, members, limits)
-    decided = _Round(members, now_s, limits, own, alone)
+    decided = _Round(members, now_s, limits, own, alone, of_series)
     if own is not None and own.alone is not None and own.alone.exclusive:
         return decided.actions
     wanting = alone if own is None else None
@@ -192,13 +221,20 @@ class _Round:
     """
 
     def __init__(
-        self, members: Sequence[Member], now_s: float, limits: Limits, own: Member | None, alone: Alone | None
+        self,
+        members: Sequence[Member],
+        now_s: float,
+        limits: Limits,
+        own: Member | None,
+        alone: Alone | None,
+        of_series: OfSeries,
     ) -> None:
         """Sorts the members, and decides what depends on nothing else. `own` is the one that a suspect has."""
         self.actions: list[Action] = []
         self.room = limits.max_associations - len(members)
         self.closing = 0
         self._now_s = now_s
+        self._of_series = of_series
         self._opening: list[Member] = []
         self._idle: list[Member] = []
         self._busy: list[Member] = []
@@ -221,6 +257,7 @@ class _Round:
         if not works:  # the first one goes ahead: a dead peer is asked once, a narrow one has nothing to reject
             self.room = min(self.room, 1 - len(self._opening))
         self._idle.sort(key=lambda m: m.idle_s, reverse=True)  # the one used last first, so that the others may end
+        self._under_way = {m.series for m in members if m.phase is Phase.BUSY}  # series
         # What serve() has found out so far.
         self._bound: set[str] = set()  # receipts
         self._waiting: dict[str, int] = {}  # by calling AE title: requests without an idle association
@@ -256,19 +293,43 @@ class _Round:
         for request in requests:
             if self.room <= 0 and not self._idle:
                 return  # nothing can be done for anybody
+            if request.ordered and request.series in self._under_way:
+                continue
             if self._served and (request.calling, request.pair) in self._served:
                 continue
-            member = next((m for m in self._idle if m.fits(request)), None)
-            if member is not None:
-                self._bind(member, request)
-            elif request.calling not in self._starved:
+            if self._bound and request.receipt in self._bound:
+                continue
+            chosen: Request | None = None
+            while chosen is not request and (member := next((m for m in self._idle if m.fits(request)), None)):
+                chosen = self._next_of_series(member, request) or request
+                self._bind(member, chosen)
+            if chosen is not request and request.calling not in self._starved:
                 self._find_association(request, requests)
+
+    def _next_of_series(self, member: Member, request: Request) -> Request | None:
+        """What an association goes on with before it takes this request: what waits of the series that it carries."""
+        if not member.series or member.series == request.series:
+            return None
+        until_s = min(member.idle_s, member.series_s + SERIES_S)
+        return next(
+            (
+                each
+                for each in self._of_series(member.series)
+                if each.since_s <= until_s
+                and member.fits(each)
+                and each.receipt not in self._bound
+                and not (each.ordered and each.series in self._under_way)
+            ),
+            None,
+        )
 
     def _bind(self, member: Member, request: Request) -> None:
         self.actions.append(Bind(member, request))
         self._idle.remove(member)
         self._busy.append(member)
         self._bound.add(request.receipt)
+        if request.ordered:
+            self._under_way.add(request.series)
         if self._left is not None:
             self._left[request.calling][request.pair] -= 1
 

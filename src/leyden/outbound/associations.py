@@ -10,10 +10,23 @@ import random
 import time
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 
 from leyden.deliver.destination import Destination
-from leyden.deliver.pool import LATE_S, Action, Alone, Bind, GiveUp, Limits, Member, Open, Phase, Release, assign
+from leyden.deliver.pool import (
+    LATE_S,
+    Action,
+    Alone,
+    Bind,
+    GiveUp,
+    Limits,
+    Member,
+    Open,
+    Phase,
+    Release,
+    assign,
+    no_series,
+)
 from leyden.deliver.retry import Health
 from leyden.deliver.suspicion import Suspicion
 from leyden.errors import Transient
@@ -48,9 +61,9 @@ class LiveMember(Member):
     bound: Instance | None = None
     waiter: "asyncio.Future[None] | None" = None
 
-    def bind(self, instance: Instance) -> None:
+    def bind(self, instance: Instance, now_s: float) -> None:
         """The next one to send."""
-        self.phase = Phase.BUSY
+        self.carry(instance, now_s)
         self.bound = instance
         self._wake()
 
@@ -133,7 +146,8 @@ class Associations:
         if self._health.holds(now_s):
             limit = min(limit, len(self.members))
         limits = Limits(limit, self._destination.batch_size, self._late_s)
-        for action in assign(requests, self.members, now_s, limits, alone):
+        of_series = no_series if self._health.in_trouble else self._window.of_series
+        for action in assign(requests, self.members, now_s, limits, alone, of_series):
             self._do(action, now_s)
 
     def _sendable(self, instances: dict[str, Instance], now_s: float) -> Collection[Instance]:
@@ -150,7 +164,8 @@ class Associations:
         if self._health.in_trouble:  # what was never tried goes first: it tells more than what was put off before
             sendable.sort(key=lambda instance: instance.queued.entry.attempt > 0)
             untried = sum(instance.queued.entry.attempt == 0 for instance in sendable)
-            if untried and self._health.failures % 2:  # the newest and the oldest in turn: one may be harmless
+            # The newest and the oldest in turn: one may be harmless.
+            if untried and self._health.failures % 2 and not sendable[untried - 1].ordered:
                 sendable.insert(0, sendable.pop(untried - 1))
         return sendable
 
@@ -163,7 +178,7 @@ class Associations:
     def _do(self, action: Action, now_s: float) -> None:
         match action:
             case Bind(LiveMember() as member, Instance() as instance):
-                member.bind(self._window.take(instance))
+                member.bind(self._window.take(instance), now_s)
             case Open(request, alone):
                 others = () if alone else self._window.waiting.values()
                 pairs = (instance.pair for instance in others if instance.calling == request.calling)
@@ -251,7 +266,8 @@ class Associations:
         """One instance after the other, until the association is to end."""
 
         def following() -> Iterator[Instance]:
-            return (each for each in islice(self._window.waiting.values(), CANDIDATES) if member.fits(each))
+            likely = chain(self._window.of_series(member.series), self._window.waiting.values())
+            return (each for each in islice(likely, CANDIDATES) if member.fits(each))
 
         while (instance := await member.next()) is not None:
             acceptance = self._capabilities.known(instance.pair[0], time.time())

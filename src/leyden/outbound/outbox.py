@@ -18,6 +18,7 @@ that a dead destination costs them nothing: while it is backed off its queue is 
 """
 
 import time
+from collections.abc import Iterable
 from concurrent.futures import Executor
 from dataclasses import replace
 
@@ -32,6 +33,7 @@ from leyden.outbound.outcome import Outcome, given_up
 from leyden.outbound.queue import Instance, SendQueue
 from leyden.outbound.receipts import GroupReceipts
 from leyden.outbound.window import Window
+from leyden.plan.rules import Sorting
 from leyden.spool.store import Spool
 
 
@@ -47,13 +49,14 @@ class Outbox:
         receipts: GroupReceipts,
         threads: Executor,
         workers: int = 0,
+        sortings: Iterable[Sorting] = (),
     ) -> None:
         title = destination.ae_title
         self.destination = destination
         self._jobs = Jobs(title)
         self._suspicion = Suspicion()
         self._health = Health(destination.max_associations, destination.retry_delays_s)
-        queue = SendQueue(spool, destination, claimant, my_ae_title)
+        queue = SendQueue(spool, destination, claimant, my_ae_title, sortings)
         self._window = Window(title, queue, self._suspicion, threads)
         self._claims = Claims(destination, spool, claimant, self._window, receipts, threads, workers)
         capabilities = Capabilities(spool.root, title, threads)

@@ -1,7 +1,9 @@
 """What waits for one destination: which instances may be sent now, in which order, and what their heads say.
 
 A look lists names and opens only the files that were not seen before. It runs in a thread of the sender, one look at a
-time for a destination. Deliberately absent: claiming for sending, and sending.
+time for a destination. Where sortings.yml orders series for the destination, it looks into the data sets too, as they
+leave, and a series waits for those of it that are still to be made. Deliberately absent: claiming for sending, and
+sending.
 """
 
 import errno
@@ -10,22 +12,25 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 
 from leyden.deliver.destination import Destination
-from leyden.deliver.pool import Request
+from leyden.deliver.pool import SERIES_S, Request
 from leyden.deliver.schedule import StudyDelay
+from leyden.dicom.header import peek
 from leyden.dicom.part10 import HEAD_MAX_BYTES, FileMeta, decode_head
 from leyden.errors import Corrupt
 from leyden.form.ladder import Pair
 from leyden.journal.events import Expired, Failed
 from leyden.journal.lines import tell
+from leyden.plan import sort
+from leyden.plan.rules import Sorting
 from leyden.spool import recover
 from leyden.spool.entry import Queued, key
-from leyden.spool.stage import SENT_FROM
+from leyden.spool.stage import SENT_FROM, Stage
 from leyden.spool.store import Spool
 
 logger = logging.getLogger("leyden.sender")
@@ -42,17 +47,30 @@ OURS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # says nothing of the file: t
 
 @dataclass(frozen=True, slots=True)
 class Instance(Request):
-    """A SOP instance that wants to be sent, with its file; the data set begins at `offset`."""
+    """A SOP instance that wants to be sent, with its file; the data set begins at `offset`. `values` order it within
+    its series (plan/sort.py)."""
 
     queued: Queued
     meta: FileMeta
     offset: int
+    values: sort.Values = ()
 
 
 class SendQueue:
     """Looks at what waits for one destination, to be sent or for an answer to whether it takes a lossy syntax."""
 
-    def __init__(self, spool: Spool, destination: Destination, claimant: str, my_ae_title: str) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        destination: Destination,
+        claimant: str,
+        my_ae_title: str,
+        sortings: Iterable[Sorting] = (),
+    ) -> None:
+        """`sortings`: those of all destinations."""
+        title = destination.ae_title
+        self._sortings = [each for each in sortings if not each.ae_titles or title in each.ae_titles]
+        self._held: dict[str, Instance] = {}  # by receipt: they wait for others of their series
         self._spool = spool
         self._destination = destination
         self._claimant = claimant
@@ -68,7 +86,7 @@ class SendQueue:
         wall_s: float,
         suspected: Callable[[Request], bool] = lambda _: False,
     ) -> list[Instance]:
-        """The instances that may be sent now: at most WINDOW, lowest rank first, then the oldest.
+        """The instances that may be sent now: at most WINDOW, lowest rank first, then the oldest; see in_order().
 
         `known` holds those of the last look by receipt, and all that are claimed; their files are not read again.
         Instances of the calling AE titles in `passed_over` are left out, so that they can't fill the window. Those that
@@ -82,14 +100,38 @@ class SendQueue:
             self._reclaim(known)
         self._delay.forget(wall_s)
         self._spool.due(title, wall_s)
+        # Before the listing: what is made meanwhile is listed then.
+        not_made = self._spool.not_made(title) if self._sortings else {}
         with closing(self._ready({key(calling) for calling in passed_over}, wall_s)) as ready:
-            return self._choose(ready, known, suspected)
+            return self.in_order(self._choose(ready, known, suspected, not_made))
+
+    def in_order(self, instances: Iterable[Instance]) -> list[Instance]:
+        """`instances` (by rank and receipt) in the order of sending: those of a series that is sorted stand together,
+        where the oldest of them stood."""
+        if not self._sortings:
+            return list(instances)
+        groups: dict[tuple[str, str], list[Instance]] = {}
+        for instance in instances:
+            alone = instance.rank, instance.receipt
+            groups.setdefault((instance.rank, instance.series) if instance.ordered else alone, []).append(instance)
+        return [
+            instance
+            for group in groups.values()
+            for instance in (sort.ordered(self._sortings, group, _values_of) if len(group) > 1 else group)
+        ]
 
     def _choose(
-        self, ready: Iterator[Queued], known: Mapping[str, Instance], suspected: Callable[[Request], bool]
+        self,
+        ready: Iterator[Queued],
+        known: Mapping[str, Instance],
+        suspected: Callable[[Request], bool],
+        not_made: Mapping[str, str],
     ) -> list[Instance]:
         """Those that find room, each of the two sorts in its own."""
         title = self._destination.ae_title
+        first_s: dict[str, float] = {}  # of the series of which a part is not made: when the first of it came
+        held_before = self._held
+        self._held = {}
         found: list[Instance] = []
         room = suspects_room = WINDOW
         beyond: deque[Queued] = deque(maxlen=NEWEST)
@@ -109,9 +151,15 @@ class SendQueue:
                     self._skip(receipt, seen)
                     beyond.append(queued)
                     continue
-                instance = self._instance(queued, known)
+                instance = self._instance(queued, known if receipt in known else held_before)
                 if instance is None:
                     continue
+                if instance.ordered and instance.series in not_made and queued.stage is Stage.PREPARED:
+                    received_s = first_s.setdefault(instance.series, queued.entry.received_s)
+                    if int(not_made[instance.series][:16]) / 1e6 <= received_s + SERIES_S:
+                        if len(self._held) < WINDOW:  # what is not remembered is read again
+                            self._held[receipt] = instance
+                        continue
                 if not suspected(instance):
                     room -= 1
                 elif suspects_room > 0:
@@ -179,6 +227,7 @@ class SendQueue:
             return None
         calling = (meta.sending if self._destination.impersonate else "") or self._my_ae_title
         entry = queued.entry
+        values = self._values(queued) if self._sortings and entry.series_key else None
         return Instance(
             rank=queued.rank,
             receipt=entry.receipt,
@@ -186,17 +235,39 @@ class SendQueue:
             pair=(meta.sop_class_uid, meta.transfer_syntax_uid),
             since_s=time.monotonic(),
             study=entry.study_key,
+            series=entry.series,
+            ordered=values is not None,
             losses=_losses(queued),
             queued=queued,
             meta=meta,
             offset=offset,
+            values=values or (),
         )
+
+    def _values(self, queued: Queued) -> sort.Values | None:
+        """By what it is ordered within its series; None = by nothing."""
+        try:
+            fd = os.open(queued.file, OPEN_FLAGS)
+            try:
+                header = peek(lambda offset, length: os.pread(fd, length, offset), os.fstat(fd).st_size)
+                look = sort.look(self._sortings, header, time.thread_time)
+            finally:
+                os.close(fd)
+        except (OSError, Corrupt):
+            return None  # it goes in its turn
+        for text in sort.remarks(look):
+            logger.info("%s: %s", queued.entry.receipt, text)
+        return look.values
 
     def _fail(self, queued: Queued, reason: str) -> None:
         claim = self._spool.claim(queued, self._claimant)
         if claim is not None:
             self._spool.fail(claim, {"reason": reason})
             tell(Failed(queued.entry.receipt, destination=queued.destination, reason=reason))
+
+
+def _values_of(instance: Instance) -> sort.Values:
+    return instance.values
 
 
 def _losses(queued: Queued) -> int:

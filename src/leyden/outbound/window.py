@@ -34,6 +34,7 @@ class Window:
         self.waiting: dict[str, Instance] = {}
         self.suspects: dict[str, Instance] = {}
         self.in_hand: dict[str, Instance] = {}
+        self._by_series: dict[str, dict[str, Instance]] = {}  # of those that wait
         self._title = title
         self._queue = queue
         self._suspicion = suspicion
@@ -107,22 +108,35 @@ class Window:
     def sort(self) -> None:
         """Tell the suspects apart anew if the suspicion has changed."""
         if self._sorted_version != self._suspicion.version:
-            self._tell_apart(sorted(self.all_waiting(), key=lambda instance: (instance.rank, instance.receipt)))
+            by_age = sorted(self.all_waiting(), key=lambda instance: (instance.rank, instance.receipt))
+            self._tell_apart(self._queue.in_order(by_age))
 
     def _tell_apart(self, instances: Iterable[Instance]) -> None:
         """`instances` in the order of sending."""
         self._sorted_version = self._suspicion.version
         waiting: dict[str, Instance] = {}
         suspects: dict[str, Instance] = {}
+        by_series: dict[str, dict[str, Instance]] = {}
         for instance in instances:
-            (suspects if self._suspicion.suspects(instance) else waiting)[instance.receipt] = instance
+            if self._suspicion.suspects(instance):
+                suspects[instance.receipt] = instance
+            else:
+                waiting[instance.receipt] = instance
+                by_series.setdefault(instance.series, {})[instance.receipt] = instance
         self.waiting = waiting
         self.suspects = suspects
+        self._by_series = by_series
+
+    def of_series(self, series: str) -> Collection[Instance]:
+        """Those of a series that wait, in the order of sending."""
+        return self._by_series.get(series, {}).values()
 
     def take(self, instance: Instance) -> Instance:
         """Out of what waits, into hand. KeyError: it does not wait."""
         if self.waiting.pop(instance.receipt, None) is None:
             del self.suspects[instance.receipt]
+        elif (of_series := self._by_series.get(instance.series)) is not None:
+            of_series.pop(instance.receipt, None)
         self.in_hand[instance.receipt] = instance
         return instance
 

@@ -1,7 +1,7 @@
-"""The rules as frozen types: what routings.yml and mutations.yml mean once their text has been checked.
+"""The rules as frozen types: what routings.yml, mutations.yml and sortings.yml mean once their text is checked.
 
-config/ makes them, match.py and mutate.py apply them. Nothing here parses text, reads a file or knows YAML; `where` is
-kept so that a log line can name the place in the file.
+config/ makes them; match.py, mutate.py and sort.py apply them. Nothing here parses text, reads a file or knows YAML;
+`where` is kept so that a log line can name the place in the file.
 """
 
 from dataclasses import dataclass, field
@@ -157,6 +157,32 @@ class Mutation:
     original_attributes: bool = False
 
 
+class SortType(StrEnum):
+    INTEGER = "integer"
+    STRING = "string"
+
+
+@dataclass(frozen=True, slots=True)
+class SortAction:
+    """Order by one element. `tag` is eight lower-case hex digits."""
+
+    tag: str
+    type: SortType = SortType.INTEGER
+    descending: bool = False
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sorting:
+    """One entry of sortings.yml. `ae_titles`: the nodes (never aliases) for which it orders; empty = all."""
+
+    where: str
+    ae_titles: tuple[str, ...] = ()
+    conditions: tuple[Condition, ...] = ()
+    actions: tuple[SortAction, ...] = ()
+    description: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """What the planner must know of a destination. `syntax` is a transfer syntax UID, or "" to send as received.
@@ -172,11 +198,11 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class PlanSettings:
-    """The settings by which the planner decides.
+    """The settings by which is decided what happens to an object.
 
     `titles` maps each accepted called AE title to the title of the node that it stands for; our own title maps to "".
-    `routes` and `mutations` are None if their filter is off. `filters`: those that are on, in the order in which they
-    run.
+    `filters`: the names of the filters, in the order in which they run. `routes`, `mutations` and `sortings` are None if
+    that filter is off.
     """
 
     my_ae_title: str
@@ -187,3 +213,4 @@ class PlanSettings:
     minimum_age_s: float = 0.0
     filters: tuple[str, ...] = ()
     mutations: tuple[Mutation, ...] | None = None
+    sortings: tuple[Sorting, ...] | None = None

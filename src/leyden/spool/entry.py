@@ -2,7 +2,8 @@
 
 A name says all that is needed to order, group and filter entries, so that a million of them can be handled without
 opening a file. Before planning it is `<receipt>.dcm`, after it
-`<receipt>.<sop>.<study>.<source>[.<syntax>][.<attempt>.<due>][.r<retried>][.u<unanswered>][.c<crashes>][.s].dcm`.
+`<receipt>.<sop>.<study>.<source>[.<series>][.<syntax>][.<attempt>.<due>]` and then
+`[.r<retried>][.u<unanswered>][.c<crashes>][.s].dcm`.
 A UID or a title never becomes part of a path as it is: UIDs become keys (hashes), titles are escaped.
 Deliberately absent: any knowledge of what the file holds.
 """
@@ -25,7 +26,8 @@ _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234567
 _ESCAPED = re.compile(rb"%([0-9A-F]{2})")
 _NAME = re.compile(
     r"(?P<receipt>\d{22})"
-    r"(?:\.(?P<sop>[0-9a-f]{8})\.(?P<study>[0-9a-f]{8})\.(?P<source>[0-9a-f]{8}))?"
+    r"(?:\.(?P<sop>[0-9a-f]{8})\.(?P<study>[0-9a-f]{8})\.(?P<source>[0-9a-f]{8})"
+    r"(?:\.(?P<series>[0-9a-f]{8}))?)?"
     r"(?:\.(?![cru]\d+\.)(?=[^.]*[^.\d])(?P<syntax>[A-Za-z0-9_%-]{2,96}))?"
     r"(?:\.(?P<attempt>\d{1,6})\.(?P<due>\d{1,12}))?"
     r"(?:\.r(?P<retried>\d{1,12}))?"
@@ -70,7 +72,7 @@ class Entry:
     """What the name of a file says.
 
     - `receipt`: 22 digits that identify the object (ReceiptClock); the keys stand for SOP Instance UID, Study Instance
-      UID and calling AE title.
+      UID, calling AE title and Series Instance UID. `series_key` is "" where the dataset names no series.
     - `syntax`: the name of the transfer syntax to be made or asked for; "" = none.
     - `attempt`: how often it was deferred; `due_s`: when it may be sent again.
     - `crashes`: how many workers died while they worked on it.
@@ -86,6 +88,7 @@ class Entry:
     sop_key: str = ""
     study_key: str = ""
     source_key: str = ""
+    series_key: str = ""
     syntax: str = ""
     attempt: int = 0
     due_s: int = 0
@@ -99,6 +102,8 @@ class Entry:
         parts = [self.receipt]
         if self.sop_key:
             parts += (self.sop_key, self.study_key, self.source_key)
+        if self.series_key:
+            parts.append(self.series_key)
         if self.syntax:
             parts.append(folder(self.syntax))
         if self.attempt or self.due_s:
@@ -113,6 +118,11 @@ class Entry:
             parts.append("s")
         parts.append("dcm")
         return ".".join(parts)
+
+    @property
+    def series(self) -> str:
+        """What stands for its series within its study; "" = it names none."""
+        return self.study_key + self.series_key if self.series_key else ""
 
     @property
     def bucket(self) -> str:
@@ -139,12 +149,13 @@ def parse(name: str) -> Entry | None:
     found = _NAME.fullmatch(name)
     if found is None:
         return None
-    receipt, sop, study, source, syntax, attempt, due, retried, unanswered, crashes, serial = found.groups()
+    receipt, sop, study, source, series, syntax, attempt, due, retried, unanswered, crashes, serial = found.groups()
     return Entry(
         receipt,
         sop or "",
         study or "",
         source or "",
+        series or "",
         title(syntax) if syntax else "",
         int(attempt or 0),
         int(due or 0),

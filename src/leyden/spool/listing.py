@@ -14,6 +14,8 @@ from leyden.spool.stage import BY_DESTINATION, CLAIMED_FROM, Stage
 
 _RECEIPT = slice(0, 22)
 _SOP_KEY = slice(23, 31)
+_STUDY_KEY = slice(32, 40)
+_SERIES_KEY = slice(50, 58)
 _NOT_OBJECTS = (".json", ".plan", ".making")
 _AFTER_ALL = "9" * 23  # sorts after every receipt
 _TRIP = (
@@ -141,6 +143,25 @@ def held_back(root: str, destination: str, entries: Iterable[Entry]) -> set[str]
                 if name[_RECEIPT] < receipt:
                     held.add(receipt)
     return held
+
+
+def not_made(root: str, destination: str) -> dict[str, str]:
+    """Of what waits to be made or asked for: the series (Entry.series) -> the oldest receipt of it."""
+    oldest: dict[str, str] = {}
+
+    def see(name: str) -> None:
+        series, receipt = name[_STUDY_KEY] + name[_SERIES_KEY], name[_RECEIPT]
+        oldest[series] = min(receipt, oldest.get(series, receipt))
+
+    for stage in (Stage.ASKING, Stage.ACTIVE, Stage.TRANSFORM, Stage.ACTIVE):
+        if stage is Stage.ACTIVE:
+            for claimed, whose, name in claims(root):
+                if whose == destination and claimed in _BEFORE_MADE:
+                    see(name)
+        else:
+            for _, name in files(f"{root}/{stage}/{folder(destination)}"):
+                see(name)
+    return oldest
 
 
 def present(root: str, wanted: Collection[tuple[str, str]], made: bool = False) -> set[tuple[str, str]]:

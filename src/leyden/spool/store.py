@@ -288,6 +288,13 @@ class Spool:
         """
         return listing.held_back(self._root, destination, entries)
 
+    def not_made(self, destination: str) -> dict[str, str]:
+        """Of what stands in transform/ and asking/, or is claimed from there: the series -> the oldest receipt of it.
+
+        One walk over names, about 1 us each.
+        """
+        return listing.not_made(self._root, destination)
+
     def claim(self, waiting: Queued, claimant: str) -> Queued | None:
         """Claim an entry for `claimant` ("worker-0", "sender-0"): a rename. None if the entry is gone."""
         place = f"{self._root}/{Stage.ACTIVE}/{claimant}"

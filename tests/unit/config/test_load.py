@@ -400,8 +400,8 @@ def test_keys_without_effect_are_warned_of_once(folder: Write) -> None:
         ("myAeTitle: SEVENTEEN_LETTERS", "myAeTitle: an AE title has 1 to 16 characters, 'SEVENTEEN_LETTERS' has 17"),
         (r"myAeTitle: A\B", r"myAeTitle: an AE title is plain ASCII without a backslash, not 'A\\B'"),
         ("filters: route, mutate", "filters[1]: the filter mutate is not there yet"),
-        ("filters: [sort]", "filters[0]: the filter sort is not there yet"),
-        ("filters: lua", "filters[0]: there is no filter lua; there is route"),
+        ("filters: [mutate]", "filters[0]: the filter mutate is not there yet"),
+        ("filters: lua", "filters[0]: there is no filter lua; there are route, sort"),
         ("filters: rout", "filters[0]: there is no filter rout (did you mean route?)"),
         ("filters: {route: yes}", "filters: must be a list, each item with a dash; not keys and values"),
         (
@@ -550,7 +550,11 @@ def test_without_nodes_yml_no_rule_finds_its_node_and_says_why(folder: Write) ->
 
 def test_which_rule_files_are_used_is_said(folder: Write) -> None:
     path = folder(config="", mutations="- nonsense", sortings="]", routings="]")
-    assert warnings(path) == ("routings.yml: is not used: the filter route is not named in filters (config.yml)",)
+    assert warnings(path) == (
+        "routings.yml: is not used: the filter route is not named in filters (config.yml)",
+        "sortings.yml: is not used: the filter sort is not named in filters (config.yml)",
+    )
+    (path / "sortings.yml").unlink()
     (path / "routings.yml").rename(path / "Routings.yaml")
     said = warnings(path, filters="route")
     assert said[0] == "routings.yml: is missing: the filter route, named in filters, is off"

@@ -8,6 +8,7 @@ from leyden.deliver.pool import (
     IDLE_S,
     LATE_S,
     PATIENCE_S,
+    SERIES_S,
     TURN_S,
     Alone,
     Bind,
@@ -233,3 +234,93 @@ def test_an_exclusive_suspect_has_the_destination_for_itself():
 def test_a_suspects_association_that_is_not_answered_while_another_works_is_given_up():
     late = own(Phase.OPENING, age_s=LATE_S)
     assert assign((), [association("A", Phase.BUSY), late], NOW_S, FOUR, late.alone) == [GiveUp(late)]
+
+
+def of(series, *numbers, since_s=NOW_S - 1, ordered=False, rank="00", calling="A"):
+    """Requests of one series that came in these places."""
+    return [Request(rank, f"{n:022d}", calling, CT, since_s, series=series, ordered=ordered) for n in numbers]
+
+
+def waiting(*groups):
+    """All of them in the order of the queue, and what gives those of one series."""
+    requests = sorted((each for group in groups for each in group), key=lambda each: (each.rank, each.receipt))
+    return requests, lambda series: [each for each in requests if each.series == series]
+
+
+def carrying(series, *, since_s=NOW_S - 5, idle_s=0.0, phase=Phase.IDLE):
+    member = association("A", phase, idle_s=idle_s)
+    member.series, member.series_s = series, since_s
+    return member
+
+
+class TestWholeSeriesTogether:
+    def test_an_association_goes_on_with_its_series_though_an_older_object_of_another_waits(self):
+        requests, of_series = waiting(of("X", 1, 3), of("Y", 2, 4))
+        member = carrying("Y")
+        assert assign(requests, [member], NOW_S, Limits(1), None, of_series) == [Bind(member, requests[1])]
+
+    def test_a_batch_under_way_is_not_interrupted_by_a_higher_rank(self):
+        requests, of_series = waiting(of("Y", 2, rank="05"), of("X", 3, rank="00"))
+        member = carrying("Y")
+        assert assign(requests, [member], NOW_S, Limits(1), None, of_series) == [Bind(member, requests[1])]
+
+    def test_with_nothing_of_its_series_it_takes_the_first(self):
+        requests, of_series = waiting(of("X", 1), of("Z", 2))
+        member = carrying("Y")
+        assert assign(requests, [member], NOW_S, Limits(1), None, of_series) == [Bind(member, requests[0])]
+
+    def test_what_came_after_it_was_done_with_the_series_waits_for_its_turn(self):
+        requests, of_series = waiting(of("X", 1), of("Y", 2, since_s=NOW_S - 0.1))
+        member = carrying("Y", idle_s=0.2)
+        assert assign(requests, [member], NOW_S, Limits(1), None, of_series) == [Bind(member, requests[0])]
+
+    def test_a_series_without_end_keeps_nobody_waiting(self):
+        requests, of_series = waiting(of("X", 1), of("Y", 2, since_s=NOW_S - 0.1))
+        member = carrying("Y", since_s=NOW_S - 0.2 - SERIES_S)
+        assert assign(requests, [member], NOW_S, Limits(1), None, of_series) == [Bind(member, requests[0])]
+
+    def test_several_associations_share_an_unsorted_series(self):
+        requests, of_series = waiting(of("X", 1, 2, 3))
+        one, two = carrying("X"), carrying("X", idle_s=0.1)
+        assert assign(requests, [one, two], NOW_S, Limits(2), None, of_series) == [
+            Bind(one, requests[0]),
+            Bind(two, requests[1]),
+        ]
+
+    def test_each_goes_on_with_its_own_and_none_takes_what_another_took(self):
+        requests, of_series = waiting(of("X", 1, 2), of("Y", 3, 4))
+        one, two = carrying("Y"), carrying("Y", idle_s=0.1)
+        assert assign(requests, [one, two], NOW_S, Limits(2), None, of_series) == [
+            Bind(one, requests[2]),
+            Bind(two, requests[3]),
+        ]
+
+    def test_without_a_series_the_oldest_goes_first(self):
+        requests, of_series = waiting(of("", 1, 2))
+        member = carrying("")
+        assert assign(requests, [member], NOW_S, Limits(1), None, of_series) == [Bind(member, requests[0])]
+
+    def test_a_full_batch_ends_the_association_in_the_middle_of_a_series(self):
+        requests, of_series = waiting(of("Y", 1, 2))
+        member = carrying("Y")
+        member.served = 3
+        assert assign(requests, [member], NOW_S, Limits(1, batch_size=3), None, of_series) == [Release(member)]
+
+
+class TestASortedSeries:
+    def test_one_goes_after_the_other_and_the_other_associations_serve_others(self):
+        requests, of_series = waiting(of("X", 1, 2, ordered=True), of("Y", 3))
+        one, two = carrying("X"), association("A", idle_s=0.1)
+        assert assign(requests, [one, two], NOW_S, Limits(2), None, of_series) == [
+            Bind(one, requests[0]),
+            Bind(two, requests[2]),
+        ]
+
+    def test_it_waits_while_one_of_it_is_under_way(self):
+        requests, of_series = waiting(of("X", 2, 3, ordered=True))
+        busy, idle = carrying("X", phase=Phase.BUSY), association("A")
+        assert assign(requests, [busy, idle], NOW_S, Limits(4), None, of_series) == []
+
+    def test_it_opens_no_association_in_vain(self):
+        requests, of_series = waiting(of("X", *range(100), ordered=True))
+        assert assign(requests, [carrying("X", phase=Phase.BUSY)], NOW_S, FOUR, None, of_series) == []

@@ -6,13 +6,16 @@ import time
 import pytest
 
 from leyden.deliver.destination import Destination
+from leyden.deliver.pool import SERIES_S
 from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.dicom.uids import EXPLICIT_LE
 from leyden.outbound import queue as queue_module
 from leyden.outbound.queue import RECLAIM_S, SendQueue
+from leyden.plan.rules import Condition, Kind, SortAction, Sorting
 from leyden.spool.entry import Entry, key
 from leyden.spool.stage import Stage
 from leyden.spool.store import Spool
+from support.sender import dataset
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 NOW_S = 1795560000
@@ -48,10 +51,10 @@ def put(
     return receipt
 
 
-def make(tmp_path, **keys):
+def make(tmp_path, *sortings, **keys):
     spool = Spool(tmp_path, sync=False)
     spool.prepare(["PACS"])
-    return spool, SendQueue(spool, Destination("PACS", "127.0.0.1", 104, **keys), "sender-0", "LEYDEN")
+    return spool, SendQueue(spool, Destination("PACS", "127.0.0.1", 104, **keys), "sender-0", "LEYDEN", sortings)
 
 
 def receipts(found):
@@ -206,3 +209,116 @@ def test_a_claim_that_nobody_holds_any_more_goes_back_to_the_queue(tmp_path):
         assert spool.claim(instance.queued, "sender-0")
     assert receipts(queue.look({held: first}, (), NOW_S + RECLAIM_S)) == [stranded]
     assert [claim.entry.receipt for claim in spool.claims("sender-0")] == [held]
+
+
+IN_ORDER = Sorting("", actions=(SortAction("00200013"),))
+BACKWARDS = Sorting("", actions=(SortAction("00200013", descending=True),))
+ONLY_MR = Sorting("", conditions=(Condition("00080060", Kind.LITERAL, "MR"),), actions=IN_ORDER.actions)
+FOR_ANOTHER = Sorting("", ae_titles=("ARCHIVE",), actions=IN_ORDER.actions)
+
+
+def put_image(spool, place, number, *, series="X", modality="CT", **names):
+    """An image that came in this place; its receipt."""
+    uid = f"2.25.{place}"
+    data = dataset(CT, uid, modality=modality, series=series, number=number)
+    head = encode_head(FileMeta(CT, uid, EXPLICIT_LE, sending="CT1"))
+    return put(spool, place, content=head + data, series_key=key(series) if series else "", **names)
+
+
+def test_a_sorted_series_stands_in_its_order_where_its_oldest_stood(tmp_path):
+    spool, queue = make(tmp_path, IN_ORDER)
+    first = put_image(spool, 1, 1, series="Y")
+    three, other, one, none, two = (
+        put_image(spool, place, number, series=series)
+        for place, (number, series) in enumerate([(3, "X"), (9, "Z"), (1, "X"), (None, "X"), (2, "X")], 2)
+    )
+    assert receipts(queue.look({}, (), NOW_S)) == [first, one, two, three, none, other]
+
+
+def test_a_sorting_for_another_destination_and_none_leave_the_order(tmp_path):
+    spool, queue = make(tmp_path, FOR_ANOTHER)
+    came = [put_image(spool, place, 10 - place) for place in range(4)]
+    found = queue.look({}, (), NOW_S)
+    assert receipts(found) == came
+    assert not any(instance.ordered for instance in found)
+
+
+def test_instances_to_which_no_sorting_applies_keep_their_place(tmp_path):
+    spool, queue = make(tmp_path, ONLY_MR)
+    ct9, mr5, ct1, mr2 = (
+        put_image(spool, place, number, modality=modality)
+        for place, (number, modality) in enumerate([(9, "CT"), (5, "MR"), (1, "CT"), (2, "MR")])
+    )
+    found = queue.look({}, (), NOW_S)
+    assert receipts(found) == [ct9, mr2, mr5, ct1]
+    assert [instance.ordered for instance in found] == [False, True, True, False]
+
+
+def test_what_names_no_series_and_what_cannot_be_read_is_not_sorted(tmp_path):
+    spool, queue = make(tmp_path, IN_ORDER)
+    one = put_image(spool, 1, 9, series="")
+    unknown = encode_head(FileMeta(CT, "2.25.2", "1.2.3.4", sending="CT1")) + dataset(CT, "2.25.2", number=0)
+    two = put(spool, 2, series_key=key("X"), content=unknown)
+    three = put_image(spool, 3, 1)
+    assert receipts(queue.look({}, (), NOW_S)) == [one, two, three]
+
+
+def test_the_rank_comes_before_the_order_of_a_series(tmp_path):
+    spool, queue = make(tmp_path, IN_ORDER)
+    low, high = put_image(spool, 1, 1, rank="05"), put_image(spool, 2, 2, rank="01")
+    assert receipts(queue.look({}, (), NOW_S)) == [high, low]
+
+
+def test_what_comes_later_is_sorted_in_and_known_files_are_not_opened_again(tmp_path):
+    spool, queue = make(tmp_path, BACKWARDS)
+    one = put_image(spool, 1, 1)
+    (known,) = queue.look({}, (), NOW_S)
+    known.queued.path.write_bytes(b"nobody reads this")
+    two = put_image(spool, 2, 2)
+    assert receipts(queue.look({one: known}, (), NOW_S)) == [two, one]
+
+
+def test_a_sorted_series_waits_for_those_of_it_that_are_still_to_be_made(tmp_path):
+    spool, queue = make(tmp_path, BACKWARDS)
+    ready = put_image(spool, 1, 1)
+    other = put_image(spool, 2, 7, series="Y")
+    slow = put_image(spool, 3, 3, stage=Stage.TRANSFORM, syntax="JPEG2000Lossless")
+    assert receipts(queue.look({}, (), NOW_S)) == [other]
+    claim = spool.claim(next(spool.waiting(Stage.TRANSFORM, "PACS", 1)), "worker-0")
+    assert receipts(queue.look({}, (), NOW_S)) == [other]
+    fd, made = spool.making(claim)
+    os.write(fd, claim.path.read_bytes())
+    os.close(fd)
+    spool.transformed(claim, made)
+    assert receipts(queue.look({}, (), NOW_S)) == [slow, ready, other]
+
+
+def test_it_waits_for_what_has_to_be_asked_for_but_that_is_asked(tmp_path):
+    spool, queue = make(tmp_path, IN_ORDER)
+    put_image(spool, 1, 1)
+    asked = put_image(spool, 2, 2, stage=Stage.ASKING, syntax="JPEG2000Lossy")
+    assert receipts(queue.look({}, (), NOW_S)) == [asked]
+
+
+def test_it_does_not_wait_for_what_came_long_after_it_nor_does_an_unsorted_one(tmp_path):
+    spool, queue = make(tmp_path, ONLY_MR)
+    early = put_image(spool, 1, 1, modality="MR")
+    unsorted = put_image(spool, 2, 1, series="Y")
+    for place, series in ((3, "X"), (4, "Y")):
+        late_s = NOW_S + SERIES_S + 1
+        put_image(
+            spool, place, 2, series=series, modality="MR", stage=Stage.TRANSFORM, syntax="HTJ2K", received_s=late_s
+        )
+    assert receipts(queue.look({}, (), NOW_S)) == [early, unsorted]
+
+
+def test_those_that_wait_for_their_series_take_no_place_and_are_read_once(tmp_path, narrow):
+    spool, queue = make(tmp_path, IN_ORDER)
+    held = [put_image(spool, place, place) for place in range(WINDOW + 5)]
+    other = put_image(spool, 90, 1, series="Y")
+    put_image(spool, 91, 0, stage=Stage.TRANSFORM, syntax="HTJ2K")
+    assert receipts(queue.look({}, (), NOW_S)) == [other]
+    for queued in list(spool.waiting(Stage.PREPARED, "PACS", WINDOW)):
+        queued.path.write_bytes(b"nobody reads this")
+    assert receipts(queue.look({}, (), NOW_S)) == [other]
+    assert len(list(spool.waiting(Stage.PREPARED, "PACS", 999))) == len(held) + 1

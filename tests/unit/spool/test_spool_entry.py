@@ -26,6 +26,9 @@ KEYS = (key("1.2.3"), key("1.2"), key("CT1"))
     [
         (Entry(RECEIPT), f"{RECEIPT}.dcm"),
         (Entry(RECEIPT, *KEYS), f"{RECEIPT}.{'.'.join(KEYS)}.dcm"),
+        (Entry(RECEIPT, *KEYS, key("1.2.9")), f"{RECEIPT}.{'.'.join(KEYS)}.{key('1.2.9')}.dcm"),
+        (Entry(RECEIPT, *KEYS, "00000001", "RLE", 2), f"{RECEIPT}.{'.'.join(KEYS)}.00000001.RLE.2.0.dcm"),
+        (Entry(RECEIPT, *KEYS, attempt=3, due_s=17640001), f"{RECEIPT}.{'.'.join(KEYS)}.3.17640001.dcm"),
         (Entry(RECEIPT, *KEYS, syntax="JPEG2000Lossless"), f"{RECEIPT}.{'.'.join(KEYS)}.JPEG2000Lossless.dcm"),
         (Entry(RECEIPT, *KEYS, syntax="1.2.840.1"), f"{RECEIPT}.{'.'.join(KEYS)}.1%2E2%2E840%2E1.dcm"),
         (Entry(RECEIPT, *KEYS, attempt=3, due_s=1764000100), f"{RECEIPT}.{'.'.join(KEYS)}.3.1764000100.dcm"),
@@ -92,6 +95,7 @@ def test_a_long_title_and_a_syntax_without_a_name_still_fit_a_file_name():
     entry = Entry(
         RECEIPT,
         *KEYS,
+        series_key="0" * 8,
         syntax=syntax,
         attempt=999999,
         due_s=long_s,
