@@ -40,6 +40,14 @@ POINTS: dict[str, tuple[str, ...]] = {
     "delivered-unlinked": ("sender",),
 }
 
+# The same for a reload: tests/crash/test_reload_crash.py.
+RELOAD_POINTS: dict[str, tuple[str, ...]] = {
+    "folders-made": ("supervisor",),  # those of new destinations
+    "published": ("supervisor",),  # the roles may adopt the new generation
+    "adopted": ("planner", "sender", "worker", "receiver"),
+    "reload-told": ("supervisor",),  # to those who asked for it
+}
+
 
 def _pass(name: str) -> None:
     """Do nothing: what a point is while no crash is asked for."""
@@ -57,8 +65,8 @@ def arm(role: str) -> None:
         where, _, rest = asked.partition(":")
         times, _, mark = rest.partition(":")
         wanted_role, _, wanted = where.rpartition("/")
-        if wanted not in POINTS:
-            raise ValueError(f"{ENVIRONMENT}: there is no point {wanted!r}; there are {', '.join(POINTS)}")
+        if wanted not in (known := POINTS | RELOAD_POINTS):
+            raise ValueError(f"{ENVIRONMENT}: there is no point {wanted!r}; there are {', '.join(known)}")
         if wanted_role in ("", role) and not (mark and os.path.exists(mark)):
             due[wanted] = int(times or 1), mark
     if not due:

@@ -1,8 +1,10 @@
 """The planner: decides for each new object where it goes and in which form, and moves its name. One process.
 
 Only the planner decides. So a report never waits behind five thousand images that wait for the codec, and each object
-is planned by one generation of the rules. In a batch it looks into each new object, then moves the names. If rules ask
-for copies, these are made first, in threads, while the entry waits in new/.
+is planned by one generation of the rules. In a batch it lists new/, takes over a newer generation if there is one,
+looks into each new object, then moves the names. In this order no object for a new node is planned by the generation
+before: it is received only when the new one is there. If rules ask for copies, these are made first, in threads, while
+the entry waits in new/.
 
 - An object without a destination, or one that can't be read, goes to failed/ with the reason.
 - A dataset that does not parse goes as it came to the node that it was sent to.
@@ -26,6 +28,7 @@ from pathlib import Path
 from types import FrameType
 
 from leyden import crash, log
+from leyden.config.settings import Settings
 from leyden.dicom.header import peek
 from leyden.dicom.part10 import HEAD_MAX_BYTES, FileMeta, decode_head
 from leyden.dicom.uids import syntax_name
@@ -75,7 +78,7 @@ def run(inherited: Inherited) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     alive = partial(inherited.heartbeat.alive, ALIVE_S)
-    planner = Planner(spool, settings.plan, settings.workers, settings.generation, alive)
+    planner = Planner(spool, settings.plan, settings.workers, settings.generation, alive, inherited.newer)
     while not stopping:
         alive()
         start_s = time.monotonic()
@@ -93,13 +96,14 @@ def run(inherited: Inherited) -> int:
 
 @dataclass(slots=True)
 class Newcomer:
-    """One file of new/ and what was decided about it.
+    """One file of new/ and what was decided about it, by which generation.
 
     `failure`: why it goes to failed/, "" = it does not. `placements`: where it goes.
     """
 
     path: Path
     entry: Entry
+    generation: int
     meta: FileMeta = _UNREAD
     decision: Decision = _UNDECIDED
     failure: str = ""
@@ -108,7 +112,11 @@ class Newcomer:
     @property
     def instance(self) -> str:
         """The key of the SOP Instance UID; "" if that is not known."""
-        return "" if self.entry.sop_key == _NO_UID else self.entry.sop_key
+        return _instance(self.entry)
+
+
+def _instance(entry: Entry) -> str:
+    return "" if entry.sop_key == _NO_UID else entry.sop_key
 
 
 def place(entry: Entry, delivery: Delivery, came: str) -> Placement:
@@ -132,20 +140,28 @@ def place(entry: Entry, delivery: Delivery, came: str) -> Placement:
 
 
 class Planner:
-    """The planner without its process: batch() is one turn. `alive` is called when a turn may take long."""
+    """The planner without its process: batch() is one turn.
+
+    `alive` is called when a turn may take long, `newer` once in a turn: the settings of a newer generation, if any.
+    """
 
     def __init__(
-        self, spool: Spool, settings: PlanSettings, workers: int, generation: int, alive: Callable[[], None]
+        self,
+        spool: Spool,
+        settings: PlanSettings,
+        workers: int,
+        generation: int,
+        alive: Callable[[], None],
+        newer: Callable[[], Settings | None] = lambda: None,
     ) -> None:
         self._spool = spool
-        self._settings = settings
+        self._newer = newer
         self._workers = workers
         roles = ("sender", *(f"worker-{number}" for number in range(workers)))
         self._bells = {role: Ringer(spool.root, role) for role in roles}
-        self._generation = generation
         self._alive = alive
-        self._targets = {target.ae_title: target for target in settings.targets}
-        self._seen = {title: SeenCapabilities(spool.root, title) for title in self._targets}
+        self._seen: dict[str, SeenCapabilities] = {}
+        self._go_by(settings, generation)
         self._planned_lately = PlannedLately(spool.bound())
         self._postponed = Postponed()
         self._receipts = ReceiptLog(spool.root, _CLAIMANT)
@@ -156,6 +172,15 @@ class Planner:
         self._half_planned: set[str] = set()  # the entries of new/ that such plans are about
         self._errors: list[OSError] = []  # of this turn
         self._copies: Copies[Newcomer] = Copies(Ringer(spool.root, "planner").ring)
+
+    def _go_by(self, settings: PlanSettings, generation: int) -> None:
+        """Plan by these settings from now on."""
+        self._settings = settings
+        self._generation = generation
+        self._targets = {target.ae_title: target for target in settings.targets}
+        self._seen = {
+            title: self._seen.get(title) or SeenCapabilities(self._spool.root, title) for title in self._targets
+        }
 
     def batch(self) -> float:
         """Plan the oldest entries of new/, at most BATCH of them.
@@ -170,6 +195,8 @@ class Planner:
         self._move(saved)  # before new/ is listed, because they are still in it
         listed = self._listed or self._newcomers(at_s)
         paths, self._listed = listed[:BATCH], listed[BATCH:]
+        if (newer := self._newer()) is not None:
+            self._go_by(newer.plan, newer.generation)
         waits_s = {path: self._young_for_s(path, now_s) for path in paths}
         newcomers = [found for found in (self._look(path, now_s) for path in paths if not waits_s[path]) if found]
         self._move([newcomer for newcomer in newcomers if not self._put_off(newcomer)])
@@ -206,7 +233,7 @@ class Planner:
         """An object that may stand in some of its places already is not planned again: its plan is finished later."""
         path = str(planned.source)
         entry = planned.placements[0].entry
-        self._postponed.hold(path, Newcomer(planned.source, entry).instance)
+        self._postponed.hold(path, _instance(entry))
         self._half_planned.add(path)
         self._finish_s = min(self._finish_s, at_s + POSTPONED_S)
         if self._postponed.to_tell(str(error.strerror), at_s):
@@ -237,21 +264,21 @@ class Planner:
         except FileNotFoundError:
             return None
         except OSError as error:
-            return Newcomer(path, entry, failure=f"could not be opened: {error.strerror}")
+            return Newcomer(path, entry, self._generation, failure=f"could not be opened: {error.strerror}")
         try:
             return self._read(path, entry, fd, now_s)
         except OSError as error:
-            return Newcomer(path, entry, failure=f"could not be read: {error.strerror}")
+            return Newcomer(path, entry, self._generation, failure=f"could not be read: {error.strerror}")
         except Exception as error:  # one object must not stop the others, even if it reveals a fault of Leyden
             logger.exception("%s could not be planned", entry.receipt)
-            return Newcomer(path, entry, failure=f"could not be planned: {error!r}")
+            return Newcomer(path, entry, self._generation, failure=f"could not be planned: {error!r}")
         finally:
             os.close(fd)
 
     def _read(self, path: Path, entry: Entry, fd: int, now_s: float) -> Newcomer:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
-            return Newcomer(path, entry, failure="not a regular file")
+            return Newcomer(path, entry, self._generation, failure="not a regular file")
         study = series = ""
         try:
             header = peek(lambda offset, length: os.pread(fd, length, offset), status.st_size)
@@ -270,15 +297,15 @@ class Planner:
             try:
                 found = decode_head(os.pread(fd, HEAD_MAX_BYTES, 0))
             except Corrupt as error:
-                return Newcomer(path, entry, failure=f"unreadable: {error}")
+                return Newcomer(path, entry, self._generation, failure=f"unreadable: {error}")
             if found is None:
-                return Newcomer(path, entry, failure=f"unreadable: {flaw}")
+                return Newcomer(path, entry, self._generation, failure=f"unreadable: {flaw}")
             meta = found[0]
             decision = self._unparsed(meta, flaw, entry.by_hand)
         keys = key(meta.sop_instance_uid), key(study), key(meta.sending), key(series) if series else ""
         entry = Entry(entry.receipt, *keys)
         failure = "" if decision.deliveries or decision.dropped_by else decision.reason or "no destination"
-        return Newcomer(path, entry, meta, decision, failure)
+        return Newcomer(path, entry, self._generation, meta, decision, failure)
 
     def _acceptance(self, now_s: float, destination: str, sop_class: str) -> ladder.Acceptance | None:
         """What a destination was seen to accept of a SOP class."""
@@ -387,12 +414,17 @@ class Planner:
 
     def _plan_several(self, newcomers: Sequence[Newcomer]) -> None:
         """Move the newcomers that have several places, by one plan file."""
-        plans = [Plan(newcomer.path, newcomer.placements) for newcomer in newcomers]
-        stuck: list[Stuck] = []
-        if not self._try(lambda: stuck.extend(self._spool.plan_many(plans, self._generation, _CLAIMANT)), *newcomers):
-            self._finish_s = 0.0  # the plan file may have been written all the same
-        for planned, error in stuck:
-            self._leave_to_its_plan(planned, error, time.monotonic())
+        for generation in sorted({newcomer.generation for newcomer in newcomers}):  # with copies, an older one, too
+            decided = [newcomer for newcomer in newcomers if newcomer.generation == generation]
+            plans = [Plan(newcomer.path, newcomer.placements) for newcomer in decided]
+            stuck: list[Stuck] = []
+            if not self._try(partial(self._carry_out, plans, generation, stuck), *decided):
+                self._finish_s = 0.0  # the plan file may have been written all the same
+            for planned, error in stuck:
+                self._leave_to_its_plan(planned, error, time.monotonic())
+
+    def _carry_out(self, plans: Sequence[Plan], generation: int, stuck: list[Stuck]) -> None:
+        stuck += self._spool.plan_many(plans, generation, _CLAIMANT)
 
     def _drop(self, newcomers: Sequence[Newcomer]) -> None:
         """End the trip of the newcomers that a rule drops: a durable receipt for each, then the unlink."""
@@ -452,7 +484,7 @@ class Planner:
                 calling=meta.sending,
                 called=meta.receiving,
                 flag=meta.flag,
-                generation=self._generation,
+                generation=newcomer.generation,
                 deliveries=tuple(
                     PlannedDelivery(d.destination, _form_text(d.form), d.reason) for d in decision.deliveries
                 ),

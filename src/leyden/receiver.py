@@ -88,12 +88,22 @@ async def _serve(inherited: Inherited) -> int:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    receiver = Receiver(inherited.settings.receiver, inherited.spool, inherited.number)
+    receiver = Receiver(inherited.settings.of_each_receiver, inherited.spool, inherited.number)
+
+    def look_at_settings() -> None:
+        if (newer := inherited.newer()) is not None:
+            receiver.go_by(newer.of_each_receiver)
+
+    def connection() -> Link:
+        look_at_settings()
+        return receiver.connection()
+
     listener = socket.socket(fileno=inherited.descriptors["listen"])
-    server = await loop.create_server(receiver.connection, sock=listener, backlog=LISTEN_BACKLOG)
+    server = await loop.create_server(connection, sock=listener, backlog=LISTEN_BACKLOG)
     purge_due_s = loop.time()
     while not stop.is_set():
         inherited.heartbeat.alive(ALIVE_S)
+        look_at_settings()
         receiver.look_at_disk()
         if inherited.number == 0 and loop.time() >= purge_due_s:
             purge_due_s = loop.time() + PURGE_S
@@ -116,15 +126,14 @@ class Statistics:
 
 
 class Receiver:
-    """One receiver process: what its connections share."""
+    """One receiver process: what its connections share. `settings` are for the connections that come next."""
 
     def __init__(self, settings: ReceiverSettings, spool: Spool, number: int) -> None:
-        self.settings = settings
         self.spool = spool
+        self.go_by(settings)
         self._planner = Ringer(spool.root, "planner")
         self.commits = GroupCommit(spool, self._planner.ring)
         self.receipt_ids = ReceiptClock(number, random.randrange(10_000))
-        self.recent = Recent(spool.root, settings.duplicate_threshold_s if settings.duplicates != "accept" else 0.0)
         self.buffer = memoryview(bytearray(READ_BUFFER_BYTES))
         self.unassociated: dict[Intake, None] = {}  # connections without an association, oldest first
         self.associations: set[Intake] = set()  # until their connection is closed
@@ -135,6 +144,12 @@ class Receiver:
         self.full = False  # too little space is free for objects
         self.draining = False
         self._idle = asyncio.Event()
+
+    def go_by(self, settings: ReceiverSettings) -> None:
+        """Receive as these settings say from now on; an association that is there goes on as it was accepted."""
+        self.settings = settings
+        within_s = settings.duplicate_threshold_s if settings.duplicates != "accept" else 0.0
+        self.recent = Recent(self.spool.root, within_s)
 
     def connection(self) -> Link:
         """The protocol for a new connection; the factory that create_server() wants."""
@@ -227,7 +242,8 @@ class Intake:
 
     def __init__(self, receiver: Receiver) -> None:
         self._receiver = receiver
-        self._connection = Connection.acceptor(receiver.settings.acceptor.max_pdu_bytes)
+        self._settings = receiver.settings  # to its end, whatever a reload changes
+        self._connection = Connection.acceptor(self._settings.acceptor.max_pdu_bytes)
         self.link = Link(self._connection, self, receiver.buffer, REQUEST_WITHIN_S)
         self._begin_s = time.monotonic()
         self._request: AssociateRequest | None = None
@@ -317,7 +333,7 @@ class Intake:
     # The association
 
     def _associate(self, request: AssociateRequest) -> None:
-        receiver, settings = self._receiver, self._receiver.settings
+        receiver, settings = self._receiver, self._settings
         self._request = request
         self._quiet = request.calling in settings.quiet_ae_titles
         reply = answer(settings.acceptor, request)

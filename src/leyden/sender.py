@@ -1,21 +1,22 @@
 """The sender: one process that delivers what waits in prepared/, to each destination as its node says.
 
 It has one event loop, one Outbox for each destination, a few threads for the disk, and one thread that makes receipts
-durable by the group. On SIGTERM nothing more is claimed; what is being sent has a few seconds to finish, and then every
-claim is given back. Deliberately absent: any decision (deliver/), any codec, any look into a dataset beyond its file
-meta unless a rule of sortings.yml asks for one.
+durable by the group. A reload changes the outboxes: a new destination gets one; one that is removed finishes what is
+under way, and the rest of its queue stays in the spool. On SIGTERM nothing more is claimed; what is being sent has a
+few seconds to finish, and then every claim is given back. Deliberately absent: any decision (deliver/), any codec, any
+look into a dataset beyond its file meta unless a rule of sortings.yml asks for one.
 """
 
 import asyncio
 import logging
 import signal
 import time
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import uvloop
 
+from leyden.config.settings import Settings
 from leyden.deliver import schedule
 from leyden.inherited import Inherited
 from leyden.outbound.outbox import Outbox
@@ -41,86 +42,135 @@ def run(inherited: Inherited) -> int:
 
 async def _serve(inherited: Inherited) -> None:
     loop = asyncio.get_running_loop()
-    settings = inherited.settings
-    spool = inherited.spool
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    bell = Bell(spool.root, "sender")
-    receipts = GroupReceipts(spool, inherited.name)
-    threads = ThreadPoolExecutor(DISK_THREADS, "disk")
-    outboxes = [
-        Outbox(
-            destination,
-            spool,
-            inherited.name,
-            settings.my_ae_title,
-            receipts,
-            threads,
-            settings.workers,
-            settings.plan.sortings or (),
-        )
-        for destination in settings.destinations
-    ]
+    bell = Bell(inherited.spool.root, "sender")
+    sender = Sender(inherited)
 
     def ring() -> None:
         bell.drain()
-        for outbox in outboxes:
-            outbox.ring()
+        sender.ring()
 
     loop.add_reader(bell.fileno(), ring)
     inherited.heartbeat.alive(ALIVE_S)
     try:
-        await _watch(inherited, outboxes, receipts, stop)
+        await _watch(inherited, sender, stop)
     finally:
         loop.remove_reader(bell.fileno())
         logger.info("stopping: nothing more is claimed; what is under way has %.0f s", DRAIN_S)
-        await asyncio.gather(*(outbox.drain(DRAIN_S) for outbox in outboxes))
-        await receipts.close()
-        threads.shutdown()
+        await sender.drain()
         bell.close()
-    delivered = sum(outbox.statistics().delivered for outbox in outboxes)
-    logger.info("stopped after %d deliveries; what is left waits in the spool", delivered)
+    logger.info("stopped after %d deliveries; what is left waits in the spool", sender.delivered())
 
 
-async def _watch(
-    inherited: Inherited, outboxes: Iterable[Outbox], receipts: GroupReceipts, stop: asyncio.Event
-) -> None:
+class Sender:
+    """The outboxes, and what they share. To be made in the event loop."""
+
+    def __init__(self, inherited: Inherited) -> None:
+        self._inherited = inherited
+        self._spool = inherited.spool
+        self.receipts = GroupReceipts(self._spool, inherited.name)
+        self._threads = ThreadPoolExecutor(DISK_THREADS, "disk")
+        self._outboxes: dict[str, Outbox] = {}  # by AE title
+        self._leaving: dict[str, tuple[Outbox, asyncio.Task[None]]] = {}  # those that finish what is under way
+        self._delivered_before = 0  # by those that have left
+        self._go_by(inherited.settings)
+
+    def ring(self) -> None:
+        """Something may have arrived."""
+        self._look_at_settings()
+        for outbox in self._outboxes.values():
+            outbox.ring()
+
+    def tick(self) -> None:
+        """To be called a few times a second."""
+        self._look_at_settings()
+        for outbox in (*self._outboxes.values(), *(outbox for outbox, _ in self._leaving.values())):
+            outbox.tick()
+
+    def delivered(self) -> int:
+        """How many objects were delivered since the start."""
+        return self._delivered_before + sum(outbox.statistics().delivered for outbox in self._outboxes.values())
+
+    def _look_at_settings(self) -> None:
+        if (newer := self._inherited.newer()) is not None:
+            self._go_by(newer)
+
+    def _go_by(self, settings: Settings) -> None:
+        """Serve the destinations of these settings, each as they say."""
+        wanted = {destination.ae_title: destination for destination in settings.destinations}
+        sortings = settings.plan.sortings or ()
+        for title in self._outboxes.keys() - wanted.keys():
+            self._let_go(title)
+        for title, destination in wanted.items():
+            if title in self._outboxes:
+                self._outboxes[title].go_by(destination, settings.my_ae_title, sortings)
+            elif title not in self._leaving:  # the one from before has claims: it has to end first
+                self._outboxes[title] = Outbox(
+                    destination, self._spool, self._inherited.name, settings.my_ae_title,
+                    self.receipts, self._threads, settings.workers, sortings,
+                )  # fmt: skip
+        self.apply_schedules()
+
+    def _let_go(self, title: str) -> None:
+        outbox = self._outboxes.pop(title)
+
+        async def leave() -> None:
+            await outbox.leave()
+            self._delivered_before += outbox.statistics().delivered
+            del self._leaving[title]
+            self._go_by(self._inherited.settings)  # it may be wanted again by now
+
+        self._leaving[title] = outbox, asyncio.get_running_loop().create_task(leave())
+
+    def apply_schedules(self) -> None:
+        """Pause and resume the outboxes, as ProcessSchedule and ProcessNetworks say."""
+        local = time.localtime()
+        minute = local.tm_hour * 60 + local.tm_min
+        addresses: frozenset[str] | None = None
+        for outbox in self._outboxes.values():
+            destination = outbox.destination
+            serving = schedule.is_open(destination.schedule, minute)
+            if serving and destination.networks:
+                if addresses is None:
+                    addresses = local_addresses()
+                serving = schedule.is_here(destination.networks, addresses)
+            if serving != outbox.serving:
+                outbox.serving = serving
+                state = "resumed" if serving else "paused"
+                logger.info("%s: deliveries %s by ProcessSchedule or ProcessNetworks", destination.ae_title, state)
+
+    async def drain(self) -> None:
+        """Claim nothing more; what is under way has DRAIN_S."""
+        leaving = list(self._leaving.values())
+        for _, task in leaving:
+            task.cancel()
+        outboxes = [*self._outboxes.values(), *(outbox for outbox, _ in leaving)]
+        await asyncio.gather(*(outbox.drain(DRAIN_S) for outbox in outboxes))
+        await self.receipts.close()
+        self._threads.shutdown()
+        self._delivered_before += sum(outbox.statistics().delivered for outbox, _ in leaving)
+
+
+async def _watch(inherited: Inherited, sender: Sender, stop: asyncio.Event) -> None:
     """Until `stop`: the pulse of the outboxes, the schedules, the heartbeat, the removal of old receipts."""
     loop = asyncio.get_running_loop()
     schedule_due_s = purge_due_s = 0.0
     while not stop.is_set():
         now_s = loop.time()
         inherited.heartbeat.alive(ALIVE_S)
-        receipts.check()
+        sender.receipts.check()
         if now_s >= schedule_due_s:
             schedule_due_s = now_s + SCHEDULE_S
-            _apply_schedules(outboxes)
+            sender.apply_schedules()
         if now_s >= purge_due_s:
             purge_due_s = now_s + PURGE_S
-            await receipts.purge(inherited.settings.receipt_expiry_h)
-        for outbox in outboxes:
-            outbox.tick()
+            await sender.receipts.purge(inherited.settings.receipt_expiry_h)
+        sender.tick()
         try:
             await asyncio.wait_for(stop.wait(), TICK_S)
         except TimeoutError:
             continue
-
-
-def _apply_schedules(outboxes: Iterable[Outbox]) -> None:
-    local = time.localtime()
-    minute = local.tm_hour * 60 + local.tm_min
-    addresses: frozenset[str] | None = None
-    for outbox in outboxes:
-        destination = outbox.destination
-        serving = schedule.is_open(destination.schedule, minute)
-        if serving and destination.networks:
-            if addresses is None:
-                addresses = local_addresses()
-            serving = schedule.is_here(destination.networks, addresses)
-        if serving != outbox.serving:
-            outbox.serving = serving
-            state = "resumed" if serving else "paused"
-            logger.info("%s: deliveries %s by ProcessSchedule or ProcessNetworks", destination.ae_title, state)
 
 
 def local_addresses() -> frozenset[str]:

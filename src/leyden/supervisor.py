@@ -25,6 +25,7 @@ from leyden.config.settings import Settings
 from leyden.deliver.destination import Destination
 from leyden.dicom.uids import syntax_name
 from leyden.errors import Transient
+from leyden.generations import Generations, Load
 from leyden.heartbeat import ROW_BYTES, Heartbeat
 from leyden.inherited import DESCRIPTORS, LISTEN_BACKLOG, descriptors_as_text
 from leyden.spool import recover
@@ -70,13 +71,16 @@ class _Child:
         self.restart_at_s = time.monotonic() + self.delay_s
 
 
-def run(settings: Settings, warnings: tuple[str, ...]) -> int:
-    """Serve until SIGTERM or SIGINT. Returns the exit code: 0 after a drain, 2 if the service could not start."""
+def run(settings: Settings, warnings: tuple[str, ...], load: Load) -> int:
+    """Serve until SIGTERM or SIGINT. Returns the exit code: 0 after a drain, 2 if the service could not start.
+
+    `load` reads the configuration again, for a reload.
+    """
     crash.arm("supervisor")
     with _signals() as signals_fd:
         try:
             log.set_up("leyden", Path(settings.log_dir))
-            supervisor = _prepare(settings, warnings)
+            supervisor = _prepare(settings, warnings, load)
         except (Transient, OSError) as error:
             logger.error("not started: %s", error)
             return 2
@@ -86,29 +90,29 @@ def run(settings: Settings, warnings: tuple[str, ...]) -> int:
     return 0
 
 
-def _prepare(settings: Settings, warnings: tuple[str, ...]) -> "Supervisor":
+def _prepare(settings: Settings, warnings: tuple[str, ...], load: Load) -> "Supervisor":
     """Do all that comes before the first role. Transient, OSError: the service cannot start; the text says why."""
     logger.info("Leyden %s starts; configuration %s, spool %s", __version__, settings.path, settings.cache_path)
     for warning in warnings:
         logger.warning("%s", warning)
     lock = SpoolLock(settings.spool_root)
-    supervisor = Supervisor(settings, lock, _listeners(settings))
+    supervisor = Supervisor(settings, lock, _listeners(settings), load)
     supervisor.recover_spool()
+    supervisor.generations.started(warnings)
     return supervisor
 
 
 class Supervisor:
     """What the parent holds, its loop, and what it does at each signal.
 
-    `descriptors` are handed to the processes that start next, by name. "settings" is the document of one generation;
-    a process keeps the one that it was started with.
+    `descriptors` are handed to the processes that start next, by name.
     """
 
-    def __init__(self, settings: Settings, lock: SpoolLock, listeners: Mapping[str, socket.socket]) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, lock: SpoolLock, listeners: Mapping[str, socket.socket], load: Load) -> None:
         self.lock = lock
         self.listeners = listeners
         self.spool = Spool(settings.spool_root, sync=settings.sync_spool)
+        self.generations = Generations(settings, self.spool, load)
         self._stopping = False
         self._leftovers: dict[str, list[Queued]] = {}  # of ended roles: the disk failed to give them back
         self._retry_leftovers_at_s = time.monotonic() + RETRY_LEFT_S
@@ -119,7 +123,7 @@ class Supervisor:
         os.ftruncate(heartbeats_fd, len(roles) * ROW_BYTES)
         lifeline_fd, self._lifeline_end_fd = os.pipe2(os.O_CLOEXEC)  # the kernel closes this end with this process
         self.descriptors = {
-            "settings": _document(settings),
+            "settings": self.generations.fd,
             "lifeline": lifeline_fd,
             "heartbeats": heartbeats_fd,
             "arena": _arena(settings.arena_mib),
@@ -128,6 +132,11 @@ class Supervisor:
         self.children = [
             _Child(role, number, row, Heartbeat(heartbeats_fd, row)) for row, (role, number) in enumerate(roles)
         ]
+
+    @property
+    def settings(self) -> Settings:
+        """Those of the generation that is in force."""
+        return self.generations.settings
 
     def recover_spool(self) -> None:
         """Make the spool's folders and finish what an earlier service left. OSError: the disk refuses."""
@@ -158,7 +167,7 @@ class Supervisor:
         self._stopping = True
 
     def handle_sighup(self) -> None:
-        logger.warning("SIGHUP: this version does not reload; restart to take a changed configuration")
+        self.generations.reload()
 
     def handle_sigchld(self) -> None:
         """It only wakes the loop: every round reaps, for a process may be started with this signal blocked."""
@@ -317,13 +326,6 @@ def _bind(port: int) -> socket.socket:
             else "another program listens there, or this user may not open ports below 1024"
         )
         raise OSError(f"port {port} (scpPort) cannot be opened: {error.strerror}; {remedy}") from error
-
-
-def _document(settings: Settings) -> int:
-    """A descriptor from which a role reads the settings."""
-    fd = os.memfd_create("leyden-settings", os.MFD_CLOEXEC)
-    os.write(fd, settings.to_json())
-    return fd
 
 
 def _arena(size_mib: int) -> int:

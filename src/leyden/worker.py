@@ -25,6 +25,7 @@ from types import FrameType
 from typing import BinaryIO
 
 from leyden import crash
+from leyden.config.settings import Settings
 from leyden.dicom.uids import SYNTAXES, Syntax, syntax_by_name, syntax_name
 from leyden.errors import Corrupt
 from leyden.form import ladder
@@ -222,9 +223,14 @@ class Worker:
         self._overtaken_s = 0.0
         self._may_be_overtaken = True
         self._drain_until_s: float | None = None
-        verify = job.Verify.ALL if inherited.settings.verify_compression == "always" else job.Verify.NONE
-        self._default_terms = job.Terms(inherited.settings.max_frame_mib << 20, verify=verify)
-        self._terms = {
+        self._terms: dict[str, job.Terms] = {}
+        self._go_by(inherited.settings)
+
+    def _go_by(self, settings: Settings) -> None:
+        """Work by these settings from now on. What was planned for a node that is gone is made as it was asked for."""
+        verify = job.Verify.ALL if settings.verify_compression == "always" else job.Verify.NONE
+        self._default_terms = job.Terms(settings.max_frame_mib << 20, verify=verify)
+        self._terms |= {
             each.ae_title: replace(
                 self._default_terms,
                 destination=each.ae_title,
@@ -233,7 +239,7 @@ class Worker:
                 near=each.near_lossless,
                 recompress_lossy=each.recompress_lossy,
             )
-            for each in inherited.settings.destinations
+            for each in settings.destinations
         }
 
     # -- the loop
@@ -312,6 +318,8 @@ class Worker:
         destination = claim.destination
         try:
             crash.point("claimed")
+            if (newer := self.inherited.newer()) is not None:  # once it is claimed: it may have been planned by these
+                self._go_by(newer)
             self.alive(claim.size)
             if claim.entry.crashes:
                 self._attempt_alone(claim)

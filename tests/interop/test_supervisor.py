@@ -4,7 +4,6 @@ import errno
 import os
 import queue
 import resource
-import signal
 import subprocess
 import sys
 import threading
@@ -26,6 +25,7 @@ from support.service import Service, node, wait_for
 # `leyden run` with some of its parts changed: what is said below goes in at the mark.
 CODE = """
 import errno, os, signal, sys
+from functools import partial
 from pathlib import Path
 from leyden import supervisor
 from leyden.config.load import load
@@ -34,7 +34,8 @@ from leyden.spool.stage import Stage
 folder = Path(sys.argv[1])
 supervisor.RESTART_DELAY_S, supervisor.RESTART_DELAY_MAX_S = 0.05, 0.5
 {change}
-sys.exit(supervisor.run(*load(folder, {{}}, os.environ, log_dir=None)))
+again = partial(load, folder, {{}}, os.environ)
+sys.exit(supervisor.run(*again(), again))
 """
 
 FULL_WHILE_SAID = """
@@ -155,17 +156,6 @@ def test_a_supervisor_outlives_a_spool_that_is_read_only(changed: Callable[..., 
     assert leyden.stop() == 0
 
 
-def test_a_reload_is_asked_for_in_vain_and_changes_nothing(changed: Callable[..., Changed]) -> None:
-    leyden = changed(node("PACS", 1)).start_changed("")
-    leyden.wait_line(" ready: ")
-    roles = [process.pid for process in leyden.processes()]
-    assert leyden.process is not None
-    leyden.process.send_signal(signal.SIGHUP)
-    leyden.wait_line("SIGHUP: this version does not reload")
-    assert [process.pid for process in leyden.processes()] == roles
-    assert leyden.stop() == 0
-
-
 def test_a_supervisor_outlives_a_lack_of_descriptors(changed: Callable[..., Changed]) -> None:
     leyden = changed(node("PACS", 1)).start_changed("")
     leyden.wait_line(" ready: ")
@@ -224,7 +214,7 @@ def test_the_supervisor_makes_room_for_the_heartbeats_of_all_roles(changed: Call
     leyden = changed(node("PACS", 1))
     settings, _ = load(leyden.folder, {"workers": "512"}, {}, log_dir=None)
     lock = SpoolLock(settings.spool_root)
-    parent = supervisor.Supervisor(settings, lock, {})
+    parent = supervisor.Supervisor(settings, lock, {}, lambda: (settings, ()))
     try:
         for child in parent.children:
             child.heartbeat.alive(1.0)

@@ -29,6 +29,7 @@ from leyden.form import ladder
 from leyden.heartbeat import ROW_BYTES, Heartbeat
 from leyden.inherited import Inherited, descriptors_as_text
 from leyden.plan.rules import PlanSettings
+from leyden.published import Published
 from leyden.spool import store as store_module
 from leyden.spool.doorbell import Bell, ring
 from leyden.spool.entry import Entry, ReceiptClock
@@ -68,8 +69,9 @@ class Workers:
         self.clock = ReceiptClock(0)
         self.workers = workers
         self.arena_fd = self._memfd(arena_mib << 20)
-        self._settings_fd = self._memfd(0)
-        os.write(self._settings_fd, settings.to_json())
+        self._settings_fd = os.memfd_create("settings")
+        self.published = Published(self._settings_fd)
+        self.published.publish(settings.generation, settings.to_json())
         self._heartbeats_fd = self._memfd(2 * ROW_BYTES)
         self._lifeline = os.pipe()
         self.children: list[subprocess.Popen[bytes]] = []
@@ -111,7 +113,7 @@ class Workers:
     def here(self) -> Worker:
         """A worker in this process, driven step by step: for a disk that fails at the right moment."""
         heartbeat = Heartbeat(self._heartbeats_fd, 1)
-        return Worker(Inherited("worker", 0, self.settings, heartbeat, {"arena": self.arena_fd}))
+        return Worker(Inherited("worker", 0, self.settings, heartbeat, {"arena": self.arena_fd}, self.published))
 
     def takes(self, **classes: ladder.Acceptance) -> None:
         knowledge = {uid.replace("_", "."): taken for uid, taken in classes.items()}

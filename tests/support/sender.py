@@ -18,6 +18,7 @@ from leyden.dicom.uids import EXPLICIT_LE
 from leyden.heartbeat import ROW_BYTES
 from leyden.inherited import descriptors_as_text
 from leyden.plan.rules import PlanSettings
+from leyden.published import Published
 from leyden.spool import doorbell, recover
 from leyden.spool.entry import Entry, ReceiptClock, key
 from leyden.spool.stage import Stage
@@ -80,7 +81,7 @@ class Sender:
 
     def start(self) -> "Sender":
         settings_fd, heartbeats_fd = os.memfd_create("settings"), os.memfd_create("heartbeats")
-        os.write(settings_fd, self.settings.to_json())
+        Published(settings_fd).publish(self.settings.generation, self.settings.to_json())
         os.ftruncate(heartbeats_fd, ROW_BYTES)
         read_fd, self.lifeline = os.pipe()
         fds = {"settings": settings_fd, "lifeline": read_fd, "heartbeats": heartbeats_fd}

@@ -554,6 +554,7 @@ def test_the_role_answers_the_bell_survives_a_full_disk_and_ends_on_sigterm(site
         spool=here.spool,
         settings=SimpleNamespace(plan=here.settings, workers=1, generation=1),
         heartbeat=SimpleNamespace(alive=lambda for_s: None),
+        newer=lambda: None,
     )
     monkeypatch.setattr(planner, "LOOK_S", 0.05)
     monkeypatch.setattr(memory, "POSTPONED_S", 0.05)

@@ -48,6 +48,13 @@ def load(options: argparse.Namespace) -> "tuple[Settings, tuple[str, ...]]":
     return load(path, options.overrides, os.environ, log_dir=log_dir)
 
 
+def spool_root(options: argparse.Namespace) -> Path:
+    """The folder of the spool, also beside files with errors in them. Raises ConfigError if config.yml hides it."""
+    from leyden.config.load import spool_root
+
+    return spool_root(getattr(options, "path", None), options.overrides, os.environ)
+
+
 def add_peer(parser: argparse.ArgumentParser, *, called: str | None = None) -> None:
     """HOST:PORT and the titles; --called must be given unless `called` is its default."""
     parser.add_argument("address", type=_address, metavar="HOST:PORT", help="where to send to")

@@ -2,7 +2,7 @@
 
 import argparse
 
-from leyden.commands.options import load
+from leyden.commands.options import spool_root
 
 _LIMIT_S = 15.0
 
@@ -10,8 +10,7 @@ _LIMIT_S = 15.0
 def call(options: argparse.Namespace) -> int:
     from leyden.operate.service import stop
 
-    settings, _ = load(options)
-    stopped = stop(settings.spool_root, _LIMIT_S)
+    stopped = stop(spool_root(options), _LIMIT_S)
     if stopped.pid is None:
         print("leyden: no service runs on this spool")
         return 1

@@ -1,6 +1,8 @@
 """`leyden run`, and `leyden` without a command."""
 
 import argparse
+from functools import partial
+from pathlib import Path
 
 from leyden.commands.options import Commands, add_command, load
 
@@ -12,4 +14,6 @@ def add_to(commands: Commands) -> None:
 def call(options: argparse.Namespace) -> int:
     from leyden import supervisor
 
-    return supervisor.run(*load(options))
+    settings, warnings = load(options)
+    options.path = Path(settings.path)  # a reload reads the same folder, whatever has come up since
+    return supervisor.run(settings, warnings, partial(load, options))

@@ -5,7 +5,6 @@ config.yml the defaults hold, without a routings.yml its filter is off; an error
 written here, and neither port nor spool is touched.
 """
 
-import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -70,6 +69,20 @@ def load(
     if report.errors or known is None:
         raise ConfigError(report.errors, report.warnings)
     return _settings(folder, log_dir, config, known, plan), report.warnings
+
+
+def spool_root(path: Path | None, overrides: Mapping[str, str], environ: Mapping[str, str]) -> Path:
+    """Where the spool is, as far as config.yml can be read: for commands that have to work beside wrong files.
+
+    Raises ConfigError if config.yml hides it.
+    """
+    folder = _folder(path)
+    report = Report()
+    config = _config(folder, overrides, environ, report)
+    root = Path(_cache(folder, config))
+    if report.errors and "cachePath" not in config.places and not (root / "lock").exists():
+        raise ConfigError(report.errors, report.warnings)
+    return root
 
 
 def _folder(path: Path | None) -> Path:
@@ -205,12 +218,15 @@ def _rules(
     return read_all(document)
 
 
+def _cache(folder: Path, config: Config) -> str:
+    return os.path.normpath(folder / (str(config.cache_path) if config.cache_path is not None else "cache"))
+
+
 def _settings(folder: Path, log_dir: Path | None, config: Config, known: Served, plan: PlanSettings) -> Settings:
-    cache = folder / (str(config.cache_path) if config.cache_path is not None else "cache")
     return Settings(
         path=str(folder),
         log_dir=str((log_dir or folder / "log").absolute()),
-        cache_path=os.path.normpath(cache),
+        cache_path=_cache(folder, config),
         scp_port=config.scp_port,
         my_ae_title=str(config.my_ae_title),
         receiver=ReceiverSettings(
@@ -221,7 +237,7 @@ def _settings(folder: Path, log_dir: Path | None, config: Config, known: Served,
                 max_pdu_bytes=min(config.max_data_buffer, PDU_LIMIT_BYTES),
             ),
             client_timeout_s=config.client_timeout,
-            max_associations=math.ceil((config.max_clients_per_server or MAX_ASSOCIATIONS) / config.receivers),
+            max_associations=config.max_clients_per_server or MAX_ASSOCIATIONS,
             min_free_percent=config.min_free_space,
             quiet_ae_titles=tuple(map(str, config.suppress_log_ae_titles)),
             nodes=known.titles,

@@ -1,11 +1,12 @@
 """The whole configuration as one frozen value, which goes to the roles as one JSON document.
 
 Only the supervisor and the command line read YAML (config/load.py). A role gets this document through an inherited
-descriptor and does not check it again. Types that belong to one stage are defined there (AcceptorPolicy, PlanSettings,
-Destination); nothing below config/ reads a global.
+descriptor, and after a reload the next one, and does not check it again. Types that belong to one stage are defined
+there (AcceptorPolicy, PlanSettings, Destination); nothing below config/ reads a global.
 """
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -17,7 +18,10 @@ from leyden.plan.rules import PlanSettings
 
 @dataclass(frozen=True, slots=True)
 class ReceiverSettings:
-    """`nodes`: the node that each called AE title stands for ("" = ours). `duplicates`: accept, reject or ignore."""
+    """What the receivers go by. `max_associations` is for all of them together.
+
+    `nodes`: the node that each called AE title stands for ("" = ours). `duplicates`: accept, reject or ignore.
+    """
 
     acceptor: AcceptorPolicy
     client_timeout_s: float = 600.0
@@ -34,7 +38,8 @@ class Settings:
     """One generation of the configuration. Paths are absolute.
 
     `verify_compression` says which objects are decoded again and compared: first-of-series, always or off. `generation`
-    counts from 1 at each start of the service; nothing else says which generation a role works by.
+    counts from 1 at each start of the service; nothing else says which generation a role works by. A reload changes
+    every field but those of AT_START.
     """
 
     path: str
@@ -59,9 +64,38 @@ class Settings:
     def spool_root(self) -> Path:
         return Path(self.cache_path)
 
+    @property
+    def of_each_receiver(self) -> ReceiverSettings:
+        """What one receiver goes by: `max_associations` is its share."""
+        return replace(self.receiver, max_associations=math.ceil(self.receiver.max_associations / self.receivers))
+
     def to_json(self) -> bytes:
         return msgspec.json.encode(self)
 
     @classmethod
     def from_json(cls, document: bytes) -> "Settings":
         return msgspec.json.decode(document, type=cls)
+
+
+AT_START = {
+    "cache_path": "cachePath",
+    "scp_port": "scpPort",
+    "receivers": "receivers",
+    "workers": "workers",
+    "arena_mib": "arenaMib",
+    "max_frame_mib": "maxFrameMib",
+    "sync_spool": "syncSpool",
+}
+"""The fields that the processes look at when they start, and the key of config.yml that each comes from. A field that
+is not here takes effect at a reload: so whoever reads a field once only has to name it here."""
+
+
+def without_restart(in_force: Settings, wanted: Settings) -> tuple[Settings, tuple[str, ...]]:
+    """The next generation, as far as it can be had without a restart, and a line for each key that has to wait."""
+    kept = {name: getattr(in_force, name) for name in AT_START}
+    lines = tuple(
+        f"{AT_START[name]} stays {kept[name]}: it takes a restart to make it {getattr(wanted, name)}"
+        for name in AT_START
+        if getattr(wanted, name) != kept[name]
+    )
+    return replace(wanted, generation=in_force.generation + 1, **kept), lines

@@ -117,6 +117,14 @@ class Health:
     _narrow_said: int = 0
     _freed_s: float = float("-inf")
 
+    def begin_anew(self, max_associations: int, delays_s: Sequence[float]) -> None:
+        """The settings have changed, and with them perhaps what was wrong: forget it."""
+        self.max_associations, self.delays_s = max_associations, delays_s
+        self._trouble = Trouble()
+        self._callers = {}
+        self._losses = self._congestions = self._narrow_said = 0
+        self._hold_until_s = self._narrow_until_s = 0.0
+
     @property
     def in_trouble(self) -> bool:
         """Whether the last thing that happened was a failure; one association at a time tries then."""

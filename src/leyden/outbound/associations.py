@@ -9,7 +9,7 @@ import logging
 import random
 import time
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, islice
 
 from leyden.deliver.destination import Destination
@@ -56,6 +56,7 @@ class LiveMember(Member):
     """One association of the pool with its task, its connection, and the instance that is bound to it."""
 
     contexts: tuple[ladder.Pair, ...] = ()  # as proposed, in order
+    destination: Destination = field(kw_only=True)  # as it was when this was asked for
     task: "asyncio.Task[None] | None" = None
     association: scu.Association | None = None
     bound: Instance | None = None
@@ -120,6 +121,22 @@ class Associations:
         """Whether nothing can be sent at the moment."""
         return not self.serving or self._health.limit(time.monotonic()) == 0
 
+    def go_by(self, destination: Destination) -> None:
+        """The destination has changed: what begins from now on goes by this.
+
+        An association that is there ends in good order, after the object that is under way. One that opens to another
+        address is given up. What was held against the destination is forgotten.
+        """
+        for member in self.members:
+            moved = (member.destination.host, member.destination.port) != (destination.host, destination.port)
+            if moved and member.phase is Phase.OPENING and member.task is not None:
+                member.phase = Phase.CLOSING
+                member.task.cancel()
+        self._destination = self._refusals.destination = destination
+        self._attempts.go_by(destination)
+        self._health.begin_anew(destination.max_associations, destination.retry_delays_s)
+        self.act()
+
     # -- what is to be done
 
     def filled(self) -> None:
@@ -134,7 +151,8 @@ class Associations:
             return
         now_s = time.monotonic()
         for member in self.members:
-            if member.association is not None and member.association.closed:
+            closed = member.association is not None and member.association.closed
+            if closed or member.destination is not self._destination:
                 member.end()
         self._window.sort()
         requests: Collection[Instance] = ()
@@ -183,7 +201,14 @@ class Associations:
                 others = () if alone else self._window.waiting.values()
                 pairs = (instance.pair for instance in others if instance.calling == request.calling)
                 contexts = ladder.proposals((request.pair, *pairs), self._destination.syntax)
-                member = LiveMember(request.calling, now_s, frozenset(contexts), alone=alone, contexts=contexts)
+                member = LiveMember(
+                    request.calling,
+                    now_s,
+                    frozenset(contexts),
+                    alone=alone,
+                    contexts=contexts,
+                    destination=self._destination,
+                )
                 self.members.append(member)
                 member.task = self._jobs.start(self._live(member))
             case Release(LiveMember() as member):
@@ -219,7 +244,7 @@ class Associations:
         self.act()
 
     async def _open(self, member: LiveMember) -> scu.Association | None:
-        destination = self._destination
+        destination = member.destination
         caller = ""  # whose association it was, if the rejection is for good
         try:
             return await scu.Association.open(
@@ -344,6 +369,8 @@ class Associations:
             self._warn(self._health.lost(reason, now_s, random.random()))
 
     def _did_not_open(self, member: LiveMember, reason: str, caller: str = "") -> None:
+        if member.destination is not self._destination:
+            return  # it says nothing of the destination as it is now
         established, opening = self._others(member)
         said = self._health.did_not_open(
             reason, time.monotonic(), random.random(), established=established, opening=opening, caller=caller

@@ -27,9 +27,13 @@ class Attempts:
     """Makes the attempts of one destination."""
 
     def __init__(self, destination: Destination, claims: Claims) -> None:
-        self._destination = destination
         self._claims = claims
         self._files = FilesAhead()
+        self.go_by(destination)
+
+    def go_by(self, destination: Destination) -> None:
+        """Make the attempts that begin from now on as this says."""
+        self._destination = destination
         rate = destination.maximum_line_speed_kb_per_s * 1000
         self._throttle = Throttle(rate) if rate else None
 

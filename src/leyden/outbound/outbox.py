@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import Executor
 from dataclasses import replace
+from functools import partial
 
 from leyden.deliver.destination import Destination
 from leyden.deliver.retry import Health
@@ -35,6 +36,8 @@ from leyden.outbound.receipts import GroupReceipts
 from leyden.outbound.window import Window
 from leyden.plan.rules import Sorting
 from leyden.spool.store import Spool
+
+RELEASE_S = 5.0  # for the associations of a destination that is removed to end in good order
 
 
 class Outbox:
@@ -56,7 +59,10 @@ class Outbox:
         self._jobs = Jobs(title)
         self._suspicion = Suspicion()
         self._health = Health(destination.max_associations, destination.retry_delays_s)
-        queue = SendQueue(spool, destination, claimant, my_ae_title, sortings)
+        self._my_ae_title = my_ae_title
+        self._sortings = tuple(sortings)
+        self._queue_for = partial(SendQueue, spool, claimant=claimant)
+        queue = self._queue_for(destination, my_ae_title=my_ae_title, sortings=self._sortings)
         self._window = Window(title, queue, self._suspicion, threads)
         self._claims = Claims(destination, spool, claimant, self._window, receipts, threads, workers)
         capabilities = Capabilities(spool.root, title, threads)
@@ -85,6 +91,15 @@ class Outbox:
         """The counts as they are now."""
         return replace(self._claims.statistics)
 
+    def go_by(self, destination: Destination, my_ae_title: str, sortings: Iterable[Sorting]) -> None:
+        """Deliver as these settings say from now on. What is under way finishes as it began."""
+        before = self.destination, self._my_ae_title, self._sortings
+        self.destination, self._my_ae_title, self._sortings = destination, my_ae_title, tuple(sortings)
+        if before == (self.destination, self._my_ae_title, self._sortings):
+            return
+        self._window.look_anew(self._queue_for(destination, my_ae_title=my_ae_title, sortings=self._sortings))
+        self._associations.go_by(destination)
+
     def ring(self) -> None:
         """Something may have arrived."""
         self._window.ring()
@@ -110,6 +125,16 @@ class Outbox:
         claim = self._claims.take(instance)
         outcome = claim if isinstance(claim, Outcome) else given_up(instance, claim, last_words)
         await self._claims.end(outcome)
+
+    async def leave(self) -> None:
+        """Claim nothing more, and return once everything that is under way has ended, whatever time that takes.
+
+        tick() has to be called meanwhile.
+        """
+        self._filling.cancel()
+        self._associations.stop()
+        await self._window.emptied()
+        await self._jobs.drain(RELEASE_S)
 
     async def drain(self, for_s: float) -> None:
         """Claim nothing more, let what is under way finish for so long, then abort; every claim is given back."""

@@ -30,7 +30,7 @@ class Refusals:
     def __init__(
         self, destination: Destination, window: Window, claims: Claims, capabilities: Capabilities, jobs: Jobs
     ) -> None:
-        self._destination = destination
+        self.destination = destination
         self._window = window
         self._claims = claims
         self._capabilities = capabilities
@@ -71,7 +71,7 @@ class Refusals:
         if refusals:
             self._jobs.start(self._end(refusals))
         accepted = [
-            (self._window.take(instance), Make(self._destination.syntax))
+            (self._window.take(instance), Make(self.destination.syntax))
             for instance in list(self._window.all_waiting())
             if instance.queued.stage is Stage.ASKING and self._takes_lossy(instance)
         ]
@@ -109,13 +109,13 @@ class Refusals:
     def _takes_lossy(self, instance: Instance) -> bool:
         """Whether the destination is now seen to accept the lossy syntax of its node for this instance."""
         acceptance = self._capabilities.known(instance.pair[0], time.time())
-        return self._form(instance, acceptance) == Make(self._destination.syntax)
+        return self._form(instance, acceptance) == Make(self.destination.syntax)
 
     def _form(self, instance: Instance, acceptance: Acceptance | None) -> Make | Fail | None:
         """None: nothing is known of what the destination accepts of the SOP class."""
         if acceptance is None:
             return None
-        return form_after_refusal(self._destination, instance, acceptance, self._claims.history.of(instance.receipt))
+        return form_after_refusal(self.destination, instance, acceptance, self._claims.history.of(instance.receipt))
 
     async def _end(self, decided: Sequence[Decided]) -> None:
         await self._capabilities.save()  # first: a worker decides by it, and may have the object a moment later

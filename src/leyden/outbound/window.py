@@ -78,6 +78,19 @@ class Window:
         """Time has passed, or what blocks has changed; to be called a few times a second."""
         self._pulse.set()
 
+    def look_anew(self, queue: SendQueue) -> None:
+        """Forget what waits and look by this queue: it sees the same files, by other settings."""
+        self._queue = queue
+        self.waiting = {}
+        self.suspects = {}
+        self.ring()
+
+    async def emptied(self) -> None:
+        """Until nothing is in hand any more; looked for at each pulse(). Not beside run()."""
+        while self.in_hand:
+            self._pulse.clear()
+            await self._pulse.wait()
+
     def _is_due(self, blocked: bool) -> bool:
         if self._wanted and len(self.waiting) < WINDOW // 2 and not blocked:
             return True
@@ -89,13 +102,16 @@ class Window:
         moves = self._moves
         known = {**self.waiting, **self.suspects, **self.in_hand}
         suspected = self._suspicion.suspects
+        queue = self._queue
         try:
-            found = await self._inline.run(self._threads, self._queue.look, known, passed_over, time.time(), suspected)
+            found = await self._inline.run(self._threads, queue.look, known, passed_over, time.time(), suspected)
         except OSError as error:
             logger.error("%s: the queue cannot be read: %s", self._title, error)
             return 0
         finally:
             self._looked_s = time.monotonic()
+        if queue is not self._queue:
+            return 0
         if moves != self._moves:  # the look may have missed an older entry that a serial one has to wait for
             found = [instance for instance in found if not instance.queued.entry.serial]
         self._tell_apart(instance for instance in found if instance.receipt not in self.in_hand)

@@ -198,11 +198,11 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class PlanSettings:
-    """The settings by which is decided what happens to an object.
+    """The settings that say what happens to an object.
 
     `titles` maps each accepted called AE title to the title of the node that it stands for; our own title maps to "".
-    `filters`: the names of the filters, in the order in which they run. `routes`, `mutations` and `sortings` are None if
-    that filter is off.
+    `filters`: the names of the filters, in the order in which they run. `routes`, `mutations` and `sortings` are None
+    if that filter is off.
     """
 
     my_ae_title: str

@@ -115,7 +115,7 @@ def test_the_bound_of_associations_is_that_of_all_receivers_together(folder: Wri
     path = folder()
     for given, receivers, each in (("20", "3", 7), ("1", "2", 1), ("0", "4", 250)):
         settings = loaded(path, maxClientsPerServer=given, receivers=receivers)
-        assert settings.receiver.max_associations == each
+        assert settings.of_each_receiver.max_associations == each
 
 
 def test_defaults_with_nothing_but_an_empty_folder(folder: Write) -> None:
@@ -164,7 +164,7 @@ cycleRejectedFilesOnStartup: no
     path = folder(config=config)
     settings = loaded(path)
     assert warnings(path) == ()
-    receiver = settings.receiver
+    receiver = settings.of_each_receiver
     assert (settings.scp_port, settings.my_ae_title, settings.plan.minimum_age_s) == (11112, "ROUTER", 1.5)
     assert settings.cache_path == str(path / "spool/here")
     assert (receiver.max_associations, receiver.client_timeout_s, receiver.min_free_percent) == (10, 60.0, 5.0)

@@ -1,0 +1,43 @@
+"""`leyden reload`: the service takes its changed configuration, and this says what came of it."""
+
+import argparse
+import sys
+
+from leyden.commands.options import Commands, add_command, spool_root
+
+_LIMIT_S = 60.0
+
+
+def add_to(commands: Commands) -> None:
+    text = "have the running service take its changed configuration, if there is no error in it, and say what changes"
+    add_command(commands, "reload", call, text)
+
+
+def call(options: argparse.Namespace) -> int:
+    from leyden.errors import ConfigError
+    from leyden.operate.reading import Result
+    from leyden.operate.service import reload
+
+    root = spool_root(options)
+    reloading = reload(root, _LIMIT_S)
+    reading = reloading.reading
+    if reloading.pid is None:
+        print(f"leyden: no service runs on the spool {root}", file=sys.stderr)
+        return 1
+    if reading is None:
+        print(f"leyden: process {reloading.pid} has not said what came of it; see its log", file=sys.stderr)
+        return 1
+    in_force = f"generation {reading.generation}"
+    match reading.result:
+        case Result.WRONG:
+            print(f"nothing was changed, {in_force} stays in force", file=sys.stderr)
+            raise ConfigError(reading.errors, reading.warnings)
+        case Result.FAILED:
+            print(f"leyden: nothing was changed, {in_force} stays in force: {reading.errors[0]}", file=sys.stderr)
+            return 1
+    for warning in reading.warnings:
+        print(f"warning: {warning}")
+    for change in reading.changes:
+        print(change)
+    print(f"{in_force} is in force" if reading.changes else f"nothing is new, {in_force} stays in force")
+    return 0

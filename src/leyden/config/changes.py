@@ -1,0 +1,163 @@
+"""What a reload changes, in words for an operator: one line for each key, node or file.
+
+The two generations are walked as the frozen dataclasses that they are, so a new field needs no code here. Its key is
+made of its name; KEYS is for the names of which that makes no key. Entries with an AE title are nodes and are compared
+by it. Entries with a place (`where`) are rules of a file and are compared in their order, without their places.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
+
+from leyden.config.settings import Settings
+from leyden.dicom.uids import SYNTAXES, syntax_name
+
+KEYS = {
+    "allowed_calling": "allowedCallingAeTitles",
+    "rejected_abstract_syntaxes": "rejectAbstractSyntaxes",
+    "max_pdu_bytes": "maxDataBuffer",
+    "min_free_percent": "minFreeSpace",
+    "quiet_ae_titles": "suppressLogAeTitles",
+    "drop_unfiltered": "dropUnfilteredInstances",
+    "receipt_expiry_h": "storageReceiptExpiryHours",
+    "retry_rejected_at_start": "cycleRejectedFilesOnStartup",
+    "receiver.max_associations": "maxClientsPerServer",
+    "host": "HostName",
+    "syntax": "TransferSyntax",
+    "schedule": "ProcessSchedule",
+    "networks": "ProcessNetworks",
+}
+"""Field, or its path -> the key. Any other field: its name in camel case (PascalCase for a node) without its unit."""
+
+RULE_FILES = {"routes": "routings.yml", "mutations": "mutations.yml", "sortings": "sortings.yml"}
+DERIVED = ("generation", "titles", "plan.my_ae_title")  # of what is said already
+UNITS = ("_kb_per_s", "_bytes", "_percent", "_ms", "_s", "_h")
+SHOWN_MAX = 60  # characters of a value
+
+
+def changes(old: Settings, new: Settings) -> tuple[str, ...]:
+    """The lines, in the order of the files; none if both mean the same."""
+    found = _Found()
+    _walk("", old, new, found)
+    lines = [f"config.yml: {line}" for line in found.keys]
+    lines += [f"nodes.yml: {title} {what}" for title, what in found.nodes.items()]
+    by_line: dict[str, list[str]] = {}
+    for title, changed in found.of_nodes.items():
+        for line in dict.fromkeys(changed):  # the planner and the sender have some of the same keys
+            by_line.setdefault(line, []).append(title)
+    for line, titles in by_line.items():
+        everywhere = len(titles) > 1 and len(titles) == len(found.in_both)
+        lines.append(f"nodes.yml: {'each node' if everywhere else ', '.join(titles)}: {line}")
+    return tuple(lines + found.rules)
+
+
+@dataclass(slots=True)
+class _Found:
+    """What is different so far."""
+
+    keys: list[str] = field(default_factory=list)
+    nodes: dict[str, str] = field(default_factory=dict)  # by title: was added, was removed
+    of_nodes: dict[str, list[str]] = field(default_factory=dict)  # by title: the keys of those that are in both
+    in_both: set[str] = field(default_factory=set)
+    rules: list[str] = field(default_factory=list)
+
+
+def _walk(path: str, old: Any, new: Any, found: _Found) -> None:
+    name = path.rpartition(".")[2]
+    if name in DERIVED or path in DERIVED:
+        return
+    if is_dataclass(old) and type(old) is type(new):
+        for each in fields(old):
+            _walk(f"{path}.{each.name}".lstrip("."), getattr(old, each.name), getattr(new, each.name), found)
+        return
+    if _entries(old, new, "ae_title"):
+        _walk_nodes(old, new, found)
+    elif name in RULE_FILES or _entries(old, new, "where"):
+        found.rules += _rules(RULE_FILES.get(name, name), old, new)
+    elif old != new:
+        found.keys.append(_line(_key(path, name), old, new))
+
+
+def _entries(old: Any, new: Any, identity: str) -> bool:
+    """Whether these are entries that have such a field."""
+    items = [*(old or ()), *(new or ())] if isinstance(old, tuple) or isinstance(new, tuple) else []
+    return bool(items) and all(is_dataclass(item) and hasattr(item, identity) for item in items)
+
+
+def _walk_nodes(old: Sequence[Any], new: Sequence[Any], found: _Found) -> None:
+    before, after = ({node.ae_title: node for node in nodes} for nodes in (old, new))
+    for title in after.keys() - before.keys():
+        found.nodes[title] = "is added"
+    for title in before.keys() - after.keys():
+        found.nodes[title] = "is removed; what waits for it stays in the spool"
+    for title in sorted(after.keys() & before.keys()):
+        found.in_both.add(title)
+        for each in fields(after[title]):
+            was, becomes = getattr(before[title], each.name), getattr(after[title], each.name)
+            if was != becomes:
+                key = _key(each.name, each.name)
+                line = _line(key[0].upper() + key[1:], was, becomes)
+                found.of_nodes.setdefault(title, []).append(line)
+
+
+def _rules(file: str, old: Sequence[Any] | None, new: Sequence[Any] | None) -> Iterator[str]:
+    if old is None or new is None:
+        if old is not new:
+            yield f"{file}: its filter is {'off' if new is None else f'on, with {len(new)} rules'}"
+        return
+    before, after = ([repr(_meaning(rule)) for rule in rules] for rules in (old, new))
+    places: dict[str, list[str]] = {"changed": [], "added": [], "removed": []}
+    for kind, i, i_end, j, j_end in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        if kind == "equal":
+            continue
+        common = min(i_end - i, j_end - j)
+        places["changed"] += [rule.where for rule in new[j : j + common]]
+        places["added"] += [rule.where for rule in new[j + common : j_end]]
+        places["removed"] += [f"was {rule.where}" for rule in old[i + common : i_end]]
+    for what, where in places.items():
+        if where:
+            count = f"{len(where)} rule{'s' if len(where) > 1 else ''}"
+            yield f"{file}: {count} {what} ({_shortened(', '.join(where))})"
+
+
+def _meaning(value: Any) -> Any:
+    """A rule without the places in its file."""
+    if is_dataclass(value):
+        return [_meaning(getattr(value, each.name)) for each in fields(value) if each.name != "where"]
+    if isinstance(value, tuple):
+        return [_meaning(item) for item in value]
+    return value
+
+
+def _key(path: str, name: str) -> str:
+    if found := KEYS.get(path) or KEYS.get(name):
+        return found
+    for unit in UNITS:
+        name = name.removesuffix(unit)
+    first, *others = name.split("_")
+    return first + "".join(word.capitalize() for word in others)
+
+
+def _line(key: str, old: object, new: object) -> str:
+    return f"{key} {_shown(old)} -> {_shown(new)}"
+
+
+def _shown(value: object) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case str():
+            return _shortened(syntax_name(value) if value in SYNTAXES else value) or "none"
+        case None | () | {}:
+            return "none"
+        case tuple():
+            return _shortened(f"[{', '.join(_shown(item) for item in value)}]")
+        case Mapping():
+            return _shortened(f"{{{', '.join(f'{key}: {_shown(item)}' for key, item in value.items())}}}")
+        case _:
+            return _shortened(str(value))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= SHOWN_MAX else text[: SHOWN_MAX - 1] + "…"

@@ -1,0 +1,60 @@
+"""What the service says of its configuration: state/service.configuration.json, a document of the latest reading.
+
+The supervisor alone writes it, as a whole, when it starts and after each reload. The dot in the name keeps it apart
+from the files of the destinations, whose titles have none there.
+"""
+
+import os
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+
+from leyden.spool.moves import write_whole
+
+_NAME = "state/service.configuration.json"
+
+
+class Result(StrEnum):
+    """What came of reading the configuration."""
+
+    STARTED = "started"
+    CHANGED = "changed"
+    UNCHANGED = "unchanged"  # it says what it said before
+    WRONG = "wrong"  # there are errors in it
+    FAILED = "failed"  # this machine refused something
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The latest reading, and the generation that has been in force since `since_s` (seconds since 1970).
+
+    `pid` is the service's, `nodes` are its destinations. The reading began at `begun_ns` of the monotonic clock, and
+    its result was there at `read_s`. `changes`, `warnings` and `errors` are lines for an operator; with errors the
+    generation is the one from before.
+    """
+
+    pid: int
+    generation: int
+    since_s: float
+    nodes: tuple[str, ...]
+    result: Result
+    begun_ns: int
+    read_s: float
+    changes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+
+
+def write(root: Path, reading: Reading) -> None:
+    """Put the document in the place of the last one. OSError: the disk refuses."""
+    write_whole(os.fspath(root / _NAME), msgspec.json.encode(reading))
+
+
+def read(root: Path) -> Reading | None:
+    """The document; None if there is none that can be understood. It may be of a service that has ended."""
+    try:
+        return msgspec.json.decode((root / _NAME).read_bytes(), type=Reading)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None

@@ -1,0 +1,162 @@
+"""What a reload changes, in words; and what it cannot change."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass, make_dataclass, replace
+from typing import Any, get_args, get_type_hints
+
+import pytest
+
+from leyden.config import changes as changes_module
+from leyden.config.changes import KEYS, changes
+from leyden.config.schema import Config, NodeEntry
+from leyden.config.settings import AT_START, ReceiverSettings, Settings, without_restart
+from leyden.deliver.destination import Destination
+from leyden.dicom.negotiate import AcceptorPolicy
+from leyden.dicom.uids import JPEG2000_LOSSLESS
+from leyden.plan.rules import Action, ActionType, Condition, PlanSettings, Route, Target
+
+A, B = Destination("A", "10.0.0.1", 104), Destination("B", "10.0.0.2", 104)
+
+
+def settings(*destinations: Destination, routes: tuple[Route, ...] | None = None, **keys: Any) -> Settings:
+    titles = {destination.ae_title: destination.ae_title for destination in destinations}
+    targets = tuple(Target(destination.ae_title, destination.syntax) for destination in destinations)
+    return Settings(
+        path="/etc/leyden",
+        log_dir="/var/log/leyden",
+        cache_path="/var/spool/leyden",
+        scp_port=104,
+        my_ae_title="LEYDEN",
+        receiver=ReceiverSettings(AcceptorPolicy(tuple(titles))),
+        plan=PlanSettings("LEYDEN", titles, targets, routes),
+        destinations=destinations,
+        **keys,
+    )
+
+
+def route(line: int, target: str = "A", **keys: Any) -> Route:
+    return Route(f"routings.yml:{line}", actions=(Action(ActionType.ADD_DESTINATION, target),), **keys)
+
+
+def test_what_means_the_same_changes_nothing() -> None:
+    assert changes(settings(A), replace(settings(A), generation=2)) == ()
+    assert changes(settings(A, routes=(route(1),)), settings(A, routes=(route(7),))) == ()
+
+
+def test_a_node_is_compared_by_its_title() -> None:
+    new = replace(A, host="10.0.0.9", syntax=JPEG2000_LOSSLESS)
+    assert changes(settings(B, A), settings(new, Destination("C", "c", 1))) == (
+        "nodes.yml: C is added",
+        "nodes.yml: B is removed; what waits for it stays in the spool",
+        "nodes.yml: A: TransferSyntax none -> JPEG2000Lossless",
+        "nodes.yml: A: HostName 10.0.0.1 -> 10.0.0.9",
+    )
+
+
+def test_what_is_the_same_for_each_node_is_said_once() -> None:
+    slower = [replace(each, minimum_line_speed_kb_per_s=50) for each in (A, B)]
+    assert changes(settings(A, B), settings(*slower)) == ("nodes.yml: each node: MinimumLineSpeed 500 -> 50",)
+
+
+def test_rules_are_counted_and_their_places_said() -> None:
+    old = (route(1), route(5, "B"), route(9, "C"))
+    new = (route(1), route(5, "B", conditions=(Condition("00080060"),)), route(11, "C"), route(15, "D"), route(19, "E"))
+    assert changes(settings(A, routes=old), settings(A, routes=new)) == (
+        "routings.yml: 1 rule changed (routings.yml:5)",
+        "routings.yml: 2 rules added (routings.yml:15, routings.yml:19)",
+    )
+    assert changes(settings(A, routes=old), settings(A, routes=old[:1])) == (
+        "routings.yml: 2 rules removed (was routings.yml:5, was routings.yml:9)",
+    )
+
+
+def test_a_filter_that_is_switched_is_said() -> None:
+    assert changes(settings(A), settings(A, routes=())) == ("routings.yml: its filter is on, with 0 rules",)
+    assert changes(settings(A, routes=(route(1),)), settings(A)) == ("routings.yml: its filter is off",)
+
+
+def test_keys_of_config_yml_are_said_as_they_are_written_there() -> None:
+    old = settings(A)
+    new = replace(
+        old,
+        receipt_expiry_h=9.0,
+        receiver=replace(
+            old.receiver, max_associations=5, acceptor=replace(old.receiver.acceptor, allowed_calling=("CT1", "CT2"))
+        ),
+        plan=replace(old.plan, drop_unfiltered=True, minimum_age_s=2.0),
+    )
+    assert changes(old, new) == (
+        "config.yml: allowedCallingAeTitles none -> [CT1, CT2]",
+        "config.yml: maxClientsPerServer 1000 -> 5",
+        "config.yml: dropUnfilteredInstances false -> true",
+        "config.yml: minimumAge 0.0 -> 2.0",
+        "config.yml: storageReceiptExpiryHours 8.0 -> 9.0",
+    )
+
+
+def test_a_long_value_is_cut() -> None:
+    (line,) = changes(settings(A), settings(replace(A, networks=("10.0.0.1",) * 50)))
+    assert line.endswith("…")
+    assert len(line) < 120
+
+
+def test_a_field_that_nobody_has_named_is_said_all_the_same() -> None:
+    """A new field, a new kind of rules and a new key of a node appear without a line of code."""
+
+    @dataclass(frozen=True)
+    class Sorting:
+        where: str
+        tag: str
+
+    later = make_dataclass("Later", [("hold_incoming_s", float), ("sortings", Any), ("partners", Any)], frozen=True)
+    partner = make_dataclass("Partner", [("ae_title", str), ("some_limit", int)], frozen=True)
+    old = later(1.0, (Sorting("sortings.yml:1", "00200013"),), (partner("X", 1),))
+    new = later(2.0, (Sorting("sortings.yml:2", "00200011"),), (partner("X", 2),))
+    assert changes(old, new) == (  # type: ignore[arg-type]
+        "config.yml: holdIncoming 1.0 -> 2.0",
+        "nodes.yml: X: SomeLimit 1 -> 2",
+        "sortings.yml: 1 rule changed (sortings.yml:2)",
+    )
+
+
+def leaves(kind: type, path: str = "") -> Iterator[tuple[str, str]]:
+    """(path, name) of each value in the settings; those of a node by its name alone."""
+    hints = get_type_hints(kind)
+    for each in fields(kind):  # type: ignore[arg-type]
+        of = hints[each.name]
+        inner = next((part for part in get_args(of) if is_dataclass(part)), None)
+        if is_dataclass(of):
+            yield from leaves(of, f"{path}{each.name}.")  # type: ignore[arg-type]
+        elif inner is not None and hasattr(inner, "ae_title"):
+            yield from leaves(inner)  # type: ignore[arg-type]
+        else:
+            yield f"{path}{each.name}", each.name
+
+
+def test_the_names_are_those_of_fields_and_of_keys() -> None:
+    known = {key.lower() for key in (*Config.keys(), *NodeEntry.keys())}
+    found = dict(leaves(Settings))
+    for name, key in KEYS.items():
+        assert key.lower() in known, key
+        assert name in found or name in found.values(), name
+    said = {changes_module._key(path, name).lower() for path, name in found.items()}
+    from_the_command_line = {"path", "logdir", "generation"}
+    derived = {"titles", "routes", "aetitle", "aliases"}
+    of_each_node = {"connecttimeout", "storagetimeoutfloor"}  # of config.yml, where they end in Seconds
+    assert said - known <= from_the_command_line | derived | of_each_node
+
+
+@pytest.mark.parametrize("name", AT_START)
+def test_what_takes_a_restart_stays_and_is_said(name: str) -> None:
+    assert AT_START[name] in set(Config.keys())
+    old = settings(A, receipt_expiry_h=1.0)
+    value = getattr(old, name)
+    other = f"{value}2" if isinstance(value, str) else (not value if isinstance(value, bool) else value + 7)
+    wanted = replace(old, receipt_expiry_h=2.0, **{name: other})
+    got, said = without_restart(old, wanted)
+    assert got == replace(old, receipt_expiry_h=2.0, generation=2)
+    assert said == (f"{AT_START[name]} stays {value}: it takes a restart to make it {other}",)
+
+
+def test_without_such_a_key_nothing_is_said() -> None:
+    assert without_restart(settings(A), settings(B)) == (replace(settings(B), generation=2), ())
