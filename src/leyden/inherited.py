@@ -17,6 +17,7 @@ from pathlib import Path
 from leyden import crash, log
 from leyden.config.settings import Settings
 from leyden.heartbeat import Heartbeat
+from leyden.journal.lines import set_up
 from leyden.published import Published
 from leyden.spool.store import Spool
 
@@ -59,7 +60,9 @@ class Inherited:
         document = self.published.newer_than(self.settings.generation)
         if document is None:
             return None
-        self.settings = Settings.from_json(document)
+        before, self.settings = self.settings, Settings.from_json(document)
+        if self.settings.journal != before.journal:
+            set_up(self.settings.spool_root, self.name, self.settings.journal)
         crash.point("adopted")
         return self.settings
 
@@ -92,6 +95,7 @@ def take(role: str, number: int, row: int, descriptors: Mapping[str, int]) -> In
     settings = Settings.from_json(published.newer_than(0) or b"")
     with contextlib.suppress(OSError):  # lines go to standard error until the file can be opened
         log.set_up(f"{role}-{number}", Path(settings.log_dir))
+    set_up(settings.spool_root, f"{role}-{number}", settings.journal)
     crash.arm(role)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

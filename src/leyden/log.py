@@ -27,6 +27,11 @@ logging._srcfile = None
 logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
+def escaped(text: str) -> str:
+    """One line: without line feeds, and with other control characters as \\xNN."""
+    return text.replace("\n", "").translate(_CONTROLS)
+
+
 class _Formatter(logging.Formatter):
     _second, _shown = 0, ""
 
@@ -38,12 +43,10 @@ class _Formatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line; a traceback is the only thing that may take more, and those are indented."""
-        lines = super().format(record).split("\n")
-        return (
-            "\n    ".join(line.translate(_CONTROLS) for line in lines)
-            if record.exc_info
-            else "".join(lines).translate(_CONTROLS)
-        )
+        text = super().format(record)
+        if not record.exc_info:
+            return escaped(text)
+        return "\n    ".join(line.translate(_CONTROLS) for line in text.split("\n"))
 
 
 class _Handler(logging.Handler):

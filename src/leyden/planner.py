@@ -29,18 +29,20 @@ from types import FrameType
 
 from leyden import crash, log
 from leyden.config.settings import Settings
-from leyden.dicom.header import peek
+from leyden.dicom.header import Header, peek
 from leyden.dicom.part10 import HEAD_MAX_BYTES, FileMeta, decode_head
 from leyden.dicom.uids import syntax_name
 from leyden.errors import Corrupt
 from leyden.form import ladder
 from leyden.form.choose import AsItCame, Ask, Form, Make
 from leyden.inherited import Inherited
+from leyden.journal.accession import keyed, make_key
 from leyden.journal.events import Dropped, Failed, Planned, PlannedDelivery
-from leyden.journal.lines import tell
+from leyden.journal.lines import NO_JOURNAL, JournalSettings, ended, tell, together
 from leyden.outbound.capability_file import SeenCapabilities
 from leyden.plan.match import Decision, Delivery, Save, plan, rank_of, remarks
 from leyden.plan.memory import POSTPONED_S, PlannedLately, Postponed
+from leyden.plan.placeholders import filled
 from leyden.plan.rules import PlanSettings, Target
 from leyden.saving import Copies
 from leyden.spool.doorbell import Bell, Ringer, gather_s
@@ -59,6 +61,8 @@ _CLAIMANT = "planner-0"
 ALIVE_S = 60.0
 _STUDY_INSTANCE_UID = 0x0020000D
 _SERIES_INSTANCE_UID = 0x0020000E
+_ACCESSION_NUMBER = 0x00080050
+_UID_MAX_CHARS = 64
 _NO_UID = key("")
 _UNREAD = FileMeta("", "", "")
 _UNDECIDED = Decision()
@@ -78,7 +82,9 @@ def run(inherited: Inherited) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     alive = partial(inherited.heartbeat.alive, ALIVE_S)
-    planner = Planner(spool, settings.plan, settings.workers, settings.generation, alive, inherited.newer)
+    planner = Planner(
+        spool, settings.plan, settings.workers, settings.generation, alive, inherited.newer, settings.journal
+    )
     while not stopping:
         alive()
         start_s = time.monotonic()
@@ -98,7 +104,8 @@ def run(inherited: Inherited) -> int:
 class Newcomer:
     """One file of new/ and what was decided about it, by which generation.
 
-    `failure`: why it goes to failed/, "" = it does not. `placements`: where it goes.
+    `failure`: why it goes to failed/, "" = it does not. `placements`: where it goes. `study`, `series` and `accession`
+    (a keyed hash) are for the journal. `suffix`: what log lines about it end with, "" = what an event can tell.
     """
 
     path: Path
@@ -108,6 +115,10 @@ class Newcomer:
     decision: Decision = _UNDECIDED
     failure: str = ""
     placements: tuple[Placement, ...] = ()
+    study: str = ""
+    series: str = ""
+    accession: str = ""
+    suffix: str = ""
 
     @property
     def instance(self) -> str:
@@ -153,6 +164,7 @@ class Planner:
         generation: int,
         alive: Callable[[], None],
         newer: Callable[[], Settings | None] = lambda: None,
+        journal: JournalSettings = NO_JOURNAL,
     ) -> None:
         self._spool = spool
         self._newer = newer
@@ -161,7 +173,7 @@ class Planner:
         self._bells = {role: Ringer(spool.root, role) for role in roles}
         self._alive = alive
         self._seen: dict[str, SeenCapabilities] = {}
-        self._go_by(settings, generation)
+        self._go_by(settings, generation, journal)
         self._planned_lately = PlannedLately(spool.bound())
         self._postponed = Postponed()
         self._receipts = ReceiptLog(spool.root, _CLAIMANT)
@@ -171,10 +183,12 @@ class Planner:
         self._finish_s = 0.0  # when to look for plans that are half carried out; at first those of an earlier process
         self._half_planned: set[str] = set()  # the entries of new/ that such plans are about
         self._errors: list[OSError] = []  # of this turn
+        self._accession_key = _accession_key(spool.root)
         self._copies: Copies[Newcomer] = Copies(Ringer(spool.root, "planner").ring)
 
-    def _go_by(self, settings: PlanSettings, generation: int) -> None:
+    def _go_by(self, settings: PlanSettings, generation: int, journal: JournalSettings) -> None:
         """Plan by these settings from now on."""
+        self._suffix = journal.suffix if journal.suffix_needs_header else ()
         self._settings = settings
         self._generation = generation
         self._targets = {target.ae_title: target for target in settings.targets}
@@ -196,7 +210,7 @@ class Planner:
         listed = self._listed or self._newcomers(at_s)
         paths, self._listed = listed[:BATCH], listed[BATCH:]
         if (newer := self._newer()) is not None:
-            self._go_by(newer.plan, newer.generation)
+            self._go_by(newer.plan, newer.generation, newer.journal)
         waits_s = {path: self._young_for_s(path, now_s) for path in paths}
         newcomers = [found for found in (self._look(path, now_s) for path in paths if not waits_s[path]) if found]
         self._move([newcomer for newcomer in newcomers if not self._put_off(newcomer)])
@@ -279,7 +293,7 @@ class Planner:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             return Newcomer(path, entry, self._generation, failure="not a regular file")
-        study = series = ""
+        study = series = accession = suffix = ""
         try:
             header = peek(lambda offset, length: os.pread(fd, length, offset), status.st_size)
             meta = header.meta
@@ -291,8 +305,9 @@ class Planner:
                 clock=time.process_time,
                 every=logger.isEnabledFor(logging.DEBUG),
             )
-            study = next(iter(header.texts(_STUDY_INSTANCE_UID) or ()), "")
-            series = next(iter(header.texts(_SERIES_INSTANCE_UID) or ()), "")
+            study, series = _first(header, _STUDY_INSTANCE_UID), _first(header, _SERIES_INSTANCE_UID)
+            accession = keyed(_first(header, _ACCESSION_NUMBER), self._accession_key)
+            suffix = filled(self._suffix, header)
         except Corrupt as flaw:
             try:
                 found = decode_head(os.pread(fd, HEAD_MAX_BYTES, 0))
@@ -305,7 +320,10 @@ class Planner:
         keys = key(meta.sop_instance_uid), key(study), key(meta.sending), key(series) if series else ""
         entry = Entry(entry.receipt, *keys)
         failure = "" if decision.deliveries or decision.dropped_by else decision.reason or "no destination"
-        return Newcomer(path, entry, self._generation, meta, decision, failure)
+        return Newcomer(
+            path, entry, self._generation, meta, decision, failure,
+            study=study[:_UID_MAX_CHARS], series=series[:_UID_MAX_CHARS], accession=accession, suffix=suffix,
+        )  # fmt: skip
 
     def _acceptance(self, now_s: float, destination: str, sop_class: str) -> ladder.Acceptance | None:
         """What a destination was seen to accept of a SOP class."""
@@ -395,7 +413,7 @@ class Planner:
         ]
         for role in self._to_ring({p.stage for newcomer in decided for p in newcomer.placements}):
             self._bells[role].ring()
-        with log.together():
+        with together():
             for newcomer in decided:
                 self._tell(newcomer)
         if self._errors and not decided:
@@ -467,10 +485,19 @@ class Planner:
         meta = newcomer.meta
         decision = newcomer.decision
         if newcomer.failure:
-            tell(Failed(receipt, reason=newcomer.failure))
+            failed = Failed(
+                receipt,
+                reason=newcomer.failure,
+                sop_instance_uid=meta.sop_instance_uid,
+                calling=meta.sending,
+                study_instance_uid=newcomer.study,
+                accession=newcomer.accession,
+            )
+            tell(failed, suffix=newcomer.suffix)
             return
         for info, text in remarks(decision, debug=logger.isEnabledFor(logging.DEBUG)):
-            logger.log(logging.INFO if info else logging.DEBUG, "%s: %s", receipt, text)
+            line = ended(f"{receipt}: {text}", newcomer.suffix or meta.sop_instance_uid)
+            logger.log(logging.INFO if info else logging.DEBUG, "%s", line)
         for delivery in decision.deliveries:
             match delivery.form:
                 case AsItCame(reason) if reason:
@@ -485,13 +512,29 @@ class Planner:
                 called=meta.receiving,
                 flag=meta.flag,
                 generation=newcomer.generation,
+                study_instance_uid=newcomer.study,
+                series_instance_uid=newcomer.series,
+                accession=newcomer.accession,
                 deliveries=tuple(
                     PlannedDelivery(d.destination, _form_text(d.form), d.reason) for d in decision.deliveries
                 ),
                 rules=tuple(ran.route.where for ran in decision.ran if ran.held),
                 dropped_by=decision.dropped_by,
-            )
+            ),
+            suffix=newcomer.suffix,
         )
+
+
+def _first(header: Header, tag: int) -> str:
+    return next(iter(header.texts(tag) or ()), "")
+
+
+def _accession_key(root: Path) -> bytes:
+    try:
+        return make_key(root)
+    except OSError as error:
+        logger.warning("the key of the journal can't be read, accession numbers are not in it: %s", error.strerror)
+        return b""
 
 
 def _form_text(form: Form) -> str:

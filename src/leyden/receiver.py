@@ -536,19 +536,20 @@ class Intake:
             self._answer(embryo.store, OUT_OF_RESOURCES, str(error))
 
     def _tell_received(self, embryo: _Embryo, meta: FileMeta) -> None:
-        if not self._quiet:
-            tell(
-                Received(
-                    embryo.receipt,
-                    sop_class_uid=meta.sop_class_uid,
-                    sop_instance_uid=meta.sop_instance_uid,
-                    calling=meta.sending,
-                    called=meta.receiving,
-                    flag=meta.flag,
-                    syntax=meta.transfer_syntax_uid,
-                    bytes=embryo.size_bytes,
-                )
-            )
+        tell(
+            Received(
+                embryo.receipt,
+                sop_class_uid=meta.sop_class_uid,
+                sop_instance_uid=meta.sop_instance_uid,
+                calling=meta.sending,
+                called=meta.receiving,
+                flag=meta.flag,
+                syntax=meta.transfer_syntax_uid,
+                bytes=embryo.size_bytes,
+                peer=self.link.peer,
+            ),
+            logged=not self._quiet,
+        )
 
     def _answer(self, store: StoreStarted, status: int, comment: str = "") -> None:
         if not self.link.closing:

@@ -28,6 +28,8 @@ from leyden.errors import Transient
 from leyden.generations import Generations, Load
 from leyden.heartbeat import ROW_BYTES, Heartbeat
 from leyden.inherited import DESCRIPTORS, LISTEN_BACKLOG, descriptors_as_text
+from leyden.journal.lines import set_up
+from leyden.journal.upkeep import Upkeep
 from leyden.spool import recover
 from leyden.spool.entry import Queued
 from leyden.spool.listing import names
@@ -96,6 +98,7 @@ def _prepare(settings: Settings, warnings: tuple[str, ...], load: Load) -> "Supe
     for warning in warnings:
         logger.warning("%s", warning)
     lock = SpoolLock(settings.spool_root)
+    set_up(settings.spool_root, "leyden", settings.journal)
     supervisor = Supervisor(settings, lock, _listeners(settings), load)
     supervisor.recover_spool()
     supervisor.generations.started(warnings)
@@ -114,6 +117,7 @@ class Supervisor:
         self.spool = Spool(settings.spool_root, sync=settings.sync_spool)
         self.generations = Generations(settings, self.spool, load)
         self._stopping = False
+        self._upkeep = _upkeep(settings)
         self._leftovers: dict[str, list[Queued]] = {}  # of ended roles: the disk failed to give them back
         self._retry_leftovers_at_s = time.monotonic() + RETRY_LEFT_S
         roles = [("planner", 0), ("sender", 0)]
@@ -158,6 +162,7 @@ class Supervisor:
             self._start_due()
             self._give_back_leftovers()
             log.rotate(Path(self.settings.log_dir))
+            self._upkeep.turn()
             if not ready and all(child.heartbeat.deadline_s() for child in self.children):
                 ready = True
                 self._announce()
@@ -167,7 +172,12 @@ class Supervisor:
         self._stopping = True
 
     def handle_sighup(self) -> None:
+        before = self.generations.settings
         self.generations.reload()
+        settings = self.generations.settings
+        if settings.journal != before.journal:
+            set_up(settings.spool_root, "leyden", settings.journal)
+            self._upkeep = _upkeep(settings)
 
     def handle_sigchld(self) -> None:
         """It only wakes the loop: every round reaps, for a process may be started with this signal blocked."""
@@ -300,6 +310,11 @@ def _arrived(signals_fd: int, wait_s: float) -> list[int]:
     with contextlib.suppress(BlockingIOError):
         return sorted(set(os.read(signals_fd, 65536)))
     return []
+
+
+def _upkeep(settings: Settings) -> Upkeep:
+    """What keeps the journal of these settings."""
+    return Upkeep(settings.spool_root, settings.journal.mib << 20, settings.journal.log_days)
 
 
 def _listeners(settings: Settings) -> dict[str, socket.socket]:

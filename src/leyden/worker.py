@@ -364,7 +364,7 @@ class Worker:
             self.spool.give_back(claim)
             raise
         except (Corrupt, Unreadable) as error:
-            self._fail(claim, f"not readable: {error}")
+            self._fail(claim, None, f"not readable: {error}")
         except Exception as error:
             logger.error("%s for %s: %s: %s", receipt, destination, type(error).__name__, error)
             self.spool.give_back(claim, crashed=True)
@@ -388,15 +388,23 @@ class Worker:
             past = after
         match form:
             case Fail(reason):
-                self._fail(claim, reason, syntax=syntax_name(facts.syntax))
+                self._fail(claim, source, reason, syntax=syntax_name(facts.syntax))
             case AsItCame(reason, padded):
                 self._as_it_came(claim, source, reason or ("" if wanted else "an unknown transfer syntax"), padded)
             case Ask():  # what the destination accepts is not known any more: it is not sent round once more
                 self._as_it_came(claim, source, "", padded=False)
 
-    def _fail(self, claim: Queued, reason: str, **more: str) -> None:
+    def _fail(self, claim: Queued, source: Source | None, reason: str, **more: str) -> None:
         self.spool.fail(claim, {"reason": reason, **more})
-        tell(Failed(claim.entry.receipt, reason=reason, destination=claim.destination))
+        tell(
+            Failed(
+                claim.entry.receipt,
+                reason=reason,
+                destination=claim.destination,
+                sop_instance_uid=source.meta.sop_instance_uid if source else "",
+                calling=source.meta.sending if source else "",
+            )
+        )
 
     def _acceptance(self, claim: Queued, sop_class: str) -> ladder.Acceptance | None:
         """What the destination was seen to accept of a SOP class; nothing from before an operator's retry counts."""
@@ -472,6 +480,9 @@ class Worker:
         event = Transformed(
             claim.entry.receipt,
             destination=claim.destination,
+            sop_class_uid=source.meta.sop_class_uid,
+            sop_instance_uid=source.meta.sop_instance_uid,
+            calling=source.meta.sending,
             came=syntax_name(source.meta.transfer_syntax_uid),
             made=made,
             came_bytes=source.size,

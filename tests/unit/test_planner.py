@@ -15,6 +15,7 @@ from leyden import log, planner, saving
 from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.dicom.uids import EXPLICIT_LE, JPEG2000, JPEG2000_LOSSLESS
 from leyden.form import ladder
+from leyden.journal.lines import NO_JOURNAL
 from leyden.plan import memory
 from leyden.plan.rules import Action, ActionType, Condition, Kind, PlanSettings, Route, Target
 from leyden.planner import Planner
@@ -552,7 +553,7 @@ def test_the_role_answers_the_bell_survives_a_full_disk_and_ends_on_sigterm(site
     inherited = SimpleNamespace(
         name="planner-0",
         spool=here.spool,
-        settings=SimpleNamespace(plan=here.settings, workers=1, generation=1),
+        settings=SimpleNamespace(plan=here.settings, workers=1, generation=1, journal=NO_JOURNAL),
         heartbeat=SimpleNamespace(alive=lambda for_s: None),
         newer=lambda: None,
     )

@@ -1,6 +1,7 @@
 """`leyden queue`: what an operator does to the entries of the spool."""
 
 import argparse
+import os
 import sys
 
 from leyden.commands.options import Commands, add_command, load
@@ -21,10 +22,12 @@ def _nothing(_options: argparse.Namespace) -> int:
 
 
 def _retry(options: argparse.Namespace) -> int:
+    from leyden.journal.lines import set_up
     from leyden.operate.queue import UnknownDestination, retry
     from leyden.spool.store import Spool
 
     settings, _ = load(options)
+    set_up(settings.spool_root, f"queue-{os.getpid()}", settings.journal)
     try:
         retried = retry(Spool(settings.spool_root, sync=settings.sync_spool), settings.plan.titles, options.destination)
     except UnknownDestination as error:

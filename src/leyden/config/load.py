@@ -20,6 +20,7 @@ from leyden.config.sortings import sortings
 from leyden.config.yaml_text import SIZE_LIMIT_BYTES, At, Entries, Node, Text, YamlError, parse
 from leyden.dicom.negotiate import PDU_LIMIT_BYTES, AcceptorPolicy
 from leyden.errors import ConfigError
+from leyden.journal.lines import JournalSettings
 from leyden.plan.rules import PlanSettings
 
 DEFAULT_FOLDERS = (Path("/var/lib/leyden/data"), Path("data"))
@@ -252,6 +253,7 @@ def _settings(folder: Path, log_dir: Path | None, config: Config, known: Served,
         max_frame_mib=config.max_frame_mib,
         sync_spool=config.sync_spool,
         verify_compression=config.verify_compression,
+        journal=JournalSettings(config.journal_mib, config.log_suffix, config.days_to_keep_logs),
         receipt_expiry_h=config.storage_receipt_expiry_hours,
         retry_rejected_at_start=config.cycle_rejected_files_on_startup,
     )

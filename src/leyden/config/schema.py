@@ -178,8 +178,6 @@ class Config(Entry):
         "storageAssociationHoldExpectedTtlSeconds": "answers are not delayed while much is waiting",
         "moveRejectedCachedFiles": "what was rejected is always kept",
         "maxPDVsPerPDU": "a PDU may hold any number of PDVs",
-        "logSuffix": "a line names UIDs and AE titles, and nothing of the patient",
-        "daysToKeepLogs": "there is one log, and none an instance",
     }
     later_families = {
         "worklist": "there is no worklist service",
@@ -189,7 +187,7 @@ class Config(Entry):
         "redactedcfind": "there is no C-FIND",
     }
     vital = {"filters": "no rule is applied", "allowedCallingAeTitles": "everybody may send"}
-    keeps_blank = ("aeTitlePrefix",)
+    keeps_blank = ("aeTitlePrefix", "logSuffix")
 
     scp_port: Annotated[int, Plain(values.whole(0, 65535))] = setting(
         1040, "port for C-STORE and C-ECHO, on all addresses; 0: nothing is received"
@@ -272,6 +270,18 @@ class Config(Entry):
     )
     suppress_log_ae_titles: Titles = setting(
         (Text("HEALTHCHECK", NOWHERE),), "calling AE titles whose associations are not logged"
+    )
+    log_suffix: Annotated[tuple[str | int, ...], Plain(values.log_suffix)] = setting(
+        values.LOG_SUFFIX,
+        "what the log's lines about an object end with, with values as `#{g,e}`; what a line names already is not said "
+        "again. Patient data stands in the log if you ask for it here; an empty text (''): nothing",
+        shown="#{2,3}",
+    )
+    days_to_keep_logs: Annotated[int, Plain(values.whole(0, 3660))] = setting(
+        0, "a log of each instance, logs/DATE/DEST/SOURCE/SOPUID.log below cachePath, is kept so long; 0: none", "days"
+    )
+    journal_mib: Annotated[int, Plain(values.whole(0, 1_048_576))] = setting(
+        2048, "the journal, which `leyden trace` reads, takes so much space at most; 0: there is none", "MiB"
     )
     duplicate_behavior: Annotated[str, Plain(values.choice("accept", "reject", "ignore"))] = setting(
         "accept",

@@ -13,6 +13,7 @@ import msgspec
 
 from leyden.deliver.destination import Destination
 from leyden.dicom.negotiate import AcceptorPolicy
+from leyden.journal.lines import NO_JOURNAL, JournalSettings
 from leyden.plan.rules import PlanSettings
 
 
@@ -56,6 +57,7 @@ class Settings:
     max_frame_mib: int = 128
     sync_spool: bool = True
     verify_compression: str = "first-of-series"
+    journal: JournalSettings = NO_JOURNAL
     receipt_expiry_h: float = 8.0
     retry_rejected_at_start: bool = True
     generation: int = 1

@@ -12,8 +12,10 @@ from leyden.config.yaml_text import Entries, Items, Node, Text
 from leyden.deliver.schedule import network
 from leyden.dicom.dictionary import keywords
 from leyden.dicom.uids import MADE, SYNTAXES, is_well_formed, syntax_by_name
+from leyden.plan.placeholders import split
 from leyden.plan.rules import PSEUDO_TAGS
 
+LOG_SUFFIX = (0x00020003,)  # the SOP Instance UID
 AE_TITLE_MAX_CHARS = 16  # PS3.5 table 6.2-1
 
 _YES, _NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
@@ -81,6 +83,12 @@ def word(*names: str) -> Callable[[Node], str]:
         return written
 
     return read
+
+
+def log_suffix(value: Node) -> tuple[str | int, ...]:
+    """A text with `#{g,e}` in it, as texts and tags."""
+    given = text(value)
+    return LOG_SUFFIX if given.blank else split(str(given).strip())
 
 
 def listed(value: Node) -> Sequence[Node]:

@@ -1,8 +1,8 @@
 """What happens to an object, as typed events: one schema for the log, the receipts and other views.
 
 A role makes an event when something has happened, and passes it to lines.tell(). Receipts are the two events that end a
-trip as planned: Delivered and Dropped. No field holds patient data, only UIDs, AE titles, numbers and texts of Leyden
-or of the peer.
+trip as planned: Delivered and Dropped. No field holds patient data, only UIDs, AE titles, addresses, numbers, texts of
+Leyden or of the peer, and a keyed hash of the accession number. `receipt` ties the events of an object together.
 """
 
 import time
@@ -25,24 +25,27 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="event", 
 class OfInstance(Event, frozen=True, kw_only=True):
     """An event that names the instance: its UIDs and the calling AE title.
 
-    `flag`: what association or command said otherwise than the data set; "" = nothing.
+    `flag`: what association or command said otherwise than the data set; "" = nothing. `source`: who sent it to us, if
+    that is not `calling`, the title by which we call the destination; "" = it was put into the spool by hand.
     """
 
     sop_class_uid: str
     sop_instance_uid: str
     calling: str
     flag: str = ""
+    source: str | None = None
 
 
 class Received(OfInstance, frozen=True, kw_only=True):
     """It is durable in new/ and answered with Success, or with 0xB007 (`flag`).
 
-    `syntax` is a UID, `bytes` the size of its data set.
+    `syntax` is a UID, `bytes` the size of its data set, `peer` the address of the sender.
     """
 
     called: str
     syntax: str
     bytes: int
+    peer: str = ""
 
 
 class Duplicate(OfInstance, frozen=True, kw_only=True):
@@ -59,10 +62,14 @@ class Planned(OfInstance, frozen=True, kw_only=True):
     """The planner has decided where it goes. Without `deliveries`, `dropped_by` names the rule that ended its trip.
 
     `generation`: that of the settings that decided. `rules`: the places in the file of the rules that matched.
+    `study_instance_uid`, `series_instance_uid`: "" = it has none. `accession`: accession.keyed().
     """
 
     called: str
     generation: int
+    study_instance_uid: str = ""
+    series_instance_uid: str = ""
+    accession: str = ""
     deliveries: tuple["PlannedDelivery", ...] = ()
     rules: tuple[str, ...] = ()
     dropped_by: str = ""
@@ -76,7 +83,7 @@ class PlannedDelivery(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str
 
 
-class Transformed(Event, frozen=True, kw_only=True):
+class Transformed(OfInstance, frozen=True, kw_only=True):
     """A worker has made another syntax of it, or padded it in its own, and the result is durable in prepared/.
 
     `came` and `made`: the names of the transfer syntaxes; `came_bytes` and `made_bytes`: the sizes of the files.
@@ -143,16 +150,22 @@ class Rejected(OfInstance, frozen=True, kw_only=True):
 
 
 class Failed(Event, frozen=True, kw_only=True):
-    """It could not be planned, read or transcoded; it is in failed/."""
+    """It could not be planned, read or transcoded; it is in failed/. "": the instance is not known."""
 
     reason: str
     destination: str = ""
+    sop_instance_uid: str = ""
+    calling: str = ""
+    study_instance_uid: str = ""
+    accession: str = ""
 
 
 class Expired(Event, frozen=True, kw_only=True):
     """It was not delivered within expiryThreshold; it is in expired/."""
 
     destination: str
+    sop_instance_uid: str = ""
+    calling: str = ""
 
 
 class Retried(Event, frozen=True, kw_only=True):

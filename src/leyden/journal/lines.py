@@ -1,9 +1,13 @@
-"""The log's view of an event: its level and its line. An event without a view here is not logged by tell()."""
+"""Where an event is told: the journal on disk, the log (its level and its line), and the log of its instance."""
 
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from leyden import log
 from leyden.dicom.uids import syntax_name
 from leyden.journal.events import (
     Attempt,
@@ -21,22 +25,108 @@ from leyden.journal.events import (
     Retried,
     Transformed,
 )
+from leyden.journal.instance_logs import InstanceLogs
+from leyden.journal.segments import Journal
 
 logger = logging.getLogger("leyden.journal")
 
 _STORAGE_PREFIX = "1.2.840.10008.5.1.4.1.1."
 
 
-def tell(event: Event) -> None:
-    """Log an event, if its level is enabled."""
+Parts = tuple[str | int, ...]
+"""A text with tags in it, as logSuffix is read: `#{2,2}-#{2,3}` is (0x00020002, "-", 0x00020003)."""
+
+_TOLD = {
+    0x00020002: "sop_class_uid", 0x00080016: "sop_class_uid",
+    0x00020003: "sop_instance_uid", 0x00080018: "sop_instance_uid",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class JournalSettings:
+    """What is done with events besides the log. `mib`: the limit of the journal, 0 = none is written.
+
+    `suffix`: what the line of an instance ends with. `log_days`: how long logs of instances are kept, 0 = none are.
+    """
+
+    mib: int = 0
+    suffix: Parts = ()
+    log_days: int = 0
+
+    @property
+    def suffix_needs_header(self) -> bool:
+        """Whether an event does not know all that the suffix asks for."""
+        return any(isinstance(part, int) and part not in _TOLD for part in self.suffix)
+
+
+NO_JOURNAL = JournalSettings()
+
+
+@dataclass(slots=True)
+class _Views:
+    """Where this process tells events, besides the log."""
+
+    journal: Journal | None = None
+    instance_logs: InstanceLogs | None = None
+    suffix: Parts = ()
+
+
+_views = _Views()
+
+
+def set_up(root: Path, writer: str, settings: JournalSettings) -> None:
+    """From now on, what is told in this process goes to the journal and the logs below `root`, the spool's.
+
+    It may be called again, with other settings.
+    """
+    if _views.journal is not None:
+        _views.journal.close()
+    _views.journal = Journal(root, writer, settings.mib << 20) if settings.mib else None
+    _views.instance_logs = InstanceLogs(root) if settings.log_days else None
+    _views.suffix = settings.suffix
+
+
+def tell(event: Event, *, logged: bool = True, suffix: str = "") -> None:
+    """Write an event to the journal, and log it if its level is enabled.
+
+    `logged`: False for what is not to be logged (suppressLogAeTitles). `suffix`: what its line ends with, if that is
+    more than the event can tell. It may hold patient data, so the journal does not get it.
+    """
+    views = _views
+    if views.journal is not None:
+        views.journal.write(event)
     level, line = VIEWS[type(event)]
     match event:
         case Rejected(last_words=words) if words:
             level, line = GIVEN_UP
         case Deferred(lost=True):
             level = logging.DEBUG
-    if logger.isEnabledFor(level):
-        logger.log(level, "%s", line(event))
+    logged = logged and logger.isEnabledFor(level)
+    if logged or views.instance_logs is not None:
+        text = line(event)
+        if logged:
+            logger.log(level, "%s", ended(text, suffix or _suffix(views.suffix, event)))
+        if views.instance_logs is not None:
+            views.instance_logs.write(event, level, text)
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """Gather the events and the log lines of meanwhile, and write them at the end. One thread at a time."""
+    with log.together(), _views.journal.together() if _views.journal is not None else contextlib.nullcontext():
+        yield
+
+
+def ended(text: str, suffix: str) -> str:
+    """A line with the suffix at its end, unless the line names all of it already."""
+    return f"{text} [{suffix}]" if suffix and suffix not in text else text
+
+
+def _suffix(parts: Parts, event: Event) -> str:
+    """The suffix, as far as an event can tell; if it cannot tell all of it, the SOP Instance UID."""
+    uid: str = getattr(event, "sop_instance_uid", "")
+    found = [part if isinstance(part, str) else getattr(event, _TOLD.get(part, ""), "") for part in parts]
+    return "".join(found) if all(found) else uid if parts else ""
 
 
 def _received(e: Received) -> str:

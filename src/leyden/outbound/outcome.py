@@ -85,6 +85,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
             "sop_instance_uid": meta.sop_instance_uid,
             "calling": self.instance.calling,
             "flag": meta.flag,
+            "source": None if meta.sending == self.instance.calling else meta.sending,
         }
         receipt = self.instance.receipt
         if self.ending is Ending.DELIVERED:
@@ -109,7 +110,14 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
                 more: dict[str, Any] = {"tries": self.tries, "last_words": self.last_words}
                 return (Rejected(receipt, **of_instance, reason=self.reason, **more),)
             case Ending.FAILED:
-                return (Failed(receipt, destination=destination, reason=f"cannot be read: {self.reason}"),)
+                failed = Failed(
+                    receipt,
+                    destination=destination,
+                    reason=f"cannot be read: {self.reason}",
+                    sop_instance_uid=meta.sop_instance_uid,
+                    calling=meta.sending,
+                )
+                return (failed,)
             case _:
                 return attempt
 

@@ -210,8 +210,19 @@ class SendQueue:
     def _expire(self, queued: Queued) -> bool:
         claim = self._spool.claim(queued, self._claimant)
         if claim is not None:
+            try:
+                meta, _ = _read_head(claim)
+            except (OSError, Corrupt):
+                meta = FileMeta("", "", "")
             self._spool.expire(claim)
-            tell(Expired(queued.entry.receipt, destination=queued.destination))
+            tell(
+                Expired(
+                    queued.entry.receipt,
+                    destination=queued.destination,
+                    sop_instance_uid=meta.sop_instance_uid,
+                    calling=meta.sending,
+                )
+            )
         return claim is not None
 
     def _peek(self, queued: Queued) -> Instance | None:

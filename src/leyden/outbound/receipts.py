@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from leyden import crash, log
+from leyden import crash
 from leyden.inline import Inline
 from leyden.journal.events import Delivered
+from leyden.journal.lines import together
 from leyden.spool.entry import Queued
 from leyden.spool.receipts import ReceiptLog
 from leyden.spool.store import Spool
@@ -55,7 +56,7 @@ class GroupReceipts:
             batch = self._gathering
             self._gathering = []
             await self._inline.run(self._thread, self._commit, batch)
-            with log.together():
+            with together():
                 for _, _, done in batch:
                     done()
             self._not_durable -= len(batch)

@@ -39,6 +39,30 @@ def flaw(target: str) -> str:
     return ""
 
 
+def split(template: str) -> tuple[str | int, ...]:
+    """A text with `#{g,e}` in it, as texts and tags. ValueError: something else stands within #{}."""
+    parts: list[str | int] = []
+    rest = template
+    while found := _PLACEHOLDER.search(rest):
+        if found["mask"] is not None:
+            break
+        parts += [rest[: found.start()], int(found["group"].zfill(4) + found["element"].zfill(4), 16)]
+        rest = rest[found.end() :]
+    if "#{" in rest:
+        raise ValueError(f"{rest[rest.index('#{') :]} is not a placeholder here; these look like #{{10,20}}")
+    return tuple(part for part in (*parts, rest) if part != "")
+
+
+def filled(parts: tuple[str | int, ...], header: Header) -> str:
+    """What split() gave, with the values of a dataset and its file meta; what is absent is left out."""
+    return "".join(part if isinstance(part, str) else _text(part, header) for part in parts)
+
+
+def _text(tag: int, header: Header) -> str:
+    texts = header.file_meta.texts(tag) if tag >> 16 == 2 else header.texts(tag)
+    return "\\".join(texts or ())[:VALUE_LIMIT_CHARS]
+
+
 def is_shared(target: str) -> bool:
     """Whether several instances would get the same path, as it holds nothing that is an instance's own."""
     own = {("0008", "0018"), ("0002", "0003")}

@@ -186,6 +186,38 @@ def present(root: str, wanted: Collection[tuple[str, str]], made: bool = False) 
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An object in the spool: where it stands, for which destination ("" before planning), and its file.
+
+    `name` is that of its entry. `claimant`: who works on it, "" = nobody. Such an object stands in the stage that it
+    was claimed from.
+    """
+
+    stage: Stage
+    destination: str
+    name: str
+    path: str
+    claimant: str = ""
+
+
+def standing(root: str, suits: Callable[[str], bool], wanted: BucketFilter = _any_bucket) -> Iterator[Standing]:
+    """The objects whose entry's name suits. `wanted`: the buckets of their receipts; others are not looked into."""
+    for stage in _TRIP[1:]:
+        # The bucket of a deferred entry is that of its due time, which says nothing about its age.
+        for place, name in files(f"{root}/{stage}", wanted=_any_bucket if stage is Stage.DEFERRED else wanted):
+            *origin, last = name.split(SEPARATOR)
+            if not suits(last):
+                continue
+            path = f"{place}/{name}"
+            if stage is Stage.ACTIVE and len(origin) == 3:
+                yield Standing(Stage(origin[0]), title(origin[1]), last, path, os.path.basename(place))
+            elif stage in BY_DESTINATION:
+                yield Standing(stage, title(os.path.relpath(place, f"{root}/{stage}").partition("/")[0]), last, path)
+            else:
+                yield Standing(stage, title(origin[1]) if len(origin) == 3 else "", last, path)
+
+
 def bound(root: str) -> Iterator[tuple[str, str]]:
     """(destination, sop key) of every entry that is planned and neither delivered nor given up."""
     for stage in (*CLAIMED_FROM, Stage.DEFERRED):

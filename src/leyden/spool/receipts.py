@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 import orjson
 
+from leyden.journal.append import open_lines
 from leyden.spool.listing import names
 from leyden.spool.moves import sync_folder
 
@@ -51,12 +52,7 @@ class ReceiptLog:
         with self._swap:
             self._close()
             self._folder.mkdir(mode=0o700, exist_ok=True)
-            path = self._folder / f"{hour}-{self._writer}.log"
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            size = os.fstat(fd).st_size
-            if size and os.pread(fd, 1, size - 1) != b"\n":
-                os.write(fd, b"\n")
-            self._fd = fd
+            self._fd = open_lines(self._folder / f"{hour}-{self._writer}.log")
             self._hour = hour
             self._fresh = True
 

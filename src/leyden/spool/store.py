@@ -44,7 +44,7 @@ __all__ = ["Count", "Placement", "Plan", "Spool", "Stuck"]
 
 logger = logging.getLogger("leyden.spool")
 
-_FOLDERS = (*Stage, "receipts", "state", "control", "bell")
+_FOLDERS = (*Stage, "receipts", "journal", "state", "control", "bell")
 _LAST_BUCKET = "99999999"
 
 

@@ -371,7 +371,7 @@ def test_errors_come_with_the_warnings_but_with_none_that_they_cause(folder: Wri
 
 
 def test_keys_without_effect_are_warned_of_once(folder: Write) -> None:
-    config = "echoInterval: 5\nworklistScpPort: 1043\nctoConvert: true\nlogSuffix: #{2,2}\n"
+    config = "echoInterval: 5\nworklistScpPort: 1043\nctoConvert: true\nstorageInterval: 5\n"
     nodes = (
         NODES
         + "  CFindFailureBehavior: empty\n- AeTitle: RIS\n  NodeRole: worklist\n- AeTitle: REPORTPACS\n"
@@ -382,7 +382,7 @@ def test_keys_without_effect_are_warned_of_once(folder: Write) -> None:
         "config.yml:1: echoInterval: has no effect yet in this version",
         "config.yml:2: worklistScpPort: has no effect yet in this version",
         "config.yml:3: ctoConvert: has no effect yet in this version",
-        "config.yml:4: logSuffix: has no effect yet in this version",
+        "config.yml:4: storageInterval: has no effect yet in this version",
         "nodes.yml:9: CFindFailureBehavior: has no effect yet in this version",
         "nodes.yml:11: NodeRole: Worklist has no effect yet in this version",
         "nodes.yml:13: NodeRole: QueryRetrieve has no effect yet in this version",

@@ -41,7 +41,9 @@ WAYS = (PlannedDelivery("PACS", "as RLELossless", "called title PACS"), PlannedD
             "INFO", f"{RECEIPT}: 1.2.3 (though lies), class 2, CT1 -> -: nowhere (routings.yml:3 drop)",
         ),
         (
-            Transformed(RECEIPT, destination="PACS", came="A", made="B", came_bytes=200, made_bytes=50, took_s=0.04),
+            Transformed(
+                RECEIPT, destination="PACS", came="A", made="B", came_bytes=200, made_bytes=50, took_s=0.04, **INSTANCE
+            ),
             "INFO", f"{RECEIPT} for PACS: A -> B, 0.25 of the bytes, 40 ms",
         ),
         (

@@ -1,0 +1,153 @@
+"""`leyden trace`: the story of an object, a line for each event."""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from leyden.commands.options import Commands, add_command, load
+
+if TYPE_CHECKING:
+    from leyden.journal.index import Document
+    from leyden.operate.trace import Place, Story
+
+Words = Callable[[dict[str, Any]], str]
+
+
+def add_to(commands: Commands) -> None:
+    text = "tell the story of an object: received, planned, changed, sent, and where it waits now"
+    command = add_command(commands, "trace", call, text)
+    which = command.add_mutually_exclusive_group(required=True)
+    which.add_argument("uid", nargs="?", metavar="SOP_INSTANCE_UID", help="the objects that hold this instance")
+    which.add_argument("--accession", metavar="NUMBER", help="the objects with this accession number")
+    which.add_argument("--study", metavar="UID", help="the objects of this study")
+    which.add_argument("--receipt", metavar="R", help="the object with this receipt id of 22 digits")
+    command.add_argument("--json", action="store_true", help="one JSON document instead of text")
+
+
+def call(options: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    import orjson
+
+    from leyden.operate.trace import by_accession, by_instance, by_receipts, by_study
+
+    settings, _ = load(options)
+    root = settings.spool_root
+    if options.receipt is not None:
+        if not (len(options.receipt) == 22 and options.receipt.isascii() and options.receipt.isdigit()):
+            print(f"leyden: {options.receipt} is not a receipt id: it has 22 digits", file=sys.stderr)
+            return 2
+        stories = by_receipts(root, (options.receipt,))
+    elif options.accession is not None:
+        stories = by_accession(root, options.accession)
+    elif options.study is not None:
+        stories = by_study(root, options.study)
+    else:
+        stories = by_instance(root, options.uid)
+    if options.json:
+        print(orjson.dumps({"objects": [asdict(story) for story in stories]}).decode())
+    elif stories:
+        print("\n\n".join("\n".join(_lines(story)) for story in stories))
+    else:
+        print("leyden: nothing is known of it, neither in the journal nor in the spool", file=sys.stderr)
+    return 0 if stories else 1
+
+
+def _lines(story: "Story") -> list[str]:
+    lines = [f"{story.sop_instance_uid or 'an instance that the journal does not name'}, receipt {story.receipt}"]
+    lines += [f"  {_shown(event['at_s'])}  {_told(event)}" for event in story.events]
+    lines += [f"  now                      {_stands(place)}" for place in story.places]
+    lines += [f"  now                      {title}: delivered, as its receipt proves" for title in story.proved]
+    for title, (state, _) in story.standings().items():
+        if state == "gone":
+            lines.append(f"  now                      {title}: not in the spool, and nothing says how it went")
+    return lines
+
+
+def _shown(at_s: float) -> str:
+    return f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(at_s))}.{int(at_s % 1 * 1000):03d}"
+
+
+def _stands(place: "Place") -> str:
+    words = [f"{place.destination}: " if place.destination else "", f"in {place.stage}/"]
+    if place.claimant:
+        words = [words[0], f"{place.claimant} works on it (from {place.stage}/)"]
+    if place.due_s:
+        words.append(f", next try at {_shown(place.due_s)} after {place.attempts}")
+    if place.reason:
+        words.append(f": {place.reason}")
+    return "".join(words)
+
+
+def _told(event: "Document") -> str:
+    """One event in words. What a field says that is not in the words follows them, so that nothing is left out."""
+    rest = dict(event)
+    for name in ("event", "at_s", "receipt", "sop_class_uid", "sop_instance_uid", "source"):
+        rest.pop(name, None)
+    words = _WORDS[event["event"]](rest) if event["event"] in _WORDS else event["event"]
+    title = rest.pop("destination", "")
+    more = "".join(f"; {name.replace('_', ' ')}: {value}" for name, value in rest.items())
+    return f"{f'{title}: ' if title else ''}{words}{more}"
+
+
+def _received(rest: "Document") -> str:
+    from leyden.dicom.uids import syntax_name
+
+    peer = f" ({rest.pop('peer')})" if "peer" in rest else ""
+    took = f"{rest.pop('bytes')} bytes as {syntax_name(rest.pop('syntax'))}"
+    return f"received from {rest.pop('calling')}{peer}, called {rest.pop('called')}, {took}"
+
+
+def _planned(rest: "Document") -> str:
+    rules = ", ".join(rest.pop("rules", ())) or "no rule"
+    ways = "; ".join(f"{d['destination']} {d['form']} ({d['reason']})" for d in rest.pop("deliveries", ()))
+    dropped = f"dropped by {rest.pop('dropped_by')}" if "dropped_by" in rest else ""
+    for name in ("calling", "called", "series_instance_uid", "accession"):
+        rest.pop(name, None)
+    study = f"; study {rest.pop('study_instance_uid')}" if "study_instance_uid" in rest else ""
+    return f"planned by {rules}, generation {rest.pop('generation')}: {ways or dropped}{study}"
+
+
+def _transformed(rest: "Document") -> str:
+    rest.pop("calling", None)
+    sizes = f"{rest.pop('came_bytes')} -> {rest.pop('made_bytes')} bytes"
+    return f"made {rest.pop('made')} of {rest.pop('came')}, {sizes} in {rest.pop('took_s') * 1000:.0f} ms"
+
+
+def _delivered(rest: "Document") -> str:
+    from leyden.dicom.uids import syntax_name
+
+    took = f"{rest.pop('bytes')} bytes as {syntax_name(rest.pop('syntax'))} in {rest.pop('took_s', 0) * 1000:.0f} ms"
+    return f"delivered, status 0x{rest.pop('status'):04X}, {took}, calling as {rest.pop('calling')}"
+
+
+def _deferred(rest: "Document") -> str:
+    rest.pop("lost", None)
+    return f"deferred for {rest.pop('wait_s'):.3g} s: {rest.pop('said')}{_calling(rest)}"
+
+
+def _calling(rest: "Document") -> str:
+    return f", calling as {title}" if (title := rest.pop("calling", "")) else ""
+
+
+def _by(text: str, name: str) -> Words:
+    """The text, then one field."""
+    return lambda rest: f"{text}{rest.pop(name, '')}{_calling(rest)}"
+
+
+_WORDS: dict[str, Words] = {
+    "received": _received,
+    "planned": _planned,
+    "transformed": _transformed,
+    "delivered": _delivered,
+    "deferred": _deferred,
+    "attempt": _by("not answered: ", "said"),
+    "remade": _by("back to a worker, to become ", "syntax"),
+    "rejected": _by("rejected: ", "reason"),
+    "failed": _by("failed: ", "reason"),
+    "expired": _by("expired", ""),
+    "retried": _by("brought back to ", "stage"),
+    "byhand": _by("by hand it ", "what"),
+}

@@ -1,0 +1,170 @@
+"""The journal on disk: every event of every process, one JSON line each, in segments of bounded size and age.
+
+`journal/<writer>.jsonl` is the segment that a process writes. Grown beyond a few MiB or a day, it is renamed to
+`<UTC time>-<writer>.jsonl` and closed: the time is that of its end, so no event of a later object is in it.
+Nothing is synced, since receipts/ are the proof. A disk that refuses costs events of the journal and nothing else.
+Deliberately absent: reading (index.py), removing (upkeep.py).
+"""
+
+import contextlib
+import logging
+import os
+import re
+import threading
+import time
+from calendar import timegm
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from leyden.journal.append import open_lines
+from leyden.journal.events import Event
+
+logger = logging.getLogger("leyden.journal")
+
+FOLDER = "journal"
+SEGMENT_MAX_BYTES = 8 << 20  # what is not indexed yet has to be searched from end to end
+SEGMENT_MIN_BYTES = 64 << 10
+SEGMENTS = 32  # that the smallest journal is divided into
+SEGMENT_S = 86400.0
+PAUSE_S = 60.0
+_FIRST_LINE_BYTES = 4096
+_NAME = re.compile(r"(?:(\d{8}-\d{6})-(\d{3})-)?([a-z]+-?\d*)\.jsonl")
+_encoder = msgspec.json.Encoder()
+
+
+class Segment(NamedTuple):
+    """A file of the journal. `closed_s`: when it ended, in seconds since 1970; infinite while it is written."""
+
+    path: str
+    closed_s: float
+    bytes: int
+    changed_s: float
+
+
+def segments(folder: str) -> list[Segment]:
+    """The segments in the folder of the journal, the oldest first; [] if there is no such folder."""
+    found = []
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if name := _NAME.fullmatch(entry.name):
+                with contextlib.suppress(FileNotFoundError):
+                    status = entry.stat(follow_symlinks=False)
+                    found.append(Segment(entry.path, _closed_s(name), status.st_size, status.st_mtime))
+    return sorted(found, key=lambda segment: (segment.closed_s, segment.path))
+
+
+def _closed_s(name: "re.Match[str]") -> float:
+    if name[1] is None:
+        return float("inf")
+    try:
+        return timegm(time.strptime(name[1], "%Y%m%d-%H%M%S")) + int(name[2]) / 1000
+    except ValueError:
+        return 0.0  # no name of ours: the first to be removed
+
+
+def close_segment(path: Path, now_s: float) -> None:
+    """Rename the segment that a process writes to one that is closed. OSError; nothing happens if it is gone."""
+    closed = _closed_path(path, now_s)
+    while os.path.lexists(closed):  # by the same writer: within a millisecond, or the clock was set back
+        now_s += 0.001
+        closed = _closed_path(path, now_s)
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(path, closed)
+
+
+def _closed_path(path: Path, now_s: float) -> Path:
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now_s))
+    return path.with_name(f"{stamp}-{int(now_s % 1 * 1000):03d}-{path.name}")
+
+
+class Journal:
+    """What one process writes, from any of its threads. `writer`: its name, such as receiver-0."""
+
+    def __init__(self, root: Path, writer: str, limit_bytes: int) -> None:
+        """`limit_bytes`: of the whole journal; a segment is a small part of it."""
+        self._folder = root / FOLDER
+        self._path = self._folder / f"{writer}.jsonl"
+        self._segment_bytes = min(max(limit_bytes // SEGMENTS, SEGMENT_MIN_BYTES), SEGMENT_MAX_BYTES)
+        self._lock = threading.Lock()
+        self._gathered: list[bytes] | None = None
+        self._fd = -1
+        self._left_bytes = 0  # that the segment may still grow by
+        self._until_s = 0.0  # when it is closed
+        self._paused_until_s = 0.0  # CLOCK_MONOTONIC: the disk has refused
+
+    def write(self, event: Event) -> None:
+        """Hand an event to the kernel, or gather it. Never raises for what the disk does."""
+        line = _encoder.encode(event) + b"\n"
+        with self._lock:
+            if self._gathered is None:
+                self._append(line)
+            else:
+                self._gathered.append(line)
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Gather the events of meanwhile, and write them at the end with one write(2). One thread at a time."""
+        self._gathered = []
+        try:
+            yield
+        finally:
+            with self._lock:
+                lines, self._gathered = self._gathered, None
+                if lines:
+                    self._append(b"".join(lines))
+
+    def close(self) -> None:
+        with self._lock:
+            self._close()
+
+    def _append(self, lines: bytes) -> None:
+        if self._paused_until_s and time.monotonic() < self._paused_until_s:
+            return
+        try:
+            now_s = time.time()
+            if self._left_bytes <= 0 or now_s >= self._until_s:
+                self._next_segment(now_s)
+            self._left_bytes -= len(lines)
+            if os.write(self._fd, lines) < len(lines):
+                raise OSError(0, "a line was written in part only")
+        except OSError as error:
+            self._close()
+            self._paused_until_s = time.monotonic() + PAUSE_S
+            logger.warning("the journal is not written for %.0f s: %s", PAUSE_S, error.strerror)
+        else:
+            self._paused_until_s = 0.0
+
+    def _next_segment(self, now_s: float) -> None:
+        """Close the segment that is full or old, if one is open, and open the next one or go on with that of before."""
+        if self._fd >= 0:
+            self._close()
+            close_segment(self._path, now_s)
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        fd = open_lines(self._path)
+        size = os.fstat(fd).st_size
+        begun_s = _begun_s(fd, now_s)
+        if size >= self._segment_bytes or begun_s + SEGMENT_S <= now_s:
+            os.close(fd)
+            close_segment(self._path, now_s)
+            fd = open_lines(self._path)
+            size, begun_s = 0, now_s
+        self._fd = fd
+        self._left_bytes = self._segment_bytes - size
+        self._until_s = begun_s + SEGMENT_S
+
+    def _close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd, self._left_bytes = -1, 0
+
+
+def _begun_s(fd: int, now_s: float) -> float:
+    """When the first line of a segment was written; now, if that cannot be told."""
+    line = os.pread(fd, _FIRST_LINE_BYTES, 0).partition(b"\n")[0]
+    try:
+        return min(now_s, float(msgspec.json.decode(line)["at_s"]))
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError):
+        return now_s

@@ -1,0 +1,196 @@
+"""The story of an object: what the journal tells of it, and where it stands in the spool now.
+
+It works with and without a running service, and changes nothing.
+"""
+
+import os
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from leyden.dicom.part10 import HEAD_MAX_BYTES, decode_head
+from leyden.errors import Corrupt
+from leyden.journal import index
+from leyden.journal.accession import key as accession_key
+from leyden.journal.accession import keyed
+from leyden.journal.segments import FOLDER
+from leyden.spool import listing, receipts
+from leyden.spool.entry import key, parse
+from leyden.spool.listing import Standing
+from leyden.spool.stage import ENDED
+
+DELIVERED, DROPPED, GONE = "delivered", "dropped", "gone"
+_EARLIER_S = 60.0  # a receiver's clock and the supervisor's are one; this is for a clock that was set
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an object stands for a destination ("" before planning). Times are in seconds since 1970; 0 = none.
+
+    `reason`: why it is in rejected/, failed/ or expired/.
+    """
+
+    stage: str
+    destination: str
+    path: str
+    claimant: str = ""
+    attempts: int = 0
+    due_s: float = 0.0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """One object. `events`: as they stand in the journal, the oldest first; none if it has forgotten the object.
+
+    `sop_instance_uid`: as it came; "" if that is not known. `proved`: the destinations for which a receipt, and no
+    event, says that it was delivered.
+    """
+
+    receipt: str
+    sop_instance_uid: str
+    events: tuple[index.Document, ...]
+    places: tuple[Place, ...] = ()
+    proved: tuple[str, ...] = ()
+
+    @property
+    def received_s(self) -> float:
+        return int(self.receipt[:16]) / 1e6
+
+    def standings(self) -> dict[str, tuple[str, str]]:
+        """Destination -> how it stands there, and why: delivered, dropped, gone (by hand, or not known how), or the
+        name of a stage. The destination is "" if there is none."""
+        found: dict[str, tuple[str, str]] = {}
+        for event in self.events:
+            if event["event"] == "planned":
+                for delivery in event.get("deliveries", ()):
+                    found[delivery["destination"]] = (GONE, "")
+                if "dropped_by" in event:
+                    found[""] = (DROPPED, event["dropped_by"])
+        for title in self.proved:
+            found[title] = (DELIVERED, "")
+        for event in self.events:
+            if event["event"] == "delivered":
+                found[event["destination"]] = (DELIVERED, "")
+        for place in self.places:
+            found[place.destination] = (place.stage, place.reason)
+        return found
+
+
+def by_receipts(root: Path, wanted: Collection[str]) -> list[Story]:
+    """The stories of objects, by their receipt ids, the oldest first. Raises OSError."""
+    since_s = min((int(receipt[:16]) / 1e6 for receipt in wanted), default=0.0) - _EARLIER_S
+    journal = os.fspath(root / FOLDER)
+    buckets = {receipt[:8] for receipt in wanted}
+
+    def look(each: Collection[str]) -> dict[str, Story]:
+        told: dict[str, list[index.Document]] = {receipt: [] for receipt in each}
+        for event in index.find(journal, index.RECEIPT, each, since_s):
+            told[event["receipt"]].append(event)
+        return {receipt: _story(receipt, events) for receipt, events in told.items()}
+
+    stories = look(wanted)
+    places: dict[str, dict[tuple[str, str], Place]] = {receipt: {} for receipt in wanted}
+    for found in listing.standing(os.fspath(root), lambda name: name[:22] in places, buckets.__contains__):
+        place = _place(root, found)
+        places[found.name[:22]][found.destination, place.stage] = place
+    left = [
+        receipt
+        for receipt, story in stories.items()
+        if not places[receipt] and any(state == GONE for state, _ in story.standings().values())
+    ]
+    stories |= look(left) if left else {}  # it was delivered between the two looks
+    pairs = {
+        (receipt, title)
+        for receipt, story in stories.items()
+        for title, (state, _) in story.standings().items()
+        if state == GONE and not any(destination == title for destination, _ in places[receipt])
+    }
+    proved = receipts.delivered(root, pairs)
+    return [
+        replace(
+            story,
+            sop_instance_uid=story.sop_instance_uid or _uid_in(root, places[receipt].values()),
+            places=tuple(places[receipt].values()),
+            proved=tuple(title for each, title in sorted(proved) if each == receipt),
+        )
+        for receipt, story in sorted(stories.items())
+        if story.events or places[receipt]
+    ]
+
+
+def _story(receipt: str, events: list[index.Document]) -> Story:
+    """Receiver and planner may tell of an object at once, but it was received first."""
+    in_order = sorted(events, key=lambda event: (event["event"] != "received", event["at_s"]))
+    uid = next((uid for event in in_order if (uid := str(event.get("sop_instance_uid", "")))), "")
+    return Story(receipt, uid, tuple(in_order))
+
+
+def _uid_in(root: Path, places: Iterable[Place]) -> str:
+    for place in places:
+        try:
+            with open(root / place.path, "rb") as file:
+                head = decode_head(file.read(HEAD_MAX_BYTES))
+        except (OSError, Corrupt):
+            continue
+        if head is not None:
+            return head[0].sop_instance_uid
+    return ""
+
+
+def by_instance(root: Path, uid: str) -> list[Story]:
+    """The stories of all objects that hold, or held, a SOP instance. Raises OSError."""
+    return by_receipts(root, _receipts(root, index.INSTANCE, uid) or _named(root, slice(23, 31), uid))
+
+
+def by_study(root: Path, uid: str) -> list[Story]:
+    """The stories of the objects of a study that are planned. Raises OSError."""
+    return by_receipts(root, _receipts(root, index.STUDY, uid) | _named(root, slice(32, 40), uid))
+
+
+def by_accession(root: Path, number: str) -> list[Story]:
+    """The stories of the objects with an accession number. Raises OSError, also where the key to it is not there."""
+    return by_receipts(root, _receipts(root, index.ACCESSION, keyed(number, accession_key(root))))
+
+
+def _receipts(root: Path, what: str, value: str) -> set[str]:
+    return {str(event["receipt"]) for event in index.find(os.fspath(root / FOLDER), what, (value,))}
+
+
+def _named(root: Path, part: slice, uid: str) -> set[str]:
+    """The receipts of what stands in the spool under the key of a UID: what the journal has not, or has lost."""
+    wanted = key(uid)
+    return {found.name[:22] for found in listing.standing(os.fspath(root), lambda name: name[part] == wanted)}
+
+
+def _place(root: Path, found: Standing) -> Place:
+    entry = parse(found.name)
+    return Place(
+        found.stage,
+        found.destination,
+        os.path.relpath(found.path, root),
+        found.claimant,
+        entry.attempt if entry else 0,
+        float(entry.due_s) if entry else 0.0,
+        _reason(found.path) if found.stage in ENDED else "",
+    )
+
+
+def _reason(path: str) -> str:
+    """What the note beside a file says."""
+    try:
+        note: Any = orjson.loads(Path(f"{path}.json").read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return ""
+    return str(note.get("reason", "")) if isinstance(note, dict) else ""
+
+
+def instances(stories: Iterable[Story]) -> dict[str, list[Story]]:
+    """SOP Instance UID -> the objects that hold it."""
+    found: dict[str, list[Story]] = {}
+    for story in stories:
+        found.setdefault(story.sop_instance_uid, []).append(story)
+    return found
