@@ -25,13 +25,17 @@ KEYS = {
     "receiver.max_associations": "maxClientsPerServer",
     "host": "HostName",
     "syntax": "TransferSyntax",
+    "receiver.duplicates": "duplicateBehavior",
+    "journal.mib": "journalMib",
+    "journal.suffix": "logSuffix",
+    "journal.log_days": "daysToKeepLogs",
     "schedule": "ProcessSchedule",
     "networks": "ProcessNetworks",
 }
 """Field, or its path -> the key. Any other field: its name in camel case (PascalCase for a node) without its unit."""
 
 RULE_FILES = {"routes": "routings.yml", "mutations": "mutations.yml", "sortings": "sortings.yml"}
-DERIVED = ("generation", "titles", "plan.my_ae_title")  # of what is said already
+DERIVED = ("generation", "titles", "receiver.nodes", "plan.my_ae_title")  # of what is said already
 UNITS = ("_kb_per_s", "_bytes", "_percent", "_ms", "_s", "_h")
 SHOWN_MAX = 60  # characters of a value
 

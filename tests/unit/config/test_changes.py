@@ -141,7 +141,7 @@ def test_the_names_are_those_of_fields_and_of_keys() -> None:
         assert name in found or name in found.values(), name
     said = {changes_module._key(path, name).lower() for path, name in found.items()}
     from_the_command_line = {"path", "logdir", "generation"}
-    derived = {"titles", "routes", "aetitle", "aliases"}
+    derived = {"titles", "nodes", "routes", "mutations", "sortings", "aetitle", "aliases"}
     of_each_node = {"connecttimeout", "storagetimeoutfloor"}  # of config.yml, where they end in Seconds
     assert said - known <= from_the_command_line | derived | of_each_node
 
