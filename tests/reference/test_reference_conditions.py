@@ -307,12 +307,22 @@ def test_text_is_read_in_its_character_set_and_UTF_8_that_is_not_declared_is_tri
 
 
 def test_a_person_name_is_compared_as_a_whole_and_by_its_component_groups(matches: Matches) -> None:
-    """PN component groups: each is compared, without empty components at its end."""
+    """PN component groups: each is compared too, without empty components at its end; with a regular expression only
+    the first."""
     utf8 = el(0x00080005, "CS", b"ISO_IR 192")
-    name = value(0x00100010, "PN", "Yamada^Tarou^^^=山田^太郎=やまだ^たろう".encode(), utf8)
-    for expression in ("Yamada^Tarou", "山田^太郎", "やまだ^たろう", r"^Yamada\^Tarou$", "Yamada^T*", "Yamada*たろう"):
+    name = value(0x00100010, "PN", "Test^Tarou^^^=山田^太郎=やまだ^たろう".encode(), utf8)
+    for expression in (
+        "Test^Tarou",
+        "山田^太郎",
+        "やまだ^たろう",
+        r"^Test\^Tarou$",
+        "Test^T*",
+        "山田*",
+        "Test*たろう",
+        "[田]",
+    ):
         assert matches("10,10", expression, name), expression
-    for expression in ("Yamada", "太郎", r"^Yamada$", "Tarou"):
+    for expression in ("Test", "太郎", "^Test$", "Tarou", "^(?!Test)", "''"):
         assert not matches("10,10", expression, name), expression
     assert matches("10,10", "Smith^John", value(0x00100010, "PN", b"Smith^John^^"))
     assert matches("10,10", "Smith^John^^", value(0x00100010, "PN", b"Smith^John^^")), "as it is written, too"

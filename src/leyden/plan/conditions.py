@@ -1,7 +1,7 @@
 """Whether a condition of a rule holds for a dataset: a literal, a wildcard, a regular expression, or mere presence.
 
-Each value of an element is compared, and all of them as one text joined by backslashes; of a person name also each
-component group. One match is enough. An absent element never matches, so a condition with `Negate` holds if it is
+Each value of an element is compared, and all of them as one text joined by backslashes; of a person name also its
+component groups. One match is enough. An absent element never matches, so a condition with `Negate` holds if it is
 absent. If there is no answer (a search took too long, or the element may stand where a broken dataset can't be read),
 the condition does not hold, negated or not, and other rules are not affected.
 Deliberately absent: parsing an operator's text (config/ does), reading a clock.
@@ -29,8 +29,8 @@ _FILE_META = 0x0002
 _PRESENT, _LITERAL, _WILDCARD = Kind.PRESENT, Kind.LITERAL, Kind.WILDCARD  # a look into an enum takes 60 ns
 
 Values = tuple[str, ...]
-Candidates = dict[str, None]
-"""The texts with which an expression is compared, each once, in order."""
+Candidates = dict[str, bool]
+"""The texts with which an expression is compared, each once, in order; False: a regular expression is not."""
 _UNREAD: Candidates = {}  # stands for those that are not read yet; real ones are never empty
 Search = tuple[str, bool, str]
 """An expression, whether it is a wildcard, and the text that is searched."""
@@ -186,7 +186,9 @@ class Examination:
         if kind is _PRESENT:
             return True
         wildcard = kind is _WILDCARD
-        for text in candidates:
+        for text, for_all in candidates.items():
+            if not (for_all or wildcard):
+                continue
             asked = (condition.expression, wildcard, text)
             found = _known.get(asked)
             if self._search(asked, len(candidates)) if found is None else found:
@@ -286,10 +288,18 @@ def _tag_in(condition: Condition, elements: Elements) -> int | None:
 
 
 def _candidates(condition: Condition, texts: Values | None) -> Candidates | None:
+    """What is compared: the values as one text, each value, and the component groups of a person name.
+
+    An expression such as ^(?!TEST) must not match by the ideographic group alone, so regular expressions see only the
+    first group, the alphabetic one. Empty components at the end of a group mean nothing (PS3.5 section 6.2.1).
+    """
     if texts is None:
         return None
-    candidates = dict.fromkeys(("\\".join(texts), *texts))
+    candidates = dict.fromkeys(("\\".join(texts), *texts), True)
     if condition.number is not None and dictionary_vr(condition.number) == "PN":
         for text in texts:
-            candidates |= dict.fromkeys(group.rstrip(" ^") for group in text.split("="))
+            groups = [group.rstrip(" ^") for group in text.split("=")]
+            for number, group in enumerate(groups):
+                if group:
+                    candidates[group] = candidates.get(group, False) or number == 0
     return candidates
