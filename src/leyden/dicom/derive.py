@@ -7,7 +7,6 @@ crash the same object is made again. Deliberately absent: the Derivation Image f
 Image Pixel Value, Pixel Padding Value, and dates (no clock is read here).
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -107,15 +106,8 @@ def still_lossy(header: Header, measured: bytes = b"") -> Replacements:
 
 
 def derived_uid(original_uid: str, destination: str, syntax_uid: str, setting: float) -> str:
-    """The SOP Instance UID of the lossy object for a destination (its AE title): a UUID under 2.25 (PS3.5 B.2).
-
-    The UUID is of version 8, from the SHA-256 of a name (RFC 9562 B.2).
-    """
-    name = "\0".join((original_uid, destination, syntax_uid, repr(float(setting))))
-    number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "big")
-    number = number & ~(0xF << 76) | 0x8 << 76  # the version
-    number = number & ~(0x3 << 62) | 0x2 << 62  # the variant
-    return f"2.25.{number}"
+    """The SOP Instance UID of the lossy object for a destination (its AE title)."""
+    return uids.uid_of(original_uid, destination, syntax_uid, repr(float(setting)))
 
 
 def method(syntax_uid: str) -> str:

@@ -20,6 +20,7 @@ from leyden.dicom.elements import (
 )
 from leyden.dicom.header import CHARACTER_SET, Dataset, resolve
 from leyden.dicom.values import SINGLE_VALUE_VRS, Unwritable, encoded
+from leyden.errors import Corrupt
 
 _FIRST_BLOCK, _BLOCKS_END = 0x10, 0x100  # of private elements (PS3.5 section 7.8.1)
 
@@ -84,47 +85,59 @@ class Draft(Dataset):
 
     # -- writing
 
-    def set(self, tag: int, vr: str, value: bytes) -> None:
+    def set(self, tag: int, vr: str, value: bytes) -> bool:
         """Give an element a VR and a value in little endian, which is padded here. An empty SQ has no items.
 
-        A value that it has already is no edit. ValueError: a tag that nobody may set (file meta, delimiters, Pixel
-        Data).
+        False: it has that value already. ValueError: a tag that nobody may set (delimiters, group lengths, Pixel Data).
         """
         self._refuse(tag)
         if vr == "SQ":
             if value:
                 raise ValueError("a sequence is set by set_items()")
             self.set_items(tag, ())
-            return
+            return True
         value += (b"\0" if vr in ("UI", "OB", "UN") else b" ") * (len(value) & 1)
         present = self.read().get(tag)
         if present and present[1] == vr and present[4] == len(value) and self._little_endian(present) == value:
-            return
+            return False
         self._forget(tag)
         self._new[tag] = vr, value
         self.read()[tag] = tag, vr, -1, -1, len(value), -1
+        return True
 
-    def set_texts(self, tag: int, vr: str, texts: Iterable[str]) -> None:
+    def set_texts(self, tag: int, vr: str, texts: Iterable[str]) -> bool:
         """Set an element to texts, in the Specific Character Set that holds here. `vr` "" = see writing_vr().
 
-        Raises Unwritable: the VR is not known or has no text, or a text does not fit it or the character set.
+        False: it has that value already. Raises Unwritable: the VR is not known or has no text, or a text does not fit
+        it or the character set.
         """
         vr = vr or self.writing_vr(tag)
         sets = () if tag == CHARACTER_SET else self._character_sets()
-        self.set(tag, vr, encoded(tag, vr, tuple(texts), sets))
+        return self.set(tag, vr, encoded(tag, vr, tuple(texts), sets))
 
-    def set_text(self, tag: int, vr: str, text: str) -> None:
-        """set_texts() for a text in which backslashes separate values, where the VR has several."""
+    def value_of(self, tag: int, vr: str, text: str) -> tuple[str, bytes]:
+        """VR and value for set(), of a text in which backslashes separate values where the VR has several.
+
+        `vr` and errors: as for set_texts().
+        """
         vr = vr or self.writing_vr(tag)
-        self.set_texts(tag, vr, (text,) if vr in SINGLE_VALUE_VRS else text.split("\\"))
+        sets = () if tag == CHARACTER_SET else self._character_sets()
+        return vr, encoded(tag, vr, (text,) if vr in SINGLE_VALUE_VRS else text.split("\\"), sets)
 
-    def remove(self, tag: int) -> None:
-        """Leave an element out. One behind Pixel Data is left out if it is there."""
+    def remove(self, tag: int) -> bool:
+        """Leave an element out. One behind Pixel Data is left out if it is there. False: there is none."""
         self._refuse(tag)
-        if self.read().pop(tag, None) is not None or (self.parent is None and tag > PIXEL_DATA):
-            self._forget(tag)
-            if tag in self._base or tag > PIXEL_DATA:
-                self._new[tag] = None
+        behind = self.parent is None and tag > PIXEL_DATA
+        if self.read().pop(tag, None) is None and not (behind and tag not in self._new):
+            return False
+        self._forget(tag)
+        if behind or tag in self._base:
+            self._new[tag] = None
+        return True
+
+    def edits(self, tag: int) -> bool:
+        """Whether an element was set or removed (not: whether an item of it was edited)."""
+        return tag in self._new or tag in self._reshaped
 
     def set_items(self, tag: int, items: "Iterable[Draft]") -> None:
         """Give a sequence these items: its own ones (items()), and new ones (new_item())."""
@@ -187,6 +200,45 @@ class Draft(Dataset):
             return None
         return swapped(raw, WORD_BYTES.get(element[1], 1)) if self.encoding is BIG else raw
 
+    def copy_original(self, tag: int, before: Replacements, into: "Draft") -> None:
+        """Copy an element into another Draft, an item of this one, as it was when replacements() gave `before`.
+
+        One that was not there is left out. Raises Corrupt if a sequence does not parse.
+        """
+        if tag in before:
+            into.apply({tag: before[tag]})
+            return
+        element = self._base.read().get(tag)
+        if element is None:
+            return
+        vr = self._base.vr(tag) or "UN"
+        items = self._base.items(tag)
+        if items or vr == "SQ":
+            into.set_items(tag, (Draft(item, into) for item in items))
+            return
+        value = Draft(self._base)._little_endian(element)
+        if value is None:
+            raise Corrupt(f"{tag_name(tag)} is too long to be kept")
+        into.set(tag, vr, value)
+
+    def apply(self, changes: Replacements) -> None:
+        """Make the edits that replacements() gave of another Draft."""
+        for tag, new in changes.items():
+            if new is None:
+                self.remove(tag)
+            elif isinstance(new[1], bytes):
+                self.set(tag, new[0], new[1])
+            elif isinstance(new[1], tuple):
+                self.set_items(tag, [self._like(item) for item in new[1]])
+
+    def _like(self, item: "Dataset | Edited | Replacements") -> "Draft":
+        """An item of this dataset, made of one that edit.rewrite() takes."""
+        if isinstance(item, Dataset):
+            return Draft(item, self)
+        made = Draft(item.item, self) if isinstance(item, Edited) else self.new_item()
+        made.apply(item.replace if isinstance(item, Edited) else item)
+        return made
+
     def _forget(self, tag: int) -> None:
         """Forget what was done to an element before."""
         self._new.pop(tag, None)
@@ -195,7 +247,7 @@ class Draft(Dataset):
 
     def _refuse(self, tag: int) -> None:
         group = tag >> 16
-        if group in (0, 2, ITEM >> 16) or not tag & 0xFFFF or (group == PIXEL_DATA >> 16 and self.parent is None):
+        if group in (0, ITEM >> 16) or not tag & 0xFFFF or (group == PIXEL_DATA >> 16 and self.parent is None):
             raise ValueError(f"{tag_name(tag)} can't be set")
 
 

@@ -5,6 +5,7 @@ them. A syntax has its name of nodes.yml or, if there is none, its keyword in PS
 part of a file name. Deliberately absent: new UIDs (pure code has no randomness) and the names of SOP classes.
 """
 
+import hashlib
 import re
 from dataclasses import dataclass
 
@@ -244,3 +245,14 @@ def clean_uid(raw: bytes) -> str:
     if len(stripped) > _UID_MAX_CHARS:
         raise Corrupt(f"a UID of {len(stripped)} characters, at most {_UID_MAX_CHARS} are allowed")
     return stripped.translate(_GRAPHIC).decode("ascii")
+
+
+def uid_of(*names: str) -> str:
+    """The UID that always stands for these names: a UUID under 2.25 (PS3.5 B.2).
+
+    The UUID is of version 8, from the SHA-256 of the names (RFC 9562 B.2).
+    """
+    number = int.from_bytes(hashlib.sha256("\0".join(names).encode("utf-8", "replace")).digest()[:16], "big")
+    number = number & ~(0xF << 76) | 0x8 << 76  # the version
+    number = number & ~(0x3 << 62) | 0x2 << 62  # the variant
+    return f"2.25.{number}"

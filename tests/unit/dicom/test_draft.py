@@ -55,7 +55,7 @@ def test_what_was_edited_is_read_back_and_written(syntax: Syntax, target: Syntax
     draft.set_texts(NAME, "", ("Roe^Richard",))
     draft.set_texts(ROWS, "", ("258",))
     draft.set_texts(INCREMENT, "", ("(0018,1063)",))
-    draft.set_text(0x00080008, "", "DERIVED\\PRIMARY")
+    draft.set(0x00080008, *draft.value_of(0x00080008, "", "DERIVED\\PRIMARY"))
     draft.remove(ID)
     assert draft.texts(NAME) == ("Roe^Richard",)
     assert (draft.integer(ROWS), draft.raw(ROWS)) == (258, b"\1\2" if syntax.big_endian else b"\2\1")
@@ -147,7 +147,7 @@ def test_a_private_element_without_a_vr_is_lo_and_an_unknown_public_one_is_refus
         draft.writing_vr(0x00189999)
 
 
-@pytest.mark.parametrize("tag", [0x00020010, 0x7FE00010, 0xFFFEE000, 0x00100000], ids=tag_name)
+@pytest.mark.parametrize("tag", [0x00000010, 0x7FE00010, 0xFFFEE000, 0x00100000], ids=tag_name)
 def test_what_nobody_may_set(tag: int) -> None:
     draft = Draft(whole(encoded(LITTLE), LITTLE))
     with pytest.raises(ValueError, match="can't be set"):
