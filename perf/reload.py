@@ -27,8 +27,8 @@ ASSOCIATIONS, OTHER_NODES, RULES = 4, 49, 100
 EACH_S = 1.0
 RULE = """\
 - Conditions:
-    - {{Tag: 0008,0060, MatchExpression: CT}}
-    - {{Tag: 0008,1030, MatchExpression: "PROTOCOL {number}"}}
+    - {{Tag: "0008,0060", MatchExpression: CT}}
+    - {{Tag: "0008,1030", MatchExpression: "PROTOCOL {number}"}}
   Actions:
     - {{Target: OTHER0}}
 """

@@ -211,6 +211,7 @@ class Planner:
         paths, self._listed = listed[:BATCH], listed[BATCH:]
         if (newer := self._newer()) is not None:
             self._go_by(newer.plan, newer.generation, newer.journal)
+            self._postponed.release_due(math.inf)  # the change may be the remedy
         waits_s = {path: self._young_for_s(path, now_s) for path in paths}
         newcomers = [found for found in (self._look(path, now_s) for path in paths if not waits_s[path]) if found]
         self._move([newcomer for newcomer in newcomers if not self._put_off(newcomer)])
@@ -370,13 +371,13 @@ class Planner:
         return True
 
     def _saved(self, at_s: float) -> list[Newcomer]:
-        """The newcomers of which all copies are saved now; one whose copy failed is postponed."""
+        """The newcomers of which all copies are saved now. One whose copy failed is postponed, or planned anew."""
         found = []
         for copied in self._copies.take():
             self._postponed.release(str(copied.source))
             if copied.error is None:
                 found.append(copied.item)
-            elif os.path.lexists(copied.source):
+            elif os.path.lexists(copied.source) and copied.item.generation == self._generation:
                 self._not_saved(copied.item, copied.left[0], copied.error)
         for where, target, behind in self._copies.late(POSTPONED_S):
             if self._postponed.to_tell(f"late {where}", at_s):

@@ -1,9 +1,9 @@
 """Copies that rules ask for (save_file): durable, under their final name or not at all, and never over another file.
 
 A copy is written under a hidden name, synced, and then linked to its final name. If a file with the same bytes has that
-name, the copy was made before; if the bytes differ, the copy gets a name with its receipt in it. Each target of a rule
-has its own thread, which makes one copy at a time: a share that hangs holds up what is to be saved there, and nothing
-else. Deliberately absent: the choice of the path.
+name, the copy was made before; if the bytes differ, the copy gets a name with its receipt in it. Each target of the
+rules has its own thread, which makes one copy at a time: a share that hangs holds up what is to be saved there, and
+nothing else. Deliberately absent: the choice of the path.
 """
 
 import contextlib
@@ -44,8 +44,9 @@ class Copying(Generic[Item]):
 
 @dataclass(slots=True)
 class _Target(Generic[Item]):
-    """Where one rule saves to: what waits for its thread."""
+    """Where rules save to: what waits for its thread. `where`: the rule that named it first."""
 
+    where: str
     waiting: "queue.SimpleQueue[Copying[Item]]" = field(default_factory=queue.SimpleQueue)
     since_s: float = 0.0  # when the thread began the copy that it is making; 0 = it makes none
 
@@ -58,7 +59,7 @@ class Copies(Generic[Item]):
 
     def __init__(self, ring: Callable[[], None]) -> None:
         self._ring = ring
-        self._targets: dict[tuple[str, str], _Target[Item]] = {}  # by rule and target
+        self._targets: dict[str, _Target[Item]] = {}  # by what a rule calls it: a reload may move the rule
         self._ended: queue.SimpleQueue[Copying[Item]] = queue.SimpleQueue()
 
     def begin(self, item: Item, source: Path, receipt: str, saves: Sequence[Save]) -> None:
@@ -77,20 +78,19 @@ class Copies(Generic[Item]):
     def late(self, limit_s: float) -> Iterator[tuple[str, str, int]]:
         """Where a copy takes longer than `limit_s`: the rule, its target, and how many wait for the same target."""
         now_s = time.monotonic()
-        for (rule, path), target in self._targets.items():
+        for path, target in self._targets.items():
             if target.since_s and now_s - target.since_s > limit_s:
-                yield rule, path, target.waiting.qsize()
+                yield target.where, path, target.waiting.qsize()
 
     def _target(self, save: Save) -> _Target[Item]:
-        key = (save.where, save.target)
-        if key not in self._targets:
-            target: _Target[Item] = _Target()
+        if save.target not in self._targets:
+            target: _Target[Item] = _Target(save.where)
             try:
                 threading.Thread(target=self._work, args=(target,), name=f"copies {save.where}", daemon=True).start()
             except RuntimeError as error:
                 raise OSError(errno.EAGAIN, str(error)) from None
-            self._targets[key] = target
-        return self._targets[key]
+            self._targets[save.target] = target
+        return self._targets[save.target]
 
     def _work(self, target: _Target[Item]) -> None:
         while True:
@@ -106,7 +106,7 @@ class Copies(Generic[Item]):
             target.since_s = 0.0
             if copying.left and copying.error is None:
                 following = copying.left[0]
-                self._targets[following.where, following.target].waiting.put(copying)
+                self._targets[following.target].waiting.put(copying)
             else:
                 self._ended.put(copying)
                 if target.waiting.empty() or self._ended.qsize() >= GATHERED:

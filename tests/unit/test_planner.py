@@ -6,6 +6,7 @@ import signal
 import struct
 import threading
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import orjson
@@ -624,3 +625,101 @@ def test_a_broken_object_with_odd_values_goes_on_as_it_came(site):
     here.planner.batch()
     (waiting,) = here.waiting(Stage.PREPARED, "REPORTS")
     assert waiting.entry.syntax == ""
+
+
+class Next:
+    """What Inherited.newer() gives a planner: the settings of a newer generation, once."""
+
+    def __init__(self, settings: PlanSettings) -> None:
+        self.waiting = []
+        self._settings = settings
+
+    def reload(self, generation: int, **rules) -> None:
+        self.waiting.append(SimpleNamespace(plan=replace(self._settings, **rules), generation=generation))
+
+    def __call__(self):
+        return self.waiting.pop() if self.waiting else None
+
+
+def reloaded(here: Site) -> Next:
+    """A planner that can be reloaded in the place of this site's."""
+    here.planner.close()
+    newer = Next(here.settings)
+    here.planner = Planner(here.spool, here.settings, 2, 1, lambda: None, newer)
+    return newer
+
+
+def test_what_is_listed_after_a_reload_is_planned_by_it_although_the_turn_began_before(site, monkeypatch):
+    """An object for a node that only the newer generation knows is received, and then listed, in the same turn."""
+    here = site()
+    newer = reloaded(here)
+    told = []
+    monkeypatch.setattr(planner, "tell", told.append)
+    real = here.spool.newcomers
+
+    def newcomers(limit):
+        newer.reload(2, titles={**here.settings.titles, "NEW": "REPORTS"})
+        here.receive(SR, called="NEW")
+        return real(limit)
+
+    monkeypatch.setattr(here.spool, "newcomers", newcomers)
+    here.planner.batch()
+    assert len(here.waiting(destination="REPORTS")) == 1
+    assert [event.generation for event in told] == [2]
+    assert here.reasons() == []
+
+
+def test_what_was_decided_before_a_reload_is_done_as_it_was_decided(site, tmp_path, monkeypatch):
+    """Its copies are made while the rules change: then it goes where the old rules say, and says so."""
+    save = Action(ActionType.SAVE_FILE, f"{tmp_path}/copies/")
+    here = site(routes=(route(save, add("REPORTS")),))
+    newer = reloaded(here)
+    told = []
+    monkeypatch.setattr(planner, "tell", told.append)
+    old = here.receive(SR)
+    here.planner.batch()  # the copy begins
+    newer.reload(2, routes=())
+    young = here.receive(SR, instance="9.9")
+    here.batches(lambda: len(told) == 2)
+    assert {event.receipt: event.generation for event in told} == {old: 1, young: 2}
+    assert [each.entry.receipt for each in here.waiting(destination="REPORTS")] == [old]
+    assert [each.entry.receipt for each in here.waiting()] == [old, young]
+
+
+def test_plans_of_two_generations_in_one_turn_are_two_plan_files(site, tmp_path, monkeypatch):
+    save = Action(ActionType.SAVE_FILE, f"{tmp_path}/copies/")
+    here = site(routes=(route(save, add("REPORTS")),))
+    newer = reloaded(here)
+    seen = []
+    real = here.spool.plan_many
+    monkeypatch.setattr(here.spool, "plan_many", lambda plans, *more: seen.append(more[0]) or real(plans, *more))
+    here.receive(SR)
+    here.planner.batch()
+    newer.reload(2, routes=(route(save, add("REPORTS")),))
+    here.receive(SR, instance="9.9")
+    here.planner.batch()
+    here.batches(lambda: len(here.waiting(destination="REPORTS")) == 2)
+    assert seen == [1, 2]
+
+
+def test_what_waits_because_of_a_rule_is_tried_again_when_the_rules_change(site, tmp_path, caplog):
+    (tmp_path / "file").touch()
+    here = site(routes=(route(Action(ActionType.SAVE_FILE, f"{tmp_path}/file/in/it"), conditions=(CTS,)),))
+    newer = reloaded(here)
+    here.receive()
+    here.batches(lambda: "waits in new/, next try in 60 s" in caplog.text)
+    newer.reload(2, routes=())
+    here.planner.batch()
+    here.planner.batch()
+    assert len(here.waiting(Stage.TRANSFORM)) == 1
+
+
+def test_a_copy_that_fails_for_the_old_rules_is_no_reason_to_wait_for_the_new_ones(site, tmp_path):
+    (tmp_path / "file").touch()
+    here = site(routes=(route(Action(ActionType.SAVE_FILE, f"{tmp_path}/file/in/it"), conditions=(CTS,)),))
+    newer = reloaded(here)
+    here.receive()
+    here.planner.batch()
+    newer.reload(2, routes=())
+    here.planner._go_by(newer().plan, 2)  # before the copy has failed
+    here.batches(lambda: here.waiting(Stage.TRANSFORM))

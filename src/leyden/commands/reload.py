@@ -22,7 +22,7 @@ def call(options: argparse.Namespace) -> int:
     reloading = reload(root, _LIMIT_S)
     reading = reloading.reading
     if reloading.pid is None:
-        print(f"leyden: no service runs on the spool {root}", file=sys.stderr)
+        print(f"leyden: no service runs on the spool {root} (another cachePath takes a restart)", file=sys.stderr)
         return 1
     if reading is None:
         print(f"leyden: process {reloading.pid} has not said what came of it; see its log", file=sys.stderr)

@@ -4,18 +4,22 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from leyden.operate.service import Stopped, status, stop
+from leyden.operate.reading import Reading, Result, write
+from leyden.operate.service import Reloading, Stopped, reload, status, stop
 
 HOLD = """
 import signal, sys
 from pathlib import Path
 from leyden.spool.lock import SpoolLock
 signal.signal(signal.SIGTERM, {on_term})
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
 lock = SpoolLock(Path(sys.argv[1]))
 print("held", flush=True)
 signal.pause()
@@ -62,3 +66,51 @@ def test_a_service_that_goes_on_is_told_apart(tmp_path: Path, hold: Callable[[st
     pid = hold("signal.SIG_IGN")
     assert stop(tmp_path, 0.2) == Stopped(pid, False)
     assert status(tmp_path).pid == pid
+
+
+def said_by(pid: int, begun_ns: int) -> Reading:
+    return Reading(pid, 2, 0.0, ("A",), Result.CHANGED, begun_ns, 0.0)
+
+
+def test_without_a_service_nothing_is_reloaded(tmp_path: Path) -> None:
+    assert reload(tmp_path, 1.0) == Reloading(None)
+
+
+def test_who_asks_for_a_reload_is_told_of_a_reading_that_began_after_it_had_asked(
+    tmp_path: Path, hold: Callable[[str], int]
+) -> None:
+    pid = hold("signal.SIG_DFL")
+    (tmp_path / "state").mkdir()
+    write(tmp_path, said_by(pid, time.monotonic_ns()))
+    assert reload(tmp_path, 0.3) == Reloading(pid)  # it began before
+    found: list[Reloading] = []
+    asking = threading.Thread(target=lambda: found.append(reload(tmp_path, 30.0)))
+    asking.start()
+    while not (tmp_path / "bell" / "reload").exists() or asking.is_alive():
+        write(tmp_path, said_by(pid + 1, time.monotonic_ns()))  # of another service
+        write(tmp_path, expected := said_by(pid, time.monotonic_ns()))
+        asking.join(0.1)
+    assert found[0].reading is not None
+    assert found[0].reading.begun_ns <= expected.begun_ns
+    assert found[0].reading.pid == pid
+
+
+def test_who_waits_for_a_service_that_ends_does_not_wait_to_the_end(tmp_path: Path, hold: Callable[[str], int]) -> None:
+    pid = hold("signal.SIG_DFL")
+    found: list[Reloading] = []
+    asking = threading.Thread(target=lambda: found.append(reload(tmp_path, 600.0)))
+    asking.start()
+    while not (tmp_path / "bell" / "reload").exists():
+        asking.join(0.01)
+    os.kill(pid, signal.SIGKILL)
+    asking.join(60.0)
+    assert found == [Reloading(pid)]
+
+
+def test_what_an_earlier_service_said_is_not_taken_for_this_ones(tmp_path: Path, hold: Callable[[str], int]) -> None:
+    pid = hold("signal.SIG_DFL")
+    (tmp_path / "state").mkdir()
+    write(tmp_path, said_by(pid + 1, 1))
+    assert status(tmp_path).reading is None
+    write(tmp_path, expected := said_by(pid, 1))
+    assert status(tmp_path).reading == expected

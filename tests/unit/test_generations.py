@@ -1,0 +1,150 @@
+"""A reload as the supervisor does it: all or nothing, and what came of it is written down."""
+
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from leyden import generations as module
+from leyden.config.settings import ReceiverSettings, Settings
+from leyden.deliver.destination import Destination
+from leyden.dicom.negotiate import AcceptorPolicy
+from leyden.errors import ConfigError
+from leyden.generations import Generations
+from leyden.operate.reading import Reading, Result, read
+from leyden.plan.rules import PlanSettings
+from leyden.published import Published
+from leyden.spool.doorbell import Bell
+from leyden.spool.store import Spool
+
+A, B = Destination("A", "10.0.0.1", 104), Destination("B", "10.0.0.2", 104)
+
+
+class Site:
+    """A spool, the generations of a service on it, and what its files say now."""
+
+    def __init__(self, root: Path) -> None:
+        self.spool = Spool(root)
+        self.spool.prepare(["A"])
+        self.files: Settings | Exception = Settings(
+            path=str(root), log_dir=str(root), cache_path=str(root), scp_port=104, my_ae_title="LEYDEN",
+            receiver=ReceiverSettings(AcceptorPolicy(("A",))), plan=PlanSettings("LEYDEN", {}, ()), destinations=(A,),
+        )  # fmt: skip
+        self.first = self.files
+        self.generations = Generations(self.first, self.spool, self._load)
+        self.generations.started(("nodes.yml:1: odd",))
+
+    def _load(self) -> tuple[Settings, tuple[str, ...]]:
+        if isinstance(self.files, Exception):
+            raise self.files
+        return self.files, ("config.yml:7: odd",)
+
+    def reload(self) -> Reading:
+        self.generations.reload()
+        return self.said()
+
+    def said(self) -> Reading:
+        found = read(self.spool.root)
+        assert found is not None
+        assert found.pid == os.getpid()
+        return found
+
+    def published(self) -> Settings:
+        return Settings.from_json(Published(self.generations.fd).newer_than(0) or b"")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    made = Site(tmp_path)
+    yield made
+    os.close(made.generations.fd)
+
+
+def test_what_the_service_starts_with_is_said(site: Site) -> None:
+    said = site.said()
+    assert (said.generation, said.result, said.nodes) == (1, Result.STARTED, ("A",))
+    assert said.warnings == ("nodes.yml:1: odd",)
+
+
+def test_a_new_generation_has_its_folders_before_the_roles_see_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    bells = [Bell(site.spool.root, role) for role in ("planner", "sender", "worker-0", "reload")]
+    there: list[bool] = []
+    real = Published.publish
+
+    def publish(self: Published, generation: int, document: bytes) -> None:
+        there.append((site.spool.root / "prepared" / "B").is_dir())
+        real(self, generation, document)
+
+    monkeypatch.setattr(Published, "publish", publish)
+    site.files = replace(site.first, destinations=(A, B), workers=9)
+    said = site.reload()
+    assert there == [True]
+    assert (said.generation, said.result, said.nodes) == (2, Result.CHANGED, ("A", "B"))
+    assert said.changes == ("nodes.yml: B is added",)
+    assert said.warnings == ("config.yml:7: odd", "workers stays 1: it takes a restart to make it 9")
+    assert site.published() == site.generations.settings == replace(site.files, workers=1, generation=2)
+    assert [bell.drain() for bell in bells] == [True] * 4
+    assert "reload: generation 2 is in force" in caplog.text
+    for bell in bells:
+        bell.close()
+
+
+def test_files_that_say_the_same_make_no_generation(site: Site) -> None:
+    said = site.reload()
+    assert (said.generation, said.result, said.changes) == (1, Result.UNCHANGED, ())
+    assert site.published().generation == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "result", "line"),
+    [
+        (ConfigError(("nodes.yml:3: Port: no",), ("w",)), Result.WRONG, "nodes.yml:3: Port: no"),
+        (OSError(5, "Input/output error"), Result.FAILED, "Input/output error"),
+        (KeyError("x"), Result.FAILED, "a fault of Leyden: KeyError('x')"),
+    ],
+)
+def test_what_cannot_be_read_changes_nothing_and_is_said(
+    site: Site, caplog: pytest.LogCaptureFixture, error: Exception, result: Result, line: str
+) -> None:
+    site.files = error
+    said = site.reload()
+    assert (said.generation, said.result, said.changes) == (1, result, ())
+    assert line in said.errors[0]
+    assert line in caplog.text
+    assert "reload: refused, generation 1 stays in force" in caplog.text
+    assert site.published() == site.first
+    site.files = replace(site.first, receipt_expiry_h=1.0)
+    said = site.reload()
+    assert (said.generation, said.errors) == (2, ())
+
+
+@pytest.mark.parametrize("what", ["prepare", "publish"])
+def test_what_this_machine_refuses_changes_nothing(site: Site, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(*((Spool, "prepare") if what == "prepare" else (Published, "publish")), refuse)
+    site.files = replace(site.first, destinations=(A, B))
+    said = site.reload()
+    assert (said.generation, said.result, said.nodes) == (1, Result.FAILED, ("A",))
+    assert "No space left" in said.errors[0]
+    assert site.generations.settings == site.published() == site.first
+
+
+def test_a_result_that_cannot_be_written_down_is_in_force_all_the_same(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module.reading, "write", refuse)
+    site.files = replace(site.first, destinations=(A, B))
+    site.generations.reload()
+    assert site.published().generation == 2
+    assert "what is in force can't be written down" in caplog.text
