@@ -22,6 +22,7 @@ import signal
 import stat
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -185,6 +186,8 @@ class Planner:
         self._errors: list[OSError] = []  # of this turn
         self._accession_key = _accession_key(spool.root)
         self._copies: Copies[Newcomer] = Copies(Ringer(spool.root, "planner").ring)
+        self._set_aside = -1  # what was said of that
+        self._say_set_aside_s = 0.0
 
     def _go_by(self, settings: PlanSettings, generation: int, journal: JournalSettings) -> None:
         """Plan by these settings from now on."""
@@ -216,6 +219,7 @@ class Planner:
         newcomers = [found for found in (self._look(path, now_s) for path in paths if not waits_s[path]) if found]
         self._move([newcomer for newcomer in newcomers if not self._put_off(newcomer)])
         self.planned = len(saved) + len(newcomers)
+        self._tell_set_aside(at_s)
         if not any(waits_s.values()):
             return 0.0 if self._listed or (paths and self._more) else LOOK_S
         self._listed = []
@@ -224,6 +228,15 @@ class Planner:
     def close(self) -> None:
         """Sync and close the receipts."""
         self._receipts.close()
+
+    def _tell_set_aside(self, at_s: float) -> None:
+        """How many stay in new/ though this process keeps up; the receivers ask, at most once a second."""
+        count = len(self._postponed)
+        if count != self._set_aside and at_s >= self._say_set_aside_s:
+            self._say_set_aside_s = at_s + LOOK_S
+            with suppress(OSError):  # no object waits for that
+                self._spool.set_aside(count)
+                self._set_aside = count
 
     def _finish_plans(self, at_s: float) -> None:
         """Carry out the rest of the plan files. An entry that can't be moved waits for the next try, the others go."""

@@ -50,6 +50,7 @@ from leyden.dicom.negotiate import (
 )
 from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.errors import LeydenError, RemoteProtocolError
+from leyden.holding import Holding
 from leyden.inherited import LISTEN_BACKLOG, Inherited
 from leyden.journal.events import Duplicate, Received
 from leyden.journal.lines import tell
@@ -100,6 +101,7 @@ async def _serve(inherited: Inherited) -> int:
 
     listener = socket.socket(fileno=inherited.descriptors["listen"])
     server = await loop.create_server(connection, sock=listener, backlog=LISTEN_BACKLOG)
+    watching = loop.create_task(receiver.holding.watch(lambda: receiver.objects))
     purge_due_s = loop.time()
     while not stop.is_set():
         inherited.heartbeat.alive(ALIVE_S)
@@ -110,6 +112,7 @@ async def _serve(inherited: Inherited) -> int:
             loop.run_in_executor(None, receiver.recent.purge, time.time())
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), LOOK_S)
+    watching.cancel()
     server.close()
     await receiver.drain(DRAIN_S)
     return 0
@@ -130,6 +133,7 @@ class Receiver:
 
     def __init__(self, settings: ReceiverSettings, spool: Spool, number: int) -> None:
         self.spool = spool
+        self.holding = Holding(spool)
         self.go_by(settings)
         self._planner = Ringer(spool.root, "planner")
         self.commits = GroupCommit(spool, self._planner.ring)
@@ -150,6 +154,7 @@ class Receiver:
         self.settings = settings
         within_s = settings.duplicate_threshold_s if settings.duplicates != "accept" else 0.0
         self.recent = Recent(self.spool.root, within_s)
+        self.holding.go_by(settings.longest_hold_s, settings.minimum_age_s)
 
     def connection(self) -> Link:
         """The protocol for a new connection; the factory that create_server() wants."""
@@ -175,10 +180,9 @@ class Receiver:
         least_percent = self.settings.min_free_percent
         margin_percent = min(least_percent, 100 - least_percent) / 4
         try:
-            free_percent = self.spool.free_percent()
+            free_percent, free = self.spool.free_percent()
             full = free_percent < least_percent
             low = full or free_percent < least_percent + margin_percent * (2 if self.low else 1)
-            free = f"{free_percent:.1f} % of the spool's volume is free"
         except OSError as error:
             full = low = True
             free = f"the spool's volume does not say what is free ({error.strerror})"
@@ -252,7 +256,7 @@ class Intake:
         self._embryo: _Embryo | None = None
         self._views: list[bytes | memoryview] = []  # payload of this read that is not written yet
         self._refusal = ""  # why the object that is being received will not be kept
-        self._pending = 0  # commits
+        self._pending = 0  # commits, to the answer
         self._releasing = False
         self._objects = 0
         self._object_bytes = 0
@@ -285,6 +289,7 @@ class Intake:
                 self._associate(request)
             case ReleaseRequested():
                 self._releasing = True
+                self._receiver.holding.release(self)
                 self._release_if_done()
             case RequestRefused(status, why):
                 self._log(logging.WARNING, f"request answered 0x{status:04X}: {why}")
@@ -306,6 +311,7 @@ class Intake:
             what = f"{lost.store.command.sop_instance} was cut off after {came_bytes} bytes and discarded: {how}"
             self._log(logging.WARNING, what)
         self._refusal = ""
+        self._receiver.holding.release(self)
         if self._accepted:
             took_s = time.monotonic() - self._begin_s
             sizes = f"{self._objects} objects, {self._object_bytes} bytes in {took_s:.3f} s"
@@ -363,6 +369,7 @@ class Intake:
 
     def drain(self) -> None:
         """The service stops: abort the association unless it is busy."""
+        self._receiver.holding.release(self)
         if not self.busy:
             self.link.abort()
 
@@ -483,11 +490,10 @@ class Intake:
 
     def _drop_duplicate(self, embryo: _Embryo, meta: FileMeta) -> None:
         """Answer it as duplicateBehavior says. Success is no lie: the one that came before it is durable."""
-        self._committing_ended()
         embryo.remove()
         reject = self._receiver.settings.duplicates == "reject"
         status, comment = (DUPLICATE_INSTANCE, "it was kept before") if reject else (SUCCESS, "")
-        self._answer(embryo.store, status, comment)
+        self._end_commit(embryo.store, status, comment)
         if not self._quiet:
             tell(
                 Duplicate(
@@ -509,13 +515,7 @@ class Intake:
         else:
             commit.add_done_callback(partial(self._committed, embryo))
 
-    def _committing_ended(self) -> None:
-        if self._pending == MAX_PENDING_COMMITS:
-            self.link.hold_reading(False)
-        self._pending -= 1
-
     def _committed(self, embryo: _Embryo, commit: "asyncio.Future[None]") -> None:
-        self._committing_ended()
         error = commit.exception()
         if embryo.recent_key:
             if error is None:
@@ -528,12 +528,22 @@ class Intake:
             self._receiver.objects += 1
             self._receiver.object_bytes += embryo.size_bytes
             status, comment = (DOES_NOT_MATCH, CONTRADICTS) if embryo.meta.flag else (SUCCESS, "")
-            self._answer(embryo.store, status, comment)
-            crash.soon("answered")
+            holding = self._receiver.holding
+            if holding.now_s and not self._releasing and not self._receiver.draining:
+                holding.hold(self, partial(self._end_commit, embryo.store, status, comment))
+            else:
+                self._end_commit(embryo.store, status, comment)
+                crash.soon("answered")
             self._tell_received(embryo, embryo.meta)
         else:
             self._log(logging.ERROR, f"{embryo.store.command.sop_instance} answered 0xA700: {error}")
-            self._answer(embryo.store, OUT_OF_RESOURCES, str(error))
+            self._end_commit(embryo.store, OUT_OF_RESOURCES, str(error))
+
+    def _end_commit(self, store: StoreStarted, status: int, comment: str = "") -> None:
+        if self._pending == MAX_PENDING_COMMITS:
+            self.link.hold_reading(False)
+        self._pending -= 1
+        self._answer(store, status, comment)
 
     def _tell_received(self, embryo: _Embryo, meta: FileMeta) -> None:
         tell(

@@ -41,12 +41,16 @@ def rq(*contexts: Context, called: bytes = b"IMAGEPACS", calling: bytes = b"CT01
     return struct.pack(">BxI", 1, len(body)) + body
 
 
-def store(link: socket.socket, instance: str) -> int:
-    """Send a small CT object on context 1; the status of the answer, from fragments of whatever size."""
-    link.sendall(pdv(store_rq(instance), command=True, last=True))
+def store_pdus(instance: str) -> bytes:
+    """A small CT object on context 1."""
     uid = instance.encode() + b"\0" * (len(instance) % 2)
     data_set = SOP_CLASS + struct.pack("<HHI", 8, 0x18, len(uid)) + uid
-    link.sendall(pdv(data_set, command=False, last=True))
+    return pdv(store_rq(instance), command=True, last=True) + pdv(data_set, command=False, last=True)
+
+
+def store(link: socket.socket, instance: str) -> int:
+    """Send a small CT object; the status of the answer, from fragments of whatever size."""
+    link.sendall(store_pdus(instance))
     command, last = b"", 0
     while not last & 2:
         kind, body = read_pdu(link)

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import select
+import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,15 +15,20 @@ import pytest
 import uvloop
 
 from interop.test_bad_input import connection, read_pdu
-from interop.test_odd_peers import CT_CONTEXT, rq, store
+from interop.test_odd_peers import CT_CONTEXT, rq, store, store_pdus
+from leyden.config.load import load
 from leyden.config.settings import ReceiverSettings
+from leyden.dicom.association import Released, Responded
+from leyden.holding import hold_s
 from leyden.net.scu import StoreAnswer
 from leyden.spool import recover
+from leyden.spool.entry import ReceiptClock
 from leyden.spool.recent import Begun, Recent, key_of
 from leyden.spool.store import Spool
 from support.peers import Pacs
-from support.service import Service, node
-from unit.test_receiver import SETTINGS, entries, opened, receiving
+from support.service import Service, free_port, node, wait_for
+from support.volume import Volume
+from unit.test_receiver import SETTINGS, Client, entries, opened, receiving, until
 from unit.test_receiver import store as store_by
 
 NODES = {"IMAGEPACS": "IMAGEPACS", "DCP_IMAGEPACS": "IMAGEPACS", "REPORTPACS": "REPORTPACS"}
@@ -195,3 +202,200 @@ def test_duplicateBehavior_never_lies_after_a_kill(
     leyden.wait_empty()
     assert set(images.uids()) == {"2.25.1"}
     assert len(images.uids()) <= 2
+
+
+# -- holdIncomingStorageAssociations, storageAssociationHoldExpectedTtlSeconds
+
+
+def test_holdIncomingStorageAssociations_is_a_second_for_each_200_that_wait(tmp_path: Path) -> None:
+    """Back-pressure by the measure of the original, 1 s for each 200 instances in new/; not below what the planner
+    takes at one look."""
+    assert [hold_s(waiting, 15.0) for waiting in (0, 1024, 1124, 1224, 2024, 9999)] == [0, 0, 0.5, 1, 5, 15]
+
+
+@pytest.mark.parametrize(
+    ("config", "longest_s"),
+    [
+        ("", 15.0),
+        ("storageAssociationHoldExpectedTtlSeconds: 10", 5.0),
+        ("storageAssociationHoldExpectedTtlSeconds: 300", 15.0),
+        ("clientTimeout: 4", 2.0),
+        ("holdIncomingStorageAssociations: false", 0.0),
+    ],
+)
+def test_storageAssociationHoldExpectedTtlSeconds_is_the_bound(tmp_path: Path, config: str, longest_s: float) -> None:
+    """At most this, and at most 30 s: half of it, so that an answer comes well within what the sender waits."""
+    (tmp_path / "config.yml").write_text(config)
+    assert load(tmp_path, {}, {})[0].receiver.longest_hold_s == longest_s
+
+
+def test_holdIncomingStorageAssociations_delays_the_answer_and_nothing_else(tmp_path: Path) -> None:
+    """The object is durable meanwhile; echo, other associations and the release do not wait. The answer comes as soon
+    as new/ is short again."""
+
+    async def main() -> None:
+        async with receiving(tmp_path, settings(longest_hold_s=600.0)) as (receiver, port):
+            association, other = await opened(port), await opened(port)
+            receiver.holding.measured(10**6, 0.0)
+            held = asyncio.create_task(store_by(association, tmp_path, b"data"))
+            await until(lambda: entries(receiver))
+            client = await Client.connect(port)
+            client.begin_store("1.2.4", b"data", ends=True)
+            client.connection.release()
+            client.say()
+            answer = await client.hear()
+            assert isinstance(answer, Responded)
+            assert answer.command.status == 0
+            assert isinstance(await client.hear(), Released)
+            assert await other.echo() == 0
+            assert not held.done()
+            receiver.holding.measured(0, 1.0)
+            assert await held == StoreAnswer(0)
+            assert await store_by(other, tmp_path, b"data", "1.2.5") == StoreAnswer(0)
+            await association.release()
+            await other.release()
+            await client.close()
+
+    uvloop.run(main())
+
+
+@pytest.mark.parametrize("how", ["abort", "drain"])
+def test_holdIncomingStorageAssociations_delays_no_end(tmp_path: Path, how: str) -> None:
+    """An association whose answer is held ends at once if the peer aborts it; and if the service stops, answered."""
+
+    async def main() -> None:
+        async with receiving(tmp_path, settings(longest_hold_s=600.0)) as (receiver, port):
+            receiver.holding.measured(10**6, 0.0)
+            client = await Client.connect(port)
+            client.begin_store("1.2.4", b"data", ends=True)
+            await until(lambda: entries(receiver))
+            if how == "abort":
+                client.connection.abort()
+                client.say()
+            else:
+                await receiver.drain(5.0)
+                answer = await client.hear()
+                assert isinstance(answer, Responded)
+                assert answer.command.status == 0
+            await client.hear_the_end()
+            await client.close()
+            await until(lambda: not receiver.associations)
+
+    uvloop.run(main())
+
+
+def test_holdIncomingStorageAssociations_is_told_once_and_so_is_its_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However often new/ fills up and empties, the log says it once, and gives the all-clear after 10 s of calm."""
+
+    async def main() -> None:
+        async with receiving(tmp_path, settings(longest_hold_s=15.0)) as (receiver, _):
+            for second in range(20):
+                receiver.holding.measured(2000 if second in (1, 2, 4) else 0, float(second))
+
+    with caplog.at_level("INFO", "leyden.receiver"):
+        uvloop.run(main())
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+    assert caplog.records[1].message == "the planner keeps up again: no answer was held back for 10 s"
+
+
+def test_holdIncomingStorageAssociations_counts_what_is_not_planned_yet(
+    service: Callable[..., Service], tmp_path: Path
+) -> None:
+    """new/ holds what is not planned yet. While the planner stands still a sender is held; once it goes on, it gets
+    its answer."""
+    leyden = service(node("IMAGEPACS", free_port())).start()
+    (planner,) = (one for one in leyden.processes() if "planner" in one.cmdline())
+    planner.suspend()
+    assert send(leyden, "2.25.1") == [0]
+    (first,) = (leyden.spool / "new").rglob("*.dcm")
+    for number in range(1300):
+        os.link(first, first.with_name(f"{int(first.stem) - 1 - number:022d}.dcm"))
+    assert send(leyden, "2.25.2") == [0]
+    leyden.wait_line("answers are held back")
+    with connection(leyden) as link:
+        link.sendall(rq(CT_CONTEXT, called=b"IMAGEPACS"))
+        assert read_pdu(link)[0] == 2
+        link.sendall(store_pdus("2.25.3"))
+        assert not select.select([link], [], [], 0.5)[0]
+        planner.resume()
+        assert select.select([link], [], [], 45.0)[0]
+
+
+def test_holdIncomingStorageAssociations_does_not_count_what_the_planner_has_set_aside(
+    service: Callable[..., Service], tmp_path: Path
+) -> None:
+    """What waits in new/ because a copy of it cannot be saved may do so for days: no sender is slowed down by it."""
+    routes = "- Actions:\n    - Type: save_file\n      Target: /proc/nowhere/\n"
+    leyden = service(node("IMAGEPACS", free_port()), routes).start()
+    spool = Spool(leyden.spool)
+    assert send(leyden, "2.25.1") == [0]
+    wait_for(lambda: (leyden.spool / "new" / ".set-aside").exists())
+    wait_for(lambda: spool.unplanned(10) == 0)
+    assert send(leyden, "2.25.2") == [0]
+    wait_for(lambda: spool.unplanned(10) == 0)
+    assert len(leyden.left()) == 2
+
+
+def test_holdIncomingStorageAssociations_does_not_count_what_is_too_young(tmp_path: Path) -> None:
+    """What waits for minimumAge is no backlog."""
+    spool = Spool(tmp_path)
+    spool.prepare([])
+    for age_s in (1, 1, 100):
+        receipt = ReceiptClock(0, os.getpid()).next(int((time.time() - age_s) * 1e6))
+        place = tmp_path / "new" / receipt[:8]
+        place.mkdir(exist_ok=True)
+        (place / f"{receipt}.dcm").touch()
+    assert [spool.unplanned(10), spool.unplanned(10, minimum_age_s=50.0)] == [3, 1]
+
+
+# -- minFreeSpace
+
+
+@pytest.mark.parametrize("scarce", ["space", "inodes"])
+def test_minFreeSpace_has_a_low_and_a_hard_mark(service: Callable[..., Service], tmp_path: Path, scarce: str) -> None:
+    """Percent of the disk kept free; below it C-STORE is answered 0xA700 and nothing is lost. A quarter earlier new
+    associations are rejected 2,3,1. Each is told once, so is its end, and it works again by itself."""
+    volume = Volume(tmp_path / "image", tmp_path / "volume", inodes=1024)
+    ballast = volume.place / "ballast"
+
+    def leave_free(percent: float) -> None:
+        shutil.rmtree(ballast, ignore_errors=True)
+        ballast.mkdir()
+        there = os.statvfs(volume.place)
+        if scarce == "inodes":
+            for number in range(there.f_favail - int(there.f_files * percent / 100)):
+                (ballast / str(number)).touch()
+        else:
+            with (ballast / "file").open("wb") as file:
+                taken = there.f_bavail - there.f_blocks * percent / 100
+                os.posix_fallocate(file.fileno(), 0, int(there.f_frsize * taken))
+
+    try:
+        leyden = service(node("IMAGEPACS", free_port()), minFreeSpace=40, cachePath=volume.place / "cache").start()
+        answers = []
+        with connection(leyden) as old:
+            old.sendall(rq(CT_CONTEXT, called=b"IMAGEPACS"))
+            assert read_pdu(old)[0] == 2
+            for free, said in (
+                (45, "new associations are rejected (2,3,1)"),
+                (30, "objects are refused (0xA700)"),
+                (45, "objects are taken again"),
+                (70, "new associations are taken again"),
+            ):
+                leave_free(free)
+                leyden.wait_line(said)
+                answers.append(store(old, f"2.25.{len(answers)}"))
+                with connection(leyden) as new:
+                    new.sendall(rq(CT_CONTEXT, called=b"IMAGEPACS"))
+                    answers.append(read_pdu(new)[0])
+        assert answers == [0, 3, 0xA700, 3, 0, 3, 0, 2]
+        leyden.stop()
+        kept = sorted(path.name for path in (volume.place / "cache").rglob("*.dcm"))
+        assert len(kept) == 3
+        told = [line for line in leyden.lines if "% of" in line]
+        assert len(told) == 4
+        assert all(("inodes" in line) == (scarce == "inodes") for line in told[:2])
+    finally:
+        volume.end()

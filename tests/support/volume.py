@@ -20,7 +20,7 @@ _FAULTS = Path(__file__).with_name("faults.c")
 class Volume:
     """An ext4 file system in an image file, mounted at `place`. Skips the test where that is not allowed."""
 
-    def __init__(self, image: Path, place: Path, size_mib: int = 64) -> None:
+    def __init__(self, image: Path, place: Path, size_mib: int = 64, inodes: int = 0) -> None:
         self.place = place
         self._image, self._frozen = image, False
         place.mkdir(parents=True, exist_ok=True)
@@ -29,7 +29,8 @@ class Volume:
             pytest.skip("no loop mounts here: that takes root and mkfs.ext4")
         with open(image, "wb") as file:
             file.truncate(size_mib << 20)
-        subprocess.run([mkfs, "-F", "-q", image], check=True)
+        options = ("-N", str(inodes)) if inodes else ()
+        subprocess.run([mkfs, "-F", "-q", *options, image], check=True)
         try:
             self.mount()
         except subprocess.CalledProcessError as error:

@@ -358,7 +358,7 @@ def test_new_associations_are_rejected_a_quarter_earlier(
         async with receiving(tmp_path, replace(SETTINGS, min_free_percent=least)) as (receiver, _):
             seen = []
             for free_percent in (100.0, begins, begins - 0.01, least, least - 0.01, least, ends - 0.01, ends):
-                monkeypatch.setattr(Spool, "free_percent", lambda _, free=free_percent: free)
+                monkeypatch.setattr(Spool, "free_percent", lambda _, free=free_percent: (free, ""))
                 receiver.look_at_disk()
                 seen.append((receiver.low, receiver.full))
             fine, low, full = (False, False), (True, False), (True, True)
@@ -372,7 +372,7 @@ def test_a_volume_that_may_be_filled_to_the_brim_rejects_nobody(
 ) -> None:
     async def main() -> None:
         async with receiving(tmp_path) as (receiver, port):
-            monkeypatch.setattr(Spool, "free_percent", lambda _: 0.0)
+            monkeypatch.setattr(Spool, "free_percent", lambda _: (0.0, ""))
             receiver.look_at_disk()
             association = await opened(port)
             assert await store(association, tmp_path, b"data") == StoreAnswer(0)

@@ -25,6 +25,7 @@ from leyden.plan.rules import PlanSettings
 
 DEFAULT_FOLDERS = (Path("/var/lib/leyden/data"), Path("data"))
 PREFIXES = ("CAPACITOR_", "LEYDEN_")  # of environment variables; the last one wins
+LONGEST_TTL_S = 30.0
 MAX_ASSOCIATIONS = 1000  # of all receivers together
 _TO_COME = ("mutations.yml",)
 
@@ -223,6 +224,12 @@ def _cache(folder: Path, config: Config) -> str:
     return os.path.normpath(folder / (str(config.cache_path) if config.cache_path is not None else "cache"))
 
 
+def _longest_hold_s(config: Config) -> float:
+    """How long an answer may be held back: half of what the sender waits, and of what we wait for the sender."""
+    patience_s = min(config.storage_association_hold_expected_ttl_seconds, LONGEST_TTL_S, config.client_timeout)
+    return patience_s / 2 if config.hold_incoming_storage_associations else 0.0
+
+
 def _settings(folder: Path, log_dir: Path | None, config: Config, known: Served, plan: PlanSettings) -> Settings:
     return Settings(
         path=str(folder),
@@ -244,6 +251,8 @@ def _settings(folder: Path, log_dir: Path | None, config: Config, known: Served,
             nodes=known.titles,
             duplicates=config.duplicate_behavior,
             duplicate_threshold_s=config.duplicate_threshold,
+            longest_hold_s=_longest_hold_s(config),
+            minimum_age_s=config.minimum_age,
         ),
         plan=plan,
         destinations=destinations(known, config),

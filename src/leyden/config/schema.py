@@ -174,8 +174,6 @@ class Config(Entry):
         "limitMaxCMoveResponseRemainingCount": "there is no C-MOVE",
         "suppressWebLog": "there is no console",
         "sendAbandonGraceSeconds": "an association that stalls or is too slow is aborted at once",
-        "holdIncomingStorageAssociations": "answers are not delayed while much is waiting",
-        "storageAssociationHoldExpectedTtlSeconds": "answers are not delayed while much is waiting",
         "moveRejectedCachedFiles": "what was rejected is always kept",
         "maxPDVsPerPDU": "a PDU may hold any number of PDVs",
     }
@@ -242,10 +240,18 @@ class Config(Entry):
         "minimumLineSpeed there is no such limit",
         "s",
     )
+    hold_incoming_storage_associations: Boolean = setting(
+        True,
+        "while more than 1,024 objects wait to be planned, senders are slowed down: an answer is held back 1 s for "
+        "each 200 more. What waits for a destination or for compression does not count",
+    )
+    storage_association_hold_expected_ttl_seconds: Seconds = setting(
+        30.0, "how long senders wait for an answer; it is held back for half of this at most, and never over 15 s", "s"
+    )
     min_free_space: Annotated[float, Plain(values.number(0, 99))] = setting(
         10.0,
-        "with less of the spool's volume free, objects are refused for now (0xA700); with less than 1.25 times this, "
-        "new associations are, too",
+        "with less of the spool's volume free, space or inodes, objects are refused for now (0xA700); with less than "
+        "1.25 times this, new associations are, too",
         "%",
     )
     expiry_threshold: Annotated[float, Plain(values.number(0, 36600 * DAY_S))] = setting(

@@ -22,6 +22,7 @@ class ReceiverSettings:
     """What the receivers go by. `max_associations` is for all of them together.
 
     `nodes`: the node that each called AE title stands for ("" = ours). `duplicates`: accept, reject or ignore.
+    `longest_hold_s`: how long an answer is held back at most while much waits to be planned; 0 = not at all.
     """
 
     acceptor: AcceptorPolicy
@@ -32,6 +33,8 @@ class ReceiverSettings:
     nodes: dict[str, str] = field(default_factory=dict)
     duplicates: str = "accept"
     duplicate_threshold_s: float = 900.0
+    longest_hold_s: float = 0.0
+    minimum_age_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ logger = logging.getLogger("leyden.spool")
 
 _FOLDERS = (*Stage, "receipts", "journal", "state", "control", "bell")
 _LAST_BUCKET = "99999999"
+_SET_ASIDE = ".set-aside"  # in new/: how many entries the planner leaves there on purpose
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +166,10 @@ class Spool:
                 os.rmdir(place)
 
     # -- planning (the planner only)
+
+    def set_aside(self, count: int) -> None:
+        """Say how many entries of new/ the planner keeps there on purpose; see unplanned(). OSError."""
+        write_whole(f"{self._root}/{Stage.NEW}/{_SET_ASIDE}", str(count).encode())
 
     def plan_one(self, source: Path, entry: Entry, stage: Stage, destination: str, rank: str) -> bool:
         """Place an object with one delivery: one rename. False if the source is gone."""
@@ -433,11 +438,34 @@ class Spool:
 
     # -- figures
 
+    def unplanned(self, limit: int, minimum_age_s: float = 0.0) -> int:
+        """How many entries of new/ the planner is behind with; it stops counting at about `limit`.
+
+        Not counted are those younger than `minimum_age_s`, and as many as the planner has set aside, because they
+        cannot be moved or their copies cannot be saved: that may last for days. 0 if the disk does not tell.
+        """
+        place = f"{self._root}/{Stage.NEW}"
+        aside = 0
+        with contextlib.suppress(OSError, ValueError):
+            aside = int(Path(place, _SET_ASIDE).read_bytes())
+        try:
+            before = f"{int((time.time() - minimum_age_s) * 1e6):016d}"
+            return max(0, listing.received_before(place, before, limit + aside) - aside)
+        except OSError:
+            return 0
+
     def counts(self) -> list[Count]:
         """How many objects stand where, in the order of the trip; the service may be running or not."""
         return listing.counts(self._root)
 
-    def free_percent(self) -> float:
-        """The share of the volume that is free for this user, in percent."""
+    def free_percent(self) -> tuple[float, str]:
+        """What is scarcer on the volume, its space or its inodes: how much is free for this user, and the log's words.
+
+        A file system that does not count its inodes says that it has none.
+        """
         volume = os.statvfs(self._root)
-        return 100.0 * volume.f_bavail / volume.f_blocks if volume.f_blocks else 0.0
+        space = 100.0 * volume.f_bavail / volume.f_blocks if volume.f_blocks else 0.0
+        inodes = 100.0 * volume.f_favail / volume.f_files if volume.f_files else math.inf
+        if inodes < space:
+            return inodes, f"{inodes:.1f} % of the inodes of the spool's volume are free"
+        return space, f"{space:.1f} % of the spool's volume is free"
