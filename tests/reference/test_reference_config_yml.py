@@ -1,34 +1,45 @@
 """What the reference says of config.yml about receiving and ending, a test for each sentence, named after the key."""
 
 import asyncio
+import json
 import os
 import select
 import shutil
+import struct
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvloop
+from pydicom.uid import CTImageStorage
 
 from interop.test_bad_input import connection, read_pdu
 from interop.test_odd_peers import CT_CONTEXT, rq, store, store_pdus
 from leyden.config.load import load
-from leyden.config.settings import ReceiverSettings
-from leyden.dicom.association import Released, Responded
+from leyden.config.settings import ReceiverSettings, Settings
+from leyden.deliver.destination import Destination
+from leyden.dicom.association import Event, Payload, Released, Responded, StoreEnded
+from leyden.dicom.uids import IMPLICIT_LE
 from leyden.holding import hold_s
-from leyden.net.scu import StoreAnswer
+from leyden.net.scu import Association, Stalled, StoreAnswer
+from leyden.outbound.outcome import Ending, Outcome
 from leyden.spool import recover
-from leyden.spool.entry import ReceiptClock
+from leyden.spool.entry import Queued, ReceiptClock
+from leyden.spool.receipts import ReceiptLog
 from leyden.spool.recent import Begun, Recent, key_of
 from leyden.spool.store import Spool
+from support.acceptor import Peer, listening
+from support.outbound import Parts
 from support.peers import Pacs
 from support.service import Service, free_port, node, wait_for
 from support.volume import Volume
-from unit.test_receiver import SETTINGS, Client, entries, opened, receiving, until
+from unit.test_receiver import SETTINGS, Client, entries, file_of, opened, receiving, until
 from unit.test_receiver import store as store_by
 
 NODES = {"IMAGEPACS": "IMAGEPACS", "DCP_IMAGEPACS": "IMAGEPACS", "REPORTPACS": "REPORTPACS"}
@@ -38,6 +49,17 @@ TWICE = (("IMAGEPACS", "1.2.3"), ("DCP_IMAGEPACS", "1.2.3"))
 def settings(**changes: object) -> ReceiverSettings:
     acceptor = replace(SETTINGS.acceptor, titles=tuple(NODES))
     return replace(SETTINGS, acceptor=acceptor, nodes=NODES, **changes)  # type: ignore[arg-type]
+
+
+def load_warnings(folder: Path, config: str) -> tuple[str, ...]:
+    loaded(folder, config)
+    return load(folder, {}, {})[1]
+
+
+def receipts(service: Service) -> list[dict[str, Any]]:
+    """The lines of all receipts."""
+    paths = sorted((service.spool / "receipts").glob("*.log"))
+    return [json.loads(line) for path in paths for line in path.read_bytes().splitlines()]
 
 
 def send(service: Service, *instances: str, called: bytes = b"IMAGEPACS") -> list[int]:
@@ -213,6 +235,13 @@ def test_holdIncomingStorageAssociations_is_a_second_for_each_200_that_wait(tmp_
     assert [hold_s(waiting, 15.0) for waiting in (0, 1024, 1124, 1224, 2024, 9999)] == [0, 0, 0.5, 1, 5, 15]
 
 
+def loaded(folder: Path, config: str) -> Settings:
+    """The settings of this config.yml and one node."""
+    (folder / "config.yml").write_text(config)
+    (folder / "nodes.yml").write_text(node("IMAGEPACS", 104))
+    return load(folder, {}, {})[0]
+
+
 @pytest.mark.parametrize(
     ("config", "longest_s"),
     [
@@ -225,8 +254,7 @@ def test_holdIncomingStorageAssociations_is_a_second_for_each_200_that_wait(tmp_
 )
 def test_storageAssociationHoldExpectedTtlSeconds_is_the_bound(tmp_path: Path, config: str, longest_s: float) -> None:
     """At most this, and at most 30 s: half of it, so that an answer comes well within what the sender waits."""
-    (tmp_path / "config.yml").write_text(config)
-    assert load(tmp_path, {}, {})[0].receiver.longest_hold_s == longest_s
+    assert loaded(tmp_path, config).receiver.longest_hold_s == longest_s
 
 
 def test_holdIncomingStorageAssociations_delays_the_answer_and_nothing_else(tmp_path: Path) -> None:
@@ -399,3 +427,213 @@ def test_minFreeSpace_has_a_low_and_a_hard_mark(service: Callable[..., Service],
         assert all(("inodes" in line) == (scarce == "inodes") for line in told[:2])
     finally:
         volume.end()
+
+
+# -- sendAbandonGraceSeconds, storageTimeoutFloorSeconds
+
+
+LIMITS = [{"stall_s": 0.3}, {"stall_s": 0.0, "deadline_s": 0.3}]
+
+
+async def sent_to(act: Callable[[Peer, Event], bool | None], folder: Path, size: int, **limits: float) -> StoreAnswer:
+    """The answer of a peer that behaves like this; afterwards the association still works."""
+    async with listening(act) as (port, _):
+        with file_of(folder, bytes(size)) as fd:
+            association = await Association.open(
+                "127.0.0.1", port, calling="LEYDEN", called="PACS", contexts=[(CTImageStorage, IMPLICIT_LE)]
+            )
+            answer = await association.store(1, CTImageStorage, "1.2.3", fd, 0, size, **limits)  # type: ignore[arg-type]
+            assert not association.closed
+            await association.release()
+            return answer
+
+
+@pytest.mark.parametrize("limits", LIMITS)
+def test_sendAbandonGraceSeconds_an_answer_on_its_way_is_waited_for(tmp_path: Path, limits: dict[str, float]) -> None:
+    """Grace after cancelling: what comes within it counts, and the association goes on."""
+
+    def late(peer: Peer, event: Event) -> bool:
+        if isinstance(event, StoreEnded):
+            asyncio.get_running_loop().call_later(1.5, lambda: (peer.behave(event), peer.say()))
+        return isinstance(event, StoreEnded)
+
+    assert uvloop.run(sent_to(late, tmp_path, 100_000, grace_s=60.0, **limits)) == StoreAnswer(0)
+
+
+@pytest.mark.parametrize("limits", LIMITS)
+def test_sendAbandonGraceSeconds_then_the_association_is_cut(tmp_path: Path, limits: dict[str, float]) -> None:
+    """Grace after cancelling: without an answer the send ends in the error that it had before."""
+
+    def never(_peer: Peer, event: Event) -> bool:
+        return isinstance(event, StoreEnded)
+
+    with pytest.raises(Stalled):
+        uvloop.run(sent_to(never, tmp_path, 100_000, grace_s=0.3, **limits))
+
+
+def test_sendAbandonGraceSeconds_is_not_for_a_peer_that_does_not_take_the_object(tmp_path: Path) -> None:
+    """No answer can be on its way to what the peer has not read: the association is cut at once."""
+
+    def stop_reading(peer: Peer, event: Event) -> bool:
+        if isinstance(event, Payload):
+            peer.transport.pause_reading()
+        return False
+
+    with pytest.raises(Stalled):
+        uvloop.run(sent_to(stop_reading, tmp_path, 30_000_000, stall_s=0.3, grace_s=600.0))
+
+
+@pytest.mark.parametrize(
+    ("config", "floor_s", "grace_s"),
+    [("", 900.0, 30.0), ("storageTimeoutFloorSeconds: 60\nsendAbandonGraceSeconds: 0", 60.0, 0.0)],
+)
+def test_storageTimeoutFloorSeconds_and_sendAbandonGraceSeconds_have_their_defaults(
+    tmp_path: Path, config: str, floor_s: float, grace_s: float
+) -> None:
+    """storageTimeoutFloorSeconds, sendAbandonGraceSeconds: 900, 30."""
+    (destination,) = loaded(tmp_path, config).destinations
+    assert (destination.storage_timeout_floor_s, destination.abandon_grace_s) == (floor_s, grace_s)
+
+
+# -- moveRejectedCachedFiles, cycleRejectedFilesOnStartup
+
+
+@pytest.mark.parametrize("keep", ["true", "false"])
+def test_moveRejectedCachedFiles_says_whether_rejected_files_are_kept(
+    service: Callable[..., Service], pacs: Callable[..., Pacs], keep: str
+) -> None:
+    """Keep rejected files. false: what the destination has answered no to is gone, and a receipt names its answer."""
+    archive = pacs("ARCHIVE", answer=lambda arrival: 0xC001 if arrival.sop_instance_uid == "2.25.1" else 0)
+    leyden = service(node("ARCHIVE", archive.port, RetryDelays="[0.1]"), moveRejectedCachedFiles=keep).start()
+    assert send(leyden, "2.25.1", "2.25.2", called=b"ARCHIVE") == [0, 0]
+    leyden.wait_line("2.25.1: rejected: status 0xC001")
+    archive.wait(1)
+    rejected = leyden.spool / "rejected" / "ARCHIVE"
+    if keep == "true":
+        (why,) = leyden.wait_ended(1, "rejected", "ARCHIVE")
+        assert why["status"] == "0xC001"
+    else:
+        leyden.wait_empty()
+        wait_for(lambda: not any(rejected.iterdir()))
+    leyden.stop()
+    told = [(line["event"], line["sop_instance_uid"], line.get("reason")) for line in receipts(leyden)]
+    proof = [("rejected", "2.25.1", "status 0xC001")] if keep == "false" else []
+    assert sorted(told) == sorted([("delivered", "2.25.2", None), *proof])
+
+
+def test_moveRejectedCachedFiles_keeps_what_the_destination_did_not_answer(
+    service: Callable[..., Service], pacs: Callable[..., Pacs]
+) -> None:
+    """false is about what was refused by an answer: what could not even be offered stays in rejected/."""
+    archive = pacs("ARCHIVE", refuse=[CTImageStorage])
+    leyden = service(node("ARCHIVE", archive.port), moveRejectedCachedFiles="false").start()
+    assert send(leyden, "2.25.1", called=b"ARCHIVE") == [0]
+    leyden.wait_ended(1, "rejected", "ARCHIVE")
+
+
+def test_moveRejectedCachedFiles_removes_nothing_without_a_durable_receipt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error never deletes: if the receipt cannot be written, the file stays in rejected/."""
+
+    async def main() -> None:
+        parts = Parts(tmp_path, Destination("PACS", "127.0.0.1", 104, keep_rejected=False))
+        parts.put()
+        instance = parts.take()
+        claim = parts.claims.take(instance)
+        assert isinstance(claim, Queued)
+        monkeypatch.setattr(ReceiptLog, "append", failing_append)
+        outcome = Outcome(instance=instance, claim=claim, ending=Ending.REJECTED, reason="no", status=0xC001)
+        await parts.claims.end(outcome)
+        await parts.close()
+        assert parts.counts() == {"rejected": 1}
+
+    def failing_append(_self: ReceiptLog, *_events: object) -> None:
+        raise OSError(28, os.strerror(28))
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("cycle", ["true", "false"])
+def test_cycleRejectedFilesOnStartup_retries_rejected_at_start(
+    service: Callable[..., Service], pacs: Callable[..., Pacs], cycle: str
+) -> None:
+    """Retry rejected/ at start. failed/ is tried again at each start, rejected/ only by this key or by hand."""
+    archive = pacs("ARCHIVE", answer=lambda arrival: 0 if willing.is_set() else 0xC001)
+    willing = threading.Event()
+    leyden = service(node("ARCHIVE", archive.port, RetryDelays="[0.1]"), cycleRejectedFilesOnStartup=cycle).start()
+    assert send(leyden, "2.25.1", called=b"ARCHIVE") == [0]
+    leyden.wait_ended(1, "rejected", "ARCHIVE")
+    leyden.stop()
+    failed = leyden.spool / "failed" / "1700000000000000990001.dcm"
+    shutil.copy(next((leyden.spool / "rejected" / "ARCHIVE").glob("*.dcm")), failed)
+    willing.set()
+    leyden.start()
+    wait_for(lambda: not failed.exists() or "no destination" in failed.with_name(f"{failed.name}.json").read_text())
+    if cycle == "true":
+        archive.wait(1)
+    else:
+        assert len(list((leyden.spool / "rejected" / "ARCHIVE").glob("*.dcm"))) == 1
+        assert leyden.leyden("queue", "retry").returncode == 0
+        archive.wait(1)
+    assert archive.uids() == ["2.25.1"]
+
+
+# -- maxPDVsPerPDU
+
+
+def pdvs_of(pdu_bytes: bytes) -> list[list[int]]:
+    """The lengths of the PDVs of each P-DATA-TF PDU (PS3.8 section 9.3.5)."""
+    found = []
+    while pdu_bytes:
+        kind, length = struct.unpack(">BxI", pdu_bytes[:6])
+        assert kind == 4
+        body, pdu_bytes = pdu_bytes[6 : 6 + length], pdu_bytes[6 + length :]
+        found.append([])
+        while body:
+            (size,) = struct.unpack(">I", body[:4])
+            found[-1].append(size)
+            body = body[4 + size :]
+    return found
+
+
+def test_maxPDVsPerPDU_is_a_most_that_we_never_pass(tmp_path: Path) -> None:
+    """PDVs a PDU: whatever is allowed, command and data set go in PDUs of one PDV each."""
+
+    async def main() -> None:
+        async with receiving(tmp_path) as (_, port):
+            client = await Client.connect(port)
+            client.connection.store_request(1, 1, CTImageStorage, "1.2.3", 0)
+            command = client.connection.output()
+            data = b"".join(client.connection.data_pdus(1, memoryview(bytes(1_000_000)), ends=True))
+            assert len(pdvs_of(command)) == 1
+            assert len(pdvs_of(data)) > 2
+            assert {len(pdvs) for pdvs in pdvs_of(command + data)} == {1}
+            client.say(command, data)
+            assert len(pdvs_of(await client.hear_bytes())) == 1
+            await client.close()
+
+    for value in (0, 1, 4):
+        assert not load_warnings(tmp_path, f"maxPDVsPerPDU: {value}")
+    uvloop.run(main())
+
+
+def test_maxPDVsPerPDU_does_not_bind_those_who_send_to_us(tmp_path: Path) -> None:
+    """The standard allows any number, and devices send a command and several fragments in one PDU."""
+
+    async def main() -> None:
+        async with receiving(tmp_path) as (receiver, port):
+            client = await Client.connect(port)
+            client.connection.store_request(1, 1, CTImageStorage, "1.2.3", 0)
+            one = client.connection.output()[6:]
+            for part, ends in ((b"data", False), (b"more", False), (b"last", True)):
+                one += b"".join(client.connection.data_pdus(1, memoryview(part), ends=ends))[6:]
+            client.say(struct.pack(">BxI", 4, len(one)), one)
+            answer = await client.hear()
+            assert isinstance(answer, Responded)
+            assert answer.command.status == 0
+            (kept,) = entries(receiver)
+            assert kept.read_bytes().endswith(b"datamorelast")
+            await client.close()
+
+    uvloop.run(main())

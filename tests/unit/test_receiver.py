@@ -107,10 +107,13 @@ class Client:
         self.connection.store_request(1, message_id, CT, instance, 0)
         self.say(self.connection.output(), *self.connection.data_pdus(1, memoryview(data), ends=ends))
 
-    async def hear(self) -> Event:
+    async def hear_bytes(self) -> bytes:
+        """The next PDU."""
         header = await self.reader.readexactly(6)
-        body = await self.reader.readexactly(struct.unpack(">I", header[2:])[0])
-        (event,) = self.connection.feed(memoryview(header + body))
+        return header + await self.reader.readexactly(struct.unpack(">I", header[2:])[0])
+
+    async def hear(self) -> Event:
+        (event,) = self.connection.feed(memoryview(await self.hear_bytes()))
         return event
 
     async def hear_the_end(self) -> bytes:

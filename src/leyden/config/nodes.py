@@ -122,12 +122,14 @@ def _destination(node: NodeEntry, syntax: str, titles: dict[str, str], config: C
         stall_threshold_s=_either(node.stall_threshold, config.stall_threshold_seconds),
         connect_timeout_s=config.connect_timeout_seconds,
         storage_timeout_floor_s=config.storage_timeout_floor_seconds,
+        abandon_grace_s=config.send_abandon_grace_seconds,
         process_delay_ms=_either(node.process_delay, config.process_delay),
         process_delay_window_multiplier=config.process_delay_window_multiplier,
         schedule=_either(node.process_schedule, config.process_schedule),
         networks=node.process_networks,
         retry_delays_s=node.retry_delays,
         expiry_threshold_s=config.expiry_threshold,
+        keep_rejected=config.move_rejected_cached_files,
     )
 
 

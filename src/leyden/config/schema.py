@@ -66,10 +66,14 @@ def _filter(value: Node) -> str:
     return written.lower()
 
 
-def setting(default: Any, effect: str, unit: str = "", *, shown: str = "", since: str = "0.1") -> Any:
+def setting(
+    default: Any, effect: str, unit: str = "", *, shown: str = "", since: str = "0.1", key: str | None = None
+) -> Any:
     """A key of a file. `shown` says in words what an absent key means, where the default does not; `since` names the
-    version that brought the key."""
-    return Field(default, description=effect, json_schema_extra={"unit": unit, "shown": shown, "since": since})
+    version that brought the key; `key` is how it is spelt, where the field's name does not tell."""
+    return Field(
+        default, alias=key, description=effect, json_schema_extra={"unit": unit, "shown": shown, "since": since}
+    )
 
 
 class Entry(BaseModel):
@@ -173,9 +177,6 @@ class Config(Entry):
         "storageCommitScpPort": "there is no storage commitment",
         "limitMaxCMoveResponseRemainingCount": "there is no C-MOVE",
         "suppressWebLog": "there is no console",
-        "sendAbandonGraceSeconds": "an association that stalls or is too slow is aborted at once",
-        "moveRejectedCachedFiles": "what was rejected is always kept",
-        "maxPDVsPerPDU": "a PDU may hold any number of PDVs",
     }
     later_families = {
         "worklist": "there is no worklist service",
@@ -240,6 +241,12 @@ class Config(Entry):
         "minimumLineSpeed there is no such limit",
         "s",
     )
+    send_abandon_grace_seconds: Annotated[float, Plain(values.number(0, DAY_S))] = setting(
+        30.0,
+        "when stallThresholdSeconds or storageTimeoutFloorSeconds is over and the destination has all of the object, "
+        "its answer may be on its way: we wait so much longer for it. Otherwise the association is aborted at once",
+        "s",
+    )
     hold_incoming_storage_associations: Boolean = setting(
         True,
         "while more than 1,024 objects wait to be planned, senders are slowed down: an answer is held back 1 s for "
@@ -258,6 +265,11 @@ class Config(Entry):
         604800.0, "what could not be delivered for so long moves to expired/, where it is kept; 0: never", "s"
     )
     drop_unfiltered_instances: Boolean = setting(False, "objects that no route matched are dropped, with a receipt")
+    move_rejected_cached_files: Boolean = setting(
+        True,
+        "what a destination refused for good stays in rejected/; false: what it refused by its answer is removed, once "
+        "a durable receipt says so",
+    )
     cycle_rejected_files_on_startup: Boolean = setting(
         True, "what stands in rejected/ is tried again at each start (failed/ always is)"
     )
@@ -273,6 +285,13 @@ class Config(Entry):
     )
     max_data_buffer: Annotated[int, Plain(values.whole(4096, 2**32 - 1))] = setting(
         1048776, "longest PDU that we announce and take; 262144 at most", "bytes"
+    )
+    max_pdvs_per_pdu: Count = setting(
+        1,
+        "most PDVs in a PDU that we send. We always send one, which every value allows; what we take may hold any "
+        "number",
+        "PDVs",
+        key="maxPDVsPerPDU",
     )
     suppress_log_ae_titles: Titles = setting(
         (Text("HEALTHCHECK", NOWHERE),), "calling AE titles whose associations are not logged"

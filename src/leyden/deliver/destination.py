@@ -12,6 +12,7 @@ class Destination:
     `aliases` hold every other title it answers to (prefix + title too); they are for the log only.
     `schedule` holds pairs of minutes after midnight (start, end; end < start crosses midnight), `networks` the texts
     of ProcessNetworks; empty = always and everywhere. A limit of 0 is off.
+    `keep_rejected` False: what it answers no to for good is removed, once there is a receipt of that.
     """
 
     ae_title: str
@@ -32,9 +33,11 @@ class Destination:
     stall_threshold_s: float = 90.0
     connect_timeout_s: float = 30.0
     storage_timeout_floor_s: float = 900.0
+    abandon_grace_s: float = 0.0
     process_delay_ms: int = 0
     process_delay_window_multiplier: float = 1.0
     schedule: tuple[tuple[int, int], ...] = ()
     networks: tuple[str, ...] = ()
     retry_delays_s: tuple[float, ...] = ()
     expiry_threshold_s: float = 604800.0
+    keep_rejected: bool = True

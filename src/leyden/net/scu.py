@@ -127,6 +127,7 @@ class Association:
         self._message_id = 0
         self._response: Command | None = None
         self._busy = False
+        self._grace_s = 0.0  # of the operation, once everything is sent
         self._timer: asyncio.TimerHandle | None = None
         self._buffers = [
             memoryview(mmap.mmap(-1, SEND_BUFFER_BYTES)) for _ in range(2)
@@ -219,12 +220,14 @@ class Association:
         stall_s: float = 90.0,
         minimum_bytes_per_s: float = 0.0,
         deadline_s: float = 0.0,
+        grace_s: float = 0.0,
         throttle: RateLimit | None = None,
         ahead_bytes: int = 0,
         meanwhile: Callable[[], None] = lambda: None,
     ) -> StoreAnswer:
         """Send the data set, `size` bytes at `offset` of `fd`, and wait for the answer. A limit of 0 is off.
 
+        If a limit is passed when the peer has all of it, the answer may be on its way: we wait `grace_s` longer.
         `ahead_bytes` of it were read by read_ahead(); `meanwhile` is called when everything is sent, before the answer.
         Raises Stalled, TooSlow or ConnectionLost, all Transient, and Corrupt if the file ends early; the association is
         closed then. If the peer refuses before the end and then stops reading, the refusal is returned.
@@ -242,6 +245,7 @@ class Association:
             self._connection.store_request(context_id, message_id, sop_class, sop_instance, priority)
             self._watch(pace)
             await self._send(context_id, fd, offset, size, pace, throttle, ahead_bytes)
+            self._grace_s = grace_s
             crash.soon("sent")
             meanwhile()
             response = await self._answer()
@@ -336,6 +340,7 @@ class Association:
             raise LocalProtocolError("one operation at a time")
         self._busy = True
         self._response = None
+        self._grace_s = 0.0
         self._message_id = self._message_id % 0xFFFF + 1
         return self._message_id
 
@@ -352,10 +357,12 @@ class Association:
     def _look(self, pace: Pace) -> None:
         link = self._link
         why = pace.judge(time.monotonic(), link.acknowledged_bytes, link.received_bytes, link.sent_bytes)
-        if why is not None:
-            link.abort(why)
-        else:
+        if why is None:
             self._watch(pace)
+        elif self._grace_s and link.acknowledged_bytes == link.sent_bytes:
+            self._timer = asyncio.get_running_loop().call_later(self._grace_s, link.abort, why)
+        else:
+            link.abort(why)
 
     async def _answer(self) -> Command:
         while self._response is None:

@@ -102,6 +102,7 @@ class Attempts:
                 stall_s=destination.stall_threshold_s,
                 minimum_bytes_per_s=minimum,
                 deadline_s=destination.storage_timeout_floor_s + size_bytes / minimum if minimum else 0.0,
+                grace_s=destination.abandon_grace_s,
                 throttle=self._throttle,
                 ahead_bytes=file.ahead_bytes,
                 meanwhile=lambda: self._files.open_ahead(association, following()),

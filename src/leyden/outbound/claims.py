@@ -15,7 +15,7 @@ from typing import Any
 from leyden import crash, log
 from leyden.deliver.destination import Destination
 from leyden.dicom.uids import syntax_name
-from leyden.journal.events import Delivered
+from leyden.journal.events import Delivered, Rejected
 from leyden.journal.lines import tell
 from leyden.outbound.outcome import Ending, History, Outcome, Response, gone, kept
 from leyden.outbound.queue import Instance
@@ -123,15 +123,19 @@ class Claims:
     async def _move(self, outcome: Outcome, claim: Queued) -> None:
         """In a thread: it may wait for the disk."""
         try:
-            await asyncio.shield(self._loop.run_in_executor(self._threads, self._move_now, outcome, claim))
+            moved = await asyncio.shield(self._loop.run_in_executor(self._threads, self._move_now, outcome, claim))
         except OSError as error:
             await self._keep(outcome, str(error))
         else:
             self._note(outcome)
             self._window.moved(outcome.instance)
+            if outcome.ending is Ending.REJECTED and outcome.status is not None and not self._destination.keep_rejected:
+                (event,) = outcome.events(self._destination.ae_title)
+                assert isinstance(event, Rejected)
+                self._receipts.add(moved, event, lambda: None)
 
-    def _move_now(self, outcome: Outcome, claim: Queued) -> None:
-        """Move it, then tell: what the log and the journal say has happened."""
+    def _move_now(self, outcome: Outcome, claim: Queued) -> Queued:
+        """Move it, then tell: what the log and the journal say has happened. Returns it as it stands in rejected/."""
         match outcome.ending:
             case Ending.DEFERRED:
                 self._spool.defer(claim, time.time() + outcome.wait_s, unanswered=outcome.unanswered)
@@ -140,10 +144,11 @@ class Claims:
                 for number in range(self._workers):
                     doorbell.ring(self._spool.root, f"worker-{number}")
             case Ending.REJECTED:
-                self._spool.reject(claim, outcome.why())
+                claim = self._spool.reject(claim, outcome.why())
             case Ending.FAILED:
                 self._spool.fail(claim, {"reason": f"cannot be read: {outcome.reason}"})
         self._tell(outcome)
+        return claim
 
     async def _keep(self, outcome: Outcome, reason: str) -> None:
         """A fault of this machine: whoever met it pauses, and the instance goes back to the queue."""

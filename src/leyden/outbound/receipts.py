@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from leyden import crash
 from leyden.inline import Inline
-from leyden.journal.events import Delivered
+from leyden.journal.events import Delivered, Rejected
 from leyden.journal.lines import together
 from leyden.spool.entry import Queued
 from leyden.spool.receipts import ReceiptLog
@@ -19,7 +19,7 @@ logger = logging.getLogger("leyden.sender")
 NOT_DURABLE_MAX = 256
 GATHER_S = 0.005  # to hand over each object to a thread would cost more than all else together
 
-_Handed = tuple[Queued, Delivered, Callable[[], None]]
+_Handed = tuple[Queued, Delivered | Rejected, Callable[[], None]]
 
 
 class GroupReceipts:
@@ -36,8 +36,11 @@ class GroupReceipts:
         self._room = asyncio.Event()
         self._room.set()
 
-    def add(self, claim: Queued, event: Delivered, done: Callable[[], None]) -> None:
-        """Take over the claim of what was delivered: its receipt becomes durable, then it is unlinked, then `done`."""
+    def add(self, claim: Queued, event: Delivered | Rejected, done: Callable[[], None]) -> None:
+        """Take over the claim of what was delivered: its receipt becomes durable, then it is unlinked, then `done`.
+
+        What was rejected stands in rejected/ already, and stays there if its receipt does not become durable.
+        """
         self._gathering.append((claim, event, done))
         self._not_durable += 1
         if self._not_durable >= NOT_DURABLE_MAX:
@@ -65,21 +68,26 @@ class GroupReceipts:
         self._running = None
 
     def _commit(self, batch: Sequence[_Handed]) -> None:
+        proved = False
         try:
             self._log.append(*(event for _, event, _ in batch))
             crash.point("receipt-written")
             if self._spool.sync:
                 self._log.sync()
             crash.point("receipt-synced")
+            proved = True
         except OSError as error:
             # Delivered is delivered: keeping the files would only fill a full disk for good.
             logger.error("%d receipts could not be written: %s", len(batch), error)
-        for claim, _, _ in batch:
+        for claim, event, _ in batch:
             try:
-                self._spool.delivered(claim)
-                crash.point("delivered-unlinked")
+                if not isinstance(event, Rejected):
+                    self._spool.delivered(claim)
+                    crash.point("delivered-unlinked")
+                elif proved:
+                    self._spool.forget_rejected(claim)
             except OSError as error:
-                logger.error("%s was delivered but cannot be removed: %s", claim.path.name, error)
+                logger.error("%s is done with but cannot be removed: %s", claim.path.name, error)
 
     def check(self) -> None:
         """Raises what ended the writing, if a fault of ours has: the process is of no use then."""

@@ -44,6 +44,13 @@ def put(source: str, place: str, name: str, origin: tuple[Stage, str, str], why:
         os.unlink(f"{place}/{name}.json")
 
 
+def forget(file: str) -> None:
+    """Remove a file from one of these stages, then its note. OSError: it stays."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(file)
+    _remove_note(f"{file}.json")
+
+
 def retry(root: str, stage: Stage, destination: str | None, known: Collection[str] | None) -> int:
     """Bring back the objects in rejected/ or failed/, of one destination or of all; returns how many.
 

@@ -414,9 +414,18 @@ class Spool:
         origin = (claim.stage, claim.destination, claim.rank)
         ended.put(claim.file, f"{self._root}/{place}", name, origin, why)
 
-    def reject(self, claim: Queued, why: Mapping[str, Any]) -> None:
-        """Move a claim to rejected/<DEST>/: the destination refused it for good. `why` holds at least "reason"."""
-        self._end(claim, f"{Stage.REJECTED}/{folder(claim.destination)}", claim.entry.name, why)
+    def reject(self, claim: Queued, why: Mapping[str, Any]) -> Queued:
+        """Move a claim to rejected/<DEST>/: the destination refused it for good. `why` holds at least "reason".
+
+        Returns it with its new path, for forget_rejected().
+        """
+        place = f"{Stage.REJECTED}/{folder(claim.destination)}"
+        self._end(claim, place, claim.entry.name, why)
+        return replace(claim, file=f"{self._root}/{place}/{claim.entry.name}")
+
+    def forget_rejected(self, rejected: Queued) -> None:
+        """Remove what stands in rejected/, with its note. Its receipt must have been synced before."""
+        ended.forget(rejected.file)
 
     def fail(self, claim: Queued | Path, why: Mapping[str, Any]) -> None:
         """Move an object to failed/: a path in new/ could not be planned, or a claim not be read or transcoded."""
