@@ -7,11 +7,15 @@
     python perf/sink.py --port 11112 --stall-after 100       then neither reads nor answers
     python perf/sink.py --port 11112 --die-after 100         kills itself with SIGKILL, the 101st object unanswered
     python perf/sink.py --port 11112 --check --uids FILE     every UID, how often, and a hash of each data set
+    python perf/sink.py --port 11112 --order FILE            what came over which association, in the order of arrival
 
 It accepts any calling and called title, any storage SOP class and transfer syntax. At SIGTERM it prints one line of
 JSON with its counts and ends; with --each-second it prints one a second too. `seconds` is from the first byte of the
 first object to the last answer. A line of --uids is `UID HASH` (BLAKE2b of the data set as it came, 16 bytes), written
-before Success is sent. It is built on the same parts as the receiver, runs on one core, and uses no spool.
+before Success is sent. A line of --order is a JSON object: `association` (from 1), `calling`, `begun_s` and `ended_s`
+(when its C-STORE-RQ and its last byte had come, in seconds of CLOCK_MONOTONIC), `uid`, `sop_class`, and `series` and
+`number` (Instance Number) as texts; it is written when the object is whole, before it is answered. The sink is built on
+the same parts as the receiver, runs on one core, and uses no spool.
 """
 
 import argparse
@@ -39,11 +43,15 @@ from leyden.dicom.association import (
     StoreEnded,
     StoreStarted,
 )
+from leyden.dicom.header import peek
 from leyden.dicom.negotiate import PDU_LIMIT_BYTES, AcceptorPolicy, AssociateReject, answer
-from leyden.errors import LeydenError
+from leyden.dicom.part10 import FileMeta, encode_head
+from leyden.errors import Corrupt, LeydenError
 from leyden.net.link import READ_BUFFER_BYTES, Link
 
 HASH_BYTES = 16
+LOOK_BYTES = 65536  # of a data set, for its series and number
+SERIES_INSTANCE_UID, INSTANCE_NUMBER = 0x0020000E, 0x00200013
 SLACK_S = 0.005  # shorter pauses are added up: a timer costs more than a read
 
 
@@ -77,6 +85,7 @@ class Sink:
         self.seen: dict[str, int] = {}
         self.checks = bool(asked.check or asked.uids)
         self.ledger: TextIO | None = asked.uids.open("w") if asked.uids else None
+        self.order: TextIO | None = asked.order.open("w", buffering=1) if asked.order else None
         self.free_s = 0.0  # when the line of --mb-per-s is free again
         self.stalled = False
 
@@ -90,8 +99,9 @@ class Sink:
             self.ledger.write(f"{uid} {digest}\n")
 
     def close(self) -> None:
-        if self.ledger is not None:
-            self.ledger.close()
+        for file in (self.ledger, self.order):
+            if file is not None:
+                file.close()
 
 
 class Visit:
@@ -101,6 +111,10 @@ class Visit:
         self._sink = sink
         self._connection = Connection.acceptor(PDU_LIMIT_BYTES)
         self.link = Link(self._connection, self, sink.buffer)
+        self._number = 0  # of the association
+        self._calling = ""
+        self._beginning: bytearray | None = None  # of the data set, for --order
+        self._begun_s = 0.0
         self._hash: Any = None
         self._unanswered = 0
         self._releasing = self._released = self._counted = False
@@ -114,6 +128,8 @@ class Visit:
             if not self._sink.counts.first_s:
                 self._sink.counts.first_s = time.monotonic()
             self._hash = blake2b(digest_size=HASH_BYTES) if self._sink.checks else None
+            if self._sink.order is not None:
+                self._beginning, self._begun_s = bytearray(), time.monotonic()
         elif isinstance(event, StoreEnded):
             self._ended(event.store)
         elif isinstance(event, AssociationRequested):
@@ -126,6 +142,8 @@ class Visit:
         self._sink.counts.bytes += len(event.data)
         if self._hash is not None:
             self._hash.update(event.data)
+        if self._beginning is not None:
+            self._beginning += event.data[: LOOK_BYTES - len(self._beginning)]
 
     def _associate(self, event: AssociationRequested) -> None:
         request, counts = event.request, self._sink.counts
@@ -136,12 +154,14 @@ class Visit:
         self._connection.accept(said)
         self._counted = True
         counts.associations += 1
+        self._number, self._calling = counts.associations, request.calling
         counts.associations_now += 1
         counts.associations_most = max(counts.associations_most, counts.associations_now)
 
     def _ended(self, store: StoreStarted) -> None:
         asked, counts = self._sink.asked, self._sink.counts
         counts.objects += 1
+        self._write_order(store)
         if asked.die_after and counts.objects > asked.die_after:
             self._sink.close()
             os.kill(os.getpid(), signal.SIGKILL)
@@ -153,6 +173,25 @@ class Visit:
             asyncio.get_running_loop().call_later(asked.delay, self._answer, store, self._hash)
         else:
             self._answer(store, self._hash)
+
+    def _write_order(self, store: StoreStarted) -> None:
+        if self._sink.order is None or self._beginning is None:
+            return
+        command = store.command
+        said = {
+            "association": self._number,
+            "calling": self._calling,
+            "begun_s": self._begun_s,
+            "ended_s": time.monotonic(),
+            "uid": command.sop_instance,
+            "sop_class": command.sop_class,
+        }
+        content = encode_head(FileMeta(command.sop_class, command.sop_instance, store.syntax)) + self._beginning
+        with suppress(Corrupt):
+            header = peek(lambda offset, length: content[offset : offset + length], len(content))
+            for name, tag in (("series", SERIES_INSTANCE_UID), ("number", INSTANCE_NUMBER)):
+                said[name] = next(iter(header.texts(tag) or ()), "")
+        self._sink.order.write(json.dumps(said) + "\n")
 
     def _answer(self, store: StoreStarted, digest: Any) -> None:
         asked, counts = self._sink.asked, self._sink.counts
@@ -228,6 +267,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--check", action="store_true", help="count the UIDs that come more than once")
     parser.add_argument("--uids", type=Path, metavar="FILE", help="write every UID and hash there; implies --check")
+    parser.add_argument("--order", type=Path, metavar="FILE", help="write there what came over which association")
     parser.add_argument("--delay", type=float, default=0.0, metavar="S", help="before each answer")
     parser.add_argument("--mb-per-s", type=float, default=0.0, help="read no faster, all connections together")
     parser.add_argument(

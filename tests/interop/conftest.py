@@ -10,6 +10,7 @@ import pytest
 from leyden.deliver.destination import Destination
 from support.readers import Gdcm
 from support.sender import Sender
+from support.sink import Sink
 from unit.transcode.conftest import arena, arena_fd, bench, image, transcode
 
 __all__ = ["arena", "arena_fd", "bench", "gdcm", "image", "transcode"]
@@ -34,6 +35,20 @@ def sender(tmp_path: Path) -> Iterator[Callable[..., Sender]]:
 
     def make(*destinations: Destination, **settings: object) -> Sender:
         made.append(Sender(tmp_path / f"sender{len(made)}", *destinations, **settings))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.end()
+
+
+@pytest.fixture
+def sink(tmp_path: Path) -> Iterator[Callable[..., Sink]]:
+    """Make destinations that record what they see: sink("--delay", 0.01)."""
+    made: list[Sink] = []
+
+    def make(*options: object, **keys: object) -> Sink:
+        made.append(Sink(tmp_path, *options, **keys))  # type: ignore[arg-type]
         return made[-1]
 
     yield make

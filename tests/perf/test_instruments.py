@@ -61,6 +61,21 @@ def test_everything_arrives_once_under_its_own_uid(tmp_path: Path) -> None:
     assert counts[0]["associations"] == 3
 
 
+def test_a_sink_tells_the_order_of_arrival(tmp_path: Path) -> None:
+    with sink("--order", tmp_path / "order") as (port, _):
+        for number in (7, 8):
+            path = make_ct(tmp_path / f"{number}.dcm", number, rows=64)
+            words = ["send", f"127.0.0.1:{port}", "--called", "SINK", str(path)]
+            subprocess.run([sys.executable, "-m", "leyden", *words], check=True, capture_output=True)
+    seven, eight = (json.loads(line) for line in (tmp_path / "order").read_text().splitlines())
+    assert [(said["association"], said["uid"], said["number"]) for said in (seven, eight)] == [
+        (1, "2.25.1001.7", "7"),
+        (2, "2.25.1001.8", "8"),
+    ]
+    assert {said["series"] for said in (seven, eight)} == {"2.25.1001.1"}
+    assert seven["begun_s"] <= seven["ended_s"] <= eight["begun_s"]
+
+
 def test_one_association_an_object_and_many_contexts() -> None:
     with sink() as (port, counts):
         report = load(port, objects=7, per_association=1, contexts=64)

@@ -17,7 +17,7 @@ from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.dicom.uids import EXPLICIT_LE
 from leyden.heartbeat import ROW_BYTES
 from leyden.inherited import descriptors_as_text
-from leyden.plan.rules import PlanSettings
+from leyden.plan.rules import PlanSettings, Sorting
 from leyden.published import Published
 from leyden.spool import doorbell, recover
 from leyden.spool.entry import Entry, ReceiptClock, key
@@ -31,7 +31,9 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
 class Sender:
     """`leyden role sender 0`, started as the supervisor does it, on a spool that the test fills."""
 
-    def __init__(self, folder: Path, *destinations: Destination, **settings) -> None:
+    def __init__(
+        self, folder: Path, *destinations: Destination, sortings: tuple[Sorting, ...] | None = None, **settings
+    ) -> None:
         self.folder, self.root = folder, folder / "cache"
         self.spool = Spool(self.root, sync=False)
         self.spool.prepare([d.ae_title for d in destinations])
@@ -43,7 +45,7 @@ class Sender:
             scp_port=0,
             my_ae_title="LEYDEN",
             receiver=ReceiverSettings(AcceptorPolicy(("LEYDEN",))),
-            plan=PlanSettings("LEYDEN", {}, ()),
+            plan=PlanSettings("LEYDEN", {}, (), sortings=sortings),
             destinations=destinations,
             **settings,
         )
