@@ -1,7 +1,6 @@
 """How far a study is: for each destination what was delivered, what waits where, and what is missing."""
 
 import os
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +31,7 @@ class Destination:
     """`states`: how many instances are delivered, in which stage, or gone."""
 
     title: str
-    states: Counter[str] = field(default_factory=Counter)
+    states: dict[str, int] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -72,7 +71,8 @@ def study(root: Path, uid: str) -> Study:
             if state == DROPPED:
                 continue
             if title:
-                destinations.setdefault(title, Destination(title)).states[state] += 1
+                states = destinations.setdefault(title, Destination(title)).states
+                states[state] = states.get(state, 0) + 1
             if state != DELIVERED:
                 missing.append(Missing(instance, receipt, title, state, reason))
     received = set(by_instance) | {each.sop_instance_uid for each in unplanned}
@@ -105,7 +105,7 @@ def _unplanned(root: Path, uid: str) -> Iterator[Missing]:
             size = os.fstat(fd).st_size
             header = peek(lambda offset, length, fd=fd: os.pread(fd, length, offset), size)  # type: ignore[misc]
             if uid in (header.texts(_STUDY_INSTANCE_UID) or ()):
-                yield Missing(header.meta.sop_instance_uid, name[:22], "", Stage.NEW, "")
+                yield Missing(header.meta.sop_instance_uid, name[:22], "", str(Stage.NEW), "")
         except (OSError, Corrupt):
             continue
         finally:

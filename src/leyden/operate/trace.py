@@ -169,7 +169,7 @@ def _named(root: Path, part: slice, uid: str) -> set[str]:
 def _place(root: Path, found: Standing) -> Place:
     entry = parse(found.name)
     return Place(
-        found.stage,
+        str(found.stage),  # a plain text, as a key of JSON has to be
         found.destination,
         os.path.relpath(found.path, root),
         found.claimant,
