@@ -62,7 +62,7 @@ class Claims:
     ) -> None:
         self.statistics = Statistics()
         self.history = History()
-        self._destination = destination
+        self.destination = destination
         self._spool = spool
         self._claimant = claimant
         self._window = window
@@ -108,7 +108,7 @@ class Claims:
         self._give_back(outcome)
 
     def _deliver(self, outcome: Outcome, claim: Queued) -> None:
-        (event,) = outcome.events(self._destination.ae_title)
+        (event,) = outcome.events(self.destination.ae_title)
         assert isinstance(event, Delivered)
         self._receipts.add(claim, event, partial(self._delivered, outcome, event))
 
@@ -129,8 +129,8 @@ class Claims:
         else:
             self._note(outcome)
             self._window.moved(outcome.instance)
-            if outcome.ending is Ending.REJECTED and outcome.status is not None and not self._destination.keep_rejected:
-                (event,) = outcome.events(self._destination.ae_title)
+            if outcome.ending is Ending.REJECTED and outcome.status is not None and not self.destination.keep_rejected:
+                (event,) = outcome.events(self.destination.ae_title)
                 assert isinstance(event, Rejected)
                 self._receipts.add(moved, event, lambda: None)
 
@@ -188,7 +188,7 @@ class Claims:
 
     def _tell(self, outcome: Outcome) -> None:
         """The journal, and what an operator should know besides. Also called in a thread."""
-        for event in outcome.events(self._destination.ae_title):
+        for event in outcome.events(self.destination.ae_title):
             tell(event)
         if outcome.ending is Ending.REMADE:
             self._tell_remade(outcome)
@@ -196,12 +196,12 @@ class Claims:
             receipt, uid = outcome.instance.receipt, outcome.instance.meta.sop_instance_uid
             if self.history.of(receipt).slow_aborts == SLOW_ABORTS:
                 text = "%s: the line is slower than MinimumLineSpeed: %s goes without that limit now"
-                logger.warning(text, self._destination.ae_title, uid)
+                logger.warning(text, self.destination.ae_title, uid)
 
     def _tell_remade(self, outcome: Outcome) -> None:
-        if outcome.syntax == self._destination.syntax:
+        if outcome.syntax == self.destination.syntax:
             return
-        title = self._destination.ae_title
+        title = self.destination.ae_title
         sop_class, source = outcome.instance.pair
         log.once(
             logger,
@@ -212,5 +212,5 @@ class Claims:
         )
 
     def _log(self, level: int, text: str, outcome: Outcome, *details: Any) -> None:
-        title, uid = self._destination.ae_title, outcome.instance.meta.sop_instance_uid
+        title, uid = self.destination.ae_title, outcome.instance.meta.sop_instance_uid
         logger.log(level, "%s: " + text, title, uid, *details)

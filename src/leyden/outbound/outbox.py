@@ -98,6 +98,7 @@ class Outbox:
         if before == (self.destination, self._my_ae_title, self._sortings):
             return
         self._window.look_anew(self._queue_for(destination, my_ae_title=my_ae_title, sortings=self._sortings))
+        self._claims.destination = destination
         self._associations.go_by(destination)
 
     def ring(self) -> None:
