@@ -41,6 +41,7 @@ def make_key(root: Path) -> bytes:
 
 def keyed(accession: str, key: bytes) -> str:
     """What the journal holds of an accession number: 16 hex digits; "" of none, and without a key."""
+    accession = accession.strip()
     if not (accession and key):
         return ""
     return blake2b(accession.encode("utf-8", "surrogateescape"), key=key, digest_size=_DIGEST_BYTES).hexdigest()

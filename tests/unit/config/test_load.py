@@ -9,6 +9,7 @@ from leyden.config.load import load
 from leyden.config.settings import Settings
 from leyden.dicom.uids import MADE, SYNTAXES
 from leyden.errors import ConfigError
+from leyden.journal.lines import JournalSettings
 from leyden.plan.rules import Action, ActionType, Condition, Kind
 
 NODES = """\
@@ -368,6 +369,30 @@ def test_errors_come_with_the_warnings_but_with_none_that_they_cause(folder: Wri
         load(folder(nodes), {}, {})
     assert [line.split(": ")[0] for line in caught.value.problems] == ["nodes.yml:2"]
     assert caught.value.warnings == ("nodes.yml:4: MaxAssociation: unknown key (did you mean MaxAssociations?)",)
+
+
+@pytest.mark.parametrize(
+    ("line", "suffix"),
+    [
+        ("", (0x00020003,)),
+        ("logSuffix:", (0x00020003,)),
+        ("logSuffix: ''", ()),
+        ("logSuffix: '#{2,2}-#{8,50}'", (0x00020002, "-", 0x00080050)),
+        ("logSuffix: #{2,2}-#{8,50}-#{10,20}", (0x00020002, "-", 0x00080050, "-", 0x00100020)),
+    ],
+)
+def test_the_suffix_of_log_lines(folder: Write, line: str, suffix: tuple[str | int, ...]) -> None:
+    settings = loaded(folder(NODES, config=f"{line}\n"))
+    assert settings.journal.suffix == suffix
+    assert Settings.from_json(settings.to_json()) == settings
+
+
+def test_the_keys_of_the_journal(folder: Write) -> None:
+    assert loaded(folder(NODES)).journal == JournalSettings(2048, (0x00020003,), 0)
+    journal = loaded(folder(NODES, config="journalMib: 0\ndaysToKeepLogs: 7\n")).journal
+    assert (journal.mib, journal.log_days) == (0, 7)
+    (problem,) = problems(folder(NODES, config="logSuffix: '#{PatientID}'\n"))
+    assert problem.startswith("config.yml:1: logSuffix: #{PatientID} is not a placeholder here")
 
 
 def test_keys_without_effect_are_warned_of_once(folder: Write) -> None:

@@ -6,7 +6,7 @@ import pydicom
 import pytest
 
 from leyden.dicom.part10 import FileMeta
-from leyden.plan.placeholders import COMPONENT_LIMIT_BYTES, expand, flaw, is_shared, masked
+from leyden.plan.placeholders import COMPONENT_LIMIT_BYTES, expand, filled, flaw, is_shared, masked, split
 from support.headers import header_from, header_of
 
 
@@ -125,3 +125,30 @@ def test_masks_do_not_lead_out_of_the_folder_and_names_stay_short() -> None:
 )
 def test_flaws_of_a_target(target: str, problem: str) -> None:
     assert (problem in flaw(target)) if problem else flaw(target) == ""
+
+
+@pytest.mark.parametrize(
+    ("template", "parts"),
+    [
+        ("#{2,3}", (0x00020003,)),
+        ("#{2,2}-#{8,50}-#{10,20}", (0x00020002, "-", 0x00080050, "-", 0x00100020)),
+        ("id #{0010,0020} ", ("id ", 0x00100020, " ")),
+        ("#{ 8 , 50 }#{7FE0,10}", (0x00080050, 0x7FE00010)),
+        ("plain", ("plain",)),
+        ("", ()),
+    ],
+)
+def test_a_template_is_split_into_texts_and_tags(template: str, parts: tuple[str | int, ...]) -> None:
+    assert split(template) == parts
+
+
+@pytest.mark.parametrize("template", ["#{2,3", "#{8,20:0000-00}", "#{PatientID}", "a#{}b", "#{8,18}#{x}"])
+def test_what_is_no_placeholder_of_a_template_is_refused(template: str) -> None:
+    with pytest.raises(ValueError, match=r"is not a placeholder here; these look like #\{10,20\}"):
+        split(template)
+
+
+def test_a_template_is_filled_with_values_of_the_dataset_and_the_file_meta() -> None:
+    found = header(AccessionNumber="A1 ", ImageType=["ORIGINAL", "PRIMARY"], PatientComments="x" * 100)
+    assert filled(split("#{2,3}/#{8,50}/#{8,8}/#{10,10}/"), found) == "2.25.7/A1/ORIGINAL\\PRIMARY//"
+    assert filled(split("#{10,4000}"), found) == "x" * 64

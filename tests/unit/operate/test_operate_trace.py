@@ -1,0 +1,207 @@
+"""Stories from the journal and the spool: how an object stands when one of the two is silent, and a whole study."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from leyden.dicom.part10 import FileMeta, encode_head
+from leyden.journal.accession import key_path, keyed, make_key
+from leyden.journal.events import Delivered, Event, Planned, PlannedDelivery, Received
+from leyden.journal.segments import Journal
+from leyden.operate import trace
+from leyden.operate.study import study
+from leyden.operate.trace import by_accession, by_instance, by_receipts, by_study
+from leyden.spool.entry import Entry, key
+from leyden.spool.receipts import ReceiptLog
+from leyden.spool.stage import Stage
+from leyden.spool.store import Spool
+from support.objects import make_ct
+
+STUDY = "1.2.9"
+CT = "1.2.840.10008.5.1.4.1.1.2"
+
+
+def receipt(number: int) -> str:
+    return f"17640000{number:02d}123456000001"
+
+
+class Site:
+    """A spool, and what its roles have told."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.spool = Spool(root, sync=False)
+        self.spool.prepare(["PACS", "ARCHIVE"])
+        self.journal = Journal(root, "test-0", 1 << 30)
+
+    def tell(self, *events: Event) -> None:
+        for event in events:
+            self.journal.write(event)
+
+    def received(self, number: int, uid: str = "1.2.3") -> None:
+        self.tell(Received(receipt(number), called="PACS", syntax="1.2.840.10008.1.2", bytes=9, **of(uid, number)))
+
+    def planned(self, number: int, *destinations: str, uid: str = "1.2.3", **more: Any) -> None:
+        ways = tuple(PlannedDelivery(title, "as it came", "called") for title in destinations)
+        self.tell(
+            Planned(
+                receipt(number), called="PACS", generation=3, deliveries=ways, study_instance_uid=STUDY,
+                accession=keyed("A1", make_key(self.root)), **of(uid, number), **more,
+            )
+        )  # fmt: skip
+
+    def delivered(self, number: int, destination: str, uid: str = "1.2.3") -> None:
+        self.tell(
+            Delivered(receipt(number), destination=destination, status=0, syntax="1.2", bytes=9, **of(uid, number + 1))
+        )
+
+    def stands(self, number: int, stage: Stage, destination: str, uid: str = "1.2.3") -> Path:
+        entry = Entry(receipt(number), key(uid), key(STUDY), key("CT1"))
+        place = self.root / stage / (f"{destination}/00/{entry.bucket}" if destination else entry.bucket)
+        place.mkdir(parents=True, exist_ok=True)
+        path = place / (entry.name if destination else f"{receipt(number)}.dcm")
+        path.write_bytes(encode_head(FileMeta(CT, uid, "1.2.840.10008.1.2")) + b"data")
+        return path
+
+
+def of(uid: str, at: int) -> dict[str, Any]:
+    return {"sop_class_uid": CT, "sop_instance_uid": uid, "calling": "CT1", "at_s": float(at)}
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+def test_what_was_received_comes_first_even_if_the_planner_told_first(site: Site) -> None:
+    site.planned(1, "PACS")
+    site.received(1)
+    site.stands(1, Stage.PREPARED, "PACS")
+    (story,) = by_receipts(site.root, [receipt(1)])
+    assert [event["event"] for event in story.events] == ["received", "planned"]
+    assert story.standings() == {"PACS": ("prepared", "")}
+    assert by_instance(site.root, "1.2.3") == by_study(site.root, STUDY) == by_accession(site.root, "A1") == [story]
+    assert by_accession(site.root, " A1 ") == [story]
+    assert by_accession(site.root, "A2") == by_instance(site.root, "1.2") == by_study(site.root, "1.2") == []
+
+
+def test_one_destination_has_it_and_the_other_waits(site: Site) -> None:
+    site.planned(1, "PACS", "ARCHIVE")
+    site.delivered(1, "PACS")
+    site.stands(1, Stage.DEFERRED, "ARCHIVE")
+    (story,) = by_instance(site.root, "1.2.3")
+    assert story.standings() == {"PACS": ("delivered", ""), "ARCHIVE": ("deferred", "")}
+
+
+def test_a_claim_stands_where_it_came_from_and_says_who_has_it(site: Site) -> None:
+    path = site.stands(1, Stage.PREPARED, "PACS")
+    entry = Entry(receipt(1), key("1.2.3"), key(STUDY), key("CT1"))
+    place = site.root / "active" / "sender-0"
+    place.mkdir()
+    path.rename(place / f"prepared~PACS~00~{entry.name}")
+    (story,) = by_receipts(site.root, [receipt(1)])
+    (found,) = story.places
+    assert (found.stage, found.destination, found.claimant) == ("prepared", "PACS", "sender-0")
+
+
+def test_a_receipt_proves_what_the_journal_has_lost_and_what_nobody_knows_is_said(site: Site) -> None:
+    site.planned(1, "PACS", "ARCHIVE")
+    log = ReceiptLog(site.root, "sender-0")
+    log.append({"receipt": receipt(1), "destination": "PACS"})
+    log.close()
+    (story,) = by_instance(site.root, "1.2.3")
+    assert story.proved == ("PACS",)
+    assert story.standings() == {"PACS": ("delivered", ""), "ARCHIVE": ("gone", "")}
+
+
+def test_what_the_journal_has_not_is_found_by_the_names_in_the_spool(site: Site) -> None:
+    site.stands(1, Stage.TRANSFORM, "PACS", "1.2.4")
+    for stories in (by_instance(site.root, "1.2.4"), by_study(site.root, STUDY), by_receipts(site.root, [receipt(1)])):
+        (story,) = stories
+        assert (story.sop_instance_uid, story.events, story.places[0].stage) == ("1.2.4", (), "transform")
+    assert by_receipts(site.root, [receipt(2)]) == []
+
+
+def test_what_was_delivered_between_the_two_looks_is_not_gone(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.planned(1, "PACS")
+    look = trace.listing.standing
+
+    def deliver_first(*arguments: Any) -> Any:
+        site.delivered(1, "PACS")
+        return look(*arguments)
+
+    monkeypatch.setattr(trace.listing, "standing", deliver_first)
+    (story,) = by_receipts(site.root, [receipt(1)])
+    assert story.standings() == {"PACS": ("delivered", "")}
+
+
+def test_without_a_key_an_accession_cannot_be_asked_for(site: Site) -> None:
+    with pytest.raises(OSError, match=r"journal\.key"):
+        by_accession(site.root, "A1")
+    key_path(site.root).write_bytes(b"short")
+    with pytest.raises(OSError, match="not a key"):
+        by_accession(site.root, "A1")
+    assert len(make_key(site.root)) == 32
+    assert make_key(site.root) == make_key(site.root)
+    assert key_path(site.root).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_hash_needs_the_key_and_the_number() -> None:
+    assert keyed("A1", b"k" * 32) != keyed("A1", b"l" * 32) != keyed("A2", b"l" * 32)
+    assert keyed("", b"k" * 32) == keyed("A1", b"") == ""
+
+
+def test_a_study_counts_instances_and_names_what_is_missing(site: Site) -> None:
+    site.planned(1, "PACS", "ARCHIVE", uid="1.1")
+    site.delivered(1, "PACS", uid="1.1")
+    site.delivered(1, "ARCHIVE", uid="1.1")
+    site.planned(2, "PACS", uid="1.2")
+    rejected = site.root / "rejected" / "PACS"
+    site.stands(2, Stage.PREPARED, "PACS", "1.2").rename(rejected / f"{receipt(2)}.dcm")
+    (rejected / f"{receipt(2)}.dcm.json").write_text('{"reason": "0xA900"}')
+    site.planned(3, uid="1.3", dropped_by="routings.yml:3 drop")
+    found = study(site.root, STUDY)
+    assert (found.received, found.dropped, found.complete) == (3, 1, False)
+    assert {each.title: (each.states, each.complete) for each in found.destinations} == {
+        "ARCHIVE": ({"delivered": 1}, True), "PACS": ({"delivered": 1, "rejected": 1}, False),
+    }  # fmt: skip
+    (missing,) = found.missing
+    assert (missing.sop_instance_uid, missing.destination, missing.state, missing.reason) == (
+        "1.2", "PACS", "rejected", "0xA900",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("second", "complete"), [("delivered", True), ("prepared", False), ("rejected", True), ("gone", True)]
+)
+def test_of_an_instance_that_came_twice_what_is_on_its_way_counts_and_else_that_one_is_there(
+    site: Site, second: str, complete: bool
+) -> None:
+    """A destination often refuses the second one, because it has the first."""
+    site.planned(1, "PACS")
+    site.delivered(1, "PACS")
+    site.planned(2, "PACS")
+    if second == "delivered":
+        site.delivered(2, "PACS")
+    elif second != "gone":
+        path = site.stands(2, Stage.PREPARED, "PACS")
+        if second == "rejected":
+            path.rename(site.root / "rejected" / "PACS" / path.name)
+    found = study(site.root, STUDY)
+    assert (found.received, found.complete) == (1, complete)
+
+
+def test_what_is_not_planned_yet_belongs_to_its_study_too(site: Site) -> None:
+    site.received(1, "2.25.1001.1")
+    path = site.stands(1, Stage.NEW, "", "2.25.1001.1")
+    make_ct(path, 1, rows=16, columns=16)
+    (path.parent / f"{receipt(2)}.dcm").write_bytes(b"not DICOM")
+    found = study(site.root, "2.25.1001")
+    assert (found.received, found.complete) == (1, False)
+    assert [(each.sop_instance_uid, each.state) for each in found.missing] == [("2.25.1001.1", "new")]
+
+
+def test_a_study_of_which_nothing_is_known_is_not_complete(site: Site) -> None:
+    found = study(site.root, "1.2.3.4")
+    assert (found.received, found.complete, found.destinations, found.missing) == (0, False, (), ())
