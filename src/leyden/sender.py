@@ -12,13 +12,13 @@ import logging
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import uvloop
 
 from leyden.config.settings import Settings
 from leyden.deliver import schedule
 from leyden.inherited import Inherited
+from leyden.net.interfaces import local_addresses
 from leyden.outbound.outbox import Outbox
 from leyden.outbound.receipts import GroupReceipts
 from leyden.spool.doorbell import Bell
@@ -171,14 +171,3 @@ async def _watch(inherited: Inherited, sender: Sender, stop: asyncio.Event) -> N
             await asyncio.wait_for(stop.wait(), TICK_S)
         except TimeoutError:
             continue
-
-
-def local_addresses() -> frozenset[str]:
-    """The IPv4 and IPv6 addresses of this host's interfaces (in our network namespace)."""
-    texts = []
-    for name in ("fib_trie", "if_inet6"):
-        try:
-            texts.append(Path("/proc/net", name).read_text(encoding="ascii"))
-        except OSError:  # no IPv6 here, or no IPv4
-            texts.append("")
-    return schedule.local_addresses(*texts)

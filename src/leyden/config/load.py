@@ -6,21 +6,24 @@ written here, and neither port nor spool is touched.
 """
 
 import os
+import socket
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from leyden.config import doubtful_nodes, doubtful_rules
 from leyden.config.nodes import Served, destinations, served, targets
 from leyden.config.report import FILES, Report, nearest
 from leyden.config.routings import routes
-from leyden.config.schema import NO_EFFECT, Api, Config, read
+from leyden.config.schema import NO_EFFECT, Api, Config, place, read
 from leyden.config.settings import ReceiverSettings, Settings
 from leyden.config.sortings import sortings
 from leyden.config.yaml_text import SIZE_LIMIT_BYTES, At, Entries, Node, Text, YamlError, parse
 from leyden.dicom.negotiate import PDU_LIMIT_BYTES, AcceptorPolicy
 from leyden.errors import ConfigError
 from leyden.journal.lines import JournalSettings
+from leyden.net.interfaces import local_addresses
 from leyden.plan.rules import PlanSettings
 
 DEFAULT_FOLDERS = (Path("/var/lib/leyden/data"), Path("data"))
@@ -70,7 +73,19 @@ def load(
         report.warn(config.places["dropUnfilteredInstances"], "dropUnfilteredInstances", effect)
     if report.errors or known is None:
         raise ConfigError(report.errors, report.warnings)
-    return _settings(folder, log_dir, config, known, plan), report.warnings
+    settings = _settings(folder, log_dir, config, known, plan)
+    _warn_of_doubts(known, config, settings, report)
+    return settings, report.warnings
+
+
+def _warn_of_doubts(known: Served, config: Config, settings: Settings, report: Report) -> None:
+    """Warn of what is legal and most probably wrong, but for what a file of rules shows by itself (routings.py)."""
+    here = {*local_addresses(), socket.gethostname(), socket.gethostname().partition(".")[0]}
+    for at, key, message in doubtful_nodes.doubts(known, config, here):
+        report.warn(at, key, message)
+    for route, n, message in doubtful_rules.into_the_spool(settings.plan.routes or (), settings.cache_path):
+        file, _, line = route.where.rpartition(":")
+        report.warn(At(file, int(line)), place(("Actions", n, "Target")), message)
 
 
 def spool_root(path: Path | None, overrides: Mapping[str, str], environ: Mapping[str, str]) -> Path:

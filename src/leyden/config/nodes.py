@@ -4,6 +4,7 @@ Only Storage nodes are destinations; the others are read, and a warning says tha
 written in the file wins over one that the prefix makes. No two nodes may have the same title.
 """
 
+import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -25,7 +26,6 @@ _OF_LOSS = {
         uid for uid, syntax in uids.SYNTAXES.items() if syntax.lossy and uid in uids.MADE - {uids.JPEGXL_JPEG}
     ),
 }
-_HERE = ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,7 @@ class Served:
     titles: dict[str, str] = field(default_factory=dict)
     others: dict[str, str] = field(default_factory=dict)  # titles of nodes with another role -> that role
     missing: bool = False  # nodes.yml
+    calling: tuple[str, ...] = ()  # the only titles that may call us; empty = all
 
     def resolve(self, title: str) -> str | None:
         """The Storage node that a title or an alias, as written in nodes.yml, stands for."""
@@ -75,7 +76,8 @@ def served(document: Node | None, config: Config, report: Report) -> Served:
             _check_not_ourselves(node, config, report)
             nodes.append((node, syntax or ""))
     own = _own_titles([node for node, _ in nodes], report)
-    return Served(tuple(nodes), _called_titles(own, config, report), others)
+    allowed = tuple(map(str, config.allowed_calling_ae_titles))
+    return Served(tuple(nodes), _called_titles(own, config, report), others, calling=allowed)
 
 
 def resolved(title: Text, steps: Steps, served: Served | None, report: Report) -> str:
@@ -160,10 +162,19 @@ def _warn_of_idle_keys(node: NodeEntry, syntax: str, report: Report) -> None:
 
 
 def _check_not_ourselves(node: NodeEntry, config: Config, report: Report) -> None:
-    if node.host_name in _HERE and node.port == config.scp_port:
+    if node.port == config.scp_port and _is_loopback(node.host_name):
         at = node.places.get("HostName") or node.places.get("Port") or node.ae_title.at
         what = f"{node.host_name}:{node.port} is Leyden itself (scpPort), which would get back what it sends"
         report.error(at, "HostName", f"{what}; name the destination's address")
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether a host is this machine, wherever the configuration is read."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost"
+    return address.is_loopback or address.is_unspecified
 
 
 def _own_titles(nodes: Sequence[NodeEntry], report: Report) -> dict[Text, str]:

@@ -2,6 +2,7 @@
 
 import re
 
+from leyden.config import doubtful_rules
 from leyden.config.conditions import condition
 from leyden.config.nodes import Served, resolved
 from leyden.config.report import Report
@@ -20,7 +21,9 @@ def routes(document: Node | None, served: Served | None, folder: str, report: Re
         report.error(document.at, "", "must be a list: each route begins with a dash (- AeTitles: ...)")
         return ()
     read_ones = (read(RouteEntry, given, report) for given in document or ())
-    return tuple(_route(entry, served, folder, report) for entry in read_ones if entry is not None)
+    found = tuple(_route(entry, served, folder, report) for entry in read_ones if entry is not None)
+    doubtful_rules.warn(document, found, served, report)
+    return found
 
 
 def _route(entry: RouteEntry, served: Served | None, folder: str, report: Report) -> Route:

@@ -46,19 +46,6 @@ def is_here(networks: Iterable[str], addresses: Collection[str]) -> bool:
     return not wanted or any(address in net for net in wanted for address in ours)
 
 
-def local_addresses(fib_trie: str, if_inet6: str) -> frozenset[str]:
-    """The addresses of this host's interfaces, from the texts of /proc/net/fib_trie and /proc/net/if_inet6."""
-    found = {str(ipaddress.IPv6Address(int(line[:32], 16))) for line in if_inet6.splitlines() if line.strip()}
-    address = ""
-    for line in fib_trie.splitlines():
-        words = line.split()
-        if words[:1] == ["|--"]:
-            address = words[1]
-        elif words == ["/32", "host", "LOCAL"]:
-            found.add(address)
-    return frozenset(found)
-
-
 class StudyDelay:
     """The process delay: a study waits `delay_s` from its first instance on, so that it goes out whole.
 

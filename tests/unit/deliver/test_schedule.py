@@ -2,7 +2,7 @@
 
 import pytest
 
-from leyden.deliver.schedule import StudyDelay, is_here, is_open, local_addresses, network
+from leyden.deliver.schedule import StudyDelay, is_here, is_open, network
 
 DAY = [(8 * 60, 18 * 60)]
 NIGHT = [(22 * 60, 6 * 60)]
@@ -64,36 +64,6 @@ def test_we_are_in_a_network_if_one_of_our_addresses_is():
     assert not is_here(["192.168.1.8"], ours)
     assert not is_here(["192.168.2.0/24"], ours)
     assert not is_here(["192.168.1.0/24"], set())
-
-
-FIB_TRIE = """Main:
-  +-- 0.0.0.0/0 3 0 5
-     |-- 0.0.0.0
-        /0 universe UNICAST
-     +-- 127.0.0.0/8 2 0 2
-        +-- 127.0.0.0/31 1 0 0
-           |-- 127.0.0.0
-              /8 host LOCAL
-           |-- 127.0.0.1
-              /32 host LOCAL
-        |-- 127.255.255.255
-           /32 link BROADCAST
-     +-- 192.0.2.0/24 2 0 2
-        |-- 192.0.2.0
-           /24 link UNICAST
-        |-- 192.0.2.2
-           /32 host LOCAL
-        |-- 192.0.2.255
-           /32 link BROADCAST
-"""
-IF_INET6 = """fe8000000000000000fc00fffe000001 04 40 20 80     eth0
-00000000000000000000000000000001 01 80 10 80       lo
-"""
-
-
-def test_addresses_of_the_host():
-    assert local_addresses(FIB_TRIE, IF_INET6) == {"127.0.0.1", "192.0.2.2", "fe80::fc:ff:fe00:1", "::1"}
-    assert local_addresses("", "") == frozenset()
 
 
 class TestStudyDelay:
