@@ -25,7 +25,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["run"], ["check"], ["demo"], ["status"], ["queue"], ["queue", "retry"], ["echo"], ["send"]]
+    "command",
+    [[], ["run"], ["check"], ["explain"], ["demo"], ["status"], ["queue"], ["queue", "retry"], ["echo"], ["send"]],
 )
 def test_every_command_explains_itself(command: list[str]) -> None:
     done = leyden(*command, "--help")

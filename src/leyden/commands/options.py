@@ -2,12 +2,14 @@
 
 import argparse
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from leyden.config.settings import Settings
+    from leyden.operate.explain import Configured
     from leyden.operate.peer import Peer
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # what add_subparsers() gives
@@ -55,6 +57,31 @@ def spool_root(options: argparse.Namespace) -> Path:
     return spool_root(getattr(options, "path", None), options.overrides, os.environ)
 
 
+def configured(settings: "Settings") -> "Configured":
+    """The configuration for operate.explain, with what the destinations were seen to accept so far."""
+    from leyden.form import ladder
+    from leyden.operate.explain import Configured
+    from leyden.outbound.capability_file import SeenCapabilities
+
+    seen = {target.ae_title: SeenCapabilities(settings.spool_root, target.ae_title) for target in settings.plan.targets}
+    now_s = time.time()
+
+    def acceptance_of(destination: str, sop_class: str) -> ladder.Acceptance | None:
+        return ladder.fresh(seen[destination].knowledge(), sop_class, now_s)
+
+    return Configured(
+        settings.plan, settings.receiver.acceptor, settings.destinations, acceptance_of, time.process_time
+    )
+
+
+def age_in_words(age_s: float) -> str:
+    """An age in its largest unit: 3.2 h."""
+    for unit, seconds in (("d", 86400), ("h", 3600), ("min", 60)):
+        if age_s >= seconds:
+            return f"{age_s / seconds:.1f} {unit}"
+    return f"{age_s:.0f} s"
+
+
 def add_peer(parser: argparse.ArgumentParser, *, called: str | None = None) -> None:
     """HOST:PORT and the titles; --called must be given unless `called` is its default."""
     parser.add_argument("address", type=_address, metavar="HOST:PORT", help="where to send to")
@@ -62,12 +89,12 @@ def add_peer(parser: argparse.ArgumentParser, *, called: str | None = None) -> N
         "--called",
         required=called is None,
         default=called,
-        type=_title,
+        type=title,
         metavar="TITLE",
         help="called AE title" + (f" (default {called})" if called else ""),
     )
     parser.add_argument(
-        "--calling", default="LEYDEN", type=_title, metavar="TITLE", help="our own AE title (default LEYDEN)"
+        "--calling", default="LEYDEN", type=title, metavar="TITLE", help="our own AE title (default LEYDEN)"
     )
     parser.add_argument(
         "--timeout",
@@ -93,7 +120,8 @@ def _address(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _title(text: str) -> str:
+def title(text: str) -> str:
+    """An AE title given as an option."""
     if not 1 <= len(text.strip()) <= 16 or "\\" in text or not text.isprintable():
         raise argparse.ArgumentTypeError(
             f"{text} is not an AE title: it has 1 to 16 characters and no backslash (PS3.5 section 6.2)"

@@ -4,7 +4,7 @@ import argparse
 import time
 from typing import TYPE_CHECKING
 
-from leyden.commands.options import Commands, add_command, spool_root
+from leyden.commands.options import Commands, add_command, age_in_words, spool_root
 
 if TYPE_CHECKING:
     from leyden.operate.reading import Reading
@@ -37,8 +37,9 @@ def call(options: argparse.Namespace) -> int:
         _print_reading(reading)
     print(f"{'folder':<12} {'destination':<18} {'files':>9}  oldest")
     for folder, destination, files, age_s in rows:
+        age = "-" if age_s is None else age_in_words(age_s)
         stays = "" if _is_served(destination, reading) else "  (not a node: it stays)"
-        print(f"{folder:<12} {destination or '-':<18} {files:>9}  {_words(age_s)}{stays}")
+        print(f"{folder:<12} {destination or '-':<18} {files:>9}  {age}{stays}")
     if not rows:
         print("nothing waits")
     return 0
@@ -65,12 +66,3 @@ def _moment(at_s: float) -> str:
 
 def _age_s(received_s: float | None, now_s: float) -> float | None:
     return None if received_s is None else max(0.0, round(now_s - received_s, 1))
-
-
-def _words(age_s: float | None) -> str:
-    if age_s is None:
-        return "-"
-    for unit, seconds in (("d", 86400), ("h", 3600), ("min", 60)):
-        if age_s >= seconds:
-            return f"{age_s / seconds:.1f} {unit}"
-    return f"{age_s:.0f} s"

@@ -13,6 +13,7 @@ from leyden.dicom.negotiate import MAX_CONTEXTS
 from leyden.dicom.uids import IMPLICIT_LE, VERIFICATION, syntax_name
 from leyden.errors import Corrupt, Transient
 from leyden.net.scu import Association
+from leyden.operate.files import files_under
 
 _HEAD_BYTES = 1 << 16  # of a file: what is read of it to learn its SOP class, instance and transfer syntax
 
@@ -78,7 +79,7 @@ def find(paths: Iterable[Path]) -> tuple[list[File], list[tuple[Path, str]]]:
     """The DICOM files among `paths` and in the folders below, and the other files, each with the reason."""
     files: list[File] = []
     others: list[tuple[Path, str]] = []
-    for path in _files_under(paths):
+    for path in files_under(paths):
         try:
             files.append(_file(path))
         except OSError as error:
@@ -86,14 +87,6 @@ def find(paths: Iterable[Path]) -> tuple[list[File], list[tuple[Path, str]]]:
         except Corrupt as error:
             others.append((path, str(error)))
     return files, others
-
-
-def _files_under(paths: Iterable[Path]) -> Iterator[Path]:
-    for path in paths:
-        if path.is_dir():
-            yield from sorted(p for p in path.rglob("*") if p.is_file())
-        else:
-            yield path
 
 
 def _file(path: Path) -> File:

@@ -1,0 +1,146 @@
+"""`leyden explain`: what the service would do with files, and why. It changes nothing."""
+
+import argparse
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from leyden.commands.options import Commands, add_command, age_in_words, configured, load, title
+
+if TYPE_CHECKING:
+    from leyden.config.settings import Settings
+    from leyden.operate.explain import Explained, Rule, Sending
+
+_FORMS = {"make": "made into {}", "ask": "asked first, then made into {}", "as_it_came": "as it came, in {}"}
+
+
+def add_to(commands: Commands) -> None:
+    text = "say what would be done with DICOM files, and why; without a file, list the rules in words"
+    command = add_command(commands, "explain", call, text)
+    command.add_argument("--from", dest="calling", type=title, metavar="TITLE", help="calling AE title")
+    command.add_argument("--to", dest="called", type=title, metavar="TITLE", help="called AE title")
+    command.add_argument("--json", action="store_true", help="one JSON document instead of text")
+    command.add_argument("files", nargs="*", type=Path, metavar="FILE", help="a DICOM file, or a folder of them")
+    command.epilog = (
+        "Without --from and --to: the titles that stand in the file (0002,0017 and 0002,0018), or else our own. "
+        "It shows values of the files, so patient data."
+    )
+
+
+def call(options: argparse.Namespace) -> int:
+    import orjson
+
+    from leyden.operate.explain import explain
+    from leyden.operate.files import files_under
+
+    settings, _ = load(options)
+    if not options.files:
+        return _list(settings, as_json=options.json)
+    of_service = configured(settings)
+    found = []
+    for path in files_under(options.files):
+        found.append(explain(of_service, path, options.calling or "", options.called or ""))
+        if not options.json:
+            print("\n".join(_lines(found[-1], time.time())))
+    if options.json:
+        print(orjson.dumps(found).decode())
+    elif len(found) != 1:
+        print("\n".join(_summary(found)))
+    return 0 if all(each.well for each in found) else 1
+
+
+def _list(settings: "Settings", *, as_json: bool) -> int:
+    """Each rule in words."""
+    import orjson
+
+    from leyden.plan import words
+
+    routes = settings.plan.routes
+    rows = [(route.where, words.of_route(route), route.description) for route in routes or ()]
+    if as_json:
+        print(orjson.dumps([dict(zip(("where", "text", "description"), row, strict=True)) for row in rows]).decode())
+        return 0
+    for where, text, description in rows:
+        print(f"{where}{f' ({description})' if description else ''}\n  {text}")
+    if not rows:
+        print("route filter off" if routes is None else "no rules")
+    return 0
+
+
+def _lines(found: "Explained", now_s: float) -> Iterator[str]:
+    yield found.file
+    if found.unread:
+        yield f"  can't be read: {found.unread}"
+        return
+    yield f"  {found.calling} sends it to {found.called}, {_whom(found)}"
+    yield f"  instance {found.sop_instance_uid or '(none)'} of class {found.sop_class_uid or '(none)'}, {found.syntax}"
+    if found.rejected:
+        yield f"  not taken: {found.rejected}"
+        return
+    if found.flaw:
+        yield f"  the rules see a part of it only: {found.flaw}"
+    for rule in found.rules:
+        yield from _rule(rule)
+    for sending in found.deliveries:
+        yield from _sending(sending, now_s)
+    for saving in found.saves:
+        yield f"  is saved as {printable(saving.path)} ({saving.because})"
+    if found.dropped_by and not found.saves:
+        yield f"  is dropped ({found.dropped_by})"
+    if found.failed:
+        yield f"  goes to failed/: {found.failed}"
+
+
+def _whom(found: "Explained") -> str:
+    return f"which stands for the node {found.node}" if found.node else "which is no node: only rules say where it goes"
+
+
+def _rule(rule: "Rule") -> Iterator[str]:
+    result = "not asked" if rule.skipped else "holds" if rule.held else "does not hold"
+    description = f" ({rule.description})" if rule.description else ""
+    yield f"  {rule.where}{description} {result}{f': {rule.skipped}' if rule.skipped else ''}"
+    width = max((len(asked.condition) for asked in rule.conditions), default=0)
+    for asked in rule.conditions:
+        seen = "(absent)" if asked.seen is None else "\\".join(asked.seen) or "(empty)"
+        result = "yes" if asked.held else "no"
+        if asked.unsure:
+            result, seen = "?", asked.unsure
+        yield f"    {result:<4} {asked.condition:<{min(width, 60)}}  {printable(seen)}"
+    if rule.held:
+        for action in rule.actions:
+            yield f"    ->   {action}"
+
+
+def _sending(sending: "Sending", now_s: float) -> Iterator[str]:
+    yield f"  goes to {sending.destination} ({sending.address}), calling as {sending.calling} ({sending.because})"
+    form = _FORMS[sending.form].format(sending.syntax)
+    padded = ", values of odd length padded" if sending.padded else ""
+    yield f"    form {form}{padded}{f': {sending.why}' if sending.why else ''}; rank {sending.rank}"
+    if sending.seen is None:
+        yield f"    what {sending.destination} accepts of this class is not known yet"
+        return
+    age = age_in_words(max(0.0, now_s - sending.seen.seen_s))
+    accepted = ", ".join(sending.seen.accepted) or "nothing"
+    refused = f"; to refuse {', '.join(sending.seen.refused)}" if sending.seen.refused else ""
+    yield f"    {sending.destination} was seen {age} ago to accept {accepted}{refused}"
+
+
+def _summary(found: "Iterable[Explained]") -> Iterator[str]:
+    """How many files go where."""
+    ends: Counter[str] = Counter()
+    count = 0
+    for each in found:
+        count += 1
+        ends.update(f"to {sending.destination} in {sending.syntax}" for sending in each.deliveries)
+        ends.update("saved" for _ in each.saves)
+        for what, end in (("not readable", each.unread), ("not taken", each.rejected), ("to failed/", each.failed)):
+            ends.update([what] if end else [])
+        ends.update(["dropped"] if each.dropped_by and not each.saves else [])
+    yield f"{count} files" + "".join(f"; {times} {what}" for what, times in sorted(ends.items()))
+
+
+def printable(text: str) -> str:
+    """A value for a terminal: what could steer it becomes a question mark."""
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -1,0 +1,52 @@
+"""Rules as an operator reads them."""
+
+import pytest
+
+from leyden.plan.rules import Action, ActionType, Condition, Kind, Route
+from leyden.plan.words import of_action, of_condition, of_route
+
+CT = Condition("00080060", Kind.LITERAL, "CT")
+
+
+@pytest.mark.parametrize(
+    ("condition", "text"),
+    [
+        (CT, "Modality is CT"),
+        (Condition("00080060", Kind.LITERAL, "CT", negate=True), "Modality is not CT"),
+        (Condition("00080060", Kind.LITERAL, ""), "Modality is empty"),
+        (Condition("00080060"), "Modality is there"),
+        (Condition("00080060", negate=True), "Modality is absent"),
+        (Condition("00081030", Kind.WILDCARD, "CT*"), "StudyDescription is like CT*"),
+        (Condition("00081030", Kind.REGEX, "^CT", negate=True), "StudyDescription does not match ^CT"),
+        (Condition("00080060", Kind.LITERAL, "CT", search=True), "Modality at any depth is CT"),
+        (Condition("00090010", Kind.LITERAL, "X", private_creator="ACME"), "0009,xx10 of ACME is X"),
+        (Condition("00091010"), "0009,1010 is there"),
+        (Condition("Source", Kind.WILDCARD, "CT*"), "the calling title is like CT*"),
+        (Condition("Called", Kind.LITERAL, "PACS"), "the called title is PACS"),
+        (
+            Condition("00400275", items=(CT, Condition("00081030"))),
+            "an item of RequestAttributesSequence has: Modality is CT and StudyDescription is there",
+        ),
+        (
+            Condition("00400275", items=(CT,), negate=True),
+            "no item of RequestAttributesSequence has: Modality is CT",
+        ),
+    ],
+)
+def test_a_condition_in_words(condition: Condition, text: str) -> None:
+    assert of_condition(condition) == text
+
+
+def test_actions_and_routes_in_words() -> None:
+    add, save = ActionType.ADD_DESTINATION, ActionType.SAVE_FILE
+    assert of_action(Action(add, "PACS")) == "send to PACS"
+    assert of_action(Action(add, "PACS", remove_original=True)) == "send to PACS, and not to the called node"
+    assert of_action(Action(save, "/a/#{10,20}/")) == "save as /a/#{10,20}/"
+    assert of_action(Action(ActionType.DROP)) == "do not send to the called node"
+    actions = (Action(add, "X"), Action(ActionType.DROP))
+    assert of_route(Route("routings.yml:1", (), (), actions)) == (
+        "for every object: send to X; do not send to the called node"
+    )
+    assert of_route(Route("routings.yml:1", ("A", "B"), (CT, CT), actions[:1])) == (
+        "for objects sent to A or B, if Modality is CT and Modality is CT: send to X"
+    )
