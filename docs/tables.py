@@ -10,9 +10,12 @@ from typing import Any
 from leyden.config.schema import (
     ActionEntry,
     Api,
+    CaseEntry,
     ConditionEntry,
     Config,
     Entry,
+    ExpectedDeliveryEntry,
+    ExpectEntry,
     NodeEntry,
     RouteEntry,
     SortActionEntry,
@@ -29,6 +32,9 @@ MODELS: dict[str, type[Entry]] = {
     "actions": ActionEntry,
     "sortings.yml": SortingEntry,
     "sort actions": SortActionEntry,
+    "cases.yml": CaseEntry,
+    "expect": ExpectEntry,
+    "expected deliveries": ExpectedDeliveryEntry,
 }
 _TABLE = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 

@@ -13,9 +13,12 @@ import pytest
 from leyden.config.schema import (
     ActionEntry,
     Api,
+    CaseEntry,
     ConditionEntry,
     Config,
     Entry,
+    ExpectedDeliveryEntry,
+    ExpectEntry,
     NodeEntry,
     RouteEntry,
     SortActionEntry,
@@ -30,7 +33,9 @@ TOP = Path(__file__).resolve().parents[1]
 DOCS = TOP / "docs"
 PAGES = sorted([*TOP.glob("*.md"), *DOCS.glob("*.md"), *(TOP / "examples").rglob("*.md"), *(TOP / "perf").glob("*.md")])
 PAST = ("CHANGELOG", "DECISIONS", "RESULTS")  # what is told there may be gone
-MODELS = (Config, Api, NodeEntry, RouteEntry, ConditionEntry, ActionEntry, SortingEntry, SortActionEntry)
+RULES = (RouteEntry, ConditionEntry, ActionEntry, SortingEntry, SortActionEntry)
+CASES = (CaseEntry, ExpectEntry, ExpectedDeliveryEntry)
+MODELS = (Config, Api, NodeEntry, *RULES, *CASES)
 
 
 def script(name: str) -> ModuleType:

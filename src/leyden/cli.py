@@ -58,7 +58,21 @@ def _take_overrides(given: list[str]) -> dict[str, str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from leyden.commands import check, demo, echo, explain, queue, quit, reload, run, send, status, study, trace
+    from leyden.commands import (
+        check,
+        demo,
+        echo,
+        explain,
+        queue,
+        quit,
+        reload,
+        run,
+        send,
+        status,
+        study,
+        test_rules,
+        trace,
+    )
     from leyden.commands.options import folders
 
     parser = argparse.ArgumentParser(
@@ -82,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.set_defaults(call=run.call, json=False)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for module in (run, check, explain, demo, reload, status, trace, study, queue, echo, send):
+    for module in (run, check, explain, test_rules, demo, reload, status, trace, study, queue, echo, send):
         module.add_to(commands)
     return parser
 

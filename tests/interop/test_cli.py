@@ -26,7 +26,19 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["run"], ["check"], ["explain"], ["demo"], ["status"], ["queue"], ["queue", "retry"], ["echo"], ["send"]],
+    [
+        [],
+        ["run"],
+        ["check"],
+        ["explain"],
+        ["test-rules"],
+        ["demo"],
+        ["status"],
+        ["queue"],
+        ["queue", "retry"],
+        ["echo"],
+        ["send"],
+    ],
 )
 def test_every_command_explains_itself(command: list[str]) -> None:
     done = leyden(*command, "--help")

@@ -38,8 +38,10 @@ _ACTS_ON_MORE = "the rule would act on more than was meant"
 NO_EFFECT = "has no effect yet in this version"
 
 NO_ITEMS = Items(NOWHERE)
+NO_ENTRIES = Entries(NOWHERE)
 Plain = PlainValidator
 AnyText = Annotated[Text, Plain(values.text)]
+AnyEntries = Annotated[Entries, Plain(values.mapping)]
 Boolean = Annotated[bool, Plain(values.boolean)]
 Title = Annotated[Text, Plain(values.ae_title)]
 Titles = Annotated[tuple[Title, ...], BeforeValidator(values.listed)]
@@ -501,6 +503,72 @@ class SortingEntry(Entry):
         NO_ITEMS, "each orders anew, so the last one decides; each has the keys of the table below"
     )
     description: AnyText | None = setting(None, "a text for people")
+
+
+class Strict(Entry):
+    """An entry in which an unknown key is an error: what was meant would not be checked."""
+
+    @classmethod
+    def tell_unknown(cls, at: At, where: str, meant: str, report: Report) -> None:
+        report.error(at, where, f"unknown key (did you mean {meant}?)" if meant else "unknown key")
+
+
+class ExpectedDeliveryEntry(Strict):
+    """A delivery that a case expects."""
+
+    required = ("To",)
+
+    to: Title = setting(Text("", NOWHERE), "title or alias of the Storage node")
+    as_: Annotated[str | None, Plain(values.form)] = Field(  # `as` is a word of Python
+        None,
+        alias="As",
+        description="the transfer syntax, by name or UID; or `as it came`",
+        json_schema_extra={"unit": "", "shown": "any", "since": "0.1"},
+    )
+    calling: Title | None = setting(None, "the AE title that we call with", shown="any")
+    values: AnyEntries = setting(
+        NO_ENTRIES,
+        "tags or keywords, each with the value that the destination gets; several values with `\\` between them, '' is "
+        "an empty one, and no value at all means that the element is absent",
+        shown="any",
+    )
+
+
+class ExpectEntry(Strict):
+    """What a case expects. What is not named must not happen."""
+
+    deliveries: Annotated[Items, Plain(values.entries)] = setting(
+        NO_ITEMS, "every delivery; each has the keys of the table below"
+    )
+    saved: Annotated[tuple[AnyText, ...], BeforeValidator(values.listed)] = setting(
+        (), "the path of every copy (save_file), as it is written"
+    )
+    dropped: AnyText | None = setting(
+        None, "true, or a part of what is said: the rule (`routings.yml:12`) or its Description", shown="not dropped"
+    )
+    failed: AnyText | None = setting(None, "it goes to failed/: true, or a part of the reason", shown="does not fail")
+    rejected: AnyText | None = setting(
+        None, "it would not be received: true, or a part of the reason", shown="is received"
+    )
+
+
+class CaseEntry(Strict):
+    """One entry of cases.yml."""
+
+    required = ("File", "Expect")
+
+    file: AnyText = setting(
+        Text("", NOWHERE), "a DICOM file, or a folder of them, below the folder of cases.yml; each must fulfil Expect"
+    )
+    from_: Title | None = Field(
+        None,
+        alias="From",
+        description="calling AE title",
+        json_schema_extra={"unit": "", "shown": "that of the file (0002,0017), or ours", "since": "0.1"},
+    )
+    to: Title | None = setting(None, "called AE title", shown="that of the file (0002,0018), or ours")
+    expect: Entries | None = setting(None, "what must happen; it has the keys of the table below")
+    description: AnyText | None = setting(None, "a text for the output")
 
 
 Model = TypeVar("Model", bound=Entry)

@@ -114,6 +114,23 @@ def some_entries(value: Node) -> Items:
     return entries(value)
 
 
+def mapping(value: Node) -> Entries:
+    """Keys with values, whatever keys they are."""
+    if not isinstance(value, Entries):
+        raise ValueError("must hold keys and values, such as PatientName: DOE^JOHN")
+    return value
+
+
+def form(value: Node) -> str:
+    """The UID of a transfer syntax of the standard, by its name or UID; "" = as it came."""
+    written = text(value).strip()
+    syntax = syntax_by_name(written)
+    if syntax is None and written.lower() not in ("as it came", "as received"):
+        known = did_you_mean(written, (each.name for each in SYNTAXES.values()))
+        raise ValueError(f"there is no transfer syntax {written}{known}; or write: as it came")
+    return syntax.uid if syntax else ""
+
+
 def ae_title(value: Node) -> Text:
     """An AE title: 1 to 16 characters of ASCII, no backslash, no control character (PS3.5 section 6.2)."""
     given = text(value)

@@ -8,7 +8,7 @@ destination answers today.
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -91,6 +91,7 @@ class Sending:
     """One copy that is sent. `syntax`: the name of the one that it goes in, unless the destination refuses it.
 
     `form` is make, ask or as_it_came, and `why` the reason for the latter; `because`: what asked for this delivery.
+    `values`: those that were asked for, by tag; None = the element is absent.
     """
 
     destination: str
@@ -106,6 +107,7 @@ class Sending:
     seen: Seen | None
     sop_class_uid: str
     sop_instance_uid: str
+    values: dict[str, tuple[str, ...] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,24 +149,27 @@ class Explained:
         return not (self.unread or self.rejected or self.failed)
 
 
-def explain(configured: Configured, path: Path, calling: str = "", called: str = "") -> Explained:
+def explain(
+    configured: Configured, path: Path, calling: str = "", called: str = "", tags: Collection[str] = ()
+) -> Explained:
     """What the service would do with a file that `calling` sends to `called`.
 
-    Without these titles, those of the file's own meta, or ours. Nothing is written.
+    Without these titles, those of the file's own meta, or ours. `tags` (eight hex digits): of which elements the values
+    are told, as each destination gets them. Nothing is written.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         return Explained(str(path), unread=error.strerror or str(error))
     try:
-        return _explain(configured, str(path), fd, calling, called)
+        return _explain(configured, str(path), fd, calling, called, tags)
     except OSError as error:
         return Explained(str(path), unread=error.strerror or str(error))
     finally:
         os.close(fd)
 
 
-def _explain(configured: Configured, file: str, fd: int, calling: str, called: str) -> Explained:
+def _explain(configured: Configured, file: str, fd: int, calling: str, called: str, tags: Collection[str]) -> Explained:
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode):
         return Explained(file, unread="not a regular file")
@@ -193,7 +198,7 @@ def _explain(configured: Configured, file: str, fd: int, calling: str, called: s
         found,
         flaw=decision.flaw,
         rules=tuple(_rule(configured, route, header, decision) for route in configured.plan.routes or ()),
-        deliveries=tuple(_sending(configured, each, header) for each in decision.deliveries),
+        deliveries=tuple(_sending(configured, each, header, tags) for each in decision.deliveries),
         saves=tuple(Saving(save.path, save.where) for save in decision.saves),
         dropped_by=decision.dropped_by,
         failed="" if decision.deliveries or decision.dropped_by else decision.reason or "no destination",
@@ -257,7 +262,7 @@ def _cut(value: str) -> str:
     return value if len(value) <= SHOWN_CHARS else value[:SHOWN_CHARS] + "..."
 
 
-def _sending(configured: Configured, delivery: Delivery, header: Header) -> Sending:
+def _sending(configured: Configured, delivery: Delivery, header: Header, tags: Collection[str]) -> Sending:
     destination = next(each for each in configured.destinations if each.ae_title == delivery.destination)
     meta = header.meta
     form, syntax_uid, why, padded = _form(delivery.form, meta.transfer_syntax_uid)
@@ -276,6 +281,7 @@ def _sending(configured: Configured, delivery: Delivery, header: Header) -> Send
         seen=_seen(known) if known else None,
         sop_class_uid=meta.sop_class_uid,
         sop_instance_uid=meta.sop_instance_uid,
+        values={tag: header.texts(int(tag, 16)) for tag in tags},
     )
 
 
