@@ -7,7 +7,7 @@ operator has written into a rule.
 from collections.abc import Iterable
 
 from leyden.plan.conditions import name_of
-from leyden.plan.rules import Action, ActionType, Condition, Kind, Route
+from leyden.plan.rules import Action, ActionType, Condition, Edit, EditType, Kind, Mutation, Place, Route
 
 _COMPARED = {  # (kind, negated) -> the verb
     (Kind.PRESENT, False): "is there",
@@ -26,7 +26,7 @@ def of_condition(condition: Condition) -> str:
     """What a condition asks: `Modality is CT`."""
     what = _PSEUDO.get(condition.tag) or name_of(condition.tag)
     if condition.private_creator:
-        what = f"{condition.tag[:4]},xx{condition.tag[6:]} of {condition.private_creator}"
+        what = _private(condition.tag, condition.private_creator)
     if condition.items:
         which = "no item" if condition.negate else "an item"
         return f"{which} of {what} has: {_and(map(of_condition, condition.items))}"
@@ -51,15 +51,50 @@ def of_action(action: Action) -> str:
 
 def of_route(route: Route) -> str:
     """A whole route: `for objects sent to IMAGEPACS, if Modality is CT: send to REPORTPACS`."""
-    return _sentence(
-        f"sent to {_or(route.ae_titles)}", route.ae_titles, route.conditions, map(of_action, route.actions)
-    )
+    which = f"objects sent to {_or(route.ae_titles)}" if route.ae_titles else "every object"
+    return _sentence(which, route.conditions, map(of_action, route.actions))
 
 
-def _sentence(scope: str, ae_titles: Iterable[str], conditions: Iterable[Condition], actions: Iterable[str]) -> str:
-    which = f"for objects {scope}" if list(ae_titles) else "for every object"
+def of_place(place: Place) -> str:
+    """Where an element stands: `RequestAttributesSequence[*].CodeValue`."""
+    steps = "".join(f"{_name(step.sequence)}[{step.item or '*'}]." for step in place.within)
+    if place.private_creator:
+        return f"{steps}{_private(f'{place.tag:08x}', place.private_creator)}"
+    return f"{steps}{_name(place.tag)}"
+
+
+def of_edit(edit: Edit) -> str:
+    """What an action of a mutation does: `set PatientID to $1, from ^0*(.+)$ in PatientID`."""
+    where = of_place(edit.destination) if edit.destination is not None else "it"
+    match edit.type:
+        case EditType.ADD_OR_UPDATE:
+            taken = f", from {edit.expression} in {of_place(edit.source)}" if edit.source is not None else ""
+            return f"set {where} to {edit.value or 'nothing'}{taken}"
+        case EditType.REMOVE:
+            return f"remove {where}"
+        case EditType.ANONYMIZE:
+            return f"set {where} to the pseudonym in {edit.mapping}"
+        case EditType.DEIDENTIFY:
+            return f"de-identify ({', '.join(edit.profile)})"
+
+
+def of_mutation(mutation: Mutation) -> str:
+    """A whole mutation: `for objects that go to RESEARCH, if Modality is CT: remove PatientName`."""
+    which = f"objects that go to {_or(mutation.ae_titles)}" if mutation.ae_titles else "every object"
+    return _sentence(which, mutation.conditions, map(of_edit, mutation.actions))
+
+
+def _name(tag: int) -> str:
+    return name_of(f"{tag:08x}")
+
+
+def _private(tag: str, creator: str) -> str:
+    return f"{tag[:4]},xx{tag[6:]} of {creator}"
+
+
+def _sentence(which: str, conditions: Iterable[Condition], actions: Iterable[str]) -> str:
     asked = _and(map(of_condition, conditions))
-    return f"{which}{', if ' if asked else ''}{asked}: {'; '.join(actions)}"
+    return f"for {which}{', if ' if asked else ''}{asked}: {'; '.join(actions)}"
 
 
 def _and(parts: Iterable[str]) -> str:

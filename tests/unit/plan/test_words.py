@@ -2,8 +2,19 @@
 
 import pytest
 
-from leyden.plan.rules import Action, ActionType, Condition, Kind, Route
-from leyden.plan.words import of_action, of_condition, of_route
+from leyden.plan.rules import (
+    Action,
+    ActionType,
+    Condition,
+    Edit,
+    EditType,
+    Kind,
+    Mutation,
+    Place,
+    Route,
+    Step,
+)
+from leyden.plan.words import of_action, of_condition, of_edit, of_mutation, of_place, of_route
 
 CT = Condition("00080060", Kind.LITERAL, "CT")
 
@@ -50,3 +61,39 @@ def test_actions_and_routes_in_words() -> None:
     assert of_route(Route("routings.yml:1", ("A", "B"), (CT, CT), actions[:1])) == (
         "for objects sent to A or B, if Modality is CT and Modality is CT: send to X"
     )
+
+
+@pytest.mark.parametrize(
+    ("place", "text"),
+    [
+        (Place(0x00100010), "PatientName"),
+        (Place(0x00091001), "0009,1001"),
+        (Place(0x00091010, private_creator="ACME"), "0009,xx10 of ACME"),
+        (Place(0x00080100, (Step(0x00400275, 2), Step(0x00081032))),
+         "RequestAttributesSequence[2].ProcedureCodeSequence[*].CodeValue"),
+    ],
+)  # fmt: skip
+def test_a_place_in_words(place: Place, text: str) -> None:
+    assert of_place(place) == text
+
+
+def test_mutations_in_words() -> None:
+    name = Place(0x00100010)
+    edits = (
+        Edit(EditType.ADD_OR_UPDATE, "mutations.yml:3", destination=name, value="X"),
+        Edit(EditType.ADD_OR_UPDATE, "", Place(0x00100020), "^0*(.+)$", Place(0x00100020), value="$1"),
+        Edit(EditType.REMOVE, "", destination=name),
+        Edit(EditType.ANONYMIZE, "", destination=name, mapping="/etc/leyden/map.csv"),
+        Edit(EditType.DEIDENTIFY, "", profile=("basic", "retain_uids")),
+    )
+    assert [of_edit(edit) for edit in edits] == [
+        "set PatientName to X",
+        "set PatientID to $1, from ^0*(.+)$ in PatientID",
+        "remove PatientName",
+        "set PatientName to the pseudonym in /etc/leyden/map.csv",
+        "de-identify (basic, retain_uids)",
+    ]
+    assert of_mutation(Mutation("", ("A",), (CT,), edits[:1])) == (
+        "for objects that go to A, if Modality is CT: set PatientName to X"
+    )
+    assert of_mutation(Mutation("", actions=edits[2:3])) == "for every object: remove PatientName"
