@@ -1,41 +1,33 @@
-"""What is legal in the rules and most probably wrong: rules that can never match, or do not do what they seem to.
+"""What is legal in the rules and most probably wrong: they do nothing, or something else than they seem to.
 
-Pure: each function looks at rules that were checked, and gives what is doubtful with its place in the rule. These are
-warnings, so what could be meant as it is written is not told.
+Pure: each function looks at rules that were checked, and gives what is doubtful with its place. These are warnings, so
+what could be meant as it is written is not told.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import combinations
 from typing import Protocol
 
+from leyden.config.doubtful_conditions import Doubt, holds_for, of_conditions
 from leyden.config.nodes import Served
 from leyden.config.report import Report
 from leyden.config.schema import Steps, place
 from leyden.config.yaml_text import At, Entries, Items, Node
-from leyden.dicom.dictionary import entry
-from leyden.dicom.uids import SYNTAXES, syntax_by_name
-from leyden.plan.conditions import TIME_LIMIT_S, compiled, name_of
-from leyden.plan.rules import PSEUDO_TAGS, ActionType, Condition, Kind, Route
+from leyden.plan.conditions import name_of
+from leyden.plan.rules import ActionType, Condition, Edit, EditType, Mutation, Place, Route
 
-Doubt = tuple[Steps, str]
-"""The way to a place within a rule, and what is doubtful there."""
+Told = tuple[str, Steps, str]
+"""The rule, by its place in the file, and a Doubt."""
 
-_WRITTEN = (0x0001, 0x0002, 0x0003, 0x0010, 0x0012, 0x0013, 0x0016, 0x0017, 0x0018, 0x0100, 0x0102)
-"""The elements of group 0002 that a file in the spool can have (dicom/part10.py)."""
-
-_WITHOUT_TEXT = frozenset(("SQ", "OB", "OW", "OF", "OD", "OL", "OV", "UN"))
-_HOLDS = {  # VR -> the characters of its values, a whole value, and both in words (PS3.5 table 6.2-1)
-    "UI": ("[0-9.]", r"[0-9.]{0,64}", "a UID: digits and dots"),
-    "CS": ("[A-Z0-9_ ]", r"[A-Z0-9_ ]{0,16}", "at most 16 capital letters, digits, blanks and _"),
-    "DA": ("[0-9]", r"[0-9]{8}|", "a date as YYYYMMDD"),
-    "AS": ("[0-9DWMY]", r"[0-9]{3}[DWMY]|", "an age such as 030Y"),
-    "AE": (r"[^\\]", r"[^\\]{0,16}", "an AE title of at most 16 characters"),
-}
+_OF_PIXELS = frozenset(
+    0x00280000 | number for number in (0x0002, 0x0004, 0x0006, 0x0008, 0x0010, 0x0011, 0x0100, 0x0101, 0x0102, 0x0103)
+)
 
 
 class Rule(Protocol):
     """A rule of any file."""
+
+    @property
+    def where(self) -> str: ...
 
     @property
     def ae_titles(self) -> tuple[str, ...]: ...
@@ -48,11 +40,12 @@ def warn(document: Node | None, rules: Sequence[Rule], served: Served | None, re
     """Warn of what is doubtful in the rules of one file. Nothing is told while the configuration has errors."""
     if report.errors or served is None or not isinstance(document, Items):
         return
-    doubts = [(given, doubt) for given, rule in zip(document, rules, strict=True) for doubt in of_rule(rule, served)]
+    written = {str(given.at): given for given in document}
     routes = [rule for rule in rules if isinstance(rule, Route)]
-    doubts += [(document[n], ((), message)) for n, message in behind_a_drop(routes)]
-    for given, (steps, message) in doubts:
-        report.warn(at_of(given, steps), place(steps), message)
+    mutations = [rule for rule in rules if isinstance(rule, Mutation)]
+    found = [(rule.where, steps, message) for rule in rules for steps, message in of_rule(rule, served)]
+    for where, steps, message in (*found, *behind_a_drop(routes), *undone(mutations), *of_pixels(mutations)):
+        report.warn(at_of(written[where], steps), place(steps), message)
 
 
 def at_of(given: Node, steps: Steps) -> At:
@@ -70,169 +63,95 @@ def of_rule(rule: Rule, served: Served) -> Iterator[Doubt]:
     yield from of_conditions(rule.conditions, ("Conditions",))
     called = [title for title, node in served.titles.items() if not _is_bound(rule) or node in rule.ae_titles]
     for n, each in enumerate(rule.conditions):
-        if each.tag == "Called" and not any(_holds_for(each, title) for title in called):
+        if each.tag == "Called" and not any(holds_for(each, title) for title in called):
             which = "of the nodes in AeTitles " if _is_bound(rule) else ""
             yield ("Conditions", n), f"can never hold: no title {which}that we answer to is one such"
-        if each.tag == "Source" and served.calling and not any(_holds_for(each, title) for title in served.calling):
+        if each.tag == "Source" and served.calling and not any(holds_for(each, title) for title in served.calling):
             yield ("Conditions", n), "can never hold: allowedCallingAeTitles (config.yml) names no such title"
 
 
-def of_conditions(conditions: Sequence[Condition], steps: Steps) -> Iterator[Doubt]:
-    """What is doubtful in conditions that have to hold together, and in each alone."""
-    for n, each in enumerate(conditions):
-        yield from (((*steps, n, *inner), message) for inner, message in of_condition(each))
-    for (first, one), (second, other) in combinations(enumerate(conditions), 2):
-        if contradict(one, other) or contradict(other, one):
-            what = f"can't hold together with {place((*steps, first))}, so this never matches"
-            yield (*steps, second), what
-
-
-def of_condition(condition: Condition) -> Iterator[Doubt]:
-    """What is doubtful in one condition."""
-    message = of_expression(condition.kind, condition.expression) or _impossible(condition)
-    if message:
-        yield ("MatchExpression",), message
-    if message := _of_tag(condition):
-        yield (), f"{_outcome(condition)}: {message}"
-    yield from of_conditions(condition.items, ("SequenceItems",))
-
-
-def of_expression(kind: Kind, expression: str) -> str:
-    """Why an expression was probably meant as one of another kind; "" = it was not."""
-    if kind is Kind.REGEX and _like_wildcard(expression):
-        return (
-            f"{expression} is a regular expression, in which * and ? repeat what stands before them; "
-            "for any text write .*, for any character ."
-        )
-    if kind is Kind.WILDCARD and re.search(r"(?<![0-9])\.[*?]", expression):
-        return f"{expression} is a wildcard, in which . is a dot; for a regular expression put ^ in front"
-    if kind in (Kind.LITERAL, Kind.WILDCARD) and expression.endswith("$"):
-        return f"{expression} is no regular expression, so $ stands for itself; put ^ in front"
-    return ""
-
-
-def contradict(one: Condition, other: Condition) -> bool:
-    """Whether `one`, if it holds, keeps `other` from holding, as far as one can tell without a dataset."""
-    same_tag = (one.tag, one.private_creator) == (other.tag, other.private_creator)
-    if not same_tag or one.search or other.search or one.negate:
-        return False
-    if other.negate:
-        if other.items:
-            return one.items == other.items
-        return not other.items and (
-            other.kind is Kind.PRESENT
-            or (one.kind, one.expression) == (other.kind, other.expression)
-            or (one.kind is Kind.LITERAL and _matches(other, one.expression))
-        )
-    texts = not one.items and not other.items
-    return texts and one.kind is Kind.LITERAL and _is_single(one) and not _matches(other, one.expression)
-
-
-def behind_a_drop(routes: Sequence[Route]) -> Iterator[tuple[int, str]]:
-    """The routes (by number) that stand behind one that drops everything that they look at."""
+def behind_a_drop(routes: Sequence[Route]) -> Iterator[Told]:
+    """The routes that stand behind one that drops everything that they look at."""
     for n, route in enumerate(routes):
         for earlier in routes[:n]:
             drops = any(action.type is ActionType.DROP for action in earlier.actions)
-            covers = not earlier.ae_titles or (route.ae_titles and set(route.ae_titles) <= set(earlier.ae_titles))
-            if drops and covers and not earlier.conditions:
+            if drops and _covers(earlier, route) and not earlier.conditions:
                 adds = any(action.type is not ActionType.DROP for action in route.actions)
                 does = "it runs all the same, and its actions are done" if adds else "it does nothing more"
-                yield n, f"stands behind the route of {earlier.where}, which drops everything: {does}"
+                yield route.where, (), f"stands behind the route of {earlier.where}, which drops everything: {does}"
                 break
 
 
-def into_the_spool(routes: Iterable[Route], spool: str) -> Iterator[tuple[Route, int, str]]:
-    """The save_file actions (by route and number) whose copies would come back as objects of their own."""
+def undone(mutations: Sequence[Mutation]) -> Iterator[Told]:
+    """The actions that remove what one before them has set, for nothing that stands between them to read."""
+    actions = [(mutation, n, edit) for mutation in mutations for n, edit in enumerate(mutation.actions)]
+    for later, (removing, n, removal) in enumerate(actions):
+        if removal.type is not EditType.REMOVE or removal.destination is None:
+            continue
+        for earlier, (setting, _, edit) in enumerate(actions[:later]):
+            both = setting is removing or (
+                _covers(removing, setting) and not set(removing.conditions) - set(setting.conditions)
+            )
+            if (
+                not both
+                or edit.type is not EditType.ADD_OR_UPDATE
+                or not _lies_in(edit.destination, removal.destination)
+            ):
+                continue
+            between = [each for _, _, each in actions[earlier + 1 : later]]
+            asked = [condition for mutation, _, _ in actions[earlier + 1 : later] for condition in mutation.conditions]
+            if not _is_read(edit.destination, between, asked):
+                where = ("Actions", n, "Destination", "Tag")
+                yield removing.where, where, f"removes what the action of {edit.where} sets, which so does nothing"
+
+
+def of_pixels(mutations: Sequence[Mutation]) -> Iterator[Told]:
+    """The actions that change what says how the pixels are stored (PS3.3 C.7.6.3)."""
+    for mutation in mutations:
+        for n, edit in enumerate(mutation.actions):
+            target = edit.destination
+            if target is not None and not target.within and target.tag in _OF_PIXELS:
+                what = (
+                    f"{name_of(f'{target.tag:08x}')} says how the pixels are stored: with another value they are wrong"
+                )
+                yield mutation.where, ("Actions", n, "Destination", "Tag"), what
+
+
+def _covers(one: Rule, other: Rule) -> bool:
+    """Whether a rule looks at all nodes that another one looks at."""
+    return not one.ae_titles or bool(other.ae_titles and set(other.ae_titles) <= set(one.ae_titles))
+
+
+def _lies_in(inner: Place | None, outer: Place) -> bool:
+    """Whether an element is another one, or stands in it."""
+    if inner is None:
+        return False
+    steps = outer.within
+    if inner.within[: len(steps)] != steps:
+        return False
+    rest = inner.within[len(steps) :]
+    return rest[0].sequence == outer.tag if rest else inner == outer
+
+
+def _is_read(target: Place | None, edits: Sequence[Edit], conditions: Iterable[Condition]) -> bool:
+    """Whether one of these looks at an element; a hash and a condition may look at any of that tag."""
+    assert target is not None
+    sources = [edit.source.tag for edit in edits if edit.source is not None]
+    hashes = any(":hash(" in edit.value for edit in edits)
+    return target.tag in sources or hashes or any(each.tag == f"{target.tag:08x}" for each in conditions)
+
+
+def into_the_spool(routes: Iterable[Route], spool: str) -> Iterator[Told]:
+    """The save_file actions whose copies would come back as objects of their own."""
     for route in routes:
         for n, action in enumerate(route.actions):
             fixed = action.target.partition("#{")[0]
             if action.type is ActionType.SAVE_FILE and fixed.startswith(f"{spool}/"):
-                yield route, n, "lies within the spool (cachePath): its copies would be taken for objects"
+                what = "lies within the spool (cachePath): its copies would be taken for objects"
+                yield route.where, ("Actions", n, "Target"), what
 
 
 def _is_bound(rule: Rule) -> bool:
     """Whether the rule looks only at objects that were sent to some nodes. Other rules than routes look at those that
     go to them, whatever title was called."""
     return isinstance(rule, Route) and bool(rule.ae_titles)
-
-
-def _like_wildcard(expression: str) -> bool:
-    """Whether it looks like `^CT*$`: * or ? behind a plain character, and no sign of regular expressions only."""
-    body = expression.removeprefix("^").removesuffix("$")
-    if re.search(r"[\\(){}|+]|\.[*?]", body):
-        return False
-    if expression.startswith("^"):
-        return re.match(r"\*", body) is not None or re.search(r"[A-Za-z_]\*$", body) is not None
-    return re.search(r"[^.*?][*?]", body) is not None
-
-
-def _of_tag(condition: Condition) -> str:
-    """Why what stands in Tag can't be in a dataset, or can't be compared; "" = it can."""
-    if condition.tag in PSEUDO_TAGS or condition.private_creator:
-        return ""
-    number = int(condition.tag, 16)
-    if number >> 16 == 2:
-        return "" if number & 0xFFFF in _WRITTEN else "a file in the spool has no such element of group 0002"
-    row = entry(number)
-    if row is None:
-        known = number >> 16 & 1 or not number & 0xFFFF
-        return "" if known else f"{name_of(condition.tag)} is not in the standard (PS3.6)"
-    vrs = set(row[0].split(" or "))
-    if condition.items and "SQ" not in vrs:
-        return f"{name_of(condition.tag)} is no sequence, so it has no items"
-    if condition.kind is not Kind.PRESENT and condition.expression and vrs <= _WITHOUT_TEXT:
-        what = "a sequence; ask for its items with SequenceItems" if "SQ" in vrs else f"{row[0]}, not text"
-        return f"{name_of(condition.tag)} is {what}"
-    return ""
-
-
-def _impossible(condition: Condition) -> str:
-    """Why no value of such an element can match the expression; "" = one can."""
-    if condition.kind in (Kind.PRESENT, Kind.REGEX) or condition.private_creator:
-        return ""
-    text = condition.expression
-    if condition.tag in PSEUDO_TAGS:
-        vr = "AE"
-    else:
-        row = entry(int(condition.tag, 16))
-        vr = row[0] if row else ""
-    if condition.tag == "00020010" and condition.kind is Kind.LITERAL and text not in SYNTAXES:
-        syntax = syntax_by_name(text)
-        meant = f"; write {syntax.uid} for {syntax.name}" if syntax else ""
-        return f"{_outcome(condition)}: {text} is not the UID of a transfer syntax of the standard{meant}"
-    if vr not in _HOLDS:
-        return ""
-    characters, whole, words = _HOLDS[vr]
-    if condition.kind is Kind.WILDCARD:
-        whole, text = f"{characters}*", text.replace("*", "").replace("?", "")
-    if re.fullmatch(whole, text):
-        return ""
-    return f"{_outcome(condition)}: {name_of(condition.tag)} holds {words}"
-
-
-def _outcome(condition: Condition) -> str:
-    return "always holds" if condition.negate else "can never hold"
-
-
-def _is_single(condition: Condition) -> bool:
-    """Whether the element has one value, which is compared as a whole: no multiplicity, no component groups."""
-    if condition.tag in PSEUDO_TAGS:
-        return True
-    row = None if condition.private_creator else entry(int(condition.tag, 16))
-    return row is not None and row[1] == "1" and row[0] != "PN"
-
-
-def _holds_for(condition: Condition, title: str) -> bool:
-    return _matches(condition, title) != condition.negate
-
-
-def _matches(condition: Condition, text: str) -> bool:
-    """Whether a text matches, before negation. What takes too long may match."""
-    if condition.kind is Kind.PRESENT:
-        return True
-    if condition.kind is Kind.LITERAL:
-        return condition.expression == text
-    try:
-        return compiled(condition.kind, condition.expression).search(text, timeout=TIME_LIMIT_S) is not None
-    except TimeoutError:
-        return True

@@ -83,9 +83,9 @@ def _warn_of_doubts(known: Served, config: Config, settings: Settings, report: R
     here = {*local_addresses(), socket.gethostname(), socket.gethostname().partition(".")[0]}
     for at, key, message in doubtful_nodes.doubts(known, config, here):
         report.warn(at, key, message)
-    for route, n, message in doubtful_rules.into_the_spool(settings.plan.routes or (), settings.cache_path):
-        file, _, line = route.where.rpartition(":")
-        report.warn(At(file, int(line)), place(("Actions", n, "Target")), message)
+    for where, steps, message in doubtful_rules.into_the_spool(settings.plan.routes or (), settings.cache_path):
+        file, _, line = where.rpartition(":")
+        report.warn(At(file, int(line)), place(steps), message)
 
 
 def spool_root(path: Path | None, overrides: Mapping[str, str], environ: Mapping[str, str]) -> Path:

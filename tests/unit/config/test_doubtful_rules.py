@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from leyden.config.doubtful_rules import of_pixels, undone
 from leyden.config.load import load
+from leyden.plan.rules import Condition, Edit, EditType, Kind, Mutation, Place, Step
 
 NODES = """\
 - AeTitle: IMAGEPACS
@@ -175,3 +177,64 @@ def test_nothing_is_doubted_while_there_are_errors(tmp_path: Path) -> None:
     with pytest.raises(Exception) as caught:  # noqa: PT011
         load(tmp_path, {}, {})
     assert caught.value.warnings == ()  # type: ignore[attr-defined]
+
+
+NAME, PATIENT_ID = Place(0x00100010), Place(0x00100020)
+IN_ITEM = Place(0x00080100, (Step(0x00400275, 0),))
+CT = Condition("00080060", Kind.LITERAL, "CT")
+
+
+def setting(target: Place, source: Place | None = None, value: str = "X") -> Edit:
+    return Edit(EditType.ADD_OR_UPDATE, "mutations.yml:5", source, "^(.+)$", target, value=value)
+
+
+def removal(target: Place) -> Edit:
+    return Edit(EditType.REMOVE, "mutations.yml:9", destination=target)
+
+
+def mutation(*edits: Edit, to: tuple[str, ...] = (), when: tuple[Condition, ...] = ()) -> Mutation:
+    return Mutation("mutations.yml:1", to, when, edits)
+
+
+@pytest.mark.parametrize(
+    "mutations",
+    [
+        [mutation(setting(NAME), removal(NAME))],
+        [mutation(setting(NAME)), mutation(removal(NAME))],
+        [mutation(setting(NAME), to=("A",), when=(CT,)), mutation(removal(NAME), to=("A", "B"), when=(CT,))],
+        [mutation(setting(IN_ITEM), removal(Place(0x00400275)))],
+    ],
+)
+def test_a_mutation_of_what_a_later_one_removes(mutations: list[Mutation]) -> None:
+    ((where, steps, message),) = undone(mutations)
+    assert (where, steps[-2:]) == ("mutations.yml:1", ("Destination", "Tag"))
+    assert message == "removes what the action of mutations.yml:5 sets, which so does nothing"
+
+
+@pytest.mark.parametrize(
+    "mutations",
+    [
+        [mutation(removal(NAME), setting(NAME))],
+        [mutation(setting(NAME), removal(PATIENT_ID))],
+        [mutation(setting(NAME), setting(PATIENT_ID, source=NAME), removal(NAME))],
+        [mutation(setting(NAME), setting(PATIENT_ID, value=":hash(0010,0010,8):"), removal(NAME))],
+        [mutation(setting(NAME), to=("A",)), mutation(removal(NAME), to=("B",))],
+        [mutation(setting(NAME)), mutation(removal(NAME), when=(CT,))],
+        [
+            mutation(setting(Place(0x00080060))),
+            mutation(setting(NAME), when=(CT,)),
+            mutation(removal(Place(0x00080060))),
+        ],
+        [mutation(setting(IN_ITEM), removal(Place(0x00080100)))],
+    ],
+)
+def test_its_innocent_twins(mutations: list[Mutation]) -> None:
+    assert list(undone(mutations)) == []
+
+
+def test_a_mutation_of_what_says_how_the_pixels_are_stored() -> None:
+    ((where, steps, message),) = of_pixels([mutation(setting(NAME), setting(Place(0x00280101), value="8"))])
+    assert (where, steps) == ("mutations.yml:1", ("Actions", 1, "Destination", "Tag"))
+    assert message == "BitsStored says how the pixels are stored: with another value they are wrong"
+    assert list(of_pixels([mutation(setting(Place(0x00281050)), removal(Place(0x00280301)))])) == []
+    assert list(of_pixels([mutation(setting(Place(0x00280010, (Step(0x00400275, 1),))))])) == []
