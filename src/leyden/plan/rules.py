@@ -119,13 +119,41 @@ class OnError(StrEnum):
     FAIL = "fail"
 
 
+class BurnedIn(StrEnum):
+    """What happens to an image in whose pixels a patient may be named (Burned In Annotation, PS3.3 C.7.6.1.1.5).
+
+    `refuse`: it does not leave if it says so itself. `strict`: nor if its kind often does and it does not say NO.
+    `blank`: rectangles of it are made black.
+    """
+
+    REFUSE = "refuse"
+    STRICT = "strict"
+    PASS = "pass"
+    BLANK = "blank"
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """How a dataset is de-identified: the Basic Profile of PS3.15 Annex E with `options` (profile.py has their names).
+
+    `words`: the texts that cleaning may leave. `private`: group, low byte of the element (-1 = all) and creator of
+    private elements that stay. `rectangles`: left, top, width and height in pixels.
+    """
+
+    options: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    private: tuple[tuple[int, int, str], ...] = ()
+    burned_in: BurnedIn = BurnedIn.REFUSE
+    rectangles: tuple[tuple[int, int, int, int], ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Edit:
     """One action of a mutation.
 
     `expression` is a regular expression, searched in the source's text; `value` is a template (mutate.py). `vr`: the VR
     of the destination, "" = that of the file or of PS3.6. `mapping`: the absolute path of a CSV file of pseudonyms.
-    `profile`: the options of a de-identification.
+    `profile` is for a de-identification only.
     """
 
     type: EditType
@@ -137,7 +165,7 @@ class Edit:
     value: str = ""
     on_error: OnError = OnError.FAIL
     mapping: str = ""
-    profile: tuple[str, ...] = ()
+    profile: Profile | None = None
     description: str = ""
     log_info: bool = False
 
