@@ -635,7 +635,8 @@ class Next:
         self._settings = settings
 
     def reload(self, generation: int, **rules) -> None:
-        self.waiting.append(SimpleNamespace(plan=replace(self._settings, **rules), generation=generation))
+        plan = replace(self._settings, **rules)
+        self.waiting.append(SimpleNamespace(plan=plan, generation=generation, journal=NO_JOURNAL))
 
     def __call__(self):
         return self.waiting.pop() if self.waiting else None
@@ -721,5 +722,5 @@ def test_a_copy_that_fails_for_the_old_rules_is_no_reason_to_wait_for_the_new_on
     here.receive()
     here.planner.batch()
     newer.reload(2, routes=())
-    here.planner._go_by(newer().plan, 2)  # before the copy has failed
+    here.planner._go_by(newer().plan, 2, NO_JOURNAL)  # before the copy has failed
     here.batches(lambda: here.waiting(Stage.TRANSFORM))

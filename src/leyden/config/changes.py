@@ -26,6 +26,8 @@ KEYS = {
     "host": "HostName",
     "syntax": "TransferSyntax",
     "receiver.duplicates": "duplicateBehavior",
+    "receiver.longest_hold_s": "holdIncomingStorageAssociations",
+    "keep_rejected": "moveRejectedCachedFiles",
     "journal.mib": "journalMib",
     "journal.suffix": "logSuffix",
     "journal.log_days": "daysToKeepLogs",
@@ -35,7 +37,13 @@ KEYS = {
 """Field, or its path -> the key. Any other field: its name in camel case (PascalCase for a node) without its unit."""
 
 RULE_FILES = {"routes": "routings.yml", "mutations": "mutations.yml", "sortings": "sortings.yml"}
-DERIVED = ("generation", "titles", "receiver.nodes", "plan.my_ae_title")  # of what is said already
+DERIVED = (
+    "generation",
+    "titles",
+    "receiver.nodes",
+    "receiver.minimum_age_s",
+    "plan.my_ae_title",
+)  # of what is said already
 UNITS = ("_kb_per_s", "_bytes", "_percent", "_ms", "_s", "_h")
 SHOWN_MAX = 60  # characters of a value
 

@@ -142,7 +142,7 @@ def test_the_names_are_those_of_fields_and_of_keys() -> None:
     said = {changes_module._key(path, name).lower() for path, name in found.items()}
     from_the_command_line = {"path", "logdir", "generation"}
     derived = {"titles", "nodes", "routes", "mutations", "sortings", "aetitle", "aliases"}
-    of_each_node = {"connecttimeout", "storagetimeoutfloor"}  # of config.yml, where they end in Seconds
+    of_each_node = {"connecttimeout", "storagetimeoutfloor", "abandongrace"}  # of config.yml, where they end in Seconds
     assert said - known <= from_the_command_line | derived | of_each_node
 
 

@@ -115,7 +115,7 @@ async def test_a_changed_destination_goes_on_and_its_association_ends_after_the_
             parts.put(number)
         outbox.ring()
         await begun.wait()
-        outbox.go_by(Destination("PACS", "127.0.0.1", new_port, impersonate=True), "OTHER")
+        outbox.go_by(Destination("PACS", "127.0.0.1", new_port, impersonate=True), "OTHER", ())
         let_go.set()
         answer(peers[0])
         await until(outbox, lambda: outbox.statistics().delivered == 3)
@@ -134,7 +134,7 @@ async def test_one_that_was_backed_off_is_tried_at_once_when_it_is_changed(tmp_p
         parts.put(1)
         outbox.ring()
         await until(outbox, lambda: outbox._health.in_trouble)
-        outbox.go_by(Destination("PACS", "127.0.0.1", port, retry_delays_s=(600.0,)), "LEYDEN")
+        outbox.go_by(Destination("PACS", "127.0.0.1", port, retry_delays_s=(600.0,)), "LEYDEN", ())
         await until(outbox, lambda: outbox.statistics().delivered == 1)
 
 
@@ -154,7 +154,7 @@ async def test_an_association_that_opens_to_an_address_that_is_no_more_its_own_i
         parts.put(1)
         outbox.ring()
         await asked.wait()
-        outbox.go_by(Destination("PACS", "127.0.0.1", new_port), "LEYDEN")
+        outbox.go_by(Destination("PACS", "127.0.0.1", new_port), "LEYDEN", ())
         await until(outbox, lambda: outbox.statistics().delivered == 1)
 
 
