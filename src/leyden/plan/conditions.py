@@ -96,7 +96,7 @@ class Examination:
         self._clock = clock
         self._total_left_s = TOTAL_LIMIT_S
         self._left_s = 0.0  # of the condition at hand
-        self._read: dict[str, Candidates | None] = {}  # tag of a rule -> what is compared; None = absent
+        self._read: dict[str, Candidates | None] = {}  # Condition.element -> what is compared; None = absent
 
     def failing(self, conditions: Iterable[Condition]) -> Condition | None:
         """The first of these conditions that does not hold; None = all hold.
@@ -109,9 +109,10 @@ class Examination:
         try:
             for condition in conditions:
                 if condition.direct:
-                    candidates = read.get(condition.tag, _UNREAD)
+                    candidates = read.get(condition.element, _UNREAD)
                     if candidates is _UNREAD:
-                        candidates = self._look_up(condition)
+                        candidates = _candidates(condition, self._texts(condition, self._subject.dataset))
+                        read[condition.element] = candidates
                     if candidates is None:
                         found = False
                     elif condition.kind is _LITERAL:  # as in _match, without the call
@@ -121,7 +122,7 @@ class Examination:
                         found = self._match(condition, candidates)
                 else:
                     self._left_s = TIME_LIMIT_S
-                    found = self._found(condition, self._elements(condition))
+                    found = self._found(condition, self._subject.dataset)
                 if found == condition.negate:
                     return condition
                 if not found and self._subject.flaw and self._hidden(condition):
@@ -142,33 +143,33 @@ class Examination:
     def finding(self, condition: Condition) -> Finding:
         """Whether a condition holds, and by which values."""
         held = self.holds(condition)
-        return Finding(condition, held, None if self.unsure else self._seen(condition), self.unsure)
+        unsure = self.unsure
+        return Finding(condition, held, None if unsure else self._seen(condition), unsure)
 
-    def _elements(self, condition: Condition) -> Elements:
+    def _elements(self, condition: Condition, dataset: Elements) -> Elements:
         """Where an element is looked for. A dataset may start with elements of group 0002 too: they are ignored."""
         in_file_meta = condition.number is not None and condition.number >> 16 == _FILE_META
-        return self._subject.file_meta if in_file_meta else self._subject.dataset
+        return self._subject.file_meta if in_file_meta else dataset
 
-    def _look_up(self, condition: Condition) -> Candidates | None:
-        candidates = self._read[condition.tag] = _candidates(condition, self._texts(condition))
-        return candidates
-
-    def _texts(self, condition: Condition) -> Values | None:
+    def _texts(self, condition: Condition, dataset: Elements) -> Values | None:
         if condition.number is None:
             meta = self._subject.meta
             return (meta.sending if condition.tag == "Source" else meta.receiving,)
-        return self._elements(condition).texts(condition.number)
+        elements = self._elements(condition, dataset)
+        tag = _tag_in(condition, elements)
+        return None if tag is None else elements.texts(tag)
 
-    def _found(self, condition: Condition, elements: Elements) -> bool:
+    def _found(self, condition: Condition, dataset: Elements) -> bool:
         """Whether a condition matches in a dataset or an item, before negation."""
+        if condition.direct:
+            return self._equal(condition, self._texts(condition, dataset))
+        elements = self._elements(condition, dataset)
         tag = _tag_in(condition, elements)
         if tag is None:
             return False
-        if condition.items:
-            return any(self._all_hold(condition.items, item) for item in elements.items(tag))
         if condition.search:
             return any(self._equal(condition, texts) for texts in elements.find(tag))
-        return self._equal(condition, elements.texts(tag))
+        return any(self._all_hold(condition.items, item) for item in elements.items(tag))
 
     def _all_hold(self, conditions: Iterable[Condition], item: Elements) -> bool:
         """Whether all these conditions hold for one item of a sequence."""
@@ -218,15 +219,18 @@ class Examination:
         return found
 
     def _seen(self, condition: Condition) -> Values | None:
+        dataset = self._subject.dataset
         if condition.direct:
-            return self._texts(condition)
-        elements = self._elements(condition)
+            return self._texts(condition, dataset)
+        elements = self._elements(condition, dataset)
         tag = _tag_in(condition, elements)
         if tag is None or condition.items:
             return None
-        if condition.search:
+        self._left_s = TIME_LIMIT_S
+        try:
             return next((texts for texts in elements.find(tag) if self._equal(condition, texts)), None)
-        return elements.texts(tag)
+        except (OutOfTimeError, Corrupt):  # there was a match, or none, the first time
+            return None
 
     def _hidden(self, condition: Condition) -> bool:
         """Whether the element may stand behind the point from which on the dataset can't be read."""

@@ -23,9 +23,9 @@ class Kind(StrEnum):
 class Condition:
     """One question about a dataset.
 
-    `tag` is eight lower-case hex digits, or `Source` (calling AE title) or `Called` (called AE title). What is computed
-    from the others: `number`, the tag as a number (None = a pseudo-tag), and `direct`, whether one element is asked for
-    by its tag, so that a look-up answers it.
+    `tag` is eight lower-case hex digits, or `Source` (calling AE title) or `Called` (called AE title). Computed from
+    the others: `number`, the tag as a number (None = a pseudo-tag); `direct`, whether it is about one element that is
+    simply looked up; `element`, the same text for all conditions about that element.
     """
 
     tag: str
@@ -39,11 +39,13 @@ class Condition:
 
     number: int | None = field(init=False, repr=False, compare=False)
     direct: bool = field(init=False, repr=False, compare=False)
+    element: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         pseudo = self.tag in PSEUDO_TAGS or not self.tag  # without one: a stand-in after an error
         object.__setattr__(self, "number", None if pseudo else int(self.tag, 16))
-        object.__setattr__(self, "direct", not (self.search or self.items or self.private_creator))
+        object.__setattr__(self, "direct", pseudo or not (self.search or self.items))
+        object.__setattr__(self, "element", f"{self.tag} {self.private_creator}" if self.private_creator else self.tag)
 
 
 class ActionType(StrEnum):

@@ -1,6 +1,7 @@
 """Conditions against real bytes, peeked at as the planner does."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pydicom
 import pytest
@@ -109,11 +110,21 @@ def test_items_hold_together_in_one_item() -> None:
     assert not matches(Condition("00400276", items=(Condition("00080100"),)), header)
 
 
+def test_conditions_within_an_item_may_ask_for_the_file_meta_and_the_titles() -> None:
+    header = header_of(sequences())
+    for inner in (Condition("Source", LITERAL, "CT1"), Condition("00020010", LITERAL, EXPLICIT_LE)):
+        assert matches(Condition("00400275", items=(inner,)), header)
+        assert not matches(Condition("00400275", items=(replace(inner, negate=True),)), header)
+
+
 def test_a_private_tag_is_found_by_its_creator_in_any_block() -> None:
     dataset = ds(Modality="CT")
     for creator, value in (("OTHER", "no"), ("ACME 1.1", "yes")):
         dataset.private_block(0x0009, creator, create=True).add_new(0x10, "LO", value)
     header = header_of(dataset)
+    examination = Examination(header)
+    for creator, text in (("OTHER", "no"), ("ACME 1.1", "yes"), ("OTHER", "no")):
+        assert examination.finding(Condition("00090010", private_creator=creator)).seen == (text,)
     for tag in ("00090010", "00091010"):
         assert matches(Condition(tag, LITERAL, "yes", private_creator="ACME 1.1"), header)
         assert not matches(Condition(tag, LITERAL, "no", private_creator="ACME 1.1"), header)
