@@ -194,3 +194,29 @@ def test_a_finding_shows_the_values_by_which_it_was_decided(model: Model, condit
     if tag == NAME:
         texts |= groups(finding.seen, condition.kind)
     assert matches(condition, tag, texts) is (finding.held != condition.negate)
+
+
+SETS = st.sampled_from(
+    ["", "ISO_IR 6", "ISO_IR 13", "ISO_IR 87", "ISO_IR 100", "ISO_IR 127", "ISO_IR 149", "ISO_IR 192"]
+)
+MORE = st.sampled_from(["GB18030", "GBK", "ISO 2022 IR 58", "ISO 2022 IR 87", "ISO 2022 IR 149", "nonsense"])
+BYTES = st.binary(max_size=40) | st.lists(
+    st.sampled_from([b"\x1b$B", b"\x1b(B", b"\x1b$)C", b"\x1b-F", b"\x1b", b"^", b"=", b"\xe5\xb1\xb1", b"\xfc", b"A"])
+).map(b"".join)
+
+
+@patient
+@given(SETS | MORE, st.lists(MORE, max_size=2), BYTES)
+def test_any_bytes_are_some_text_in_any_character_set(first: str, more: list[str], raw: bytes) -> None:
+    """Text is read in the character set that the object declares; where that can't be, UTF-8 is tried
+    (docs/configure.md)."""
+    declared = "\\".join([first, *more]).encode()
+    data = el(0x00080005, "CS", declared + b" " * (len(declared) % 2)) + el(SINGLE, "LT", raw + b" " * (len(raw) % 2))
+    (text,) = header_from(META, data).texts(SINGLE) or ("",)
+    if raw.isascii() and b"\x1b" not in raw:
+        assert text == raw.decode().rstrip("\0 ")
+    elif not more and first in ("", "ISO_IR 6", "nonsense") and b"\x1b" not in raw:
+        try:
+            assert text == raw.decode().rstrip("\0 ")
+        except UnicodeDecodeError:
+            assert text == raw.decode("latin-1").rstrip("\0 ")

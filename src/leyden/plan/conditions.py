@@ -23,7 +23,7 @@ TIME_LIMIT_S = 0.05  # of processor time for one search, and for those of a cond
 TOTAL_LIMIT_S = 0.5  # for all searches in one object
 KEPT_CHARS = 256  # what a search found is kept, if the text is no longer ...
 KEPT_CANDIDATES = 16  # ... and one of not more than so many
-_KEPT_SEARCHES = 16384  # 10 MB at most
+_KEPT_SEARCHES = 16384  # 20 MB at most
 
 _FILE_META = 0x0002
 _PRESENT, _LITERAL, _WILDCARD = Kind.PRESENT, Kind.LITERAL, Kind.WILDCARD  # a look into an enum takes 60 ns
