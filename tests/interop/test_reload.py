@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from leyden.net.scu import Association, AssociationRejected
+from leyden.operate.service import reload
 from support.objects import make_ct, split
 from support.peers import Pacs
 from support.service import LIMIT_S, Service, descriptors, node, wait_for
@@ -192,6 +193,28 @@ def test_a_new_node_is_served_at_once(service: Callable[..., Service], pacs: Cal
     uid = modality.store()
     modality.release()
     assert [arrival.sop_instance_uid for arrival in new.wait(1)] == [uid]
+    assert leyden.stop() == 0
+
+
+def test_as_soon_as_a_reload_is_answered_the_receiver_and_the_planner_go_by_it(
+    service: Callable[..., Service], pacs: Callable[..., Pacs], image: bytes
+) -> None:
+    """A title is answered to, and its objects are planned, from the moment on at which `leyden reload` ends."""
+    a, new = pacs("A"), pacs("NEW")
+    nodes = node("A", a.port)
+    leyden = service(nodes).start()
+    uids = []
+    for number in range(6):
+        (leyden.folder / "nodes.yml").write_text(nodes + node("NEW", new.port))
+        assert reload(leyden.spool, LIMIT_S).reading is not None
+        modality = Modality(leyden.port, "NEW", image, number)
+        uids.append(modality.store())
+        modality.release()
+        new.wait(len(uids))  # else it would wait for NEW to come back
+        (leyden.folder / "nodes.yml").write_text(nodes)
+        assert reload(leyden.spool, LIMIT_S).reading is not None
+        assert Modality(leyden.port, "NEW", image).association is None
+    assert new.uids() == uids
     assert leyden.stop() == 0
 
 
