@@ -49,7 +49,9 @@ class Reading:
 
 def write(root: Path, reading: Reading) -> None:
     """Put the document in the place of the last one. OSError: the disk refuses."""
-    write_whole(os.fspath(root / _NAME), msgspec.json.encode(reading))
+    path = root / _NAME
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    write_whole(os.fspath(path), msgspec.json.encode(reading))
 
 
 def read(root: Path) -> Reading | None:
