@@ -188,7 +188,7 @@ def test_a_new_node_is_served_at_once(service: Callable[..., Service], pacs: Cal
     leyden = service(node("A", a.port)).start()
     assert Modality(leyden.port, "NEW", image).association is None
     said = reload_with(leyden, nodes=node("A", a.port) + node("NEW", new.port))
-    assert "nodes.yml: NEW is added" in said
+    assert "node NEW is added" in said
     modality = Modality(leyden.port, "NEW", image)
     uid = modality.store()
     modality.release()
@@ -229,7 +229,7 @@ def test_what_waits_for_a_removed_node_is_kept_shown_and_sent_when_it_is_back(
     uids = [modality.store() for _ in range(3)]
     prepared = leyden.spool / "prepared" / "OLD"
     wait_for(lambda: len(list(prepared.rglob("*.dcm"))) == 3)
-    assert "nodes.yml: OLD is removed; what waits for it stays in the spool" in reload_with(leyden, nodes=nodes[0])
+    assert "node OLD is removed; what waits for it stays in the spool" in reload_with(leyden, nodes=nodes[0])
     assert "files wait in the spool for OLD, which is not a node" in leyden.log
     assert Modality(leyden.port, "OLD", image).association is None
     late = modality.store()  # its title is no node's any more
@@ -274,7 +274,7 @@ def test_a_node_that_moves_is_sent_to_at_its_new_address_and_no_delivery_is_cut_
     uids = [modality.store() for _ in range(5)]
     assert begun.wait(LIMIT_S)
     said = reload_with(leyden, nodes=node("A", there.port, MaxAssociations=1))
-    assert f"nodes.yml: A: Port {here.port} -> {there.port}" in said
+    assert f"node A: Port {here.port} -> {there.port}" in said
     go_on.set()
     there.wait(4)
     leyden.wait_empty()

@@ -86,7 +86,7 @@ def test_a_new_generation_has_its_folders_before_the_roles_see_it(
     said = site.reload()
     assert there == [True]
     assert (said.generation, said.result, said.nodes) == (2, Result.CHANGED, ("A", "B"))
-    assert said.changes == ("nodes.yml: B is added",)
+    assert said.changes == ("node B is added",)
     assert said.warnings == ("config.yml:7: odd", "workers stays 1: it takes a restart to make it 9")
     assert site.published() == site.generations.settings == replace(site.files, workers=1, generation=2)
     assert [bell.drain() for bell in bells] == [True] * 4

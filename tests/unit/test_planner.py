@@ -655,7 +655,7 @@ def test_what_is_listed_after_a_reload_is_planned_by_it_although_the_turn_began_
     here = site()
     newer = reloaded(here)
     told = []
-    monkeypatch.setattr(planner, "tell", told.append)
+    monkeypatch.setattr(planner, "tell", lambda event, **_: told.append(event))
     real = here.spool.newcomers
 
     def newcomers(limit):
@@ -676,7 +676,7 @@ def test_what_was_decided_before_a_reload_is_done_as_it_was_decided(site, tmp_pa
     here = site(routes=(route(save, add("REPORTS")),))
     newer = reloaded(here)
     told = []
-    monkeypatch.setattr(planner, "tell", told.append)
+    monkeypatch.setattr(planner, "tell", lambda event, **_: told.append(event))
     old = here.receive(SR)
     here.planner.batch()  # the copy begins
     newer.reload(2, routes=())

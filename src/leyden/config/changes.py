@@ -49,18 +49,22 @@ SHOWN_MAX = 60  # characters of a value
 
 
 def changes(old: Settings, new: Settings) -> tuple[str, ...]:
-    """The lines, in the order of the files; none if both mean the same."""
+    """The lines, in the order of the files; none if both mean the same.
+
+    A key of a node may come from nodes.yml, or from config.yml for all of them: the line does not say which.
+    """
     found = _Found()
     _walk("", old, new, found)
     lines = [f"config.yml: {line}" for line in found.keys]
-    lines += [f"nodes.yml: {title} {what}" for title, what in found.nodes.items()]
+    lines += [f"node {title} {what}" for title, what in found.nodes.items()]
     by_line: dict[str, list[str]] = {}
     for title, changed in found.of_nodes.items():
         for line in dict.fromkeys(changed):  # the planner and the sender have some of the same keys
             by_line.setdefault(line, []).append(title)
     for line, titles in by_line.items():
         everywhere = len(titles) > 1 and len(titles) == len(found.in_both)
-        lines.append(f"nodes.yml: {'each node' if everywhere else ', '.join(titles)}: {line}")
+        which = "each node" if everywhere else f"node{'s' if len(titles) > 1 else ''} {', '.join(titles)}"
+        lines.append(f"{which}: {line}")
     return tuple(lines + found.rules)
 
 

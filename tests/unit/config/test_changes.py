@@ -46,16 +46,16 @@ def test_what_means_the_same_changes_nothing() -> None:
 def test_a_node_is_compared_by_its_title() -> None:
     new = replace(A, host="10.0.0.9", syntax=JPEG2000_LOSSLESS)
     assert changes(settings(B, A), settings(new, Destination("C", "c", 1))) == (
-        "nodes.yml: C is added",
-        "nodes.yml: B is removed; what waits for it stays in the spool",
-        "nodes.yml: A: TransferSyntax none -> JPEG2000Lossless",
-        "nodes.yml: A: HostName 10.0.0.1 -> 10.0.0.9",
+        "node C is added",
+        "node B is removed; what waits for it stays in the spool",
+        "node A: TransferSyntax none -> JPEG2000Lossless",
+        "node A: HostName 10.0.0.1 -> 10.0.0.9",
     )
 
 
 def test_what_is_the_same_for_each_node_is_said_once() -> None:
     slower = [replace(each, minimum_line_speed_kb_per_s=50) for each in (A, B)]
-    assert changes(settings(A, B), settings(*slower)) == ("nodes.yml: each node: MinimumLineSpeed 500 -> 50",)
+    assert changes(settings(A, B), settings(*slower)) == ("each node: MinimumLineSpeed 500 -> 50",)
 
 
 def test_rules_are_counted_and_their_places_said() -> None:
@@ -114,7 +114,7 @@ def test_a_field_that_nobody_has_named_is_said_all_the_same() -> None:
     new = later(2.0, (Sorting("sortings.yml:2", "00200011"),), (partner("X", 2),))
     assert changes(old, new) == (  # type: ignore[arg-type]
         "config.yml: holdIncoming 1.0 -> 2.0",
-        "nodes.yml: X: SomeLimit 1 -> 2",
+        "node X: SomeLimit 1 -> 2",
         "sortings.yml: 1 rule changed (sortings.yml:2)",
     )
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from leyden.config.load import load
+from leyden.config.load import load, spool_root
 from leyden.config.settings import Settings
 from leyden.dicom.uids import MADE, SYNTAXES
 from leyden.errors import ConfigError
@@ -620,3 +620,20 @@ def test_a_file_that_cannot_be_read(folder: Write) -> None:
     path = folder(None)
     (path / "nodes.yml").mkdir()
     assert problems(path) == ("nodes.yml: cannot be read: Is a directory",)
+
+
+def test_where_the_spool_is_can_be_told_beside_wrong_files(folder: Write) -> None:
+    path = folder("- AeTitle: [\n", config="cachePath: /elsewhere\nworkers: many\n", routings="nonsense: [")
+    assert spool_root(path, {}, {}) == Path("/elsewhere")
+    assert spool_root(path, {"cachePath": "here"}, {}) == path / "here"
+    assert spool_root(path, {}, {"LEYDEN_CACHE_PATH": "there"}) == path / "there"
+    assert spool_root(folder(config="workers: 1\n"), {}, {}) == path / "cache"
+
+
+def test_where_the_spool_is_is_not_guessed_unless_there_is_one(folder: Write) -> None:
+    path = folder(config="{ cachePath: /elsewhere\n")
+    with pytest.raises(ConfigError):
+        spool_root(path, {}, {})
+    (path / "cache").mkdir()
+    (path / "cache" / "lock").touch()
+    assert spool_root(path, {}, {}) == path / "cache"

@@ -184,3 +184,16 @@ class TestHealth:
         health.answered()
         assert health.congested("status 0xA700", 3.0, 0.5) == ""
         assert health.limit(3.0) == 4
+
+
+class TestAfterAReload:
+    def test_nothing_is_held_against_a_destination_whose_settings_have_changed(self):
+        health = Health(4)
+        health.did_not_open("refused", 100.0, 0.5, established=0, opening=0, caller="CT1")
+        health.did_not_open("no route", 100.0, 0.5, established=0, opening=0)
+        assert health.limit(100.0) == 0
+        assert health.backed_off(100.0) == {"CT1"}
+        health.begin_anew(2, (7.0,))
+        assert (health.limit(100.0), health.holds(100.0), health.in_trouble) == (2, False, False)
+        assert health.backed_off(100.0) == frozenset()
+        assert "next try in 7 s" in health.did_not_open("no route", 100.0, 0.5, established=0, opening=0)
