@@ -24,6 +24,7 @@ INSTANCE = "sop_instance_uid"
 STUDY = "study_instance_uid"
 ACCESSION = "accession"
 _KEYS = (RECEIPT, INSTANCE, STUDY, ACCESSION)
+_NEEDLES = tuple(f'"{key}":"'.encode() for key in _KEYS)
 _MARK = int.from_bytes(b"leyden-1", "little")
 _HEAD_BYTES = 16
 _NEEDLES_MAX = 8  # so many values are looked for one by one; more are compared line by line
@@ -38,16 +39,14 @@ def index_path(segment: str) -> str:
 
 
 def build(segment: str) -> None:
-    """Write the index of a segment (5 us a line). OSError."""
+    """Write the index of a segment (4 us a line). OSError."""
     with open(segment, "rb") as file:
         data = file.read()
     numbers: list[int] = []
     at = 0
     for line in data.splitlines(keepends=True):
-        document = _parsed(line)
-        for key in _KEYS if document else ():
-            if value := document.get(key):
-                numbers.append(_number(value) | at)
+        for value in _values(line):
+            numbers.append(zlib.crc32(value) << 32 | at)
         at += len(line)
     numbers.sort()
     path = index_path(segment)
@@ -56,6 +55,19 @@ def build(segment: str) -> None:
     with open(fd, "wb") as out:
         array("Q", [_MARK, at, *numbers]).tofile(out)
     os.rename(making, path)
+
+
+def _values(line: bytes) -> Iterator[bytes]:
+    """The values of the keys in a line. What is none, in a line that was cut off, does no harm."""
+    if b"\\" in line:  # a value may be escaped, and a text may look like a key
+        document = _parsed(line)
+        yield from (str(document[key]).encode("utf-8", "surrogateescape") for key in _KEYS if key in document)
+        return
+    for needle in _NEEDLES:
+        at = line.find(needle)
+        if at >= 0:
+            at += len(needle)
+            yield line[at : line.find(b'"', at)]
 
 
 def find(folder: str, key: str, values: Collection[str], since_s: float = 0.0) -> list[Document]:
