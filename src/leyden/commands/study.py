@@ -17,6 +17,7 @@ def call(options: argparse.Namespace) -> int:
 
     import orjson
 
+    from leyden.log import escaped
     from leyden.operate.study import study
 
     settings, _ = load(options)
@@ -34,5 +35,5 @@ def call(options: argparse.Namespace) -> int:
     for one in found.missing:
         reason = f": {one.reason}" if one.reason else ""
         where = f" at {one.destination}" if one.destination else ""
-        print(f"missing{where}: {one.sop_instance_uid}, {one.state}{reason}")
+        print(escaped(f"missing{where}: {one.sop_instance_uid}, {one.state}{reason}"))
     return 0 if found.complete else 1

@@ -56,14 +56,18 @@ def call(options: argparse.Namespace) -> int:
 
 
 def _lines(story: "Story") -> list[str]:
+    from leyden.log import escaped
+
     lines = [f"{story.sop_instance_uid or 'an instance that the journal does not name'}, receipt {story.receipt}"]
     lines += [f"  {_shown(event['at_s'])}  {_told(event)}" for event in story.events]
     lines += [f"  now                      {_stands(place)}" for place in story.places]
     lines += [f"  now                      {title}: delivered, as its receipt proves" for title in story.proved]
-    for title, (state, _) in story.standings().items():
+    for title, (state, reason) in story.standings().items():
         if state == "gone":
-            lines.append(f"  now                      {title}: not in the spool, and nothing says how it went")
-    return lines
+            lines.append(
+                f"  now                      {title}: not in the spool; {reason or 'nothing says how it went'}"
+            )
+    return [escaped(line) for line in lines]  # of texts that peers have sent
 
 
 def _shown(at_s: float) -> str:

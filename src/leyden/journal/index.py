@@ -26,7 +26,6 @@ ACCESSION = "accession"
 _KEYS = (RECEIPT, INSTANCE, STUDY, ACCESSION)
 _NEEDLES = tuple(f'"{key}":"'.encode() for key in _KEYS)
 _MARK = int.from_bytes(b"leyden-1", "little")
-_HEAD_BYTES = 16
 _NEEDLES_MAX = 8  # so many values are looked for one by one; more are compared line by line
 
 Document = dict[str, Any]

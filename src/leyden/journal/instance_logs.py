@@ -53,8 +53,9 @@ class InstanceLogs:
                 _append(place, name, line.encode("utf-8", "backslashreplace"))
             self._paused_until_s = 0.0
         except OSError as error:
+            if not self._paused_until_s:
+                logger.warning("no log of an instance is written, next try in %.0f s: %s", PAUSE_S, error.strerror)
             self._paused_until_s = time.monotonic() + PAUSE_S
-            logger.warning("no log of an instance is written for %.0f s: %s", PAUSE_S, error.strerror)
 
     def _places(self, event: Event, date: str) -> Iterator[tuple[tuple[str, ...], str]]:
         uid = getattr(event, "sop_instance_uid", "")

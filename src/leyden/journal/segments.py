@@ -15,7 +15,7 @@ import time
 from calendar import timegm
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -27,7 +27,7 @@ logger = logging.getLogger("leyden.journal")
 FOLDER = "journal"
 SEGMENT_MAX_BYTES = 8 << 20  # what is not indexed yet has to be searched from end to end
 SEGMENT_MIN_BYTES = 64 << 10
-SEGMENTS = 32  # that the smallest journal is divided into
+SEGMENTS = 32  # a journal is divided into so many at least
 SEGMENT_S = 86400.0
 PAUSE_S = 60.0
 _FIRST_LINE_BYTES = 4096
@@ -97,7 +97,10 @@ class Journal:
 
     def write(self, event: Event) -> None:
         """Hand an event to the kernel, or gather it. Never raises for what the disk does."""
-        line = _encoder.encode(event) + b"\n"
+        try:
+            line = _encoder.encode(event) + b"\n"
+        except UnicodeEncodeError:  # the title that a folder of the spool stands for may be no Unicode
+            line = _encoder.encode(_in_unicode(event)) + b"\n"
         with self._lock:
             if self._gathered is None:
                 self._append(line)
@@ -132,8 +135,9 @@ class Journal:
                 raise OSError(0, "a line was written in part only")
         except OSError as error:
             self._close()
+            if not self._paused_until_s:
+                logger.warning("the journal is not written, next try in %.0f s: %s", PAUSE_S, error.strerror)
             self._paused_until_s = time.monotonic() + PAUSE_S
-            logger.warning("the journal is not written for %.0f s: %s", PAUSE_S, error.strerror)
         else:
             self._paused_until_s = 0.0
 
@@ -159,6 +163,14 @@ class Journal:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd, self._left_bytes = -1, 0
+
+
+def _in_unicode(event: Event) -> dict[str, Any]:
+    """An event with what is no Unicode as \\udcNN."""
+    return {
+        name: value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+        for name, value in msgspec.to_builtins(event).items()
+    }
 
 
 def _begun_s(fd: int, now_s: float) -> float:

@@ -61,8 +61,10 @@ class Story:
         return int(self.receipt[:16]) / 1e6
 
     def standings(self) -> dict[str, tuple[str, str]]:
-        """Destination -> how it stands there, and why: delivered, dropped, gone (by hand, or not known how), or the
-        name of a stage. The destination is "" if there is none."""
+        """Destination -> how it stands there, and why.
+
+        It is delivered, dropped, in a stage, or gone: by hand, or nothing says how. "": there is no destination.
+        """
         found: dict[str, tuple[str, str]] = {}
         for event in self.events:
             if event["event"] == "planned":
@@ -70,6 +72,8 @@ class Story:
                     found[delivery["destination"]] = (GONE, "")
                 if "dropped_by" in event:
                     found[""] = (DROPPED, event["dropped_by"])
+            elif event["event"] == "byhand" and event.get("destination") in found:
+                found[event["destination"]] = (GONE, f"{event['what']} by hand")
         for title in self.proved:
             found[title] = (DELIVERED, "")
         for event in self.events:

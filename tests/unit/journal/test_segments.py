@@ -125,7 +125,7 @@ def test_a_disk_that_refuses_costs_events_for_a_while_and_nothing_else(
         for n in range(1, 4):
             journal.write(event(n))
     assert len(caplog.records) == 1
-    assert "the journal is not written for 60 s" in caplog.text
+    assert "the journal is not written, next try in 60 s" in caplog.text
     monkeypatch.setattr(os, "write", write)
     journal.write(event(4))  # it is still given up
     now_s = time.monotonic()
@@ -169,3 +169,12 @@ def test_other_files_in_the_folder_are_no_segments(tmp_path: Path) -> None:
         ("20261399-999999-000-sender-0.jsonl", 0.0)
     ]
     assert segments.segments(str(tmp_path / "none")) == []
+
+
+def test_a_title_that_is_no_unicode_is_written_all_the_same(tmp_path: Path) -> None:
+    """A folder of the spool that somebody has made by hand may stand for such a title."""
+    Journal(tmp_path, "sender-0", 1 << 30).write(ByHand(RECEIPT, what="was moved", destination="\udcff"))
+    (line,) = lines(tmp_path)
+    assert orjson.loads(line) | {"at_s": 0} == {
+        "event": "byhand", "receipt": RECEIPT, "at_s": 0, "what": "was moved", "destination": "\\udcff",
+    }  # fmt: skip

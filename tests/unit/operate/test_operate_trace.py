@@ -7,7 +7,7 @@ import pytest
 
 from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.journal.accession import key_path, keyed, make_key
-from leyden.journal.events import Delivered, Event, Planned, PlannedDelivery, Received
+from leyden.journal.events import ByHand, Delivered, Event, Planned, PlannedDelivery, Received
 from leyden.journal.segments import Journal
 from leyden.operate import trace
 from leyden.operate.study import study
@@ -113,6 +113,13 @@ def test_a_receipt_proves_what_the_journal_has_lost_and_what_nobody_knows_is_sai
     (story,) = by_instance(site.root, "1.2.3")
     assert story.proved == ("PACS",)
     assert story.standings() == {"PACS": ("delivered", ""), "ARCHIVE": ("gone", "")}
+
+
+def test_what_was_taken_away_by_hand_is_said(site: Site) -> None:
+    site.planned(1, "PACS")
+    site.tell(ByHand(receipt(1), what="was taken away", destination="PACS", at_s=5.0))
+    (story,) = by_instance(site.root, "1.2.3")
+    assert story.standings() == {"PACS": ("gone", "was taken away by hand")}
 
 
 def test_what_the_journal_has_not_is_found_by_the_names_in_the_spool(site: Site) -> None:
