@@ -8,37 +8,46 @@ import shutil
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
-from pydicom.uid import CTImageStorage
+from pydicom.uid import CTImageStorage, MRImageStorage
 
 from interop.test_bad_input import connection, read_pdu
 from interop.test_odd_peers import CT_CONTEXT, rq, store, store_pdus
+from leyden import supervisor
 from leyden.config.load import load
+from leyden.config.schema import Config
 from leyden.config.settings import ReceiverSettings, Settings
 from leyden.deliver.destination import Destination
+from leyden.dicom.associate import decode_accept
 from leyden.dicom.association import Event, Payload, Released, Responded, StoreEnded
-from leyden.dicom.uids import IMPLICIT_LE
+from leyden.dicom.uids import IMPLICIT_LE, JPEG2000_LOSSLESS
+from leyden.errors import Transient
 from leyden.holding import hold_s
-from leyden.net.scu import Association, Stalled, StoreAnswer
+from leyden.net.scu import Association, ConnectionFailed, Pace, Stalled, StoreAnswer, TooSlow
+from leyden.outbound.attempt import Attempts
 from leyden.outbound.outcome import Ending, Outcome
 from leyden.spool import recover
 from leyden.spool.entry import Queued, ReceiptClock
+from leyden.spool.lock import SpoolLock
 from leyden.spool.receipts import ReceiptLog
 from leyden.spool.recent import Begun, Recent, key_of
+from leyden.spool.stage import Stage
 from leyden.spool.store import Spool
 from support.acceptor import Peer, listening
-from support.outbound import Parts
+from support.namespaces import silent
+from support.outbound import DATA, Parts
 from support.peers import Pacs
 from support.service import Service, free_port, node, wait_for
 from support.volume import Volume
+from unit.test_planner import Site
 from unit.test_receiver import SETTINGS, Client, entries, file_of, opened, receiving, until
 from unit.test_receiver import store as store_by
 
@@ -637,3 +646,430 @@ def test_maxPDVsPerPDU_does_not_bind_those_who_send_to_us(tmp_path: Path) -> Non
             await client.close()
 
     uvloop.run(main())
+
+
+# -- the others: titles, folders, limits, ages. A service that many keys are shown with is shared.
+
+STRICT = """\
+allowedCallingAeTitles: [CT01, QUIET]
+suppressLogAeTitles: [QUIET]
+rejectAbstractSyntaxes:
+  - 1.2.840.10008.5.1.4.1.1.4
+maxClientsPerServer: 3
+maxDataBuffer: 16384
+dropUnfilteredInstances: true
+aeTitlePrefix: VIA_
+myAeTitle: 00123
+"""
+ONLY_SEVEN = """\
+- Conditions:
+    - Tag: 0008,0018
+      MatchExpression: 2.25.7
+  Actions:
+    - Target: IMAGEPACS
+"""
+MR_CONTEXT = (3, MRImageStorage, IMPLICIT_LE)
+REJECT_CALLED, REJECT_CALLING, REJECT_FULL = b"\0\1\1\7", b"\0\1\1\3", b"\0\2\3\2"  # PS3.8 table 9-21
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, Pacs]]:
+    archive = Pacs("IMAGEPACS").start()
+    leyden = Service(tmp_path_factory.mktemp("strict"), node("IMAGEPACS", archive.port, Aliases="[PACS]"), ONLY_SEVEN)
+    with (leyden.folder / "config.yml").open("a") as file:
+        file.write(STRICT)
+    yield leyden.start(), archive
+    leyden.end()
+    archive.stop()
+
+
+def asked(service: Service, *contexts: tuple[int, str, str], **titles: bytes) -> tuple[int, bytes]:
+    """The answer to an A-ASSOCIATE-RQ: type and body of the PDU."""
+    with connection(service) as link:
+        link.sendall(rq(*(contexts or (CT_CONTEXT,)), **titles))
+        return read_pdu(link)
+
+
+@pytest.mark.parametrize(
+    ("called", "answer"),
+    [
+        (b"IMAGEPACS", 2),
+        (b"PACS", 2),
+        (b"VIA_IMAGEPACS", 2),
+        (b"VIA_PACS", 2),
+        (b" 00123 ", 2),
+        (b"IMAGEPACS\0\0", 2),
+        (b"DCP_IMAGEPACS", 3),
+        (b"123", 3),
+    ],
+)
+def test_aeTitlePrefix_and_myAeTitle_are_the_titles_that_we_answer_to(
+    strict: tuple[Service, Pacs], called: bytes, answer: int
+) -> None:
+    """A node answers to its title and alias, and to prefix + these; we answer to our own, in which no zero is lost."""
+    kind, body = asked(strict[0], called=called)
+    assert kind == answer
+    assert answer == 2 or body == REJECT_CALLED
+
+
+def test_allowedCallingAeTitles_are_the_only_ones_that_may_call(strict: tuple[Service, Pacs]) -> None:
+    """allowedCallingAeTitles: empty = all; else any other is rejected: calling AE title not recognized."""
+    assert asked(strict[0], calling=b"MR02") == (3, REJECT_CALLING)
+    assert asked(strict[0], calling=b"CT01")[0] == 2
+
+
+def test_rejectAbstractSyntaxes_are_refused_in_negotiation(strict: tuple[Service, Pacs]) -> None:
+    """SOP class UIDs refused in negotiation: the context gets result 3, the others are accepted."""
+    kind, body = asked(strict[0], CT_CONTEXT, MR_CONTEXT)
+    accept = decode_accept(struct.pack(">BxI", kind, len(body)) + body)
+    assert [(context.id, context.result) for context in accept.contexts] == [(1, 0), (3, 3)]
+
+
+def test_maxClientsPerServer_is_how_many_associations_there_may_be(strict: tuple[Service, Pacs]) -> None:
+    """Inbound associations; one more is rejected: local limit exceeded. Once one is gone, the next is accepted."""
+
+    def busy() -> bool:  # those of earlier tests end when the service has seen them go
+        with ExitStack() as stack:
+            links = [stack.enter_context(connection(strict[0])) for _ in range(4)]
+            answers = []
+            for link in links:
+                link.sendall(rq(CT_CONTEXT))
+                answers.append(read_pdu(link))
+            return [kind for kind, _ in answers] == [2, 2, 2, 3] and answers[3][1] == REJECT_FULL
+
+    wait_for(busy)
+    wait_for(lambda: asked(strict[0])[0] == 2)
+
+
+def test_maxDataBuffer_is_the_largest_PDU_that_we_announce_and_take(strict: tuple[Service, Pacs]) -> None:
+    """Bytes of the largest PDU we announce and take: a longer one ends the association."""
+    with connection(strict[0]) as link:
+        link.sendall(rq(CT_CONTEXT))
+        kind, body = read_pdu(link)
+        assert decode_accept(struct.pack(">BxI", kind, len(body)) + body).max_pdu_bytes == 16384
+        link.sendall(struct.pack(">BxI", 4, 16385))
+        assert read_pdu(link)[0] == 7
+
+
+def test_maxDataBuffer_and_maxClientsPerServer_have_bounds_of_our_own(tmp_path: Path) -> None:
+    """0 = our own bound; no PDU is longer than 256 KiB, whatever is written."""
+    receiver = loaded(tmp_path, "").receiver
+    assert (receiver.max_associations, receiver.acceptor.max_pdu_bytes) == (1000, 262144)
+    receiver = loaded(tmp_path, "maxClientsPerServer: 9\nreceivers: 2\nmaxDataBuffer: 4294967295").receiver
+    assert (receiver.max_associations, receiver.acceptor.max_pdu_bytes) == (5, 262144)
+
+
+def test_suppressLogAeTitles_are_calling_titles_that_are_not_logged(strict: tuple[Service, Pacs]) -> None:
+    """Neither the end of an association, nor a warning about one, with such a calling title; HEALTHCHECK by default."""
+    leyden, _ = strict
+    for calling in (b"QUIET", b"CT01"):
+        assert asked(leyden, called=b"NOBODY", calling=calling)[0] == 3
+        with connection(leyden) as link:
+            link.sendall(rq(CT_CONTEXT, calling=calling))
+            assert read_pdu(link)[0] == 2
+            link.sendall(store_pdus("2.25.66")[:-10])
+    leyden.wait_line("2.25.66 was cut off")
+    lines = "".join(leyden.lines)
+    assert "CT01 -> NOBODY" in lines
+    assert "QUIET" not in lines
+
+
+def test_dropUnfilteredInstances_drops_what_no_rule_touched(strict: tuple[Service, Pacs]) -> None:
+    """Drop instances that no rule touched; the trip of each ends with a receipt."""
+    leyden, archive = strict
+    with connection(leyden) as link:
+        link.sendall(rq(CT_CONTEXT))
+        assert read_pdu(link)[0] == 2
+        assert [store(link, "2.25.6"), store(link, "2.25.7")] == [0, 0]
+    archive.wait(1)
+    leyden.wait_empty()
+    assert archive.uids() == ["2.25.7"]
+    dropped = [line for line in receipts(leyden) if line["event"] == "dropped"]
+    assert [(line["sop_instance_uid"], line["dropped_by"]) for line in dropped] == [
+        ("2.25.6", "dropUnfilteredInstances")
+    ]
+
+
+def test_myAeTitle_is_the_calling_title_of_what_we_send(tmp_path: Path) -> None:
+    """Calling AE of what we send, unless the node impersonates: then it is the original caller's."""
+
+    async def main() -> None:
+        for impersonate, calling in ((False, "LEYDEN"), (True, "CT1")):
+            parts = Parts(tmp_path / calling, Destination("PACS", "127.0.0.1", 104, impersonate=impersonate))
+            parts.put(calling="CT1")
+            assert [instance.calling for instance in parts.look()] == [calling]
+            await parts.close()
+
+    asyncio.run(main())
+
+
+def test_scpPort_0_is_off(tmp_path: Path) -> None:
+    """Store SCP port; 0 = off: nothing listens, and no receiver runs. 1040 by default."""
+    assert loaded(tmp_path, "").scp_port == 1040
+    off = loaded(tmp_path, "scpPort: 0\narenaMib: 16")
+    assert supervisor._listeners(off) == {}
+    lock = SpoolLock(off.spool_root)
+    roles = [child.role for child in supervisor.Supervisor(off, lock, {}).children]
+    assert "receiver" not in roles
+    assert {"planner", "sender", "worker"} <= set(roles)
+    lock.take_back()
+
+
+def test_cachePath_is_the_spool(tmp_path: Path) -> None:
+    """<path>/cache by default; else as written, or below the folder of config.yml."""
+    for config, path in (
+        ("", tmp_path / "cache"),
+        ("cachePath: spool", tmp_path / "spool"),
+        ("cachePath: /var/spool/leyden", Path("/var/spool/leyden")),
+    ):
+        assert loaded(tmp_path, config).spool_root == path
+
+
+def test_defaultTransferSyntax_is_for_nodes_that_name_none(tmp_path: Path) -> None:
+    """Syntax for nodes that name none; empty = send as received."""
+    assert loaded(tmp_path, "").destinations[0].syntax == ""
+    assert loaded(tmp_path, "defaultTransferSyntax: JPEG2000Lossless").destinations[0].syntax == JPEG2000_LOSSLESS
+    assert loaded(tmp_path, "defaultTransferSyntax: ''").destinations[0].syntax == ""
+
+
+def test_minimumAge_waits_so_long_after_reception(tmp_path: Path) -> None:
+    """Seconds before a received instance is processed (the original 2, ours 0)."""
+    assert loaded(tmp_path, "").plan.minimum_age_s == 0.0
+    site = Site(tmp_path, minimum_age_s=60.0)
+    try:
+        young, old = site.receive(age_s=30.0), site.receive(age_s=61.0)
+        assert 0.0 < site.planner.batch() <= 1.0
+        assert [path.stem for path in site.spool.newcomers(10)] == [young]
+        assert [found.entry.receipt for found in site.waiting(Stage.TRANSFORM)] == [old]
+    finally:
+        site.planner.close()
+        site.bell.close()
+
+
+def test_expiryThreshold_older_undelivered_instances_move_to_expired(tmp_path: Path) -> None:
+    """Seconds; older undelivered instances move to expired/ (we never delete). 604800 by default."""
+    assert loaded(tmp_path, "").destinations[0].expiry_threshold_s == 604800.0
+
+    async def main() -> None:
+        for threshold_s, counts in ((100.0, {"expired": 1, "prepared": 1}), (0.0, {"prepared": 2})):
+            folder = tmp_path / str(threshold_s)
+            parts = Parts(folder, Destination("PACS", "127.0.0.1", 104, expiry_threshold_s=threshold_s))
+            parts.put(1, age_s=90.0)
+            parts.put(2, age_s=110.0)
+            parts.look()
+            assert parts.counts() == counts
+            await parts.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("hours", "left"), [(8.0, [0, 8]), (1.0, [0]), (0.0, [0])])
+def test_storageReceiptExpiryHours_old_ones_are_purged(tmp_path: Path, hours: float, left: list[int]) -> None:
+    """Receipts; 0 = none, and old ones are purged: but those of the running hour, which recovery needs."""
+    assert loaded(tmp_path, "").receipt_expiry_h == 8.0
+    now_s = 1_800_000_000 // 3600 * 3600 + 1800.0
+    names = {ago: f"{time.strftime('%Y%m%d%H', time.gmtime(now_s - ago * 3600))}-sender-0.log" for ago in (0, 8, 10)}
+    (tmp_path / "receipts").mkdir()
+    for name in names.values():
+        (tmp_path / "receipts" / name).touch()
+    ReceiptLog(tmp_path, "sender-0").purge(hours, now_s)
+    assert {path.name for path in (tmp_path / "receipts").iterdir()} == {names[ago] for ago in left}
+
+
+def test_clientTimeout_ends_an_idle_association(tmp_path: Path) -> None:
+    """Idle inbound association: after so long it is aborted. 600 s by default."""
+    assert loaded(tmp_path, "").receiver.client_timeout_s == 600.0
+
+    async def main() -> None:
+        async with receiving(tmp_path, settings(client_timeout_s=0.3)) as (receiver, port):
+            association = await opened(port)
+            await association.wait_closed()
+            await until(lambda: not receiver.associations)
+
+    uvloop.run(main())
+
+
+def test_connectTimeoutSeconds_is_the_limit_for_a_connection(tmp_path: Path) -> None:
+    """Outbound TCP connect, 30 s by default; 0 = the system's."""
+    assert loaded(tmp_path, "").destinations[0].connect_timeout_s == 30.0
+    assert loaded(tmp_path, "connectTimeoutSeconds: 0").destinations[0].connect_timeout_s == 0.0
+    port = free_port()
+
+    async def main() -> None:
+        request: dict[str, Any] = {"calling": "A", "called": "B", "contexts": [(CTImageStorage, IMPLICIT_LE)]}
+        with silent("127.0.0.2", port), pytest.raises(ConnectionFailed, match=r"no connection within 0\.3 s"):
+            await Association.open("127.0.0.2", port, **request, connect_timeout_s=0.3)
+
+    uvloop.run(main())
+
+
+def test_stallThresholdSeconds_is_about_bytes_in_either_direction(tmp_path: Path) -> None:
+    """Seconds without one byte in either direction before a send is aborted; slow but moving never is; 0 = off."""
+    assert loaded(tmp_path, "").destinations[0].stall_threshold_s == 90.0
+
+    def judged(stall_s: float, *moved: tuple[int, int]) -> Transient | None:
+        """When every 80 s so much was acknowledged and received in all."""
+        pace = Pace(0.0, 0, stall_s=stall_s, minimum_bytes_per_s=0, deadline_s=0)
+        verdicts = [pace.judge(80.0 * n, *bytes_then, 10**9) for n, bytes_then in enumerate(moved)]
+        return next(filter(None, verdicts), None)
+
+    assert judged(90.0, (0, 0), (1, 0), (1, 1), (2, 1)) is None
+    assert isinstance(judged(90.0, (0, 0), (1, 0), (1, 0), (1, 0)), Stalled)
+    assert judged(0.0, (0, 0), (0, 0), (0, 0)) is None
+
+
+def test_minimumLineSpeed_aborts_what_is_slower_over_10_s(tmp_path: Path) -> None:
+    """KB/s; a transfer whose average over at least 10 s is below is aborted; 0 = off."""
+    assert loaded(tmp_path, "").destinations[0].minimum_line_speed_kb_per_s == 500
+
+    def judged(minimum: float, at_s: float, acknowledged: int) -> Transient | None:
+        pace = Pace(0.0, 0, stall_s=0, minimum_bytes_per_s=minimum, deadline_s=0)
+        return pace.judge(at_s, acknowledged, 0, 10**9)
+
+    assert judged(500e3, 9.9, 0) is None
+    assert isinstance(judged(500e3, 10.0, 4_990_000), TooSlow)
+    assert judged(500e3, 10.0, 5_000_000) is None
+    assert judged(0.0, 3600.0, 1) is None
+
+
+class Line:
+    """An association that says how fast it has to be, and is too slow for any limit."""
+
+    def __init__(self, instance: Any) -> None:
+        self.accepted = {instance.pair: 1}
+        self.limits: list[tuple[float, float]] = []
+
+    async def store(self, *_given: Any, minimum_bytes_per_s: float, deadline_s: float, **_limits: Any) -> StoreAnswer:
+        self.limits.append((minimum_bytes_per_s, deadline_s))
+        if minimum_bytes_per_s:
+            raise TooSlow("slow")
+        return StoreAnswer(0)
+
+
+def test_minimumLineSpeed_after_three_aborts_it_goes_without(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """After three such aborts of the same instance it goes without this limit and the log says that the line is slower
+    than configured (a slow line must never mean never)."""
+
+    async def main() -> None:
+        parts = Parts(tmp_path, Destination("PACS", "127.0.0.1", 104))
+        parts.put()
+        attempts = Attempts(parts.destination, parts.claims)
+        limits = []
+        for _ in range(4):
+            instance = parts.take()
+            line = Line(instance)
+            await parts.claims.end(await attempts.make(line, instance, None))  # type: ignore[arg-type]
+            limits += line.limits
+        await parts.ended()
+        await parts.close()
+        assert [minimum for minimum, _ in limits] == [500e3, 500e3, 500e3, 0.0]
+        assert not parts.counts()
+
+    asyncio.run(main())
+    assert caplog.text.count("the line is slower than MinimumLineSpeed: 2.25.1 goes without that limit now") == 1
+
+
+def test_storageTimeoutFloorSeconds_grows_with_size_and_line_speed(tmp_path: Path) -> None:
+    """Hard deadline of a batch (grows with its size and the line speed)."""
+
+    async def main() -> None:
+        destination = Destination("PACS", "127.0.0.1", 104, storage_timeout_floor_s=60.0)
+        parts = Parts(tmp_path, destination)
+        parts.put()
+        instance = parts.take()
+        line = Line(instance)
+        outcome = await Attempts(destination, parts.claims).make(line, instance, None)  # type: ignore[arg-type]
+        assert line.limits == [(500e3, 60.0 + len(DATA) / 500e3)]
+        await parts.claims.end(outcome)
+        await parts.close()
+
+    asyncio.run(main())
+
+
+def test_precedence_is_switch_environment_file_default(tmp_path: Path) -> None:
+    """--config.myAeTitle=X over CAPACITOR_MY_AE_TITLE=X and LEYDEN_MY_AE_TITLE=X over config.yml over the default;
+    compared without case and underscores."""
+    loaded(tmp_path, "scpPort: 7\nbatchSize: 5")
+
+    def title(environ: dict[str, str], **given: str) -> str:
+        return load(tmp_path, given, environ)[0].my_ae_title
+
+    assert title({}) == "LEYDEN"
+    (tmp_path / "config.yml").write_text("MYaetitle: FILE")
+    assert title({}) == "FILE"
+    for name in ("CAPACITOR_MY_AE_TITLE", "LEYDEN_MY_AE_TITLE", "leyden_myaetitle", "LEYDEN_MYAETITLE"):
+        assert title({name: "ENV"}) == "ENV"
+        assert title({name: "ENV"}, myAeTitle="SWITCH") == "SWITCH"
+        assert title({name: "ENV"}, MY_AE_TITLE="SWITCH") == "SWITCH"
+    both = {"LEYDEN_DUPLICATE_BEHAVIOR": "ignore", "CAPACITOR_DUPLICATE_THRESHOLD": "60"}
+    receiver = load(tmp_path, {"maxPDVsPerPDU": "2"}, both)[0].receiver
+    assert (receiver.duplicates, receiver.duplicate_threshold_s) == ("ignore", 60.0)
+
+
+@pytest.mark.parametrize("title", ["00123", "1.20", "NO", "1e3", "0x10", "12:30", "2026-11-29", "a#b"])
+def test_YAML_every_scalar_is_text(tmp_path: Path, title: str) -> None:
+    """Read every scalar as text: a value must never lose a zero, a dot or a digit."""
+    settings = loaded(tmp_path, f"myAeTitle: {title}\nallowedCallingAeTitles:\n  - {title}\n")
+    assert settings.my_ae_title == title
+    assert settings.receiver.acceptor.allowed_calling == (title,)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xef\xbb\xbfscpPort: 1040\r\n", "scpPort: 1040\n".encode("utf-16"), b"# nothing\r\n", b"---\n"]
+)
+def test_YAML_byte_order_marks_CRLF_and_an_empty_file_are_normal(tmp_path: Path, content: bytes) -> None:
+    """Byte-order marks, CRLF and an empty file are normal."""
+    loaded(tmp_path, "")
+    (tmp_path / "config.yml").write_bytes(content)
+    assert load(tmp_path, {}, {}) == load(tmp_path, {"scpPort": "1040"}, {})
+
+
+@pytest.mark.parametrize(
+    ("config", "rejected"),
+    [
+        ("rejectAbstractSyntaxes: [1.2.840.10008.5.1.4.1.1.4]", ("1.2.840.10008.5.1.4.1.1.4",)),
+        ("rejectAbstractSyntaxes: 1.2.840.10008.5.1.4.1.1.4", ("1.2.840.10008.5.1.4.1.1.4",)),
+        ("rejectAbstractSyntaxes:", ()),
+        ("rejectAbstractSyntaxes: []", ()),
+    ],
+)
+def test_rejectAbstractSyntaxes_as_files_hold_them(tmp_path: Path, config: str, rejected: tuple[str, ...]) -> None:
+    """A YAML array of UIDs; empty by default."""
+    assert loaded(tmp_path, config).receiver.acceptor.rejected_abstract_syntaxes == rejected
+
+
+def test_no_key_of_receiving_and_ending_is_without_effect() -> None:
+    """No key marked [1] is left that "has no effect yet"."""
+    now = [
+        "scpPort",
+        "myAeTitle",
+        "aeTitlePrefix",
+        "filters",
+        "cachePath",
+        "defaultTransferSyntax",
+        "minimumAge",
+        "minimumLineSpeed",
+        "stallThresholdSeconds",
+        "connectTimeoutSeconds",
+        "clientTimeout",
+        "storageTimeoutFloorSeconds",
+        "sendAbandonGraceSeconds",
+        "duplicateBehavior",
+        "duplicateThreshold",
+        "holdIncomingStorageAssociations",
+        "storageAssociationHoldExpectedTtlSeconds",
+        "minFreeSpace",
+        "expiryThreshold",
+        "dropUnfilteredInstances",
+        "cycleRejectedFilesOnStartup",
+        "moveRejectedCachedFiles",
+        "storageReceiptExpiryHours",
+        "rejectAbstractSyntaxes",
+        "maxClientsPerServer",
+        "maxDataBuffer",
+        "maxPDVsPerPDU",
+        "suppressLogAeTitles",
+        "allowedCallingAeTitles",
+    ]
+    assert set(now) <= set(Config.keys())
+    assert not set(now) & set(Config.later)
