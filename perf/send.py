@@ -8,8 +8,8 @@ the next try. For the others the same is left out by subtraction: (N - 1) / (sec
 The destination of the first table is storescp --ignore, with one association. That of the second is our own sink.py,
 with one association and with four; it takes the time itself, for all three alike, from the first byte of the first
 object to the last answer. Leyden writes a receipt for each object and, unless syncSpool is false, syncs it before it
-removes the object; dcmsend and the SCU keep nothing. The native limit sends files over a plain socket, with an answer
-to each.
+removes the object; dcmsend and the SCU keep nothing. "sorted": with a rule of sortings.yml that turns the one series
+round. The native limit sends files over a plain socket, with an answer to each.
 """
 
 import json
@@ -22,17 +22,21 @@ import peers
 import rig
 import source
 
-DURABLE, UNSYNCED, LIMIT = "Leyden durable", "Leyden, syncSpool: false", "native"
+DURABLE, UNSYNCED, SORTED, LIMIT = "Leyden durable", "Leyden, syncSpool: false", "Leyden durable, sorted", "native"
+SORTINGS = "- Actions:\n    - {SortTag: SOPInstanceUID, SortType: string, SortDirection: desc}\n"
 KIND = "ct"
 
 
 class Filled:
     """A service with `count` objects waiting for a destination that is off."""
 
-    def __init__(self, folder: Path, count: int, associations: int, sync: str) -> None:
+    def __init__(self, folder: Path, count: int, associations: int, sync: str, sortings: str = "") -> None:
         self.count, self.port = count, peers.free_port()
         nodes = peers.node("DEST", self.port, MaxAssociations=associations, RetryDelays="[0.5]")
-        self.service = peers.Service(folder / "leyden", nodes, workers=1, arenaMib=64, syncSpool=sync)
+        filters = {"filters": "sort"} if sortings else {}
+        self.service = peers.Service(folder / "leyden", nodes, workers=1, arenaMib=64, syncSpool=sync, **filters)
+        if sortings:
+            (self.service.folder / "sortings.yml").write_text(sortings)
 
     def fill(self) -> None:
         load = source.Load(self.service.port, [objects.made(KIND)], called="DEST", associations=4, objects=self.count)
@@ -57,8 +61,8 @@ def by_leyden(count: int, sync: str, folder: Path) -> float:
         return filled.receipts_per_s()
 
 
-def by_leyden_to_sink(count: int, associations: int, sync: str, folder: Path) -> float:
-    filled = Filled(folder, count, associations, sync)
+def by_leyden_to_sink(count: int, associations: int, sync: str, sortings: str, folder: Path) -> float:
+    filled = Filled(folder, count, associations, sync, sortings)
     with peers.serving(filled.service):
         filled.fill()
         sink = peers.sink(port=filled.port).start()
@@ -110,7 +114,13 @@ def limit(count: int, associations: int, folder: Path) -> float:
     )
 
 
-LIMITS: Mapping[str, str] = {DURABLE: LIMIT, UNSYNCED: LIMIT, "dcmsend": LIMIT, "pynetdicom's SCU": LIMIT}
+LIMITS: Mapping[str, str] = {
+    DURABLE: LIMIT,
+    SORTED: LIMIT,
+    UNSYNCED: LIMIT,
+    "dcmsend": LIMIT,
+    "pynetdicom's SCU": LIMIT,
+}
 
 
 def main() -> None:
@@ -142,8 +152,9 @@ def to_storescp(files: list[Path]) -> rig.Ways[float]:
 
 def to_sink(associations: int, files: list[Path]) -> rig.Ways[float]:
     return {
-        DURABLE: partial(by_leyden_to_sink, len(files), associations, "true"),
-        UNSYNCED: partial(by_leyden_to_sink, len(files), associations, "false"),
+        DURABLE: partial(by_leyden_to_sink, len(files), associations, "true", ""),
+        SORTED: partial(by_leyden_to_sink, len(files), associations, "true", SORTINGS),
+        UNSYNCED: partial(by_leyden_to_sink, len(files), associations, "false", ""),
         "dcmsend": partial(others_to_sink, files, associations, "dcmsend"),
         "pynetdicom's SCU": partial(others_to_sink, files, associations, "pynetdicom"),
     }

@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
+from leyden.deliver.destination import Destination
 from support.peers import Pacs, Storescp
+from support.sender import Sender
 from support.service import Service
+from support.sink import Sink
 
 _ONE_BY_ONE = ("tests/crash/", "tests/interop/", "tests/reference/")
 _BY_MODULE = ("tests/interop/test_bad_input.py", "tests/interop/test_odd_peers.py")
@@ -72,3 +75,31 @@ def storescp(tmp_path: Path) -> Iterator[Callable[..., Storescp]]:
     yield make
     for one in made:
         one.stop()
+
+
+@pytest.fixture
+def sender(tmp_path: Path) -> Iterator[Callable[..., Sender]]:
+    """Make sender processes, not started yet: sender(destination(port))."""
+    made: list[Sender] = []
+
+    def make(*destinations: Destination, **settings: object) -> Sender:
+        made.append(Sender(tmp_path / f"sender{len(made)}", *destinations, **settings))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.end()
+
+
+@pytest.fixture
+def sink(tmp_path: Path) -> Iterator[Callable[..., Sink]]:
+    """Make destinations that record what they see: sink("--delay", 0.01)."""
+    made: list[Sink] = []
+
+    def make(*options: object, **keys: object) -> Sink:
+        made.append(Sink(tmp_path, *options, **keys))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.end()
