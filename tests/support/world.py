@@ -96,7 +96,9 @@ class World:
             limit = min(limit, len(self.associations))
 
         def of_series(series):
-            return [request for request in innocent if request.series == series]
+            return [request for request in all_innocent if request.series == series]
+
+        all_innocent, innocent = innocent, self._in_turn(innocent)
 
         left: list[tuple[str, float]] = []
         limits, together = Limits(limit, self.batch_size), no_series if self.health.in_trouble else of_series
@@ -127,6 +129,13 @@ class World:
             self.left_behind += [r for r in self.requests if r.series == series and r.since_s <= idle_s]
         assert len(self.associations) <= self.max_associations
         assert sum(a.alone is not None and a.phase is not Phase.CLOSING for a in self.associations) <= 1
+
+    def _in_turn(self, requests):
+        """Without those that are behind another one of their sorted series."""
+        turns: dict[str, Request] = {}
+        for request in requests:
+            turns.setdefault(request.rank + request.series if request.ordered else request.receipt, request)
+        return list(turns.values())
 
     def _alone(self) -> Alone | None:
         own = next((a.alone for a in self.associations if a.alone and a.phase is not Phase.CLOSING), None)

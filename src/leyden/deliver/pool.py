@@ -8,7 +8,8 @@ actions at once (it changes the phases), and asks again whenever anything has ha
 Whole series together: an association that has sent an instance of a series goes on with that series, as long as any of
 it waits that came no later than SERIES_S after the association began with it. So the series of two modalities do not
 mix on one association, a higher rank does not come in between, and a series without end keeps nobody waiting for ever.
-Of a series that is sorted only one instance is under way at a time, so that it arrives in its order.
+Of a series that is sorted only the next one is asked for, and one is under way at a time, so that it arrives in its
+order.
 
 A peer may serve fewer associations at once than we would like: it rejects the others, or leaves them without an answer
 until the first has ended. So, when another calling AE title has no association and none can be opened, an idle one is
@@ -48,7 +49,7 @@ class Phase(Enum):
 class Request:
     """An entry that wants to be sent. `pair` is its SOP class and the transfer syntax of its file; `since_s` is when
     it came into the window, `losses` how many associations have ended under it, and `study` and `series` stand for its
-    study and its series ("" = not known). `ordered`: its series is sorted, so one of it goes after the other.
+    study and its series ("" = not known). `ordered`: its series is sorted, so that one of it goes after the other.
     """
 
     rank: str
@@ -168,7 +169,7 @@ class GiveUp:
 Action = Open | Bind | Release | GiveUp
 
 OfSeries = Callable[[str], Iterable[Request]]
-"""The requests of a series, in the order of sending."""
+"""What waits of a series, in the order of sending."""
 
 
 def no_series(_series: str) -> Iterable[Request]:
@@ -184,9 +185,9 @@ def assign(
     alone: Alone | None = None,
     of_series: OfSeries = no_series,
 ) -> list[Action]:
-    """What to do now. `requests` in the order of the queue (rank, receipt), without those that are bound; `alone` is
-    the suspect whose turn it is, and not one of the requests. `of_series` gives those of the requests that are of one
-    series.
+    """What to do now. `requests` in the order of the queue, without those that are bound, and of a series that is
+    sorted the next one only; `alone` is the suspect whose turn it is, and not one of the requests. `of_series` gives
+    all that waits of a series.
 
     Costs a few microseconds while one association asks for its next request, and looks at all requests only when
     nothing that fits is idle.
@@ -311,17 +312,12 @@ class _Round:
         if not member.series or member.series == request.series:
             return None
         until_s = min(member.idle_s, member.series_s + SERIES_S)
-        return next(
-            (
-                each
-                for each in self._of_series(member.series)
-                if each.since_s <= until_s
-                and member.fits(each)
-                and each.receipt not in self._bound
-                and not (each.ordered and each.series in self._under_way)
-            ),
-            None,
-        )
+        for each in self._of_series(member.series):
+            if each.since_s <= until_s and member.fits(each) and each.receipt not in self._bound:
+                return None if each.ordered and each.series in self._under_way else each
+            if each.ordered:
+                return None  # nothing overtakes it
+        return None
 
     def _bind(self, member: Member, request: Request) -> None:
         self.actions.append(Bind(member, request))

@@ -159,7 +159,7 @@ class Associations:
         alone: Alone | None = None
         limit = self._health.limit(now_s)
         if self.serving and limit:
-            requests = self._sendable(self._window.waiting, now_s)
+            requests = self._sendable(self._window.in_turn(), now_s)
             alone = self._next_suspect(now_s) if self._window.suspects else None
         if self._health.holds(now_s):
             limit = min(limit, len(self.members))
@@ -168,29 +168,28 @@ class Associations:
         for action in assign(requests, self.members, now_s, limits, alone, of_series):
             self._do(action, now_s)
 
-    def _sendable(self, instances: dict[str, Instance], now_s: float) -> Collection[Instance]:
+    def _sendable(self, instances: Collection[Instance], now_s: float) -> Collection[Instance]:
         """Those of the instances for which an association may be asked now, in the order of sending."""
         callers = self._health.backed_off(now_s)
         refused = self._refusals.on_hold(now_s)
         if not callers and not refused and not self._health.in_trouble:
-            return instances.values()
+            return instances
         sendable = [
             instance
-            for instance in instances.values()
+            for instance in instances
             if instance.calling not in callers and (instance.calling, instance.pair[0]) not in refused
         ]
         if self._health.in_trouble:  # what was never tried goes first: it tells more than what was put off before
             sendable.sort(key=lambda instance: instance.queued.entry.attempt > 0)
             untried = sum(instance.queued.entry.attempt == 0 for instance in sendable)
-            # The newest and the oldest in turn: one may be harmless.
-            if untried and self._health.failures % 2 and not sendable[untried - 1].ordered:
+            if untried and self._health.failures % 2:  # the newest and the oldest in turn: one may be harmless
                 sendable.insert(0, sendable.pop(untried - 1))
         return sendable
 
     def _next_suspect(self, now_s: float) -> Alone | None:
         """The suspect that has an association of its own, or is to have one."""
         own = next((m.alone for m in self.members if m.alone and m.phase is not Phase.CLOSING), None)
-        turn = own or self._suspicion.turn(self._sendable(self._window.suspects, now_s), now_s)
+        turn = own or self._suspicion.turn(self._sendable(self._window.suspects.values(), now_s), now_s)
         return turn if turn is not None and turn.request.receipt in self._window.suspects else None
 
     def _do(self, action: Action, now_s: float) -> None:

@@ -35,6 +35,7 @@ class Window:
         self.suspects: dict[str, Instance] = {}
         self.in_hand: dict[str, Instance] = {}
         self._by_series: dict[str, dict[str, Instance]] = {}  # of those that wait
+        self._next: dict[str, Instance] | None = None  # see in_turn(); None = no series is sorted
         self._title = title
         self._queue = queue
         self._suspicion = suspicion
@@ -142,6 +143,15 @@ class Window:
         self.waiting = waiting
         self.suspects = suspects
         self._by_series = by_series
+        self._next = None
+        if any(instance.ordered for instance in waiting.values()):
+            self._next = {}
+            for instance in waiting.values():
+                self._next.setdefault(_turn(instance), instance)
+
+    def in_turn(self) -> Collection[Instance]:
+        """What waits, in the order of sending; of a series that is sorted only the next one."""
+        return (self.waiting if self._next is None else self._next).values()
 
     def of_series(self, series: str) -> Collection[Instance]:
         """Those of a series that wait, in the order of sending."""
@@ -153,6 +163,13 @@ class Window:
             del self.suspects[instance.receipt]
         elif (of_series := self._by_series.get(instance.series)) is not None:
             of_series.pop(instance.receipt, None)
+            if self._next is not None:
+                turn = _turn(instance)
+                following = next((each for each in of_series.values() if _turn(each) == turn), None)
+                if instance.ordered and following is not None:
+                    self._next[turn] = following  # in the place of the one before it
+                else:
+                    self._next.pop(turn, None)
         self.in_hand[instance.receipt] = instance
         return instance
 
@@ -166,3 +183,8 @@ class Window:
         """Out of hand: it is no longer in the spool."""
         self.in_hand.pop(instance.receipt, None)
         self._suspicion.forget(instance.receipt)
+
+
+def _turn(instance: Instance) -> str:
+    """What is the same for all instances that are sent one after the other."""
+    return instance.rank + instance.series if instance.ordered else instance.receipt

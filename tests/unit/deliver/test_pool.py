@@ -1,5 +1,6 @@
 """assign(): single decisions, each as an operator would put it. The long run is in tests/property."""
 
+from dataclasses import replace
 from unittest.mock import ANY
 
 import pytest
@@ -311,16 +312,27 @@ class TestASortedSeries:
     def test_one_goes_after_the_other_and_the_other_associations_serve_others(self):
         requests, of_series = waiting(of("X", 1, 2, ordered=True), of("Y", 3))
         one, two = carrying("X"), association("A", idle_s=0.1)
-        assert assign(requests, [one, two], NOW_S, Limits(2), None, of_series) == [
+        next_ones = [requests[0], requests[2]]
+        assert assign(next_ones, [one, two], NOW_S, Limits(2), None, of_series) == [
             Bind(one, requests[0]),
             Bind(two, requests[2]),
         ]
 
     def test_it_waits_while_one_of_it_is_under_way(self):
-        requests, of_series = waiting(of("X", 2, 3, ordered=True))
+        (first, _), of_series = waiting(of("X", 2, 3, ordered=True))
         busy, idle = carrying("X", phase=Phase.BUSY), association("A")
-        assert assign(requests, [busy, idle], NOW_S, Limits(4), None, of_series) == []
+        assert assign([first], [busy, idle], NOW_S, Limits(4), None, of_series) == []
+        other = carrying("X")  # it had carried it before
+        assert assign([first], [busy, other], NOW_S, Limits(4), None, of_series) == []
 
     def test_it_opens_no_association_in_vain(self):
-        requests, of_series = waiting(of("X", *range(100), ordered=True))
-        assert assign(requests, [carrying("X", phase=Phase.BUSY)], NOW_S, FOUR, None, of_series) == []
+        (first, *_), of_series = waiting(of("X", *range(100), since_s=NOW_S - 100, ordered=True))
+        assert assign([first], [carrying("X", phase=Phase.BUSY)], NOW_S, FOUR, None, of_series) == []
+
+    def test_none_overtakes_the_next_one_though_it_would_fit_where_that_one_does_not(self):
+        first, second = of("X", 1, 2, ordered=True)
+        first = replace(first, pair=MR)
+        member = carrying("X")
+        queue = [*of("Y", 0), first]
+        found = assign(queue, [member], NOW_S, Limits(1), None, lambda series: [first, second])
+        assert found == [Bind(member, queue[0])]

@@ -1,12 +1,13 @@
 """What of a queue is held in memory: when it is looked at, and who waits where."""
 
 import asyncio
+from unittest.mock import ANY
 
 import pytest
 
 from leyden.deliver.destination import Destination
 from leyden.deliver.suspicion import KIND_LOSSES
-from leyden.outbound.queue import WINDOW
+from leyden.outbound.queue import WINDOW, Instance
 from support.outbound import Parts, on_a_loop
 
 PACS = Destination("PACS", "127.0.0.1", 104, expiry_threshold_s=0.0)
@@ -192,3 +193,29 @@ async def test_suspects_wait_apart_as_soon_as_the_suspicion_says_so(tmp_path):
         suspicion.answered(window.in_hand[receipts[-1]], 2.0)
         window.sort()
         assert (list(window.waiting), list(window.suspects)) == ([receipts[-2]], [])
+
+
+def ordered(number: int, series: str, rank: str = "05") -> Instance:
+    return Instance(
+        rank, str(number), "LEYDEN", ("", ""), 0.0, series=series, ordered=bool(series), queued=ANY, meta=ANY, offset=0
+    )
+
+
+@on_a_loop
+async def test_of_a_sorted_series_the_next_one_takes_the_place_of_the_one_before_it(tmp_path):
+    parts = Parts(tmp_path, PACS)
+    window = parts.window
+    window._tell_apart([ordered(3, "X"), ordered(1, "X"), ordered(2, ""), ordered(4, "Y"), ordered(5, "X", "07")])
+
+    def in_turn() -> list[str]:
+        return [instance.receipt for instance in window.in_turn()]
+
+    assert in_turn() == ["3", "2", "4", "5"]
+    window.take(window.waiting["3"])
+    assert in_turn() == ["1", "2", "4", "5"]
+    window.take(window.waiting["1"])
+    window.take(window.waiting["4"])
+    assert in_turn() == ["2", "5"]
+    window.take(window.waiting["2"])
+    assert [instance.receipt for instance in window.of_series("X")] == in_turn() == ["5"]
+    await parts.close()
