@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from leyden.dicom.dictionary import keyword_of
 from leyden.dicom.draft import Draft
 from leyden.dicom.elements import PIXEL_ELEMENTS, UNDEFINED, dictionary_vr, level, offset_behind, tag_name
+from leyden.dicom.signed import MAC_PARAMETERS
 from leyden.plan.profile import (
     CODES,
     EDITION,
@@ -33,7 +34,6 @@ from leyden.plan.pseudonym import PATIENT_ID, Keyed, Unsafe, patient_of
 from leyden.plan.rules import BurnedIn, Profile
 
 PATIENT_NAME = 0x00100010
-_ISSUER_QUALIFIERS = 0x00100024
 _SOP_CLASS_UID = 0x00080016
 _SOP_INSTANCE_UID = 0x00080018
 _MODALITY = 0x00080060
@@ -69,6 +69,7 @@ _DUMMIES = {
 _NUMBERS_BYTES = {"AT": 4, "FD": 8, "FL": 4, "SL": 4, "SS": 2, "SV": 8, "UL": 4, "US": 2, "UV": 8}
 _FREE_TEXTS = frozenset({"LT", "PN", "ST", "UR", "UT"})
 _DATES = frozenset({"DA", "DT", "TM"})
+_REMOVED_TOO = frozenset({0x00100024, MAC_PARAMETERS})  # what belongs to Issuer of Patient ID, and to signatures
 # The groups that are about persons and visits: of them, no text stays that the table does not name.
 _PERSONAL_GROUPS = frozenset({0x0010, 0x0032, 0x0038, 0x4008, 0x4010})
 _TELLING = re.compile("Comment|Notes|OrderNumber|Contact|Creator$")  # of a keyword: a short text that may name a person
@@ -215,7 +216,7 @@ class _Walk:
 
     def _unnamed(self, tag: int, vr: str) -> Action:
         """What is done with a public element that the table does not name."""
-        if (dictionary_vr(tag) == "UN" and vr != "SQ") or tag == _ISSUER_QUALIFIERS or tag >> 16 == 4:
+        if (dictionary_vr(tag) == "UN" and vr != "SQ") or tag in _REMOVED_TOO or tag >> 16 == 4:
             return REMOVED
         if vr in _DATES:
             if Option.RETAIN_FULL_DATES in self._options:

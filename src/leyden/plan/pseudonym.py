@@ -8,6 +8,7 @@ import base64
 import hashlib
 import hmac
 from dataclasses import dataclass
+from typing import Protocol
 
 from leyden.dicom.elements import tag_name
 from leyden.dicom.header import Dataset
@@ -15,7 +16,7 @@ from leyden.errors import LeydenError
 
 PATIENT_ID = 0x00100020
 ISSUER_OF_PATIENT_ID = 0x00100021
-KEY_BYTES = 32
+_ID_MAX_CHARS = 256
 _SHIFT_MAX_DAYS = 3650
 
 
@@ -39,8 +40,8 @@ def patient_of(dataset: Dataset) -> Patient:
     texts = []
     for tag in (PATIENT_ID, ISSUER_OF_PATIENT_ID):
         text = "\\".join(dataset.texts(tag) or ())
-        if "\ufffd" in text or not (text.isprintable() or not text):
-            raise Unsafe(f"{tag_name(tag)} holds characters that can't be read")
+        if "\ufffd" in text or not text.isprintable() or len(text) > _ID_MAX_CHARS:
+            raise Unsafe(f"{tag_name(tag)} holds characters that can't be read, or too many")
         texts.append(text)
     return Patient(*texts)
 
@@ -71,3 +72,11 @@ class Keyed:
 
     def _digest(self, purpose: str, text: str) -> bytes:
         return hmac.digest(self._key, f"{purpose}\0{text}".encode(), hashlib.sha256)
+
+
+class Pseudonymizer(Protocol):
+    """What stands for whom; pseudonyms.py has it on the disk. Both raise Transient: it can't be said now."""
+
+    def keyed(self) -> Keyed: ...
+
+    def pseudonym_of(self, mapping: str, patient: Patient) -> str: ...
