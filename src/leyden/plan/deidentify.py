@@ -149,7 +149,7 @@ def deidentify(dataset: Draft, profile: Profile, keyed: Keyed, pseudonym: str = 
     for tag in trailing(dataset):
         _remove(dataset, tag)
     walk.dataset(dataset)
-    if Option.RETAIN_UIDS not in profile.options and not dataset.edits(_SOP_INSTANCE_UID):
+    if not dataset.texts(_SOP_INSTANCE_UID):
         raise Unsafe(f"there is no SOP Instance UID {tag_name(_SOP_INSTANCE_UID)} that could be replaced")
     _say_so(dataset, profile)
 

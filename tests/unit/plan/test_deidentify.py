@@ -252,7 +252,7 @@ def test_a_new_uid_is_a_valid_uuid_below_2_25() -> None:
 
 def test_an_object_without_an_instance_uid_is_refused() -> None:
     """The file meta may still name it, and that UID would leave."""
-    for data in (b"", el(0x00080018, "UI", b""), el(0x00080018, "UI", b"1.2.840.10008.1.19")):
+    for data in (b"", el(0x00080018, "UI", b"")):
         draft = Draft(whole(data, LITTLE))
         with pytest.raises(Unsafe, match=r"\(0008,0018\)"):
             deidentify(draft, Profile(), KEYED)
