@@ -75,7 +75,8 @@ def of_edit(edit: Edit) -> str:
         case EditType.ANONYMIZE:
             return f"set {where} to the pseudonym in {edit.mapping}"
         case EditType.DEIDENTIFY:
-            return f"de-identify ({', '.join(edit.profile)})"
+            options = edit.profile.options if edit.profile else ()
+            return f"de-identify ({', '.join(('basic profile', *options))})"
 
 
 def of_mutation(mutation: Mutation) -> str:
