@@ -117,9 +117,8 @@ def test_a_full_disk_under_the_journal_harms_no_object(
     archive.wait(OBJECTS)
     leyden.wait_empty()
     assert leyden.stop() == 0
-    lines = [
-        line for line in leyden.lines if "the journal is not written, next try in 60 s: No space left on device" in line
-    ]
+    said = "the journal is not written, next try in 60 s: No space left on device"
+    lines = [line for line in leyden.lines if said in line]
     assert lines
     assert len(lines) == len({line.split()[3] for line in lines})  # one of each process
     assert len(archive.arrivals) == OBJECTS

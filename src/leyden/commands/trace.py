@@ -64,9 +64,8 @@ def _lines(story: "Story") -> list[str]:
     lines += [f"  now                      {title}: delivered, as its receipt proves" for title in story.proved]
     for title, (state, reason) in story.standings().items():
         if state == "gone":
-            lines.append(
-                f"  now                      {title}: not in the spool; {reason or 'nothing says how it went'}"
-            )
+            why = reason or "nothing says how it went"
+            lines.append(f"  now                      {title}: not in the spool; {why}")
     return [escaped(line) for line in lines]  # of texts that peers have sent
 
 
