@@ -13,13 +13,17 @@ from leyden.config.schema import (
     CaseEntry,
     ConditionEntry,
     Config,
+    DestinationEntry,
+    EditEntry,
     Entry,
     ExpectedDeliveryEntry,
     ExpectEntry,
+    MutationEntry,
     NodeEntry,
     RouteEntry,
     SortActionEntry,
     SortingEntry,
+    SourceEntry,
 )
 
 PAGE = Path(__file__).with_name("configure.md")
@@ -35,6 +39,10 @@ MODELS: dict[str, type[Entry]] = {
     "cases.yml": CaseEntry,
     "expect": ExpectEntry,
     "expected deliveries": ExpectedDeliveryEntry,
+    "mutations.yml": MutationEntry,
+    "edits": EditEntry,
+    "source": SourceEntry,
+    "destination": DestinationEntry,
 }
 _TABLE = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 

@@ -9,6 +9,8 @@ the entry waits in new/.
 - An object without a destination, or one that can't be read, goes to failed/ with the reason.
 - A dataset that does not parse goes as it came to the node that it was sent to.
 - A dataset with values of odd length goes to a worker, which pads them.
+- A dataset that mutations change goes to a worker too, under the hash of the rules by which it is to be changed. It
+  leaves only as they make it: if they can't be applied, that copy goes to failed/, or the object waits in new/.
 - An object that can't be moved, or of which a copy can't be saved, stays in new/ and is tried again each minute; the
   others go on.
 
@@ -40,11 +42,13 @@ from leyden.inherited import Inherited
 from leyden.journal.accession import keyed, make_key
 from leyden.journal.events import Dropped, Failed, Planned, PlannedDelivery
 from leyden.journal.lines import NO_JOURNAL, JournalSettings, ended, tell, together
+from leyden.kept_rules import KeptRules
 from leyden.outbound.capability_file import SeenCapabilities
 from leyden.plan.match import Decision, Delivery, Save, plan, rank_of, remarks
 from leyden.plan.memory import POSTPONED_S, PlannedLately, Postponed
+from leyden.plan.mutate import for_destination, unreadable
 from leyden.plan.placeholders import filled
-from leyden.plan.rules import PlanSettings, Target
+from leyden.plan.rules import CopyRules, PlanSettings, Target
 from leyden.saving import Copies
 from leyden.spool.doorbell import Bell, Ringer, gather_s
 from leyden.spool.entry import Entry, key, parse
@@ -131,23 +135,36 @@ def _instance(entry: Entry) -> str:
     return "" if entry.sop_key == _NO_UID else entry.sop_key
 
 
-def place(entry: Entry, delivery: Delivery, came: str) -> Placement:
+def _as_it_leaves(entry: Entry, header: Header) -> Entry:
+    """The entry of a copy that mutations change: its keys are those of the UIDs that the destination sees."""
+    return replace(
+        entry,
+        sop_key=key(header.meta.sop_instance_uid),
+        study_key=key(_first(header, _STUDY_INSTANCE_UID)),
+        series_key=key(series) if (series := _first(header, _SERIES_INSTANCE_UID)) else "",
+    )
+
+
+def place(entry: Entry, delivery: Delivery, came: str, edits: str = "") -> Placement:
     """Where a delivery waits: for a worker, for its destination to be asked, or to be sent.
 
-    `came`: the name of the syntax that the object came in.
+    `came`: the name of the syntax that the object came in. `edits`: the hash of the rules that change this copy, which
+    a worker does first, whatever comes then.
     """
-    stage = Stage.PREPARED
-    syntax = ""
+    stage = Stage.TRANSFORM if edits else Stage.PREPARED
+    syntax = came if edits else ""
     match delivery.form:
         case Make(uid):
             stage = Stage.TRANSFORM
             syntax = syntax_name(uid)
         case Ask(uid):
-            stage = Stage.ASKING
+            stage = Stage.TRANSFORM if edits else Stage.ASKING
             syntax = syntax_name(uid)
         case AsItCame(padded=True):
             stage = Stage.TRANSFORM
             syntax = came
+    if edits and delivery.mutated:
+        entry = _as_it_leaves(replace(entry, edits=edits), delivery.mutated.header)
     return Placement(replace(entry, syntax=syntax), stage, delivery.destination, delivery.rank)
 
 
@@ -174,6 +191,7 @@ class Planner:
         self._bells = {role: Ringer(spool.root, role) for role in roles}
         self._alive = alive
         self._seen: dict[str, SeenCapabilities] = {}
+        self._kept_rules = KeptRules(spool.root, spool.sync)
         self._go_by(settings, generation, journal)
         self._planned_lately = PlannedLately(spool.bound())
         self._postponed = Postponed()
@@ -195,6 +213,7 @@ class Planner:
         self._settings = settings
         self._generation = generation
         self._targets = {target.ae_title: target for target in settings.targets}
+        self._edits: dict[str, str] = {}  # destination whose mutations run -> the hash of its rules
         self._seen = {
             title: self._seen.get(title) or SeenCapabilities(self._spool.root, title) for title in self._targets
         }
@@ -316,6 +335,7 @@ class Planner:
                 header,
                 partial(self._acceptance, now_s),
                 by_hand=entry.by_hand,
+                receipt=entry.receipt,
                 clock=time.process_time,
                 every=logger.isEnabledFor(logging.DEBUG),
             )
@@ -349,6 +369,8 @@ class Planner:
         original = "" if by_hand else self._settings.titles.get(meta.receiving, "")
         if not original:
             return Decision(reason=f"no destination: no rule can read it: {flaw}")
+        if why := unreadable(self._settings.mutations or (), original, flaw):
+            return Decision(reason=why)
         rank = rank_of(self._targets.get(original, Target(original)), meta.sop_class_uid)
         return Decision((Delivery(original, AsItCame(), rank, f"no rule can read it, so as it came: {flaw}"),))
 
@@ -372,6 +394,9 @@ class Planner:
     def _put_off(self, newcomer: Newcomer) -> bool:
         """Let it wait in new/ behind an older entry of its instance, or for the copies of rules; True if it waits."""
         if self._put_behind_older(newcomer):
+            return True
+        if newcomer.decision.retry:
+            self._postpone(newcomer, newcomer.failure, newcomer.failure)
             return True
         if newcomer.failure or not newcomer.decision.saves:
             return False
@@ -410,9 +435,8 @@ class Planner:
             if self._put_behind_older(newcomer):
                 continue
             tried.append(newcomer)
-            deliveries = newcomer.decision.deliveries
-            came = syntax_name(newcomer.meta.transfer_syntax_uid)
-            newcomer.placements = tuple(self._serial(place(newcomer.entry, each, came)) for each in deliveries)
+            if not self._try(partial(self._set_places, newcomer), newcomer):
+                continue
             if newcomer.failure:
                 self._try(partial(self._spool.fail, newcomer.path, {"reason": newcomer.failure}), newcomer)
             elif len(newcomer.placements) == 1:
@@ -432,6 +456,24 @@ class Planner:
                 self._tell(newcomer)
         if self._errors and not decided:
             raise self._errors[-1]
+
+    def _set_places(self, newcomer: Newcomer) -> None:
+        """Find out where a newcomer goes. OSError: the rules that change it could not be kept."""
+        came = syntax_name(newcomer.meta.transfer_syntax_uid)
+        wanted = [(each, self._kept(each)) for each in newcomer.decision.deliveries]
+        places = (place(newcomer.entry, each, came, edits) for each, edits in wanted)
+        newcomer.placements = tuple(map(self._serial, places))
+
+    def _kept(self, delivery: Delivery) -> str:
+        """The hash of the rules that change a delivery, which are durable now; "" = none do."""
+        if delivery.mutated is None:
+            return ""
+        whose = delivery.mutated.destination
+        if whose not in self._edits:
+            mutations = for_destination(self._settings.mutations or (), whose)
+            self._edits[whose] = self._kept_rules.keep(CopyRules(whose, self._settings.my_ae_title, mutations))
+            crash.point("rules-kept")
+        return self._edits[whose]
 
     def _try(self, act: Callable[[], object], *newcomers: Newcomer) -> bool:
         """Do it, or postpone these newcomers if the disk refuses; True if it was done."""
@@ -530,7 +572,10 @@ class Planner:
                 series_instance_uid=newcomer.series,
                 accession=newcomer.accession,
                 deliveries=tuple(
-                    PlannedDelivery(d.destination, _form_text(d.form), d.reason) for d in decision.deliveries
+                    PlannedDelivery(
+                        d.destination, _form_text(d.form), d.reason, d.mutated.changed_by if d.mutated else ()
+                    )
+                    for d in decision.deliveries
                 ),
                 rules=tuple(ran.route.where for ran in decision.ran if ran.held),
                 dropped_by=decision.dropped_by,

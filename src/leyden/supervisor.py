@@ -30,7 +30,8 @@ from leyden.heartbeat import ROW_BYTES, Heartbeat
 from leyden.inherited import DESCRIPTORS, LISTEN_BACKLOG, descriptors_as_text
 from leyden.journal.lines import set_up
 from leyden.journal.upkeep import Upkeep
-from leyden.spool import recover
+from leyden.kept_rules import KeptRules
+from leyden.spool import listing, recover
 from leyden.spool.entry import Queued
 from leyden.spool.listing import names
 from leyden.spool.lock import SpoolLock
@@ -147,6 +148,10 @@ class Supervisor:
         known = tuple(destination.ae_title for destination in self.settings.destinations)
         self.spool.prepare(known)
         recover.recover(self.spool, retry_rejected=self.settings.retry_rejected_at_start, known=known)
+        try:
+            KeptRules(self.spool.root).remove_unnamed(lambda: listing.edits(str(self.spool.root)))
+        except OSError as error:
+            logger.warning("rules that nothing needs any more stay in state/rules/: %s", error)
         self._leftovers = {name: self.spool.claims(name) for name in names(f"{self.spool.root}/active")}
 
     def serve(self, signals_fd: int) -> None:

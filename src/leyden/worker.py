@@ -3,7 +3,8 @@
 There are several workers, each a process with a plain loop: it works on the next object, else on a frame of another
 worker's object, else it waits at the bell for a second. form/choose.py decides which form an object gets; the worker
 tries it, and asks again if that can't be made. Compression never makes things worse: an object that can't be made goes
-on as it came, with the reason logged once for each kind. The disk's part (sync, link, unlink) runs in a thread beside
+on as it came, with the reason logged once for each kind. But what mutations have to change goes on only as they make
+it, in whatever syntax, or to failed/. The disk's part (sync, link, unlink) runs in a thread beside
 the codec. The address space is limited, so that a hostile codestream costs one worker and one job. No sockets.
 """
 
@@ -26,16 +27,20 @@ from typing import BinaryIO
 
 from leyden import crash
 from leyden.config.settings import Settings
+from leyden.dicom import signed
+from leyden.dicom.elements import tag_name
 from leyden.dicom.uids import SYNTAXES, Syntax, syntax_by_name, syntax_name
 from leyden.errors import Corrupt
 from leyden.form import ladder
-from leyden.form.choose import AsItCame, Ask, Fail, Make, Node, Past, choose
+from leyden.form.choose import CRASHES_MAX, AsItCame, Ask, Fail, Make, Node, Past, choose
 from leyden.form.obstacle import Facts
 from leyden.inherited import Inherited
 from leyden.journal.events import ByHand, Failed, Transformed
 from leyden.journal.lines import tell
+from leyden.kept_rules import KeptRules
 from leyden.log import once
 from leyden.outbound.capability_file import SeenCapabilities
+from leyden.plan.mutate import Circumstances, Mutated, mutate
 from leyden.spool import recover
 from leyden.spool.doorbell import Bell, Ringer
 from leyden.spool.entry import Queued
@@ -173,10 +178,13 @@ class Commits:
     def __len__(self) -> int:
         return len(self._running)
 
-    def add(self, claim: Queued, made: Path, event: Transformed) -> None:
-        """Replace a claim by `made` as soon as that is durable, and tell it. Waits while too many are running."""
+    def add(self, claim: Queued, made: Path, event: Transformed, asking: str = "") -> None:
+        """Replace a claim by `made` as soon as that is durable, and tell it. Waits while too many are running.
+
+        `asking`: as for Spool.transformed().
+        """
         self.finish(COMMITS_BEHIND - 1)
-        self._running.append(self._thread.submit(self._commit, claim, made, event))
+        self._running.append(self._thread.submit(self._commit, claim, made, event, asking))
 
     def finish(self, behind: int = 0) -> None:
         """Wait until at most `behind` commits are running. With a slow disk the worker is not stuck: it says so."""
@@ -189,9 +197,9 @@ class Commits:
         self.finish()
         self._thread.shutdown(wait=True)
 
-    def _commit(self, claim: Queued, made: Path, event: Transformed) -> None:
+    def _commit(self, claim: Queued, made: Path, event: Transformed, asking: str) -> None:
         try:
-            self._spool.transformed(claim, made, self._ready)
+            self._spool.transformed(claim, made, self._ready, asking=asking)
             tell(event)
         except OSError as error:
             what = "%s for %s: could not be written, will be made again: %s"
@@ -217,6 +225,7 @@ class Worker:
         self.commits = Commits(self.spool, self._sender.ring, lambda: self.alive(0), self.give_back)
         self.left: deque[Queued] = deque()  # the claims that could not be given back yet
         self.retry_left_at_s = 0.0
+        self._kept_rules = KeptRules(self.spool.root)
         self._checked = CheckedSeries(self.arena.words)
         self._differed = 0
         self._seen: dict[str, SeenCapabilities] = {}
@@ -371,10 +380,15 @@ class Worker:
 
     def _transform(self, claim: Queued, source: Source) -> None:
         """Make the wanted syntax, or the next best that may be accepted, or pass the object on as it came."""
+        try:
+            mutated = self._mutated(claim, source) if claim.entry.edits else None
+        except Unfit as error:
+            self._fail(claim, source, str(error))
+            return
         wanted = syntax_by_name(claim.entry.syntax)
         facts = Facts(
             source.meta.transfer_syntax_uid,
-            source.meta.sop_class_uid,
+            (mutated.header if mutated else source).meta.sop_class_uid,
             uneven=source.uneven,
             unpadded=source.unpadded,
         )
@@ -382,17 +396,56 @@ class Worker:
         acceptance = self._acceptance(claim, facts.sop_class)
         past = Past(crashes=claim.entry.crashes)
         while isinstance(form := choose(facts, node, acceptance, past), Make):
-            after = self._try_to_make(claim, source, form, past)
+            after = self._try_to_make(claim, source, form, past, mutated)
             if after is None:
                 return
             past = after
         match form:
             case Fail(reason):
                 self._fail(claim, source, reason, syntax=syntax_name(facts.syntax))
+            case Ask(uid) if mutated:
+                self._edit_only(claim, source, mutated, asking=syntax_name(uid))
+            case AsItCame(reason) if mutated:
+                self.tell_as_it_came(claim, reason)
+                self._edit_only(claim, source, mutated)
             case AsItCame(reason, padded):
                 self._as_it_came(claim, source, reason or ("" if wanted else "an unknown transfer syntax"), padded)
             case Ask():  # what the destination accepts is not known any more: it is not sent round once more
                 self._as_it_came(claim, source, "", padded=False)
+
+    def _mutated(self, claim: Queued, source: Source) -> Mutated:
+        """What the destination gets instead of the object, by the rules that planned it. Unfit: it must get nothing."""
+        entry = claim.entry
+        if source.flaw:
+            raise Unfit(f"mutations can't be applied to {source.flaw}")
+        if entry.crashes > CRASHES_MAX:
+            raise Unfit(f"{entry.crashes} workers died of it, and it may not leave without its mutations")
+        try:
+            rules = self._kept_rules.read(entry.edits)
+        except (FileNotFoundError, Corrupt) as error:
+            raise Unfit(f"the rules by which it has to be changed are lost: {error}") from error
+        circumstances = Circumstances(rules.destination, entry.receipt, rules.system, time.process_time)
+        mutated = mutate(rules.mutations, source.header, circumstances)
+        if mutated.failure:
+            raise Unfit(mutated.failure.reason)
+        dataset = source.header.dataset
+        if covered := signed.touched(dataset, tuple(mutated.draft.replacements()), source.syntax):
+            rule = mutated.changed_by[0] if mutated.changed_by else "a mutation"
+            once(
+                logger, logging.WARNING, f"signed {entry.edits}",
+                f"{entry.receipt} for {claim.destination}: {rule} changes {tag_name(covered[0])}, so digital "
+                "signatures are broken now; so they are in others that it changes",
+            )  # fmt: skip
+        return mutated
+
+    def _edit_only(self, claim: Queued, source: Source, mutated: Mutated, asking: str = "") -> None:
+        """Have the object written in the syntax that it came in, with its edits."""
+        came = syntax_name(source.meta.transfer_syntax_uid)
+        try:
+            write = partial(job.edit_only, source, edited=mutated.header)
+            self._write(claim, source, came, write, mutated, asking)
+        except (Unfit, Corrupt) as error:
+            self._fail(claim, source, f"mutations can't be applied: {error}")
 
     def _fail(self, claim: Queued, source: Source | None, reason: str, **more: str) -> None:
         self.spool.fail(claim, {"reason": reason, **more})
@@ -413,13 +466,15 @@ class Worker:
         known = ladder.fresh(seen.knowledge(), sop_class, time.time())
         return known if known is not None and known.seen_s > claim.entry.retried_s else None
 
-    def _try_to_make(self, claim: Queued, source: Source, form: Make, past: Past) -> Past | None:
+    def _try_to_make(
+        self, claim: Queued, source: Source, form: Make, past: Past, mutated: Mutated | None
+    ) -> Past | None:
         """Make a syntax. None: the claim has ended. Otherwise that syntax could not be made, as the new past says."""
         receipt = claim.entry.receipt
         destination = claim.destination
         target = SYNTAXES[form.syntax]
         try:
-            self._make(claim, source, target, breaks_signatures=form.breaks_signatures)
+            self._make(claim, source, target, mutated, breaks_signatures=form.breaks_signatures)
         except Signed as error:
             return past.would_break(target.uid, str(error))
         except (Unfit, Corrupt) as error:
@@ -429,7 +484,7 @@ class Worker:
                 logger.error("%s for %s: %s (%d since start)", receipt, destination, error, self._differed)
             return past.tried(target.uid, str(error))
         except OSError as error:
-            if error.errno != errno.ENOSPC or self._refuses_as_it_came(claim, source):
+            if error.errno != errno.ENOSPC or mutated or self._refuses_as_it_came(claim, source):
                 raise
             self._pass_on(claim, "the disk has no room for it")  # delivering it makes room
         else:
@@ -442,10 +497,14 @@ class Worker:
         acceptance = self._acceptance(claim, source.meta.sop_class_uid)
         return acceptance is not None and source.meta.transfer_syntax_uid in acceptance.refused
 
-    def _make(self, claim: Queued, source: Source, target: Syntax, *, breaks_signatures: bool) -> None:
+    def _make(
+        self, claim: Queued, source: Source, target: Syntax, mutated: Mutated | None, *, breaks_signatures: bool
+    ) -> None:
         terms = replace(self._terms_for(claim, source, target), break_signatures=breaks_signatures)
         try:
-            self._write(claim, source, target.name, lambda out: job.make(source, target, out, self, terms))
+            edited = mutated.header if mutated else None
+            write = partial(job.make, source, target, workplace=self, terms=terms, edited=edited)
+            self._write(claim, source, target.name, lambda out: write(out=out), mutated)
         except BaseException:
             self._checked.forget(*_series(source), target.uid)
             raise
@@ -458,8 +517,19 @@ class Worker:
         first = self._checked.begin(*_series(source), target.uid)
         return replace(terms, verify=job.Verify.FIRST) if first or claim.entry.crashes else terms
 
-    def _write(self, claim: Queued, source: Source, made: str, write: Callable[[BinaryIO], None]) -> None:
-        """Have the object of a claim written to a new file, in the syntax `made`; once durable it replaces the old."""
+    def _write(
+        self,
+        claim: Queued,
+        source: Source,
+        made: str,
+        write: Callable[[BinaryIO], None],
+        mutated: Mutated | None = None,
+        asking: str = "",
+    ) -> None:
+        """Have the object of a claim written to a new file, in the syntax `made`; once durable it replaces the old.
+
+        `asking`: as for Spool.transformed().
+        """
         fd, path = self.spool.making(claim)
         start_s = time.monotonic()
         try:
@@ -488,8 +558,9 @@ class Worker:
             came_bytes=source.size,
             made_bytes=made_bytes,
             took_s=round(time.monotonic() - start_s, 3),
+            changed_by=mutated.changed_by if mutated else (),
         )
-        self.commits.add(claim, path, event)
+        self.commits.add(claim, path, event, asking)
 
     def _as_it_came(self, claim: Queued, source: Source, reason: str, padded: bool) -> None:
         """Pass an object on in the syntax that it came in."""

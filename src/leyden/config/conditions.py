@@ -30,7 +30,7 @@ def condition(given: Node, steps: Steps, report: Report) -> Condition:
         report.error(expression.at, place((*steps, "MatchExpression")), empty)
     kind = Kind.PRESENT if expression is None else kind_of(expression)
     if expression is not None and kind is Kind.REGEX:
-        problem = _regex_problem(expression)
+        problem = regex_problem(expression)
         if problem:
             report.error(expression.at, place((*steps, "MatchExpression")), problem)
     return Condition(
@@ -56,7 +56,8 @@ def kind_of(expression: str) -> Kind:
     return Kind.WILDCARD if set("*?") & set(expression) else Kind.LITERAL
 
 
-def _regex_problem(expression: Text) -> str:
+def regex_problem(expression: Text) -> str:
+    """What is wrong with a regular expression; "" = nothing."""
     if re.search(r"\[[^\]]*-\[", expression):
         return "one class taken from another ([a-z-[aeiou]]) is not possible here; use a look-ahead ((?![aeiou])[a-z])"
     try:

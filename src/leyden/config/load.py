@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from leyden.config import doubtful_nodes, doubtful_rules
+from leyden.config.mutations import mutations, unmutated_copies
 from leyden.config.nodes import Served, destinations, served, targets
 from leyden.config.report import FILES, Report, nearest
 from leyden.config.routings import routes
@@ -30,7 +31,6 @@ DEFAULT_FOLDERS = (Path("/var/lib/leyden/data"), Path("data"))
 PREFIXES = ("CAPACITOR_", "LEYDEN_")  # of environment variables; the last one wins
 LONGEST_TTL_S = 30.0
 MAX_ASSOCIATIONS = 1000  # of all receivers together
-_TO_COME = ("mutations.yml",)
 
 Rule = TypeVar("Rule")
 
@@ -62,6 +62,7 @@ def load(
         filters=config.filters,
         routes=rules("route", "routings.yml", lambda document: routes(document, known, str(folder), report)),
         sortings=rules("sort", "sortings.yml", lambda document: sortings(document, known, report)),
+        mutations=rules("mutate", "mutations.yml", lambda document: mutations(document, known, str(folder), report)),
         drop_unfiltered=config.drop_unfiltered_instances,
         minimum_age_s=config.minimum_age,
     )
@@ -71,6 +72,7 @@ def load(
     if config.drop_unfiltered_instances and not plan.routes:
         effect = "does nothing: no filter is on" if plan.routes is None else "drops everything: there are no routes"
         report.warn(config.places["dropUnfilteredInstances"], "dropUnfilteredInstances", effect)
+    unmutated_copies(plan, config.places, report)
     if report.errors or known is None:
         raise ConfigError(report.errors, report.warnings)
     settings = _settings(folder, log_dir, config, known, plan)
@@ -132,10 +134,9 @@ def _document(folder: Path, file: str, report: Report) -> tuple[bool, Node | Non
 
 def _misnamed(folder: Path, report: Report) -> None:
     """Warn of a file whose name is almost right: it is not read, so its rules would be off without a word."""
-    expected = (*FILES, *_TO_COME)
     for name in sorted(os.listdir(folder)):
         meant = name.lower().removesuffix(".yaml").removesuffix(".yml") + ".yml"
-        if name.lower().endswith((".yml", ".yaml")) and name not in expected and meant in expected:
+        if name.lower().endswith((".yml", ".yaml")) and name not in FILES and meant in FILES:
             report.warn(At(name), "", f"is not read; the file has to be called {meant}")
 
 

@@ -26,12 +26,15 @@ from pydantic.alias_generators import to_camel, to_pascal
 from leyden.config import values
 from leyden.config.report import Report, did_you_mean, nearest
 from leyden.config.yaml_text import NOWHERE, At, Entries, Items, Node, Text
+from leyden.plan.rules import OnError, Place
 
-FILTERS = ("route", "sort")
-FILTERS_TO_COME = ("mutate",)
+FILTERS = ("route", "mutate", "sort")
 ROLES = ("Storage", "QueryRetrieve", "Worklist", "StorageCommitSCP", "StorageCommitSCU")
 ACTIONS = ("add_destination", "save_file", "drop")
 SORT_TYPES = ("integer", "string")
+EDITS = ("add_or_update", "remove")
+EDITS_TO_COME = ("anonymize", "deidentify", "exclude_result", "query", "stamp")
+AFFECTED = ("storage", "worklist_query", "worklist_result", "qr_find_query", "qr_find_result")
 DAY_S = 86400.0
 _PLACE = "@"  # no key of a file; the alias of Entry.places
 _ACTS_ON_MORE = "the rule would act on more than was meant"
@@ -39,6 +42,7 @@ NO_EFFECT = "has no effect yet in this version"
 
 NO_ITEMS = Items(NOWHERE)
 NO_ENTRIES = Entries(NOWHERE)
+NO_PLACE = Place(0)  # only while there is an error
 Plain = PlainValidator
 AnyText = Annotated[Text, Plain(values.text)]
 AnyEntries = Annotated[Entries, Plain(values.mapping)]
@@ -56,16 +60,18 @@ Milliseconds = Annotated[int, Plain(values.whole(0, 86_400_000))]
 
 def _filter(value: Node) -> str:
     written = values.text(value).strip()
-    if written.lower() in FILTERS_TO_COME:
-        raise ValueError(
-            f"the filter {written.lower()} is not there yet in this version; without it data would pass unchanged, so "
-            "take it out only if that is what you want"
-        )
     if written.lower() not in FILTERS:
         raise ValueError(
             f"there is no filter {written}{did_you_mean(written, FILTERS)}; there are {', '.join(FILTERS)}"
         )
     return written.lower()
+
+
+def _edit_type(value: Node) -> str:
+    written = values.text(value).strip().lower()
+    if written in EDITS_TO_COME:
+        raise ValueError(f"{written} is not there yet in this version; without it data would pass unchanged")
+    return values.choice(*EDITS)(value)
 
 
 def setting(
@@ -201,7 +207,8 @@ class Config(Entry):
         "DCP_", "each node also answers to this and its title or alias; an empty text ('') switches that off"
     )
     filters: Annotated[tuple[Annotated[str, Plain(_filter)], ...], BeforeValidator(values.listed)] = setting(
-        (), "rule files to apply, in this order: route, sort. mutate is not there yet and is an error"
+        (),
+        "rule files to apply, in this order: route (routings.yml), mutate (mutations.yml), sort (sortings.yml)",
     )
     cache_path: Annotated[Text | None, Plain(values.folder)] = setting(
         None, "folder of the spool, absolute or below the folder of config.yml", shown="cache"
@@ -468,6 +475,101 @@ class RouteEntry(Entry):
     )
     actions: Annotated[Items, Plain(values.some_entries)] = setting(
         NO_ITEMS, "what is done; each has the keys of the table below"
+    )
+    description: AnyText | None = setting(None, "a text for the log")
+
+
+class SourceEntry(Entry):
+    """Where the text comes from that an action of a mutation works with."""
+
+    required = ("Tag",)
+    vital = {"Expression": "the whole value would be taken", "PrivateTagCreator": _ACTS_ON_MORE}
+
+    tag: Annotated[Place, Plain(values.element)] = setting(
+        NO_PLACE,
+        "the element: 0008,0060, 8,60, 00080060 or a keyword; in a sequence 0040,0275[1].0040,0009 for an item, [*] "
+        "for each; 0002,xxxx is the file meta. Several values are one text, joined by backslashes",
+    )
+    expression: AnyText = setting(
+        Text("^(.+)$", NOWHERE), "a regular expression, searched in that text; if it does not match, nothing changes"
+    )
+    private_tag_creator: AnyText | None = setting(
+        None, "the private creator whose block is meant, wherever it stands; Tag gives the last two digits"
+    )
+
+
+class DestinationEntry(Entry):
+    """What an action of a mutation changes."""
+
+    required = ("Tag",)
+    vital = dict.fromkeys(("Value", "Vr", "PrivateTagCreator"), "another value would be written")
+    keeps_blank = ("Value",)
+
+    tag: Annotated[Place, Plain(values.element)] = setting(
+        NO_PLACE, "the element that is written or removed; as in Source, but not in the file meta, and no pixel data"
+    )
+    value: AnyText | None = setting(
+        None,
+        "the text that is written: `$1` ... and `${name}` are groups of Expression, `$$` a dollar sign, `:uid:` a new "
+        "UID, `:timestamp:` the time of reception (ms since 1970), `:today:` its day (YYYYMMDD), `:value:` what stands "
+        "there, `:hash(0010,0020,16):` the first 16 hex digits of that element's SHA-256; a backslash separates values",
+        shown="$1",
+    )
+    vr: Annotated[str, Plain(values.vr)] = setting(
+        "", "VR of the element, if neither the object nor PS3.6 has it", shown="as there, else by PS3.6; private: LO"
+    )
+    private_tag_creator: AnyText | None = setting(
+        None, "the private creator; a block is reserved for it if there is none"
+    )
+
+
+class EditEntry(Entry):
+    """An action of a mutation."""
+
+    deciding = ("Type",)
+    required = ("Destination",)
+    vital = {"Source": "a fixed value would be written", "OnError": "the object would not leave after an error"}
+
+    type: Annotated[str, Plain(_edit_type)] = setting("add_or_update", f"one of {', '.join(EDITS)}")
+    source: Annotated[Entries | None, Plain(values.mapping)] = setting(
+        None, "where the text comes from; its keys are in the table below", shown="Value is written as it is"
+    )
+    destination: Annotated[Entries | None, Plain(values.mapping)] = setting(
+        None, "what is changed; its keys are in the table below"
+    )
+    on_error: Annotated[str, Plain(values.choice(*OnError))] = setting(
+        "fail",
+        "if the value can't be written (too long, not of its form, not in the character set, no such item): "
+        "skip_action (on with the next action), end_mutation (with the next mutation), retry (the object waits, and is "
+        "tried each minute), fail (it moves to failed/). For add_or_update only",
+    )
+    description: AnyText | None = setting(None, "a text for the log")
+    log: Annotated[bool, Plain(values.log_info)] = setting(
+        False, "level of the action's line: debug (not shown), or anything else: info", shown="debug"
+    )
+
+
+class MutationEntry(Entry):
+    """One entry of mutations.yml."""
+
+    vital = dict.fromkeys(("AeTitles", "Conditions"), _ACTS_ON_MORE)
+    required = ("Actions",)
+
+    ae_titles: Titles = setting((), "what goes to these nodes is changed", shown="all")
+    conditions: Annotated[Items, Plain(values.entries)] = setting(
+        NO_ITEMS, "all of them must hold; each has the keys of the table below", shown="always"
+    )
+    affects: Annotated[tuple[Annotated[str, Plain(values.choice(*AFFECTED))], ...], BeforeValidator(values.listed)] = (
+        setting(
+            ("storage",),
+            f"what is changed: storage; {', '.join(AFFECTED[1:])} are for services that are not there yet",
+        )
+    )
+    actions: Annotated[Items, Plain(values.some_entries)] = setting(
+        NO_ITEMS, "what is changed, in this order; each has the keys of the table below"
+    )
+    original_attributes: Boolean = setting(
+        False, "the old values are kept in the object, in the Original Attributes Sequence (0400,0561)"
     )
     description: AnyText | None = setting(None, "a text for the log")
 

@@ -11,9 +11,10 @@ from leyden.config.report import did_you_mean
 from leyden.config.yaml_text import Entries, Items, Node, Text
 from leyden.deliver.schedule import network
 from leyden.dicom.dictionary import keywords
+from leyden.dicom.elements import LONG_FORM, SHORT_FORM
 from leyden.dicom.uids import MADE, SYNTAXES, is_well_formed, syntax_by_name
 from leyden.plan.placeholders import split
-from leyden.plan.rules import PSEUDO_TAGS
+from leyden.plan.rules import PSEUDO_TAGS, Place, Step
 
 LOG_SUFFIX = (0x00020003,)  # the SOP Instance UID
 AE_TITLE_MAX_CHARS = 16  # PS3.5 table 6.2-1
@@ -21,6 +22,7 @@ AE_TITLE_MAX_CHARS = 16  # PS3.5 table 6.2-1
 _YES, _NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _TIME = re.compile(r"(\d{1,2}):(\d{2})")
 _TAG = re.compile(r"\(?\s*([0-9A-Fa-f]{1,4})\s*,\s*([0-9A-Fa-f]{1,4})\s*\)?")
+_STEP = re.compile(r"([^\[\]]+?)\s*\[\s*(\d{1,5}|\*)\s*\]\s*\.")
 _HOST = re.compile(r"[A-Za-z0-9._:%-]{1,253}")
 
 
@@ -117,7 +119,7 @@ def some_entries(value: Node) -> Items:
 def mapping(value: Node) -> Entries:
     """Keys with values, whatever keys they are."""
     if not isinstance(value, Entries):
-        raise ValueError("must hold keys and values, such as PatientName: DOE^JOHN")
+        raise ValueError("must hold keys and values, such as Tag: 0010,0020")
     return value
 
 
@@ -241,6 +243,40 @@ def tag(value: Node) -> str:
     if number is None:
         raise ValueError(f"{written!r} is no tag (8,60, 0008,0060 or a keyword){did_you_mean(written, known)}")
     return f"{number:08x}"
+
+
+def element(value: Node) -> Place:
+    """An element, perhaps in a sequence: 0010,0020, 0040,0275[1].0040,0009 or, in each item, 0040,0275[*].0040,0009."""
+    given = text(value)
+    steps: list[Step] = []
+    at = 0
+    while step := _STEP.match(given, at):
+        number = 0 if step[2] == "*" else int(step[2])
+        if step[2] != "*" and not number:
+            raise ValueError(f"{given!r}: items count from 1")
+        steps.append(Step(_number(Text(step[1], given.at)), number))
+        at = step.end()
+    if "[" in given[at:]:
+        raise ValueError(
+            f"{str(given)!r} is no place; an element in an item is 0040,0275[1].0040,0009, in each item [*]"
+        )
+    return Place(_number(Text(given[at:], given.at)), tuple(steps))
+
+
+def _number(written: Text) -> int:
+    found = tag(written)
+    if found in PSEUDO_TAGS:
+        raise ValueError(f"{found} is no element")
+    return int(found, 16)
+
+
+def vr(value: Node) -> str:
+    """A VR that has a text."""
+    written = text(value).strip().upper()
+    textual = sorted((SHORT_FORM | LONG_FORM) - {"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "UN"})
+    if written not in textual:
+        raise ValueError(f"must be one of {', '.join(textual)}, not {written!r}")
+    return written
 
 
 def log_info(value: Node) -> bool:

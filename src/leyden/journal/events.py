@@ -76,17 +76,22 @@ class Planned(OfInstance, frozen=True, kw_only=True):
 
 
 class PlannedDelivery(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One copy: its destination, its form (as the log says it), and which rule or title asks for it."""
+    """One copy: its destination, its form (as the log says it), and which rule or title asks for it.
+
+    `changed_by`: the places in the file of the mutations that change it.
+    """
 
     destination: str
     form: str
     reason: str
+    changed_by: tuple[str, ...] = ()
 
 
 class Transformed(OfInstance, frozen=True, kw_only=True):
-    """A worker has made another syntax of it, or padded it in its own, and the result is durable in prepared/.
+    """A worker has made another syntax of it, or padded or mutated it in its own, and the result is durable.
 
     `came` and `made`: the names of the transfer syntaxes; `came_bytes` and `made_bytes`: the sizes of the files.
+    `changed_by`: the places in the file of the mutations that changed it.
     """
 
     destination: str
@@ -95,6 +100,7 @@ class Transformed(OfInstance, frozen=True, kw_only=True):
     came_bytes: int
     made_bytes: int
     took_s: float
+    changed_by: tuple[str, ...] = ()
 
 
 class Attempt(OfInstance, frozen=True, kw_only=True):

@@ -19,6 +19,7 @@ from leyden.journal.events import (
     Expired,
     Failed,
     Planned,
+    PlannedDelivery,
     Received,
     Rejected,
     Remade,
@@ -141,15 +142,22 @@ def _duplicate(e: Duplicate) -> str:
 def _planned(e: Planned) -> str:
     flag = f" (though {e.flag})" if e.flag else ""
     sop_class = e.sop_class_uid.removeprefix(_STORAGE_PREFIX) or "unknown"
-    ways = "; ".join(f"{d.destination} {d.form} ({d.reason})" for d in e.deliveries) or f"nowhere ({e.dropped_by})"
+    ways = "; ".join(map(_way, e.deliveries)) or f"nowhere ({e.dropped_by})"
     return (
         f"{e.receipt}: {e.sop_instance_uid}{flag}, class {sop_class}, {e.calling or '-'} -> {e.called or '-'}: {ways}"
     )
 
 
+def _way(d: PlannedDelivery) -> str:
+    changed = f", changed by {', '.join(d.changed_by)}" if d.changed_by else ""
+    return f"{d.destination} {d.form}{changed} ({d.reason})"
+
+
 def _transformed(e: Transformed) -> str:
     share = e.made_bytes / max(1, e.came_bytes)
-    return f"{e.receipt} for {e.destination}: {e.came} -> {e.made}, {share:.2f} of the bytes, {e.took_s * 1000:.0f} ms"
+    changed = f", changed by {', '.join(e.changed_by)}" if e.changed_by else ""
+    how = f"{share:.2f} of the bytes, {e.took_s * 1000:.0f} ms"
+    return f"{e.receipt} for {e.destination}: {e.came} -> {e.made}{changed}, {how}"
 
 
 def _delivered(e: Delivered) -> str:

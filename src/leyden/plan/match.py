@@ -4,11 +4,13 @@ The called AE title gives the original destination (none for our own title). The
 order of the file. Routes look at the original destination only, never at one that another route has added. So rules
 neither chain nor loop, and their order does not change the outcome. Later routes run even if one has removed the
 original, and a destination that a route has added stays whatever another route removes. `drop` removes the original.
+Mutations run where `filters` has them: behind the routes, for each destination what is meant for it; before them, what
+is meant for the original destination, and all copies carry it.
 Everything here is a pure function of the settings and the header.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from leyden.dicom.header import Header
@@ -16,10 +18,13 @@ from leyden.form.choose import AsItCame, Ask, Fail, Form, Make, choose
 from leyden.form.ladder import Acceptance
 from leyden.form.obstacle import Facts, facts_of
 from leyden.plan.conditions import Clock, Examination, Finding, remark, stopped_clock
+from leyden.plan.mutate import Circumstances, Mutated, mutate
+from leyden.plan.mutate import remarks as mutation_remarks
 from leyden.plan.placeholders import expand
-from leyden.plan.rules import Action, ActionType, Condition, PlanSettings, Route, Target
+from leyden.plan.rules import Action, ActionType, Condition, OnError, PlanSettings, Route, Target
 
 LAST_RANK = 99
+NO_RECEIPT = "0" * 22
 DROP_UNFILTERED = "dropUnfilteredInstances"
 
 AcceptanceOf = Callable[[str, str], Acceptance | None]
@@ -32,12 +37,16 @@ def nothing_known(_destination: str, _sop_class: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One copy to send: the destination's AE title, the form, the rank (two digits), and which rule asks for it."""
+    """One copy to send: the destination's AE title, the form, the rank (two digits), and which rule asks for it.
+
+    `mutated`: what the destination gets instead of what came, or why it must get nothing; None = what came.
+    """
 
     destination: str
     form: Form
     rank: str
     reason: str
+    mutated: Mutated | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +80,8 @@ class Decision:
     Without deliveries, `dropped_by` names the rule that ended the trip: a drop, or a save_file if nothing else was
     asked for (the `saves` are still to be written). If that is empty too, the dataset has no destination and goes to
     failed/; `reason` says why. `ran`: the routes that matched, and those of which the log says something at level INFO.
-    `flaw`: why the rules saw only a part of the dataset.
+    `flaw`: why the rules saw only a part of the dataset. `mutated`: the mutations that let it go nowhere. `retry`: then
+    nothing is done now, and it is tried again later.
     """
 
     deliveries: tuple[Delivery, ...] = ()
@@ -80,6 +90,8 @@ class Decision:
     reason: str = ""
     ran: tuple[Ran, ...] = ()
     flaw: str = ""
+    mutated: tuple[Mutated, ...] = ()
+    retry: bool = False
 
 
 def plan(
@@ -88,11 +100,13 @@ def plan(
     acceptance_of: AcceptanceOf = nothing_known,
     *,
     by_hand: bool = False,
+    receipt: str = NO_RECEIPT,
     clock: Clock = stopped_clock,
     every: bool = False,
 ) -> Decision:
     """Decide what to do with a dataset. `acceptance_of`: what a destination was seen to accept of a SOP class.
 
+    `receipt` is that of the object, for what mutations make.
     `by_hand`: the file was put into the spool by hand, so it counts as sent to our own title, whatever its file meta
     says. `clock` gives the processor time, for the time limit of a condition. `every`: `ran` is to have each route that
     was run. If the called title is no longer a node's, there is no destination and no rule runs: the dataset goes to
@@ -102,6 +116,12 @@ def plan(
     original = "" if by_hand or not called else settings.titles.get(called)
     if original is None:
         return Decision(reason=f"no node answers to the called title {called} any more")
+    for_all: Mutated | None = None  # what every destination gets, if the mutations run before the routes
+    if settings.mutations and settings.mutates_first:
+        for_all = mutate(settings.mutations, header, Circumstances(original, receipt, settings.my_ae_title, clock))
+        if for_all.failure:
+            return _not_to_leave((for_all,))
+        header = for_all.header
     ran: list[Ran] = []
     added: dict[str, str] = {}
     saves: dict[str, Save] = {}
@@ -134,9 +154,18 @@ def plan(
         reasons[original] = f"called title {called}"
     for destination, why in added.items():
         reasons.setdefault(destination, why)
+    mutated = dict.fromkeys(reasons, for_all)
+    if settings.mutations and not settings.mutates_first:
+        for destination in reasons:
+            circumstances = Circumstances(destination, receipt, settings.my_ae_title, clock)
+            mutated[destination] = mutate(settings.mutations, header, circumstances)
+        failures = {each: each.failure.kind for each in mutated.values() if each and each.failure}
+        if failures and (len(failures) == len(mutated) or OnError.RETRY in failures.values()):
+            return _not_to_leave(tuple(failures))
     uneven = bool(reasons) and header.uneven
     deliveries = tuple(
-        _delivery(settings, header, uneven, acceptance_of, destination, why) for destination, why in reasons.items()
+        _delivery(settings, header, mutated[destination], uneven, acceptance_of, destination, why)
+        for destination, why in reasons.items()
     )
     ended_by = "" if deliveries else removed_by or saved_by
     reason = "" if deliveries or ended_by else "no destination: it came for our own title and no route added one"
@@ -163,6 +192,9 @@ def remarks(decision: Decision, *, debug: bool) -> Iterator[tuple[bool, str]]:
             info = action.log_info or action.type is ActionType.DROP
             if info or debug:
                 yield info, _line(action, route)
+    for mutated in decision.mutated or {each.mutated: None for each in decision.deliveries if each.mutated}:
+        for info, text in mutation_remarks(mutated, debug=debug):
+            yield info, f"{mutated.destination or 'all'}: {text}"
     if decision.dropped_by == DROP_UNFILTERED:
         yield True, f"{DROP_UNFILTERED}: no route touched it"
 
@@ -186,15 +218,31 @@ def _line(action: Action, route: Route) -> str:
     return f"{route.where} {action.type}{target}{': ' if description else ''}{description}"
 
 
+def _not_to_leave(mutated: Sequence[Mutated]) -> Decision:
+    """The decision for an object that mutations let go nowhere, for now or for good."""
+    failures = [each.failure for each in mutated if each.failure]
+    failures.sort(key=lambda failure: failure.kind is not OnError.RETRY)
+    first = failures[0]
+    return Decision(reason=first.reason, mutated=tuple(mutated), retry=first.kind is OnError.RETRY)
+
+
 def _delivery(
-    settings: PlanSettings, header: Header, uneven: bool, acceptance_of: AcceptanceOf, destination: str, why: str
+    settings: PlanSettings,
+    header: Header,
+    mutated: Mutated | None,
+    uneven: bool,
+    acceptance_of: AcceptanceOf,
+    destination: str,
+    why: str,
 ) -> Delivery:
     target = next((target for target in settings.targets if target.ae_title == destination), Target(destination))
-    sop_class = header.meta.sop_class_uid
+    if mutated and not (mutated.changed or mutated.failure):
+        mutated = None
+    sop_class = (mutated.header if mutated else header).meta.sop_class_uid
     acceptance = acceptance_of(destination, sop_class)
     form = choose(Facts(header.syntax.uid, sop_class, uneven=uneven), target, acceptance)
     if isinstance(form, Make | Ask):  # only then do the facts about its pixels matter
-        form = choose(facts_of(header, uneven=uneven), target, acceptance)
+        form = choose(replace(facts_of(header, uneven=uneven), sop_class=sop_class), target, acceptance)
     if isinstance(form, Fail):  # by what it accepted before: the sender asks it again, and may reject the object then
         form = AsItCame(form.reason, padded=uneven)
-    return Delivery(destination, form, rank_of(target, sop_class), why)
+    return Delivery(destination, form, rank_of(target, sop_class), why, mutated)

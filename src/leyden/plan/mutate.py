@@ -79,10 +79,14 @@ class Failure(NamedTuple):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Mutated:
-    """What one destination gets. `header`: as it will leave, its dataset a Draft. `failure`: why it must not leave."""
+    """What one destination gets. `header`: as it will leave, its dataset a Draft. `failure`: why it must not leave.
 
+    `destination`: whose mutations these are, as in Circumstances.
+    """
+
+    destination: str
     header: Header
     draft: Draft
     ran: tuple[MutationRan, ...] = ()
@@ -110,14 +114,14 @@ def mutate(mutations: Sequence[Mutation], header: Header, circumstances: Circums
     chosen = for_destination(mutations, circumstances.destination)
     if chosen and header.flaw:
         reason = f"{chosen[0].where} can't be applied to a dataset that can't be read as a whole: {header.flaw}"
-        return Mutated(work.header, work.draft, failure=Failure(OnError.FAIL, reason))
+        return Mutated(circumstances.destination, work.header, work.draft, failure=Failure(OnError.FAIL, reason))
     ran: list[MutationRan] = []
     for mutation in chosen:
         done, failure = _run(mutation, work)
         ran.append(done)
         if failure:
-            return Mutated(work.header, work.draft, tuple(ran), failure)
-    return Mutated(work.header, work.draft, tuple(ran))
+            return Mutated(circumstances.destination, work.header, work.draft, tuple(ran), failure)
+    return Mutated(circumstances.destination, work.header, work.draft, tuple(ran))
 
 
 def unreadable(mutations: Sequence[Mutation], destination: str, flaw: object) -> str:

@@ -214,6 +214,15 @@ class Sorting:
 
 
 @dataclass(frozen=True, slots=True)
+class CopyRules:
+    """By what one copy is to be changed: the mutations for a destination, and the AE title of who changes it."""
+
+    destination: str
+    system: str
+    mutations: tuple[Mutation, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """What the planner must know of a destination. `syntax` is a transfer syntax UID, or "" to send as received.
 
@@ -244,3 +253,9 @@ class PlanSettings:
     filters: tuple[str, ...] = ()
     mutations: tuple[Mutation, ...] | None = None
     sortings: tuple[Sorting, ...] | None = None
+
+    @property
+    def mutates_first(self) -> bool:
+        """Whether the mutations run before the routes, which then see what they have made."""
+        filters = self.filters
+        return "mutate" in filters and "route" in filters and filters.index("mutate") < filters.index("route")

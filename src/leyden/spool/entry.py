@@ -2,8 +2,8 @@
 
 A name says all that is needed to order, group and filter entries, so that a million of them can be handled without
 opening a file. Before planning it is `<receipt>.dcm`, after it
-`<receipt>.<sop>.<study>.<source>[.<series>][.<syntax>][.<attempt>.<due>]` and then
-`[.r<retried>][.u<unanswered>][.c<crashes>][.s].dcm`.
+`<receipt>.<sop>.<study>.<source>[.<series>][.<syntax>][.e<edits>]` and then
+`[.<attempt>.<due>][.r<retried>][.u<unanswered>][.c<crashes>][.s].dcm`.
 A UID or a title never becomes part of a path as it is: UIDs become keys (hashes), titles are escaped.
 Deliberately absent: any knowledge of what the file holds.
 """
@@ -28,7 +28,8 @@ _NAME = re.compile(
     r"(?P<receipt>\d{22})"
     r"(?:\.(?P<sop>[0-9a-f]{8})\.(?P<study>[0-9a-f]{8})\.(?P<source>[0-9a-f]{8})"
     r"(?:\.(?P<series>[0-9a-f]{8}))?)?"
-    r"(?:\.(?![cru]\d+\.)(?=[^.]*[^.\d])(?P<syntax>[A-Za-z0-9_%-]{2,96}))?"
+    r"(?:\.(?![cru]\d+\.|e[0-9a-f]{16}\.)(?=[^.]*[^.\d])(?P<syntax>[A-Za-z0-9_%-]{2,96}))?"
+    r"(?:\.e(?P<edits>[0-9a-f]{16}))?"
     r"(?:\.(?P<attempt>\d{1,6})\.(?P<due>\d{1,12}))?"
     r"(?:\.r(?P<retried>\d{1,12}))?"
     r"(?:\.u(?P<unanswered>\d{1,6}))?"
@@ -74,6 +75,8 @@ class Entry:
     - `receipt`: 22 digits that identify the object (ReceiptClock); the keys stand for SOP Instance UID, Study Instance
       UID, calling AE title and Series Instance UID. `series_key` is "" where the dataset names no series.
     - `syntax`: the name of the transfer syntax to be made or asked for; "" = none.
+    - `edits`: 16 hex digits that name the rules by which its dataset has to be changed before it may leave; "" = it may
+      leave as it is. Such an entry stands in transform/ only.
     - `attempt`: how often it was deferred; `due_s`: when it may be sent again.
     - `crashes`: how many workers died while they worked on it.
     - `retried_s`: when it was last brought back from rejected/ or failed/; 0 = never.
@@ -96,6 +99,7 @@ class Entry:
     serial: bool = False
     retried_s: int = 0
     unanswered: int = 0
+    edits: str = ""
 
     @property
     def name(self) -> str:
@@ -106,6 +110,8 @@ class Entry:
             parts.append(self.series_key)
         if self.syntax:
             parts.append(folder(self.syntax))
+        if self.edits:
+            parts.append(f"e{self.edits}")
         if self.attempt or self.due_s:
             parts.append(f"{self.attempt}.{self.due_s}")
         if self.retried_s:
@@ -149,7 +155,8 @@ def parse(name: str) -> Entry | None:
     found = _NAME.fullmatch(name)
     if found is None:
         return None
-    receipt, sop, study, source, series, syntax, attempt, due, retried, unanswered, crashes, serial = found.groups()
+    receipt, sop, study, source, series, syntax, edits, *counts = found.groups()
+    attempt, due, retried, unanswered, crashes, serial = counts
     return Entry(
         receipt,
         sop or "",
@@ -163,6 +170,7 @@ def parse(name: str) -> Entry | None:
         serial is not None,
         int(retried or 0),
         int(unanswered or 0),
+        edits or "",
     )
 
 

@@ -5,7 +5,9 @@ in which entries move, so that an entry that moves on during the walk is seen at
 Deliberately absent: opening a file.
 """
 
+import contextlib
 import os
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -16,6 +18,7 @@ _RECEIPT = slice(0, 22)
 _SOP_KEY = slice(23, 31)
 _STUDY_KEY = slice(32, 40)
 _SERIES_KEY = slice(50, 58)
+_TO_EDIT = re.compile(r"\.e[0-9a-f]{16}\.")  # a part of the name of an entry
 _NOT_OBJECTS = (".json", ".plan", ".making")
 _AFTER_ALL = "9" * 23  # sorts after every receipt
 _TRIP = (
@@ -174,13 +177,18 @@ def not_made(root: str, destination: str) -> dict[str, str]:
     return oldest
 
 
-def present(root: str, wanted: Collection[tuple[str, str]], made: bool = False) -> set[tuple[str, str]]:
-    """Those of the wanted (receipt, destination) that have an entry in any stage; `made` as in on_the_way()."""
+def present(
+    root: str, wanted: Collection[tuple[str, str]], made: bool = False, edited: bool = False
+) -> set[tuple[str, str]]:
+    """Those of the wanted (receipt, destination) that have an entry in any stage; `made` as in on_the_way().
+
+    `edited`: only entries that are not to be edited any more.
+    """
     found: set[tuple[str, str]] = set()
     buckets = {receipt[:8] for receipt, _ in wanted}
 
     def see(name: str, destination: str) -> None:
-        if (name[_RECEIPT], destination) in wanted:
+        if (name[_RECEIPT], destination) in wanted and not (edited and _TO_EDIT.search(name)):
             found.add((name[_RECEIPT], destination))
 
     for destination in {destination for _, destination in wanted}:
@@ -226,6 +234,26 @@ def standing(root: str, suits: Callable[[str], bool], wanted: BucketFilter = _an
                 yield Standing(stage, title(os.path.relpath(place, f"{root}/{stage}").partition("/")[0]), last, path)
             else:
                 yield Standing(stage, title(origin[1]) if len(origin) == 3 else "", last, path)
+
+
+def edits(root: str) -> set[str]:
+    """The `edits` of all entries, wherever they stand, and of all plans that are not carried out yet. OSError."""
+    found: set[str] = set()
+
+    def stop(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
+    for place, folders, files_here in os.walk(root, onerror=stop):
+        if place == root:
+            folders[:] = [stage for stage in folders if stage in _TRIP]
+        for name in files_here:
+            text = name
+            if name.endswith(".plan"):
+                with contextlib.suppress(FileNotFoundError), open(f"{place}/{name}", encoding="utf-8") as plan:
+                    text = plan.read()
+            found.update(each[2:-1] for each in _TO_EDIT.findall(text))
+    return found
 
 
 def bound(root: str) -> Iterator[tuple[str, str]]:

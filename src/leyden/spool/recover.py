@@ -168,8 +168,11 @@ def _done(root: Path, wanted: set[tuple[str, str]]) -> set[tuple[str, str]]:
 def _proved(root: Path, claims: list[Queued]) -> set[tuple[str, str]]:
     """The (receipt, destination) of the claims that are done.
 
-    A claim of a worker is done if the result stands in a later stage, any claim if there is a receipt for it.
+    A claim of a worker is done if the result stands in a later stage, any claim if there is a receipt for it. What had
+    to be edited is done if it stands anywhere without its edits.
     """
-    made = {(c.entry.receipt, c.destination) for c in claims if c.stage is Stage.TRANSFORM}
+    made = {(c.entry.receipt, c.destination) for c in claims if c.stage is Stage.TRANSFORM and not c.entry.edits}
+    edited = {(c.entry.receipt, c.destination) for c in claims if c.entry.edits}
     found = listing.present(os.fspath(root), made, made=True)
+    found |= listing.present(os.fspath(root), edited, edited=True)
     return found | receipts.delivered(root, {(c.entry.receipt, c.destination) for c in claims} - found)

@@ -282,6 +282,10 @@ class Spool:
                 for name, entry in self._entries(place, queue):
                     if left <= 0:
                         return
+                    if entry.edits and stage is not Stage.TRANSFORM:  # moved by hand; it must not leave as it is
+                        to_edit = self._bucket(Stage.TRANSFORM, destination, queue[-2:], entry)
+                        move(f"{place}/{name}", to_edit, name)
+                        continue
                     left -= 1
                     yield Queued(f"{place}/{name}", entry, stage, destination, queue[-2:])
 
@@ -335,15 +339,19 @@ class Spool:
         path.unlink(missing_ok=True)
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), path
 
-    def transformed(self, claim: Queued, made: Path, ready: Callable[[], None] = lambda: None) -> None:
+    def transformed(
+        self, claim: Queued, made: Path, ready: Callable[[], None] = lambda: None, *, asking: str = ""
+    ) -> None:
         """Replace a claim by `made`, in prepared/: fsync, link, fsync of the folder, and at last unlink of the claim.
 
+        `asking`: it stands in asking/ instead, until its destination was asked for this syntax (a name).
         `ready` is called before the unlink, which takes long for a large file: from then on `made` may be sent.
         OSError: the disk refuses. The claim stays, and `made` must not be used again: a second fsync would report a
         success that may be none.
         """
-        entry = replace(claim.entry, syntax="", crashes=0)
-        place = self._bucket(Stage.PREPARED, claim.destination, claim.rank, entry)
+        stage = Stage.ASKING if asking else Stage.PREPARED
+        entry = replace(claim.entry, syntax=asking, crashes=0, edits="")
+        place = self._bucket(stage, claim.destination, claim.rank, entry)
         if self.sync:
             fd = os.open(made, os.O_RDONLY | os.O_CLOEXEC)
             try:
@@ -357,7 +365,7 @@ class Spool:
             sync_folder(place)
             if folder_made:
                 sync_folder(os.path.dirname(place))
-                sync_folder(self._queue(Stage.PREPARED, claim.destination))
+                sync_folder(self._queue(stage, claim.destination))
         crash.point("prepared-synced")
         ready()
         claim.path.unlink(missing_ok=True)
@@ -365,7 +373,12 @@ class Spool:
         made.unlink(missing_ok=True)
 
     def passed_on(self, claim: Queued) -> None:
-        """Move a claim to prepared/ as it came: it could not be changed, or need not be. One rename."""
+        """Move a claim to prepared/ as it came: it could not be changed, or need not be. One rename.
+
+        ValueError: it has to be changed before it may leave.
+        """
+        if claim.entry.edits:
+            raise ValueError(f"{claim.entry.receipt} must not be passed on without its edits")
         self._move_on(claim, Stage.PREPARED, replace(claim.entry, syntax="", crashes=0))
 
     def to_transform(self, claim: Queued, syntax: str) -> None:

@@ -17,9 +17,10 @@ from typing import BinaryIO, Protocol
 import numpy as np
 
 from leyden.dicom import derive, edit, signed, uids
-from leyden.dicom.elements import PIXEL_DATA, encoding_of, tag_name
+from leyden.dicom.draft import Draft
+from leyden.dicom.elements import PIXEL_DATA, UNDEFINED, encoding_of, offset_behind, tag_name
 from leyden.dicom.header import Header
-from leyden.dicom.part10 import encode_head
+from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.dicom.uids import Syntax
 from leyden.errors import Corrupt
 from leyden.form.obstacle import not_to_be_lossy
@@ -83,25 +84,29 @@ class Sink(Protocol):
     def write(self, data: bytes | memoryview, /) -> object: ...
 
 
-def make(source: Source, target: Syntax, out: BinaryIO, workplace: Workplace, terms: Terms) -> None:
+def make(
+    source: Source, target: Syntax, out: BinaryIO, workplace: Workplace, terms: Terms, edited: Header | None = None
+) -> None:
     """Write `source` in the syntax `target` to a seekable file. After an exception the content of `out` is useless.
 
+    `edited`: its header as it is to leave, if that differs; its dataset is a Draft of the source's. The pixels are
+    decoded by what the source says, and what the syntax demands of the dataset wins.
     Unfit: it can't be made, or only with a loss that is not asked for. Signed: it would break digital signatures.
     Corrupt: the source is broken. Unreadable: it can't be read. MemoryError. OSError: `out` can't be written.
     """
-    job = _Job(source, target, out, workplace, terms)
+    job = _Job(source, target, out, workplace, terms, edited)
     changes = job.plan()
     patch = derive.FRAME_TYPE if target.lossy and not job.remakes else None
     job.spare_signatures(changes, patch)
-    out.write(encode_head(replace(source.meta, transfer_syntax_uid=target.uid, sop_instance_uid=job.sop_instance_uid)))
+    out.write(encode_head(replace(job.meta, transfer_syntax_uid=target.uid, sop_instance_uid=job.sop_instance_uid)))
     deflater = _Deflater(out) if target.deflated else None
     if deflater:
         job.sink = deflater
-    for piece in edit.rewrite(source.header.dataset, target, changes, patch):
+    for piece in edit.rewrite(source.header.dataset, target, _with_edits(changes, edited), patch):
         if isinstance(piece, bytes):
             job.sink.write(piece)
         elif isinstance(piece, edit.Copy):
-            job.copy(piece.offset, piece.length, piece.swap)
+            _copy(source, job.sink, piece.offset, piece.length, piece.swap)
         elif isinstance(piece, edit.Hole):
             job.leave_hole(piece)
         else:
@@ -109,6 +114,57 @@ def make(source: Source, target: Syntax, out: BinaryIO, workplace: Workplace, te
     if deflater:
         deflater.end()
     job.fill_hole()
+
+
+def edit_only(source: Source, out: BinaryIO, edited: Header) -> None:
+    """Write a source in the syntax that it came in, with the edits of `edited` (as for make), its pixels as they came.
+
+    Unfit: it does not parse as a whole. Corrupt, Unreadable, OSError: as for make().
+    """
+    if source.flaw:
+        raise Unfit(source.flaw)
+    if source.syntax.deflated:
+        raise Unfit(f"{source.received.name}, whose dataset is not inflated")
+    out.write(encode_head(replace(edited.meta, transfer_syntax_uid=source.received.uid)))
+    deflater = _Deflater(out) if source.received.deflated else None
+    sink: Sink = deflater or out
+    dataset = source.header.dataset
+    encoding = encoding_of(source.received)
+    for piece in edit.rewrite(dataset, source.received, _with_edits({}, edited)):
+        if isinstance(piece, bytes):
+            sink.write(piece)
+        elif isinstance(piece, edit.Pixels):
+            length = piece.length
+            sink.write(edit.element_header(piece.tag, piece.vr, UNDEFINED if length is None else length, encoding))
+            if length is None:
+                end = offset_behind(dataset.source, piece.tag, piece.vr, piece.offset, dataset.end, dataset.encoding)
+                length = end - piece.offset
+            _copy(source, sink, piece.offset, length)
+        else:
+            assert isinstance(piece, edit.Copy)
+            _copy(source, sink, piece.offset, piece.length, piece.swap)
+    if deflater:
+        deflater.end()
+
+
+def _with_edits(changes: Changes, edited: Header | None) -> edit.Replacements:
+    if edited is None:
+        return changes
+    assert isinstance(edited.dataset, Draft)
+    return edited.dataset.replacements(changes)
+
+
+def _copy(source: Source, sink: Sink, offset: int, length: int, swap: int = 1) -> None:
+    """Copy source bytes, in reverse order within each group of `swap` bytes."""
+    buffer = memoryview(bytearray(min(length, CHUNK_BYTES)))
+    while length > 0:
+        view = buffer[: min(length, CHUNK_BYTES)]
+        source.read_into(view, offset)
+        if swap > 1:
+            np.frombuffer(view, f"u{swap}").byteswap(inplace=True)
+        sink.write(view)
+        offset += len(view)
+        length -= len(view)
 
 
 def pad(source: Source, out: BinaryIO) -> None:
@@ -154,18 +210,21 @@ class _Job:
     out: BinaryIO
     workplace: Workplace
     terms: Terms
+    edited: Header | None = None
     work: Work | None = None  # None = native pixels stay native; then `found` and `decoded` are None
     found: Description | None = None  # the pixels as they are in the source
     decoded: Description | None = None  # the same pixels, decoded
     lossy: bool = False  # the source is known to be lossy
     sop_instance_uid: str = ""
     sink: Sink = field(init=False)
+    meta: FileMeta = field(init=False)
     hole_at: int = -1
     encoded_bytes: int = 0  # of all codestreams written
 
     def __post_init__(self) -> None:
         self.sink = self.out
-        self.sop_instance_uid = self.source.meta.sop_instance_uid
+        self.meta = self.edited.meta if self.edited else self.source.meta
+        self.sop_instance_uid = self.meta.sop_instance_uid
 
     @property
     def remakes(self) -> bool:
@@ -211,6 +270,7 @@ class _Job:
         source = self.source
         target = self.target
         header = source.header
+        leaves = self.edited or header
         self.found = found = decoded = describe(header)
         _refuse(pixels.first_reason((pixels.FRAMES,), found))
         if header.pixel_data == "encapsulated" and source.syntax.uid in uids.REMADE.get(target.uid, ()):
@@ -221,18 +281,18 @@ class _Job:
         if header.pixel_data == "encapsulated":
             number = _known(decoder(source.syntax.uid), f"{source.syntax.name} is not decoded by this version")
             planes, irreversible = self._declared(number, found, CODECS[number].inspect)
-            header = derive.with_actual_syntax(header, irreversible)
-            self.lossy = derive.was_lossy(header)
+            self.lossy = derive.was_lossy(derive.with_actual_syntax(header, irreversible))
+            leaves = derive.with_actual_syntax(leaves, irreversible)
             if found.photometric in ("YBR_RCT", "YBR_ICT") and not planes.rct:
                 raise Unfit(f"{found.photometric}, but no component transform in the codestream")
             decoded = pixels.decoded(found, planes)
             _refuse(pixels.undecodable(decoded, planes, self.terms.max_frame_bytes))
             work = Work(planes, planes, reads=number, signed=found.signed)
             changes |= dict.fromkeys((_EXTENDED_OFFSETS, _EXTENDED_LENGTHS, _VALUE_TOTAL_LENGTH))
-            if derive.lacks_ratio(header):
+            if derive.lacks_ratio(leaves):
                 total = sum(map(encapsulate.total_bytes, self._places(number)))
                 measured = derive.ratio(decoded.size_bytes, total)
-        changes |= self._derived(header, measured)
+        changes |= self._derived(leaves, measured)
         photometric = decoded.photometric
         if target.encapsulated:
             number = _known(encoder(target.uid), f"{target.name} is not made by this version")
@@ -279,21 +339,9 @@ class _Job:
         _refuse(not_to_be_lossy(sop_class, lossy, recompress_lossy=self.terms.recompress_lossy) or None)
         setting = self.terms.setting(self.target)
         self.sop_instance_uid = derive.derived_uid(
-            self.source.meta.sop_instance_uid, self.terms.destination, self.target.uid, setting
+            self.meta.sop_instance_uid, self.terms.destination, self.target.uid, setting
         )
         return dict(derive.lossy(header, self.sop_instance_uid, self.target, setting, measured))
-
-    def copy(self, offset: int, length: int, swap: int) -> None:
-        """Copy source bytes to the output, in reverse order within each group of `swap` bytes."""
-        buffer = memoryview(bytearray(min(length, CHUNK_BYTES)))
-        while length > 0:
-            view = buffer[: min(length, CHUNK_BYTES)]
-            self.source.read_into(view, offset)
-            if swap > 1:
-                np.frombuffer(view, f"u{swap}").byteswap(inplace=True)
-            self.sink.write(view)
-            offset += len(view)
-            length -= len(view)
 
     def leave_hole(self, hole: edit.Hole) -> None:
         """Write blanks where the compression ratio will stand, which is known only after the pixels."""
@@ -313,7 +361,7 @@ class _Job:
         if self.work is None:
             swap = 2 if piece.vr == "OW" and self.source.syntax.big_endian != self.target.big_endian else 1
             self._native_header(piece.vr, piece.length or 0)
-            self.copy(piece.offset, piece.length or 0, swap)
+            _copy(self.source, self.sink, piece.offset, piece.length or 0, swap)
         elif self.work.reads < 0:
             self._encode(self._native_orders(piece), self.work)
         elif self.work.writes < 0:

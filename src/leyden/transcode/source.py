@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from leyden.dicom import signed, uids
-from leyden.dicom.elements import tag_name
+from leyden.dicom.elements import EXPLICIT, ByteSource, tag_name
 from leyden.dicom.even import PaddedView, changed_tags, changes, odd_inside
-from leyden.dicom.header import Header, peek
-from leyden.dicom.part10 import HEAD_MAX_BYTES, FileMeta, decode_head, encode_head
+from leyden.dicom.header import Dataset, Header, peek
+from leyden.dicom.part10 import HEAD_MAX_BYTES, META_OFFSET, FileMeta, decode_head, encode_head
 from leyden.dicom.uids import SYNTAXES
 from leyden.errors import Corrupt, LeydenError
 from leyden.transcode.pixels import Description, Unfit
@@ -93,10 +93,20 @@ class Source:
             else:
                 self.uneven = odd_stream
                 self._even()
+                if self._fd != self._came_fd:
+                    self.header = replace(self.header, meta=self.meta, file_meta=self._file_meta())
         except Corrupt as error:
             self.flaw = f"a dataset that does not parse: {error}"
         except Unfit as error:
             self.flaw = str(error)
+
+    def _file_meta(self) -> Dataset:
+        """The file meta information as it came, where the inflated file has one of its own."""
+
+        def read_at(offset: int, length: int) -> bytes:
+            return _reading(os.pread, self._came_fd, length, offset)
+
+        return Dataset(ByteSource(read_at, os.fstat(self._came_fd).st_size), META_OFFSET, self._start, EXPLICIT)
 
     def _inflate(self, scratch: Path) -> None:
         disk = os.statvfs(scratch)

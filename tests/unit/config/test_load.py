@@ -424,9 +424,7 @@ def test_keys_without_effect_are_warned_of_once(folder: Write) -> None:
         ("syncSpool: maybe", "syncSpool: must be true or false, not 'maybe'"),
         ("myAeTitle: SEVENTEEN_LETTERS", "myAeTitle: an AE title has 1 to 16 characters, 'SEVENTEEN_LETTERS' has 17"),
         (r"myAeTitle: A\B", r"myAeTitle: an AE title is plain ASCII without a backslash, not 'A\\B'"),
-        ("filters: route, mutate", "filters[1]: the filter mutate is not there yet"),
-        ("filters: [mutate]", "filters[0]: the filter mutate is not there yet"),
-        ("filters: lua", "filters[0]: there is no filter lua; there are route, sort"),
+        ("filters: lua", "filters[0]: there is no filter lua; there are route, mutate, sort"),
         ("filters: rout", "filters[0]: there is no filter rout (did you mean route?)"),
         ("filters: {route: yes}", "filters: must be a list, each item with a dash; not keys and values"),
         (
@@ -577,13 +575,15 @@ def test_which_rule_files_are_used_is_said(folder: Write) -> None:
     path = folder(config="", mutations="- nonsense", sortings="]", routings="]")
     assert warnings(path) == (
         "routings.yml: is not used: the filter route is not named in filters (config.yml)",
+        "mutations.yml: is not used: the filter mutate is not named in filters (config.yml)",
         "sortings.yml: is not used: the filter sort is not named in filters (config.yml)",
     )
+    (path / "mutations.yml").unlink()
     (path / "sortings.yml").unlink()
     (path / "routings.yml").rename(path / "Routings.yaml")
     said = warnings(path, filters="route")
     assert said[0] == "routings.yml: is missing: the filter route, named in filters, is off"
-    assert said[1] == "Routings.yaml: is not read; the file has to be called routings.yml"
+    assert said[2] == "Routings.yaml: is not read; the file has to be called routings.yml"
 
 
 def test_drop_unfiltered_without_routes_is_warned_of(folder: Write) -> None:

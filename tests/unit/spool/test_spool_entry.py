@@ -33,6 +33,11 @@ KEYS = (key("1.2.3"), key("1.2"), key("CT1"))
         (Entry(RECEIPT, *KEYS, syntax="1.2.840.1"), f"{RECEIPT}.{'.'.join(KEYS)}.1%2E2%2E840%2E1.dcm"),
         (Entry(RECEIPT, *KEYS, attempt=3, due_s=1764000100), f"{RECEIPT}.{'.'.join(KEYS)}.3.1764000100.dcm"),
         (Entry(RECEIPT, *KEYS, crashes=2, serial=True), f"{RECEIPT}.{'.'.join(KEYS)}.c2.s.dcm"),
+        (Entry(RECEIPT, *KEYS, edits="0123456789abcdef"), f"{RECEIPT}.{'.'.join(KEYS)}.e0123456789abcdef.dcm"),
+        (
+            Entry(RECEIPT, *KEYS, syntax="HTJ2K", edits="a" * 16, retried_s=7, crashes=1),
+            f"{RECEIPT}.{'.'.join(KEYS)}.HTJ2K.e{'a' * 16}.r7.c1.dcm",
+        ),
         (
             Entry(RECEIPT, *KEYS, syntax="HTJ2K", attempt=1, crashes=1, serial=True),
             f"{RECEIPT}.{'.'.join(KEYS)}.HTJ2K.1.0.c1.s.dcm",
