@@ -448,7 +448,9 @@ def test_a_worker_that_waits_for_a_slow_sync_is_not_stuck(
     worker = service.here()
     monkeypatch.setattr(worker_module, "LOOK_S", 0.01)
     synced, transformed = threading.Event(), worker.spool.transformed
-    monkeypatch.setattr(worker.spool, "transformed", lambda *what: (synced.wait(LIMIT_S), transformed(*what)))
+    monkeypatch.setattr(
+        worker.spool, "transformed", lambda *what, **how: (synced.wait(LIMIT_S), transformed(*what, **how))
+    )
     receipts = [service.put(sample("CT_small.dcm")) for _ in range(3)]
     lives: list[int] = []
 

@@ -582,8 +582,10 @@ def test_which_rule_files_are_used_is_said(folder: Write) -> None:
     (path / "sortings.yml").unlink()
     (path / "routings.yml").rename(path / "Routings.yaml")
     said = warnings(path, filters="route")
-    assert said[0] == "routings.yml: is missing: the filter route, named in filters, is off"
-    assert said[2] == "Routings.yaml: is not read; the file has to be called routings.yml"
+    assert said == (
+        "routings.yml: is missing: the filter route, named in filters, is off",
+        "Routings.yaml: is not read; the file has to be called routings.yml",
+    )
 
 
 def test_drop_unfiltered_without_routes_is_warned_of(folder: Write) -> None:
