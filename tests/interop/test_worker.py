@@ -22,9 +22,10 @@ from pydicom.data import get_testdata_file
 
 from leyden import worker as worker_module
 from leyden.config.settings import ReceiverSettings, Settings
+from leyden.deliver.destination import Destination
 from leyden.dicom.negotiate import AcceptorPolicy
 from leyden.dicom.part10 import decode_head, encode_head
-from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, JPEG2000_LOSSLESS, JPEG_BASELINE
+from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, JPEG2000, JPEG2000_LOSSLESS, JPEG_BASELINE
 from leyden.form import ladder
 from leyden.heartbeat import ROW_BYTES, Heartbeat
 from leyden.inherited import Inherited, descriptors_as_text
@@ -42,6 +43,7 @@ from leyden.worker import Worker
 from support.datasets import el
 
 PACS = "PACS"
+FINE = Destination(PACS, "127.0.0.1", 104, compression_ratio=2.0)
 LIMIT_S = 30.0
 
 
@@ -672,3 +674,24 @@ def test_a_file_taken_away_by_hand_is_no_error(workers: Callable[..., Workers]) 
     service.start()
     service.prepared(receipts[-1])
     assert service.end() == [0]
+
+
+def test_what_is_claimed_after_a_reload_is_made_as_the_new_settings_say(workers: Callable[..., Workers]) -> None:
+    """An object goes "wholly by the old or wholly by the new" settings (docs/operate.md); one of a node that is gone is
+    made as it was asked for."""
+    service = workers(1)
+    service.takes(**{"1.2.840.10008.5.1.4.1.1.2": ladder.Acceptance((JPEG2000,), (), time.time())})
+    service.published.publish(2, replace(service.settings, generation=2, destinations=(FINE,)).to_json())
+    worker = service.here()
+    sizes = []
+    for generation, destinations in ((3, (replace(FINE, compression_ratio=40.0),)), (4, ()), (5, (FINE,))):
+        receipt = service.put(sample("CT_small.dcm"), "JPEG2000Lossy")
+        claim = worker.queue.claim()
+        assert claim is not None
+        settings = replace(service.settings, generation=generation, destinations=destinations)
+        service.published.publish(generation, settings.to_json())
+        worker.do(claim)
+        worker.commits.finish()
+        (path,) = service.prepared(receipt)
+        sizes.append(path.stat().st_size)
+    assert sizes[0] == sizes[1] < sizes[2]
