@@ -24,6 +24,7 @@ from leyden.config.schema import (
     SortActionEntry,
     SortingEntry,
 )
+from leyden.config.settings import AT_START
 from leyden.journal.events import Rejected
 from leyden.journal.lines import GIVEN_UP, VIEWS
 from leyden.spool.store import Spool
@@ -67,6 +68,14 @@ def test_each_key_is_described(model: type[Entry]) -> None:
     keys = {*model.keys(), *model.later, *model.later_families, *model.silent}
     missing = sorted(keys - cells)
     assert not missing, f"docs/configure.md does not name {missing}: give them a setting() in schema.py"
+
+
+def test_the_keys_that_take_a_restart_are_named() -> None:
+    """Those that "take a restart" (docs/operate.md) are the ones that a reload leaves as they are."""
+    (line,) = re.findall(
+        r"^These keys take a restart: (.*?)\.", (DOCS / "operate.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert set(re.findall(r"`(\w+)`", line)) == set(AT_START.values())
 
 
 def _rows() -> list[str]:

@@ -11,6 +11,7 @@ from leyden.plan.rules import (
     Kind,
     Mutation,
     Place,
+    Profile,
     Route,
     Step,
 )
