@@ -78,16 +78,16 @@ def find(folder: str, key: str, values: Collection[str], since_s: float = 0.0) -
     looked_into: set[int] = set()
     for _ in range(2):  # twice, as one may be closed meanwhile and have a new name
         for segment in segments(folder):
-            if segment.closed_s < since_s:
+            if segment.closed_s < since_s or segment.inode in looked_into:
                 continue
             try:
                 file = open(segment.path, "rb", 0)  # noqa: SIM115
             except FileNotFoundError:
                 continue
             with file:
-                number = os.fstat(file.fileno()).st_ino
-                if number not in looked_into:
-                    looked_into.add(number)
+                inode = os.fstat(file.fileno()).st_ino  # the name may be that of the next segment now
+                if inode not in looked_into:
+                    looked_into.add(inode)
                     found += _of_segment(file, segment.path, key, values)
     return found
 

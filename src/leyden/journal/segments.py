@@ -42,6 +42,7 @@ class Segment(NamedTuple):
     closed_s: float
     bytes: int
     changed_s: float
+    inode: int
 
 
 def segments(folder: str) -> list[Segment]:
@@ -52,7 +53,8 @@ def segments(folder: str) -> list[Segment]:
             if name := _NAME.fullmatch(entry.name):
                 with contextlib.suppress(FileNotFoundError):
                     status = entry.stat(follow_symlinks=False)
-                    found.append(Segment(entry.path, _closed_s(name), status.st_size, status.st_mtime))
+                    closed_s = _closed_s(name)
+                    found.append(Segment(entry.path, closed_s, status.st_size, status.st_mtime, status.st_ino))
     return sorted(found, key=lambda segment: (segment.closed_s, segment.path))
 
 
