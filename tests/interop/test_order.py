@@ -80,6 +80,24 @@ def test_an_association_carries_a_batch_and_the_next_one_the_rest_of_the_series(
     assert [len(over_one) for over_one in by_association(seen)] == [4, 4, 2]
 
 
+def test_after_an_outage_what_came_first_arrives_first(sender, tmp_path):
+    """Queue: "the lowest rank first (SopClassPriorities), then the oldest" (ARCHITECTURE.md), after any number of
+    tries."""
+    port = free_port()
+    one = sender(destination(port, max_associations=1, retry_delays_s=(2.0,)))
+    for place in range(5):
+        put(one, place, "2.25.1", rank="01")
+    for place in range(5, 10):
+        put(one, place, "2.25.2", rank="00")
+    one.start()
+    one.wait_line("next try in")
+    peer = Sink(tmp_path, port=port)
+    try:
+        assert places(peer.wait(10)) == [*range(5, 10), *range(5)]
+    finally:
+        peer.end()
+
+
 @pytest.mark.parametrize(("batch_size", "expected"), [(0, ["X", "HIGH", "Y"]), (5, ["X", "HIGH", "X", "Y"])])
 def test_a_batch_under_way_is_not_interrupted_by_a_higher_rank(sender, sink, batch_size, expected):
     """The association goes on with its series "even if objects of a higher rank or older ones have come meanwhile"; "a

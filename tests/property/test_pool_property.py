@@ -84,17 +84,18 @@ TestNoObjectIsLostOrSentTwice.settings = settings(max_examples=60, stateful_step
     notices_after_s=st.sampled_from((0.0, 0.5)),
     callers=st.integers(2, 5),
     max_associations=st.integers(1, 4),
+    series=st.booleans(),
 )
 def test_every_calling_title_gets_through_in_turn_to_a_peer_that_serves_one_at_a_time(
-    hangs, notices_after_s, callers, max_associations
+    hangs, notices_after_s, callers, max_associations, series
 ):
     """Some archives serve only one at a time; Leyden notices this and uses one (docs/size.md).
-    All titles send on without a pause, and more than the line takes."""
+    All titles send on without a pause, one series each or nothing of a series, and more than the line takes."""
     world = World(Peer(1, hangs, notices_after_s), max_associations)
     titles = "ABCDE"[:callers]
     for _ in range(40 * 5):
         for title in titles:
-            world.arrive(title)
+            world.arrive(title, series=title if series else "")
         world.run(0.2)
     got = {title: sum(r.calling == title for _, r in world.delivered) for title in titles}
     assert min(got.values()) > 0.3 * max(got.values()), got
@@ -102,16 +103,16 @@ def test_every_calling_title_gets_through_in_turn_to_a_peer_that_serves_one_at_a
 
 
 @settings(max_examples=30, deadline=None)
-@given(hangs=st.booleans(), backlog=st.integers(1, 200))
-def test_a_short_queue_waits_no_longer_for_a_long_one_than_its_age_says(hangs, backlog):
+@given(hangs=st.booleans(), backlog=st.integers(1, 200), series=st.sampled_from(("", "X")))
+def test_a_short_queue_waits_no_longer_for_a_long_one_than_its_age_says(hangs, backlog, series):
     """Of objects for several titles the oldest goes first, give or take a turn and a negotiation."""
     world = World(Peer(1, hangs, 0.0))
     for _ in range(backlog):
-        world.arrive("A")
+        world.arrive("A", series=series)
     world.run(1.0)
     late = world.arrive("B")
     for _ in range(600):
-        world.arrive("A")
+        world.arrive("A", series=series)
     while all(request is not late for _, request in world.delivered):
         world.run(TICK_S)
         assert world.now_s < 1000

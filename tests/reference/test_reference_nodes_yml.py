@@ -12,7 +12,7 @@ from leyden.config.load import load
 from leyden.config.settings import Settings
 from leyden.deliver.destination import Destination
 from leyden.deliver.retry import delay_s
-from leyden.deliver.schedule import is_here, is_open
+from leyden.deliver.schedule import StudyDelay, is_here, is_open
 from leyden.dicom import uids
 from leyden.dicom.associate import decode_request, encode_request
 from leyden.dicom.negotiate import AssociateAccept, AssociateReject, AssociateRequest, ProposedContext, answer
@@ -186,6 +186,19 @@ def test_ProcessDelay_goes_on_from_where_it_was_after_a_restart(sender, sink) ->
     one.put(2)  # of the same study, within the window: it goes at once
     one.start()
     assert len(peer.wait(2)) == 2
+
+
+def test_ProcessDelay_what_comes_within_the_window_goes_at_once_and_0_is_no_window(tmp_path: Path) -> None:
+    """Instances arriving within processDelay x multiplier after that go at once; 0 = window off."""
+
+    def ready_s(multiplier: float, *received_s: float) -> list[float]:
+        config = f"processDelay: 60000\nprocessDelayWindowMultiplier: {multiplier}\n"
+        found = only(tmp_path, "- AeTitle: PACS\n", config)
+        delay = StudyDelay(found.process_delay_ms / 1000, found.process_delay_window_multiplier)
+        return [delay.ready_s("study", each_s) for each_s in received_s]
+
+    assert ready_s(2, 0, 59, 61, 180, 181, 190) == [60, 60, 61, 180, 241, 241]
+    assert ready_s(0, 0, 59, 61) == [60, 60, 121]
 
 
 class _Earlier:

@@ -89,7 +89,9 @@ class World:
             self.given_up.append(request)
         limit = self.health.limit(self.now_s)
         innocent = [r for r in self.requests if not self.suspicion.suspects(r)] if limit else []
-        if self.health.in_trouble and self.health.failures % 2 and innocent:
+        works = any(member.phase in (Phase.IDLE, Phase.BUSY) for member in self.associations)
+        newest = self.health.failures % 2 and (self.health.objects_failed or not works)
+        if self.health.in_trouble and newest and innocent:
             innocent.insert(0, innocent.pop())
         alone = self._alone() if limit else None
         if self.health.holds(self.now_s):

@@ -135,6 +135,11 @@ class Health:
         """How many there were in a row."""
         return self._trouble.failures
 
+    @property
+    def objects_failed(self) -> bool:
+        """Whether objects were lost or put off since the last good answer, so that they may be the trouble."""
+        return self._losses > 0 or self._congestions > 0
+
     def limit(self, now_s: float) -> int:
         """How many associations it may have now; 0 while it is backed off."""
         if now_s < self._trouble.until_s:

@@ -182,7 +182,10 @@ class Associations:
         if self._health.in_trouble:  # what was never tried goes first: it tells more than what was put off before
             sendable.sort(key=lambda instance: instance.queued.entry.attempt > 0)
             untried = sum(instance.queued.entry.attempt == 0 for instance in sendable)
-            if untried and self._health.failures % 2:  # the newest and the oldest in turn: one may be harmless
+            # The newest and the oldest take turns in asking for an association, and in being sent
+            # if objects have failed: one of them may be harmless.
+            works = any(member.phase in (Phase.IDLE, Phase.BUSY) for member in self.members)
+            if untried and self._health.failures % 2 and (self._health.objects_failed or not works):
                 sendable.insert(0, sendable.pop(untried - 1))
         return sendable
 
