@@ -22,6 +22,7 @@ POINTS: dict[str, tuple[str, ...]] = {
     "embryo-renamed": ("receiver",),
     "new-synced": ("receiver",),
     "answered": ("receiver",),  # Success is in the kernel's hands
+    "rules-kept": ("planner",),  # those that change copies, before the first entry names them
     "planned-one": ("planner",),  # one delivery: its rename
     "plan-written": ("planner",),  # several: the plan file and its name are durable
     "one-link": ("planner", "supervisor"),  # the first of them, and each one after it

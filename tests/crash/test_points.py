@@ -19,7 +19,7 @@ from support.service import wait_for
 OBJECTS = 36
 JPEG_2000_LOSSLESS, EXPLICIT = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.1"
 LONG = os.environ.get("LEYDEN_CRASH_LONG", "0") not in ("", "0")
-OF_A_BATCH = ("new-synced", "plan-written", "receipt-written", "receipt-synced")  # passed once for many objects
+OF_A_BATCH = ("new-synced", "rules-kept", "plan-written", "receipt-written", "receipt-synced")  # once for many objects
 AT_THE_FIRST = (*OF_A_BATCH, "one-link")
 
 
@@ -45,6 +45,7 @@ def rounds() -> list[Round]:
         ]
     return [Round(role, point, 1 if point in AT_THE_FIRST else 2, False) for role, point in passed] + [
         Round("receiver", "embryo-renamed", 2, True),
+        Round("planner", "rules-kept", 1, True),
         Round("planner", "one-link", 1, True),
         Round("worker", "made-linked", 2, True),
         Round("sender", "receipt-written", 1, True),

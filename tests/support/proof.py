@@ -2,7 +2,8 @@
 
 Sources and archives are DCMTK's programs, one process an association, so that the count is of what another maker's code
 saw. Each object has pixels of its own, so that a swap is seen. There are three kinds of objects: for a destination that
-gets JPEG 2000, for one that gets everything as it came, and for both (a rule adds the second).
+gets JPEG 2000, for one that gets everything as it came, and for both (a rule adds the second). Those for both are
+mutated, for each of the two in another way; none may arrive without its mutation, or with the other one's.
 """
 
 import os
@@ -36,11 +37,20 @@ ROUTINGS = f"""\
     - Type: add_destination
       Target: {AS_IS}
 """
+MUTATIONS = "".join(
+    f"""\
+- AeTitles: [{title}]
+  Conditions: [{{Tag: Modality, MatchExpression: MR}}]
+  Actions: [{{Destination: {{Tag: PatientName, Value: {title}}}}}]
+"""
+    for title in (COMPRESSED, AS_IS)
+)
 KINDS = (  # called title, modality, destinations
     (COMPRESSED, b"CT", frozenset({COMPRESSED})),
     (AS_IS, b"CT", frozenset({AS_IS})),
     (COMPRESSED, b"MR", frozenset({COMPRESSED, AS_IS})),
 )
+UNCHANGED = "Test^Image"  # the patient's name in the template
 SIDE = 64
 AGAIN_S = 0.2  # after an association without a success
 MAX_ASSOCIATIONS = 4  # associations a destination, the default of MaxAssociations
@@ -232,7 +242,7 @@ def count(spool: Path, archives: Iterable[Archive], objects: Sequence[Object], s
         paths = sorted(path for path in archive.folder.iterdir() if path.is_file())
         with ThreadPoolExecutor(2) as threads:
             seen = list(threads.map(_look_at, paths))
-        for path, (uid, syntax, pixels) in zip(paths, seen, strict=True):
+        for path, (uid, syntax, pixels, name) in zip(paths, seen, strict=True):
             if not pixels:
                 torn += 1
             elif uid not in wanted:
@@ -241,6 +251,8 @@ def count(spool: Path, archives: Iterable[Archive], objects: Sequence[Object], s
                 found.faults.append(f"{title}: {uid} has other pixels ({path})")
             elif title not in wanted[uid].destinations:
                 found.faults.append(f"{title}: {uid} was not planned for it")
+            elif name != (title if len(wanted[uid].destinations) > 1 else UNCHANGED):
+                found.faults.append(f"{title}: {uid} has the mutation of {name or 'nobody'}")
             else:
                 arrived[uid] += 1
                 syntaxes[syntax] += 1
@@ -268,16 +280,16 @@ def missing(found: Count, objects: Iterable[Object], promised: set[str]) -> list
     ]  # fmt: skip
 
 
-def _look_at(path: Path) -> tuple[str, str, str]:
-    """(UID, transfer syntax, hash of the pixels) of a received file; without a hash if it is incomplete."""
+def _look_at(path: Path) -> tuple[str, str, str, str]:
+    """(UID, transfer syntax, hash of the pixels, patient's name) of a received file; no hash if it is incomplete."""
     try:
         image = pydicom.dcmread(path)
         pixels = image.pixel_array.astype("<i2").tobytes()
         uid, syntax = str(image.SOPInstanceUID), str(image.file_meta.TransferSyntaxUID)
     except Exception:  # whatever a half-written file makes pydicom say
-        return "", "", ""
+        return "", "", "", ""
     assert syntax in SYNTAXES
-    return uid, syntax, sha256(pixels).hexdigest()
+    return uid, syntax, sha256(pixels).hexdigest(), str(image.PatientName)
 
 
 def receipts(spool: Path) -> list[dict[str, str]]:
@@ -307,7 +319,8 @@ class Rig:
         self.compressed = Archive(COMPRESSED, folder / COMPRESSED)
         self.as_is = Archive(AS_IS, folder / AS_IS)
         nodes = self.compressed.node(TransferSyntax="JPEG2000Lossless") + self.as_is.node()
-        self.service = Service(folder / "leyden", nodes, ROUTINGS, **{"workers": 1, "arenaMib": 32, **config})
+        keys = {"workers": 1, "arenaMib": 32, **config}
+        self.service = Service(folder / "leyden", nodes, ROUTINGS, MUTATIONS, **keys)
         self.objects: list[Object] = []
         self.loads: list[Load] = []
         self._made = 0

@@ -96,7 +96,9 @@ def wait_ended(processes: Iterable[psutil.Process]) -> None:
 class Service:
     """A service on a folder of its own; start() returns when it says that it is ready."""
 
-    def __init__(self, folder: Path, nodes: str, routings: str | None = None, **config: object) -> None:
+    def __init__(
+        self, folder: Path, nodes: str, routings: str | None = None, mutations: str | None = None, **config: object
+    ) -> None:
         self.folder = folder
         self.port = free_port()
         folder.mkdir(parents=True, exist_ok=True)
@@ -104,6 +106,9 @@ class Service:
         if routings is not None:
             keys["filters"] = "route"
             (folder / "routings.yml").write_text(routings)
+        if mutations is not None:
+            keys["filters"] = ", ".join(filter(None, (str(keys.get("filters", "")), "mutate")))
+            (folder / "mutations.yml").write_text(mutations)
         (folder / "config.yml").write_text("".join(f"{key}: {value}\n" for key, value in keys.items()))
         (folder / "nodes.yml").write_text(nodes)
         self.prefix: list[str] = []  # what starts it, if it is not to run as the test does (namespaces.py)
