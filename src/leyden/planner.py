@@ -44,11 +44,11 @@ from leyden.journal.events import Dropped, Failed, Planned, PlannedDelivery
 from leyden.journal.lines import NO_JOURNAL, JournalSettings, ended, tell, together
 from leyden.kept_rules import KeptRules
 from leyden.outbound.capability_file import SeenCapabilities
-from leyden.plan.match import Decision, Delivery, Save, plan, rank_of, remarks
+from leyden.plan.match import Decision, Delivery, Save, plan, plan_unread, remarks
 from leyden.plan.memory import POSTPONED_S, PlannedLately, Postponed
-from leyden.plan.mutate import for_destination, unreadable
+from leyden.plan.mutate import for_destination
 from leyden.plan.placeholders import filled
-from leyden.plan.rules import CopyRules, PlanSettings, Target
+from leyden.plan.rules import CopyRules, PlanSettings
 from leyden.saving import Copies
 from leyden.spool.doorbell import Bell, Ringer, gather_s
 from leyden.spool.entry import Entry, key, parse
@@ -212,11 +212,9 @@ class Planner:
         self._suffix = journal.suffix if journal.suffix_needs_header else ()
         self._settings = settings
         self._generation = generation
-        self._targets = {target.ae_title: target for target in settings.targets}
         self._edits: dict[str, str] = {}  # destination whose mutations run -> the hash of its rules
-        self._seen = {
-            title: self._seen.get(title) or SeenCapabilities(self._spool.root, title) for title in self._targets
-        }
+        titles = (target.ae_title for target in settings.targets)
+        self._seen = {title: self._seen.get(title) or SeenCapabilities(self._spool.root, title) for title in titles}
 
     def batch(self) -> float:
         """Plan the oldest entries of new/, at most BATCH of them.
@@ -350,7 +348,7 @@ class Planner:
             if found is None:
                 return Newcomer(path, entry, self._generation, failure=f"unreadable: {flaw}")
             meta = found[0]
-            decision = self._unparsed(meta, flaw, entry.by_hand)
+            decision = plan_unread(self._settings, meta, flaw, by_hand=entry.by_hand)
         keys = key(meta.sop_instance_uid), key(study), key(meta.sending), key(series) if series else ""
         entry = Entry(entry.receipt, *keys)
         failure = "" if decision.deliveries or decision.dropped_by else decision.reason or "no destination"
@@ -363,16 +361,6 @@ class Planner:
         """What a destination was seen to accept of a SOP class."""
         seen = self._seen.get(destination)
         return ladder.fresh(seen.knowledge(), sop_class, now_s) if seen else None
-
-    def _unparsed(self, meta: FileMeta, flaw: Corrupt, by_hand: bool) -> Decision:
-        """The decision for a dataset that can't be read: no rule runs, and it goes as it came to the called node."""
-        original = "" if by_hand else self._settings.titles.get(meta.receiving, "")
-        if not original:
-            return Decision(reason=f"no destination: no rule can read it: {flaw}")
-        if why := unreadable(self._settings.mutations or (), original, flaw):
-            return Decision(reason=why)
-        rank = rank_of(self._targets.get(original, Target(original)), meta.sop_class_uid)
-        return Decision((Delivery(original, AsItCame(), rank, f"no rule can read it, so as it came: {flaw}"),))
 
     # -- act
 

@@ -98,6 +98,24 @@ def test_warnings_are_told_beside_errors(folder: Path) -> None:
     assert total == "leyden: 1 error in the configuration"
 
 
+DOUBTFUL = "- Conditions:\n    - Tag: Modality\n      MatchExpression: ^CT*$\n  Actions:\n    - Target: REPORTPACS\n"
+
+
+def test_what_is_legal_and_wrong_is_a_warning_of_the_check(folder: Path) -> None:
+    (folder / "routings.yml").write_text(DOUBTFUL)
+    done = leyden("check", "--path", str(folder))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "warning: routings.yml:3: Conditions[0].MatchExpression: ^CT*$ is a regular expression" in done.stdout
+    assert done.stdout.endswith("the configuration is good\n")
+
+
+def test_what_is_legal_and_wrong_is_a_warning_at_the_start(service: Callable[..., Service]) -> None:
+    running = service(node("REPORTPACS", free_port()), DOUBTFUL).start()
+    (line,) = (line for line in running.lines if "routings.yml:3" in line)
+    assert " WARNING " in line
+    assert "Conditions[0].MatchExpression: ^CT*$ is a regular expression" in line
+
+
 def test_keys_of_config_yml_on_the_command_line(folder: Path) -> None:
     done = leyden("check", "--path", str(folder), "--config.myAeTitle=GATEWAY", "--config.scpPort", "1234")
     assert "our title GATEWAY, port 1234" in done.stdout

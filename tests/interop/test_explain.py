@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import pydicom
+
 from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, SYNTAXES
-from support.objects import real
+from support.objects import decode, real
 from support.peers import Pacs
 from support.service import Service, files_below, node, wait_for
 
@@ -178,3 +180,118 @@ def test_the_text_for_an_operator(tmp_path: Path) -> None:
     assert "for objects sent to IMAGEPACS, if SOPClassUID matches ^1" in rules.stdout
     wrong = subprocess.run([*command, "--from", "MORE_THAN_SIXTEEN"], capture_output=True, text=True, timeout=60)
     assert wrong.returncode == 2
+
+
+def test_the_text_of_what_mutations_change(tmp_path: Path) -> None:
+    """For each destination its mutations, and a line for each element that differs."""
+    (tmp_path / "config.yml").write_text("filters: route, mutate\n")
+    (tmp_path / "nodes.yml").write_text(node("IMAGEPACS", 104) + node("REPORTPACS", 105) + node("RESEARCH", 106))
+    (tmp_path / "routings.yml").write_text(ROUTINGS)
+    (tmp_path / "mutations.yml").write_text(MUTATIONS)
+    command = [sys.executable, "-m", "leyden", "explain", "--path", str(tmp_path), "--from", "CT1", "--to", "IMAGEPACS"]
+    done = subprocess.run([*command, str(real("CT_small.dcm"))], capture_output=True, text=True, timeout=60)
+    lines = done.stdout.splitlines()
+    assert lines[lines.index("    mutations.yml:2 (Research gets no names) holds") + 1 :] == [
+        "      yes  Modality matches (CT|MR)  CT",
+        "      ->   set PatientName to NOBODY",
+        "      ->   remove PatientBirthDate",
+        "      ->   set PatientID to R$2, from ^(.)(.*)$ in PatientID",
+        r"      ->   set SOPInstanceUID to $1.999, from ^(.*)\.\d+$ in SOPInstanceUID",
+        "    mutations.yml:26 does not hold",
+        "      yes  PatientName is NOBODY  NOBODY",
+        "      no   Manufacturer is ACME   GE MEDICAL SYSTEMS",
+        "    change SOPInstanceUID    1.3.6.1.4.1.5962.1.1.1.1.1.20040119072730.12322 -> "
+        "1.3.6.1.4.1.5962.1.1.1.1.1.20040119072730.999",
+        "    change PatientName       CompressedSamples^CT1 -> NOBODY",
+        "    change PatientID         1CT1 -> RCT1",
+        "    change PatientBirthDate  (empty) -> (absent)",
+        "    form changed, in the syntax that it came in, ExplicitVRLittleEndian; rank 00",
+        "    what RESEARCH accepts of this class is not known yet",
+    ]
+    rules = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+    assert "for objects that go to REPORTPACS: set InstitutionName to Somewhere" in rules
+
+
+MUTATIONS = r"""
+- Description: Research gets no names
+  AeTitles: RESEARCH
+  Conditions:
+    - Tag: Modality
+      MatchExpression: (CT|MR)
+  Actions:
+    - Destination:
+        Tag: PatientName
+        Value: NOBODY
+    - Type: remove
+      Destination:
+        Tag: PatientBirthDate
+    - Source:
+        Tag: PatientID
+        Expression: ^(.)(.*)$
+      Destination:
+        Tag: PatientID
+        Value: R$2
+    - Source:
+        Tag: SOPInstanceUID
+        Expression: ^(.*)\.\d+$
+      Destination:
+        Tag: SOPInstanceUID
+        Value: $1.999
+- AeTitles: RESEARCH
+  Conditions:
+    - Tag: PatientName
+      MatchExpression: NOBODY
+    - Tag: Manufacturer
+      MatchExpression: ACME
+  Actions:
+    - Type: remove
+      Destination:
+        Tag: Manufacturer
+- AeTitles: REPORTPACS
+  Actions:
+    - Destination:
+        Tag: InstitutionName
+        Value: Somewhere
+"""
+
+
+def differing(before: pydicom.Dataset, after: pydicom.Dataset) -> dict[str, str | None]:
+    """The elements in which two datasets differ, with what the second one has."""
+    keywords = {element.keyword for dataset in (before, after) for element in dataset if element.keyword}
+    return {
+        keyword: str(after[keyword].value) if keyword in after else None
+        for keyword in keywords
+        if before.get(keyword) != after.get(keyword)
+    }
+
+
+def test_the_changes_that_are_explained_are_those_that_arrive(
+    service: Callable[..., Service], pacs: Callable[..., Pacs]
+) -> None:
+    """The diff of each delivery is exactly what the destination finds changed, UIDs of the association included."""
+    peers = pacs("IMAGEPACS"), pacs("REPORTPACS"), pacs("RESEARCH")
+    nodes = "".join(node(peer.title, peer.port) for peer in peers)
+    leyden = service(nodes, filters="route, mutate")
+    (leyden.folder / "routings.yml").write_text(ROUTINGS)
+    (leyden.folder / "mutations.yml").write_text(MUTATIONS)
+    leyden.start()
+    files = [real(name) for name in ("CT_small.dcm", "MR_small.dcm", "test-SR.dcm", "SC_rgb_small_odd.dcm")]
+    told = explain(leyden, "CT1", "IMAGEPACS", files)
+    send(leyden, "CT1", "IMAGEPACS", files)
+    leyden.wait_empty()
+    assert arrived(*peers) == foretold(told)
+    arrivals = {(peer.title, arrival.sop_instance_uid): arrival for peer in peers for arrival in peer.arrivals}
+    changed = 0
+    for path, each in zip(files, told, strict=True):
+        before = pydicom.dcmread(path)
+        for delivery in each["deliveries"]:
+            arrival = arrivals[delivery["destination"], delivery["sop_instance_uid"]]
+            after = decode(arrival.syntax, arrival.data)
+            assert {change["path"]: change["after"] for change in delivery["changes"]} == differing(before, after)
+            changed += bool(delivery["changes"])
+    assert changed == 2  # the CT for research, the report
+    research = next(d for d in told[0]["deliveries"] if d["destination"] == "RESEARCH")
+    first, second = research["mutations"]
+    assert (first["held"], second["held"]) == (True, False)
+    assert first["actions"][:2] == ["set PatientName to NOBODY", "remove PatientBirthDate"]
+    assert [asked["seen"] for asked in second["conditions"]] == [["NOBODY"], ["GE MEDICAL SYSTEMS"]]

@@ -11,7 +11,7 @@ from leyden.commands.options import Commands, add_command, age_in_words, configu
 
 if TYPE_CHECKING:
     from leyden.config.settings import Settings
-    from leyden.operate.explain import Explained, Rule, Sending
+    from leyden.operate.explained import Explained, Rule, Sending
 
 _FORMS = {"make": "made into {}", "ask": "asked first, then made into {}", "as_it_came": "as it came, in {}"}
 
@@ -57,15 +57,16 @@ def _list(settings: "Settings", *, as_json: bool) -> int:
 
     from leyden.plan import words
 
-    routes = settings.plan.routes
-    rows = [(route.where, words.of_route(route), route.description) for route in routes or ()]
+    plan = settings.plan
+    rows = [(route.where, words.of_route(route), route.description) for route in plan.routes or ()]
+    rows += [(each.where, words.of_mutation(each), each.description) for each in plan.mutations or ()]
     if as_json:
         print(orjson.dumps([dict(zip(("where", "text", "description"), row, strict=True)) for row in rows]).decode())
         return 0
     for where, text, description in rows:
         print(f"{where}{f' ({description})' if description else ''}\n  {text}")
     if not rows:
-        print("route filter off" if routes is None else "no rules")
+        print("no rules")
     return 0
 
 
@@ -82,40 +83,54 @@ def _lines(found: "Explained", now_s: float) -> Iterator[str]:
     if found.flaw:
         yield f"  the rules see a part of it only: {found.flaw}"
     for rule in found.rules:
-        yield from _rule(rule)
+        yield from _rule(rule, "  ")
     for sending in found.deliveries:
         yield from _sending(sending, now_s)
     for saving in found.saves:
         yield f"  is saved as {printable(saving.path)} ({saving.because})"
     if found.dropped_by and not found.saves:
         yield f"  is dropped ({found.dropped_by})"
+    for rule in found.mutations:
+        yield from _rule(rule, "  ")
     if found.failed:
         yield f"  goes to failed/: {found.failed}"
+    if found.postponed:
+        yield f"  waits in new/, and is tried again each minute: {found.postponed}"
 
 
 def _whom(found: "Explained") -> str:
     return f"which stands for the node {found.node}" if found.node else "which is no node: only rules say where it goes"
 
 
-def _rule(rule: "Rule") -> Iterator[str]:
-    result = "not asked" if rule.skipped else "holds" if rule.held else "does not hold"
+def _rule(rule: "Rule", indent: str) -> Iterator[str]:
+    result = (rule.skipped and f"not asked: {rule.skipped}") or ("holds" if rule.held else "does not hold")
     description = f" ({rule.description})" if rule.description else ""
-    yield f"  {rule.where}{description} {result}{f': {rule.skipped}' if rule.skipped else ''}"
+    yield f"{indent}{rule.where}{description} {result}"
     width = max((len(asked.condition) for asked in rule.conditions), default=0)
     for asked in rule.conditions:
         seen = "(absent)" if asked.seen is None else "\\".join(asked.seen) or "(empty)"
-        result = "yes" if asked.held else "no"
+        answer = "yes" if asked.held else "no"
         if asked.unsure:
-            result, seen = "?", asked.unsure
-        yield f"    {result:<4} {asked.condition:<{min(width, 60)}}  {printable(seen)}"
+            answer, seen = "?", asked.unsure
+        yield f"{indent}  {answer:<4} {asked.condition:<{min(width, 60)}}  {printable(seen)}"
     if rule.held:
         for action in rule.actions:
-            yield f"    ->   {action}"
+            yield f"{indent}  ->   {action}"
 
 
 def _sending(sending: "Sending", now_s: float) -> Iterator[str]:
     yield f"  goes to {sending.destination} ({sending.address}), calling as {sending.calling} ({sending.because})"
+    for rule in sending.mutations:
+        yield from _rule(rule, "    ")
+    width = max((len(change.path) for change in sending.changes), default=0)
+    for each in sending.changes:
+        yield f"    change {each.path:<{min(width, 60)}}  {_value(each.before)} -> {_value(each.after)}"
+    if sending.failure:
+        yield f"    but not now, it goes to failed/ for this destination: {sending.failure}"
+        return
     form = _FORMS[sending.form].format(sending.syntax)
+    if sending.changes and sending.form == "as_it_came":
+        form = f"changed, in the syntax that it came in, {sending.syntax}"
     padded = ", values of odd length padded" if sending.padded else ""
     yield f"    form {form}{padded}{f': {sending.why}' if sending.why else ''}; rank {sending.rank}"
     if sending.seen is None:
@@ -127,15 +142,25 @@ def _sending(sending: "Sending", now_s: float) -> Iterator[str]:
     yield f"    {sending.destination} was seen {age} ago to accept {accepted}{refused}"
 
 
+def _value(value: str | None) -> str:
+    return "(absent)" if value is None else printable(value) or "(empty)"
+
+
 def _summary(found: "Iterable[Explained]") -> Iterator[str]:
     """How many files go where."""
     ends: Counter[str] = Counter()
     count = 0
     for each in found:
         count += 1
-        ends.update(f"to {sending.destination} in {sending.syntax}" for sending in each.deliveries)
+        for sending in each.deliveries:
+            ends.update(["to failed/" if sending.failure else f"to {sending.destination} in {sending.syntax}"])
         ends.update("saved" for _ in each.saves)
-        for what, end in (("not readable", each.unread), ("not taken", each.rejected), ("to failed/", each.failed)):
+        for what, end in (
+            ("not readable", each.unread),
+            ("not taken", each.rejected),
+            ("to failed/", each.failed),
+            ("put off", each.postponed),
+        ):
             ends.update([what] if end else [])
         ends.update(["dropped"] if each.dropped_by and not each.saves else [])
     yield f"{count} files" + "".join(f"; {times} {what}" for what, times in sorted(ends.items()))

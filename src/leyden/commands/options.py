@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from leyden.operate.explain import Configured
     from leyden.operate.peer import Peer
 
+_NO_RECEIVER = "990000"  # the end of a receipt id that no receiver gives (spool/entry.py)
+
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # what add_subparsers() gives
 Call = Callable[[argparse.Namespace], int]
 
@@ -69,8 +71,9 @@ def configured(settings: "Settings") -> "Configured":
     def acceptance_of(destination: str, sop_class: str) -> ladder.Acceptance | None:
         return ladder.fresh(seen[destination].knowledge(), sop_class, now_s)
 
+    receipt = f"{int(1e6 * now_s):016d}{_NO_RECEIVER}"
     return Configured(
-        settings.plan, settings.receiver.acceptor, settings.destinations, acceptance_of, time.process_time
+        settings.plan, settings.receiver.acceptor, settings.destinations, acceptance_of, time.process_time, receipt
     )
 
 

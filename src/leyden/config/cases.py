@@ -12,7 +12,7 @@ from leyden.config.schema import CaseEntry, ExpectedDeliveryEntry, ExpectEntry, 
 from leyden.config.yaml_text import SIZE_LIMIT_BYTES, At, Entries, Items, Node, Text, YamlError, parse
 from leyden.errors import ConfigError
 from leyden.operate.cases import Case, ExpectedDelivery
-from leyden.plan.rules import PSEUDO_TAGS
+from leyden.plan.rules import Place
 
 
 def cases(path: Path, titles: Mapping[str, str], folder: Path) -> tuple[Case, ...]:
@@ -87,16 +87,16 @@ def _delivery(given: Node, steps: Steps, titles: Mapping[str, str], report: Repo
     )
 
 
-def _values(given: Entries, steps: Steps, report: Report) -> dict[str, str | None]:
-    found: dict[str, str | None] = {}
+def _values(given: Entries, steps: Steps, report: Report) -> dict[Place, str | None]:
+    found: dict[Place, str | None] = {}
     for key, value in given.items():
         try:
-            tag = values.tag(key)
-            if tag in PSEUDO_TAGS:
-                raise ValueError(f"{tag} is no element; use Calling")
+            element = values.element(key)
+            if not all(step.item for step in element.within):
+                raise ValueError(f"{key}: name one item, such as [1]")
             written = values.text(value)
         except ValueError as error:
             report.error(key.at, place((*steps, "Values")), str(error))
         else:
-            found[tag] = None if written.blank else str(written)
+            found[element] = None if written.blank else str(written)
     return found

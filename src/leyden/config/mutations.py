@@ -5,6 +5,7 @@ Whatever could let an object leave unchanged is an error here, at the start, and
 
 from collections.abc import Mapping
 
+from leyden.config import doubtful_rules
 from leyden.config.conditions import condition, regex_problem
 from leyden.config.nodes import Served, resolved
 from leyden.config.report import Report
@@ -49,6 +50,7 @@ def mutations(document: Node | None, served: Served | None, folder: str, report:
         else:
             services = ", ".join(entry.affects)
             report.warn(entry.places["Affects"], "Affects", f"the mutation does nothing: {services} are not there yet")
+    doubtful_rules.warn(document, found, served, report)
     return tuple(found)
 
 

@@ -630,7 +630,8 @@ class ExpectedDeliveryEntry(Strict):
     calling: Title | None = setting(None, "the AE title that we call with", shown="any")
     values: AnyEntries = setting(
         NO_ENTRIES,
-        "tags or keywords, each with the value that the destination gets; several values with `\\` between them, '' is "
+        "tags or keywords, in an item too (0040,0275[1].0040,0009), each with the value that the destination gets; "
+        "several values with `\\` between them, '' is "
         "an empty one, and no value at all means that the element is absent",
         shown="any",
     )

@@ -9,22 +9,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from leyden.dicom.uids import syntax_name
-from leyden.operate.explain import Configured, Explained, Sending, explain
+from leyden.operate.explain import Configured, explain
+from leyden.operate.explained import Explained, Sending
 from leyden.operate.files import files_under
-from leyden.plan.conditions import name_of
+from leyden.plan.rules import Place
+from leyden.plan.words import of_place
 
 
 @dataclass(frozen=True, slots=True)
 class ExpectedDelivery:
     """A delivery to a node. `syntax`: the UID of the transfer syntax, "" = as it came. None = anything.
 
-    `values`: eight hex digits of a tag -> its values joined by backslashes; None = it is absent.
+    `values`: the values of an element joined by backslashes; None = it is absent.
     """
 
     destination: str
     syntax: str | None = None
     calling: str | None = None
-    values: dict[str, str | None] = field(default_factory=dict)
+    values: dict[Place, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +72,9 @@ class Verdict:
 
 def check(case: Case, configured: Configured) -> Iterator[Verdict]:
     """A verdict for each file of the case; at least one."""
-    tags = frozenset(tag for delivery in case.deliveries for tag in delivery.values)
+    places = frozenset(place for delivery in case.deliveries for place in delivery.values)
     for path in list(files_under([case.path])) or [case.path]:
-        found = explain(configured, path, case.calling, case.called, tags)
+        found = explain(configured, path, case.calling, case.called, places)
         yield Verdict(case.where, case.description, str(path), tuple(_differences(case, found)))
 
 
@@ -115,6 +117,8 @@ def _deliveries(case: Case, found: Explained) -> Iterator[Difference]:
         if sending is None:
             yield Difference(f"delivered to {expected.destination}", "")
         else:
+            if sending.failure:
+                yield Difference(f"delivered to {expected.destination}", f"to failed/: {sending.failure}")
             for what, wanted, was in _compared(expected, sending):
                 if wanted != was:
                     yield Difference(f"{what} {wanted}", f"{what} {was}")
@@ -131,10 +135,10 @@ def _compared(expected: ExpectedDelivery, sending: Sending) -> Iterator[tuple[st
         yield f"{to}: As", was if same else _syntax_words(expected.syntax), was
     if expected.calling is not None:
         yield f"{to}: Calling", expected.calling, sending.calling
-    for tag, value in expected.values.items():
-        texts = sending.values[tag]
+    for place, value in expected.values.items():
+        texts = sending.values.get(of_place(place))
         was = _value_words(None if texts is None else "\\".join(texts))
-        yield f"{to}: {name_of(tag)}", _value_words(value), was
+        yield f"{to}: {of_place(place)}", _value_words(value), was
 
 
 def _syntax_words(uid: str) -> str:

@@ -8,7 +8,7 @@ destination answers today.
 
 import os
 import stat
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,10 +30,13 @@ from leyden.dicom.uids import syntax_name
 from leyden.errors import Corrupt
 from leyden.form.choose import AsItCame, Ask, Form, Make
 from leyden.form.ladder import Acceptance
+from leyden.operate.explained import Asked, Explained, Rule, Saving, Seen, Sending
 from leyden.plan import words
+from leyden.plan.changes import Change, changes
 from leyden.plan.conditions import Clock, Finding, examine
-from leyden.plan.match import AcceptanceOf, Decision, Delivery, plan
-from leyden.plan.rules import PlanSettings, Route
+from leyden.plan.match import NO_RECEIPT, AcceptanceOf, Decision, Delivery, plan, plan_unread
+from leyden.plan.mutate import Circumstances, Mutated, for_destination, mutate
+from leyden.plan.rules import Condition, Edit, Place, PlanSettings, Route
 
 SHOWN_CHARS = 200  # of a value
 SHOWN_VALUES = 20  # of an element
@@ -44,7 +47,7 @@ class Configured:
     """A configuration, as far as it decides what happens to an object.
 
     `acceptance_of`: what a destination was seen to accept of a SOP class. `clock`: processor time, for the time limit
-    of a condition.
+    of a condition. `receipt`: 22 digits, of an object that is received now; what mutations make follows from it.
     """
 
     plan: PlanSettings
@@ -52,124 +55,32 @@ class Configured:
     destinations: Sequence[Destination]
     acceptance_of: AcceptanceOf
     clock: Clock
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A condition and its answer. `seen`: the values that were compared, None = there are none; `unsure`: why there is
-    no answer, "" = there is one."""
-
-    condition: str
-    held: bool
-    seen: tuple[str, ...] | None
-    unsure: str
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """A rule and what came of it. `skipped`: why none of its conditions was asked; "" = they were."""
-
-    where: str
-    description: str
-    skipped: str
-    held: bool
-    conditions: tuple[Asked, ...]
-    actions: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What a destination was seen to accept of a SOP class: names of transfer syntaxes; times in seconds since 1970."""
-
-    accepted: tuple[str, ...]
-    refused: tuple[str, ...]
-    seen_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Sending:
-    """One copy that is sent. `syntax`: the name of the one that it goes in, unless the destination refuses it.
-
-    `form` is make, ask or as_it_came, and `why` the reason for the latter; `because`: what asked for this delivery.
-    `values`: those that were asked for, by tag; None = the element is absent.
-    """
-
-    destination: str
-    address: str
-    calling: str
-    because: str
-    form: str
-    syntax: str
-    syntax_uid: str
-    padded: bool
-    why: str
-    rank: str
-    seen: Seen | None
-    sop_class_uid: str
-    sop_instance_uid: str
-    values: dict[str, tuple[str, ...] | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Saving:
-    """One copy that is written: its path, and the rule that asks for it."""
-
-    path: str
-    because: str
-
-
-@dataclass(frozen=True, slots=True)
-class Explained:
-    """What would happen to a file.
-
-    `unread`: why it is no object that could be sent; `rejected`: why the receiver would not take it. With neither, it
-    has deliveries, or was dropped, or `failed` says why it goes to failed/. `node`: for whom the called title stands,
-    "" = ourselves. `flaw`: why the rules saw only a part of it.
-    """
-
-    file: str
-    calling: str = ""
-    called: str = ""
-    node: str = ""
-    sop_class_uid: str = ""
-    sop_instance_uid: str = ""
-    syntax: str = ""
-    unread: str = ""
-    rejected: str = ""
-    flaw: str = ""
-    rules: tuple[Rule, ...] = ()
-    deliveries: tuple[Sending, ...] = ()
-    saves: tuple[Saving, ...] = ()
-    dropped_by: str = ""
-    failed: str = ""
-
-    @property
-    def well(self) -> bool:
-        """Whether it is taken, and reaches an end that a rule or a called title asks for."""
-        return not (self.unread or self.rejected or self.failed)
+    receipt: str = NO_RECEIPT
 
 
 def explain(
-    configured: Configured, path: Path, calling: str = "", called: str = "", tags: Collection[str] = ()
+    configured: Configured, path: Path, calling: str = "", called: str = "", places: Collection[Place] = ()
 ) -> Explained:
     """What the service would do with a file that `calling` sends to `called`.
 
-    Without these titles, those of the file's own meta, or ours. `tags` (eight hex digits): of which elements the values
-    are told, as each destination gets them. Nothing is written.
+    Without these titles, those of the file's own meta, or ours. `places`: of which elements the values are told, as
+    each destination gets them. Nothing is written.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         return Explained(str(path), unread=error.strerror or str(error))
     try:
-        return _explain(configured, str(path), fd, calling, called, tags)
+        return _explain(configured, str(path), fd, calling, called, places)
     except OSError as error:
         return Explained(str(path), unread=error.strerror or str(error))
     finally:
         os.close(fd)
 
 
-def _explain(configured: Configured, file: str, fd: int, calling: str, called: str, tags: Collection[str]) -> Explained:
+def _explain(
+    configured: Configured, file: str, fd: int, calling: str, called: str, places: Collection[Place]
+) -> Explained:
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode):
         return Explained(file, unread="not a regular file")
@@ -191,17 +102,35 @@ def _explain(configured: Configured, file: str, fd: int, calling: str, called: s
     read_at, size = _as_received(fd, meta, offset, status.st_size)
     try:
         header = peek(read_at, size)
-        decision = plan(configured.plan, header, configured.acceptance_of, clock=configured.clock)
+        decision = plan(
+            configured.plan, header, configured.acceptance_of, receipt=configured.receipt, clock=configured.clock
+        )
     except Corrupt as flaw:
-        return replace(found, failed=f"unreadable: {flaw}")
+        decision = plan_unread(configured.plan, meta, flaw)
+        return _decided(
+            replace(found, flaw=str(flaw)), decision, [_sending(configured, d, meta) for d in decision.deliveries]
+        )
+    sendings = [_changed(configured, each, header, found.node, places) for each in decision.deliveries]
+    as_routes_see_it = header
+    if configured.plan.mutates_first:
+        as_routes_see_it = _mutated(configured, header, found.node).header
+    return replace(
+        _decided(found, decision, sendings),
+        rules=tuple(_route(configured, route, as_routes_see_it, decision) for route in configured.plan.routes or ()),
+        mutations=tuple(rule for each in decision.mutated for rule in _mutations(configured, header, each)),
+    )
+
+
+def _decided(found: Explained, decision: Decision, sendings: Iterable[Sending]) -> Explained:
+    reason = "" if decision.deliveries or decision.dropped_by else decision.reason or "no destination"
     return replace(
         found,
-        flaw=decision.flaw,
-        rules=tuple(_rule(configured, route, header, decision) for route in configured.plan.routes or ()),
-        deliveries=tuple(_sending(configured, each, header, tags) for each in decision.deliveries),
+        flaw=found.flaw or decision.flaw,
+        deliveries=tuple(sendings),
         saves=tuple(Saving(save.path, save.where) for save in decision.saves),
         dropped_by=decision.dropped_by,
-        failed="" if decision.deliveries or decision.dropped_by else decision.reason or "no destination",
+        failed="" if decision.retry else reason,
+        postponed=reason if decision.retry else "",
     )
 
 
@@ -243,14 +172,46 @@ def _rejection(acceptor: AcceptorPolicy, meta: FileMeta) -> str:
     return ""
 
 
-def _rule(configured: Configured, route: Route, header: Header, decision: Decision) -> Rule:
+def _route(configured: Configured, route: Route, header: Header, decision: Decision) -> Rule:
     ran = next((ran for ran in decision.ran if ran.route is route), None)
     actions = tuple(map(words.of_action, route.actions))
     if ran is None:
-        skipped = f"it looks at objects sent to {' or '.join(route.ae_titles)}"
+        skipped = f"it looks at objects sent to {' or '.join(route.ae_titles)}" if route.ae_titles else "not reached"
         return Rule(route.where, route.description, skipped, False, (), actions)
-    asked = tuple(_asked(examine(condition, header, configured.clock)) for condition in route.conditions)
-    return Rule(route.where, route.description, "", ran.held, asked, actions)
+    return Rule(route.where, route.description, "", ran.held, _all_asked(configured, route.conditions, header), actions)
+
+
+def _mutated(configured: Configured, header: Header, destination: str, first: int | None = None) -> Mutated:
+    """What a destination gets, as the planner finds it out; `first`: after so many of its mutations only."""
+    settings = configured.plan
+    chosen = for_destination(settings.mutations or (), destination)[:first]
+    return mutate(
+        chosen, header, Circumstances(destination, configured.receipt, settings.my_ae_title, configured.clock)
+    )
+
+
+def _mutations(configured: Configured, header: Header, mutated: Mutated) -> Iterator[Rule]:
+    """The mutations for a destination, each with all its conditions, asked of what those before it have made."""
+    for n, mutation in enumerate(for_destination(configured.plan.mutations or (), mutated.destination)):
+        ran = next((ran for ran in mutated.ran if ran.mutation is mutation), None)
+        if ran is None:
+            actions = tuple(map(words.of_edit, mutation.actions))
+            yield Rule(mutation.where, mutation.description, "not reached", False, (), actions)
+            continue
+        before = _mutated(configured, header, mutated.destination, n).header
+        asked = _all_asked(configured, mutation.conditions, before)
+        done = tuple(_edit(edit, changed, trouble) for edit, changed, trouble in ran.edits)
+        yield Rule(mutation.where, mutation.description, "", ran.held, asked, done)
+
+
+def _edit(edit: Edit, changed: bool, trouble: str) -> str:
+    outcome = trouble or ("" if changed else "nothing to change")
+    return f"{words.of_edit(edit)}{f' ({outcome})' if outcome else ''}"
+
+
+def _all_asked(configured: Configured, conditions: Iterable[Condition], header: Header) -> tuple[Asked, ...]:
+    """Every condition of a rule, those too that were not asked because one before them did not hold."""
+    return tuple(_asked(examine(condition, header, configured.clock)) for condition in conditions)
 
 
 def _asked(finding: Finding) -> Asked:
@@ -258,13 +219,34 @@ def _asked(finding: Finding) -> Asked:
     return Asked(words.of_condition(finding.condition), finding.held, seen, finding.unsure)
 
 
+def _cut_or_none(value: str | None) -> str | None:
+    return None if value is None else _cut(value)
+
+
 def _cut(value: str) -> str:
     return value if len(value) <= SHOWN_CHARS else value[:SHOWN_CHARS] + "..."
 
 
-def _sending(configured: Configured, delivery: Delivery, header: Header, tags: Collection[str]) -> Sending:
+def _changed(configured: Configured, delivery: Delivery, came: Header, node: str, places: Collection[Place]) -> Sending:
+    """A delivery with what mutations make of it. `node`: for whom the called title stands."""
+    whose = node if configured.plan.mutates_first else delivery.destination
+    mutated = delivery.mutated or _mutated(configured, came, whose)
+    leaves = mutated.header
+    return replace(
+        _sending(configured, delivery, leaves.meta),
+        mutations=tuple(_mutations(configured, came, mutated)),
+        changes=tuple(
+            Change(each.path, _cut_or_none(each.before), _cut_or_none(each.after))
+            for each in changes(came.dataset, leaves.dataset)
+        ),
+        failure=mutated.failure.reason if mutated.failure else "",
+        values={words.of_place(place): _texts(leaves, place) for place in places},
+    )
+
+
+def _sending(configured: Configured, delivery: Delivery, meta: FileMeta) -> Sending:
+    """A delivery of an object with this file meta."""
     destination = next(each for each in configured.destinations if each.ae_title == delivery.destination)
-    meta = header.meta
     form, syntax_uid, why, padded = _form(delivery.form, meta.transfer_syntax_uid)
     known = configured.acceptance_of(delivery.destination, meta.sop_class_uid)
     return Sending(
@@ -281,8 +263,18 @@ def _sending(configured: Configured, delivery: Delivery, header: Header, tags: C
         seen=_seen(known) if known else None,
         sop_class_uid=meta.sop_class_uid,
         sop_instance_uid=meta.sop_instance_uid,
-        values={tag: header.texts(int(tag, 16)) for tag in tags},
     )
+
+
+def _texts(header: Header, place: Place) -> tuple[str, ...] | None:
+    """The values of an element, perhaps in an item; None = it, or such an item, is absent."""
+    dataset = header.file_meta if place.tag >> 16 == 2 else header.dataset
+    for step in place.within:
+        items = dataset.items(step.sequence)
+        if len(items) < step.item:
+            return None
+        dataset = items[step.item - 1]
+    return dataset.texts(place.tag)
 
 
 def _seen(known: Acceptance) -> Seen:

@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from leyden.dicom.header import Header
+from leyden.dicom.part10 import FileMeta
 from leyden.form.choose import AsItCame, Ask, Fail, Form, Make, choose
 from leyden.form.ladder import Acceptance
 from leyden.form.obstacle import Facts, facts_of
 from leyden.plan.conditions import Clock, Examination, Finding, remark, stopped_clock
-from leyden.plan.mutate import Circumstances, Mutated, mutate
+from leyden.plan.mutate import Circumstances, Mutated, mutate, unreadable
 from leyden.plan.mutate import remarks as mutation_remarks
 from leyden.plan.placeholders import expand
 from leyden.plan.rules import Action, ActionType, Condition, OnError, PlanSettings, Route, Target
@@ -170,6 +171,21 @@ def plan(
     ended_by = "" if deliveries else removed_by or saved_by
     reason = "" if deliveries or ended_by else "no destination: it came for our own title and no route added one"
     return Decision(deliveries, tuple(saves.values()), ended_by, reason, tuple(ran), header.flaw)
+
+
+def plan_unread(settings: PlanSettings, meta: FileMeta, flaw: object, *, by_hand: bool = False) -> Decision:
+    """Decide what to do with a dataset that can't be read: no rule runs, and it goes as it came to the called node.
+
+    `flaw`: why it can't be read. To a node for which there are mutations it must not go.
+    """
+    original = "" if by_hand else settings.titles.get(meta.receiving, "")
+    if not original:
+        return Decision(reason=f"no destination: no rule can read it: {flaw}")
+    if why := unreadable(settings.mutations or (), original, flaw):
+        return Decision(reason=why)
+    target = next((target for target in settings.targets if target.ae_title == original), Target(original))
+    rank = rank_of(target, meta.sop_class_uid)
+    return Decision((Delivery(original, AsItCame(), rank, f"no rule can read it, so as it came: {flaw}"),))
 
 
 def remarks(decision: Decision, *, debug: bool) -> Iterator[tuple[bool, str]]:

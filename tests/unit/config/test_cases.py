@@ -8,6 +8,7 @@ from leyden.config.cases import cases
 from leyden.dicom.uids import JPEG2000_LOSSLESS
 from leyden.errors import ConfigError
 from leyden.operate.cases import Case, ExpectedDelivery
+from leyden.plan.rules import Place, Step
 
 TITLES = {"IMAGEPACS": "IMAGEPACS", "PACS": "IMAGEPACS", "LEYDEN": ""}
 
@@ -40,12 +41,19 @@ def test_all_of_a_case(tmp_path: Path) -> None:
           8,8: ORIGINAL\PRIMARY
           0010,0020: ''
           PatientBirthDate:
+          0040,0275[1].CodeValue: X
     Saved: [kept/a.dcm, /b.dcm]
     Dropped: true
     Failed: no destination
     Rejected: false
 """
-    values = {"00100010": "DOE^JOHN", "00080008": "ORIGINAL\\PRIMARY", "00100020": "", "00100030": None}
+    values = {
+        Place(0x00100010): "DOE^JOHN",
+        Place(0x00080008): "ORIGINAL\\PRIMARY",
+        Place(0x00100020): "",
+        Place(0x00100030): None,
+        Place(0x00080100, (Step(0x00400275, 1),)): "X",
+    }
     assert read(tmp_path, text) == (
         Case(
             where="cases.yml:2",
@@ -102,7 +110,11 @@ def test_what_is_left_out_may_be_anything(tmp_path: Path) -> None:
         ),
         (
             "- File: ct.dcm\n  Expect:\n    Deliveries:\n      - To: PACS\n        Values:\n          Source: X\n",
-            "cases.yml:6: Expect.Deliveries[0].Values: Source is no element; use Calling",
+            "cases.yml:6: Expect.Deliveries[0].Values: Source is no element",
+        ),
+        (
+            "- File: ct.dcm\n  Expect:\n    Deliveries:\n      - To: PACS\n        Values:\n          8,6[*].8,1: X\n",
+            "cases.yml:6: Expect.Deliveries[0].Values: 8,6[*].8,1: name one item, such as [1]",
         ),
     ],
 )

@@ -238,3 +238,47 @@ def test_a_mutation_of_what_says_how_the_pixels_are_stored() -> None:
     assert message == "BitsStored says how the pixels are stored: with another value they are wrong"
     assert list(of_pixels([mutation(setting(Place(0x00281050)), removal(Place(0x00280301)))])) == []
     assert list(of_pixels([mutation(setting(Place(0x00280010, (Step(0x00400275, 1),))))])) == []
+
+
+MUTATION = """\
+- AeTitles: IMAGEPACS
+  Affects: [storage]
+  Conditions:
+    - Tag: Modality
+      MatchExpression: ct
+  Actions:
+    - Destination:
+        Tag: PatientName
+        Value: X
+    - Destination:
+        Tag: BitsStored
+        Value: '8'
+    - Type: remove
+      Destination:
+        Tag: PatientName
+"""
+
+
+def test_mutations_yml_is_looked_at_too(tmp_path: Path) -> None:
+    (tmp_path / "config.yml").write_text("filters: mutate\n")
+    (tmp_path / "nodes.yml").write_text(NODES)
+    for text, told in (
+        (
+            "- Affects: worklist_query\n  Actions:\n    - Destination:\n        Tag: PatientID\n        Value: X\n"
+            + MUTATION,
+            [
+                "mutations.yml:10: Conditions[0].MatchExpression: can never hold: Modality holds at most 16 capital "
+                "letters, digits, blanks and _",
+                "mutations.yml:16: Actions[1].Destination.Tag: BitsStored says how the pixels are stored: with "
+                "another value they are wrong",
+                "mutations.yml:20: Actions[2].Destination.Tag: removes what the action of mutations.yml:12 sets, which "
+                "so does nothing",
+            ],
+        ),
+        (
+            MUTATION.replace(": ct", ": CT").replace("BitsStored", "PatientID").replace("PatientName", "PatientSex", 1),
+            [],
+        ),
+    ):
+        (tmp_path / "mutations.yml").write_text(text)
+        assert [line for line in load(tmp_path, {}, {})[1] if "Affects" not in line] == told

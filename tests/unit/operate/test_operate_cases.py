@@ -6,11 +6,12 @@ import pytest
 
 from leyden.dicom.uids import EXPLICIT_LE, JPEG2000_LOSSLESS
 from leyden.operate.cases import Case, Difference, ExpectedDelivery, check
-from leyden.plan.rules import Action, Condition, Kind, Route
+from leyden.plan.rules import Action, Condition, Kind, Place, Route
 from support.objects import real
 from unit.operate.test_operate_explain import ADD, DROP, SAVE, configured, route
 
 TO_REPORTS = route(Action(ADD, "REPORTPACS"), when=(Condition("00080060", Kind.LITERAL, "CT"),))
+MODALITY, PHYSICIANS = Place(0x00080060), Place(0x00081048)
 IMAGES, REPORTS = ExpectedDelivery("IMAGEPACS"), ExpectedDelivery("REPORTPACS")
 
 
@@ -24,7 +25,7 @@ def differences(
 
 
 def test_a_case_that_is_as_expected() -> None:
-    values = {"00080060": "CT", "00081048": None, "00080008": "ORIGINAL\\PRIMARY\\AXIAL"}
+    values = {MODALITY: "CT", PHYSICIANS: None, Place(0x00080008): "ORIGINAL\\PRIMARY\\AXIAL"}
     images = ExpectedDelivery("IMAGEPACS", JPEG2000_LOSSLESS, "LEYDEN", values)
     assert differences(TO_REPORTS, deliveries=(images, REPORTS)) == []
     assert differences(file="test-SR.dcm", deliveries=(ExpectedDelivery("IMAGEPACS", ""),)) == []
@@ -39,7 +40,7 @@ def test_a_delivery_that_is_missing_and_one_too_many() -> None:
 
 
 def test_another_form_title_or_value() -> None:
-    values = {"00080060": "MR", "00100010": None, "00081048": "X"}
+    values = {MODALITY: "MR", Place(0x00100010): None, PHYSICIANS: "X"}
     wrong = ExpectedDelivery("IMAGEPACS", "", "CT1", values)
     assert differences(deliveries=(wrong,)) == [
         Difference("IMAGEPACS: As as it came", "IMAGEPACS: As JPEG2000Lossless"),

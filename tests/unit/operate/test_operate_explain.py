@@ -11,10 +11,26 @@ from leyden.dicom.negotiate import AcceptorPolicy
 from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.dicom.uids import EXPLICIT_LE, JPEG2000, JPEG2000_LOSSLESS
 from leyden.form.ladder import Acceptance
-from leyden.operate.explain import Asked, Configured, Explained, Saving, Seen, explain
+from leyden.operate.explain import Configured, explain
+from leyden.operate.explained import Asked, Explained, Rule, Saving, Seen
+from leyden.plan.changes import Change
 from leyden.plan.conditions import stopped_clock
 from leyden.plan.match import nothing_known
-from leyden.plan.rules import Action, ActionType, Condition, Kind, PlanSettings, Route, Target
+from leyden.plan.rules import (
+    Action,
+    ActionType,
+    Condition,
+    Edit,
+    EditType,
+    Kind,
+    Mutation,
+    OnError,
+    Place,
+    PlanSettings,
+    Route,
+    Step,
+    Target,
+)
 from support.headers import SECONDARY_CAPTURE, encode
 from support.objects import real
 
@@ -171,9 +187,113 @@ def test_a_dataset_that_breaks_off_is_told(tmp_path: Path) -> None:
     assert [each.destination for each in found.deliveries] == ["IMAGEPACS", "REPORTPACS"]
 
 
+def test_a_dataset_that_can_not_be_read_goes_as_it_came(tmp_path: Path) -> None:
+    path = part10(tmp_path / "broken.dcm", b"\x08\0\x60\0CS\xff\xffCT")
+    found = explain(configured(route(Action(DROP))), path, "CT1", "PACS")
+    (sending,) = found.deliveries
+    assert (sending.form, sending.because.partition(":")[0]) == ("as_it_came", "no rule can read it, so as it came")
+    assert found.rules == ()
+    assert explain(mutating(mutation(edit())), path, "CT1", "PACS").failed.startswith(
+        "mutations.yml:1 can't be applied"
+    )
+    assert explain(configured(), path, "CT1", "LEYDEN").failed.startswith("no destination: no rule can read it")
+
+
 def test_long_values_are_cut(tmp_path: Path) -> None:
     dataset = pydicom.Dataset()
     dataset.TextValue = "x" * 1000
     path = part10(tmp_path / "long.dcm", encode(dataset))
     (rule,) = explain(configured(route(Action(DROP), when=(Condition("0040a160"),))), path, "CT1", "PACS").rules
     assert rule.conditions[0].seen == ("x" * 200 + "...",)
+
+
+NAME = Place(0x00100010)
+
+
+def edit(value: str = "NOBODY", target: Place = NAME, on_error: OnError = OnError.FAIL) -> Edit:
+    return Edit(EditType.ADD_OR_UPDATE, "mutations.yml:3", destination=target, value=value, on_error=on_error)
+
+
+def mutation(*edits: Edit, line: int = 1, to: tuple[str, ...] = (), when: tuple[Condition, ...] = ()) -> Mutation:
+    return Mutation(f"mutations.yml:{line}", to, when, edits, "a mutation")
+
+
+def mutating(
+    *mutations: Mutation, filters: tuple[str, ...] = ("route", "mutate"), routes: tuple[Route, ...] = ()
+) -> Configured:
+    before = configured(*routes)
+    return replace(before, plan=replace(before.plan, filters=filters, mutations=mutations))
+
+
+NOBODY = Condition("00100010", Kind.LITERAL, "NOBODY")
+
+
+def test_mutations_are_told_with_what_they_see_and_change() -> None:
+    remove = Edit(EditType.REMOVE, "mutations.yml:9", destination=Place(0x00081048))
+    rules = mutating(mutation(edit()), mutation(remove, line=7, when=(replace(CT, negate=True), NOBODY)))
+    (sending,) = explain(rules, real("CT_small.dcm"), "CT1", "PACS").deliveries
+    assert sending.mutations == (
+        Rule("mutations.yml:1", "a mutation", "", True, (), ("set PatientName to NOBODY",)),
+        Rule(
+            "mutations.yml:7",
+            "a mutation",
+            "",
+            False,
+            (
+                Asked("Modality is not CT", False, ("CT",), ""),
+                Asked("PatientName is NOBODY", True, ("NOBODY",), ""),
+            ),
+            (),
+        ),
+    )
+    assert sending.changes == (Change("PatientName", "CompressedSamples^CT1", "NOBODY"),)
+
+
+def test_what_has_nothing_to_change_is_told() -> None:
+    remove = Edit(EditType.REMOVE, "mutations.yml:9", destination=Place(0x00081048))
+    (sending,) = explain(mutating(mutation(remove)), real("CT_small.dcm"), "CT1", "PACS").deliveries
+    assert sending.mutations[0].actions == ("remove PhysiciansOfRecord (nothing to change)",)
+    assert sending.changes == ()
+
+
+def test_an_object_that_a_mutation_holds_back() -> None:
+    too_long = mutation(edit("X" * 80, Place(0x00080060)))
+    failed = explain(mutating(too_long), real("CT_small.dcm"), "CT1", "PACS")
+    assert (failed.deliveries, failed.well) == ((), False)
+    assert failed.failed.startswith("mutations.yml:3 add_or_update: ")
+    assert failed.mutations[0].held
+    later = mutation(edit("X" * 80, Place(0x00080060), OnError.RETRY))
+    put_off = explain(mutating(later), real("CT_small.dcm"), "CT1", "PACS")
+    assert (put_off.failed, bool(put_off.postponed), put_off.well) == ("", True, False)
+
+
+def test_a_copy_that_a_mutation_holds_back_while_another_one_goes() -> None:
+    too_long = mutation(edit("X" * 80, Place(0x00080060)), to=("REPORTPACS",))
+    rules = mutating(too_long, routes=(route(Action(ADD, "REPORTPACS")),))
+    found = explain(rules, real("CT_small.dcm"), "CT1", "PACS")
+    images, reports = found.deliveries
+    assert (images.failure, reports.failure.partition(":")[0]) == ("", "mutations.yml")
+    assert not found.well
+
+
+def test_routes_see_what_mutations_before_them_have_made() -> None:
+    to_reports = route(Action(ADD, "REPORTPACS"), when=(NOBODY,))
+    first = mutating(mutation(edit(), to=("IMAGEPACS",)), filters=("mutate", "route"), routes=(to_reports,))
+    found = explain(first, real("CT_small.dcm"), "CT1", "PACS")
+    assert found.rules[0].conditions == (Asked("PatientName is NOBODY", True, ("NOBODY",), ""),)
+    assert [(each.destination, len(each.changes)) for each in found.deliveries] == [("IMAGEPACS", 1), ("REPORTPACS", 1)]
+    behind = replace(first, plan=replace(first.plan, filters=("route", "mutate")))
+    found = explain(behind, real("CT_small.dcm"), "CT1", "PACS")
+    assert not found.rules[0].held
+    assert [each.destination for each in found.deliveries] == ["IMAGEPACS"]
+
+
+def test_values_are_those_that_the_destination_gets() -> None:
+    item = Place(0x00080100, (Step(0x00082218, 1),))
+    meta = Place(0x00020010)
+    (sending,) = explain(mutating(mutation(edit())), real("CT_small.dcm"), "CT1", "PACS", (NAME, item, meta)).deliveries
+    assert sending.values == {
+        "PatientName": ("NOBODY",),
+        "AnatomicRegionSequence[1].CodeValue": None,
+        "TransferSyntaxUID": ("1.2.840.10008.1.2.1",),
+    }
