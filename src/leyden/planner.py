@@ -107,19 +107,20 @@ def run(inherited: Inherited) -> int:
 
 @dataclass(slots=True)
 class Newcomer:
-    """One file of new/ and what was decided about it, by which generation.
+    """One file of new/ and what was decided about it.
 
-    `failure`: why it goes to failed/, "" = it does not. `placements`: where it goes. `study`, `series` and `accession`
-    (a keyed hash) are for the journal. `suffix`: what log lines about it end with, "" = what an event can tell.
+    `failure`: why it goes to failed/, "" = it does not. `placements`: where it goes. `generation`: whose rules decided.
+    `study`, `series` and `accession` (a keyed hash) are for the journal. `suffix`: what log lines about it end with,
+    "" = what an event can tell.
     """
 
     path: Path
     entry: Entry
-    generation: int
     meta: FileMeta = _UNREAD
     decision: Decision = _UNDECIDED
     failure: str = ""
     placements: tuple[Placement, ...] = ()
+    generation: int = 0
     study: str = ""
     series: str = ""
     accession: str = ""
@@ -128,11 +129,7 @@ class Newcomer:
     @property
     def instance(self) -> str:
         """The key of the SOP Instance UID; "" if that is not known."""
-        return _instance(self.entry)
-
-
-def _instance(entry: Entry) -> str:
-    return "" if entry.sop_key == _NO_UID else entry.sop_key
+        return "" if self.entry.sop_key == _NO_UID else self.entry.sop_key
 
 
 def _as_it_leaves(entry: Entry, header: Header) -> Entry:
@@ -234,6 +231,8 @@ class Planner:
             self._postponed.release_due(math.inf)  # the change may be the remedy
         waits_s = {path: self._young_for_s(path, now_s) for path in paths}
         newcomers = [found for found in (self._look(path, now_s) for path in paths if not waits_s[path]) if found]
+        for newcomer in newcomers:
+            newcomer.generation = self._generation
         self._move([newcomer for newcomer in newcomers if not self._put_off(newcomer)])
         self.planned = len(saved) + len(newcomers)
         self._tell_set_aside(at_s)
@@ -278,7 +277,7 @@ class Planner:
         """An object that may stand in some of its places already is not planned again: its plan is finished later."""
         path = str(planned.source)
         entry = planned.placements[0].entry
-        self._postponed.hold(path, _instance(entry))
+        self._postponed.hold(path, Newcomer(planned.source, entry).instance)
         self._half_planned.add(path)
         self._finish_s = min(self._finish_s, at_s + POSTPONED_S)
         if self._postponed.to_tell(str(error.strerror), at_s):
@@ -309,21 +308,21 @@ class Planner:
         except FileNotFoundError:
             return None
         except OSError as error:
-            return Newcomer(path, entry, self._generation, failure=f"could not be opened: {error.strerror}")
+            return Newcomer(path, entry, failure=f"could not be opened: {error.strerror}")
         try:
             return self._read(path, entry, fd, now_s)
         except OSError as error:
-            return Newcomer(path, entry, self._generation, failure=f"could not be read: {error.strerror}")
+            return Newcomer(path, entry, failure=f"could not be read: {error.strerror}")
         except Exception as error:  # one object must not stop the others, even if it reveals a fault of Leyden
             logger.exception("%s could not be planned", entry.receipt)
-            return Newcomer(path, entry, self._generation, failure=f"could not be planned: {error!r}")
+            return Newcomer(path, entry, failure=f"could not be planned: {error!r}")
         finally:
             os.close(fd)
 
     def _read(self, path: Path, entry: Entry, fd: int, now_s: float) -> Newcomer:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
-            return Newcomer(path, entry, self._generation, failure="not a regular file")
+            return Newcomer(path, entry, failure="not a regular file")
         study = series = accession = suffix = ""
         try:
             header = peek(lambda offset, length: os.pread(fd, length, offset), status.st_size)
@@ -344,16 +343,16 @@ class Planner:
             try:
                 found = decode_head(os.pread(fd, HEAD_MAX_BYTES, 0))
             except Corrupt as error:
-                return Newcomer(path, entry, self._generation, failure=f"unreadable: {error}")
+                return Newcomer(path, entry, failure=f"unreadable: {error}")
             if found is None:
-                return Newcomer(path, entry, self._generation, failure=f"unreadable: {flaw}")
+                return Newcomer(path, entry, failure=f"unreadable: {flaw}")
             meta = found[0]
             decision = plan_unread(self._settings, meta, flaw, by_hand=entry.by_hand)
         keys = key(meta.sop_instance_uid), key(study), key(meta.sending), key(series) if series else ""
         entry = Entry(entry.receipt, *keys)
         failure = "" if decision.deliveries or decision.dropped_by else decision.reason or "no destination"
         return Newcomer(
-            path, entry, self._generation, meta, decision, failure,
+            path, entry, meta, decision, failure,
             study=study[:_UID_MAX_CHARS], series=series[:_UID_MAX_CHARS], accession=accession, suffix=suffix,
         )  # fmt: skip
 
