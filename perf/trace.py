@@ -237,7 +237,7 @@ def main() -> None:
             "MB",
             "segments",
             "index MB",
-            "processor ms to index one, median, most",
+            "ms to index one (processor)",
         ]
         row = [
             f"{count:,}", f"{events:,}", f"{journal_bytes / events:.0f}", f"{journal_bytes / 1e6:.0f}",
@@ -247,7 +247,7 @@ def main() -> None:
         if run.asked.sqlite:
             filled_ms = sqlite(root, run.folder / "keys.sqlite")
             sqlite_bytes = (run.folder / "keys.sqlite").stat().st_size
-            head += ["SQLite: MB", "processor ms a segment, median, most"]
+            head += ["SQLite: MB", "ms a segment (processor)"]
             row += [f"{sqlite_bytes / 1e6:.0f}", f"{statistics.median(filled_ms):.0f}, {max(filled_ms):.0f}"]
         run.table("the journal of a day", [head, row])
         wanted = count // 3
