@@ -9,12 +9,13 @@ import pytest
 
 from leyden.journal import segments
 
-PERF = Path(__file__).resolve().parents[2] / "perf"
-sys.path.insert(0, str(PERF))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "perf"))
 
 import peers
 
-_specification = importlib.util.spec_from_file_location("perf_trace", PERF / "trace.py")  # the library has a trace, too
+_specification = importlib.util.spec_from_file_location(
+    "perf_trace", peers.HERE / "trace.py"
+)  # the library has a trace, too
 assert _specification is not None
 assert _specification.loader is not None
 perf_trace = importlib.util.module_from_spec(_specification)
