@@ -367,7 +367,7 @@ def test_holdIncomingStorageAssociations_does_not_count_what_the_planner_has_set
     leyden = service(node("IMAGEPACS", free_port()), routes).start()
     spool = Spool(leyden.spool)
     assert send(leyden, "2.25.1") == [0]
-    wait_for(lambda: (leyden.spool / "new" / ".set-aside").exists())
+    wait_for(lambda: (leyden.spool / "state" / "set-aside").exists())
     wait_for(lambda: spool.unplanned(10) == 0)
     assert send(leyden, "2.25.2") == [0]
     wait_for(lambda: spool.unplanned(10) == 0)

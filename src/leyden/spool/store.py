@@ -46,7 +46,7 @@ logger = logging.getLogger("leyden.spool")
 
 _FOLDERS = (*Stage, "receipts", "journal", "state", "control", "bell")
 _LAST_BUCKET = "99999999"
-_SET_ASIDE = ".set-aside"  # in new/: how many entries the planner leaves there on purpose
+_SET_ASIDE = "state/set-aside"  # how many entries the planner leaves in new/ on purpose; no file: none
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +169,11 @@ class Spool:
 
     def set_aside(self, count: int) -> None:
         """Say how many entries of new/ the planner keeps there on purpose; see unplanned(). OSError."""
-        write_whole(f"{self._root}/{Stage.NEW}/{_SET_ASIDE}", str(count).encode())
+        path = f"{self._root}/{_SET_ASIDE}"
+        if count:
+            write_whole(path, str(count).encode())
+        else:
+            Path(path).unlink(missing_ok=True)
 
     def plan_one(self, source: Path, entry: Entry, stage: Stage, destination: str, rank: str) -> bool:
         """Place an object with one delivery: one rename. False if the source is gone."""
@@ -469,7 +473,7 @@ class Spool:
         place = f"{self._root}/{Stage.NEW}"
         aside = 0
         with contextlib.suppress(OSError, ValueError):
-            aside = int(Path(place, _SET_ASIDE).read_bytes())
+            aside = int(Path(self._root, _SET_ASIDE).read_bytes())
         try:
             before = f"{int((time.time() - minimum_age_s) * 1e6):016d}"
             return max(0, listing.received_before(place, before, limit + aside) - aside)
