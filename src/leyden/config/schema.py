@@ -320,7 +320,8 @@ class Config(Entry):
     duplicate_behavior: Annotated[str, Plain(values.choice("accept", "reject", "ignore"))] = setting(
         "accept",
         "what is done with an instance that comes again for the same node within duplicateThreshold. accept: it is "
-        "delivered again; reject: it is answered 0x0111; ignore: it is answered Success. Neither is kept",
+        "kept and delivered again; reject: it is answered 0x0111 and not kept; ignore: it is answered Success and not "
+        "kept",
     )
     duplicate_threshold: Seconds = setting(
         900.0, "for so long an instance that was kept makes the next one a duplicate", "s"
