@@ -140,7 +140,8 @@ def test_a_sorted_series_arrives_in_its_order(sender, sink, rule, numbers, expec
 
 
 def test_sorted_series_arrive_in_their_order_over_four_associations(sender, sink):
-    """The series goes over one association at a time, so that it arrives in this order (docs/configure.md)."""
+    """One instance of the series goes after the other, so that it arrives in this order, whatever MaxAssociations says
+    (docs/configure.md)."""
     peer = sink("--delay", 0.01)
     one = sender(destination(peer.port, max_associations=4), sortings=(DESCENDING,))
     for place in range(160):

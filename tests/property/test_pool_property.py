@@ -148,7 +148,7 @@ def test_series_do_not_mix_on_an_association(arrivals, max_associations):
 @settings(max_examples=60, deadline=None)
 @given(ARRIVALS, st.integers(1, 4), st.integers(0, 5))
 def test_a_sorted_series_arrives_in_its_order_over_several_associations(arrivals, max_associations, batch_size):
-    """The series goes over one association at a time, so that it arrives in this order (docs/configure.md)."""
+    """One instance of the series goes after the other, so that it arrives in this order (docs/configure.md)."""
     world = World(Peer(4, False, 0.0), max_associations, batch_size)
     for series, n, _ in arrivals:
         for _ in range(n):
