@@ -421,9 +421,9 @@ class Planner:
         for newcomer in newcomers:
             if self._put_behind_older(newcomer):
                 continue
-            tried.append(newcomer)
             if not self._try(partial(self._set_places, newcomer), newcomer):
                 continue
+            tried.append(newcomer)
             if newcomer.failure:
                 self._try(partial(self._spool.fail, newcomer.path, {"reason": newcomer.failure}), newcomer)
             elif len(newcomer.placements) == 1:

@@ -100,13 +100,13 @@ class Workers:
         """Until when a worker may be silent; 0.0 = it has not started."""
         return float(struct.unpack("=d", os.pread(self._heartbeats_fd, 8, 8 * number))[0])
 
-    def put(self, source: Path | bytes, syntax: str = "JPEG2000Lossless", crashes: int = 0) -> str:
+    def put(self, source: Path | bytes, syntax: str = "JPEG2000Lossless", crashes: int = 0, edits: str = "") -> str:
         """An object into transform/PACS; its receipt."""
         receipt = self.clock.next(time.time_ns() // 1000)
         fd, path = self.spool.embryo(receipt)
         with open(fd, "wb") as file:
             file.write(source if isinstance(source, bytes) else source.read_bytes())
-        entry = Entry(receipt, "0" * 8, "0" * 8, "0" * 8, syntax=syntax, crashes=crashes)
+        entry = Entry(receipt, "0" * 8, "0" * 8, "0" * 8, syntax=syntax, crashes=crashes, edits=edits)
         self.spool.plan_one(path, entry, Stage.TRANSFORM, PACS, "00")
         for number in range(self.workers):
             ring(self.spool.root, f"worker-{number}")
@@ -451,7 +451,7 @@ def test_a_worker_that_waits_for_a_slow_sync_is_not_stuck(
     monkeypatch.setattr(worker_module, "LOOK_S", 0.01)
     synced, transformed = threading.Event(), worker.spool.transformed
     monkeypatch.setattr(
-        worker.spool, "transformed", lambda *what, **how: (synced.wait(LIMIT_S), transformed(*what, **how))
+        worker.spool, "transformed", lambda *what, **more: (synced.wait(LIMIT_S), transformed(*what, **more))
     )
     receipts = [service.put(sample("CT_small.dcm")) for _ in range(3)]
     lives: list[int] = []
