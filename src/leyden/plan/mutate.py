@@ -385,6 +385,7 @@ def _keep_originals(work: Work, before: Replacements) -> None:
     item.set_items(_MODIFIED_ATTRIBUTES, (old,))
     item.set_texts(_MODIFICATION_TIME, "", (received.strftime("%Y%m%d%H%M%S.%f%z"),))
     item.set_texts(_MODIFYING_SYSTEM, "", (work.circumstances.system,))
-    item.set_texts(_SOURCE_OF_VALUES, "", (work.header.meta.sending,))
+    sending = work.header.meta.sending.encode("ascii", "replace").decode()  # a title may hold anything
+    item.set_texts(_SOURCE_OF_VALUES, "", (sending,))
     item.set_texts(_REASON, "", ("COERCE",))
     draft.set_items(_ORIGINAL_ATTRIBUTES, (*draft.items(_ORIGINAL_ATTRIBUTES), item))
