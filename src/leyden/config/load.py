@@ -227,10 +227,9 @@ def _rules(
         if (folder / file).exists():
             report.warn(At(file), "", f"is not used: the filter {name} is not named in filters (config.yml)")
         return None
-    before = len(report.errors)
     present, document = _document(folder, file, report)
     if not present:
-        if len(report.errors) == before:
+        if not report.errors:  # with an error, filters may be one of the keys that could not be read
             report.warn(At(file), "", f"is missing: the filter {name}, named in filters, is off")
         return None
     return read_all(document)
