@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pydicom
+import pynetdicom
 
 from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, SYNTAXES
+from support.datasets import FILES as WHEEL
 from support.objects import decode, real
 from support.peers import Pacs
 from support.service import Service, files_below, node, wait_for
@@ -73,6 +75,7 @@ def foretold(explained: list[dict[str, Any]]) -> list[tuple[str, str, str, str, 
         (d["destination"], d["calling"], d["sop_class_uid"], d["sop_instance_uid"], names[d["syntax"]])
         for each in explained
         for d in each["deliveries"]
+        if not d["failure"]
     )
 
 
@@ -132,6 +135,26 @@ def test_what_a_destination_was_seen_to_accept_is_told_and_counts(
     old.wait(2)
     assert old.arrivals[1].syntax == EXPLICIT_LE
     assert after["deliveries"][0]["syntax"] == "ExplicitVRLittleEndian"
+
+
+def test_of_every_file_what_is_explained_is_what_happens(
+    service: Callable[..., Service], pacs: Callable[..., Pacs]
+) -> None:
+    """Real files of every kind: odd lengths, private classes, each syntax; those too that are not taken."""
+    peers = pacs("IMAGEPACS"), pacs("REPORTPACS"), pacs("RESEARCH")
+    nodes = node("IMAGEPACS", peers[0].port) + node("REPORTPACS", peers[1].port)
+    leyden = service(nodes + node("RESEARCH", peers[2].port, Impersonate="true"), filters="route, mutate")
+    (leyden.folder / "routings.yml").write_text(ROUTINGS)
+    (leyden.folder / "mutations.yml").write_text(MUTATIONS)
+    leyden.start()
+    told = explain(leyden, "CT1", "IMAGEPACS", WHEEL)
+    known = {context.abstract_syntax for context in pynetdicom.AllStoragePresentationContexts}  # to the peers
+    taken = [each for each in told if not each["rejected"] and each["sop_class_uid"] in known]
+    assert 100 < len(taken) < len(told)
+    send(leyden, "CT1", "IMAGEPACS", [Path(each["file"]) for each in taken])
+    failed = sum(bool(each["failed"]) + sum(bool(d["failure"]) for d in each["deliveries"]) for each in taken)
+    leyden.wait_left(lambda left: len(left) == failed, limit_s=120.0)
+    assert arrived(*peers) == foretold(taken)
 
 
 def test_the_text_for_an_operator(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import argparse
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,16 +39,24 @@ def call(options: argparse.Namespace) -> int:
     if not options.files:
         return _list(settings, as_json=options.json)
     of_service = configured(settings)
-    found = []
-    for path in files_under(options.files):
-        found.append(explain(of_service, path, options.calling or "", options.called or ""))
-        if not options.json:
-            print("\n".join(_lines(found[-1], time.time())))
+    found = (
+        explain(of_service, path, options.calling or "", options.called or "") for path in files_under(options.files)
+    )
+    well = True
+    ends: Counter[str] = Counter()
+    for each in found:
+        well = well and each.well
+        if options.json:
+            print(f"{',' if ends.total() else '['}{orjson.dumps(each).decode()}")
+        else:
+            print("\n".join(_lines(each, time.time())))
+        ends.update(["files", *_ends(each)])
     if options.json:
-        print(orjson.dumps(found).decode())
-    elif len(found) != 1:
-        print("\n".join(_summary(found)))
-    return 0 if all(each.well for each in found) else 1
+        print("]" if ends else "[]")
+    elif ends["files"] != 1:
+        count = ends.pop("files", 0)
+        print(f"{count} files" + "".join(f"; {times} {end}" for end, times in sorted(ends.items())))
+    return 0 if well else 1
 
 
 def _list(settings: "Settings", *, as_json: bool) -> int:
@@ -146,24 +154,20 @@ def _value(value: str | None) -> str:
     return "(absent)" if value is None else printable(value) or "(empty)"
 
 
-def _summary(found: "Iterable[Explained]") -> Iterator[str]:
-    """How many files go where."""
-    ends: Counter[str] = Counter()
-    count = 0
-    for each in found:
-        count += 1
-        for sending in each.deliveries:
-            ends.update(["to failed/" if sending.failure else f"to {sending.destination} in {sending.syntax}"])
-        ends.update("saved" for _ in each.saves)
-        for what, end in (
-            ("not readable", each.unread),
-            ("not taken", each.rejected),
-            ("to failed/", each.failed),
-            ("put off", each.postponed),
-        ):
-            ends.update([what] if end else [])
-        ends.update(["dropped"] if each.dropped_by and not each.saves else [])
-    yield f"{count} files" + "".join(f"; {times} {what}" for what, times in sorted(ends.items()))
+def _ends(found: "Explained") -> Iterator[str]:
+    """What becomes of a file, for the count."""
+    for sending in found.deliveries:
+        yield "to failed/" if sending.failure else f"to {sending.destination} in {sending.syntax}"
+    yield from ("saved" for _ in found.saves)
+    for end, reason in (
+        ("not readable", found.unread),
+        ("not taken", found.rejected),
+        ("to failed/", found.failed),
+        ("put off", found.postponed),
+        ("dropped", "" if found.saves else found.dropped_by),
+    ):
+        if reason:
+            yield end
 
 
 def printable(text: str) -> str:
