@@ -35,8 +35,8 @@ from leyden.plan import words
 from leyden.plan.changes import Change, changes
 from leyden.plan.conditions import Clock, Finding, examine
 from leyden.plan.match import NO_RECEIPT, AcceptanceOf, Decision, Delivery, plan, plan_unread
-from leyden.plan.mutate import Circumstances, Mutated, for_destination, mutate
-from leyden.plan.rules import Condition, Edit, Place, PlanSettings, Route
+from leyden.plan.mutate import Circumstances, EditRan, Mutated, for_destination, mutate
+from leyden.plan.rules import Condition, Place, PlanSettings, Route
 
 SHOWN_CHARS = 200  # of a value
 SHOWN_VALUES = 20  # of an element
@@ -103,7 +103,12 @@ def _explain(
     try:
         header = peek(read_at, size)
         decision = plan(
-            configured.plan, header, configured.acceptance_of, receipt=configured.receipt, clock=configured.clock
+            configured.plan,
+            header,
+            configured.acceptance_of,
+            receipt=configured.receipt,
+            clock=configured.clock,
+            every=True,
         )
     except Corrupt as flaw:
         decision = plan_unread(configured.plan, meta, flaw)
@@ -200,13 +205,13 @@ def _mutations(configured: Configured, header: Header, mutated: Mutated) -> Iter
             continue
         before = _mutated(configured, header, mutated.destination, n).header
         asked = _all_asked(configured, mutation.conditions, before)
-        done = tuple(_edit(edit, changed, trouble) for edit, changed, trouble in ran.edits)
+        done = tuple(map(_done, ran.edits))
         yield Rule(mutation.where, mutation.description, "", ran.held, asked, done)
 
 
-def _edit(edit: Edit, changed: bool, trouble: str) -> str:
-    outcome = trouble or ("" if changed else "nothing to change")
-    return f"{words.of_edit(edit)}{f' ({outcome})' if outcome else ''}"
+def _done(ran: EditRan) -> str:
+    outcome = ran.trouble or ("" if ran.changed else "nothing to change")
+    return f"{words.of_edit(ran.edit)}{f' ({outcome})' if outcome else ''}"
 
 
 def _all_asked(configured: Configured, conditions: Iterable[Condition], header: Header) -> tuple[Asked, ...]:

@@ -73,7 +73,8 @@ def of_edit(edit: Edit) -> str:
         case EditType.REMOVE:
             return f"remove {where}"
         case EditType.ANONYMIZE:
-            return f"set {where} to the pseudonym in {edit.mapping}"
+            what = f"set {where} to" if edit.destination is not None else "give the patient"
+            return f"{what} the pseudonym in {edit.mapping}"
         case EditType.DEIDENTIFY:
             options = edit.profile.options if edit.profile else ()
             return f"de-identify ({', '.join(('basic profile', *options))})"

@@ -85,6 +85,7 @@ def test_mutations_in_words() -> None:
         Edit(EditType.ADD_OR_UPDATE, "", Place(0x00100020), "^0*(.+)$", Place(0x00100020), value="$1"),
         Edit(EditType.REMOVE, "", destination=name),
         Edit(EditType.ANONYMIZE, "", destination=name, mapping="/etc/leyden/map.csv"),
+        Edit(EditType.ANONYMIZE, "", mapping="/etc/leyden/map.csv"),
         Edit(EditType.DEIDENTIFY, "", profile=Profile(("retain_uids",))),
     )
     assert [of_edit(edit) for edit in edits] == [
@@ -92,6 +93,7 @@ def test_mutations_in_words() -> None:
         "set PatientID to $1, from ^0*(.+)$ in PatientID",
         "remove PatientName",
         "set PatientName to the pseudonym in /etc/leyden/map.csv",
+        "give the patient the pseudonym in /etc/leyden/map.csv",
         "de-identify (basic profile, retain_uids)",
     ]
     assert of_mutation(Mutation("", ("A",), (CT,), edits[:1])) == (
