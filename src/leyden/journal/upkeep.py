@@ -49,25 +49,25 @@ class Upkeep:
         """Index one closed segment, and remove the oldest ones beyond the limit; True if there may be more to do."""
         if not self._limit_bytes:
             return False
-        found = segments(self._journal)
         left_bytes = self._limit_bytes
-        closed = []
-        for segment in reversed(found):  # the newest first
-            if segment.closed_s == float("inf") and segment.changed_s < now_s - 2 * SEGMENT_S:
+        without_index = ""
+        for segment in reversed(segments(self._journal)):  # the newest first
+            still_open = segment.closed_s == float("inf")
+            if still_open and segment.changed_s < now_s - 2 * SEGMENT_S:
                 close_segment(Path(segment.path), now_s)  # of a process that is no more
                 continue
-            left_bytes -= segment.bytes + _size(index.index_path(segment.path))
-            if segment.closed_s < float("inf"):
-                closed.append(segment)
-                if left_bytes < 0:
-                    _remove(index.index_path(segment.path))
-                    _remove(segment.path)
-                    closed.pop()
-        for segment in closed:
-            if not _size(index.index_path(segment.path)):
-                index.build(segment.path)
-                return True
-        return False
+            index_bytes = _size(index.index_path(segment.path))
+            left_bytes -= segment.bytes + index_bytes
+            if still_open:
+                continue
+            if left_bytes < 0:
+                _remove(index.index_path(segment.path))
+                _remove(segment.path)
+            elif not index_bytes:
+                without_index = without_index or segment.path
+        if without_index:
+            index.build(without_index)
+        return bool(without_index)
 
     def remove_old_logs(self, now_s: float) -> bool:
         """Remove a part of the logs whose day is over; True if there are more."""
