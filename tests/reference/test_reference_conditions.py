@@ -221,11 +221,13 @@ def test_PrivateTagCreator_finds_the_block_wherever_it_landed(holds: Holds) -> N
     dataset = ds(Modality="CT")
     for creator, text in (("OTHER", "no"), ("ACME 1.1", "yes")):
         dataset.private_block(0x0009, creator, create=True).add_new(0x10, "LO", text)
+    dataset.private_block(0x0009, "ACME 1.1").add_new(0x0C, "LO", "low")
     assert "00091110" in [f"{int(tag):08x}" for tag in dataset.keys()]  # noqa: SIM118
     for tag in ("0009,0010", "9,1010", "0009,FF10"):
         asked = f"- Tag: {tag}\n  PrivateTagCreator: ACME 1.1\n  MatchExpression:"
         assert holds(f"{asked} yes", header_of(dataset))
         assert not holds(f"{asked} no", header_of(dataset))
+    assert holds("- Tag: 0009,100C\n  PrivateTagCreator: ACME 1.1", header_of(dataset)), "any byte is an offset"
     assert not holds("- Tag: 9,10\n  PrivateTagCreator: NOBODY", header_of(dataset))
     assert not holds("- Tag: 9,11\n  PrivateTagCreator: ACME 1.1", header_of(dataset))
 

@@ -14,6 +14,7 @@ from leyden.config.yaml_text import Node, Text
 from leyden.plan.conditions import compiled
 from leyden.plan.rules import PSEUDO_TAGS, Condition, Kind
 
+NOT_PRIVATE = "a private tag has an odd group, and an element such as 1008 (or 0008: the last two digits count)"
 _REGEX_SIGNS = frozenset("[](){}|+\\")
 
 
@@ -68,6 +69,11 @@ def regex_problem(expression: Text) -> str:
     return ""
 
 
+def may_be_private(tag: int) -> bool:
+    """Whether a tag can be that of an element in a private block (PS3.5 section 7.8.1), or its last two digits."""
+    return bool(tag & 0x10000) and not 0x0100 <= tag & 0xFFFF < 0x1000
+
+
 def _contradictions(entry: ConditionEntry) -> list[str]:
     pseudo = entry.tag in PSEUDO_TAGS
     found = []
@@ -80,6 +86,6 @@ def _contradictions(entry: ConditionEntry) -> list[str]:
     if entry.private_tag_creator and entry.tag and not pseudo:
         if entry.search:
             found.append("Search and PrivateTagCreator exclude each other in this version")
-        if int(entry.tag[:4], 16) % 2 == 0 or int(entry.tag[6:], 16) < 0x10:
-            found.append("a private tag has an odd group and an element that ends in 10 to FF")
+        if not may_be_private(int(entry.tag, 16)):
+            found.append(NOT_PRIVATE)
     return found

@@ -6,7 +6,7 @@ Whatever could let an object leave unchanged is an error here, at the start, and
 from collections.abc import Mapping
 
 from leyden.config import doubtful_rules
-from leyden.config.conditions import condition, regex_problem
+from leyden.config.conditions import NOT_PRIVATE, condition, may_be_private, regex_problem
 from leyden.config.nodes import Served, resolved
 from leyden.config.report import Report
 from leyden.config.schema import (
@@ -187,9 +187,8 @@ def _place(entry: SourceEntry | DestinationEntry, steps: Steps, report: Report) 
     given = entry.tag
     creator = str(entry.private_tag_creator or "")
     at = entry.places.get("Tag", entry.at)
-    private = given.tag & 0x10000 and (given.tag & 0xFF >= 0x10 or not given.tag & 0xFF00)
-    if creator and given is not NO_PLACE and not private:
-        report.error(at, place((*steps, "Tag")), "a private tag has an odd group and an element that ends in 10 to FF")
+    if creator and given is not NO_PLACE and not may_be_private(given.tag):
+        report.error(at, place((*steps, "Tag")), NOT_PRIVATE)
     if any(dictionary_vr(step.sequence) not in ("SQ", "UN") for step in given.within):
         report.error(at, place((*steps, "Tag")), "only a sequence has items")
     return Place(given.tag, given.within, creator)

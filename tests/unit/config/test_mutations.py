@@ -173,6 +173,7 @@ def test_a_private_element(folder: Path) -> None:
         ("Destination:\n  Tag: 8,1140\n  Value: x", "(0008,1140) has VR SQ, which no text can be written to"),
         ("Destination:\n  Tag: 9,1001\n  Value: x", "a private element needs its PrivateTagCreator"),
         ("Destination:\n  Tag: 10,10\n  Value: x\n  PrivateTagCreator: A", "a private tag has an odd group"),
+        ("Destination:\n  Tag: 9,110\n  Value: x\n  PrivateTagCreator: A", "a private tag has an odd group"),
         ("Destination:\n  Tag: 10,20[1].10,20\n  Value: x", "Destination.Tag: only a sequence has items"),
         ("Destination:\n  Tag: 40,275[0].40,9\n  Value: x", "items count from 1"),
         ("Destination:\n  Tag: 40,275[x].40,9\n  Value: x", "is no place"),

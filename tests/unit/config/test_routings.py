@@ -207,6 +207,7 @@ def test_one_wrong_line_of_a_route(tmp_path: Path, lines: str, line: int, proble
             "MatchExpression and SequenceItems exclude",
         ),
         ("Tag: 8,60\nPrivateTagCreator: ACME", 2, "a private tag has an odd group"),
+        ("Tag: 9,110\nPrivateTagCreator: ACME", 2, "a private tag has an odd group"),
         ("Tag: 9,1010\nPrivateTagCreator: ACME\nSearch: true", 2, "Search and PrivateTagCreator exclude each other"),
         ("Tag: Source\nSearch: true", 2, "Source is no element: it goes with MatchExpression and Negate only"),
     ],
