@@ -18,11 +18,14 @@ def call(options: argparse.Namespace) -> int:
         print(f"warning: {warning}")
     for destination in settings.destinations:
         print(describe(destination))
-    routes = settings.plan.routes
     print(f"our title {settings.my_ae_title}, port {settings.scp_port}, spool {settings.cache_path}")
-    if routes is None:
-        print("route filter off")
-    else:
-        print(f"route filter on, {len(routes)} route{'s' if len(routes) != 1 else ''}")
+    plan = settings.plan
+    read = {"route": plan.routes, "mutate": plan.mutations, "sort": plan.sortings}
+    on = [
+        f"{name} ({len(rules)} rule{'s' if len(rules) != 1 else ''})"
+        for name in plan.filters
+        if (rules := read[name]) is not None
+    ]
+    print(f"filters, in this order: {', '.join(on)}" if on else "no filter is on")
     print("the configuration is good")
     return 0

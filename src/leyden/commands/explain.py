@@ -68,6 +68,7 @@ def _list(settings: "Settings", *, as_json: bool) -> int:
     plan = settings.plan
     rows = [(route.where, words.of_route(route), route.description) for route in plan.routes or ()]
     rows += [(each.where, words.of_mutation(each), each.description) for each in plan.mutations or ()]
+    rows += [(each.where, words.of_sorting(each), each.description) for each in plan.sortings or ()]
     if as_json:
         print(orjson.dumps([dict(zip(("where", "text", "description"), row, strict=True)) for row in rows]).decode())
         return 0
@@ -96,7 +97,7 @@ def _lines(found: "Explained", now_s: float) -> Iterator[str]:
         yield from _sending(sending, now_s)
     for saving in found.saves:
         yield f"  is saved as {printable(saving.path)} ({saving.because})"
-    if found.dropped_by and not found.saves:
+    if found.dropped_by and found.dropped_by not in {saving.because for saving in found.saves}:
         yield f"  is dropped ({found.dropped_by})"
     for rule in found.mutations:
         yield from _rule(rule, "  ")
@@ -127,15 +128,17 @@ def _rule(rule: "Rule", indent: str) -> Iterator[str]:
 
 
 def _sending(sending: "Sending", now_s: float) -> Iterator[str]:
-    yield f"  goes to {sending.destination} ({sending.address}), calling as {sending.calling} ({sending.because})"
+    if sending.failure:
+        yield f"  does not go to {sending.destination} ({sending.because}), but to failed/: {sending.failure}"
+    else:
+        yield f"  goes to {sending.destination} ({sending.address}), calling as {sending.calling} ({sending.because})"
     for rule in sending.mutations:
         yield from _rule(rule, "    ")
+    if sending.failure:
+        return
     width = max((len(change.path) for change in sending.changes), default=0)
     for each in sending.changes:
         yield f"    change {each.path:<{min(width, 60)}}  {_value(each.before)} -> {_value(each.after)}"
-    if sending.failure:
-        yield f"    but not now, it goes to failed/ for this destination: {sending.failure}"
-        return
     form = _FORMS[sending.form].format(sending.syntax)
     if sending.changes and sending.form == "as_it_came":
         form = f"changed, in the syntax that it came in, {sending.syntax}"

@@ -7,7 +7,20 @@ operator has written into a rule.
 from collections.abc import Iterable
 
 from leyden.plan.conditions import name_of
-from leyden.plan.rules import Action, ActionType, Condition, Edit, EditType, Kind, Mutation, Place, Route
+from leyden.plan.rules import (
+    Action,
+    ActionType,
+    Condition,
+    Edit,
+    EditType,
+    Kind,
+    Mutation,
+    Place,
+    Route,
+    SortAction,
+    Sorting,
+    SortType,
+)
 
 _COMPARED = {  # (kind, negated) -> the verb
     (Kind.PRESENT, False): "is there",
@@ -84,6 +97,17 @@ def of_mutation(mutation: Mutation) -> str:
     """A whole mutation: `for objects that go to RESEARCH, if Modality is CT: remove PatientName`."""
     which = f"objects that go to {_or(mutation.ae_titles)}" if mutation.ae_titles else "every object"
     return _sentence(which, mutation.conditions, map(of_edit, mutation.actions))
+
+
+def of_sorting(sorting: Sorting) -> str:
+    """A whole sorting: `for objects that go to RESEARCH: order a series by InstanceNumber, the lowest number first`."""
+    which = f"objects that go to {_or(sorting.ae_titles)}" if sorting.ae_titles else "every object"
+    return _sentence(which, sorting.conditions, map(_of_sort_action, sorting.actions))
+
+
+def _of_sort_action(action: SortAction) -> str:
+    kind = "number" if action.type is SortType.INTEGER else "text"
+    return f"order a series by {name_of(action.tag)}, the {'highest' if action.descending else 'lowest'} {kind} first"
 
 
 def _name(tag: int) -> str:
