@@ -46,9 +46,8 @@ from leyden.kept_rules import KeptRules
 from leyden.outbound.capability_file import SeenCapabilities
 from leyden.plan.match import Decision, Delivery, Save, plan, plan_unread, remarks
 from leyden.plan.memory import POSTPONED_S, PlannedLately, Postponed
-from leyden.plan.mutate import for_destination
 from leyden.plan.placeholders import filled
-from leyden.plan.rules import CopyRules, PlanSettings
+from leyden.plan.rules import PlanSettings
 from leyden.saving import Copies
 from leyden.spool.doorbell import Bell, Ringer, gather_s
 from leyden.spool.entry import Entry, key, parse
@@ -189,6 +188,7 @@ class Planner:
         self._alive = alive
         self._seen: dict[str, SeenCapabilities] = {}
         self._kept_rules = KeptRules(spool.root, spool.sync)
+        self._edits: dict[tuple[int, str], str] = {}  # generation, destination -> the hash of the rules that are kept
         self._go_by(settings, generation, journal)
         self._planned_lately = PlannedLately(spool.bound())
         self._postponed = Postponed()
@@ -209,7 +209,6 @@ class Planner:
         self._suffix = journal.suffix if journal.suffix_needs_header else ()
         self._settings = settings
         self._generation = generation
-        self._edits: dict[str, str] = {}  # destination whose mutations run -> the hash of its rules
         titles = (target.ae_title for target in settings.targets)
         self._seen = {title: self._seen.get(title) or SeenCapabilities(self._spool.root, title) for title in titles}
 
@@ -447,18 +446,19 @@ class Planner:
     def _set_places(self, newcomer: Newcomer) -> None:
         """Find out where a newcomer goes. OSError: the rules that change it could not be kept."""
         came = syntax_name(newcomer.meta.transfer_syntax_uid)
-        wanted = [(each, self._kept(each)) for each in newcomer.decision.deliveries]
+        wanted = [(each, self._kept(each, newcomer.generation)) for each in newcomer.decision.deliveries]
         places = (place(newcomer.entry, each, came, edits) for each, edits in wanted)
         newcomer.placements = tuple(map(self._serial, places))
 
-    def _kept(self, delivery: Delivery) -> str:
-        """The hash of the rules that change a delivery, which are durable now; "" = none do."""
+    def _kept(self, delivery: Delivery, generation: int) -> str:
+        """The hash of the rules by which a delivery is changed, which are durable now; "" = it is not changed."""
         if delivery.mutated is None:
             return ""
-        whose = delivery.mutated.destination
+        whose = generation, delivery.mutated.destination
         if whose not in self._edits:
-            mutations = for_destination(self._settings.mutations or (), whose)
-            self._edits[whose] = self._kept_rules.keep(CopyRules(whose, self._settings.my_ae_title, mutations))
+            if len(self._edits) > len(self._seen):
+                self._edits.clear()  # of earlier generations
+            self._edits[whose] = self._kept_rules.keep(delivery.mutated.rules)
             crash.point("rules-kept")
         return self._edits[whose]
 

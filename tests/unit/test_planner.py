@@ -17,8 +17,21 @@ from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.dicom.uids import EXPLICIT_LE, JPEG2000, JPEG2000_LOSSLESS
 from leyden.form import ladder
 from leyden.journal.lines import NO_JOURNAL
+from leyden.kept_rules import KeptRules
 from leyden.plan import memory
-from leyden.plan.rules import Action, ActionType, Condition, Kind, PlanSettings, Route, Target
+from leyden.plan.rules import (
+    Action,
+    ActionType,
+    Condition,
+    Edit,
+    EditType,
+    Kind,
+    Mutation,
+    Place,
+    PlanSettings,
+    Route,
+    Target,
+)
 from leyden.planner import Planner
 from leyden.spool import moves, store
 from leyden.spool.doorbell import Bell
@@ -685,6 +698,29 @@ def test_what_was_decided_before_a_reload_is_done_as_it_was_decided(site, tmp_pa
     assert {event.receipt: event.generation for event in told} == {old: 1, young: 2}
     assert [each.entry.receipt for each in here.waiting(destination="REPORTS")] == [old]
     assert [each.entry.receipt for each in here.waiting()] == [old, young]
+
+
+def test_what_was_decided_before_a_reload_is_changed_by_the_rules_of_then(site, tmp_path):
+    """Its copy is made while mutations.yml changes: a worker gets the mutations that the planner had looked at."""
+
+    def naming(institution):
+        edit = Edit(EditType.ADD_OR_UPDATE, "mutations.yml:1", destination=Place(0x00080080), value=institution)
+        return (Mutation("mutations.yml:1", actions=(edit,)),)
+
+    save = Action(ActionType.SAVE_FILE, f"{tmp_path}/copies/")
+    here = site(routes=(route(save, add("REPORTS")),), mutations=naming("OLD"), filters=("route", "mutate"))
+    newer = reloaded(here)
+    old = here.receive(SR)
+    here.planner.batch()  # the copy begins
+    newer.reload(2, mutations=naming("NEW"))
+    young = here.receive(SR, instance="9.9")
+    here.batches(lambda: len(here.waiting(Stage.TRANSFORM, "REPORTS")) == 2)
+    kept = KeptRules(here.spool.root)
+    values = {
+        each.entry.receipt: kept.read(each.entry.edits).mutations[0].actions[0].value
+        for each in here.waiting(Stage.TRANSFORM, "REPORTS")
+    }
+    assert values == {old: "OLD", young: "NEW"}
 
 
 def test_plans_of_two_generations_in_one_turn_are_two_plan_files(site, tmp_path, monkeypatch):

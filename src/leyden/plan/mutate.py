@@ -22,7 +22,7 @@ from leyden.dicom.uids import is_storage, uid_of
 from leyden.dicom.values import Unwritable
 from leyden.errors import Corrupt
 from leyden.plan.conditions import TIME_LIMIT_S, Clock, Finding, compiled, examine, remark, stopped_clock
-from leyden.plan.rules import Edit, EditType, Kind, Mutation, OnError, Place, Step
+from leyden.plan.rules import CopyRules, Edit, EditType, Kind, Mutation, OnError, Place, Step
 from leyden.plan.template import parts_of
 
 SOP_CLASS, SOP_INSTANCE = 0x00080016, 0x00080018
@@ -83,14 +83,19 @@ class Failure(NamedTuple):
 class Mutated:
     """What one destination gets. `header`: as it will leave, its dataset a Draft. `failure`: why it must not leave.
 
-    `destination`: whose mutations these are, as in Circumstances.
+    `rules`: by which it was found out, and can be found out again.
     """
 
-    destination: str
+    rules: CopyRules
     header: Header
     draft: Draft
     ran: tuple[MutationRan, ...] = ()
     failure: Failure | None = None
+
+    @property
+    def destination(self) -> str:
+        """Whose mutations these are, as in Circumstances."""
+        return self.rules.destination
 
     @property
     def changed(self) -> bool:
@@ -112,16 +117,17 @@ def mutate(mutations: Sequence[Mutation], header: Header, circumstances: Circums
     """Apply the mutations for one destination. 30 us and more for an image; no exception but for a fault of Leyden."""
     work = Work(header, circumstances)
     chosen = for_destination(mutations, circumstances.destination)
+    rules = CopyRules(circumstances.destination, circumstances.system, chosen)
     if chosen and header.flaw:
         reason = f"{chosen[0].where} can't be applied to a dataset that can't be read as a whole: {header.flaw}"
-        return Mutated(circumstances.destination, work.header, work.draft, failure=Failure(OnError.FAIL, reason))
+        return Mutated(rules, work.header, work.draft, failure=Failure(OnError.FAIL, reason))
     ran: list[MutationRan] = []
     for mutation in chosen:
         done, failure = _run(mutation, work)
         ran.append(done)
         if failure:
-            return Mutated(circumstances.destination, work.header, work.draft, tuple(ran), failure)
-    return Mutated(circumstances.destination, work.header, work.draft, tuple(ran))
+            return Mutated(rules, work.header, work.draft, tuple(ran), failure)
+    return Mutated(rules, work.header, work.draft, tuple(ran))
 
 
 def unreadable(mutations: Sequence[Mutation], destination: str, flaw: object) -> str:
