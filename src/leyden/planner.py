@@ -41,7 +41,7 @@ from leyden.form.choose import AsItCame, Ask, Form, Make
 from leyden.inherited import Inherited
 from leyden.journal.accession import keyed, make_key
 from leyden.journal.events import Dropped, Failed, Planned, PlannedDelivery
-from leyden.journal.lines import NO_JOURNAL, JournalSettings, ended, tell, together
+from leyden.journal.lines import NO_JOURNAL, JournalSettings, ended, suffix_of, tell, together
 from leyden.kept_rules import KeptRules
 from leyden.outbound.capability_file import SeenCapabilities
 from leyden.plan.match import Decision, Delivery, Save, plan, plan_unread, remarks
@@ -538,37 +538,33 @@ class Planner:
             )
             tell(failed, suffix=newcomer.suffix)
             return
+        planned = Planned(
+            receipt,
+            sop_class_uid=meta.sop_class_uid,
+            sop_instance_uid=meta.sop_instance_uid,
+            calling=meta.sending,
+            called=meta.receiving,
+            flag=meta.flag,
+            generation=newcomer.generation,
+            study_instance_uid=newcomer.study,
+            series_instance_uid=newcomer.series,
+            accession=newcomer.accession,
+            deliveries=tuple(
+                PlannedDelivery(d.destination, _form_text(d.form), d.reason, d.mutated.changed_by if d.mutated else ())
+                for d in decision.deliveries
+            ),
+            rules=tuple(ran.route.where for ran in decision.ran if ran.held),
+            dropped_by=decision.dropped_by,
+        )
         for info, text in remarks(decision, debug=logger.isEnabledFor(logging.DEBUG)):
-            line = ended(f"{receipt}: {text}", newcomer.suffix or meta.sop_instance_uid)
+            line = ended(f"{receipt}: {text}", newcomer.suffix or suffix_of(planned))
             logger.log(logging.INFO if info else logging.DEBUG, "%s", line)
         for delivery in decision.deliveries:
             match delivery.form:
                 case AsItCame(reason) if reason:
                     text = f"{delivery.destination}: {reason}: it goes as it came"
                     log.once(logger, logging.INFO, text, text)
-        tell(
-            Planned(
-                receipt,
-                sop_class_uid=meta.sop_class_uid,
-                sop_instance_uid=meta.sop_instance_uid,
-                calling=meta.sending,
-                called=meta.receiving,
-                flag=meta.flag,
-                generation=newcomer.generation,
-                study_instance_uid=newcomer.study,
-                series_instance_uid=newcomer.series,
-                accession=newcomer.accession,
-                deliveries=tuple(
-                    PlannedDelivery(
-                        d.destination, _form_text(d.form), d.reason, d.mutated.changed_by if d.mutated else ()
-                    )
-                    for d in decision.deliveries
-                ),
-                rules=tuple(ran.route.where for ran in decision.ran if ran.held),
-                dropped_by=decision.dropped_by,
-            ),
-            suffix=newcomer.suffix,
-        )
+        tell(planned, suffix=newcomer.suffix)
 
 
 def _first(header: Header, tag: int) -> str:

@@ -106,7 +106,7 @@ def tell(event: Event, *, logged: bool = True, suffix: str = "") -> None:
     if logged or views.instance_logs is not None:
         text = line(event)
         if logged:
-            logger.log(level, "%s", ended(text, suffix or _suffix(views.suffix, event)))
+            logger.log(level, "%s", ended(text, suffix or suffix_of(event)))
         if views.instance_logs is not None:
             views.instance_logs.write(event, level, text)
 
@@ -123,8 +123,9 @@ def ended(text: str, suffix: str) -> str:
     return f"{text} [{suffix}]" if suffix and suffix not in text else text
 
 
-def _suffix(parts: Parts, event: Event) -> str:
+def suffix_of(event: Event) -> str:
     """The suffix, as far as an event can tell; if it cannot tell all of it, the SOP Instance UID."""
+    parts = _views.suffix
     uid: str = getattr(event, "sop_instance_uid", "")
     found = [part if isinstance(part, str) else getattr(event, _TOLD.get(part, ""), "") for part in parts]
     return "".join(found) if all(found) else uid if parts else ""

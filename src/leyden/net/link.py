@@ -138,9 +138,9 @@ class Link(asyncio.BufferedProtocol):
 
     @property
     def peer(self) -> str:
-        """The peer's address, for the log."""
+        """The peer's address, for the log; that of an IPv4 peer as it is, though our socket takes both kinds."""
         name = self._transport.get_extra_info("peername") if self._transport else None
-        return str(name[0]) if name else "?"
+        return str(name[0]).removeprefix("::ffff:") if name else "?"
 
     @property
     def closing(self) -> bool:

@@ -1,0 +1,232 @@
+"""Folders as users of DICOM Capacitor bring them along, in its spellings and with its traps, and peers of others.
+
+The example that the project exists for is in test_example.py.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+from pydicom.sequence import Sequence
+
+from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, JPEG2000_LOSSLESS
+from support.objects import decode, make_ct, real, split
+from support.peers import Pacs, run_dcmtk, store
+from support.service import Service, files_below, free_port, wait_for
+
+CT, MR, SC = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.7"
+JPEG_LOSSLESS = "1.2.840.10008.1.2.4.70"
+REPORT = "1.2.840.10008.5.1.4.1.1.88.11"
+LIGHT = "minFreeSpace: 1\nworkers: 2\narenaMib: 64\n"  # for the machine that tests run on
+
+Site = Callable[..., Service]
+Peer = Callable[..., Pacs]
+
+
+@pytest.fixture
+def site(service: Callable[..., Service]) -> Iterator[Site]:
+    """Make services of whole folders: site({"config.yml": text}, IMAGEPACS=port), `<IMAGEPACS>` being its port."""
+
+    def make(files: dict[str, str], **ports: int) -> Service:
+        leyden = service("")
+        write(leyden, files, scp=leyden.port, **ports)
+        return leyden
+
+    yield make
+
+
+def write(leyden: Service, files: dict[str, str], **ports: int) -> None:
+    for name, text in files.items():
+        for title, port in ports.items():
+            text = text.replace(f"<{title}>", str(port))
+        (leyden.folder / name).write_bytes(text.encode())
+
+
+def image(folder: Path, number: int, sop_class: str = CT, **values: object) -> Path:
+    """A small image (or what says that it is of another class) with these values; None takes an element away."""
+    path = make_ct(folder / f"{number}.dcm", number, rows=8, columns=8)
+    dataset = pydicom.dcmread(path)
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = sop_class
+    for keyword, value in values.items():
+        if value is None:
+            delattr(dataset, keyword)
+        else:
+            setattr(dataset, keyword, value)
+    dataset.save_as(path)
+    return path
+
+
+def send(leyden: Service, calling: str, called: str, *paths: Path) -> None:
+    """What a modality does, by DCMTK's storescu: the files in this order, over one association."""
+    words = ["-aet", calling, "-aec", called, "127.0.0.1", str(leyden.port), *map(str, paths)]
+    done = run_dcmtk("storescu", "-R", *words)
+    assert done.returncode == 0, done.stderr
+
+
+def numbers(peer: Pacs) -> list[int]:
+    """The instances in the order in which they came, by the last part of the UID that they were sent under."""
+    return [int(uid.rpartition(".")[2]) for uid in peer.uids()]
+
+
+def datasets(peer: Pacs) -> dict[int, pydicom.Dataset]:
+    return dict(zip(numbers(peer), (decode(each.syntax, each.data) for each in peer.arrivals), strict=True))
+
+
+def said(leyden: Service, *words: str, code: int = 0) -> str:
+    """What a command says; nothing that a program should have caught."""
+    done = leyden.leyden(*words)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout + done.stderr
+
+
+# -- routings.yml and nodes.yml
+
+ROUTING = {
+    "config.yml": (
+        "\ufeff# Saved by an editor of Windows\r\nSCPPORT: <scp>\r\nmyaetitle: CAPACITOR\r\nactivationCode: 00123\r\n"
+        "Filters: route\r\nlogSuffix: #{2,2}\r\nechoInterval: 0\r\n" + LIGHT.replace("\n", "\r\n")
+    ),
+    "nodes.yml": """\
+---
+- AeTitle: IMAGEPACS
+  Aliases:
+    - PACS
+  HostName: 127.0.0.1
+  Port: <IMAGEPACS>
+  TransferSyntax:
+  NodeRole: Storage
+  BatchSize: 0
+  MinimumLineSpeed: 0
+  ProcessSchedule:
+    - 13:30 - 23:59
+    - 00:00 - 13:30
+  ProcessNetworks:
+    - 127.0.0.44 / 255.255.255.0
+- AETITLE: IMAGEPACS
+  port: <IMAGEPACS>
+  noderole: queryretrieve
+  CFindFailureBehavior: propagate
+- aetitle: 1.2
+  PORT: <REPORTPACS>
+  noderole: storage
+  Impersonate: True
+  transfersyntax: jpeglossless
+""",
+    "routings.yml": r"""
+- Description: Reports and documents: away from the archive
+  AeTitles:
+    - IMAGEPACS
+  Conditions:
+    - Tag: 0008,0016
+      MatchExpression: ^1\.2\.840\.10008\.5\.1\.4\.1\.1\.(88|104)\.[\d]{1,2}$
+  Actions:
+    - Description: Re-route
+      Type: add_destination
+      Target: 1.2
+      RemoveOriginal: true
+- Description: What the CT scanners send
+  Conditions:
+    - Tag: 0002,0016
+      MatchExpression: *CT*
+    - Tag: 8,60
+      MatchExpression: [CM]T
+  Actions:
+    - Target: 1.2
+- Description: Phantoms are kept as files, and go nowhere
+  AeTitles: PACS
+  Conditions:
+    - MatchTag: 00100020
+      MatchExpression: 00123
+  Actions:
+    - Type: save_file
+      Target: kept/#{8,60}/#{10,20:00-000}/
+    - Type: drop
+      Log: info
+- Description: One order by its number, as it is written
+  Conditions:
+    - Tag: 8,50
+      MatchExpression: 12345
+  Actions:
+    - Target: 1.2
+- Description: Cardiac images that another device made
+  Conditions:
+    - Tag: 0040,0275
+      SequenceItems:
+        - Tag: 0040,0007
+          MatchExpression: ^(?i)cardiac
+        - Tag: 0040,0009
+          MatchExpression: P-?
+    - Tag: 0029,000C
+      PrivateTagCreator: ACME 1.1
+      MatchExpression: 1.50
+  Actions:
+    - Target: 1.2
+""",
+}
+
+
+def test_routes_and_nodes_as_the_vendor_writes_them(site: Site, pacs: Peer, tmp_path: Path) -> None:
+    """Re-routing by SOP class and by calling AE, a drop with a file that is kept, numbers that are no numbers, an
+    alias, one title for two roles: each destination gets its set, and a check says beforehand what will be done."""
+    images, others = pacs("IMAGEPACS"), pacs("1.2")
+    leyden = site(ROUTING, IMAGEPACS=images.port, REPORTPACS=others.port)
+    told = said(leyden, "check")
+    assert f"destination IMAGEPACS (also PACS, DCP_IMAGEPACS, DCP_PACS) -> 127.0.0.1:{images.port}" in told
+    assert "destination 1.2 (also DCP_1.2)" in told
+    assert "JPEGProcess14SV1, calling with the modality's title" in told
+    assert "filters, in this order: route (5 rules)" in told
+    assert "activationCode" not in told
+    assert told.count("warning:") == 3  # echoInterval, the role, CFindFailureBehavior
+    leyden.start()
+    request = Sequence([pydicom.Dataset(), pydicom.Dataset()])
+    request[0].ScheduledProcedureStepDescription, request[0].ScheduledProcedureStepID = "CARDIAC CT", "P-"
+    request[1].ScheduledProcedureStepDescription, request[1].ScheduledProcedureStepID = "Cardiac CT", "P-7"
+    phantom = image(tmp_path, 3, PatientID="00123")
+    cardiac = image(tmp_path, 6, PatientID="6", RequestAttributesSequence=request)
+    with_private(cardiac, "ACME 1.1", 0x0C, "1.50")
+    split_up = image(tmp_path, 7, RequestAttributesSequence=Sequence([request[0], pydicom.Dataset()]))
+    with_private(split_up, "ACME 1.1", 0x0C, "1.5")
+    send(leyden, "CT01", "DCP_PACS", image(tmp_path, 1), image(tmp_path, 2, REPORT, Modality="SR", PixelData=None))
+    send(leyden, "US01", "PACS", phantom, image(tmp_path, 4, PatientID="123", AccessionNumber="012345"))
+    send(leyden, "US01", "IMAGEPACS", image(tmp_path, 5, Modality="US", AccessionNumber="12345"), cardiac, split_up)
+    images.wait(5)
+    others.wait(4)
+    leyden.wait_empty()
+    assert sorted(numbers(images)) == [1, 4, 5, 6, 7]
+    assert sorted(numbers(others)) == [1, 2, 5, 6]
+    assert {each.calling for each in images.arrivals} == {"CAPACITOR"}
+    assert {n: each.calling for n, each in zip(numbers(others), others.arrivals, strict=True)} == {
+        1: "CT01",
+        2: "CT01",
+        5: "US01",
+        6: "US01",
+    }
+    assert {each.syntax for each in images.arrivals} == {EXPLICIT_LE}
+    assert [each.syntax for each in others.arrivals if each.sop_class_uid == CT] == [JPEG_LOSSLESS] * 3
+    meta, sent = split(phantom.read_bytes())
+    (kept,) = files_below(leyden.folder / "kept")
+    assert kept == leyden.folder / "kept" / "CT" / "00-123" / f"{meta.sop_instance_uid}.dcm"
+    assert split(kept.read_bytes())[1] == sent
+    for called, code in (("PACS", 0), ("DCP_PACS", 0), ("1.2", 0), ("CAPACITOR", 0), ("STRANGER", 1)):
+        assert run_dcmtk("echoscu", "-aec", called, "127.0.0.1", str(leyden.port)).returncode == code, called
+    (story,) = json.loads(said(leyden, "trace", meta.sop_instance_uid, "--json"))["objects"]
+    assert story["events"][-1]["dropped_by"].startswith("routings.yml:")
+    assert "7 instances received, 1 dropped" in said(leyden, "study", "2.25.1001")
+    (dropped,) = (line for line in leyden.lines if " drop: Phantoms are kept" in line)
+    assert dropped.endswith(f" [{CT}]\n"), "logSuffix is the SOP class"
+    told = said(leyden, "explain", "--from", "US01", "--to", "PACS", str(phantom))
+    assert "is saved as " in told
+    assert "is dropped (routings.yml:" in told
+    assert "nothing waits" in said(leyden, "status")
+
+
+def with_private(path: Path, creator: str, offset: int, text: str) -> None:
+    dataset = pydicom.dcmread(path)
+    dataset.private_block(0x0029, "OTHER", create=True).add_new(offset, "LO", "0")
+    dataset.private_block(0x0029, creator, create=True).add_new(offset, "LO", text)
+    dataset.save_as(path)
