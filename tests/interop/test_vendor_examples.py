@@ -3,9 +3,11 @@
 The example that the project exists for is in test_example.py.
 """
 
+import hashlib
 import json
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pydicom
 import pytest
 from pydicom.sequence import Sequence
 
-from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, JPEG2000_LOSSLESS
+from leyden.dicom.uids import EXPLICIT_LE, JPEG2000_LOSSLESS
 from support.objects import decode, make_ct, real, split
 from support.peers import Pacs, run_dcmtk, store
 from support.service import Service, files_below, free_port, wait_for
@@ -28,7 +30,7 @@ Peer = Callable[..., Pacs]
 
 
 @pytest.fixture
-def site(service: Callable[..., Service]) -> Iterator[Site]:
+def site(service: Callable[..., Service]) -> Site:
     """Make services of whole folders: site({"config.yml": text}, IMAGEPACS=port), `<IMAGEPACS>` being its port."""
 
     def make(files: dict[str, str], **ports: int) -> Service:
@@ -36,7 +38,7 @@ def site(service: Callable[..., Service]) -> Iterator[Site]:
         write(leyden, files, scp=leyden.port, **ports)
         return leyden
 
-    yield make
+    return make
 
 
 def write(leyden: Service, files: dict[str, str], **ports: int) -> None:
@@ -230,3 +232,196 @@ def with_private(path: Path, creator: str, offset: int, text: str) -> None:
     dataset.private_block(0x0029, "OTHER", create=True).add_new(offset, "LO", "0")
     dataset.private_block(0x0029, creator, create=True).add_new(offset, "LO", text)
     dataset.save_as(path)
+
+
+# -- mutations.yml
+
+MUTATING = {
+    "config.yml": "scpPort: <scp>\nfilters: route, mutate, sort\nlogSuffix: ''\n" + LIGHT,
+    "nodes.yml": """\
+- AeTitle: ARCHIVE
+  Port: <ARCHIVE>
+  TransferSyntax: JPEG2000Lossless
+- AeTitle: RESEARCH
+  Port: <RESEARCH>
+- AeTitle: SKIPS
+  Port: <SKIPS>
+- AeTitle: ENDS
+  Port: <ENDS>
+- AeTitle: FAILS
+  Port: <FAILS>
+- AeTitle: WAITS
+  Port: <WAITS>
+""",
+    "routings.yml": """\
+- AeTitles: [ARCHIVE]
+  Actions:
+    - Target: RESEARCH
+    - Target: SKIPS
+    - Target: ENDS
+    - Target: FAILS
+""",
+    "mutations.yml": """\
+- Description: What the archive wants
+  AeTitles:
+    - ARCHIVE
+  Actions:
+    - Description: The site before the accession number
+      Type: add_or_update
+      Source:
+        Tag: 0008,0050
+        Expression: ^(.+)$
+      Destination:
+        Tag: 0008,0050
+        Value: N-$1
+    - Description: The department behind it
+      Source:
+        Tag: 8,50
+      Destination:
+        Tag: 8,50
+        Value: $1-R
+    - Description: Patient IDs without leading zeros
+      Source:
+        Tag: 00100020
+        Expression: ^0*(.+)$
+      Destination:
+        Tag: 00100020
+        Value: $1
+    - Destination:
+        Tag: 0008,0080
+        Value: [North] General Hospital
+    - Destination:
+        Tag: 0010,2180
+        Value: *unknown*
+    - Source:
+        Tag: 0020,0010
+      Destination:
+        Tag: 0020,4000
+        Value: $1_:timestamp:
+    - Type: remove
+      Destination:
+        Tag: 0010,4000
+    - Type: remove
+      Destination:
+        Tag: 0029,000C
+        PrivateTagCreator: ACME 1.1
+- Description: A study of its own for research
+  AeTitles: RESEARCH
+  Conditions:
+    - Tag: 8,60
+      MatchExpression: CT
+  affects: storage
+  Actions:
+    - Destination:
+        Tag: 0020,000D
+        Value: :uid:
+    - Destination:
+        Tag: 0010,0020
+        Value: R:hash(0010,0020,12):
+    - Destination:
+        Tag: 0010,0010
+        Value: 00123
+    - Destination:
+        Tag: 0008,1030
+        Value: :value: (:today:)
+    - Destination:
+        Tag: 0010,1040
+        Value: 1.2
+    - Source:
+        Tag: 0008,0060
+        Expression: ^(.)(.)$
+      Destination:
+        Tag: 0010,1000
+        Value: $18$2
+- AeTitles: SKIPS
+  Actions:
+    - Destination: {Tag: PatientBirthDate, Value: unknown}
+      OnError: skip_action
+    - Destination: {Tag: PatientName, Value: Skipped}
+- AeTitles: ENDS
+  Actions:
+    - Destination: {Tag: PatientBirthDate, Value: unknown}
+      OnError: end_mutation
+    - Destination: {Tag: PatientName, Value: Not reached}
+- AeTitles: ENDS
+  Actions:
+    - Destination: {Tag: InstitutionName, Value: The next mutation}
+- AeTitles: FAILS
+  Actions:
+    - Destination: {Tag: PatientBirthDate, Value: unknown}
+- AeTitles: WAITS
+  Actions:
+    - Destination: {Tag: PatientBirthDate, Value: unknown}
+      OnError: retry
+""",
+    "sortings.yml": "",
+}
+
+
+def test_mutations_as_the_vendor_writes_them(site: Site, pacs: Peer, tmp_path: Path) -> None:
+    """A prefix and a suffix of the accession number, patient IDs without zeros, an institution for one destination
+    only, elements that are removed, a study of its own, each OnError: each destination gets its copy and no other."""
+    titles = ("ARCHIVE", "RESEARCH", "SKIPS", "ENDS", "FAILS", "WAITS")
+    peers = {title: pacs(title) for title in titles}
+    ports = {title: peer.port for title, peer in peers.items()}
+    leyden = site(MUTATING, **ports)
+    assert "filters, in this order: route (1 rule), mutate (7 rules), sort (0 rules)" in said(leyden, "check")
+    came = image(
+        tmp_path,
+        1,
+        PatientID="000123",
+        AccessionNumber="4711",
+        StudyID="S1",
+        StudyDescription="Knee",
+        PatientComments="Lives in the North",
+        InstitutionName="South",
+        PatientBirthDate="19700101",
+    )
+    with_private(came, "ACME 1.1", 0x0C, "b 1000")
+    explained = said(leyden, "explain", "--from", "CT01", "--to", "ARCHIVE", str(came), code=1)
+    assert "does not go to FAILS (routings.yml:1 add_destination), but to failed/: mutations.yml:" in explained
+    assert "change AccessionNumber" in explained
+    leyden.start()
+    send(leyden, "CT01", "ARCHIVE", came)
+    send(leyden, "CT01", "WAITS", image(tmp_path, 2))
+    (archive,) = (decode(each.syntax, each.data) for each in peers["ARCHIVE"].wait(1))
+    (research,) = (decode(each.syntax, each.data) for each in peers["RESEARCH"].wait(1))
+    (skipped,) = (decode(each.syntax, each.data) for each in peers["SKIPS"].wait(1))
+    (ended,) = (decode(each.syntax, each.data) for each in peers["ENDS"].wait(1))
+    before = pydicom.dcmread(came)
+
+    assert peers["ARCHIVE"].arrivals[0].syntax == JPEG2000_LOSSLESS
+    assert (archive.AccessionNumber, archive.PatientID) == ("N-4711-R", "123")
+    assert (archive.InstitutionName, archive.Occupation) == ("[North] General Hospital", "*unknown*")
+    assert re.fullmatch(r"S1_[0-9]{13}", archive.ImageComments)
+    assert "PatientComments" not in archive
+    private = {f"{int(each.tag):08x}": each.value for each in archive if each.tag.is_private}
+    assert private == {"00290010": "OTHER", "0029100c": "0", "00290011": "ACME 1.1"}, "the other maker's stays"
+
+    assert research.StudyInstanceUID not in ("", before.StudyInstanceUID)
+    assert (research.PatientID, research.PatientName) == (f"R{hashlib.sha256(b'000123').hexdigest()[:12]}", "00123")
+    assert re.fullmatch(r"Knee \([0-9]{8}\)", research.StudyDescription)
+    assert (research.PatientAddress, research.OtherPatientIDs) == ("1.2", "C8T")
+    assert (research.AccessionNumber, research.InstitutionName) == ("4711", "South"), "the archive's are not its own"
+    assert research.SOPInstanceUID == before.SOPInstanceUID
+
+    assert (skipped.PatientName, skipped.PatientBirthDate) == ("Skipped", "19700101")
+    assert (ended.PatientName, ended.InstitutionName) == (before.PatientName, "The next mutation")
+    leyden.wait_left(lambda left: len(left) == 2, why="one in failed/, one in new/")
+    assert len([path for path in leyden.left() if "failed" in path.parts]) == 1
+    assert len([path for path in leyden.left() if "new" in path.parts]) == 1
+    assert not peers["FAILS"].arrivals
+    assert not peers["WAITS"].arrivals
+    assert not any("[2.25" in line for line in leyden.lines), "an empty logSuffix says nothing more"
+    assert not any("000123" in line or "Knee" in line for line in leyden.lines)
+    story = said(leyden, "trace", "2.25.1001.2")
+    status = said(leyden, "status")
+    print(story, status, said(leyden, "study", "2.25.1001", code=1), said(leyden, "trace", "2.25.1001.1"))
+
+    mended = {"mutations.yml": MUTATING["mutations.yml"].replace("Value: unknown", "Value: 20000101")}
+    write(leyden, mended, **ports)
+    print(said(leyden, "reload"))
+    said(leyden, "queue", "retry", "FAILS")
+    (waited,) = (decode(each.syntax, each.data) for each in peers["WAITS"].wait(1))
+    assert waited.PatientBirthDate == "20000101"
+    print(said(leyden, "status"))
