@@ -105,7 +105,7 @@ def _received(rest: "Document") -> str:
 
 def _planned(rest: "Document") -> str:
     rules = ", ".join(rest.pop("rules", ())) or "no rule"
-    ways = "; ".join(f"{d['destination']} {d['form']} ({d['reason']})" for d in rest.pop("deliveries", ()))
+    ways = "; ".join(f"{d['destination']} {d['form']}{_changed(d)} ({d['reason']})" for d in rest.pop("deliveries", ()))
     dropped = f"dropped by {rest.pop('dropped_by')}" if "dropped_by" in rest else ""
     for name in ("calling", "called", "series_instance_uid", "accession"):
         rest.pop(name, None)
@@ -115,8 +115,14 @@ def _planned(rest: "Document") -> str:
 
 def _transformed(rest: "Document") -> str:
     rest.pop("calling", None)
+    made, came, changed = rest.pop("made"), rest.pop("came"), _changed(rest)
+    what = f"made {made} of {came}{changed}" if made != came or not changed else changed.removeprefix(", ")
     sizes = f"{rest.pop('came_bytes')} -> {rest.pop('made_bytes')} bytes"
-    return f"made {rest.pop('made')} of {rest.pop('came')}, {sizes} in {rest.pop('took_s') * 1000:.0f} ms"
+    return f"{what}, {sizes} in {rest.pop('took_s') * 1000:.0f} ms"
+
+
+def _changed(rest: "Document") -> str:
+    return f", changed by {', '.join(rules)}" if (rules := rest.pop("changed_by", ())) else ""
 
 
 def _delivered(rest: "Document") -> str:

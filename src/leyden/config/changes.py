@@ -45,6 +45,7 @@ DERIVED = (
     "plan.my_ae_title",
 )  # of what is said already
 UNITS = ("_kb_per_s", "_bytes", "_percent", "_ms", "_s", "_h")
+PLACES_MAX = 4  # of rules that are named
 SHOWN_MAX = 60  # characters of a value
 
 
@@ -134,7 +135,8 @@ def _rules(file: str, old: Sequence[Any] | None, new: Sequence[Any] | None) -> I
     for what, where in places.items():
         if where:
             count = f"{len(where)} rule{'s' if len(where) > 1 else ''}"
-            yield f"{file}: {count} {what} ({_shortened(', '.join(where))})"
+            shown = where if len(where) <= PLACES_MAX else [*where[:PLACES_MAX], f"{len(where) - PLACES_MAX} more"]
+            yield f"{file}: {count} {what} ({', '.join(shown)})"
 
 
 def _meaning(value: Any) -> Any:
