@@ -9,17 +9,21 @@ from typing import Any
 
 from leyden.config.schema import (
     ActionEntry,
+    AnonymizeEntry,
     Api,
     CaseEntry,
     ConditionEntry,
     Config,
+    DeidentifyEntry,
     DestinationEntry,
     EditEntry,
     Entry,
     ExpectedDeliveryEntry,
     ExpectEntry,
+    MappingEntry,
     MutationEntry,
     NodeEntry,
+    PrivateEntry,
     RouteEntry,
     SortActionEntry,
     SortingEntry,
@@ -43,6 +47,10 @@ MODELS: dict[str, type[Entry]] = {
     "edits": EditEntry,
     "source": SourceEntry,
     "destination": DestinationEntry,
+    "anonymize": AnonymizeEntry,
+    "mapping": MappingEntry,
+    "deidentify": DeidentifyEntry,
+    "private": PrivateEntry,
 }
 _TABLE = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 

@@ -48,6 +48,7 @@ from leyden.plan.match import Decision, Delivery, Save, plan, plan_unread, remar
 from leyden.plan.memory import POSTPONED_S, PlannedLately, Postponed
 from leyden.plan.placeholders import filled
 from leyden.plan.rules import PlanSettings
+from leyden.pseudonyms import Pseudonymizer
 from leyden.saving import Copies
 from leyden.spool.doorbell import Bell, Ringer, gather_s
 from leyden.spool.entry import Entry, key, parse
@@ -188,6 +189,7 @@ class Planner:
         self._alive = alive
         self._seen: dict[str, SeenCapabilities] = {}
         self._kept_rules = KeptRules(spool.root, spool.sync)
+        self._pseudonymizer = Pseudonymizer(spool.root, writes=True)
         self._edits: dict[tuple[int, str], str] = {}  # generation, destination -> the hash of the rules that are kept
         self._go_by(settings, generation, journal)
         self._planned_lately = PlannedLately(spool.bound())
@@ -241,8 +243,9 @@ class Planner:
         return min(LOOK_S, *filter(None, waits_s.values()))
 
     def close(self) -> None:
-        """Sync and close the receipts."""
+        """Sync and close the receipts, and let another process write the mapping files."""
         self._receipts.close()
+        self._pseudonymizer.close()
 
     def _tell_set_aside(self, at_s: float) -> None:
         """How many stay in new/ though this process keeps up; the receivers ask, at most once a second."""
@@ -334,6 +337,7 @@ class Planner:
                 receipt=entry.receipt,
                 clock=time.process_time,
                 every=logger.isEnabledFor(logging.DEBUG),
+                pseudonymizer=self._pseudonymizer,
             )
             study, series = _first(header, _STUDY_INSTANCE_UID), _first(header, _SERIES_INSTANCE_UID)
             accession = keyed(_first(header, _ACCESSION_NUMBER), self._accession_key)

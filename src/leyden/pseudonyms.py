@@ -21,7 +21,7 @@ import stat
 import time
 import zlib
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from leyden.errors import Transient
@@ -147,8 +147,7 @@ class Pseudonyms:
     def _read_on(self, start: int) -> None:
         """Read what stands behind `start`. Raises Damaged with all that is wrong."""
         problems: list[tuple[int, str]] = []
-        patients: list[int] = []
-        given: list[int] = []
+        patients, given = array("Q"), array("Q")
         self._end = start
         with open(os.dup(self._fd), "rb", _BUFFER_BYTES) as file:
             file.seek(start)
@@ -157,7 +156,8 @@ class Pseudonyms:
                 plain = _PLAIN.fullmatch(raw) if offset else None
                 if plain:
                     patients.append(_entry(offset, plain[1], plain[2]))
-                    given.append(_entry(offset, plain[3]))
+                    if self._writes:
+                        given.append(_entry(offset, plain[3]))
                 else:
                     row = _parsed(raw)
                     if not raw.endswith(b"\n") and len(row) < len(COLUMNS) and len(raw) < _LINE_MAX_BYTES:
@@ -167,17 +167,16 @@ class Pseudonyms:
                         problems.append((self._line_of(offset), wrong))
                     elif offset and raw.strip():
                         patients.append(_entry(offset, row[0].encode(), row[1].encode()))
-                        given.append(_entry(offset, row[2].encode()))
+                        if self._writes:
+                            given.append(_entry(offset, row[2].encode()))
                 self._end += len(raw)
         self._tail = self._tail_of(self._end)
         if not problems:
             self._patients.add(patients)
-            self._given.add(given if self._writes or start == 0 else [])
+            self._given.add(given)
             if start == 0:
                 problems += self._doubles(self._patients, "this patient stands in line {} already", (0, 1))
                 problems += self._doubles(self._given, "this pseudonym stands in line {} already", (2,))
-                if not self._writes:
-                    self._given = _Index()
         if problems:
             raise Damaged(self._path, problems[:_TOLD])
 
@@ -301,6 +300,11 @@ class Pseudonymizer:
             raise Transient(f"{mapping} does not have this patient")
         return found
 
+    def close(self) -> None:
+        """Close the mapping files."""
+        for file in self._files.values():
+            file.close()
+
 
 class _Index:
     """From texts to the offsets of lines that may hold them: a sorted array of hash and offset, 32 bits each, and a set
@@ -310,10 +314,9 @@ class _Index:
         self._entries = array("Q")
         self._later: dict[int, list[int]] = {}
 
-    def add(self, entries: list[int]) -> None:
+    def add(self, entries: Iterable[int]) -> None:
         if not self._entries and not self._later:
-            entries.sort()
-            self._entries = array("Q", entries)
+            self._entries = array("Q", sorted(entries))
             return
         for entry in entries:
             self._later.setdefault(entry >> 32, []).append(entry & _OFFSET)

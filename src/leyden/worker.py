@@ -23,13 +23,14 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from leyden import crash
 from leyden.config.settings import Settings
 from leyden.dicom import signed
+from leyden.dicom.draft import Draft
 from leyden.dicom.elements import tag_name
-from leyden.dicom.uids import SYNTAXES, Syntax, syntax_by_name, syntax_name
+from leyden.dicom.uids import EXPLICIT_LE, SYNTAXES, Syntax, syntax_by_name, syntax_name
 from leyden.errors import Corrupt
 from leyden.form import ladder
 from leyden.form.choose import CRASHES_MAX, AsItCame, Ask, Fail, Make, Node, Past, choose
@@ -41,6 +42,8 @@ from leyden.kept_rules import KeptRules
 from leyden.log import once
 from leyden.outbound.capability_file import SeenCapabilities
 from leyden.plan.mutate import Circumstances, Mutated, mutate
+from leyden.plan.rules import OnError
+from leyden.pseudonyms import Pseudonymizer
 from leyden.spool import recover
 from leyden.spool.doorbell import Bell, Ringer
 from leyden.spool.entry import Queued
@@ -48,6 +51,7 @@ from leyden.spool.stage import Stage
 from leyden.spool.store import Spool
 from leyden.transcode import job
 from leyden.transcode.arena import Arena
+from leyden.transcode.blank import blank
 from leyden.transcode.checked import CheckedSeries
 from leyden.transcode.frames import help_out
 from leyden.transcode.pixels import Differs, Signed, Unfit
@@ -226,6 +230,7 @@ class Worker:
         self.left: deque[Queued] = deque()  # the claims that could not be given back yet
         self.retry_left_at_s = 0.0
         self._kept_rules = KeptRules(self.spool.root)
+        self._pseudonymizer = Pseudonymizer(self.spool.root, writes=False)
         self._checked = CheckedSeries(self.arena.words)
         self._differed = 0
         self._seen: dict[str, SeenCapabilities] = {}
@@ -382,9 +387,16 @@ class Worker:
         """Make the wanted syntax, or the next best that may be accepted, or pass the object on as it came."""
         try:
             mutated = self._mutated(claim, source) if claim.entry.edits else None
-        except Unfit as error:
+            if mutated and mutated.rectangles and source.header.pixel_data:
+                with contextlib.closing(self._blanked(claim, source, mutated)) as blanked:
+                    self._make_one(claim, blanked, replace(mutated, **_unedited(blanked)))
+                return
+        except (Unfit, Corrupt) as error:
             self._fail(claim, source, str(error))
             return
+        self._make_one(claim, source, mutated)
+
+    def _make_one(self, claim: Queued, source: Source, mutated: Mutated | None) -> None:
         wanted = syntax_by_name(claim.entry.syntax)
         facts = Facts(
             source.meta.transfer_syntax_uid,
@@ -424,12 +436,17 @@ class Worker:
             rules = self._kept_rules.read(entry.edits)
         except (FileNotFoundError, Corrupt) as error:
             raise Unfit(f"the rules by which it has to be changed are lost: {error}") from error
-        circumstances = Circumstances(rules.destination, entry.receipt, rules.system, time.process_time)
+        circumstances = Circumstances(
+            rules.destination, entry.receipt, rules.system, time.process_time, self._pseudonymizer
+        )
         mutated = mutate(rules.mutations, source.header, circumstances)
+        if mutated.failure and mutated.failure.kind is OnError.RETRY:
+            raise OSError(errno.EAGAIN, mutated.failure.reason)  # it could be done when it was planned
         if mutated.failure:
             raise Unfit(mutated.failure.reason)
         dataset = source.header.dataset
-        if covered := signed.touched(dataset, tuple(mutated.draft.replacements()), source.syntax):
+        changed = tuple(mutated.draft.replacements())
+        if signed.MAC_PARAMETERS not in changed and (covered := signed.touched(dataset, changed, source.syntax)):
             rule = mutated.changed_by[0] if mutated.changed_by else "a mutation"
             once(
                 logger, logging.WARNING, f"signed {entry.edits}",
@@ -437,6 +454,28 @@ class Worker:
                 "signatures are broken now; so they are in others that it changes",
             )  # fmt: skip
         return mutated
+
+    def _blanked(self, claim: Queued, source: Source, mutated: Mutated) -> Source:
+        """The object with its edits and without what is in the rectangles, native, in a file that loses its name here.
+
+        Unfit, Corrupt: it can't be made. Whatever is made further on is made of this, never of what came.
+        """
+        terms = replace(self._terms.get(claim.destination, self._default_terms), break_signatures=True)
+        fd, path = self.spool.making(claim)
+        try:
+            with open(fd, "w+b", BUFFER_BYTES) as out:
+                job.make(source, SYNTAXES[EXPLICIT_LE], out, self, terms, mutated.header)
+                out.flush()
+                made = Source(path)
+                try:
+                    blank(out.fileno(), made.header, mutated.rectangles)
+                except BaseException:
+                    made.close()
+                    raise
+        finally:
+            path.unlink(missing_ok=True)
+        made.original = source
+        return made
 
     def _edit_only(self, claim: Queued, source: Source, mutated: Mutated, asking: str = "") -> None:
         """Have the object written in the syntax that it came in, with its edits."""
@@ -500,7 +539,8 @@ class Worker:
     def _make(
         self, claim: Queued, source: Source, target: Syntax, mutated: Mutated | None, *, breaks_signatures: bool
     ) -> None:
-        terms = replace(self._terms_for(claim, source, target), break_signatures=breaks_signatures)
+        none_left = mutated is not None and signed.MAC_PARAMETERS not in mutated.draft
+        terms = replace(self._terms_for(claim, source, target), break_signatures=breaks_signatures or none_left)
         try:
             edited = mutated.header if mutated else None
             write = partial(job.make, source, target, workplace=self, terms=terms, edited=edited)
@@ -547,15 +587,16 @@ class Worker:
                 f"{claim.entry.receipt} from {calling} has values of odd length: each is padded with one byte (PS3.5 "
                 "section 7.1.1), here and in all further objects from there",
             )  # fmt: skip
+        came = source.original or source
         event = Transformed(
             claim.entry.receipt,
             destination=claim.destination,
             sop_class_uid=source.meta.sop_class_uid,
             sop_instance_uid=source.meta.sop_instance_uid,
             calling=source.meta.sending,
-            came=syntax_name(source.meta.transfer_syntax_uid),
+            came=syntax_name(came.meta.transfer_syntax_uid),
             made=made,
-            came_bytes=source.size,
+            came_bytes=came.size,
             made_bytes=made_bytes,
             took_s=round(time.monotonic() - start_s, 3),
             changed_by=mutated.changed_by if mutated else (),
@@ -591,6 +632,12 @@ class Worker:
                 f"{claim.entry.receipt} for {claim.destination} goes on as it came, not as {wanted}: {reason}; "
                 "so do others for which the reason is the same",
             )  # fmt: skip
+
+
+def _unedited(source: Source) -> dict[str, Any]:
+    """The header of an object that has its edits already, as Mutated has it."""
+    draft = Draft(source.header.dataset)
+    return {"header": replace(source.header, dataset=draft), "draft": draft}
 
 
 def _series(source: Source) -> tuple[str, ...]:

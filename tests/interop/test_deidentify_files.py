@@ -111,7 +111,8 @@ def pairs(before: Dataset, after: Dataset, mapping: dict[str, str]) -> None:
         if element.tag not in before:
             continue
         old = before[element.tag]
-        if element.VR == "UI" and "Class" not in element.keyword and element.value and old.value:
+        names_an_object = element.VR == "UI" and not re.search("Class|Scheme|Context|Syntax", element.keyword)
+        if names_an_object and element.value and old.value:
             olds = [old.value] if isinstance(old.value, str) else list(old.value)
             news = [element.value] if isinstance(element.value, str) else list(element.value)
             for one, other in zip(olds, news, strict=True):

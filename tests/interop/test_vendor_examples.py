@@ -6,19 +6,17 @@ The example that the project exists for is in test_example.py.
 import hashlib
 import json
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pydicom
 import pytest
 from pydicom.sequence import Sequence
 
 from leyden.dicom.uids import EXPLICIT_LE, JPEG2000_LOSSLESS
-from support.objects import decode, make_ct, real, split
-from support.peers import Pacs, run_dcmtk, store
-from support.service import Service, files_below, free_port, wait_for
+from support.objects import decode, make_ct, split
+from support.peers import Pacs, run_dcmtk
+from support.service import Service, files_below
 
 CT, MR, SC = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.7"
 JPEG_LOSSLESS = "1.2.840.10008.1.2.4.70"

@@ -132,8 +132,9 @@ def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, text: str, line: in
     before = path.read_bytes()
     with pytest.raises(Damaged, match=f"map.csv:{line}: "):
         Pseudonyms(path, writes=True).give(JANE)
-    with pytest.raises(Damaged):
-        Pseudonyms(path).of(JANE)
+    if not what.startswith("this pseudonym"):  # that is only the writer's to see to
+        with pytest.raises(Damaged):
+            Pseudonyms(path).of(JANE)
     assert path.read_bytes() == before
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from leyden.config import doubtful_rules
 from leyden.config.conditions import NOT_PRIVATE, condition, may_be_private, regex_problem
+from leyden.config.identities import check_identities, identity_edit
 from leyden.config.nodes import Served, resolved
 from leyden.config.report import Report
 from leyden.config.schema import (
@@ -71,7 +72,7 @@ def unmutated_copies(plan: PlanSettings, places: Mapping[str, At], report: Repor
 
 
 def _mutation(entry: MutationEntry, served: Served | None, folder: str, report: Report) -> Mutation:
-    return Mutation(
+    mutation = Mutation(
         where=str(entry.at),
         ae_titles=tuple(resolved(title, ("AeTitles", n), served, report) for n, title in enumerate(entry.ae_titles)),
         conditions=tuple(condition(inner, ("Conditions", n), report) for n, inner in enumerate(entry.conditions)),
@@ -79,9 +80,13 @@ def _mutation(entry: MutationEntry, served: Served | None, folder: str, report: 
         description=str(entry.description or ""),
         original_attributes=entry.original_attributes,
     )
+    check_identities(mutation, entry, report)
+    return mutation
 
 
 def _edit(given: Node, steps: Steps, folder: str, report: Report) -> Edit:
+    if edit := identity_edit(given, steps, folder, report):
+        return edit
     entry = read(EditEntry, given, report, steps)
     if entry is None:
         return Edit(EditType.REMOVE, "")  # a stand-in: the error stops the start

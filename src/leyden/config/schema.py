@@ -26,14 +26,15 @@ from pydantic.alias_generators import to_camel, to_pascal
 from leyden.config import values
 from leyden.config.report import Report, did_you_mean, nearest
 from leyden.config.yaml_text import NOWHERE, At, Entries, Items, Node, Text
-from leyden.plan.rules import OnError, Place
+from leyden.plan.profile import Option
+from leyden.plan.rules import BurnedIn, OnError, Place
 
 FILTERS = ("route", "mutate", "sort")
 ROLES = ("Storage", "QueryRetrieve", "Worklist", "StorageCommitSCP", "StorageCommitSCU")
 ACTIONS = ("add_destination", "save_file", "drop")
 SORT_TYPES = ("integer", "string")
-EDITS = ("add_or_update", "remove")
-EDITS_TO_COME = ("anonymize", "deidentify", "exclude_result", "query", "stamp")
+EDITS = ("add_or_update", "remove", "anonymize", "deidentify")
+EDITS_TO_COME = ("exclude_result", "query", "stamp")
 AFFECTED = ("storage", "worklist_query", "worklist_result", "qr_find_query", "qr_find_result")
 DAY_S = 86400.0
 _PLACE = "@"  # no key of a file; the alias of Entry.places
@@ -547,6 +548,85 @@ class EditEntry(Entry):
     description: AnyText | None = setting(None, "a text for the log")
     log: Annotated[bool, Plain(values.log_info)] = setting(
         False, "level of the action's line: debug (not shown), or anything else: info", shown="debug"
+    )
+
+
+class MappingEntry(Entry):
+    """The Destination of anonymize and deidentify: the file that says which pseudonym a patient has."""
+
+    required = ("Value",)
+    vital: ClassVar[dict[str, str]] = {"Tag": "the whole patient would be replaced"}
+
+    value: AnyText = setting(
+        Text("", NOWHERE),
+        "a CSV file, made if it is missing; a relative path is below the folder of mutations.yml",
+    )
+    tag: Annotated[Place, Plain(values.element)] = setting(
+        NO_PLACE,
+        "anonymize only: the one element that gets the pseudonym",
+        shown="ID and name, and the rest of the patient is cleaned",
+    )
+
+
+class AnonymizeEntry(Entry):
+    """The action anonymize."""
+
+    required: ClassVar[tuple[str, ...]] = ("Destination",)
+
+    type: AnyText | None = setting(None, "anonymize", shown="required")
+    destination: Annotated[Entries | None, Plain(values.mapping)] = setting(
+        None, "the mapping file; its keys are in the table below"
+    )
+    description: AnyText | None = setting(None, "a text for the log")
+    log: Annotated[bool, Plain(values.log_info)] = setting(
+        False, "level of the action's line: debug (not shown), or anything else: info", shown="debug"
+    )
+
+
+class PrivateEntry(Entry):
+    """Private elements that stay."""
+
+    required = ("PrivateTagCreator",)
+    vital: ClassVar[dict[str, str]] = {"Tag": "all elements of that creator would stay"}
+
+    private_tag_creator: AnyText = setting(Text("", NOWHERE), "their private creator")
+    tag: Annotated[str, Plain(values.tag)] = setting(
+        "", "the element; its last two digits count, in whatever block it is", shown="all of the creator in Group"
+    )
+    group: Annotated[str, Plain(values.group)] = setting("", "the group, if Tag is not given: 0019")
+
+
+class DeidentifyEntry(AnonymizeEntry):
+    """The action deidentify."""
+
+    required = ()
+
+    type: AnyText | None = setting(None, "deidentify", shown="required")
+    profile: Annotated[str, Plain(values.choice("basic"))] = setting(
+        "basic", "basic: the Basic Application Level Confidentiality Profile of DICOM PS3.15 Annex E"
+    )
+    options: Annotated[tuple[Annotated[str, Plain(values.choice(*Option))], ...], BeforeValidator(values.listed)] = (
+        setting((), f"what is kept or cleaned besides (PS3.15 E.3): {', '.join(Option)}")
+    )
+    keep_texts: Annotated[tuple[AnyText, ...], BeforeValidator(values.listed)] = setting(
+        (), "texts that the clean options may leave, each a whole value, in any case"
+    )
+    keep_private: Annotated[Items, Plain(values.entries)] = setting(
+        NO_ITEMS,
+        "with retain_safe_private: private elements that stay beside those that PS3.15 lists as safe; the keys are in "
+        "the table below",
+    )
+    burned_in: Annotated[str, Plain(values.choice(*BurnedIn))] = setting(
+        "refuse",
+        "images with texts in their pixels. refuse: if Burned In Annotation (0028,0301) is YES, it moves to failed/. "
+        "strict: so does one of a kind that often has such texts and does not say NO. pass: nothing is looked at. "
+        "blank: Rectangles are made black",
+    )
+    rectangles: Annotated[tuple[tuple[int, int, int, int], ...], Plain(values.rectangles)] = setting(
+        (), "with BurnedIn: blank: [left, top, width, height] of each, in every frame", "pixels"
+    )
+    destination: Annotated[Entries | None, Plain(values.mapping)] = setting(
+        None, "a mapping file, as for anonymize", shown="pseudonyms follow from the key of the spool"
     )
 
 

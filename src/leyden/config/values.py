@@ -270,6 +270,27 @@ def _number(written: Text) -> int:
     return int(found, 16)
 
 
+def group(value: Node) -> str:
+    """The group of private elements as four hex digits."""
+    written = text(value).strip()
+    if not re.fullmatch(r"[0-9A-Fa-f]{1,4}", written) or not int(written, 16) & 1:
+        raise ValueError(f"must be an odd group such as 0019, not {written!r}")
+    return written.lower().zfill(4)
+
+
+def rectangles(value: Node) -> tuple[tuple[int, int, int, int], ...]:
+    """One or several rectangles of four whole numbers: left, top, width, height."""
+    given = listed(value)
+    nested = [each if isinstance(each, Items) else None for each in given]
+    found = []
+    for each in given if all(each is not None for each in nested) else [value]:
+        numbers = [whole(0, 1_000_000)(number) for number in listed(each)]
+        if len(numbers) != 4 or not (numbers[2] and numbers[3]):
+            raise ValueError("must be left, top, width and height in pixels, such as [0, 0, 1024, 60]")
+        found.append((numbers[0], numbers[1], numbers[2], numbers[3]))
+    return tuple(found)
+
+
 def vr(value: Node) -> str:
     """A VR that has a text."""
     written = text(value).strip().upper()

@@ -16,11 +16,12 @@ from collections.abc import Sequence
 
 from leyden.dicom.dictionary import keyword_of
 from leyden.dicom.draft import Draft
-from leyden.dicom.elements import PIXEL_ELEMENTS, UNDEFINED, dictionary_vr, level, offset_behind, tag_name
+from leyden.dicom.elements import PIXEL_DATA, PIXEL_ELEMENTS, UNDEFINED, dictionary_vr, level, offset_behind, tag_name
 from leyden.dicom.signed import MAC_PARAMETERS
 from leyden.plan.profile import (
     CODES,
     EDITION,
+    PIXELS_CODE,
     PROFILE_CODE,
     REMOVED,
     Act,
@@ -488,12 +489,15 @@ def _say_so(dataset: Draft, profile: Profile) -> None:
     named = [CODES[option] for option in Option if option in profile.options]
     dates = {Option.RETAIN_FULL_DATES: "UNMODIFIED", Option.RETAIN_MODIFIED_DATES: "MODIFIED"}
     codes = []
-    for value, meaning in (PROFILE_CODE, *named):
+    blanked = profile.burned_in is BurnedIn.BLANK and PIXEL_DATA in dataset
+    for value, meaning in (PROFILE_CODE, *((PIXELS_CODE,) if blanked else ()), *named):
         item = dataset.new_item()
         _code(item, value, meaning)
         codes.append(item)
     dataset.set_texts(_PATIENT_IDENTITY_REMOVED, "CS", ("YES",))
     dataset.set_texts(_METHOD, "LO", (f"Leyden, DICOM {EDITION} Annex E", *(str(option) for option in profile.options)))
     dataset.set_items(_METHOD_CODES, codes)
+    if blanked:
+        dataset.set_texts(_BURNED_IN, "CS", ("NO",))
     temporal = next((dates[option] for option in dates if option in profile.options), "REMOVED")
     dataset.set_texts(_TEMPORAL_INFORMATION, "CS", (temporal,))

@@ -22,6 +22,7 @@ from leyden.plan.conditions import Clock, Examination, Finding, remark, stopped_
 from leyden.plan.mutate import Circumstances, Mutated, mutate, unreadable
 from leyden.plan.mutate import remarks as mutation_remarks
 from leyden.plan.placeholders import expand
+from leyden.plan.pseudonym import Pseudonymizer
 from leyden.plan.rules import Action, ActionType, Condition, OnError, PlanSettings, Route, Target
 
 LAST_RANK = 99
@@ -104,10 +105,11 @@ def plan(
     receipt: str = NO_RECEIPT,
     clock: Clock = stopped_clock,
     every: bool = False,
+    pseudonymizer: Pseudonymizer | None = None,
 ) -> Decision:
     """Decide what to do with a dataset. `acceptance_of`: what a destination was seen to accept of a SOP class.
 
-    `receipt` is that of the object, for what mutations make.
+    `receipt` is that of the object, for what mutations make; `pseudonymizer` knows who gets which pseudonym.
     `by_hand`: the file was put into the spool by hand, so it counts as sent to our own title, whatever its file meta
     says. `clock` gives the processor time, for the time limit of a condition. `every`: `ran` is to have each route that
     was run. If the called title is no longer a node's, there is no destination and no rule runs: the dataset goes to
@@ -117,9 +119,13 @@ def plan(
     original = "" if by_hand or not called else settings.titles.get(called)
     if original is None:
         return Decision(reason=f"no node answers to the called title {called} any more")
+
+    def circumstances(destination: str) -> Circumstances:
+        return Circumstances(destination, receipt, settings.my_ae_title, clock, pseudonymizer)
+
     for_all: Mutated | None = None  # what every destination gets, if the mutations run before the routes
     if settings.mutations and settings.mutates_first:
-        for_all = mutate(settings.mutations, header, Circumstances(original, receipt, settings.my_ae_title, clock))
+        for_all = mutate(settings.mutations, header, circumstances(original))
         if for_all.failure:
             return _not_to_leave((for_all,))
         header = for_all.header
@@ -158,8 +164,7 @@ def plan(
     mutated = dict.fromkeys(reasons, for_all)
     if settings.mutations and not settings.mutates_first:
         for destination in reasons:
-            circumstances = Circumstances(destination, receipt, settings.my_ae_title, clock)
-            mutated[destination] = mutate(settings.mutations, header, circumstances)
+            mutated[destination] = mutate(settings.mutations, header, circumstances(destination))
         failures = {each: each.failure.kind for each in mutated.values() if each and each.failure}
         if failures and (len(failures) == len(mutated) or OnError.RETRY in failures.values()):
             return _not_to_leave(tuple(failures))

@@ -20,8 +20,11 @@ from leyden.dicom.elements import tag_name
 from leyden.dicom.header import Dataset, Header
 from leyden.dicom.uids import is_storage, uid_of
 from leyden.dicom.values import Unwritable
-from leyden.errors import Corrupt
+from leyden.errors import Corrupt, Transient
 from leyden.plan.conditions import TIME_LIMIT_S, Clock, Finding, compiled, examine, remark, stopped_clock
+from leyden.plan.deidentify import anonymize, deidentify
+from leyden.plan.profile import Option
+from leyden.plan.pseudonym import PATIENT_ID, Patient, Pseudonymizer, Unsafe, patient_of
 from leyden.plan.rules import CopyRules, Edit, EditType, Kind, Mutation, OnError, Place, Step
 from leyden.plan.template import parts_of
 
@@ -36,18 +39,24 @@ class CannotError(Exception):
     """An edit can't be made; the text says why, without any value."""
 
 
+class LaterError(CannotError):
+    """An edit can't be made now, whatever its OnError says: the object has to wait."""
+
+
 @dataclass(frozen=True, slots=True)
 class Circumstances:
     """What an object's mutations depend on beside the object.
 
     `destination`: the AE title whose mutations run ("" = only those for all); `receipt`: of the object, 22 digits, the
-    first 16 of them microseconds since 1970; `system`: the AE title that is named as the one that has modified it.
+    first 16 of them microseconds since 1970; `system`: the AE title that is named as the one that has modified it;
+    `pseudonymizer`: for anonymize and deidentify.
     """
 
     destination: str
     receipt: str
     system: str = ""
     clock: Clock = stopped_clock
+    pseudonymizer: Pseudonymizer | None = None
 
     @property
     def received(self) -> datetime:
@@ -56,11 +65,13 @@ class Circumstances:
 
 
 class EditRan(NamedTuple):
-    """An action that was run. `trouble`: why it could not be done, "" = it was, or it had nothing to do."""
+    """An action that was run. `trouble`: why it could not be done, "" = it was, or it had nothing to do; `later`: that
+    may pass."""
 
     edit: Edit
     changed: bool
     trouble: str = ""
+    later: bool = False
 
 
 class MutationRan(NamedTuple):
@@ -105,7 +116,13 @@ class Mutated:
     @property
     def changed_by(self) -> tuple[str, ...]:
         """The places in mutations.yml of the actions that changed something."""
-        return tuple(edit.where for each in self.ran for edit, changed, _ in each.edits if changed)
+        return tuple(edit.where for each in self.ran for edit, changed, *_ in each.edits if changed)
+
+    @property
+    def rectangles(self) -> tuple[tuple[int, int, int, int], ...]:
+        """What has to be made black in each frame: left, top, width and height in pixels."""
+        profiles = (done.edit.profile for each in self.ran if each.held for done in each.edits)
+        return tuple(each for profile in profiles if profile for each in profile.rectangles)
 
 
 def for_destination(mutations: Sequence[Mutation], destination: str) -> tuple[Mutation, ...]:
@@ -143,7 +160,7 @@ def remarks(mutated: Mutated, *, debug: bool) -> Iterator[tuple[bool, str]]:
             info = finding.condition.log_info or bool(finding.unsure)
             if info or (debug and finding.held):
                 yield info, f"{mutation.where}: {remark(finding)}"
-        for edit, changed, trouble in edits if held else ():
+        for edit, changed, trouble, _ in edits if held else ():
             info = edit.log_info or bool(trouble)
             if info or debug:
                 what = trouble or ("" if changed else "nothing to change")
@@ -198,9 +215,10 @@ def _run(mutation: Mutation, work: Work) -> tuple[MutationRan, Failure | None]:
     for edit in mutation.actions:
         done = _try(edit, work)
         edits.append(done)
-        if done.trouble and edit.on_error is not OnError.SKIP_ACTION:
-            if edit.on_error is not OnError.END_MUTATION:
-                failure = Failure(edit.on_error, f"{_named(edit)}: {done.trouble}")
+        on_error = OnError.RETRY if done.later else edit.on_error
+        if done.trouble and on_error is not OnError.SKIP_ACTION:
+            if on_error is not OnError.END_MUTATION:
+                failure = Failure(on_error, f"{_named(edit)}: {done.trouble}")
             break
     if mutation.original_attributes and not failure:
         try:
@@ -226,7 +244,9 @@ def _try(edit: Edit, work: Work) -> EditRan:
     try:
         changed = ACTS[edit.type](edit, work)
         work.follow()
-    except (CannotError, Unwritable) as error:
+    except LaterError as error:
+        return EditRan(edit, False, str(error), later=True)
+    except (CannotError, Unwritable, Unsafe) as error:
         return EditRan(edit, False, str(error))
     except Corrupt as error:
         return EditRan(edit, False, f"a sequence that can't be read: {error}")
@@ -277,8 +297,56 @@ def _remove(edit: Edit, work: Work) -> bool:
     return any(removed)
 
 
+def _anonymize(edit: Edit, work: Work) -> bool:
+    patient = patient_of(work.draft)
+    if not patient.id:
+        raise CannotError(f"{tag_name(PATIENT_ID)} is absent or empty, so the patient can't be told from others")
+    pseudonym = _pseudonym(edit, work, patient)
+    if edit.destination is None:
+        anonymize(work.draft, pseudonym)
+        return True
+    wanted = [(holder, _tag(edit.destination, holder)) for holder in holders(work.draft, edit.destination.within)]
+    changed = [tag is not None and holder.set_texts(tag, "", (pseudonym,)) for holder, tag in wanted]
+    return any(changed)
+
+
+def _deidentify(edit: Edit, work: Work) -> bool:
+    assert edit.profile is not None
+    patient = patient_of(work.draft)
+    if edit.mapping and not patient.id:
+        raise CannotError(f"{tag_name(PATIENT_ID)} is absent or empty, so the patient can't be told from others")
+    try:
+        keyed = _pseudonymizer(work).keyed()
+    except Transient as error:
+        raise LaterError(str(error)) from None
+    retains = Option.RETAIN_UIDS in edit.profile.options
+    came = work.header.meta.sop_instance_uid
+    deidentify(work.draft, edit.profile, keyed, _pseudonym(edit, work, patient) if edit.mapping else "")
+    if not retains and not work.draft.edits(SOP_INSTANCE) and [came] != list(work.draft.texts(SOP_INSTANCE) or ()):
+        raise CannotError(f"the file meta names another instance than {tag_name(SOP_INSTANCE)}, which stays")
+    return True
+
+
+def _pseudonym(edit: Edit, work: Work, patient: Patient) -> str:
+    try:
+        return _pseudonymizer(work).pseudonym_of(edit.mapping, patient)
+    except Transient as error:
+        raise LaterError(str(error)) from None
+
+
+def _pseudonymizer(work: Work) -> Pseudonymizer:
+    if work.circumstances.pseudonymizer is None:
+        raise CannotError("there is no key and no mapping file here")
+    return work.circumstances.pseudonymizer
+
+
 Act = Callable[[Edit, Work], bool]
-ACTS: dict[EditType, Act] = {EditType.ADD_OR_UPDATE: _add_or_update, EditType.REMOVE: _remove}
+ACTS: dict[EditType, Act] = {
+    EditType.ADD_OR_UPDATE: _add_or_update,
+    EditType.REMOVE: _remove,
+    EditType.ANONYMIZE: _anonymize,
+    EditType.DEIDENTIFY: _deidentify,
+}
 
 
 def holders(draft: Draft, within: Sequence[Step]) -> list[Draft]:

@@ -54,6 +54,7 @@ class Source:
       (dicom/even.py), except fragments that can't be divided into frames for sure.
     - `unpadded`: why it is better to send it as it came than padded, "" = it is not.
     - `signed`: the same text, if the reason is that digital signatures would be broken.
+    - `original`: the object that this one was made of on the way, None = it is the one that came.
     - `flaw`: why nothing can be made of it, "" = something can; only then are the other attributes sure to be set.
     """
 
@@ -64,6 +65,7 @@ class Source:
         self.flaw = ""
         self.uneven = False
         self.unpadded = self.signed = ""
+        self.original: Source | None = None
         self.header: Header
         try:
             self._open(path.parent)

@@ -146,11 +146,11 @@ def test_a_private_element(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ("Type: anonymize", "Actions[0].Type: anonymize is not there yet in this version; without it"),
+        ("Type: stamp", "Actions[0].Type: stamp is not there yet in this version; without it"),
         ("Type: exclude_result", "Actions[0].Type: exclude_result is not there yet"),
         ("Type: query", "Actions[0].Type: query is not there yet"),
         ("Type: stamp", "Actions[0].Type: stamp is not there yet"),
-        ("Type: remov", "Actions[0].Type: must be one of add_or_update, remove, not 'remov' (did you mean remove?)"),
+        ("Type: remov", "Actions[0].Type: must be one of add_or_update, remove, anonymize, deidentify, not"),
         ("Type: remove", "Actions[0].Destination: is missing"),
         ("Type: remove\nDestination: 0010,0020", "Actions[0].Destination: must hold keys and values"),
         ("Type: remove\nDestination: {Value: x}", "Actions[0].Destination.Tag: is missing"),
