@@ -27,11 +27,12 @@ from pathlib import Path
 from leyden.errors import Transient
 from leyden.plan.pseudonym import Keyed, Patient
 from leyden.spool.moves import sync_folder
-from leyden.spool.secret import make_secret, read_secret, secret_path
+from leyden.spool.secret import KEY_BYTES, make_secret, read_secret, secret_path
 
 logger = logging.getLogger("leyden.pseudonyms")
 
 COLUMNS = ("patient_id", "issuer_of_patient_id", "pseudonym", "since")
+NEW = "NEW PSEUDONYM"
 PSEUDONYM_MAX_CHARS = 64  # PS3.5 section 6.2, LO
 _LINE_MAX_BYTES = 8192
 _BUFFER_BYTES = 1 << 20
@@ -289,9 +290,7 @@ class Pseudonymizer:
 
     def pseudonym_of(self, mapping: str, patient: Patient) -> str:
         """The pseudonym of a patient in a mapping file. Raises Transient: the file can't be used, or has none."""
-        file = self._files.get(mapping)
-        if file is None:
-            file = self._files[mapping] = Pseudonyms(Path(mapping), writes=self._writes)
+        file = self._file(mapping)
         try:
             found = file.give(patient) if self._writes else file.of(patient)
         except OSError as error:
@@ -300,10 +299,33 @@ class Pseudonymizer:
             raise Transient(f"{mapping} does not have this patient")
         return found
 
+    def _file(self, mapping: str) -> Pseudonyms:
+        if mapping not in self._files:
+            self._files[mapping] = Pseudonyms(Path(mapping), writes=self._writes)
+        return self._files[mapping]
+
     def close(self) -> None:
         """Close the mapping files."""
         for file in self._files.values():
             file.close()
+
+
+class Preview(Pseudonymizer):
+    """What the planner would say, for `leyden explain`: nothing is made, and what is not there yet has a stand-in."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root, writes=False)
+
+    def keyed(self) -> Keyed:
+        """What follows from the key, or from another one if there is none yet. Raises Transient."""
+        return super().keyed() if secret_path(self._root).exists() else Keyed(bytes(KEY_BYTES))
+
+    def pseudonym_of(self, mapping: str, patient: Patient) -> str:
+        """The pseudonym in the file, or NEW for a patient who would get one. Raises Transient: it can't be read."""
+        try:
+            return self._file(mapping).of(patient) or NEW
+        except OSError as error:
+            raise Transient(f"{mapping} can't be used: {error.strerror}") from None
 
 
 class _Index:

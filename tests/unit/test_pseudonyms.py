@@ -10,7 +10,7 @@ import pytest
 
 from leyden.errors import Transient
 from leyden.plan.pseudonym import Patient
-from leyden.pseudonyms import COLUMNS, Damaged, Pseudonymizer, Pseudonyms, problems_of
+from leyden.pseudonyms import COLUMNS, NEW, Damaged, Preview, Pseudonymizer, Pseudonyms, problems_of
 from leyden.spool.secret import make_secret, read_secret, secret_path
 
 HEAD = ",".join(COLUMNS) + "\n"
@@ -251,6 +251,21 @@ def test_only_the_writer_makes_the_key_and_it_is_never_replaced(tmp_path: Path) 
     with pytest.raises(Transient):
         Pseudonymizer(tmp_path, writes=True).keyed()
     assert secret_path(tmp_path).read_bytes() == b"short"
+
+
+def test_a_preview_makes_nothing(tmp_path: Path) -> None:
+    """For leyden explain: as the planner would do it, beside a running service or before the first start."""
+    path = tmp_path / "map.csv"
+    preview = Preview(tmp_path / "cache")
+    assert preview.pseudonym_of(str(path), JANE) == NEW
+    assert preview.keyed().uid("1.2.3").startswith("2.25.")
+    assert list(tmp_path.iterdir()) == []
+    planner = Pseudonymizer(tmp_path / "cache", writes=True)
+    assert preview.pseudonym_of(str(path), JANE) == NEW
+    given = planner.pseudonym_of(str(path), JANE)
+    assert preview.pseudonym_of(str(path), JANE) == given
+    assert preview.keyed().uid("1.2.3") != planner.keyed().uid("1.2.3"), "that made the key"
+    assert preview.keyed().uid("1.2.3") == planner.keyed().uid("1.2.3")
 
 
 def test_a_worker_without_the_patient_waits(tmp_path: Path) -> None:
