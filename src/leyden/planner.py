@@ -39,7 +39,7 @@ from leyden.errors import Corrupt
 from leyden.form import ladder
 from leyden.form.choose import AsItCame, Ask, Form, Make
 from leyden.inherited import Inherited
-from leyden.journal.accession import keyed, make_key
+from leyden.journal.accession import keyed
 from leyden.journal.events import Dropped, Failed, Planned, PlannedDelivery
 from leyden.journal.lines import NO_JOURNAL, JournalSettings, ended, suffix_of, tell, together
 from leyden.kept_rules import KeptRules
@@ -54,6 +54,7 @@ from leyden.spool.doorbell import Bell, Ringer, gather_s
 from leyden.spool.entry import Entry, key, parse
 from leyden.spool.receipts import ReceiptLog
 from leyden.spool.recover import finish_plans
+from leyden.spool.secret import journal_key, make_secret
 from leyden.spool.stage import Stage
 from leyden.spool.store import Placement, Plan, Spool, Stuck
 
@@ -577,7 +578,7 @@ def _first(header: Header, tag: int) -> str:
 
 def _accession_key(root: Path) -> bytes:
     try:
-        return make_key(root)
+        return make_secret(journal_key(root))
     except OSError as error:
         logger.warning("the key of the journal can't be read, accession numbers are not in it: %s", error.strerror)
         return b""

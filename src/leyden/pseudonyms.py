@@ -27,7 +27,7 @@ from pathlib import Path
 from leyden.errors import Transient
 from leyden.plan.pseudonym import Keyed, Patient
 from leyden.spool.moves import sync_folder
-from leyden.spool.secret import KEY_BYTES, make_secret, read_secret, secret_path
+from leyden.spool.secret import KEY_BYTES, make_secret, pseudonym_key, read_secret
 
 logger = logging.getLogger("leyden.pseudonyms")
 
@@ -282,10 +282,11 @@ class Pseudonymizer:
     def keyed(self) -> Keyed:
         """What follows from the key. Raises Transient: it can't be read, or made."""
         if self._keyed is None:
+            path = pseudonym_key(self._root)
             try:
-                self._keyed = Keyed(make_secret(self._root) if self._writes else read_secret(self._root))
+                self._keyed = Keyed(make_secret(path) if self._writes else read_secret(path))
             except OSError as error:
-                raise Transient(f"{secret_path(self._root)} can't be used: {error.strerror}") from None
+                raise Transient(f"{path} can't be used: {error.strerror}") from None
         return self._keyed
 
     def pseudonym_of(self, mapping: str, patient: Patient) -> str:
@@ -318,7 +319,7 @@ class Preview(Pseudonymizer):
 
     def keyed(self) -> Keyed:
         """What follows from the key, or from another one if there is none yet. Raises Transient."""
-        return super().keyed() if secret_path(self._root).exists() else Keyed(bytes(KEY_BYTES))
+        return super().keyed() if pseudonym_key(self._root).exists() else Keyed(bytes(KEY_BYTES))
 
     def pseudonym_of(self, mapping: str, patient: Patient) -> str:
         """The pseudonym in the file, or NEW for a patient who would get one. Raises Transient: it can't be read."""

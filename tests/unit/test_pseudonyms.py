@@ -11,7 +11,7 @@ import pytest
 from leyden.errors import Transient
 from leyden.plan.pseudonym import Patient
 from leyden.pseudonyms import COLUMNS, NEW, Damaged, Preview, Pseudonymizer, Pseudonyms, problems_of
-from leyden.spool.secret import make_secret, read_secret, secret_path
+from leyden.spool.secret import make_secret, pseudonym_key, read_secret
 
 HEAD = ",".join(COLUMNS) + "\n"
 JANE, JOHN = Patient("4711", "HOSPITAL"), Patient("0815", "")
@@ -245,12 +245,12 @@ def test_only_the_writer_makes_the_key_and_it_is_never_replaced(tmp_path: Path) 
         reader.keyed()
     uid = writer.keyed().uid("1.2.3")
     assert reader.keyed().uid("1.2.3") == uid
-    assert make_secret(tmp_path) == read_secret(tmp_path)
-    assert stat.S_IMODE(secret_path(tmp_path).stat().st_mode) == 0o600
-    secret_path(tmp_path).write_bytes(b"short")
+    assert make_secret(pseudonym_key(tmp_path)) == read_secret(pseudonym_key(tmp_path))
+    assert stat.S_IMODE(pseudonym_key(tmp_path).stat().st_mode) == 0o600
+    pseudonym_key(tmp_path).write_bytes(b"short")
     with pytest.raises(Transient):
         Pseudonymizer(tmp_path, writes=True).keyed()
-    assert secret_path(tmp_path).read_bytes() == b"short"
+    assert pseudonym_key(tmp_path).read_bytes() == b"short"
 
 
 def test_a_preview_makes_nothing(tmp_path: Path) -> None:

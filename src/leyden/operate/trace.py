@@ -14,12 +14,12 @@ import orjson
 from leyden.dicom.part10 import HEAD_MAX_BYTES, decode_head
 from leyden.errors import Corrupt
 from leyden.journal import index
-from leyden.journal.accession import key as accession_key
 from leyden.journal.accession import keyed
 from leyden.journal.segments import FOLDER
 from leyden.spool import listing, receipts
 from leyden.spool.entry import key, parse
 from leyden.spool.listing import Standing
+from leyden.spool.secret import journal_key, read_secret
 from leyden.spool.stage import ENDED
 
 DELIVERED, DROPPED, GONE = "delivered", "dropped", "gone"
@@ -157,7 +157,7 @@ def by_study(root: Path, uid: str) -> list[Story]:
 
 def by_accession(root: Path, number: str) -> list[Story]:
     """The stories of the objects with an accession number. Raises OSError, also where the key to it is not there."""
-    return by_receipts(root, _receipts(root, index.ACCESSION, keyed(number, accession_key(root))))
+    return by_receipts(root, _receipts(root, index.ACCESSION, keyed(number, read_secret(journal_key(root)))))
 
 
 def _receipts(root: Path, what: str, value: str) -> set[str]:

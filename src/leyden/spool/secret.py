@@ -1,7 +1,8 @@
-"""The secret key of a spool, state/pseudonym.key: 32 random bytes, made once and never replaced (mode 0600).
+"""The secret keys of a spool, in state/: 32 random bytes each, made once and never replaced (mode 0600).
 
-Who has it can try out which pseudonym or UID stands for which, so it has to be kept like the spool. Without it, new
-UIDs and pseudonyms no longer fit those that went out before, so it belongs into a backup.
+- pseudonym.key: who has it can try out which pseudonym or UID stands for which. Without it, new UIDs and pseudonyms no
+  longer fit those that went out before, so it belongs into a backup.
+- journal.key: who has it can try out which accession number stands in the journal.
 """
 
 import errno
@@ -13,25 +14,28 @@ from leyden.spool.moves import make_folder, sync_folder, write_whole
 KEY_BYTES = 32
 
 
-def secret_path(root: Path) -> Path:
+def pseudonym_key(root: Path) -> Path:
     return root / "state" / "pseudonym.key"
 
 
-def read_secret(root: Path) -> bytes:
-    """The key. FileNotFoundError: none was made yet. OSError: it can't be read, or it is none."""
-    key = secret_path(root).read_bytes()
+def journal_key(root: Path) -> Path:
+    return root / "state" / "journal.key"
+
+
+def read_secret(path: Path) -> bytes:
+    """A key. FileNotFoundError: none was made yet. OSError: it can't be read, or it is none."""
+    key = path.read_bytes()
     if len(key) != KEY_BYTES:
-        raise OSError(errno.EINVAL, f"{secret_path(root)} is no key of {KEY_BYTES} bytes")
+        raise OSError(errno.EINVAL, f"{path} is no key of {KEY_BYTES} bytes")
     return key
 
 
-def make_secret(root: Path) -> bytes:
-    """The key, which is made and durable if there is none. For the planner, the only one that makes it. OSError."""
+def make_secret(path: Path) -> bytes:
+    """A key, which is made and durable if there is none. For the planner, the only one that makes keys. OSError."""
     try:
-        return read_secret(root)
+        return read_secret(path)
     except FileNotFoundError:
-        path = secret_path(root)
         make_folder(os.fspath(path.parent))
         write_whole(os.fspath(path), os.urandom(KEY_BYTES), sync=True)
         sync_folder(path.parent)
-        return read_secret(root)
+        return read_secret(path)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from leyden.dicom.part10 import FileMeta, encode_head
-from leyden.journal.accession import key_path, keyed, make_key
+from leyden.journal.accession import keyed
 from leyden.journal.events import ByHand, Delivered, Event, Planned, PlannedDelivery, Received
 from leyden.journal.segments import Journal
 from leyden.operate import trace
@@ -14,6 +14,7 @@ from leyden.operate.study import study
 from leyden.operate.trace import by_accession, by_instance, by_receipts, by_study
 from leyden.spool.entry import Entry, key
 from leyden.spool.receipts import ReceiptLog
+from leyden.spool.secret import journal_key, make_secret
 from leyden.spool.stage import Stage
 from leyden.spool.store import Spool
 from support.objects import make_ct
@@ -47,7 +48,7 @@ class Site:
         self.tell(
             Planned(
                 receipt(number), called="PACS", generation=3, deliveries=ways, study_instance_uid=STUDY,
-                accession=keyed("A1", make_key(self.root)), **of(uid, number), **more,
+                accession=keyed("A1", make_secret(journal_key(self.root))), **of(uid, number), **more,
             )
         )  # fmt: skip
 
@@ -146,12 +147,13 @@ def test_what_was_delivered_between_the_two_looks_is_not_gone(site: Site, monkey
 def test_without_a_key_an_accession_cannot_be_asked_for(site: Site) -> None:
     with pytest.raises(OSError, match=r"journal\.key"):
         by_accession(site.root, "A1")
-    key_path(site.root).write_bytes(b"short")
-    with pytest.raises(OSError, match="not a key"):
+    journal_key(site.root).write_bytes(b"short")
+    with pytest.raises(OSError, match="no key"):
         by_accession(site.root, "A1")
-    assert len(make_key(site.root)) == 32
-    assert make_key(site.root) == make_key(site.root)
-    assert key_path(site.root).stat().st_mode & 0o777 == 0o600
+    journal_key(site.root).unlink()
+    assert len(make_secret(journal_key(site.root))) == 32
+    assert make_secret(journal_key(site.root)) == make_secret(journal_key(site.root))
+    assert journal_key(site.root).stat().st_mode & 0o777 == 0o600
 
 
 def test_a_hash_needs_the_key_and_the_number() -> None:
