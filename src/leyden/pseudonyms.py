@@ -42,7 +42,7 @@ _OFFSET = 0xFFFFFFFF
 _PLAIN = re.compile(rb"([ !#-+\--~]+),([ !#-+\--~]*),([!#-+\--\[\]-~]{1,64}),([ !#-+\--~]*)\r?\n")
 _TOLD = 50  # so many problems of a file are enough
 _LETTERS = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"  # none that looks like another one
-_RANDOM_LETTERS = 12  # 60 bits
+_RANDOM_LETTERS = 11  # 55 bits; with ANON- before it, it fits an SH
 
 Version = tuple[int, int, int]  # inode, bytes, time of the last change in ns
 _NO_VERSION: Version = (0, 0, 0)

@@ -1,6 +1,7 @@
 """The actions anonymize and deidentify of mutations.yml, with their mapping files looked at."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from leyden.config.report import Report
@@ -27,21 +28,40 @@ _CLEANS_TEXT = {
     Option.RETAIN_PATIENT_CHARACTERISTICS, Option.RETAIN_DEVICE_IDENTITY,
 }  # fmt: skip
 _NO_FILE_META = 0x0002
+_NOT_HERE = {"source": "takes no Source", "onerror": "takes no OnError: it always is fail"}
 
 
 def identity_edit(given: Node, steps: Steps, folder: str, report: Report) -> Edit | None:
     """The action, if it is one of these two; a relative path of a mapping file is relative to `folder`."""
-    written = (
-        next((each for key, each in given.items() if key.lower() == "type"), None)
-        if isinstance(given, Entries)
-        else None
-    )
+    if not isinstance(given, Entries):
+        return None
+    written = next((each for key, each in given.items() if key.lower() == "type"), None)
     kind = written.strip().lower() if isinstance(written, Text) else ""
-    if kind == EditType.ANONYMIZE:
-        return _anonymize(given, steps, folder, report)
-    if kind == EditType.DEIDENTIFY:
-        return _deidentify(given, steps, folder, report)
-    return None
+    if kind not in (EditType.ANONYMIZE, EditType.DEIDENTIFY):
+        return None
+    known = Entries(given.at)
+    for key, value in given.items():
+        if why := _NOT_HERE.get(key.lower()):
+            report.error(key.at, place((*steps, key)), f"{kind} {why}")
+        else:
+            known[key] = value
+    read_it = _anonymize if kind == EditType.ANONYMIZE else _deidentify
+    return read_it(known, steps, folder, report)
+
+
+def several_identities(mutations: Sequence[Mutation], entries: Sequence[MutationEntry], report: Report) -> None:
+    """Warn of mutations that may replace a patient who was replaced before: a pseudonym would count as a patient."""
+    before: list[Mutation] = []
+    for mutation, entry in zip(mutations, entries, strict=True):
+        if not {EditType.ANONYMIZE, EditType.DEIDENTIFY} & {edit.type for edit in mutation.actions}:
+            continue
+        titles = set(mutation.ae_titles)
+        for each in before:
+            if not titles or not each.ae_titles or titles.intersection(each.ae_titles):
+                what = f"would take the pseudonym that {each.where} gives for the ID of a patient, if both apply"
+                report.warn(entry.places["Actions"], "Actions", what)
+                break
+        before.append(mutation)
 
 
 def check_identities(mutation: Mutation, entry: MutationEntry, report: Report) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from leyden.config import doubtful_rules
 from leyden.config.conditions import NOT_PRIVATE, condition, may_be_private, regex_problem
-from leyden.config.identities import check_identities, identity_edit
+from leyden.config.identities import check_identities, identity_edit, several_identities
 from leyden.config.nodes import Served, resolved
 from leyden.config.report import Report
 from leyden.config.schema import (
@@ -41,17 +41,20 @@ def mutations(document: Node | None, served: Served | None, folder: str, report:
         report.error(document.at, "", "must be a list: each mutation begins with a dash (- AeTitles: ...)")
         return ()
     read_ones = [read(MutationEntry, given, report) for given in document or ()]
-    found = []
+    found: list[Mutation] = []
+    entries: list[MutationEntry] = []
     for entry in read_ones:
         if entry is None:
             continue
         mutation = _mutation(entry, served, folder, report)
         if _STORAGE in entry.affects:
             found.append(mutation)
+            entries.append(entry)
         else:
             services = ", ".join(entry.affects)
             report.warn(entry.places["Affects"], "Affects", f"the mutation does nothing: {services} are not there yet")
     doubtful_rules.warn(document, found, served, report)
+    several_identities(found, entries, report)
     return tuple(found)
 
 

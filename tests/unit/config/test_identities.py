@@ -104,6 +104,11 @@ def test_rectangles(folder: Path, written: str) -> None:
         ("Type: anonymize\nDestination: {Value: 'C:\\map.csv'}", "is no path of this system"),
         ("Type: anonymize\nDestination: {Value: m.csv, Tag: '7fe0,0010'}", "is no element that can get a pseudonym"),
         ("Type: anonymize\nDestination: {Value: m.csv, Tags: PatientID}", "without Tag the whole patient"),
+        (
+            "Type: deidentify\nOnError: skip_action",
+            "deidentify takes no OnError: it always is fail",
+        ),
+        ("Type: anonymize\nSource: {Tag: PatientID}\nDestination: {Value: m.csv}", "anonymize takes no Source"),
         ("Type: deidentify\nProfile: strong", "Actions[0].Profile: must be one of basic"),
         ("Type: deidentify\nOptions: [retain_uid]", "(did you mean retain_uids?)"),
         ("Type: deidentify\nOptions: [retain_full_dates, retain_modified_dates]", "exclude each other"),
@@ -154,3 +159,14 @@ def test_what_would_bring_the_patient_back_stops_the_start(folder: Path) -> None
 def test_texts_without_an_option_that_cleans_are_warned_of(folder: Path) -> None:
     _, warnings = loaded(folder, "Type: deidentify\nKeepTexts: [CT Chest]")
     assert warnings == ("mutations.yml:3: Actions[0].KeepTexts: has no effect without a clean option",)
+
+
+def test_a_patient_who_may_be_replaced_twice_is_warned_of(folder: Path) -> None:
+    (folder / "config.yml").write_text("filters: mutate\n")
+    (folder / "nodes.yml").write_text("- AeTitle: A\n- AeTitle: B\n")
+    one = "- AeTitles: [{}]\n  Actions:\n    - Type: deidentify\n"
+    (folder / "mutations.yml").write_text(one.format("A") + one.format("B"))
+    assert load(folder, {}, {})[1] == ()
+    (folder / "mutations.yml").write_text(one.format("A") + one.format("B") + one.format("B, A"))
+    (warning,) = load(folder, {}, {})[1]
+    assert warning.startswith("mutations.yml:8: Actions: would take the pseudonym that mutations.yml:1 gives")
