@@ -3,9 +3,9 @@
     python perf/mutate.py [--quick] [--rounds 5] [--workers 1,2]
 
 0.5 MB CT by our load generator through a durable Leyden to storescp --ignore, in alternating rounds: as they came; with
-one add_or_update (no transcoding); with twenty actions, in items too; and with a mutation whose condition does not
-hold, which costs the planner a look. Wanted: one add_or_update at half the objects a second of a plain forward. Then
-the processor time of each role, which other work on the machine changes less than the rate.
+one add_or_update (no transcoding); with twenty actions, in items too; de-identified; and with a mutation whose
+condition does not hold, which costs the planner a look. Wanted: one add_or_update at half the objects a second of a
+plain forward. Then the processor time of each role, which other work on the machine changes less than the rate.
 """
 
 import statistics
@@ -32,6 +32,7 @@ _TWENTY = "".join(
 MUTATIONS = {
     ONE: f"- Actions:\n{_PREFIX}",
     "twenty of them": f"- Actions:\n{_TWENTY}",
+    "deidentify": "- Actions: [{Type: deidentify}]\n",
     "a condition that does not hold": "- Conditions: [{Tag: Modality, MatchExpression: XX}]\n  Actions:\n" + _PREFIX,
 }
 
