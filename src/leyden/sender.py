@@ -130,15 +130,15 @@ class Sender:
         addresses: frozenset[str] | None = None
         for outbox in self._outboxes.values():
             destination = outbox.destination
-            serving = schedule.is_open(destination.schedule, minute)
-            if serving and destination.networks:
+            closed_by = "" if schedule.is_open(destination.schedule, minute) else "ProcessSchedule"
+            if destination.networks and not closed_by:
                 if addresses is None:
                     addresses = local_addresses()
-                serving = schedule.is_here(destination.networks, addresses)
-            if serving != outbox.serving:
-                outbox.serving = serving
-                state = "resumed" if serving else "paused"
-                logger.info("%s: deliveries %s by ProcessSchedule or ProcessNetworks", destination.ae_title, state)
+                closed_by = "" if schedule.is_here(destination.networks, addresses) else "ProcessNetworks"
+            if bool(closed_by) == outbox.serving:
+                outbox.serving = not closed_by
+                state = f"paused by {closed_by}" if closed_by else "resumed"
+                logger.info("%s: deliveries %s", destination.ae_title, state)
 
     async def drain(self) -> None:
         """Claim nothing more; what is under way has DRAIN_S."""

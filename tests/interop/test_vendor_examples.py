@@ -7,16 +7,17 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pydicom
 import pytest
 from pydicom.sequence import Sequence
 
-from leyden.dicom.uids import EXPLICIT_LE, JPEG2000_LOSSLESS
+from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, JPEG2000_LOSSLESS
 from support.objects import decode, make_ct, split
-from support.peers import Pacs, run_dcmtk
-from support.service import Service, files_below
+from support.peers import Pacs, run_dcmtk, store
+from support.service import Service, files_below, free_port
 
 CT, MR, SC = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.7"
 JPEG_LOSSLESS = "1.2.840.10008.1.2.4.70"
@@ -426,3 +427,231 @@ def test_mutations_as_the_vendor_writes_them(site: Site, pacs: Peer, tmp_path: P
     assert "4 rules changed" in said(leyden, "reload")
     (waited,) = (decode(each.syntax, each.data) for each in peers["WAITS"].wait(1))
     assert waited.PatientBirthDate == "20000101"
+
+
+# -- mutate before route
+
+MUTATED_FIRST = {
+    "config.yml": "scpPort: <scp>\nfilters: mutate, route, sort\ndropUnfilteredInstances: true\n" + LIGHT,
+    "nodes.yml": "- AeTitle: ARCHIVE\n  Port: <ARCHIVE>\n- AeTitle: CHILDREN\n  Port: <CHILDREN>\n",
+    "routings.yml": """\
+- Conditions:
+    - Tag: 10,20
+      MatchExpression: 123
+  Actions:
+    - Target: CHILDREN
+- AeTitles: [ARCHIVE]
+  Conditions:
+    - Tag: 8,60
+      MatchExpression: [CM]T
+  Actions:
+    - Target: ARCHIVE
+""",
+    "mutations.yml": """\
+- Actions:
+    - Source:
+        Tag: 10,20
+        Expression: ^0*(.+)$
+      Destination:
+        Tag: 10,20
+        Value: $1
+    - Destination:
+        Tag: 8,80
+        Value: Both
+""",
+    "sortings.yml": "# nothing yet\n",
+}
+
+
+def test_mutate_before_route_as_the_vendor_writes_it(site: Site, pacs: Peer, tmp_path: Path) -> None:
+    """The routes see what the mutations have made, each copy is mutated, and dropUnfilteredInstances drops what no
+    route touched. With the filters the other way round the same rule does not hold."""
+    archive, children = pacs("ARCHIVE"), pacs("CHILDREN")
+    leyden = site(MUTATED_FIRST, ARCHIVE=archive.port, CHILDREN=children.port)
+    assert "filters, in this order: mutate (1 rule), route (2 rules), sort (0 rules)" in said(leyden, "check")
+    leyden.start()
+    files = [
+        image(tmp_path, 1, PatientID="00123"),
+        image(tmp_path, 2, PatientID="0124"),
+        image(tmp_path, 3, Modality="US"),
+    ]
+    send(leyden, "CT01", "ARCHIVE", *files)
+    archive.wait(2)
+    leyden.wait_empty()
+    assert sorted(numbers(archive)) == [1, 2]
+    assert numbers(children) == [1]
+    assert {n: (each.PatientID, each.InstitutionName) for n, each in datasets(archive).items()} == {
+        1: ("123", "Both"),
+        2: ("124", "Both"),
+    }
+    assert datasets(children)[1] == datasets(archive)[1]
+    assert "2.25.1001.3" in next(line for line in leyden.lines if "no route touched it" in line)
+    config = MUTATED_FIRST["config.yml"].replace("mutate, route", "route, mutate")
+    write(leyden, {"config.yml": config}, scp=leyden.port)
+    assert "filters" in said(leyden, "reload")
+    send(leyden, "CT01", "ARCHIVE", image(tmp_path, 4, PatientID="00123"))
+    archive.wait(3)
+    leyden.wait_empty()
+    assert datasets(archive)[4].PatientID == "123"
+    assert numbers(children) == [1]
+
+
+# -- sortings.yml and the order of sending
+
+ORDERED = {
+    "config.yml": "scpPort: <scp>\nfilters: sort\nmyAeTitle: ROUTER\n" + LIGHT,
+    "nodes.yml": f"""\
+- AeTitle: NUMBERS
+  Port: <NUMBERS>
+  MaxAssociations: 1
+  ProcessSchedule:
+    - <window>
+  SopClassPriorities:
+    - {REPORT}
+    - default
+    - {MR}
+- AeTitle: TYPES
+  Port: <TYPES>
+  MaxAssociations: 1
+  ProcessSchedule: <window>
+- AeTitle: DELAYED
+  Port: <DELAYED>
+  MaxAssociations: 1
+  ProcessDelay: 2000
+""",
+    "sortings.yml": """\
+- Description: Slices in order
+  AeTitles:
+    - NUMBERS
+  Conditions:
+    - Tag: 8,60
+      MatchExpression: ^(CT|MR)$
+  Actions:
+    - Type: sort
+      SortTag: 0020,0013
+      SortType: integer
+      SortDirection: asc
+- AeTitles: TYPES
+  actions:
+    - sorttag: 8,8
+      sorttype: string
+      sortdirection: desc
+- AeTitles: [DELAYED]
+  Actions:
+    - Description: The last one first
+      SortTag: 20,13
+      SortType: integer
+      SortDirection: desc
+""",
+}
+
+
+def closed_window() -> str:
+    """A window that opens in six hours and closes in seven."""
+    now = datetime.now()
+    return f"{now + timedelta(hours=6):%H:%M} - {now + timedelta(hours=7):%H:%M}"
+
+
+def test_sortings_and_queues_as_the_vendor_writes_them(site: Site, pacs: Peer, tmp_path: Path) -> None:
+    """What waits while ProcessSchedule is closed leaves in the order of SopClassPriorities, within a series in that of
+    sortings.yml; a study waits for processDelay and leaves sorted."""
+    by_number, by_type, delayed = pacs("NUMBERS"), pacs("TYPES"), pacs("DELAYED")
+    ports = {"NUMBERS": by_number.port, "TYPES": by_type.port, "DELAYED": delayed.port}
+    leyden = site({**ORDERED, "nodes.yml": ORDERED["nodes.yml"].replace("<window>", closed_window())}, **ports)
+    leyden.start()
+    files = [
+        image(tmp_path, 1, MR, Modality="MR", SeriesInstanceUID="2.25.2", InstanceNumber=1),
+        image(tmp_path, 2, InstanceNumber=10),
+        image(tmp_path, 3, InstanceNumber=2),
+        image(tmp_path, 4, InstanceNumber=None),
+        image(tmp_path, 5, InstanceNumber=1),
+        image(tmp_path, 6, REPORT, Modality="SR", SeriesInstanceUID="2.25.3"),
+        image(tmp_path, 7, InstanceNumber=3),
+    ]
+    send(leyden, "CT01", "NUMBERS", *files)
+    send(leyden, "CT01", "TYPES", *types(tmp_path))
+    send(leyden, "CT01", "DELAYED", *(image(tmp_path, n, InstanceNumber=n) for n in (21, 23, 22)))
+    delayed.wait(3)
+    assert numbers(delayed) == [23, 22, 21]
+    waiting = [line.split()[:3] for line in said(leyden, "status").splitlines()[-2:]]
+    assert waiting == [["prepared", "NUMBERS", "7"], ["prepared", "TYPES", "4"]]
+    assert "TYPES: not complete: 4 prepared" in said(leyden, "study", "2.25.1001", code=1)
+    assert not by_number.arrivals
+    assert not by_type.arrivals
+    write(leyden, {"nodes.yml": ORDERED["nodes.yml"].replace("<window>", "00:00 - 23:59")}, **ports)
+    assert "nodes NUMBERS, TYPES: ProcessSchedule [" in (told := said(leyden, "reload"))
+    assert "] -> [00:00 - 23:59]\n" in told
+    by_number.wait(7)
+    by_type.wait(4)
+    assert numbers(by_number) == [6, 5, 3, 7, 2, 4, 1]
+    assert numbers(by_type) == [13, 11, 12, 14]
+
+
+def types(folder: Path) -> list[Path]:
+    words = {11: ["ORIGINAL", "PRIMARY", "AXIAL"], 12: ["DERIVED"], 13: ["ORIGINAL", "PRIMARY", "LOCALIZER"]}
+    return [image(folder, 14), *(image(folder, n, ImageType=kind) for n, kind in words.items())]
+
+
+# -- config.yml
+
+SMALL_KEYS = {
+    "config.yml": """\
+scpPort: <scp>
+minimumAge: 1
+duplicateBehavior: reject
+duplicateThreshold: 900
+expiryThreshold: 604800
+cycleRejectedFilesOnStartup: true
+storageReceiptExpiryHours: 8
+holdIncomingStorageAssociations: true
+processSchedule:
+  - 00:00 - 12:00
+  - 12:00 - 23:59
+rejectAbstractSyntaxes: [1.2.840.10008.5.1.4.1.1.7]
+worklistDays: 2
+api:
+  enabled: false
+  port: 1080
+""",
+    "nodes.yml": """\
+- AeTitle: ARCHIVE
+  Port: <ARCHIVE>
+  TransferSyntax: ImplicitVRLittleEndian
+- AeTitle: AWAY
+  Port: <AWAY>
+  RetryDelays: 0.2
+- AeTitle: ELSEWHERE
+  Port: <ARCHIVE>
+  ProcessNetworks: 198.51.100.0
+""",
+}
+
+
+def test_small_keys_as_the_vendor_writes_them(site: Site, pacs: Peer, tmp_path: Path) -> None:
+    """An object waits for minimumAge; one that comes again is answered 0x0111; a class that is not wanted is refused
+    in negotiation; what can't be delivered within expiryThreshold moves to expired/, and nothing else does."""
+    archive = pacs("ARCHIVE")
+    files = {**SMALL_KEYS, "config.yml": SMALL_KEYS["config.yml"] + LIGHT}
+    leyden = site(files, ARCHIVE=archive.port, AWAY=free_port())
+    told = said(leyden, "check")
+    assert "worklistDays: has no effect yet" in told
+    assert "ProcessNetworks: this machine has no address in any of them now" in told
+    leyden.start()
+    path = image(tmp_path, 1)
+    begun_s = time.monotonic()
+    for called, number in (("ARCHIVE", 1), ("AWAY", 2), ("ELSEWHERE", 3)):
+        send(leyden, "CT01", called, image(tmp_path, number))
+    (arrival,) = archive.wait(1)
+    assert arrival.at_s - begun_s >= 1.0
+    assert arrival.syntax == IMPLICIT_LE
+    meta, data = split(path.read_bytes())
+    again = {"syntax": meta.transfer_syntax_uid, "context": CT, "sop_class": CT, "sop_instance": meta.sop_instance_uid}
+    assert store(leyden.port, data, called="DCP_ARCHIVE", calling="CT01", **again) == 0x0111
+    refused = run_dcmtk("storescu", "-R", "-aec", "ARCHIVE", "127.0.0.1", str(leyden.port), str(image(tmp_path, 4, SC)))
+    assert refused.returncode != 0
+    write(leyden, {"config.yml": files["config.yml"].replace("604800", "1")}, scp=leyden.port)
+    assert "config.yml: expiryThreshold 604800 -> 1\n" in said(leyden, "reload")
+    (note,) = leyden.wait_ended(1, "expired")
+    assert note["reason"] == "not delivered within expiryThreshold"
+    assert "AWAY: in expired/: not delivered within expiryThreshold" in said(leyden, "trace", "2.25.1001.2")
+    assert numbers(archive) == [1]

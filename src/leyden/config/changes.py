@@ -27,7 +27,6 @@ KEYS = {
     "syntax": "TransferSyntax",
     "receiver.duplicates": "duplicateBehavior",
     "receiver.longest_hold_s": "holdIncomingStorageAssociations",
-    "keep_rejected": "moveRejectedCachedFiles",
     "journal.mib": "journalMib",
     "journal.suffix": "logSuffix",
     "journal.log_days": "daysToKeepLogs",
@@ -35,6 +34,16 @@ KEYS = {
     "networks": "ProcessNetworks",
 }
 """Field, or its path -> the key. Any other field: its name in camel case (PascalCase for a node) without its unit."""
+
+ONLY_IN_CONFIG = {
+    "connect_timeout_s": "connectTimeoutSeconds",
+    "storage_timeout_floor_s": "storageTimeoutFloorSeconds",
+    "abandon_grace_s": "sendAbandonGraceSeconds",
+    "process_delay_window_multiplier": "processDelayWindowMultiplier",
+    "expiry_threshold_s": "expiryThreshold",
+    "keep_rejected": "moveRejectedCachedFiles",
+}
+"""Fields of a node that have no key in nodes.yml."""
 
 RULE_FILES = {"routes": "routings.yml", "mutations": "mutations.yml", "sortings": "sortings.yml"}
 DERIVED = (
@@ -112,7 +121,10 @@ def _walk_nodes(old: Sequence[Any], new: Sequence[Any], found: _Found) -> None:
         found.in_both.add(title)
         for each in fields(after[title]):
             was, becomes = getattr(before[title], each.name), getattr(after[title], each.name)
-            if was != becomes:
+            if was != becomes and each.name in ONLY_IN_CONFIG:
+                line = _line(ONLY_IN_CONFIG[each.name], was, becomes)
+                found.keys += [line] if line not in found.keys else []
+            elif was != becomes:
                 key = _key(each.name, each.name)
                 line = _line(key[0].upper() + key[1:], was, becomes)
                 found.of_nodes.setdefault(title, []).append(line)
@@ -158,13 +170,22 @@ def _key(path: str, name: str) -> str:
 
 
 def _line(key: str, old: object, new: object) -> str:
-    return f"{key} {_shown(old)} -> {_shown(new)}"
+    show = _windows if key == "ProcessSchedule" else _shown
+    return f"{key} {show(old)} -> {show(new)}"
+
+
+def _windows(value: Any) -> str:
+    """A schedule as it is written."""
+    times = [[f"{minute // 60:02}:{minute % 60:02}" for minute in window] for window in value]
+    return _shown(tuple(" - ".join(window) for window in times))
 
 
 def _shown(value: object) -> str:
     match value:
         case bool():
             return str(value).lower()
+        case float():
+            return f"{value:.15g}"
         case str():
             return _shortened(syntax_name(value) if value in SYNTAXES else value) or "none"
         case None | () | {}:

@@ -7,7 +7,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from leyden.config import changes as changes_module
-from leyden.config.changes import KEYS, changes
+from leyden.config.changes import KEYS, ONLY_IN_CONFIG, changes
 from leyden.config.schema import Config, NodeEntry
 from leyden.config.settings import AT_START, ReceiverSettings, Settings, without_restart
 from leyden.deliver.destination import Destination
@@ -58,6 +58,16 @@ def test_what_is_the_same_for_each_node_is_said_once() -> None:
     assert changes(settings(A, B), settings(*slower)) == ("each node: MinimumLineSpeed 500 -> 50",)
 
 
+def test_a_key_that_only_config_yml_has_is_not_called_one_of_the_nodes() -> None:
+    new = [replace(each, expiry_threshold_s=86400.5) for each in (A, B)]
+    assert changes(settings(A, B), settings(*new)) == ("config.yml: expiryThreshold 604800 -> 86400.5",)
+
+
+def test_a_schedule_is_said_as_it_is_written() -> None:
+    new = replace(A, schedule=((1020, 480), (810, 1439)))
+    assert changes(settings(A), settings(new)) == ("node A: ProcessSchedule none -> [17:00 - 08:00, 13:30 - 23:59]",)
+
+
 def test_rules_are_counted_and_their_places_said() -> None:
     old = (route(1), route(5, "B"), route(9, "C"))
     new = (route(1), route(5, "B", conditions=(Condition("00080060"),)), route(11, "C"), route(15, "D"), route(19, "E"))
@@ -89,8 +99,8 @@ def test_keys_of_config_yml_are_said_as_they_are_written_there() -> None:
         "config.yml: allowedCallingAeTitles none -> [CT1, CT2]",
         "config.yml: maxClientsPerServer 1000 -> 5",
         "config.yml: dropUnfilteredInstances false -> true",
-        "config.yml: minimumAge 0.0 -> 2.0",
-        "config.yml: storageReceiptExpiryHours 8.0 -> 9.0",
+        "config.yml: minimumAge 0 -> 2",
+        "config.yml: storageReceiptExpiryHours 8 -> 9",
     )
 
 
@@ -113,7 +123,7 @@ def test_a_field_that_nobody_has_named_is_said_all_the_same() -> None:
     old = later(1.0, (Sorting("sortings.yml:1", "00200013"),), (partner("X", 1),))
     new = later(2.0, (Sorting("sortings.yml:2", "00200011"),), (partner("X", 2),))
     assert changes(old, new) == (  # type: ignore[arg-type]
-        "config.yml: holdIncoming 1.0 -> 2.0",
+        "config.yml: holdIncoming 1 -> 2",
         "node X: SomeLimit 1 -> 2",
         "sortings.yml: 1 rule changed (sortings.yml:2)",
     )
@@ -136,14 +146,14 @@ def leaves(kind: type, path: str = "") -> Iterator[tuple[str, str]]:
 def test_the_names_are_those_of_fields_and_of_keys() -> None:
     known = {key.lower() for key in (*Config.keys(), *NodeEntry.keys())}
     found = dict(leaves(Settings))
-    for name, key in KEYS.items():
+    for name, key in (KEYS | ONLY_IN_CONFIG).items():
         assert key.lower() in known, key
         assert name in found or name in found.values(), name
     said = {changes_module._key(path, name).lower() for path, name in found.items()}
     from_the_command_line = {"path", "logdir", "generation"}
     derived = {"titles", "nodes", "routes", "mutations", "sortings", "aetitle", "aliases"}
-    of_each_node = {"connecttimeout", "storagetimeoutfloor", "abandongrace"}  # of config.yml, where they end in Seconds
-    assert said - known <= from_the_command_line | derived | of_each_node
+    only_in_config = {changes_module._key(name, name).lower() for name in ONLY_IN_CONFIG}
+    assert said - known <= from_the_command_line | derived | only_in_config
 
 
 @pytest.mark.parametrize("name", AT_START)
