@@ -17,7 +17,8 @@ SIZE_LIMIT_BYTES = 4 << 20
 DEPTH_LIMIT = 24
 ERRORS_MAX = 50  # told of one file; the others are told once these are mended
 
-_HEAD = re.compile(r"""(?P<head>\s*(?:-\s+)*(?:["']?[\w.]+["']?\s*:\s+)?)(?P<rest>\S.*?)\s*""")
+_KEY = r"[\w.,]+(?:\[[0-9*]+\][\w.,]+)*"  # of cases.yml, too: 0008,0060 or 0040,0275[1].0040,0009
+_HEAD = re.compile(rf"""(?P<head>\s*(?:-\s+)*(?:["']?{_KEY}["']?\s*:\s+)?)(?P<rest>\S.*?)\s*""")
 _COMMENT = re.compile(r"\s#(?!\{[0-9A-Fa-f]{1,4},)")  # but #{10,20} is a placeholder
 _LOST = re.compile(r"[ \t]+#\{[0-9A-Fa-f]{1,4},")
 _REMEDIES = (  # what PyYAML says -> what to do about it; the first that fits

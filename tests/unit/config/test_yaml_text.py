@@ -43,6 +43,8 @@ def test_a_scalar_stays_as_it_was_written(text: str) -> None:
 def test_what_strict_yaml_refuses_or_loses_is_saved(text: str) -> None:
     assert value(f"a: {text}\nb: 1\n") == text
     assert value(f"a: {text}   # why\nb: 1\n") == text
+    for key in ("0008,0060", "0040,0275[1].0040,0009", "0040,0275[*].CodeValue"):
+        assert parse(f"{key}: {text}\n".encode(), "some.yml") == {key: text}
     in_list = parse(f"- {text}\n- x\n".encode(), "some.yml")
     if ": " not in text and not text.endswith(":"):  # that is a mapping in a list
         assert in_list == [text, "x"]
