@@ -22,6 +22,8 @@ _OF_PIXELS = frozenset(
     0x00280000 | number for number in (0x0002, 0x0004, 0x0006, 0x0008, 0x0010, 0x0011, 0x0100, 0x0101, 0x0102, 0x0103)
 )
 
+_OF_MANY = {0x0020000D: "study", 0x0020000E: "series", 0x00200052: "frame of reference"}
+
 
 class Rule(Protocol):
     """A rule of any file."""
@@ -44,7 +46,8 @@ def warn(document: Node | None, rules: Sequence[Rule], served: Served | None, re
     routes = [rule for rule in rules if isinstance(rule, Route)]
     mutations = [rule for rule in rules if isinstance(rule, Mutation)]
     found = [(rule.where, steps, message) for rule in rules for steps, message in of_rule(rule, served)]
-    for where, steps, message in (*found, *behind_a_drop(routes), *undone(mutations), *of_pixels(mutations)):
+    of_mutations = (*undone(mutations), *of_pixels(mutations), *scattering(mutations))
+    for where, steps, message in (*found, *behind_a_drop(routes), *of_mutations):
         report.warn(at_of(written[where], steps), place(steps), message)
 
 
@@ -115,6 +118,18 @@ def of_pixels(mutations: Sequence[Mutation]) -> Iterator[Told]:
                     f"{name_of(f'{target.tag:08x}')} says how the pixels are stored: with another value they are wrong"
                 )
                 yield mutation.where, ("Actions", n, "Destination", "Tag"), what
+
+
+def scattering(mutations: Sequence[Mutation]) -> Iterator[Told]:
+    """The actions that give each object another UID of what many objects share."""
+    for mutation in mutations:
+        for n, edit in enumerate(mutation.actions):
+            target = edit.destination
+            if target is not None and not target.within and target.tag in _OF_MANY and ":uid:" in edit.value:
+                what = (
+                    f"each object gets another UID: a {_OF_MANY[target.tag]} of 100 objects becomes 100 of one object"
+                )
+                yield mutation.where, ("Actions", n, "Destination", "Value"), what
 
 
 def _covers(one: Rule, other: Rule) -> bool:

@@ -1,5 +1,6 @@
 """sortings.yml as the rules by which the sender orders what waits: titles resolved, tags by number."""
 
+from leyden.config import doubtful_rules
 from leyden.config.conditions import condition
 from leyden.config.nodes import Served, resolved
 from leyden.config.report import Report
@@ -14,7 +15,9 @@ def sortings(document: Node | None, served: Served | None, report: Report) -> tu
         report.error(document.at, "", "must be a list: each sorting begins with a dash (- Actions: ...)")
         return ()
     read_ones = (read(SortingEntry, given, report) for given in document or ())
-    return tuple(_sorting(entry, served, report) for entry in read_ones if entry is not None)
+    found = tuple(_sorting(entry, served, report) for entry in read_ones if entry is not None)
+    doubtful_rules.warn(document, found, served, report)
+    return found
 
 
 def _sorting(entry: SortingEntry, served: Served | None, report: Report) -> Sorting:

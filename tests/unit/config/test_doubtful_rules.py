@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from leyden.config.doubtful_rules import of_pixels, undone
+from leyden.config.doubtful_rules import of_pixels, scattering, undone
 from leyden.config.load import load
 from leyden.plan.rules import Condition, Edit, EditType, Kind, Mutation, Place, Step
 
@@ -232,6 +232,14 @@ def test_its_innocent_twins(mutations: list[Mutation]) -> None:
     assert list(undone(mutations)) == []
 
 
+def test_a_uid_of_its_own_for_each_object_of_a_study() -> None:
+    study, instance = Place(0x0020000D), Place(0x00080018)
+    ((where, steps, message),) = scattering([mutation(setting(instance, value=":uid:"), setting(study, value=":uid:"))])
+    assert (where, steps) == ("mutations.yml:1", ("Actions", 1, "Destination", "Value"))
+    assert message == "each object gets another UID: a study of 100 objects becomes 100 of one object"
+    assert list(scattering([mutation(setting(study, value="1.2"), setting(NAME, value=":uid:"))])) == []
+
+
 def test_a_mutation_of_what_says_how_the_pixels_are_stored() -> None:
     ((where, steps, message),) = of_pixels([mutation(setting(NAME), setting(Place(0x00280101), value="8"))])
     assert (where, steps) == ("mutations.yml:1", ("Actions", 1, "Destination", "Tag"))
@@ -282,3 +290,13 @@ def test_mutations_yml_is_looked_at_too(tmp_path: Path) -> None:
     ):
         (tmp_path / "mutations.yml").write_text(text)
         assert [line for line in load(tmp_path, {}, {})[1] if "Affects" not in line] == told
+
+
+def test_sortings_yml_is_looked_at_too(tmp_path: Path) -> None:
+    (tmp_path / "config.yml").write_text("filters: sort\n")
+    (tmp_path / "nodes.yml").write_text(NODES)
+    condition = "- Conditions:\n    - Tag: Modality\n      MatchExpression: ct\n"
+    action = "  Actions:\n    - SortTag: 20,13\n      SortType: integer\n      SortDirection: asc\n"
+    (tmp_path / "sortings.yml").write_text(condition + action)
+    (told,) = load(tmp_path, {}, {})[1]
+    assert told.startswith("sortings.yml:3: Conditions[0].MatchExpression: can never hold: Modality")
