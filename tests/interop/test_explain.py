@@ -318,3 +318,39 @@ def test_the_changes_that_are_explained_are_those_that_arrive(
     assert (first["held"], second["held"]) == (True, False)
     assert first["actions"][:2] == ["set PatientName to NOBODY", "remove PatientBirthDate"]
     assert [asked["seen"] for asked in second["conditions"]] == [["NOBODY"], ["GE MEDICAL SYSTEMS"]]
+
+
+IDENTITIES = """
+- AeTitles: IMAGEPACS
+  Actions:
+    - Type: deidentify
+      Destination:
+        Value: patients.csv
+"""
+
+
+def test_an_identity_that_is_explained_is_the_one_that_arrives_and_none_is_made(
+    service: Callable[..., Service], pacs: Callable[..., Pacs]
+) -> None:
+    """explain "changes nothing": no pseudonym, no key; of a patient who is known it tells what will arrive."""
+    peer = pacs("IMAGEPACS")
+    leyden = service(node("IMAGEPACS", peer.port), filters="mutate")
+    (leyden.folder / "mutations.yml").write_text(IDENTITIES)
+    files = [real("CT_small.dcm")]
+    before = explain(leyden, "CT1", "IMAGEPACS", files)
+    changes = {change["path"]: change["after"] for change in before[0]["deliveries"][0]["changes"]}
+    assert changes["PatientID"] == "NEW PSEUDONYM"
+    assert sorted(path.name for path in leyden.folder.iterdir()) == ["config.yml", "mutations.yml", "nodes.yml"]
+    leyden.start()
+    send(leyden, "CT1", "IMAGEPACS", files)
+    peer.wait(1)
+    leyden.wait_empty()
+    pseudonyms = (leyden.folder / "patients.csv").read_text()
+    (delivery,) = explain(leyden, "CT1", "IMAGEPACS", files)[0]["deliveries"]
+    assert (leyden.folder / "patients.csv").read_text() == pseudonyms
+    arrival = peer.arrivals[0]
+    assert arrival.sop_instance_uid == delivery["sop_instance_uid"]
+    after = decode(arrival.syntax, arrival.data)
+    told = {change["path"]: change["after"] for change in delivery["changes"]}
+    assert told["PatientID"] == after.PatientID != "NEW PSEUDONYM"
+    assert told["StudyInstanceUID"] == after.StudyInstanceUID

@@ -64,6 +64,7 @@ def configured(settings: "Settings") -> "Configured":
     from leyden.form import ladder
     from leyden.operate.explain import Configured
     from leyden.outbound.capability_file import SeenCapabilities
+    from leyden.pseudonyms import Preview
 
     seen = {target.ae_title: SeenCapabilities(settings.spool_root, target.ae_title) for target in settings.plan.targets}
     now_s = time.time()
@@ -73,7 +74,13 @@ def configured(settings: "Settings") -> "Configured":
 
     receipt = f"{int(1e6 * now_s):016d}{_NO_RECEIVER}"
     return Configured(
-        settings.plan, settings.receiver.acceptor, settings.destinations, acceptance_of, time.process_time, receipt
+        settings.plan,
+        settings.receiver.acceptor,
+        settings.destinations,
+        acceptance_of,
+        time.process_time,
+        receipt,
+        Preview(settings.spool_root),
     )
 
 

@@ -36,6 +36,7 @@ from leyden.plan.changes import Change, changes
 from leyden.plan.conditions import Clock, Finding, examine
 from leyden.plan.match import NO_RECEIPT, AcceptanceOf, Decision, Delivery, plan, plan_unread
 from leyden.plan.mutate import Circumstances, EditRan, Mutated, for_destination, mutate
+from leyden.plan.pseudonym import Pseudonymizer
 from leyden.plan.rules import Condition, Place, PlanSettings, Route
 
 SHOWN_CHARS = 200  # of a value
@@ -48,6 +49,7 @@ class Configured:
 
     `acceptance_of`: what a destination was seen to accept of a SOP class. `clock`: processor time, for the time limit
     of a condition. `receipt`: 22 digits, of an object that is received now; what mutations make follows from it.
+    `pseudonymizer`: who gets which pseudonym; it makes none.
     """
 
     plan: PlanSettings
@@ -56,6 +58,7 @@ class Configured:
     acceptance_of: AcceptanceOf
     clock: Clock
     receipt: str = NO_RECEIPT
+    pseudonymizer: Pseudonymizer | None = None
 
 
 def explain(
@@ -109,6 +112,7 @@ def _explain(
             receipt=configured.receipt,
             clock=configured.clock,
             every=True,
+            pseudonymizer=configured.pseudonymizer,
         )
     except Corrupt as flaw:
         decision = plan_unread(configured.plan, meta, flaw)

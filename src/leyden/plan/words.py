@@ -89,8 +89,8 @@ def of_edit(edit: Edit) -> str:
             what = f"set {where} to" if edit.destination is not None else "give the patient"
             return f"{what} the pseudonym in {edit.mapping}"
         case EditType.DEIDENTIFY:
-            options = edit.profile.options if edit.profile else ()
-            return f"de-identify ({', '.join(('basic profile', *options))})"
+            options = edit.profile.options if edit.profile is not None else ()
+            return f"de-identify by the Basic Profile{', ' if options else ''}{', '.join(options)}"
 
 
 def of_mutation(mutation: Mutation) -> str:

@@ -86,7 +86,8 @@ def test_mutations_in_words() -> None:
         Edit(EditType.REMOVE, "", destination=name),
         Edit(EditType.ANONYMIZE, "", destination=name, mapping="/etc/leyden/map.csv"),
         Edit(EditType.ANONYMIZE, "", mapping="/etc/leyden/map.csv"),
-        Edit(EditType.DEIDENTIFY, "", profile=Profile(("retain_uids",))),
+        Edit(EditType.DEIDENTIFY, "", profile=Profile()),
+        Edit(EditType.DEIDENTIFY, "", profile=Profile(("retain_uids", "clean_descriptors"))),
     )
     assert [of_edit(edit) for edit in edits] == [
         "set PatientName to X",
@@ -94,7 +95,8 @@ def test_mutations_in_words() -> None:
         "remove PatientName",
         "set PatientName to the pseudonym in /etc/leyden/map.csv",
         "give the patient the pseudonym in /etc/leyden/map.csv",
-        "de-identify (basic profile, retain_uids)",
+        "de-identify by the Basic Profile",
+        "de-identify by the Basic Profile, retain_uids, clean_descriptors",
     ]
     assert of_mutation(Mutation("", ("A",), (CT,), edits[:1])) == (
         "for objects that go to A, if Modality is CT: set PatientName to X"
