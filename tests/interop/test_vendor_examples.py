@@ -6,6 +6,7 @@ The example that the project exists for is in test_example.py.
 import hashlib
 import json
 import re
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path

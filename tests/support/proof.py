@@ -306,7 +306,7 @@ def receipts(spool: Path) -> list[dict[str, str]]:
 
 def left_behind(spool: Path) -> list[Path]:
     """Files that an empty spool does not have."""
-    kept = {"receipts", "state", "lost+found"}
+    kept = {"receipts", "journal", "logs", "recent", "state", "lost+found"}
     found = (path for path in files_below(spool) if path.is_file() and path.name != "lock")  # no doorbells
     return [path for path in found if path.relative_to(spool).parts[0] not in kept]
 
