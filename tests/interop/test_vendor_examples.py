@@ -355,6 +355,42 @@ MUTATING = {
       OnError: retry
 """,
     "sortings.yml": "",
+    "cases.yml": """\
+- File: 1.dcm
+  From: CT01
+  To: DCP_ARCHIVE
+  Expect:
+    Deliveries:
+      - To: ARCHIVE
+        As: JPEG2000Lossless
+        Values:
+          8,50: N-4711-R
+          8,80: [North] General Hospital
+          10,2180: *unknown*
+      - To: RESEARCH
+        As: as it came
+        Values:
+          10,10: 00123
+          0008,0050: 4711
+      - To: SKIPS
+      - To: ENDS
+    Failed: FAILS: mutations.yml:87
+- File: 1.dcm
+  To: WAITS
+  Expect:
+    Failed: waits in new/
+- File: 1.dcm
+  To: SKIPS
+  Expect:
+    Deliveries:
+      - To: SKIPS
+    Failed: true
+- File: 1.dcm
+  To: FAILS
+  Expect:
+    Deliveries:
+      - To: FAILS
+""",
 }
 
 
@@ -367,7 +403,7 @@ def test_mutations_as_the_vendor_writes_them(site: Site, pacs: Peer, tmp_path: P
     leyden = site(MUTATING, **ports)
     assert "filters, in this order: route (1 rule), mutate (7 rules), sort (0 rules)" in said(leyden, "check")
     came = image(
-        tmp_path,
+        leyden.folder,
         1,
         PatientID="000123",
         AccessionNumber="4711",
@@ -381,6 +417,9 @@ def test_mutations_as_the_vendor_writes_them(site: Site, pacs: Peer, tmp_path: P
     explained = said(leyden, "explain", "--from", "CT01", "--to", "ARCHIVE", str(came), code=1)
     assert "does not go to FAILS (routings.yml:1 add_destination), but to failed/: mutations.yml:" in explained
     assert "change AccessionNumber" in explained
+    verdicts = said(leyden, "test-rules", code=1).splitlines()
+    assert [line.split()[0] for line in verdicts if line.startswith(("ok", "FAIL"))] == ["ok", "ok", "FAIL", "FAIL"]
+    assert "        - delivered to FAILS" in verdicts
     leyden.start()
     send(leyden, "CT01", "ARCHIVE", came)
     send(leyden, "CT01", "WAITS", image(tmp_path, 2))
@@ -637,14 +676,14 @@ def test_small_keys_as_the_vendor_writes_them(site: Site, pacs: Peer, tmp_path: 
     told = said(leyden, "check")
     assert "worklistDays: has no effect yet" in told
     assert "ProcessNetworks: this machine has no address in any of them now" in told
-    leyden.start()
+    leyden.start(CAPACITOR_MY_AE_TITLE="FROM_OUTSIDE")
     path = image(tmp_path, 1)
     begun_s = time.monotonic()
     for called, number in (("ARCHIVE", 1), ("AWAY", 2), ("ELSEWHERE", 3)):
         send(leyden, "CT01", called, image(tmp_path, number))
     (arrival,) = archive.wait(1)
     assert arrival.at_s - begun_s >= 1.0
-    assert arrival.syntax == IMPLICIT_LE
+    assert (arrival.syntax, arrival.calling) == (IMPLICIT_LE, "FROM_OUTSIDE")
     meta, data = split(path.read_bytes())
     again = {"syntax": meta.transfer_syntax_uid, "context": CT, "sop_class": CT, "sop_instance": meta.sop_instance_uid}
     assert store(leyden.port, data, called="DCP_ARCHIVE", calling="CT01", **again) == 0x0111

@@ -730,7 +730,11 @@ class ExpectEntry(Strict):
     dropped: AnyText | None = setting(
         None, "true, or a part of what is said: the rule (`routings.yml:12`) or its Description", shown="not dropped"
     )
-    failed: AnyText | None = setting(None, "it goes to failed/: true, or a part of the reason", shown="does not fail")
+    failed: AnyText | None = setting(
+        None,
+        "it, or the copy for a destination, goes to failed/ or waits in new/: true, or a part of the reason",
+        shown="does not fail",
+    )
     rejected: AnyText | None = setting(
         None, "it would not be received: true, or a part of the reason", shown="is received"
     )

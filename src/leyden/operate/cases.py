@@ -83,7 +83,7 @@ def _differences(case: Case, found: Explained) -> Iterator[Difference]:
         yield Difference("", f"can't be read: {found.unread}")
         return
     yield from _reason("rejected", case.rejected, found.rejected)
-    yield from _reason("failed", case.failed, found.failed)
+    yield from _reason("failed", case.failed, _failed(found))
     yield from _reason("dropped", case.dropped, _dropped(found))
     yield from _deliveries(case, found)
     saved = [saving.path for saving in found.saves]
@@ -103,6 +103,13 @@ def _reason(what: str, expected: str | None, got: str) -> Iterator[Difference]:
     )
 
 
+def _failed(found: Explained) -> str:
+    """Why it does not leave: the whole object, or the copies for some destinations."""
+    waits = f"waits in new/: {found.postponed}" if found.postponed else ""
+    copies = (f"{each.destination}: {each.failure}" for each in found.deliveries if each.failure)
+    return found.failed or waits or "; ".join(copies)
+
+
 def _dropped(found: Explained) -> str:
     """The rule that ended the trip, with its description."""
     where = found.dropped_by.partition(" ")[0]
@@ -111,14 +118,12 @@ def _dropped(found: Explained) -> str:
 
 
 def _deliveries(case: Case, found: Explained) -> Iterator[Difference]:
-    got = {sending.destination: sending for sending in found.deliveries}
+    got = {sending.destination: sending for sending in found.deliveries if not sending.failure}
     for expected in case.deliveries:
         sending = got.pop(expected.destination, None)
         if sending is None:
             yield Difference(f"delivered to {expected.destination}", "")
         else:
-            if sending.failure:
-                yield Difference(f"delivered to {expected.destination}", f"to failed/: {sending.failure}")
             for what, wanted, was in _compared(expected, sending):
                 if wanted != was:
                     yield Difference(f"{what} {wanted}", f"{what} {was}")
