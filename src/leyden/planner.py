@@ -559,6 +559,7 @@ class Planner:
                 for d in decision.deliveries
             ),
             rules=tuple(ran.route.where for ran in decision.ran if ran.held),
+            saved_by=tuple(save.where for save in decision.saves),
             dropped_by=decision.dropped_by,
         )
         for info, text in remarks(decision, debug=logger.isEnabledFor(logging.DEBUG)):

@@ -218,6 +218,7 @@ def test_routes_and_nodes_as_the_vendor_writes_them(site: Site, pacs: Peer, tmp_
         assert run_dcmtk("echoscu", "-aec", called, "127.0.0.1", str(leyden.port)).returncode == code, called
     (story,) = json.loads(said(leyden, "trace", meta.sop_instance_uid, "--json"))["objects"]
     assert story["events"][-1]["dropped_by"].startswith("routings.yml:")
+    assert "dropped by routings.yml:21 drop; saved by routings.yml:21 save_file" in said(leyden, "trace", "2.25.1001.3")
     assert "7 instances received, 1 dropped" in said(leyden, "study", "2.25.1001")
     (dropped,) = (line for line in leyden.lines if " drop: Phantoms are kept" in line)
     assert dropped.endswith(f" [{CT}]\n"), "logSuffix is the SOP class"

@@ -106,11 +106,12 @@ def _received(rest: "Document") -> str:
 def _planned(rest: "Document") -> str:
     rules = ", ".join(rest.pop("rules", ())) or "no rule"
     ways = "; ".join(f"{d['destination']} {d['form']}{_changed(d)} ({d['reason']})" for d in rest.pop("deliveries", ()))
+    saved = f"; saved by {', '.join(rest.pop('saved_by'))}" if "saved_by" in rest else ""
     dropped = f"dropped by {rest.pop('dropped_by')}" if "dropped_by" in rest else ""
     for name in ("calling", "called", "series_instance_uid", "accession"):
         rest.pop(name, None)
     study = f"; study {rest.pop('study_instance_uid')}" if "study_instance_uid" in rest else ""
-    return f"planned by {rules}, generation {rest.pop('generation')}: {ways or dropped}{study}"
+    return f"planned by {rules}, generation {rest.pop('generation')}: {ways or dropped}{saved}{study}"
 
 
 def _transformed(rest: "Document") -> str:

@@ -62,6 +62,7 @@ class Planned(OfInstance, frozen=True, kw_only=True):
     """The planner has decided where it goes. Without `deliveries`, `dropped_by` names the rule that ended its trip.
 
     `generation`: that of the settings that decided. `rules`: the places in the file of the rules that matched.
+    `saved_by`: the rules whose copies of it are saved by now; their paths may name a patient, and are not told.
     `study_instance_uid`, `series_instance_uid`: "" = it has none. `accession`: accession.keyed().
     """
 
@@ -72,6 +73,7 @@ class Planned(OfInstance, frozen=True, kw_only=True):
     accession: str = ""
     deliveries: tuple["PlannedDelivery", ...] = ()
     rules: tuple[str, ...] = ()
+    saved_by: tuple[str, ...] = ()
     dropped_by: str = ""
 
 

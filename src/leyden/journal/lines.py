@@ -144,6 +144,7 @@ def _planned(e: Planned) -> str:
     flag = f" (though {e.flag})" if e.flag else ""
     sop_class = e.sop_class_uid.removeprefix(_STORAGE_PREFIX) or "unknown"
     ways = "; ".join(map(_way, e.deliveries)) or f"nowhere ({e.dropped_by})"
+    ways += f"; saved by {', '.join(e.saved_by)}" if e.saved_by else ""
     return (
         f"{e.receipt}: {e.sop_instance_uid}{flag}, class {sop_class}, {e.calling or '-'} -> {e.called or '-'}: {ways}"
     )
