@@ -40,6 +40,7 @@ from leyden.dicom.association import (
 from leyden.dicom.dimse import DOES_NOT_MATCH, DUPLICATE_INSTANCE, OUT_OF_RESOURCES, SUCCESS
 from leyden.dicom.identity import LOOK_BYTES, identify
 from leyden.dicom.negotiate import (
+    ACCEPTED,
     CONGESTED,
     TOO_MANY,
     AssociateReject,
@@ -71,6 +72,7 @@ MAX_VIEWS = 512  # in one writev
 BUSY_LOOK_S = 0.005  # how often to look whether a commit of the same instance has ended
 BUSY_S = 10.0  # longer than that, and it is committed beside the other
 PURGE_S = 60.0
+CLASSES_TOLD = 3  # abstract syntaxes of an association of which none is accepted
 CONTRADICTS = "stored, but context, command and data set contradict"
 DRAIN_S = 7.0
 ALIVE_S = 60.0
@@ -356,6 +358,9 @@ class Intake:
             ids = ", ".join(map(str, wrong))
             what = f"presentation context IDs {ids}: even ones are refused, of equal ones the first counts"
             self._log(logging.WARNING, what)
+        if all(context.result != ACCEPTED for context in reply.contexts):
+            asked = sorted({context.abstract for context in request.contexts})[:CLASSES_TOLD]
+            self._log(logging.INFO, f"no presentation context is accepted: {', '.join(asked)}")
         self._connection.accept(reply)
         self._accepted = True
         receiver.unassociated.pop(self, None)

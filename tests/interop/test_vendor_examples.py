@@ -690,6 +690,7 @@ def test_small_keys_as_the_vendor_writes_them(site: Site, pacs: Peer, tmp_path: 
     assert store(leyden.port, data, called="DCP_ARCHIVE", calling="CT01", **again) == 0x0111
     refused = run_dcmtk("storescu", "-R", "-aec", "ARCHIVE", "127.0.0.1", str(leyden.port), str(image(tmp_path, 4, SC)))
     assert refused.returncode != 0
+    leyden.wait_line(f"no presentation context is accepted: {SC}")
     write(leyden, {"config.yml": files["config.yml"].replace("604800", "1")}, scp=leyden.port)
     assert "config.yml: expiryThreshold 604800 -> 1\n" in said(leyden, "reload")
     (note,) = leyden.wait_ended(1, "expired")
