@@ -53,7 +53,8 @@ def load(
     known = _served(folder, config, report)
 
     def rules(name: str, file: str, read_all: Callable[[Node | None], tuple[Rule, ...]]) -> tuple[Rule, ...] | None:
-        return _rules(folder, name in config.filters or in_doubt, name, file, read_all, report)
+        named = name in config.filters or (in_doubt and (folder / file).exists())
+        return _rules(folder, named, name, file, read_all, report)
 
     plan = PlanSettings(
         my_ae_title=str(config.my_ae_title),
