@@ -474,7 +474,14 @@ def test_mutations_as_the_vendor_writes_them(site: Site, pacs: Peer, tmp_path: P
 
 MUTATED_FIRST = {
     "config.yml": "scpPort: <scp>\nfilters: mutate, route, sort\ndropUnfilteredInstances: true\n" + LIGHT,
-    "nodes.yml": "- AeTitle: ARCHIVE\n  Port: <ARCHIVE>\n- AeTitle: CHILDREN\n  Port: <CHILDREN>\n",
+    "nodes.yml": """\
+- AeTitle: ARCHIVE
+  Port: <ARCHIVE>
+- AeTitle: CHILDREN
+  Port: <CHILDREN>
+- AeTitle: SECOND
+  Port: <SECOND>
+""",
     "routings.yml": """\
 - Conditions:
     - Tag: 10,20
@@ -486,7 +493,7 @@ MUTATED_FIRST = {
     - Tag: 8,60
       MatchExpression: [CM]T
   Actions:
-    - Target: ARCHIVE
+    - Target: SECOND
 """,
     "mutations.yml": """\
 - Actions:
@@ -507,8 +514,8 @@ MUTATED_FIRST = {
 def test_mutate_before_route_as_the_vendor_writes_it(site: Site, pacs: Peer, tmp_path: Path) -> None:
     """The routes see what the mutations have made, each copy is mutated, and dropUnfilteredInstances drops what no
     route touched. With the filters the other way round the same rule does not hold."""
-    archive, children = pacs("ARCHIVE"), pacs("CHILDREN")
-    leyden = site(MUTATED_FIRST, ARCHIVE=archive.port, CHILDREN=children.port)
+    archive, children, second = pacs("ARCHIVE"), pacs("CHILDREN"), pacs("SECOND")
+    leyden = site(MUTATED_FIRST, ARCHIVE=archive.port, CHILDREN=children.port, SECOND=second.port)
     assert "filters, in this order: mutate (1 rule), route (2 rules), sort (0 rules)" in said(leyden, "check")
     leyden.start()
     files = [
@@ -520,6 +527,7 @@ def test_mutate_before_route_as_the_vendor_writes_it(site: Site, pacs: Peer, tmp
     archive.wait(2)
     leyden.wait_empty()
     assert sorted(numbers(archive)) == [1, 2]
+    assert sorted(numbers(second)) == [1, 2]
     assert numbers(children) == [1]
     assert {n: (each.PatientID, each.InstitutionName) for n, each in datasets(archive).items()} == {
         1: ("123", "Both"),
