@@ -18,7 +18,7 @@ from pydicom.sequence import Sequence
 from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, JPEG2000_LOSSLESS
 from support.objects import decode, make_ct, split
 from support.peers import Pacs, run_dcmtk, store
-from support.service import Service, files_below, free_port
+from support.service import Service, files_below, free_port, wait_for
 
 CT, MR, SC = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.7"
 JPEG_LOSSLESS = "1.2.840.10008.1.2.4.70"
@@ -84,6 +84,11 @@ def said(leyden: Service, *words: str, code: int = 0) -> str:
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done.stdout + done.stderr
+
+
+def wait_said(leyden: Service, text: str, *words: str) -> None:
+    """Wait until a command says so: the journal is written beside the work."""
+    wait_for(lambda: text in leyden.leyden(*words).stdout, why=f"{text} in {' '.join(words)}")
 
 
 # -- routings.yml and nodes.yml
@@ -219,7 +224,7 @@ def test_routes_and_nodes_as_the_vendor_writes_them(site: Site, pacs: Peer, tmp_
     (story,) = json.loads(said(leyden, "trace", meta.sop_instance_uid, "--json"))["objects"]
     assert story["events"][-1]["dropped_by"].startswith("routings.yml:")
     assert "dropped by routings.yml:21 drop; saved by routings.yml:21 save_file" in said(leyden, "trace", "2.25.1001.3")
-    assert "7 instances received, 1 dropped" in said(leyden, "study", "2.25.1001")
+    wait_said(leyden, "7 instances received, 1 dropped", "study", "2.25.1001")
     (dropped,) = (line for line in leyden.lines if " drop: Phantoms are kept" in line)
     assert dropped.endswith(f" [{CT}]\n"), "logSuffix is the SOP class"
     told = said(leyden, "explain", "--from", "US01", "--to", "PACS", str(phantom))
@@ -459,8 +464,8 @@ def test_mutations_as_the_vendor_writes_them(site: Site, pacs: Peer, tmp_path: P
     assert "ENDS as it came, changed by mutations.yml:84 (routings.yml:1 add_destination)" in story
     assert "ENDS: changed by mutations.yml:84, " in story
     assert "ARCHIVE: made JPEG2000Lossless of ExplicitVRLittleEndian, changed by mutations.yml:5, " in story
+    wait_said(leyden, "ARCHIVE: complete: 1 delivered", "study", "2.25.1001")
     study = said(leyden, "study", "2.25.1001", code=1)
-    assert "ARCHIVE: complete: 1 delivered" in study
     assert "missing at FAILS: 2.25.1001.1, failed: mutations.yml:87 add_or_update: " in study
 
     mended = {"mutations.yml": MUTATING["mutations.yml"].replace("Value: unknown", "Value: 20000101")}

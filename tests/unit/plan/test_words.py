@@ -13,9 +13,12 @@ from leyden.plan.rules import (
     Place,
     Profile,
     Route,
+    SortAction,
+    Sorting,
+    SortType,
     Step,
 )
-from leyden.plan.words import of_action, of_condition, of_edit, of_mutation, of_place, of_route
+from leyden.plan.words import of_action, of_condition, of_edit, of_mutation, of_place, of_route, of_sorting
 
 CT = Condition("00080060", Kind.LITERAL, "CT")
 
@@ -102,3 +105,12 @@ def test_mutations_in_words() -> None:
         "for objects that go to A, if Modality is CT: set PatientName to X"
     )
     assert of_mutation(Mutation("", actions=edits[2:3])) == "for every object: remove PatientName"
+
+
+def test_a_whole_sorting() -> None:
+    by_number, by_text = SortAction("00200013"), SortAction("00080008", SortType.STRING, descending=True)
+    assert of_sorting(Sorting("", ("A", "B"), (CT,), (by_text, by_number))) == (
+        "for objects that go to A or B, if Modality is CT: order a series by ImageType, the highest text first; "
+        "order a series by InstanceNumber, the lowest number first"
+    )
+    assert of_sorting(Sorting("", actions=(by_number,))).startswith("for every object: order a series by ")
