@@ -33,6 +33,7 @@ from leyden.journal.lines import JournalSettings
 from leyden.journal.segments import Journal, segments
 from leyden.journal.upkeep import Upkeep
 from leyden.operate.trace import by_instance
+from leyden.spool.secret import journal_key
 
 ROOT = "1.2.826.0.1.3680043.8.498"
 STUDY_OBJECTS = 250
@@ -103,7 +104,7 @@ def tell(settings: JournalSettings, together: bool, count: int, folder: Path) ->
 def write_day(root: Path, count: int, begin_s: float) -> int:
     """Returns the number of events."""
     (root / "state").mkdir(parents=True)
-    accession.key_path(root).write_bytes(KEY)
+    journal_key(root).write_bytes(KEY)
     writers: dict[str, Journal] = {}
     events = 0
     for number in range(count):

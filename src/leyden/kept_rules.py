@@ -14,7 +14,8 @@ from pathlib import Path
 import msgspec
 
 from leyden.errors import Corrupt
-from leyden.plan.rules import CopyRules
+from leyden.plan.mutate import for_destination
+from leyden.plan.rules import CopyRules, PlanSettings
 from leyden.spool.moves import make_folder, sync_folder, write_whole
 
 
@@ -43,6 +44,28 @@ class KeptRules:
         if _digest(document) != digest:
             raise Corrupt(f"state/rules/{digest}.json is not what was written")
         return msgspec.json.decode(document, type=CopyRules)
+
+    def renewing(self, settings: PlanSettings) -> Callable[[str, str], str]:
+        """For a retry: the hash of the rules of these settings, given that of the rules before, and the destination.
+
+        Rules that no mutation is left of are rules too. If the ones before are lost, and it is not known whose
+        mutations they were, their hash stays. OSError: the disk refuses.
+        """
+        known: dict[str, str] = {}
+
+        def renewed(digest: str, destination: str) -> str:
+            try:
+                whose = self.read(digest).destination
+            except (FileNotFoundError, Corrupt):
+                if settings.mutates_first:
+                    return digest
+                whose = destination
+            if whose not in known:
+                mutations = for_destination(settings.mutations or (), whose)
+                known[whose] = self.keep(CopyRules(whose, settings.my_ae_title, mutations))
+            return known[whose]
+
+        return renewed
 
     def remove_unnamed(self, named: Callable[[], Collection[str]]) -> None:
         """Remove the rules that nothing names. `named` looks for the hashes that something does; it is called only if

@@ -147,9 +147,11 @@ class Supervisor:
         """Make the spool's folders and finish what an earlier service left. OSError: the disk refuses."""
         known = tuple(destination.ae_title for destination in self.settings.destinations)
         self.spool.prepare(known)
-        recover.recover(self.spool, retry_rejected=self.settings.retry_rejected_at_start, known=known)
+        kept_rules = KeptRules(self.spool.root, self.spool.sync)
+        renewed = kept_rules.renewing(self.settings.plan)
+        recover.recover(self.spool, retry_rejected=self.settings.retry_rejected_at_start, known=known, renewed=renewed)
         try:
-            KeptRules(self.spool.root).remove_unnamed(lambda: listing.edits(str(self.spool.root)))
+            kept_rules.remove_unnamed(lambda: listing.edits(str(self.spool.root)))
         except OSError as error:
             logger.warning("rules that nothing needs any more stay in state/rules/: %s", error)
         self._leftovers = {name: self.spool.claims(name) for name in names(f"{self.spool.root}/active")}

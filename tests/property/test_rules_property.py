@@ -7,7 +7,7 @@ import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leyden.config.routings import kind_of
+from leyden.config.conditions import kind_of
 from leyden.dicom.header import Header
 from leyden.dicom.part10 import FileMeta
 from leyden.plan.conditions import Examination, examine

@@ -580,7 +580,7 @@ def test_cycleRejectedFilesOnStartup_retries_rejected_at_start(
 
     asyncio.run(refused_and_failed())
     lock = SpoolLock(start.spool_root)
-    service = supervisor.Supervisor(start, lock, {})
+    service = supervisor.Supervisor(start, lock, {}, lambda: (start, ()))
     service.recover_spool()
     assert {count.stage: count.files for count in service.spool.counts()} == {"prepared": 2 - len(left), **left}
     service.spool.retry(Stage.REJECTED)
@@ -755,7 +755,7 @@ def test_maxDataBuffer_and_maxClientsPerServer_have_bounds_of_our_own(tmp_path: 
     """0 = our own bound; no PDU is longer than 256 KiB, whatever is written."""
     receiver = loaded(tmp_path, "").receiver
     assert (receiver.max_associations, receiver.acceptor.max_pdu_bytes) == (1000, 262144)
-    receiver = loaded(tmp_path, "maxClientsPerServer: 9\nreceivers: 2\nmaxDataBuffer: 4294967295").receiver
+    receiver = loaded(tmp_path, "maxClientsPerServer: 9\nreceivers: 2\nmaxDataBuffer: 4294967295").of_each_receiver
     assert (receiver.max_associations, receiver.acceptor.max_pdu_bytes) == (5, 262144)
 
 
@@ -809,7 +809,7 @@ def test_scpPort_0_is_off(tmp_path: Path) -> None:
     off = loaded(tmp_path, "scpPort: 0\narenaMib: 16")
     assert supervisor._listeners(off) == {}
     lock = SpoolLock(off.spool_root)
-    roles = [child.role for child in supervisor.Supervisor(off, lock, {}).children]
+    roles = [child.role for child in supervisor.Supervisor(off, lock, {}, lambda: (off, ())).children]
     assert "receiver" not in roles
     assert {"planner", "sender", "worker"} <= set(roles)
     lock.take_back()

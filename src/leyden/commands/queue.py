@@ -23,13 +23,19 @@ def _nothing(_options: argparse.Namespace) -> int:
 
 def _retry(options: argparse.Namespace) -> int:
     from leyden.journal.lines import set_up
+    from leyden.kept_rules import KeptRules
     from leyden.operate.queue import UnknownDestination, retry
     from leyden.spool.store import Spool
 
     settings, _ = load(options)
     set_up(settings.spool_root, f"queue-{os.getpid()}", settings.journal)
     try:
-        retried = retry(Spool(settings.spool_root, sync=settings.sync_spool), settings.plan.titles, options.destination)
+        retried = retry(
+            Spool(settings.spool_root, sync=settings.sync_spool),
+            settings.plan.titles,
+            options.destination,
+            KeptRules(settings.spool_root, settings.sync_spool).renewing(settings.plan),
+        )
     except UnknownDestination as error:
         print(f"leyden: {error}", file=sys.stderr)
         return 2

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from leyden.errors import LeydenError
 from leyden.spool import doorbell
+from leyden.spool.ended import Renewed
 from leyden.spool.listing import names
 from leyden.spool.stage import Stage
 from leyden.spool.store import Spool
@@ -22,11 +23,14 @@ class Retried:
     failed: int
 
 
-def retry(spool: Spool, titles: Mapping[str, str], destination: str | None = None) -> Retried:
+def retry(
+    spool: Spool, titles: Mapping[str, str], destination: str | None = None, renewed: Renewed | None = None
+) -> Retried:
     """Put what stands in rejected/ and failed/ back into the queue, and wake the service if it runs.
 
     `titles` maps every called title to its node ("" = our own), as in PlanSettings. `destination` is a node's title or
-    alias; None means all. What was bound for a node that is gone stays where it is. Raises UnknownDestination, OSError.
+    alias; None means all. What was bound for a node that is gone stays where it is. `renewed`: by which rules what is
+    to be changed is changed now. Raises UnknownDestination, OSError.
     """
     nodes = set(titles.values()) - {""}
     if destination is not None:
@@ -36,8 +40,8 @@ def retry(spool: Spool, titles: Mapping[str, str], destination: str | None = Non
             there_are = f"there are: {', '.join(sorted(known))}" if known else "nodes.yml names no Storage node"
             raise UnknownDestination(f"no destination {destination}; {there_are}")
     retried = Retried(
-        rejected=spool.retry(Stage.REJECTED, destination, nodes),
-        failed=spool.retry(Stage.FAILED, destination, nodes),
+        rejected=spool.retry(Stage.REJECTED, destination, nodes, renewed),
+        failed=spool.retry(Stage.FAILED, destination, nodes, renewed),
     )
     for role in names(f"{spool.root}/bell"):
         doorbell.ring(spool.root, role)

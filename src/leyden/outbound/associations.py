@@ -103,6 +103,7 @@ class Associations:
     ) -> None:
         self.members: list[LiveMember] = []
         self.serving = True  # ProcessSchedule and ProcessNetworks allow it
+        self._can_send = False  # when it was last looked at
         self._destination = destination
         self._window = window
         self._claims = claims
@@ -158,7 +159,10 @@ class Associations:
         requests: Collection[Instance] = ()
         alone: Alone | None = None
         limit = self._health.limit(now_s)
-        if self.serving and limit:
+        could_send, self._can_send = self._can_send, self.serving and limit > 0
+        if self._can_send and not could_send:
+            self._window.catch_up()
+        if self._can_send:
             requests = self._sendable(self._window.in_turn(), now_s)
             alone = self._next_suspect(now_s) if self._window.suspects else None
         if self._health.holds(now_s):
@@ -197,6 +201,8 @@ class Associations:
 
     def _do(self, action: Action, now_s: float) -> None:
         match action:
+            case Bind() if self._window.behind:
+                pass  # after the look, which is due
             case Bind(LiveMember() as member, Instance() as instance):
                 member.bind(self._window.take(instance), now_s)
             case Open(request, alone):

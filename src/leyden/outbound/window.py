@@ -44,6 +44,7 @@ class Window:
         self._inline = Inline()
         self._wanted = True  # something may have come since the last look began
         self._looked_s = float("-inf")
+        self.behind = False  # nothing could be sent, and nobody has looked since: an object of a lower rank waits here
         self._moves = 0  # how many claims ended in a move
         self._pulse = asyncio.Event()
 
@@ -79,6 +80,11 @@ class Window:
         """Time has passed, or what blocks has changed; to be called a few times a second."""
         self._pulse.set()
 
+    def catch_up(self) -> None:
+        """Something can be sent again: what came meanwhile may have a higher rank than what waits here."""
+        self.behind = True
+        self.ring()
+
     def look_anew(self, queue: SendQueue) -> None:
         """Forget what waits and look by this queue: it sees the same files, by other settings."""
         self._queue = queue
@@ -111,6 +117,7 @@ class Window:
             return 0
         finally:
             self._looked_s = time.monotonic()
+            self.behind = self.behind and self._wanted
         if queue is not self._queue:
             return 0
         if moves != self._moves:  # the look may have missed an older entry that a serial one has to wait for

@@ -11,7 +11,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,9 @@ from leyden.spool.moves import fresh_receipt, make_folder, move, write_whole
 from leyden.spool.stage import CLAIMED_FROM, ENDED, Stage
 
 logger = logging.getLogger("leyden.spool")
+
+Renewed = Callable[[str, str], str]
+"""The `edits` by which an object for a destination (AE title) is changed now; given are those in its entry's name."""
 
 
 def put(source: str, place: str, name: str, origin: tuple[Stage, str, str], why: Mapping[str, Any]) -> None:
@@ -51,12 +54,14 @@ def forget(file: str) -> None:
     _remove_note(f"{file}.json")
 
 
-def retry(root: str, stage: Stage, destination: str | None, known: Collection[str] | None) -> int:
+def retry(
+    root: str, stage: Stage, destination: str | None, known: Collection[str] | None, renewed: Renewed | None
+) -> int:
     """Bring back the objects in rejected/ or failed/, of one destination or of all; returns how many.
 
     Each goes to the stage that it came from, with its attempts and crashes forgotten. If `known` (AE titles) is given,
     an object bound for any other title stays, with its note. One that cannot be moved stays too, with a warning.
-    ValueError: another stage.
+    `renewed`: how what is to be changed is changed now; None = as it was planned. ValueError: another stage.
     """
     if stage is Stage.REJECTED:
         places = names(f"{root}/{stage}")
@@ -76,6 +81,9 @@ def retry(root: str, stage: Stage, destination: str | None, known: Collection[st
             if known is not None and back.destination and back.destination not in known:
                 continue
             try:
+                if renewed is not None and back.entry.edits:
+                    edits = renewed(back.entry.edits, back.destination)
+                    back = replace(back, entry=replace(back.entry, edits=edits))
                 if _bring_back(root, back):
                     moved += 1
                     tell(Retried(back.entry.receipt, destination=back.destination, stage=back.stage))

@@ -34,12 +34,17 @@ class Recovered:
     retried: int = 0
 
 
-def recover(spool: Spool, retry_rejected: bool = False, known: Collection[str] | None = None) -> Recovered:
+def recover(
+    spool: Spool,
+    retry_rejected: bool = False,
+    known: Collection[str] | None = None,
+    renewed: ended.Renewed | None = None,
+) -> Recovered:
     """Put the spool in order before the roles start.
 
     Embryos are removed and plans finished. Every claim is given back, or unlinked if it is proved to be delivered.
     What stands in failed/ is tried again, and what stands in rejected/ if `retry_rejected`; both only for the `known`
-    AE titles, if these are given.
+    AE titles, if these are given, and by the rules of now (`renewed`, see ended.retry).
 
     OSError: the spool can't be listed. A plan that could not be read stays: call reclaim() before the planner starts.
     """
@@ -54,9 +59,9 @@ def recover(spool: Spool, retry_rejected: bool = False, known: Collection[str] |
         with contextlib.suppress(OSError):
             os.rmdir(spool.root / Stage.ACTIVE / claimant)
     ended.sweep(os.fspath(spool.root))
-    done.retried += spool.retry(Stage.FAILED, known=known)
+    done.retried += spool.retry(Stage.FAILED, known=known, renewed=renewed)
     if retry_rejected:
-        done.retried += spool.retry(Stage.REJECTED, known=known)
+        done.retried += spool.retry(Stage.REJECTED, known=known, renewed=renewed)
     if any(astuple(done)):
         logger.info(
             "recovery: %d half-received files removed, %d claims given back, %d claims were delivered or made already, "

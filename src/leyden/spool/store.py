@@ -455,12 +455,18 @@ class Spool:
         """Move a claim that is older than its destination's expiryThreshold to expired/; nothing is deleted."""
         self._end(claim, Stage.EXPIRED, claim.path.name, {"reason": "not delivered within expiryThreshold"})
 
-    def retry(self, stage: Stage, destination: str | None = None, known: Collection[str] | None = None) -> int:
+    def retry(
+        self,
+        stage: Stage,
+        destination: str | None = None,
+        known: Collection[str] | None = None,
+        renewed: ended.Renewed | None = None,
+    ) -> int:
         """Bring back the objects in rejected/ or failed/, of one destination or of all; returns how many.
 
         `known`: only those bound for these AE titles, or for none yet. See ended.retry().
         """
-        return ended.retry(self._root, stage, destination, known)
+        return ended.retry(self._root, stage, destination, known, renewed)
 
     # -- figures
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import asynccontextmanager
 
 from leyden.deliver.destination import Destination
+from leyden.deliver.pool import Phase
 from leyden.dicom.association import AssociationRequested, StoreEnded, StoreStarted
 from leyden.dicom.negotiate import CALLED_UNKNOWN
 from leyden.outbound.associations import Associations
@@ -96,6 +97,27 @@ async def test_nothing_is_opened_while_the_destination_is_not_served(tmp_path):
         assert not peers
         work.associations.serving = True
         await work.until_counts()
+        await work.stop()
+
+
+@on_a_loop
+async def test_what_came_while_nothing_could_be_sent_is_looked_at_before_anything_is_sent(tmp_path):
+    """So what has a higher rank, or is older, does not come behind what the window happened to hold."""
+    async with listening() as (port, _peers):
+        work = Working(tmp_path, port)
+        work.associations.serving = False
+        work.put(2)
+        work.start()
+        await work.until(lambda: bool(work.window.waiting))
+        work.filling.cancel()
+        work.put(1)
+        work.associations.serving = True
+        await work.until(lambda: any(member.phase is Phase.IDLE for member in work.associations.members))
+        assert not work.window.in_hand
+        work.start()
+        await work.until_counts()
+        lines = await work.proved()
+        assert [line["sop_instance_uid"] for line in lines] == ["2.25.1", "2.25.2"]
         await work.stop()
 
 
