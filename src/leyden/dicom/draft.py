@@ -2,7 +2,8 @@
 
 A Draft is a Dataset, so conditions, the peek and the code of derived objects see its edits. Nothing is written here:
 `replacements()` goes to edit.rewrite(). Items of sequences are Drafts as well. Elements behind Pixel Data are not read,
-but they can be removed or replaced.
+but they can be removed or replaced. A dataset in which an element occurs twice has no Draft: only one of them would be
+seen.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,10 +13,14 @@ from leyden.dicom.elements import (
     BIG,
     ITEM,
     PIXEL_DATA,
+    PIXEL_ELEMENTS,
+    UNDEFINED,
     WORD_BYTES,
     ByteSource,
     Element,
     dictionary_vr,
+    level,
+    offset_behind,
     tag_name,
 )
 from leyden.dicom.header import CHARACTER_SET, Dataset, resolve
@@ -43,13 +48,31 @@ class Draft(Dataset):
     def read(self, *, lenient: bool = False) -> dict[int, Element]:
         """The elements by tag, edits included. The offsets of what was set are -1; its value comes with raw()."""
         if self._elements is None:
-            self._elements = dict(self._base.read(lenient=lenient))
+            elements = self._base.read(lenient=lenient)
+            at = self.start
+            for tag, _, begin, _, _, after in elements.values():
+                if begin != at:  # read() keeps only the last of equal tags
+                    raise Corrupt(f"an element occurs twice, {tag_name(tag)} or the one before it")
+                at = after
+            self._elements = dict(elements)
             self.flaw = self._base.flaw
         return self._elements
 
     def tags(self) -> list[int]:
         """The tags up to Pixel Data, in order."""
         return sorted(self.read())
+
+    def trailing(self) -> list[int]:
+        """The tags behind Pixel Data, which read() does not have: padding, private groups ... Raises Corrupt."""
+        found: list[int] = []
+        elements = self._base.read().values()
+        while pixels := next((element for element in elements if element[0] in PIXEL_ELEMENTS), None):
+            tag, vr, _, value, length, at = pixels
+            if length == UNDEFINED:
+                at = offset_behind(self.source, tag, vr, value, self.end, self.encoding)
+            elements = tuple(level(self.source, at, self.end, self.encoding)) if at < self.end else ()
+            found += (element[0] for element in elements)
+        return found
 
     def items(self, tag: int) -> "tuple[Draft, ...]":
         """The items of a sequence, to be read and edited. Raises Corrupt if they do not parse."""

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from leyden.dicom.dictionary import keyword_of
 from leyden.dicom.draft import Draft
-from leyden.dicom.elements import PIXEL_DATA, PIXEL_ELEMENTS, UNDEFINED, dictionary_vr, level, offset_behind, tag_name
+from leyden.dicom.elements import PIXEL_DATA, PIXEL_ELEMENTS, UNDEFINED, dictionary_vr, tag_name
 from leyden.dicom.signed import MAC_PARAMETERS
 from leyden.plan.profile import (
     CODES,
@@ -147,26 +147,13 @@ def deidentify(dataset: Draft, profile: Profile, keyed: Keyed, pseudonym: str = 
         pseudonym = keyed.pseudonym(patient)
     study = "\\".join(dataset.texts(_STUDY_INSTANCE_UID) or ())
     walk = _Walk(dataset, actions(profile.options), profile, keyed, keyed.shift_days(patient, study), pseudonym)
-    for tag in trailing(dataset):
-        _remove(dataset, tag)
+    for tag in dataset.trailing():
+        if tag & 0xFFFF:  # a group length goes with its group
+            _remove(dataset, tag)
     walk.dataset(dataset)
     if not dataset.texts(_SOP_INSTANCE_UID):
         raise Unsafe(f"there is no SOP Instance UID {tag_name(_SOP_INSTANCE_UID)} that could be replaced")
     _say_so(dataset, profile)
-
-
-def trailing(dataset: Draft) -> list[int]:
-    """The tags behind Pixel Data: signatures, padding, private groups. Raises Corrupt."""
-    found = dataset.read()
-    pixels = next((found[tag] for tag in sorted(PIXEL_ELEMENTS, reverse=True) if tag in found), None)
-    if pixels is None:
-        return []
-    tag, vr, _, value, length, after = pixels
-    source, end = dataset.source, dataset.end
-    if length == UNDEFINED:
-        after = offset_behind(source, tag, vr, value, end, dataset.encoding)
-    behind = level(source, after, end, dataset.encoding) if after < end else ()
-    return [each[0] for each in behind if each[0] & 0xFFFF]  # a group length goes with its group
 
 
 class _Walk:

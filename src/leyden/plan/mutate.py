@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from leyden.dicom.draft import Draft
 from leyden.dicom.edit import Replacements
-from leyden.dicom.elements import tag_name
+from leyden.dicom.elements import PIXEL_ELEMENTS, tag_name
 from leyden.dicom.header import Dataset, Header
 from leyden.dicom.uids import is_storage, uid_of
 from leyden.dicom.values import Unwritable
@@ -135,8 +135,8 @@ def mutate(mutations: Sequence[Mutation], header: Header, circumstances: Circums
     work = Work(header, circumstances)
     chosen = for_destination(mutations, circumstances.destination)
     rules = CopyRules(circumstances.destination, circumstances.system, chosen)
-    if chosen and header.flaw:
-        reason = f"{chosen[0].where} can't be applied to a dataset that can't be read as a whole: {header.flaw}"
+    if chosen and (flaw := header.flaw or _out_of_place(work.draft)):
+        reason = f"{chosen[0].where} can't be applied to a dataset that can't be read as a whole: {flaw}"
         return Mutated(rules, work.header, work.draft, failure=Failure(OnError.FAIL, reason))
     ran: list[MutationRan] = []
     for mutation in chosen:
@@ -145,6 +145,16 @@ def mutate(mutations: Sequence[Mutation], header: Header, circumstances: Circums
         if failure:
             return Mutated(rules, work.header, work.draft, tuple(ran), failure)
     return Mutated(rules, work.header, work.draft, tuple(ran))
+
+
+def _out_of_place(draft: Draft) -> str:
+    """Why a mutation might miss an element: it occurs twice, or behind Pixel Data though its tag is lower."""
+    try:
+        draft.read()
+        misplaced = next((tag for tag in draft.trailing() if tag < min(PIXEL_ELEMENTS)), None)
+    except Corrupt as error:
+        return str(error)
+    return "" if misplaced is None else f"{tag_name(misplaced)} stands behind Pixel Data"
 
 
 def unreadable(mutations: Sequence[Mutation], destination: str, flaw: object) -> str:

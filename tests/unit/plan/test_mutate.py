@@ -8,9 +8,11 @@ import pydicom
 import pytest
 
 from leyden.dicom.header import Header
+from leyden.dicom.part10 import FileMeta
 from leyden.plan.mutate import Circumstances, Mutated, mutate, remarks
 from leyden.plan.rules import Condition, Edit, EditType, Kind, Mutation, OnError, Place, Step
-from support.headers import SECONDARY_CAPTURE, header_of
+from support.datasets import el
+from support.headers import SECONDARY_CAPTURE, header_from, header_of
 
 ADD, REMOVE = EditType.ADD_OR_UPDATE, EditType.REMOVE
 NAME, ID, ACCESSION, STUDY_DATE, DESCRIPTION = 0x00100010, 0x00100020, 0x00080050, 0x00080020, 0x00081030
@@ -295,3 +297,38 @@ def test_original_attributes_keep_the_old_values() -> None:
 
 def test_without_a_change_nothing_is_said_of_originals() -> None:
     assert not apply(rule(put(ID, "4711"), original=True)).changed
+
+
+PIXELS = el(0x7FE00010, "OW", b"\0\0")
+FRAGMENTS = el(0x7FE00010, "OB", b"", 0xFFFFFFFF) + el(0xFFFEE000, "", b"") + el(0xFFFEE0DD, "", b"")
+ADDRESS = el(0x00101040, "LO", b"Street")
+WITH_NAME = el(0xFFFEE000, "", el(NAME, "PN", b"Doe^Jane"))
+
+
+@pytest.mark.parametrize("edit", [remove(0x00101040), put(NAME, "NEW"), Edit(EditType.DEIDENTIFY, "mutations.yml:3")])
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (el(NAME, "PN", b"Doe^Jane") + el(NAME, "PN", b"NEW"), "(0010,0010) or the one before it"),
+        (ADDRESS + el(0x00101040, "LO", b"Road"), "occurs twice"),
+        (el(0x00189314, "SQ", WITH_NAME) + el(0x00189314, "SQ", b""), "occurs twice"),
+        (PIXELS + ADDRESS, "(0010,1040) stands behind Pixel Data"),
+        (FRAGMENTS + ADDRESS, "(0010,1040) stands behind Pixel Data"),
+        (el(0x7FE00008, "OF", bytes(4)) + PIXELS + ADDRESS, "(0010,1040) stands behind Pixel Data"),
+    ],
+)
+def test_a_dataset_in_which_a_mutation_may_miss_an_element_does_not_leave(data: bytes, why: str, edit: Edit) -> None:
+    seen = header_from(FileMeta(SECONDARY_CAPTURE, "2.25.7", "1.2.840.10008.1.2.1"), data)
+    failure = run(edit, seen=seen).failure
+    assert failure is not None
+    assert why in failure.reason
+    assert failure.kind is OnError.FAIL
+
+
+def test_of_an_item_in_which_an_element_occurs_twice_no_one_is_missed() -> None:
+    twice = el(NAME, "PN", b"Doe^Jane") + el(NAME, "PN", b"NEW ")
+    data = el(0x00189314, "SQ", el(0xFFFEE000, "", twice))
+    seen = header_from(FileMeta(SECONDARY_CAPTURE, "2.25.7", "1.2.840.10008.1.2.1"), data)
+    mutated = run(put(Place(NAME, (Step(0x00189314),)), "NEW"), seen=seen)
+    assert mutated.failure is not None
+    assert "occurs twice" in mutated.failure.reason
