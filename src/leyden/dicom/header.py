@@ -336,8 +336,9 @@ def peek(read_at: ReadAt, size: int) -> Header:
     if syntax is None:
         raise Corrupt(f"transfer syntax {meta.transfer_syntax_uid or '(none)'} is not known")
     source = ByteSource(read_at, size, head)
+    whole = True
     if syntax.deflated:
-        inflated = _inflate(read_at, offset, size)
+        inflated, whole = _inflate(read_at, offset, size)
         begin = ByteSource(lambda at, length: inflated[at : at + length], len(inflated), inflated[:WINDOW_BYTES])
         dataset = Dataset(begin, 0, len(inflated), encoding_of(syntax))
     else:
@@ -345,6 +346,8 @@ def peek(read_at: ReadAt, size: int) -> Header:
         if dataset.encoding is EXPLICIT and implicit_throughout(source, offset, size):
             dataset.encoding = IMPLICIT
     elements = dataset.read(lenient=True)
+    if not whole and not (dataset.flaw or PIXEL_ELEMENTS & elements.keys()):
+        dataset.flaw = f"only {dataset.end} bytes of a deflated dataset were inflated"
     pixel_data = ""
     if PIXEL_DATA in elements:
         pixel_data = "encapsulated" if elements[PIXEL_DATA][4] == UNDEFINED else "native"
@@ -353,7 +356,8 @@ def peek(read_at: ReadAt, size: int) -> Header:
     return Header(meta, syntax, dataset, pixel_data, offset, Dataset(source, META_OFFSET, offset, EXPLICIT))
 
 
-def _inflate(read_at: ReadAt, offset: int, size: int) -> bytes:
+def _inflate(read_at: ReadAt, offset: int, size: int) -> tuple[bytes, bool]:
+    """The beginning of a deflated dataset, and whether that is all of it."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     inflated = bytearray()
     try:
@@ -366,7 +370,7 @@ def _inflate(read_at: ReadAt, offset: int, size: int) -> bytes:
     except zlib.error as error:
         if not inflated:
             raise Corrupt(f"the dataset does not inflate: {error}") from None
-    return bytes(inflated)
+    return bytes(inflated), inflater.eof
 
 
 def _numbers(raw: bytes, vr: str, order: str) -> tuple[str, ...]:

@@ -402,12 +402,24 @@ def test_a_deflated_bomb_is_inflated_by_a_mebibyte_only() -> None:
     deflater = zlib.compressobj(wbits=-15)
     dataset = el(0x00080060, "CS", b"CT") + el(0x00420011, "OB", bytes(50_000_000)) + el(0x00420012, "LO", b"end ")
     data = file(deflater.compress(dataset) + deflater.flush(), DEFLATED_LE)
-    inflated = header._inflate(reader(data), len(file(b"", DEFLATED_LE)), len(data))
+    inflated, _ = header._inflate(reader(data), len(file(b"", DEFLATED_LE)), len(data))
     assert len(inflated) == 1 << 20
     ours = look(data)
     assert ours.texts(0x00080060) == ("CT",)
     assert "(0042,0011) runs past the end" in ours.flaw
     assert look(data[:600]).texts(0x00080060) == ("CT",)
+
+
+def test_what_is_not_inflated_as_a_whole_says_so_even_where_it_is_cut_between_two_elements() -> None:
+    begin, end = el(0x00080060, "CS", b"CT"), el(0x00104000, "LT", b"end ")
+    middle = el(0x00420011, "OB", bytes((1 << 20) - len(begin) - 12))
+    deflater = zlib.compressobj(wbits=-15)
+    long = look(file(deflater.compress(begin + middle + end) + deflater.flush(), DEFLATED_LE))
+    assert len(begin + middle) == 1 << 20
+    assert (0x00104000 in long.dataset, "were inflated" in long.flaw) == (False, True)
+    deflater = zlib.compressobj(wbits=-15)
+    cut = look(file(deflater.compress(begin) + deflater.flush(zlib.Z_FULL_FLUSH), DEFLATED_LE))
+    assert (cut.texts(0x00080060), "were inflated" in cut.flaw) == (("CT",), True)
 
 
 def test_values_are_bounded_and_read_when_asked_for() -> None:
