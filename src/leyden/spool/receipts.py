@@ -98,7 +98,8 @@ class ReceiptLog:
 def delivered(root: Path, wanted: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
     """Those of the wanted (receipt, destination) that are proved to be delivered by the two newest hours of any writer.
 
-    A delivery that a crash left half done took place just before the crash, so older hours are not needed.
+    A delivery that a crash left half done took place just before the crash, so older hours are not needed. A receipt of
+    what a destination refused (moveRejectedCachedFiles) proves no delivery.
     """
     found: set[tuple[str, str]] = set()
     receipts = {receipt.encode() for receipt, _ in wanted}
@@ -125,6 +126,7 @@ def delivered(root: Path, wanted: Collection[tuple[str, str]]) -> set[tuple[str,
 def _pair(line: bytes) -> tuple[str, str]:
     try:
         document = orjson.loads(line)
-        return str(document["receipt"]), str(document["destination"])
+        pair = str(document["receipt"]), str(document["destination"])
+        return pair if document.get("event") != "rejected" else ("", "")
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return "", ""

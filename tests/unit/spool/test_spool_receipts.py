@@ -40,6 +40,15 @@ def test_the_receipt_of_a_dropped_object_is_no_delivery(root):
     log.close()
 
 
+def test_the_receipt_of_a_refused_object_is_no_delivery(root):
+    log = ReceiptLog(root, "sender-0")
+    log.append({"event": "rejected", "receipt": RECEIPT, "destination": "PACS", "reason": "status 0xA900"})
+    assert not delivered(root, {(RECEIPT, "PACS")})
+    log.append({"event": "delivered", "receipt": RECEIPT, "destination": "PACS"})
+    assert delivered(root, {(RECEIPT, "PACS")})
+    log.close()
+
+
 def test_a_torn_line_is_ignored_and_the_next_one_starts_on_its_own(root):
     for _ in range(2):
         log = ReceiptLog(root, "sender-0")
