@@ -65,7 +65,7 @@ def _lines(story: "Story") -> list[str]:
     for title, (state, reason) in story.standings().items():
         if state == "gone":
             why = reason or "nothing says how it went"
-            lines.append(f"  now                      {title}: not in the spool; {why}")
+            lines.append(f"  now                      {f'{title}: ' if title else ''}not in the spool; {why}")
     return [escaped(line) for line in lines]  # of texts that peers have sent
 
 
@@ -103,6 +103,11 @@ def _received(rest: "Document") -> str:
     return f"received from {rest.pop('calling')}{peer}, called {rest.pop('called')}, {took}"
 
 
+def _duplicate(rest: "Document") -> str:
+    answered = f"answered 0x{rest.pop('status'):04X}"
+    return f"came again from {rest.pop('calling')}, called {rest.pop('called')}: not kept, {answered}"
+
+
 def _planned(rest: "Document") -> str:
     rules = ", ".join(rest.pop("rules", ())) or "no rule"
     ways = "; ".join(f"{d['destination']} {d['form']}{_changed(d)} ({d['reason']})" for d in rest.pop("deliveries", ()))
@@ -110,8 +115,17 @@ def _planned(rest: "Document") -> str:
     dropped = f"dropped by {rest.pop('dropped_by')}" if "dropped_by" in rest else ""
     for name in ("calling", "called", "series_instance_uid", "accession"):
         rest.pop(name, None)
-    study = f"; study {rest.pop('study_instance_uid')}" if "study_instance_uid" in rest else ""
-    return f"planned by {rules}, generation {rest.pop('generation')}: {ways or dropped}{saved}{study}"
+    return f"planned by {rules}, generation {rest.pop('generation')}: {ways or dropped}{saved}{_study(rest)}"
+
+
+def _failed(rest: "Document") -> str:
+    for name in ("calling", "accession"):
+        rest.pop(name, None)
+    return f"failed: {rest.pop('reason')}{_study(rest)}"
+
+
+def _study(rest: "Document") -> str:
+    return f"; study {rest.pop('study_instance_uid')}" if "study_instance_uid" in rest else ""
 
 
 def _transformed(rest: "Document") -> str:
@@ -149,6 +163,7 @@ def _by(text: str, name: str) -> Words:
 
 _WORDS: dict[str, Words] = {
     "received": _received,
+    "duplicate": _duplicate,
     "planned": _planned,
     "transformed": _transformed,
     "delivered": _delivered,
@@ -156,7 +171,7 @@ _WORDS: dict[str, Words] = {
     "attempt": _by("not answered: ", "said"),
     "remade": _by("back to a worker, to become ", "syntax"),
     "rejected": _by("rejected: ", "reason"),
-    "failed": _by("failed: ", "reason"),
+    "failed": _failed,
     "expired": _by("expired", ""),
     "retried": _by("brought back to ", "stage"),
     "byhand": _by("by hand it ", "what"),

@@ -68,8 +68,8 @@ def study(root: Path, uid: str) -> Study:
         dropped += all(state == DROPPED for each in objects for state, _ in each.standings().values())
         for title in titles:
             receipt, state, reason = _best(objects, title)
-            if state == DROPPED:
-                continue
+            if state == DROPPED or (state == GONE and not title and len(titles) > 1):
+                continue  # nothing is to come of that one, or another object of the instance came after it
             if title:
                 states = destinations.setdefault(title, Destination(title)).states
                 states[state] = states.get(state, 0) + 1

@@ -63,17 +63,25 @@ class Story:
     def standings(self) -> dict[str, tuple[str, str]]:
         """Destination -> how it stands there, and why.
 
-        It is delivered, dropped, in a stage, or gone: by hand, or nothing says how. "": there is no destination.
+        It is delivered, dropped, in a stage, or gone: by hand, after it was put aside, or nothing says how. "": there
+        is no destination.
         """
         found: dict[str, tuple[str, str]] = {}
         for event in self.events:
+            title = event.get("destination", "")
             if event["event"] == "planned":
+                found.pop("", None)  # it had failed before it was planned
                 for delivery in event.get("deliveries", ()):
                     found[delivery["destination"]] = (GONE, "")
                 if "dropped_by" in event:
                     found[""] = (DROPPED, event["dropped_by"])
-            elif event["event"] == "byhand" and event.get("destination") in found:
-                found[event["destination"]] = (GONE, f"{event['what']} by hand")
+            elif event["event"] in ENDED:
+                reason = f": {event['reason']}" if event.get("reason") else ""
+                found[title] = (GONE, f"{event['event']}{reason}")
+            elif event["event"] == "retried":
+                found[title] = (GONE, "")
+            elif event["event"] == "byhand" and title in found:
+                found[title] = (GONE, f"{event['what']} by hand")
         for title in self.proved:
             found[title] = (DELIVERED, "")
         for event in self.events:

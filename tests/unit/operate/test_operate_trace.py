@@ -5,9 +5,20 @@ from typing import Any
 
 import pytest
 
+from leyden.commands.trace import _told
 from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.journal.accession import keyed
-from leyden.journal.events import ByHand, Delivered, Event, Planned, PlannedDelivery, Received
+from leyden.journal.events import (
+    ByHand,
+    Delivered,
+    Event,
+    Failed,
+    Planned,
+    PlannedDelivery,
+    Received,
+    Rejected,
+    Retried,
+)
 from leyden.journal.segments import Journal
 from leyden.operate import trace
 from leyden.operate.study import study
@@ -144,6 +155,13 @@ def test_what_was_delivered_between_the_two_looks_is_not_gone(site: Site, monkey
     assert story.standings() == {"PACS": ("delivered", "")}
 
 
+def test_each_event_is_told_in_words() -> None:
+    again = {"event": "duplicate", "receipt": receipt(1), "at_s": 1.0, "calling": "CT1", "called": "PACS", "status": 0}
+    assert _told(again) == "came again from CT1, called PACS: not kept, answered 0x0000"
+    failed = {"event": "failed", "receipt": receipt(1), "at_s": 1.0, "reason": "no destination", "calling": "CT1"}
+    assert _told(failed | {"study_instance_uid": STUDY, "accession": "f3"}) == "failed: no destination; study 1.2.9"
+
+
 def test_without_a_key_an_accession_cannot_be_asked_for(site: Site) -> None:
     with pytest.raises(OSError, match=r"journal\.key"):
         by_accession(site.root, "A1")
@@ -199,6 +217,40 @@ def test_of_an_instance_that_came_twice_what_is_on_its_way_counts_and_else_that_
             path.rename(site.root / "rejected" / "PACS" / path.name)
     found = study(site.root, STUDY)
     assert (found.received, found.complete) == (1, complete)
+
+
+def test_what_failed_and_was_removed_is_not_dropped_but_missing(site: Site) -> None:
+    site.received(1)
+    site.tell(Failed(receipt(1), reason="no destination", sop_instance_uid="1.2.3", study_instance_uid=STUDY, at_s=2.0))
+    found = study(site.root, STUDY)
+    assert (found.received, found.dropped, found.complete) == (1, 0, False)
+    assert [(each.destination, each.state, each.reason) for each in found.missing] == [
+        ("", "gone", "failed: no destination")
+    ]
+    site.planned(2, "PACS")
+    site.delivered(2, "PACS")
+    assert study(site.root, STUDY).complete  # it came once more
+
+
+def test_what_failed_and_was_planned_later_is_not_missing(site: Site) -> None:
+    site.tell(Failed(receipt(1), reason="no destination", sop_instance_uid="1.2.3", study_instance_uid=STUDY, at_s=1.0))
+    site.tell(Retried(receipt(1), destination="", stage="new", at_s=1.5))
+    site.planned(2, "PACS")
+    site.planned(1, "PACS")
+    site.delivered(1, "PACS")
+    site.delivered(2, "PACS")
+    assert study(site.root, STUDY).complete
+
+
+def test_what_was_refused_and_is_removed_is_missing_with_the_reason(site: Site) -> None:
+    site.planned(1, "PACS")
+    refused = Rejected(receipt(1), destination="PACS", reason="status 0xA900", **of("1.2.3", 2))
+    site.tell(refused)
+    log = ReceiptLog(site.root, "sender-0")
+    log.append(refused)
+    log.close()
+    (missing,) = study(site.root, STUDY).missing
+    assert (missing.destination, missing.state, missing.reason) == ("PACS", "gone", "rejected: status 0xA900")
 
 
 def test_what_is_not_planned_yet_belongs_to_its_study_too(site: Site) -> None:
