@@ -65,7 +65,7 @@ class Draft(Dataset):
     def trailing(self) -> list[int]:
         """The tags behind Pixel Data, which read() does not have: padding, private groups ... Raises Corrupt."""
         found: list[int] = []
-        elements = self._base.read().values()
+        elements: Iterable[Element] = self._base.read().values()
         while pixels := next((element for element in elements if element[0] in PIXEL_ELEMENTS), None):
             tag, vr, _, value, length, at = pixels
             if length == UNDEFINED:
