@@ -116,10 +116,10 @@ _DRAWING_TEXTS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 
 def burned_in(dataset: Draft, how: BurnedIn) -> str:
     """Why an image must not leave for what may be written in its pixels; "" = nothing stands against it."""
-    declared = "\\".join(dataset.texts(_BURNED_IN) or ())
-    if how in (BurnedIn.PASS, BurnedIn.BLANK) or declared == "NO":
+    declared = tuple(text.upper() for text in dataset.texts(_BURNED_IN) or ())
+    if how in (BurnedIn.PASS, BurnedIn.BLANK) or declared == ("NO",):
         return ""
-    if declared == "YES":
+    if "YES" in declared:
         return f"Burned In Annotation {tag_name(_BURNED_IN)} is YES"
     if how is BurnedIn.STRICT:
         sop_class = "\\".join(dataset.texts(_SOP_CLASS_UID) or ())

@@ -521,6 +521,8 @@ def test_what_was_done_is_said() -> None:
         ("YES", "CT", BurnedIn.REFUSE, False),
         ("YES", "CT", BurnedIn.STRICT, False),
         ("YES", "CT", BurnedIn.PASS, True),
+        ("NO\\YES", "CT", BurnedIn.REFUSE, False),
+        ("NO\\NO", "US", BurnedIn.STRICT, False),
         ("NO", "US", BurnedIn.STRICT, True),
         ("", "US", BurnedIn.REFUSE, True),
         ("", "US", BurnedIn.STRICT, False),
@@ -537,6 +539,11 @@ def test_burned_in_annotation(declared: str, modality: str, how: BurnedIn, leave
     else:
         with pytest.raises(Unsafe, match="Burned In Annotation"):
             treated(before, burned_in=how)
+
+
+def test_burned_in_annotation_in_small_letters_counts_too() -> None:
+    with pytest.raises(Unsafe, match="Burned In Annotation"):
+        treated_bytes(el(0x00280301, "CS", b"yes "))
 
 
 SEVERAL = (
