@@ -30,8 +30,8 @@ def blank(fd: int, header: Header, rectangles: Sequence[Rectangle]) -> None:
     if _SAMPLES.get(found.photometric) != found.samples or found.planar not in (0, 1):
         raise Unfit(f"{found.photometric} with {found.samples} samples, of which it is not known what is black")
     _, _, _, offset, length, _ = header.dataset.read()[PIXEL_DATA]
-    if length < found.size_bytes:
-        raise Unfit("Pixel Data shorter than Rows, Columns and Number of Frames say")
+    if length - found.size_bytes not in (0, found.size_bytes % 2):
+        raise Unfit("Pixel Data shorter or longer than Rows, Columns and Number of Frames say")
     pixel = black(found, header.dataset)
     for left, top, width, height in rectangles:
         if left + width > found.columns or top + height > found.rows:

@@ -129,10 +129,11 @@ def test_what_is_not_sure_is_not_done(made: Dataset, rectangle: Rectangle, why: 
         blanked(made, tmp_path, rectangle)
 
 
-@pytest.mark.parametrize("keyword", ["HighBit", "BitsStored", "Rows"])
+@pytest.mark.parametrize("keyword", ["HighBit", "BitsStored", "Rows", "NumberOfFrames"])
 def test_a_dataset_that_contradicts_itself_is_not_done(keyword: str, tmp_path: Path) -> None:
-    made = image(bits=16, stored=12)
-    setattr(made, keyword, {"HighBit": 15, "BitsStored": 17, "Rows": 4 * ROWS}[keyword])
+    made = image(bits=16, stored=12, frames=3)
+    wrong = {"HighBit": 15, "BitsStored": 17, "Rows": 4 * ROWS, "NumberOfFrames": 2}
+    setattr(made, keyword, wrong[keyword])
     path = tmp_path / "image.dcm"
     made.save_as(path, enforce_file_format=True)
     with open(path, "r+b") as file:
