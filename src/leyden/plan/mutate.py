@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
 
+import regex  # type: ignore[import-untyped]
+
 from leyden.dicom.draft import Draft
 from leyden.dicom.edit import Replacements
 from leyden.dicom.elements import PIXEL_ELEMENTS, tag_name
@@ -21,7 +23,16 @@ from leyden.dicom.header import Dataset, Header
 from leyden.dicom.uids import is_storage, uid_of
 from leyden.dicom.values import Unwritable
 from leyden.errors import Corrupt, Transient
-from leyden.plan.conditions import TIME_LIMIT_S, Clock, Finding, compiled, examine, remark, stopped_clock
+from leyden.plan.conditions import (
+    TIME_LIMIT_S,
+    TOTAL_LIMIT_S,
+    Clock,
+    Finding,
+    compiled,
+    examine,
+    remark,
+    stopped_clock,
+)
 from leyden.plan.deidentify import anonymize, deidentify
 from leyden.plan.profile import Option
 from leyden.plan.pseudonym import PATIENT_ID, Patient, Pseudonymizer, Unsafe, patient_of
@@ -186,6 +197,20 @@ class Work:
         self.header = replace(header, dataset=self.draft)
         self._came = header
         self._named = self._names()
+        self._search_left_s = TOTAL_LIMIT_S
+
+    def search(self, pattern: "regex.Pattern[str]", text: str) -> "regex.Match[str] | None":
+        """Search a text. Raises CannotError: it takes too long, or all searches in this object together do."""
+        if self._search_left_s <= 0:
+            raise CannotError(f"its expression was not asked: searches before it took {TOTAL_LIMIT_S * 1000:.0f} ms")
+        start_s = self.circumstances.clock()
+        try:
+            found = pattern.search(text, timeout=TIME_LIMIT_S)
+        except TimeoutError:
+            self._search_left_s -= TIME_LIMIT_S
+            raise CannotError(f"its expression had no answer within {TIME_LIMIT_S * 1000:.0f} ms") from None
+        self._search_left_s -= self.circumstances.clock() - start_s
+        return found
 
     def follow(self) -> None:
         """Have the file meta information follow SOP class and instance UID (PS3.10 section 7.1)."""
@@ -388,10 +413,7 @@ def _text(edit: Edit, work: Work, holder: Draft, present: int | None, number: in
         text = _source(edit, work, holder)
         if text is None:
             return None
-        try:
-            match = pattern.search(text, timeout=TIME_LIMIT_S)
-        except TimeoutError:
-            raise CannotError(f"its expression had no answer within {TIME_LIMIT_S * 1000:.0f} ms") from None
+        match = work.search(pattern, text)
         if match is None:
             return None
         groups = (match[0], *(each or "" for each in match.groups()))

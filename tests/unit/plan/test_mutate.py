@@ -299,6 +299,23 @@ def test_without_a_change_nothing_is_said_of_originals() -> None:
     assert not apply(rule(put(ID, "4711"), original=True)).changed
 
 
+def test_the_searches_in_one_object_together_are_limited_too() -> None:
+    """A sequence with many items must not hold up the planner, whose other objects wait meanwhile."""
+    made = dataset()
+    made.RequestAttributesSequence = [pydicom.Dataset() for _ in range(40)]
+    for item in made.RequestAttributesSequence:
+        item.ScheduledProcedureStepID = "ONE"
+    reads = iter(range(10_000))
+    slow = Circumstances("IMAGEPACS", RECEIPT, "LEYDEN", clock=lambda: next(reads) / 50)  # each search takes 20 ms
+    step = Place(STEP, (Step(REQUEST),))
+    few = Place(STEP, (Step(REQUEST, 1),))
+    seen = header_of(made)
+    mutated = mutate((rule(put(step, "X", source=step)),), seen, slow)
+    assert mutated.failure is not None
+    assert "its expression was not asked: searches before it took 500 ms" in mutated.failure.reason
+    assert mutate((rule(put(few, "X", source=few)),), seen, slow).failure is None
+
+
 PIXELS = el(0x7FE00010, "OW", b"\0\0")
 FRAGMENTS = el(0x7FE00010, "OB", b"", 0xFFFFFFFF) + el(0xFFFEE000, "", b"") + el(0xFFFEE0DD, "", b"")
 ADDRESS = el(0x00101040, "LO", b"Street")
