@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from leyden.spool.entry import SEPARATOR, Entry, folder, is_bucket, title
+from leyden.spool.entry import SEPARATOR, Entry, folder, is_bucket, parse, title
 from leyden.spool.stage import BY_DESTINATION, CLAIMED_FROM, Stage
 
 _RECEIPT = slice(0, 22)
@@ -159,8 +159,12 @@ def held_back(root: str, destination: str, entries: Iterable[Entry]) -> set[str]
 
 
 def not_made(root: str, destination: str) -> dict[str, str]:
-    """Of what waits to be made or asked for: the series (Entry.series) -> the oldest receipt of it."""
+    """Of what waits to be made or asked for: the series (Entry.series) -> the oldest receipt of it.
+
+    What is not asked for before an older one of its instance has gone does not count: that one must not wait for it.
+    """
     oldest: dict[str, str] = {}
+    serial: list[Entry] = []
 
     def see(name: str) -> None:
         series, receipt = name[_STUDY_KEY] + name[_SERIES_KEY], name[_RECEIPT]
@@ -173,7 +177,15 @@ def not_made(root: str, destination: str) -> dict[str, str]:
                     see(name)
         else:
             for _, name in files(f"{root}/{stage}/{folder(destination)}"):
-                see(name)
+                entry = parse(name) if stage is Stage.ASKING and name.endswith(".s.dcm") else None
+                if entry is None:
+                    see(name)
+                else:
+                    serial.append(entry)
+    held = held_back(root, destination, serial)
+    for entry in serial:
+        if entry.receipt not in held:
+            see(entry.name)
     return oldest
 
 

@@ -300,6 +300,18 @@ def test_it_waits_for_what_has_to_be_asked_for_but_that_is_asked(tmp_path):
     assert receipts(queue.look({}, (), NOW_S)) == [asked]
 
 
+def test_it_does_not_wait_for_a_second_one_of_an_instance_that_waits_for_the_first(tmp_path):
+    spool, queue = make(tmp_path, IN_ORDER)
+    first = put_image(spool, 1, 1, uid="2.25.1")
+    again = put_image(spool, 2, 1, uid="2.25.1", stage=Stage.ASKING, syntax="JPEGProcess1", serial=True)
+    assert receipts(queue.look({}, (), NOW_S)) == [first]
+    next(spool.waiting(Stage.PREPARED, "PACS", 1)).path.unlink()
+    other = put_image(spool, 3, 0)
+    assert receipts(queue.look({}, (), NOW_S)) == [again]  # it counts again
+    next(spool.waiting(Stage.ASKING, "PACS", 1)).path.unlink()
+    assert receipts(queue.look({}, (), NOW_S)) == [other]
+
+
 def test_it_does_not_wait_for_what_came_long_after_it_nor_does_an_unsorted_one(tmp_path):
     spool, queue = make(tmp_path, ONLY_MR)
     early = put_image(spool, 1, 1, modality="MR")
