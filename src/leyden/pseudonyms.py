@@ -32,7 +32,6 @@ from leyden.spool.secret import KEY_BYTES, make_secret, pseudonym_key, read_secr
 logger = logging.getLogger("leyden.pseudonyms")
 
 COLUMNS = ("patient_id", "issuer_of_patient_id", "pseudonym", "since")
-NEW = "NEW PSEUDONYM"
 PSEUDONYM_MAX_CHARS = 64  # PS3.5 section 6.2, LO
 _LINE_MAX_BYTES = 8192
 _BUFFER_BYTES = 1 << 20
@@ -43,6 +42,7 @@ _PLAIN = re.compile(rb"([ !#-+\--~]+),([ !#-+\--~]*),([!#-+\--\[\]-~]{1,64}),([ 
 _TOLD = 50  # so many problems of a file are enough
 _LETTERS = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"  # none that looks like another one
 _RANDOM_LETTERS = 11  # 55 bits; with ANON- before it, it fits an SH
+NEW = "ANON-" + "X" * _RANDOM_LETTERS  # a stand-in: rules must see in it what they will see in the real one
 
 Version = tuple[int, int, int]  # inode, bytes, time of the last change in ns
 _NO_VERSION: Version = (0, 0, 0)

@@ -320,12 +320,24 @@ def test_the_changes_that_are_explained_are_those_that_arrive(
     assert [asked["seen"] for asked in second["conditions"]] == [["NOBODY"], ["GE MEDICAL SYSTEMS"]]
 
 
+def told_id(delivery: dict[str, Any]) -> str:
+    return next(str(change["after"]) for change in delivery["changes"] if change["path"] == "PatientID")
+
+
 IDENTITIES = """
 - AeTitles: IMAGEPACS
   Actions:
     - Type: deidentify
       Destination:
         Value: patients.csv
+- AeTitles: IMAGEPACS
+  Conditions:
+    - Tag: PatientID
+      MatchExpression: ANON-*
+  Actions:
+    - Destination:
+        Tag: EthnicGroup
+        Value: UNKNOWN
 """
 
 
@@ -339,7 +351,7 @@ def test_an_identity_that_is_explained_is_the_one_that_arrives_and_none_is_made(
     files = [real("CT_small.dcm")]
     before = explain(leyden, "CT1", "IMAGEPACS", files)
     changes = {change["path"]: change["after"] for change in before[0]["deliveries"][0]["changes"]}
-    assert changes["PatientID"] == "NEW PSEUDONYM"
+    assert changes["PatientID"] == "ANON-XXXXXXXXXXX"
     assert sorted(path.name for path in leyden.folder.iterdir()) == ["config.yml", "mutations.yml", "nodes.yml"]
     leyden.start()
     send(leyden, "CT1", "IMAGEPACS", files)
@@ -347,10 +359,16 @@ def test_an_identity_that_is_explained_is_the_one_that_arrives_and_none_is_made(
     leyden.wait_empty()
     pseudonyms = (leyden.folder / "patients.csv").read_text()
     (delivery,) = explain(leyden, "CT1", "IMAGEPACS", files)[0]["deliveries"]
+    for told in (before[0]["deliveries"][0], delivery):  # of a patient who is not known yet, too
+        assert [(rule["held"], rule["conditions"]) for rule in told["mutations"]][1] == (
+            True,
+            [{"condition": "PatientID is like ANON-*", "held": True, "seen": [told_id(told)], "unsure": ""}],
+        )
     assert (leyden.folder / "patients.csv").read_text() == pseudonyms
     arrival = peer.arrivals[0]
     assert arrival.sop_instance_uid == delivery["sop_instance_uid"]
     after = decode(arrival.syntax, arrival.data)
+    assert after.EthnicGroup == "UNKNOWN"
     told = {change["path"]: change["after"] for change in delivery["changes"]}
-    assert told["PatientID"] == after.PatientID != "NEW PSEUDONYM"
+    assert told["PatientID"] == after.PatientID != "ANON-XXXXXXXXXXX"
     assert told["StudyInstanceUID"] == after.StudyInstanceUID

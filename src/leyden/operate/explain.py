@@ -194,9 +194,10 @@ def _mutated(configured: Configured, header: Header, destination: str, first: in
     """What a destination gets, as the planner finds it out; `first`: after so many of its mutations only."""
     settings = configured.plan
     chosen = for_destination(settings.mutations or (), destination)[:first]
-    return mutate(
-        chosen, header, Circumstances(destination, configured.receipt, settings.my_ae_title, configured.clock)
+    circumstances = Circumstances(
+        destination, configured.receipt, settings.my_ae_title, configured.clock, configured.pseudonymizer
     )
+    return mutate(chosen, header, circumstances)
 
 
 def _mutations(configured: Configured, header: Header, mutated: Mutated) -> Iterator[Rule]:

@@ -31,6 +31,7 @@ from leyden.plan.rules import (
     Step,
     Target,
 )
+from leyden.pseudonyms import NEW, Preview
 from support.headers import SECONDARY_CAPTURE, encode
 from support.objects import real
 
@@ -286,6 +287,16 @@ def test_routes_see_what_mutations_before_them_have_made() -> None:
     found = explain(behind, real("CT_small.dcm"), "CT1", "PACS")
     assert not found.rules[0].held
     assert [each.destination for each in found.deliveries] == ["IMAGEPACS"]
+
+
+def test_routes_see_the_pseudonym_that_a_mutation_before_them_has_given(tmp_path: Path) -> None:
+    anonymize = mutation(Edit(EditType.ANONYMIZE, "mutations.yml:3", mapping=str(tmp_path / "patients.csv")))
+    pseudonym = Condition("00100020", Kind.WILDCARD, "ANON-*")
+    to_reports = route(Action(ADD, "REPORTPACS"), when=(pseudonym,))
+    first = mutating(anonymize, filters=("mutate", "route"), routes=(to_reports,))
+    found = explain(replace(first, pseudonymizer=Preview(tmp_path)), real("CT_small.dcm"), "CT1", "PACS")
+    assert found.rules[0].held
+    assert found.rules[0].conditions == (Asked("PatientID is like ANON-*", True, (NEW,), ""),)
 
 
 def test_values_are_those_that_the_destination_gets() -> None:
