@@ -6,7 +6,7 @@ by it. Entries with a place (`where`) are rules of a file and are compared in th
 """
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
@@ -170,7 +170,7 @@ def _key(path: str, name: str) -> str:
 
 
 def _line(key: str, old: object, new: object) -> str:
-    show = _windows if key == "ProcessSchedule" else _shown
+    show = _AS_WRITTEN.get(key, _shown)
     return f"{key} {show(old)} -> {show(new)}"
 
 
@@ -178,6 +178,15 @@ def _windows(value: Any) -> str:
     """A schedule as it is written."""
     times = [[f"{minute // 60:02}:{minute % 60:02}" for minute in window] for window in value]
     return _shown(tuple(" - ".join(window) for window in times))
+
+
+def _suffix(value: Any) -> str:
+    """A text with placeholders as it is written."""
+    parts = (part if isinstance(part, str) else f"#{{{part >> 16:x},{part & 0xFFFF:x}}}" for part in value)
+    return _shown("".join(parts))
+
+
+_AS_WRITTEN: dict[str, Callable[[Any], str]] = {"ProcessSchedule": _windows, "logSuffix": _suffix}
 
 
 def _shown(value: object) -> str:

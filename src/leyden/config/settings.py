@@ -98,9 +98,14 @@ is not here takes effect at a reload: so whoever reads a field once only has to 
 def without_restart(in_force: Settings, wanted: Settings) -> tuple[Settings, tuple[str, ...]]:
     """The next generation, as far as it can be had without a restart, and a line for each key that has to wait."""
     kept = {name: getattr(in_force, name) for name in AT_START}
+    other = {name: value for name in AT_START if (value := getattr(wanted, name)) != kept[name]}
     lines = tuple(
-        f"{AT_START[name]} stays {kept[name]}: it takes a restart to make it {getattr(wanted, name)}"
-        for name in AT_START
-        if getattr(wanted, name) != kept[name]
+        f"{AT_START[name]} stays {_written(kept[name])}: it takes a restart to make it {_written(value)}"
+        for name, value in other.items()
     )
     return replace(wanted, generation=in_force.generation + 1, **kept), lines
+
+
+def _written(value: object) -> str:
+    """A value as the file has it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -13,6 +13,7 @@ from leyden.config.settings import AT_START, ReceiverSettings, Settings, without
 from leyden.deliver.destination import Destination
 from leyden.dicom.negotiate import AcceptorPolicy
 from leyden.dicom.uids import JPEG2000_LOSSLESS
+from leyden.journal.lines import JournalSettings
 from leyden.plan.rules import Action, ActionType, Condition, PlanSettings, Route, Target
 
 A, B = Destination("A", "10.0.0.1", 104), Destination("B", "10.0.0.2", 104)
@@ -104,6 +105,14 @@ def test_keys_of_config_yml_are_said_as_they_are_written_there() -> None:
     )
 
 
+def test_the_suffix_of_the_log_is_said_as_it_is_written() -> None:
+    old, new = (JournalSettings(suffix=suffix) for suffix in ((0x00020003,), (0x00100020, "-", 0x00080050)))
+    assert changes(settings(A, journal=old), settings(A, journal=new)) == (
+        "config.yml: logSuffix #{2,3} -> #{10,20}-#{8,50}",
+    )
+    assert changes(settings(A, journal=old), settings(A)) == ("config.yml: logSuffix #{2,3} -> none",)
+
+
 def test_a_long_value_is_cut() -> None:
     (line,) = changes(settings(A), settings(replace(A, networks=("10.0.0.1",) * 50)))
     assert line.endswith("…")
@@ -165,6 +174,7 @@ def test_what_takes_a_restart_stays_and_is_said(name: str) -> None:
     wanted = replace(old, receipt_expiry_h=2.0, **{name: other})
     got, said = without_restart(old, wanted)
     assert got == replace(old, receipt_expiry_h=2.0, generation=2)
+    value, other = (str(each).lower() if isinstance(each, bool) else each for each in (value, other))  # as in YAML
     assert said == (f"{AT_START[name]} stays {value}: it takes a restart to make it {other}",)
 
 
