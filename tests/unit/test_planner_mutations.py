@@ -13,6 +13,7 @@ from leyden.kept_rules import KeptRules
 from leyden.plan.rules import Action, ActionType, Condition, Edit, EditType, Kind, Mutation, OnError, Place, Route
 from leyden.spool.entry import key
 from leyden.spool.stage import Stage
+from support.datasets import el
 from unit.test_planner import CT, SR, Site, later, site
 
 __all__ = ["later", "site"]
@@ -118,6 +119,16 @@ def test_what_cannot_be_read_goes_where_no_mutation_might_apply(site, broken):
     (reason,) = planned.reasons()
     assert reason.startswith("mutations.yml:1 can't be applied")
     assert len(entries(planned, Stage.PREPARED)) == 1
+
+
+def test_one_in_which_a_mutation_might_miss_an_element_goes_where_no_mutation_is(site):
+    """It has to be placed for the destination that may not get it, too, and its worker moves it to failed/."""
+    planned = site(mutations=(rule(put(NAME, "X"), to=("REPORTS",)),), routes=(BOTH,))
+    name = el(NAME, "PN", b"Doe^Jane")
+    planned.receive(content=encode_head(FileMeta(SR, "1.2.3", EXPLICIT_LE, "host", "CT1", "PACS")) + name + name)
+    planned.planner.batch()
+    assert [bool(entry.edits) for entry in entries(planned, Stage.TRANSFORM, "REPORTS")] == [True]
+    assert [entry.edits for entry in entries(planned, Stage.PREPARED)] == [""]
 
 
 def test_no_entry_moves_before_its_rules_are_kept(site, later, monkeypatch):

@@ -103,7 +103,8 @@ class Failure(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mutated:
-    """What one destination gets. `header`: as it will leave, its dataset a Draft. `failure`: why it must not leave.
+    """What one destination gets. `header`: as it will leave, its dataset `draft`. `failure`: why it must not leave;
+    then the header may be that of what came.
 
     `rules`: by which it was found out, and can be found out again.
     """
@@ -148,7 +149,7 @@ def mutate(mutations: Sequence[Mutation], header: Header, circumstances: Circums
     rules = CopyRules(circumstances.destination, circumstances.system, chosen)
     if chosen and (flaw := header.flaw or _out_of_place(work.draft)):
         reason = f"{chosen[0].where} can't be applied to a dataset that can't be read as a whole: {flaw}"
-        return Mutated(rules, work.header, work.draft, failure=Failure(OnError.FAIL, reason))
+        return Mutated(rules, header, work.draft, failure=Failure(OnError.FAIL, reason))
     ran: list[MutationRan] = []
     for mutation in chosen:
         done, failure = _run(mutation, work)

@@ -336,10 +336,12 @@ WITH_NAME = el(0xFFFEE000, "", el(NAME, "PN", b"Doe^Jane"))
 )
 def test_a_dataset_in_which_a_mutation_may_miss_an_element_does_not_leave(data: bytes, why: str, edit: Edit) -> None:
     seen = header_from(FileMeta(SECONDARY_CAPTURE, "2.25.7", "1.2.840.10008.1.2.1"), data)
-    failure = run(edit, seen=seen).failure
-    assert failure is not None
-    assert why in failure.reason
-    assert failure.kind is OnError.FAIL
+    mutated = run(edit, seen=seen)
+    assert mutated.failure is not None
+    assert why in mutated.failure.reason
+    assert mutated.failure.kind is OnError.FAIL
+    assert mutated.header.texts(STUDY) is None
+    assert not mutated.changed
 
 
 def test_of_an_item_in_which_an_element_occurs_twice_no_one_is_missed() -> None:
