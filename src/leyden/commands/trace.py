@@ -111,8 +111,10 @@ def _duplicate(rest: "Document") -> str:
 def _planned(rest: "Document") -> str:
     rules = ", ".join(rest.pop("rules", ())) or "no rule"
     ways = "; ".join(f"{d['destination']} {d['form']}{_changed(d)} ({d['reason']})" for d in rest.pop("deliveries", ()))
-    saved = f"; saved by {', '.join(rest.pop('saved_by'))}" if "saved_by" in rest else ""
-    dropped = f"dropped by {rest.pop('dropped_by')}" if "dropped_by" in rest else ""
+    dropped = rest.pop("dropped_by", "")
+    by = rest.pop("saved_by", ())
+    saved = f"; saved by {', '.join(by)}" if by else ""
+    dropped = "sent nowhere" if dropped.endswith(" save_file") else f"dropped by {dropped}"
     for name in ("calling", "called", "series_instance_uid", "accession"):
         rest.pop(name, None)
     return f"planned by {rules}, generation {rest.pop('generation')}: {ways or dropped}{saved}{_study(rest)}"
@@ -122,6 +124,11 @@ def _failed(rest: "Document") -> str:
     for name in ("calling", "accession"):
         rest.pop(name, None)
     return f"failed: {rest.pop('reason')}{_study(rest)}"
+
+
+def _expired(rest: "Document") -> str:
+    rest.pop("calling", None)  # of who sent it to us
+    return "expired: not delivered within expiryThreshold"
 
 
 def _study(rest: "Document") -> str:
@@ -172,7 +179,7 @@ _WORDS: dict[str, Words] = {
     "remade": _by("back to a worker, to become ", "syntax"),
     "rejected": _by("rejected: ", "reason"),
     "failed": _failed,
-    "expired": _by("expired", ""),
+    "expired": _expired,
     "retried": _by("brought back to ", "stage"),
     "byhand": _by("by hand it ", "what"),
 }

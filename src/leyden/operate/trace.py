@@ -67,15 +67,18 @@ class Story:
         is no destination.
         """
         found: dict[str, tuple[str, str]] = {}
-        for event in self.events:
-            title = event.get("destination", "")
+        for event in self.events:  # at first, for what came of it may be told before the planner tells of it
             if event["event"] == "planned":
-                found.pop("", None)  # it had failed before it was planned
                 for delivery in event.get("deliveries", ()):
                     found[delivery["destination"]] = (GONE, "")
                 if "dropped_by" in event:
                     found[""] = (DROPPED, event["dropped_by"])
-            elif event["event"] in ENDED:
+        planned = bool(found)
+        for event in self.events:
+            title = event.get("destination", "")
+            if not title and planned:
+                continue  # that it failed before does not count any more
+            if event["event"] in ENDED:
                 reason = f": {event['reason']}" if event.get("reason") else ""
                 found[title] = (GONE, f"{event['event']}{reason}")
             elif event["event"] == "retried":

@@ -160,6 +160,13 @@ def test_each_event_is_told_in_words() -> None:
     assert _told(again) == "came again from CT1, called PACS: not kept, answered 0x0000"
     failed = {"event": "failed", "receipt": receipt(1), "at_s": 1.0, "reason": "no destination", "calling": "CT1"}
     assert _told(failed | {"study_instance_uid": STUDY, "accession": "f3"}) == "failed: no destination; study 1.2.9"
+    expired = {"event": "expired", "receipt": receipt(1), "at_s": 1.0, "destination": "PACS", "calling": "CT1"}
+    assert _told(expired) == "PACS: expired: not delivered within expiryThreshold"
+    planned = {"event": "planned", "receipt": receipt(1), "at_s": 1.0, "generation": 1, "rules": ["routings.yml:1"]}
+    assert [_told(planned | {"dropped_by": f"routings.yml:1 {action}"}) for action in ("drop", "save_file")] == [
+        "planned by routings.yml:1, generation 1: dropped by routings.yml:1 drop",
+        "planned by routings.yml:1, generation 1: saved by routings.yml:1 save_file, and sent nowhere",
+    ]
 
 
 def test_without_a_key_an_accession_cannot_be_asked_for(site: Site) -> None:
@@ -230,6 +237,13 @@ def test_what_failed_and_was_removed_is_not_dropped_but_missing(site: Site) -> N
     site.planned(2, "PACS")
     site.delivered(2, "PACS")
     assert study(site.root, STUDY).complete  # it came once more
+
+
+def test_a_worker_may_tell_that_it_failed_before_the_planner_tells_of_it(site: Site) -> None:
+    site.tell(Failed(receipt(1), reason="lost", destination="PACS", sop_instance_uid="1.2.3", at_s=1.0))
+    site.planned(1, "PACS")
+    (missing,) = study(site.root, STUDY).missing
+    assert (missing.destination, missing.state, missing.reason) == ("PACS", "gone", "failed: lost")
 
 
 def test_what_failed_and_was_planned_later_is_not_missing(site: Site) -> None:
