@@ -111,7 +111,9 @@ def _failed(found: Explained) -> str:
 
 
 def _dropped(found: Explained) -> str:
-    """The rule that ended the trip, with its description."""
+    """The rule that ended the trip, with its description; a rule that has saved it has not dropped it."""
+    if found.dropped_by in {saving.because for saving in found.saves}:
+        return ""
     where = found.dropped_by.partition(" ")[0]
     description = next((rule.description for rule in found.rules if rule.where == where), "")
     return f"{found.dropped_by}: {description}" if description else found.dropped_by

@@ -77,6 +77,14 @@ def test_copies_are_expected_by_their_path() -> None:
     ]
 
 
+def test_what_is_saved_and_sent_nowhere_is_not_dropped() -> None:
+    save = route(Action(SAVE, "/a/#{8,60}.dcm", True))
+    assert differences(save, saved=("/a/CT.dcm",)) == []
+    assert differences(save, saved=("/a/CT.dcm",), dropped="") == [Difference("dropped", "not dropped")]
+    drop = route(Action(DROP))
+    assert differences(drop, save, saved=("/a/CT.dcm",), dropped="drop") == []
+
+
 def test_each_file_of_a_folder_is_judged(tmp_path: Path) -> None:
     for name in ("CT_small.dcm", "MR_small.dcm"):
         (tmp_path / name).write_bytes(real(name).read_bytes())
