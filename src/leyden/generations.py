@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from leyden import crash
 from leyden.config.changes import changes
+from leyden.config.load import emptied
 from leyden.config.settings import Settings, without_restart
 from leyden.errors import ConfigError
 from leyden.operate import reading
@@ -63,6 +64,8 @@ class Generations:
 
     def _reload(self) -> "_Outcome":
         wanted, warnings = self._load()
+        if gone := emptied(self.settings, wanted):
+            raise ConfigError(gone, warnings)
         settings, waiting = without_restart(self.settings, wanted)
         before = self.settings
         if settings == replace(before, generation=settings.generation):

@@ -15,7 +15,7 @@ from leyden.dicom.negotiate import AcceptorPolicy
 from leyden.errors import ConfigError
 from leyden.generations import Generations
 from leyden.operate.reading import Reading, Result, read
-from leyden.plan.rules import PlanSettings
+from leyden.plan.rules import Mutation, PlanSettings
 from leyden.published import Published
 from leyden.spool.doorbell import Bell
 from leyden.spool.store import Spool
@@ -93,6 +93,40 @@ def test_a_new_generation_has_its_folders_before_the_roles_see_it(
     assert "reload: generation 2 is in force" in caplog.text
     for bell in bells:
         bell.close()
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "refused"),
+    [
+        ("mutations.yml", None, True),
+        ("mutations.yml", "", True),
+        ("mutations.yml", "\ufeff# later\n\n", True),
+        ("mutations.yml", "[]", False),
+        ("nodes.yml", "", True),
+        ("nodes.yml", "[]", False),
+        ("config.yml", "", True),
+        ("config.yml", "scpPort: 104", False),
+    ],
+)
+def test_a_file_that_is_suddenly_empty_is_taken_for_one_that_is_being_written(
+    site: Site, file: str, content: str | None, refused: bool
+) -> None:
+    """Without its mutations an object would leave as it came, so that must be said in words: []."""
+    plan = replace(site.first.plan, filters=("mutate",), mutations=(Mutation("mutations.yml:1"),))
+    site.files = replace(site.first, plan=plan)
+    site.reload()
+    left = {
+        "mutations.yml": {"plan": replace(plan, mutations=())},
+        "nodes.yml": {"destinations": ()},
+        "config.yml": {"plan": replace(plan, filters=(), mutations=None)},
+    }
+    site.files = replace(site.files, **left[file])  # type: ignore[arg-type]
+    if content is not None:
+        (site.spool.root / file).write_text(content, encoding="utf-8")
+    said = site.reload()
+    assert (said.result is Result.WRONG) == refused
+    assert (said.generation, len(said.errors)) == ((2, 1) if refused else (3, 0))
+    assert not refused or said.errors[0].startswith(f"{file}: is empty or gone")
 
 
 def test_files_that_say_the_same_make_no_generation(site: Site) -> None:

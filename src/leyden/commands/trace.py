@@ -114,7 +114,10 @@ def _planned(rest: "Document") -> str:
     dropped = rest.pop("dropped_by", "")
     by = rest.pop("saved_by", ())
     saved = f"; saved by {', '.join(by)}" if by else ""
-    dropped = "sent nowhere" if dropped.endswith(" save_file") else f"dropped by {dropped}"
+    if dropped.endswith(" save_file"):  # nothing else was asked for
+        dropped, saved = f"saved by {', '.join(by) or dropped}, and sent nowhere", ""
+    else:
+        dropped = f"dropped by {dropped}"
     for name in ("calling", "called", "series_instance_uid", "accession"):
         rest.pop(name, None)
     return f"planned by {rules}, generation {rest.pop('generation')}: {ways or dropped}{saved}{_study(rest)}"

@@ -91,6 +91,36 @@ def _warn_of_doubts(known: Served, config: Config, settings: Settings, report: R
         report.warn(At(file, int(line)), place(steps), message)
 
 
+def emptied(before: Settings, after: Settings) -> tuple[str, ...]:
+    """Files that meant something before, and are empty or gone now: one may be in the middle of being written.
+
+    For a reload: without its mutations an object would leave as it came.
+    """
+    held = {
+        "config.yml": (before.plan.filters, after.plan.filters, True),
+        "nodes.yml": (before.destinations, after.destinations, True),
+        "routings.yml": (before.plan.routes, after.plan.routes, "route" in after.plan.filters),
+        "mutations.yml": (before.plan.mutations, after.plan.mutations, "mutate" in after.plan.filters),
+        "sortings.yml": (before.plan.sortings, after.plan.sortings, "sort" in after.plan.filters),
+    }
+    remedy = {"config.yml": "write a key into it"}
+    return tuple(
+        f"{file}: is empty or gone, and was not before, so it may be half written; if that is meant, "
+        f"{remedy.get(file, 'write [] into it')}"
+        for file, (was, now, used) in held.items()
+        if was and not now and used and _says_nothing(Path(after.path) / file)
+    )
+
+
+def _says_nothing(path: Path) -> bool:
+    """Whether a file is not there, or holds blanks and comments only. OSError: it can't be read."""
+    try:
+        lines = path.read_bytes()[:SIZE_LIMIT_BYTES].removeprefix(b"\xef\xbb\xbf").splitlines()
+    except FileNotFoundError:
+        return True
+    return not any(line.partition(b"#")[0].strip() for line in lines)
+
+
 def spool_root(path: Path | None, overrides: Mapping[str, str], environ: Mapping[str, str]) -> Path:
     """Where the spool is, as far as config.yml can be read: for commands that have to work beside wrong files.
 

@@ -241,7 +241,7 @@ def _changed(configured: Configured, delivery: Delivery, came: Header, node: str
     """A delivery with what mutations make of it. `node`: for whom the called title stands."""
     whose = node if configured.plan.mutates_first else delivery.destination
     mutated = delivery.mutated or _mutated(configured, came, whose)
-    leaves = mutated.header
+    leaves = mutated.header if mutated.changed else came
     return replace(
         _sending(configured, delivery, leaves.meta),
         mutations=tuple(_mutations(configured, came, mutated)),
