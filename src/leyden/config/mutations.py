@@ -47,7 +47,7 @@ def mutations(document: Node | None, served: Served | None, folder: str, report:
         if entry is None:
             continue
         mutation = _mutation(entry, served, folder, report)
-        if _STORAGE in entry.affects:
+        if not entry.affects or _STORAGE in entry.affects:
             found.append(mutation)
             entries.append(entry)
         else:

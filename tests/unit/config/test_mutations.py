@@ -194,6 +194,13 @@ def test_a_mutation_for_services_that_are_not_there_does_nothing_and_is_said(fol
     assert said == ("mutations.yml:1: Affects: the mutation does nothing: worklist_result are not there yet",)
 
 
+def test_a_mutation_with_an_empty_list_of_services_is_for_storage(folder: Path) -> None:
+    """Otherwise what it should clean would leave as it is."""
+    text = "- Affects: []\n  Actions:\n    - Type: remove\n      Destination: {Tag: PatientID}\n"
+    settings, said = loaded(folder, text)
+    assert (len(settings.plan.mutations or ()), said) == (1, ())
+
+
 def test_the_filters_in_their_order(folder: Path) -> None:
     text = _action("Type: remove\nDestination:\n  Tag: PatientID")
     settings, said = loaded(folder, text, "mutate, route", "- Actions: [{Target: REPORTPACS}]\n")
