@@ -451,9 +451,16 @@ class Planner:
     def _set_places(self, newcomer: Newcomer) -> None:
         """Find out where a newcomer goes. OSError: the rules that change it could not be kept."""
         came = syntax_name(newcomer.meta.transfer_syntax_uid)
-        wanted = [(each, self._kept(each, newcomer.generation)) for each in newcomer.decision.deliveries]
-        places = (place(newcomer.entry, each, came, edits) for each, edits in wanted)
-        newcomer.placements = tuple(map(self._serial, places))
+        try:
+            wanted = [(each, self._kept(each, newcomer.generation)) for each in newcomer.decision.deliveries]
+            places = [place(newcomer.entry, each, came, edits) for each, edits in wanted]
+        except OSError:
+            raise
+        except Exception as error:  # as in _look()
+            logger.exception("%s could not be planned", newcomer.entry.receipt)
+            newcomer.failure = f"could not be planned: {error!r}"
+        else:
+            newcomer.placements = tuple(map(self._serial, places))
 
     def _kept(self, delivery: Delivery, generation: int) -> str:
         """The hash of the rules by which a delivery is changed, which are durable now; "" = it is not changed."""

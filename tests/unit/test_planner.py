@@ -362,10 +362,11 @@ def test_a_share_that_hangs_holds_up_only_its_rule_and_keeps_the_order_of_an_ins
     site, tmp_path, monkeypatch, caplog, later
 ):
     """The real thing is in tests/crash/test_shares.py; here, what a test with a clock of its own can see."""
-    real, answers = saving.save, threading.Event()
+    real, hanging, answers = saving.save, threading.Event(), threading.Event()
 
     def save(source, target, receipt):
         if target.parent.name == "hangs":
+            hanging.set()
             answers.wait(60)
         return real(source, target, receipt)
 
@@ -379,6 +380,7 @@ def test_a_share_that_hangs_holds_up_only_its_rule_and_keeps_the_order_of_an_ins
     here.batches(until=lambda: here.waiting(Stage.TRANSFORM))
     assert [w.entry.receipt for w in here.waiting()] == [report]
     assert [w.entry.receipt for w in here.waiting(Stage.TRANSFORM)] == [saved]
+    assert hanging.wait(60)
     later(61)
     here.planner.batch()
     here.planner.batch()

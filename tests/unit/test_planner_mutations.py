@@ -160,3 +160,21 @@ def test_mutations_before_the_routes(site):
     assert one.edits == other.edits
     kept = orjson.loads((planned.spool.root / "state" / "rules" / f"{one.edits}.json").read_bytes())
     assert (kept["destination"], len(kept["mutations"])) == ("PACS", 1)
+
+
+def test_a_fault_in_placing_one_object_touches_no_other(site, monkeypatch, caplog):
+    """It goes to failed/; a planner that died of it would meet it again after each restart."""
+    planned = site(mutations=(rule(put(NAME, "Nobody")),))
+    real = planner_module.place
+
+    def place(entry, *more):
+        if entry.sop_key == key("9.9"):
+            raise ValueError("odd")
+        return real(entry, *more)
+
+    monkeypatch.setattr(planner_module, "place", place)
+    planned.receive(SR, called="REPORTS", instance="9.9")
+    planned.receive(SR, called="REPORTS", instance="9.8")
+    planned.planner.batch()
+    assert len(entries(planned, Stage.TRANSFORM, "REPORTS")) == 1
+    assert planned.reasons() == ["could not be planned: ValueError('odd')"]

@@ -178,6 +178,11 @@ def _config(folder: Path, overrides: Mapping[str, str], environ: Mapping[str, st
         document = None
     entries = _merged(document or Entries(At("config.yml", 1)), _given(overrides, environ, report))
     config = read(Config, entries, report) or Config.model_validate(Entries(entries.at), context=Report())
+    if config.duplicate_behavior == "ignore" and not config.move_rejected_cached_files:
+        lie = "what was refused and removed would be answered Success if it came again; keep it, or write reject"
+        report.error(
+            config.places["duplicateBehavior"], "duplicateBehavior", f"with moveRejectedCachedFiles false, {lie}"
+        )
     if config.api is not None and config.api.enabled:
         report.warn(config.api.at, "api", NO_EFFECT)
     return config

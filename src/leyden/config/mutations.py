@@ -71,7 +71,10 @@ def unmutated_copies(plan: PlanSettings, places: Mapping[str, At], report: Repor
     for mutation in plan.mutations:
         for title in sorted(added.intersection(mutation.ae_titles)):
             late = f"mutate runs before route: what a route adds for {title} is not changed by {mutation.where}"
-            report.warn(at, "filters", f"{late}; write route, mutate if it should be")
+            if any(edit.type in (EditType.ANONYMIZE, EditType.DEIDENTIFY) for edit in mutation.actions):
+                report.error(at, "filters", f"{late}, and would name the patient; write route, mutate")
+            else:
+                report.warn(at, "filters", f"{late}; write route, mutate if it should be")
 
 
 def _mutation(entry: MutationEntry, served: Served | None, folder: str, report: Report) -> Mutation:

@@ -424,6 +424,11 @@ def test_keys_without_effect_are_warned_of_once(folder: Write) -> None:
         ("syncSpool: maybe", "syncSpool: must be true or false, not 'maybe'"),
         ("myAeTitle: SEVENTEEN_LETTERS", "myAeTitle: an AE title has 1 to 16 characters, 'SEVENTEEN_LETTERS' has 17"),
         (r"myAeTitle: A\B", r"myAeTitle: an AE title is plain ASCII without a backslash, not 'A\\B'"),
+        (
+            "duplicateBehavior: ignore\nmoveRejectedCachedFiles: false",
+            "duplicateBehavior: with moveRejectedCachedFiles false, what was refused and removed would be answered "
+            "Success if it came again; keep it, or write reject",
+        ),
         ("filters: lua", "filters[0]: there is no filter lua; there are route, mutate, sort"),
         ("filters: rout", "filters[0]: there is no filter rout (did you mean route?)"),
         ("filters: {route: yes}", "filters: must be a list, each item with a dash; not keys and values"),

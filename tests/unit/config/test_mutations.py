@@ -208,6 +208,13 @@ def test_the_filters_in_their_order(folder: Path) -> None:
     assert Settings.from_json(settings.to_json()) == settings
 
 
+def test_a_copy_that_would_name_the_patient_behind_mutate_is_an_error(folder: Path) -> None:
+    text = "- AeTitles: REPORTPACS\n  Actions:\n    - Type: deidentify\n"
+    with pytest.raises(ConfigError) as wrong:
+        loaded(folder, text, "mutate, route", "- Actions: [{Target: REPORTPACS}]\n")
+    assert "not changed by mutations.yml:1, and would name the patient; write route, mutate" in wrong.value.problems[0]
+
+
 def test_copies_that_a_route_adds_behind_mutate_are_said(folder: Path) -> None:
     text = "- AeTitles: REPORTPACS\n  Actions:\n    - Type: remove\n      Destination: {Tag: PatientID}\n"
     _, said = loaded(folder, text, "mutate, route", "- Actions: [{Target: REPORTPACS}]\n")
