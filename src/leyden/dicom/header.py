@@ -68,7 +68,7 @@ _CODECS = {
     "192": "utf-8", "203": "iso8859_15", "GB18030": "gb18030", "GBK": "gbk",
 }  # fmt: skip
 # Escape sequences (PS3.3 tables C.12-3, C.12-4) -> ISO-IR number. The Japanese codec reads its own.
-_ESCAPES = {
+ESCAPES = {
     b"(B": "6", b"(J": "13", b")I": "13", b"$B": "87", b"$(D": "159", b"$)C": "149", b"$)A": "58", b"-A": "100",
     b"-B": "101", b"-C": "109", b"-D": "110", b"-F": "126", b"-G": "127", b"-H": "138", b"-L": "144", b"-M": "148",
     b"-T": "166", b"-b": "203",
@@ -403,7 +403,7 @@ def _decimal(number: float) -> str:
     return repr(number).removesuffix(".0")
 
 
-def _codec(character_set: str) -> str:
+def codec_of(character_set: str) -> str:
     text = character_set.upper()
     number = re.search(r"[0-9]+$", text)
     return _CODECS.get(text) or _CODECS.get(number[0] if number else "6", "ascii")
@@ -429,13 +429,13 @@ def _by_sets(raw: bytes, character_sets: tuple[str, ...], errors: str) -> str:
     def decoded(part: bytes, codec: str) -> str:
         return part.decode("latin-1" if codec == "ascii" and errors == "replace" else codec, errors)
 
-    first = _codec(character_sets[0] if character_sets else "")
+    first = codec_of(character_sets[0] if character_sets else "")
     plain, escape, _ = raw.partition(b"\x1b")
     texts = [decoded(plain, first)]
     if escape:
         for match in _ESCAPED.finditer(raw):
             sign, body = match.groups()
-            codec = _CODECS[_ESCAPES.get(sign, "6")]
+            codec = _CODECS[ESCAPES.get(sign, "6")]
             if codec == "iso2022_jp_2":
                 texts.append(decoded(match[0], codec))
                 continue

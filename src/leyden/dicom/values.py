@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 
 from leyden.dicom.elements import SHORT_FORM, tag_name
-from leyden.dicom.header import _ESCAPES, _codec
+from leyden.dicom.header import ESCAPES, codec_of
 from leyden.dicom.uids import is_well_formed
 from leyden.errors import LeydenError
 
@@ -38,7 +38,7 @@ _IS_RANGE = range(-(2**31), 2**31)
 _DEFAULT_REPERTOIRE = ("", "ISO_IR 6", "ISO 2022 IR 6")
 _PARTS = re.compile(r"[\t\n\f\r\\^=]|[^\t\n\f\r\\^=]+")  # a delimiter ends a code extension (PS3.5 section 6.1.2.5.3)
 _JAPANESE = {"87": "iso2022_jp", "159": "iso2022_jp_1"}  # these write their own escape sequences
-_SIGNS = {number: sign for sign, number in _ESCAPES.items()}
+_SIGNS = {number: sign for sign, number in ESCAPES.items()}
 
 
 class Unwritable(LeydenError):
@@ -134,7 +134,7 @@ def _plain(character_set: str) -> _Way:
         if character_set.upper() in _DEFAULT_REPERTOIRE:
             return None
         try:
-            value = text.encode(_codec(character_set))
+            value = text.encode(codec_of(character_set))
         except UnicodeEncodeError:
             return None
         return value if not single_byte or len(value) == len(text) else None
@@ -151,7 +151,7 @@ def _extended(character_set: str) -> _Way:
         if sign is None:
             return None
         try:
-            value = text.encode(_JAPANESE.get(number) or _codec(character_set))
+            value = text.encode(_JAPANESE.get(number) or codec_of(character_set))
         except UnicodeEncodeError:
             return None
         if number in _JAPANESE:
