@@ -404,6 +404,7 @@ def _decimal(number: float) -> str:
 
 
 def codec_of(character_set: str) -> str:
+    """The name of Python's codec for a value of Specific Character Set (PS3.3 C.12.1.1.2)."""
     text = character_set.upper()
     number = re.search(r"[0-9]+$", text)
     return _CODECS.get(text) or _CODECS.get(number[0] if number else "6", "ascii")
