@@ -201,8 +201,8 @@ class Associations:
 
     def _do(self, action: Action, now_s: float) -> None:
         match action:
-            case Bind() if self._window.behind:
-                pass  # after the look, which is due
+            case Bind() | Open() if self._window.behind:
+                pass  # after the look, which is due; an association is opened for what is in the window, too
             case Bind(LiveMember() as member, Instance() as instance):
                 member.bind(self._window.take(instance), now_s)
             case Open(request, alone):
