@@ -702,11 +702,8 @@ class ExpectedDeliveryEntry(Strict):
     required = ("To",)
 
     to: Title = setting(Text("", NOWHERE), "title or alias of the Storage node")
-    as_: Annotated[str | None, Plain(values.form)] = Field(  # `as` is a word of Python
-        None,
-        alias="As",
-        description="the transfer syntax, by name or UID; or `as it came`",
-        json_schema_extra={"unit": "", "shown": "any", "since": "0.1"},
+    as_: Annotated[str | None, Plain(values.form)] = setting(  # `as` is a word of Python
+        None, "the transfer syntax, by name or UID; or `as it came`", shown="any", key="As"
     )
     calling: Title | None = setting(None, "the AE title that we call with", shown="any")
     values: AnyEntries = setting(
@@ -748,12 +745,7 @@ class CaseEntry(Strict):
     file: AnyText = setting(
         Text("", NOWHERE), "a DICOM file, or a folder of them, below the folder of cases.yml; each must fulfil Expect"
     )
-    from_: Title | None = Field(
-        None,
-        alias="From",
-        description="calling AE title",
-        json_schema_extra={"unit": "", "shown": "that of the file (0002,0017), or ours", "since": "0.1"},
-    )
+    from_: Title | None = setting(None, "calling AE title", shown="that of the file (0002,0017), or ours", key="From")
     to: Title | None = setting(None, "called AE title", shown="that of the file (0002,0018), or ours")
     expect: Entries | None = setting(None, "what must happen; it has the keys of the table below")
     description: AnyText | None = setting(None, "a text for the output")
