@@ -257,25 +257,31 @@ def test_what_waits_for_a_removed_node_is_kept_shown_and_sent_when_it_is_back(
         old.stop()
 
 
+class HeldAnswer:
+    """An answer that a peer holds back: `begun` when it has the object, Success after `go_on`."""
+
+    def __init__(self) -> None:
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def __call__(self, _: object) -> int:
+        self.begun.set()
+        assert self.go_on.wait(LIMIT_S)
+        return 0x0000
+
+
 def test_a_node_that_moves_is_sent_to_at_its_new_address_and_no_delivery_is_cut_off(
     service: Callable[..., Service], pacs: Callable[..., Pacs], image: bytes
 ) -> None:
     """A delivery under way finishes where it began; what follows goes to the new address."""
-    begun, go_on = threading.Event(), threading.Event()
-
-    def slow(_: object) -> int:
-        begun.set()
-        assert go_on.wait(LIMIT_S)
-        return 0x0000
-
+    slow = HeldAnswer()
     here, there = pacs("A", answer=slow), pacs("A")
     leyden = service(node("A", here.port, MaxAssociations=1)).start()
     modality = Modality(leyden.port, "A", image)
     uids = [modality.store() for _ in range(5)]
-    assert begun.wait(LIMIT_S)
+    assert slow.begun.wait(LIMIT_S)
     said = reload_with(leyden, nodes=node("A", there.port, MaxAssociations=1))
     assert f"node A: Port {here.port} -> {there.port}" in said
-    go_on.set()
+    slow.go_on.set()
     there.wait(4)
     leyden.wait_empty()
     modality.release()
@@ -288,22 +294,16 @@ def test_a_node_that_is_taken_away_and_brought_back_under_a_delivery_gets_nothin
     service: Callable[..., Service], pacs: Callable[..., Pacs], image: bytes
 ) -> None:
     """What is under way to a removed destination finishes, and only then its queue is taken up again."""
-    begun, go_on = threading.Event(), threading.Event()
-
-    def slow(_: object) -> int:
-        begun.set()
-        assert go_on.wait(LIMIT_S)
-        return 0x0000
-
+    slow = HeldAnswer()
     a, b = pacs("A", answer=slow), pacs("B")
     nodes = node("A", a.port, MaxAssociations=1) + node("B", b.port)
     leyden = service(nodes).start()
     modality = Modality(leyden.port, "A", image)
     uids = [modality.store() for _ in range(4)]
-    assert begun.wait(LIMIT_S)
+    assert slow.begun.wait(LIMIT_S)
     reload_with(leyden, nodes=node("B", b.port))
     reload_with(leyden, nodes=nodes)
-    go_on.set()
+    slow.go_on.set()
     a.wait(4)
     leyden.wait_empty()
     assert sorted(a.uids()) == sorted(uids)
