@@ -33,7 +33,7 @@ def test_the_map_names_every_module_and_no_other() -> None:
     assert len(words) <= 1 + 30, "no more words than one can learn"
 
 
-@pytest.mark.parametrize("role", ["receiver", "planner", "sender", "supervisor"])
+@pytest.mark.parametrize("role", ["receiver", "planner", "sender", "supervisor", "console.main", "watcher"])
 def test_a_role_without_a_codec_loads_none(role: str) -> None:
     """transcode/ "alone knows numpy and the codecs" (ARCHITECTURE.md), and of the roles only a worker loads it."""
     heavy = ("glymur", "numpy", "PIL", "pydicom", "pynetdicom", "leyden.transcode")

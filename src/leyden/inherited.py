@@ -29,6 +29,8 @@ DESCRIPTORS = {
     "planner": _EVERY_ROLE,
     "worker": (*_EVERY_ROLE, "arena"),
     "sender": _EVERY_ROLE,
+    "console": _EVERY_ROLE,
+    "watcher": _EVERY_ROLE,
 }
 """The descriptors of each role. The lock of the spool is inherited too, but without a name: it only has to be open."""
 

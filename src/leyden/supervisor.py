@@ -46,6 +46,7 @@ RESTART_DELAY_S = 1.0
 RESTART_DELAY_MAX_S = 30.0
 SHORT_LIFE_S = 10.0  # a role that ends sooner waits before it is started again
 RETRY_LEFT_S = 30.0
+CONSOLE, WATCHER = "console", "watcher"  # no object needs them: the service is ready without
 ROUND_S = 0.5  # of the loop, if no signal comes
 STARTING_ROUND_S = 0.02
 
@@ -124,6 +125,7 @@ class Supervisor:
         roles = [("planner", 0), ("sender", 0)]
         roles += [("worker", number) for number in range(settings.workers)]
         roles += [("receiver", number) for number in range(settings.receivers if listeners else 0)]
+        roles += [(role, 0) for role, asked in ((CONSOLE, settings.console), (WATCHER, settings.watched)) if asked]
         heartbeats_fd = os.memfd_create("leyden-heartbeats", os.MFD_CLOEXEC)
         os.ftruncate(heartbeats_fd, len(roles) * ROW_BYTES)
         lifeline_fd, self._lifeline_end_fd = os.pipe2(os.O_CLOEXEC)  # the kernel closes this end with this process
@@ -170,7 +172,8 @@ class Supervisor:
             self._give_back_leftovers()
             log.rotate(Path(self.settings.log_dir))
             self._upkeep.turn()
-            if not ready and all(child.heartbeat.deadline_s() for child in self.children):
+            needed = (child for child in self.children if child.role not in (CONSOLE, WATCHER))
+            if not ready and all(child.heartbeat.deadline_s() for child in needed):
                 ready = True
                 self._announce()
             wait_s = ROUND_S if ready else STARTING_ROUND_S

@@ -32,6 +32,14 @@ def main(arguments: Sequence[str]) -> int:
             from leyden import worker
 
             return worker.run(given)
+        case "console":
+            from leyden.console import main as console
+
+            return console.run(given)
+        case "watcher":
+            from leyden import watcher
+
+            return watcher.run(given)
         case _:
             from leyden import sender
 

@@ -17,8 +17,8 @@ from leyden.config.mutations import mutations, unmutated_copies
 from leyden.config.nodes import Served, destinations, served, targets
 from leyden.config.report import FILES, Report, nearest
 from leyden.config.routings import routes
-from leyden.config.schema import NO_EFFECT, Api, Config, place, read
-from leyden.config.settings import ReceiverSettings, Settings
+from leyden.config.schema import Api, Config, place, read
+from leyden.config.settings import ConsoleSettings, ReceiverSettings, Settings
 from leyden.config.sortings import sortings
 from leyden.config.yaml_text import SIZE_LIMIT_BYTES, At, Entries, Node, Text, YamlError, parse
 from leyden.dicom.negotiate import PDU_LIMIT_BYTES, AcceptorPolicy
@@ -183,8 +183,6 @@ def _config(folder: Path, overrides: Mapping[str, str], environ: Mapping[str, st
         report.error(
             config.places["duplicateBehavior"], "duplicateBehavior", f"with moveRejectedCachedFiles false, {lie}"
         )
-    if config.api is not None and config.api.enabled:
-        report.warn(config.api.at, "api", NO_EFFECT)
     return config
 
 
@@ -316,4 +314,10 @@ def _settings(folder: Path, log_dir: Path | None, config: Config, known: Served,
         journal=JournalSettings(config.journal_mib, config.log_suffix, config.days_to_keep_logs),
         receipt_expiry_h=config.storage_receipt_expiry_hours,
         retry_rejected_at_start=config.cycle_rejected_files_on_startup,
+        console=_console(config),
     )
+
+
+def _console(config: Config) -> ConsoleSettings | None:
+    api = config.api
+    return ConsoleSettings(api.port, str(api.bind)) if api is not None and api.enabled else None

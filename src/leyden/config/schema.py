@@ -154,17 +154,16 @@ class Entry(BaseModel):
 
 
 class Api(Entry):
-    """The HTTP console, which is not there yet: a mapping of its own under the key api of config.yml."""
+    """The HTTP console: a mapping of its own under the key api of config.yml."""
 
     model_config = ConfigDict(alias_generator=to_camel)
-    silent = {
-        "port": "no port is opened",
-        "bind": "no port is opened",
-        "servicePassword": "is not read",
-        "token": "is not read",
-    }
+    silent = {"servicePassword": "is not read", "token": "is not read"}
 
-    enabled: Boolean = setting(False, "no effect yet: there is no console; true is a warning")
+    enabled: Boolean = setting(False, "true: the console runs")
+    port: Annotated[int, Plain(values.whole(1, 65535))] = setting(
+        1080, "the port of the console; if it is busy, the next"
+    )
+    bind: AnyText = setting(Text("127.0.0.1", NOWHERE), "the address that it listens on")
 
 
 class Config(Entry):
@@ -327,7 +326,7 @@ class Config(Entry):
     duplicate_threshold: Seconds = setting(
         900.0, "for so long an instance that was kept makes the next one a duplicate", "s"
     )
-    api: Api | None = setting(None, "the HTTP console (below); no effect yet", shown="off")
+    api: Api | None = setting(None, "the HTTP console (below)", shown="off")
     workers: Annotated[int, Plain(values.whole(0, 512))] = setting(
         0, "processes that compress; 0: one for each core that we may use", "processes"
     )

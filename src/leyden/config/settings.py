@@ -38,6 +38,14 @@ class ReceiverSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ConsoleSettings:
+    """What the console goes by. `bind` is the address that it listens on, `port` the first port that it tries."""
+
+    port: int = 1080
+    bind: str = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """One generation of the configuration. Paths are absolute.
 
@@ -63,11 +71,17 @@ class Settings:
     journal: JournalSettings = NO_JOURNAL
     receipt_expiry_h: float = 8.0
     retry_rejected_at_start: bool = True
+    console: ConsoleSettings | None = None
     generation: int = 1
 
     @property
     def spool_root(self) -> Path:
         return Path(self.cache_path)
+
+    @property
+    def watched(self) -> bool:
+        """Whether anything asks for the watcher."""
+        return False
 
     @property
     def of_each_receiver(self) -> ReceiverSettings:
@@ -90,6 +104,7 @@ AT_START = {
     "arena_mib": "arenaMib",
     "max_frame_mib": "maxFrameMib",
     "sync_spool": "syncSpool",
+    "console": "api",
 }
 """The fields that the processes look at when they start, and the key of config.yml that each comes from. A field that
 is not here takes effect at a reload: so whoever reads a field once only has to name it here."""

@@ -188,3 +188,59 @@ class ByHand(Event, frozen=True, kw_only=True):
 
     what: str
     destination: str = ""
+
+
+class Moved(Event, frozen=True, kw_only=True):
+    """An operator has moved it from `stage`, where it waited for `destination`. `who`: as in Operated."""
+
+    destination: str
+    stage: str
+    to_destination: str
+    to_stage: str
+    who: str
+
+
+class Deleted(Event, frozen=True, kw_only=True):
+    """An operator has deleted it for good, from `stage`, where it stood for `destination` ("" before planning)."""
+
+    destination: str
+    stage: str
+    who: str
+    sop_instance_uid: str = ""
+
+
+class Operated(Event, frozen=True, kw_only=True):
+    """Somebody has changed something, or has had something done; `receipt` is "" unless it was one object.
+
+    `who`: the user or the holder of a token. `through`: command line, api, page or signal. `did`: the verb, such as
+    pause. `count`: how many objects. `detail`: the rest, in words.
+    """
+
+    who: str
+    through: str
+    did: str
+    destination: str = ""
+    count: int = 0
+    detail: str = ""
+
+
+AnyEvent = (
+    Received
+    | Duplicate
+    | Planned
+    | Transformed
+    | Attempt
+    | Delivered
+    | Dropped
+    | Deferred
+    | Remade
+    | Rejected
+    | Failed
+    | Expired
+    | Retried
+    | ByHand
+    | Moved
+    | Deleted
+    | Operated
+)
+"""What a line of the journal may be."""

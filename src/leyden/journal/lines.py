@@ -13,11 +13,14 @@ from leyden.journal.events import (
     Attempt,
     ByHand,
     Deferred,
+    Deleted,
     Delivered,
     Duplicate,
     Event,
     Expired,
     Failed,
+    Moved,
+    Operated,
     Planned,
     PlannedDelivery,
     Received,
@@ -206,6 +209,19 @@ def _by_hand(e: ByHand) -> str:
     return f"{e.receipt}{f' for {e.destination}' if e.destination else ''} {e.what} by hand"
 
 
+def _moved(e: Moved) -> str:
+    return f"{e.receipt} for {e.destination}: moved to {e.to_stage}/ for {e.to_destination} by {e.who}"
+
+
+def _deleted(e: Deleted) -> str:
+    return f"{e.receipt}{f' for {e.destination}' if e.destination else ''}: deleted from {e.stage}/ by {e.who}"
+
+
+def _operated(e: Operated) -> str:
+    what = " ".join(filter(None, (e.did, e.destination, f"({e.count} objects)" if e.count else "", e.detail)))
+    return f"{e.who}, {e.through}: {what}"
+
+
 VIEWS: dict[type[Event], tuple[int, Callable[[Any], str]]] = {
     Received: (logging.DEBUG, _received),
     Duplicate: (logging.INFO, _duplicate),
@@ -220,6 +236,9 @@ VIEWS: dict[type[Event], tuple[int, Callable[[Any], str]]] = {
     Failed: (logging.WARNING, _failed),
     Expired: (logging.DEBUG, _expired),
     ByHand: (logging.INFO, _by_hand),
+    Moved: (logging.INFO, _moved),
+    Deleted: (logging.WARNING, _deleted),
+    Operated: (logging.INFO, _operated),
 }
 """The level and the line of each event; a dropped one is told by the line of its plan."""
 

@@ -58,6 +58,12 @@ def segments(folder: str) -> list[Segment]:
     return sorted(found, key=lambda segment: (segment.closed_s, segment.path))
 
 
+def writer_of(path: str) -> str:
+    """The writer of a segment, by its name."""
+    name = _NAME.fullmatch(os.path.basename(path))
+    return name[3] if name else ""
+
+
 def _closed_s(name: "re.Match[str]") -> float:
     if name[1] is None:
         return float("inf")

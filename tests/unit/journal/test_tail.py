@@ -1,0 +1,102 @@
+"""The tail of the journal: what is told now, over the end of a segment and of a process."""
+
+import os
+from pathlib import Path
+
+from leyden.journal import segments
+from leyden.journal.events import ByHand
+from leyden.journal.segments import SEGMENT_MIN_BYTES, Journal, close_segment
+from leyden.journal.tail import Tail, Told
+
+
+def event(n: int) -> ByHand:
+    return ByHand(f"{n:022d}", at_s=1.0, what="was moved")
+
+
+def numbers(told: list[Told]) -> list[int]:
+    return [int(each.event.receipt) for each in told]
+
+
+def journal(root: Path, writer: str = "sender-0") -> Journal:
+    return Journal(root, writer, segments.SEGMENTS * SEGMENT_MIN_BYTES)
+
+
+def tail(root: Path, tail: Tail | None = None) -> Tail:
+    return Tail(os.fspath(root / "journal"), tail.positions if tail else None)
+
+
+def test_what_was_told_before_is_not_read_and_what_is_told_then_is_once(tmp_path: Path) -> None:
+    writer = journal(tmp_path)
+    writer.write(event(1))
+    reader = tail(tmp_path)
+    assert reader.read() == []
+    writer.write(event(2))
+    writer.write(event(3))
+    assert reader.read() == [Told("sender-0", event(2)), Told("sender-0", event(3))]
+    assert reader.read() == []
+
+
+def test_a_journal_that_is_not_there_yet_is_read_from_its_beginning(tmp_path: Path) -> None:
+    reader = tail(tmp_path)
+    assert reader.read() == []
+    journal(tmp_path).write(event(1))
+    journal(tmp_path, "queue-77").write(event(2))
+    assert sorted(numbers(reader.read())) == [1, 2]
+
+
+def test_a_writer_is_followed_over_the_end_of_its_segments(tmp_path: Path) -> None:
+    writer, reader = journal(tmp_path), tail(tmp_path)
+    seen = []
+    for n in range(3000):  # some five segments
+        writer.write(event(n))
+        if n % 700 == 0:
+            seen += numbers(reader.read())
+    while new := numbers(reader.read(100)):
+        seen += new
+    assert seen == list(range(3000))
+    assert len(segments.segments(os.fspath(tmp_path / "journal"))) > 3
+
+
+def test_another_reader_goes_on_where_the_last_one_stopped(tmp_path: Path) -> None:
+    writer, reader = journal(tmp_path), tail(tmp_path)
+    seen = []
+    for n in range(2000):
+        writer.write(event(n))
+        if n % 300 == 0:
+            seen += numbers(reader.read(50))
+            reader.close()
+            reader = tail(tmp_path, reader)
+    while new := numbers(reader.read()):
+        seen += new
+    assert seen == list(range(2000))
+
+
+def test_what_was_removed_before_it_was_read_is_skipped(tmp_path: Path) -> None:
+    writer, reader = journal(tmp_path), tail(tmp_path)
+    path = tmp_path / "journal" / "sender-0.jsonl"
+    writer.write(event(1))
+    assert numbers(reader.read()) == [1]
+    for n in (2, 3):
+        writer.write(event(n))
+        close_segment(path, 1e9 + n)
+        writer.close()
+    for segment in segments.segments(os.fspath(path.parent)):
+        if segment.closed_s < 1e9 + 3:
+            os.unlink(segment.path)
+    writer.write(event(4))
+    assert numbers(reader.read()) == [3, 4]
+    assert reader.read() == []
+
+
+def test_half_a_line_waits_for_the_other_half_and_a_line_that_is_no_event_is_skipped(tmp_path: Path) -> None:
+    writer = journal(tmp_path)
+    writer.write(event(1))
+    reader = tail(tmp_path)
+    path = tmp_path / "journal" / "sender-0.jsonl"
+    line = path.read_bytes()
+    with path.open("ab") as file:
+        file.write(b'{"event":"tomorrow"}\nnothing\n' + line[:20])
+        file.flush()
+        assert reader.read() == []
+        file.write(line[20:])
+    assert numbers(reader.read()) == [1]
