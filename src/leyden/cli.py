@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from leyden import __version__
-from leyden.errors import ConfigError, LeydenError
+from leyden.errors import ConfigError, LeydenError, WrongFormat
 
 _IGNORED_SWITCHES = ("install", "uninstall", "service", "verbose", "debug")
 
@@ -34,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.call(options))
     except ConfigError as error:
         _print_problems(error)
+        return 2
+    except WrongFormat as error:
+        print(f"leyden: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -59,6 +62,7 @@ def _take_overrides(given: list[str]) -> dict[str, str]:
 
 def _parser() -> argparse.ArgumentParser:
     from leyden.commands import (
+        backup_config,
         check,
         demo,
         echo,
@@ -96,7 +100,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.set_defaults(call=run.call, json=False)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for module in (run, check, explain, test_rules, demo, reload, status, trace, study, queue, echo, send):
+    for module in (
+        run,
+        check,
+        explain,
+        test_rules,
+        demo,
+        reload,
+        status,
+        trace,
+        study,
+        queue,
+        echo,
+        send,
+        backup_config,
+    ):
         module.add_to(commands)
     return parser
 

@@ -32,3 +32,7 @@ class ConfigError(LeydenError):
         super().__init__("\n".join(problems))
         self.problems = problems
         self.warnings = warnings
+
+
+class WrongFormat(LeydenError):
+    """The spool is of a newer version, or its format can't be told. The message says what to do."""

@@ -24,13 +24,14 @@ from leyden import __version__, crash, log
 from leyden.config.settings import Settings
 from leyden.deliver.destination import Destination
 from leyden.dicom.uids import syntax_name
-from leyden.errors import Transient
+from leyden.errors import Transient, WrongFormat
 from leyden.generations import Generations, Load
 from leyden.heartbeat import ROW_BYTES, Heartbeat
 from leyden.inherited import DESCRIPTORS, LISTEN_BACKLOG, descriptors_as_text
 from leyden.journal.lines import set_up
 from leyden.journal.upkeep import Upkeep
 from leyden.kept_rules import KeptRules
+from leyden.spool import format as formats
 from leyden.spool import listing, recover
 from leyden.spool.entry import Queued
 from leyden.spool.listing import names
@@ -85,7 +86,7 @@ def run(settings: Settings, warnings: tuple[str, ...], load: Load) -> int:
         try:
             log.set_up("leyden", Path(settings.log_dir))
             supervisor = _prepare(settings, warnings, load)
-        except (Transient, OSError) as error:
+        except (Transient, WrongFormat, OSError) as error:
             logger.error("not started: %s", error)
             return 2
         supervisor.serve(signals_fd)
@@ -99,7 +100,9 @@ def _prepare(settings: Settings, warnings: tuple[str, ...], load: Load) -> "Supe
     logger.info("Leyden %s starts; configuration %s, spool %s", __version__, settings.path, settings.cache_path)
     for warning in warnings:
         logger.warning("%s", warning)
+    formats.check(settings.spool_root)  # before the lock, which is a file too
     lock = SpoolLock(settings.spool_root)
+    formats.mark(settings.spool_root)
     set_up(settings.spool_root, "leyden", settings.journal)
     supervisor = Supervisor(settings, lock, _listeners(settings), load)
     supervisor.recover_spool()

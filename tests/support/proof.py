@@ -307,7 +307,8 @@ def receipts(spool: Path) -> list[dict[str, str]]:
 def left_behind(spool: Path) -> list[Path]:
     """Files that an empty spool does not have."""
     kept = {"receipts", "journal", "logs", "recent", "state", "lost+found"}
-    found = (path for path in files_below(spool) if path.is_file() and path.name != "lock")  # no doorbells
+    files = (path for path in files_below(spool) if path.is_file())  # no doorbells
+    found = (path for path in files if path.name not in ("lock", "format"))
     return [path for path in found if path.relative_to(spool).parts[0] not in kept]
 
 

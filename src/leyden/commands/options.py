@@ -45,18 +45,27 @@ def folders() -> argparse.ArgumentParser:
 
 
 def load(options: argparse.Namespace) -> "tuple[Settings, tuple[str, ...]]":
-    """The settings and the warnings. Raises ConfigError."""
+    """The settings and the warnings. Raises ConfigError, and WrongFormat: the spool is of a newer version."""
     from leyden.config.load import load
+    from leyden.spool.format import check
 
     path, log_dir = getattr(options, "path", None), getattr(options, "log", None)
-    return load(path, options.overrides, os.environ, log_dir=log_dir)
+    settings, warnings = load(path, options.overrides, os.environ, log_dir=log_dir)
+    check(settings.spool_root)
+    return settings, warnings
 
 
 def spool_root(options: argparse.Namespace) -> Path:
-    """The folder of the spool, also beside files with errors in them. Raises ConfigError if config.yml hides it."""
-    from leyden.config.load import spool_root
+    """The folder of the spool, also beside files with errors in them.
 
-    return spool_root(getattr(options, "path", None), options.overrides, os.environ)
+    Raises ConfigError if config.yml hides it, and WrongFormat: the spool is of a newer version.
+    """
+    from leyden.config.load import spool_root
+    from leyden.spool.format import check
+
+    root = spool_root(getattr(options, "path", None), options.overrides, os.environ)
+    check(root)
+    return root
 
 
 def configured(settings: "Settings") -> "Configured":

@@ -43,7 +43,7 @@ def load(
     `path` is the folder of the YAML files (None = the default one), `overrides` is what --config.key=value gave,
     `log_dir` replaces <path>/log. Raises ConfigError with all errors and warnings.
     """
-    folder = _folder(path)
+    folder = folder_of(path)
     report = Report()
     _misnamed(folder, report)
     config = _config(folder, overrides, environ, report)
@@ -126,7 +126,7 @@ def spool_root(path: Path | None, overrides: Mapping[str, str], environ: Mapping
 
     Raises ConfigError if config.yml hides it.
     """
-    folder = _folder(path)
+    folder = folder_of(path)
     report = Report()
     config = _config(folder, overrides, environ, report)
     root = Path(_cache(folder, config))
@@ -135,7 +135,7 @@ def spool_root(path: Path | None, overrides: Mapping[str, str], environ: Mapping
     return root
 
 
-def _folder(path: Path | None) -> Path:
+def folder_of(path: Path | None) -> Path:
     if path is not None:
         if not path.is_dir():
             raise ConfigError((f"{path}: no such folder (--path names the folder of config.yml and nodes.yml)",))

@@ -1,0 +1,106 @@
+"""Upgrades and downgrades: a spool that an earlier version left under load, and one of a later version."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+import pytest
+
+from leyden.spool.format import FORMAT
+from support.proof import Rig, count, make_objects, missing, receipts
+from support.recorded_spool import OBJECTS, unpack
+from support.service import Service, files_below, node
+
+RECORDED = sorted((Path(__file__).parents[1] / "data").glob("spool-format-*.tar.xz"))
+
+
+@pytest.mark.parametrize("recorded", RECORDED, ids=lambda path: path.name)
+def test_what_an_earlier_version_left_is_delivered_while_more_comes_in(recorded: Path, tmp_path: Path) -> None:
+    """A newer version reads an older spool: each stage, the rules of copies, what peers took, receipts, the journal."""
+    rig = Rig(tmp_path, expiryThreshold=0, storageReceiptExpiryHours=87600)
+    unpack(recorded, rig.service.spool)
+    left = make_objects(tmp_path / "objects", OBJECTS)
+    delivered = {(line["sop_instance_uid"], line["destination"]) for line in receipts(rig.service.spool)}
+    stages = {path.relative_to(rig.service.spool).parts[0] for path in rig.service.left()}
+    assert stages >= {"new", "transform", "prepared", "deferred", "rejected"}
+    assert delivered
+    rig.objects += left
+    rig._made = OBJECTS
+    try:
+        rig.start_archives()
+        rig.service.start()
+        load = rig.load(60, 4).join()
+        rig.service.wait_empty()
+        story = orjson.loads(rig.service.leyden("trace", left[0].uid, "--json").stdout)
+        assert rig.service.stop() == 0
+    finally:
+        rig.end()
+    assert (rig.service.spool / "format").read_text().startswith(f"{FORMAT}\n")
+    sends = Counter({each.uid: 1 for each in left}) + load.sends
+    found = count(rig.service.spool, rig.archives, rig.objects, sends)
+    assert not found.faults
+    lost = missing(found, rig.objects, {each.uid for each in rig.objects})
+    assert set(lost) == {f"{uid} for {title}" for uid, title in delivered}, "delivered before, and not again"
+    assert not found.again
+    assert {"received", "delivered"} <= {event["event"] for event in story["objects"][0]["events"]}
+
+
+@pytest.fixture
+def of_a_later_version(service: Callable[..., Service]) -> Service:
+    leyden = service(node("ARCHIVE", 11104))
+    (leyden.spool / "new" / "17000000").mkdir(mode=0o700, parents=True)
+    (leyden.spool / "new" / "17000000" / "1700000000123456000001.dcm").write_bytes(b"of another shape")
+    (leyden.spool / "format").write_text(f"{FORMAT + 1}\nLeyden 9.1\n")
+    return leyden
+
+
+def everything(folder: Path) -> dict[Path, tuple[int, bytes]]:
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files_below(folder)}
+
+
+def test_a_spool_of_a_later_version_is_refused_and_not_touched(of_a_later_version: Service) -> None:
+    """An older service refuses a newer spool with a clear message, and writes nothing."""
+    before = everything(of_a_later_version.folder)
+    command = [sys.executable, "-m", "leyden", "run", "--path", str(of_a_later_version.folder)]
+    started = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert started.returncode == 2
+    assert f"has format {FORMAT + 1}, of a newer version (Leyden 9.1)" in started.stderr
+    assert "Nothing was touched" in started.stderr
+    assert everything(of_a_later_version.folder) == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("status",), ("queue", "retry"), ("trace", "1.2.3"), ("study", "1.2.3"), ("check",), ("reload",)],
+    ids=lambda words: words[0],
+)
+def test_the_commands_leave_a_spool_of_a_later_version_alone(of_a_later_version: Service, words: list[str]) -> None:
+    """What could misread it, or change it, does nothing but say so."""
+    before = everything(of_a_later_version.folder)
+    said = of_a_later_version.leyden(*words)
+    assert said.returncode == 2
+    assert "start the newer version" in said.stderr
+    assert everything(of_a_later_version.folder) == before
+
+
+@pytest.mark.parametrize("text", ["", "two\n", "-1\n", "²\n"])
+def test_a_format_that_cannot_be_told_is_refused_too(service: Callable[..., Service], text: str) -> None:
+    """Nobody guesses: the message says what to write into the file."""
+    leyden = service(node("ARCHIVE", 11104))
+    leyden.spool.mkdir()
+    (leyden.spool / "format").write_text(text)
+    said = leyden.leyden("status")
+    assert said.returncode == 2
+    assert f"write {FORMAT} into that file" in said.stderr
+
+
+def test_the_format_is_marked_before_anything_else(service: Callable[..., Service]) -> None:
+    """A spool without a number is an old one, or is made now; from the first start on it says what it is."""
+    leyden = service(node("ARCHIVE", 11104)).start()
+    assert (leyden.spool / "format").read_text().splitlines()[0] == str(FORMAT)
+    assert os.stat(leyden.spool / "format").st_mode & 0o777 == 0o600
+    assert leyden.stop() == 0
