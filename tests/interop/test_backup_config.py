@@ -24,6 +24,7 @@ def leyden(tmp_path: Path) -> Service:
     mapping = tmp_path / "elsewhere" / "patients.csv"
     mapping.parent.mkdir()
     mapping.write_text("patient id,pseudonym\n4711,P1\n")
+    mapping.chmod(0o600)
     made = Service(tmp_path / "leyden", node("ARCHIVE", 11104), mutations=MUTATIONS.format(mapping=mapping))
     (made.spool / "state").mkdir(parents=True)
     (made.spool / "state" / "pseudonym.key").write_bytes(b"k" * 32)
