@@ -8,7 +8,7 @@ Deliberately absent: opening a file.
 import contextlib
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from leyden.spool.entry import SEPARATOR, Entry, folder, is_bucket, parse, title
@@ -61,21 +61,53 @@ def names(path: str) -> list[str]:
         return []
 
 
-def files(path: str, depth: int = 3, wanted: BucketFilter = _any_bucket) -> Iterator[tuple[str, str]]:
-    """Every object below a folder, as (its folder, its name). `wanted` says which buckets are looked into."""
-    below = []
+def folders(path: str, depth: int = 3, wanted: BucketFilter = _any_bucket) -> Iterator[tuple[str, list[str]]]:
+    """A folder and those below it, buckets in their order, as (its path, the names of the objects in it, in no order).
+
+    `wanted` says which buckets are looked into. About 0.3 us a name.
+    """
+    here, below = _bucket(path) if is_bucket(os.path.basename(path)) else _folder(path)
+    if here:
+        yield path, here
+    for name in sorted(below) if depth else ():
+        if not is_bucket(name) or wanted(name):
+            yield from folders(f"{path}/{name}", depth - 1, wanted)
+
+
+def _bucket(path: str) -> tuple[list[str], list[str]]:
+    """The objects in a bucket, and the folders that somebody put there. Whatever has the name of an entry is a file."""
+    try:
+        found = [name for name in os.listdir(path) if name[0] != "." and not name.endswith(_NOT_OBJECTS)]
+    except (FileNotFoundError, NotADirectoryError):
+        return [], []
+    below = [name for name in found if not name.endswith(".dcm") and _is_folder(f"{path}/{name}")]
+    return [name for name in found if name not in below] if below else found, below
+
+
+def _is_folder(path: str) -> bool:
+    return os.path.isdir(path) and not os.path.islink(path)
+
+
+def _folder(path: str) -> tuple[list[str], list[str]]:
+    """The objects in a folder, and the folders in it."""
+    here, below = [], []
     try:
         with os.scandir(path) as found:
             for each in found:
                 if each.is_dir(follow_symlinks=False):
                     below.append(each.name)
                 elif is_object(each.name):
-                    yield path, each.name
+                    here.append(each.name)
     except (FileNotFoundError, NotADirectoryError):
-        return
-    for name in sorted(below) if depth else ():
-        if not is_bucket(name) or wanted(name):
-            yield from files(f"{path}/{name}", depth - 1, wanted)
+        pass
+    return here, below
+
+
+def files(path: str, depth: int = 3, wanted: BucketFilter = _any_bucket) -> Iterator[tuple[str, str]]:
+    """Every object below a folder, as (its folder, its name). `wanted` says which buckets are looked into."""
+    for place, found in folders(path, depth, wanted):
+        for name in found:
+            yield place, name
 
 
 def received_before(path: str, receipt: str, limit: int) -> int:
@@ -97,31 +129,47 @@ def claims(root: str) -> Iterator[tuple[str, str, str]]:
 
 
 def counts(root: str) -> list[Count]:
-    """How many objects stand where, in the order of the trip."""
+    """How many objects stand where, in the order of the trip. About 0.5 us each."""
     found: dict[tuple[Stage, str], tuple[int, str]] = {}
 
-    def add(stage: Stage, destination: str, name: str) -> None:
+    def add(stage: Stage, destination: str, entries: Sequence[str]) -> None:
         number, oldest = found.get((stage, destination), (0, _AFTER_ALL))
-        receipt = name[_RECEIPT]
-        known = len(receipt) == 22 and receipt.isascii() and receipt.isdigit()
-        found[stage, destination] = (number + 1, min(oldest, receipt) if known else oldest)
+        found[stage, destination] = number + len(entries), min(oldest, _oldest(entries))
 
     for stage in _TRIP:
-        if stage is Stage.ACTIVE:
-            for _, destination, name in claims(root):
-                add(stage, destination, name)
-        elif stage in BY_DESTINATION:
+        if stage in BY_DESTINATION:
             for each in names(f"{root}/{stage}"):
-                for _, name in files(f"{root}/{stage}/{each}"):
-                    add(stage, title(each), name)
+                for _, here in folders(f"{root}/{stage}/{each}"):
+                    add(stage, title(each), here if stage is not Stage.REJECTED else list(map(entry_name, here)))
         else:
-            for _, name in files(f"{root}/{stage}"):
-                *origin, last = name.split(SEPARATOR)
-                add(stage, title(origin[1]) if len(origin) == 3 else "", last)
+            for _, here in folders(f"{root}/{stage}"):
+                by_destination: dict[str, list[str]] = {}
+                for name in here:
+                    *origin, last = name.split(SEPARATOR)
+                    by_destination.setdefault(title(origin[1]) if len(origin) == 3 else "", []).append(last)
+                for destination, entries in by_destination.items():
+                    add(stage, destination, entries)
     return [
         Count(stage, destination, number, int(oldest[:16]) / 1e6 if len(oldest) == 22 else None)
         for (stage, destination), (number, oldest) in found.items()
     ]
+
+
+def entry_name(name: str) -> str:
+    """The name of the entry, where that of the file is a claim's."""
+    return name.rpartition(SEPARATOR)[2]
+
+
+def _oldest(entries: Sequence[str]) -> str:
+    """The lowest receipt; _AFTER_ALL if none of them has one."""
+    first = min(entries)[_RECEIPT]
+    if _is_receipt(first):
+        return first
+    return min((name[_RECEIPT] for name in entries if _is_receipt(name[_RECEIPT])), default=_AFTER_ALL)
+
+
+def _is_receipt(text: str) -> bool:
+    return len(text) == 22 and text.isascii() and text.isdigit()
 
 
 def on_the_way(root: str, destination: str, wanted: BucketFilter, made: bool = False) -> Iterator[str]:
@@ -207,7 +255,7 @@ def present(
         for name in on_the_way(root, destination, buckets.__contains__, made):
             see(name, destination)
         for _, name in files(f"{root}/{Stage.REJECTED}/{folder(destination)}"):
-            see(name, destination)
+            see(entry_name(name), destination)
     for stage in (Stage.FAILED, Stage.EXPIRED) if wanted else ():
         for _, name in files(f"{root}/{stage}"):
             parts = name.split(SEPARATOR)
