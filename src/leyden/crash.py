@@ -49,6 +49,18 @@ RELOAD_POINTS: dict[str, tuple[str, ...]] = {
     "reload-told": ("supervisor",),  # to those who asked for it
 }
 
+# The same for `leyden queue`, a process of its own: tests/crash/test_queue_crash.py.
+QUEUE_POINTS: dict[str, tuple[str, ...]] = {
+    "note-written": ("queue",),  # the reason stands in rejected/, the object not yet
+    "put-away": ("queue",),  # both do, and nothing is told
+    "brought-back": ("queue",),  # the object is in the queue again, its note still there
+    "released": ("queue",),
+    "copy-linked": ("queue",),  # it stands in both queues
+    "copies-synced": ("queue",),
+    "copy-unlinked": ("queue",),
+    "deleted": ("queue",),
+}
+
 
 def _pass(name: str) -> None:
     """Do nothing: what a point is while no crash is asked for."""
@@ -66,7 +78,7 @@ def arm(role: str) -> None:
         where, _, rest = asked.partition(":")
         times, _, mark = rest.partition(":")
         wanted_role, _, wanted = where.rpartition("/")
-        if wanted not in (known := POINTS | RELOAD_POINTS):
+        if wanted not in (known := POINTS | RELOAD_POINTS | QUEUE_POINTS):
             raise ValueError(f"{ENVIRONMENT}: there is no point {wanted!r}; there are {', '.join(known)}")
         if wanted_role in ("", role) and not (mark and os.path.exists(mark)):
             due[wanted] = int(times or 1), mark

@@ -44,7 +44,8 @@ def recover(
 
     Embryos are removed and plans finished. Every claim is given back, or unlinked if it is proved to be delivered.
     What stands in failed/ is tried again, and what stands in rejected/ if `retry_rejected`; both only for the `known`
-    AE titles, if these are given, and by the rules of now (`renewed`, see ended.retry).
+    AE titles, if these are given, and by the rules of now (`renewed`, see ended.retry). What an operator has put there
+    stays.
 
     OSError: the spool can't be listed. A plan that could not be read stays: call reclaim() before the planner starts.
     """
@@ -59,9 +60,9 @@ def recover(
         with contextlib.suppress(OSError):
             os.rmdir(spool.root / Stage.ACTIVE / claimant)
     ended.sweep(os.fspath(spool.root))
-    done.retried += spool.retry(Stage.FAILED, known=known, renewed=renewed)
+    done.retried += spool.retry(Stage.FAILED, known=known, renewed=renewed, at_start=True)
     if retry_rejected:
-        done.retried += spool.retry(Stage.REJECTED, known=known, renewed=renewed)
+        done.retried += spool.retry(Stage.REJECTED, known=known, renewed=renewed, at_start=True)
     if any(astuple(done)):
         logger.info(
             "recovery: %d half-received files removed, %d claims given back, %d claims were delivered or made already, "

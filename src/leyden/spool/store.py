@@ -461,12 +461,13 @@ class Spool:
         destination: str | None = None,
         known: Collection[str] | None = None,
         renewed: ended.Renewed | None = None,
+        at_start: bool = False,
     ) -> int:
         """Bring back the objects in rejected/ or failed/, of one destination or of all; returns how many.
 
         `known`: only those bound for these AE titles, or for none yet. See ended.retry().
         """
-        return ended.retry(self._root, stage, destination, known, renewed)
+        return ended.retry(self._root, stage, destination, known, renewed, at_start)
 
     # -- figures
 
