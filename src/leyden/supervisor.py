@@ -128,7 +128,9 @@ class Supervisor:
         roles = [("planner", 0), ("sender", 0)]
         roles += [("worker", number) for number in range(settings.workers)]
         roles += [("receiver", number) for number in range(settings.receivers if listeners else 0)]
-        roles += [(role, 0) for role, asked in ((CONSOLE, settings.console), (WATCHER, settings.watched)) if asked]
+        roles += [
+            (role, 0) for role, asked in ((CONSOLE, settings.console.enabled), (WATCHER, settings.watched)) if asked
+        ]
         heartbeats_fd = os.memfd_create("leyden-heartbeats", os.MFD_CLOEXEC)
         os.ftruncate(heartbeats_fd, len(roles) * ROW_BYTES)
         lifeline_fd, self._lifeline_end_fd = os.pipe2(os.O_CLOEXEC)  # the kernel closes this end with this process

@@ -30,6 +30,12 @@ KEYS = {
     "journal.mib": "journalMib",
     "journal.suffix": "logSuffix",
     "journal.log_days": "daysToKeepLogs",
+    "console.token": "api.token",
+    "console.service_password": "api.servicePassword",
+    "console.host_names": "api.hostNames",
+    "console.require_token": "api.requireToken",
+    "console.max_connections": "api.maxConnections",
+    "console.requests_per_second": "api.requestsPerSecond",
     "schedule": "ProcessSchedule",
     "networks": "ProcessNetworks",
 }
@@ -186,7 +192,16 @@ def _suffix(value: Any) -> str:
     return _shown("".join(parts))
 
 
-_AS_WRITTEN: dict[str, Callable[[Any], str]] = {"ProcessSchedule": _windows, "logSuffix": _suffix}
+def _secret(value: Any) -> str:
+    return "(not shown)" if value else "none"
+
+
+_AS_WRITTEN: dict[str, Callable[[Any], str]] = {
+    "ProcessSchedule": _windows,
+    "logSuffix": _suffix,
+    "api.token": _secret,
+    "api.servicePassword": _secret,
+}
 
 
 def _shown(value: object) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from leyden.config import doubtful_nodes, doubtful_rules
+from leyden.config.api import console
 from leyden.config.mutations import mutations, unmutated_copies
 from leyden.config.nodes import Served, destinations, served, targets
 from leyden.config.report import FILES, Report, nearest
@@ -74,9 +75,10 @@ def load(
         effect = "does nothing: no filter is on" if plan.routes is None else "drops everything: there are no routes"
         report.warn(config.places["dropUnfilteredInstances"], "dropUnfilteredInstances", effect)
     unmutated_copies(plan, config.places, report)
+    api = console(config.api, folder, report)
     if report.errors or known is None:
         raise ConfigError(report.errors, report.warnings)
-    settings = _settings(folder, log_dir, config, known, plan)
+    settings = _settings(folder, log_dir, config, api, known, plan)
     _warn_of_doubts(known, config, settings, report)
     return settings, report.warnings
 
@@ -279,7 +281,9 @@ def _longest_hold_s(config: Config) -> float:
     return patience_s / 2 if config.hold_incoming_storage_associations else 0.0
 
 
-def _settings(folder: Path, log_dir: Path | None, config: Config, known: Served, plan: PlanSettings) -> Settings:
+def _settings(
+    folder: Path, log_dir: Path | None, config: Config, api: ConsoleSettings, known: Served, plan: PlanSettings
+) -> Settings:
     return Settings(
         path=str(folder),
         log_dir=str((log_dir or folder / "log").absolute()),
@@ -314,10 +318,5 @@ def _settings(folder: Path, log_dir: Path | None, config: Config, known: Served,
         journal=JournalSettings(config.journal_mib, config.log_suffix, config.days_to_keep_logs),
         receipt_expiry_h=config.storage_receipt_expiry_hours,
         retry_rejected_at_start=config.cycle_rejected_files_on_startup,
-        console=_console(config),
+        console=api,
     )
-
-
-def _console(config: Config) -> ConsoleSettings | None:
-    api = config.api
-    return ConsoleSettings(api.port, str(api.bind)) if api is not None and api.enabled else None

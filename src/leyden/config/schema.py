@@ -157,20 +157,62 @@ class Api(Entry):
     """The HTTP console: a mapping of its own under the key api of config.yml."""
 
     model_config = ConfigDict(alias_generator=to_camel)
-    silent = {"servicePassword": "is not read", "token": "is not read"}
+    vital = {
+        "token": "nobody could use it",
+        "requireToken": "what shows no patient data would be open",
+        "certificate": "there is no TLS",
+    }
 
     enabled: Boolean = setting(False, "true: the console runs")
     port: Annotated[int, Plain(values.whole(1, 65535))] = setting(
-        1080, "the port of the console; if it is busy, the next"
+        1080, "the port of the console; if it is busy, the next one is tried, ten in all, and the log says which it is"
     )
-    bind: AnyText = setting(Text("127.0.0.1", NOWHERE), "the address that it listens on")
+    bind: Annotated[str, Plain(values.address)] = setting(
+        "127.0.0.1",
+        "the IP address that it listens on. One that others can reach needs certificate and key, or allowPlainHttp",
+    )
+    token: Annotated[str, Plain(values.secret)] = setting(
+        "", "a token that may do everything; better ones are made by `leyden token new`", shown="none"
+    )
+    service_password: Annotated[str, Plain(values.secret)] = setting(
+        "", "the password with which the page signs in; it may do everything", shown="none"
+    )
+    certificate: Annotated[Text | None, Plain(values.folder)] = setting(
+        None,
+        "file of the certificate in PEM, with those in between; with it, the console speaks TLS only",
+        shown="none",
+    )
+    key: Annotated[Text | None, Plain(values.folder)] = setting(
+        None, "file of its private key in PEM, without a passphrase; only its owner may have rights to it", shown="none"
+    )
+    allow_plain_http: Boolean = setting(
+        False,
+        "true: without TLS on an address that others can reach; then tokens and data can be read on the way",
+    )
+    host_names: Annotated[tuple[Annotated[str, Plain(values.host)], ...], BeforeValidator(values.listed)] = setting(
+        (),
+        "names by which browsers and tools call it; a request for another name is refused. The addresses and the name "
+        "of this machine always fit",
+    )
+    require_token: Boolean | None = setting(
+        None,
+        "true: all but /health needs a token or a session; false: what shows no patient data and changes nothing is "
+        "open, /metrics too",
+        shown="false on 127.0.0.1 and ::1, else true",
+    )
+    max_connections: Annotated[int, Plain(values.whole(4, 10_000))] = setting(
+        100, "connections at once; one more is closed", "connections"
+    )
+    requests_per_second: Annotated[int, Plain(values.whole(1, 10_000))] = setting(
+        50, "from one address, on average over ten seconds; more are answered 429", "requests/s"
+    )
 
 
 class Config(Entry):
     """config.yml."""
 
     model_config = ConfigDict(alias_generator=to_camel)
-    silent = {"activationCode": "Leyden needs none"}
+    silent = {"activationCode": "Leyden needs none", "suppressWebLog": "requests are not logged, only what they change"}
     later = {
         "echoInterval": "no echo is sent by itself; use `leyden echo`",
         "autoAdjustLineSpeed": "minimumLineSpeed stays as it is written",
@@ -184,7 +226,6 @@ class Config(Entry):
         "queryRetrieveScpPort": "there is no query/retrieve service",
         "storageCommitScpPort": "there is no storage commitment",
         "limitMaxCMoveResponseRemainingCount": "there is no C-MOVE",
-        "suppressWebLog": "there is no console",
     }
     later_families = {
         "worklist": "there is no worklist service",

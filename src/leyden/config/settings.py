@@ -7,6 +7,7 @@ there (AcceptorPolicy, PlanSettings, Destination); nothing below config/ reads a
 
 import math
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
 
 import msgspec
@@ -39,10 +40,23 @@ class ReceiverSettings:
 
 @dataclass(frozen=True, slots=True)
 class ConsoleSettings:
-    """What the console goes by. `bind` is the address that it listens on, `port` the first port that it tries."""
+    """What the console goes by. `bind` is the address that it listens on, `port` the first port that it tries.
 
+    `token` and `service_password` are SHA-256 in hex, "" = none: no settings hold a secret. `certificate` and `key` are
+    paths, "" = no TLS. `host_names` in lower case, besides those of this machine.
+    """
+
+    enabled: bool = False
     port: int = 1080
     bind: str = "127.0.0.1"
+    token: str = ""
+    service_password: str = ""
+    certificate: str = ""
+    key: str = ""
+    host_names: tuple[str, ...] = ()
+    require_token: bool = False
+    max_connections: int = 100
+    requests_per_second: int = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +85,7 @@ class Settings:
     journal: JournalSettings = NO_JOURNAL
     receipt_expiry_h: float = 8.0
     retry_rejected_at_start: bool = True
-    console: ConsoleSettings | None = None
+    console: ConsoleSettings = ConsoleSettings()
     generation: int = 1
 
     @property
@@ -104,7 +118,11 @@ AT_START = {
     "arena_mib": "arenaMib",
     "max_frame_mib": "maxFrameMib",
     "sync_spool": "syncSpool",
-    "console": "api",
+    "console.enabled": "api.enabled",
+    "console.port": "api.port",
+    "console.bind": "api.bind",
+    "console.certificate": "api.certificate",
+    "console.key": "api.key",
 }
 """The fields that the processes look at when they start, and the key of config.yml that each comes from. A field that
 is not here takes effect at a reload: so whoever reads a field once only has to name it here."""
@@ -112,15 +130,20 @@ is not here takes effect at a reload: so whoever reads a field once only has to 
 
 def without_restart(in_force: Settings, wanted: Settings) -> tuple[Settings, tuple[str, ...]]:
     """The next generation, as far as it can be had without a restart, and a line for each key that has to wait."""
-    kept = {name: getattr(in_force, name) for name in AT_START}
-    other = {name: value for name in AT_START if (value := getattr(wanted, name)) != kept[name]}
+    values = [(name, attrgetter(name)(in_force), attrgetter(name)(wanted)) for name in AT_START]
     lines = tuple(
-        f"{AT_START[name]} stays {_written(kept[name])}: it takes a restart to make it {_written(value)}"
-        for name, value in other.items()
+        f"{AT_START[name]} stays {_written(kept)}: it takes a restart to make it {_written(other)}"
+        for name, kept, other in values
+        if kept != other
     )
-    return replace(wanted, generation=in_force.generation + 1, **kept), lines
+    for name, kept, _ in values:
+        outer, _, inner = name.rpartition(".")
+        wanted = replace(
+            wanted, **{outer or inner: replace(getattr(wanted, outer), **{inner: kept}) if outer else kept}
+        )
+    return replace(wanted, generation=in_force.generation + 1), lines
 
 
 def _written(value: object) -> str:
     """A value as the file has it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return str(value).lower() if isinstance(value, bool) else str(value) or "none"

@@ -4,6 +4,7 @@ A reader never guesses: `0104` is not taken for an octal number, nor `13:30` for
 which key it reads; the schema puts the two together.
 """
 
+import ipaddress
 import re
 from collections.abc import Callable, Sequence
 
@@ -176,6 +177,25 @@ def host(value: Node) -> str:
         raise ValueError(f"{written!r} is not a host name or an IP address")
     if written.count(":") == 1:  # an IPv6 address has more
         raise ValueError(f"{written!r} is not a host name or an IP address; a port has a key of its own, Port")
+    return written
+
+
+def address(value: Node) -> str:
+    """An IP address of this machine to listen on; localhost is the one of IPv4."""
+    written = text(value).strip()
+    if written.lower() == "localhost":
+        return "127.0.0.1"
+    try:
+        return str(ipaddress.ip_address(written.strip("[]")))
+    except ValueError:
+        raise ValueError(f"{written!r} is not an IP address; 0.0.0.0 means all of IPv4, :: all of both") from None
+
+
+def secret(value: Node) -> str:
+    """A token or a password. It is never repeated in a message."""
+    written = str(text(value)).strip()
+    if not written.isascii() or not written.isprintable() or " " in written:
+        raise ValueError("must hold printable ASCII characters without blanks")
     return written
 
 

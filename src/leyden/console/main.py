@@ -27,7 +27,6 @@ def run(inherited: Inherited) -> int:
 
 async def _serve(inherited: Inherited) -> None:
     settings = inherited.settings.console
-    assert settings is not None, "the supervisor starts a console only if there is to be one"
     inherited.heartbeat.alive(ALIVE_S)
     server = uvicorn.Server(
         uvicorn.Config(application(), host=settings.bind, port=settings.port, log_config=None, access_log=False)

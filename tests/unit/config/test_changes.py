@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass, make_dataclass, replace
+from operator import attrgetter
 from typing import Any, get_args, get_type_hints
 
 import pytest
 
 from leyden.config import changes as changes_module
 from leyden.config.changes import KEYS, ONLY_IN_CONFIG, changes
-from leyden.config.schema import Config, NodeEntry
+from leyden.config.schema import Api, Config, NodeEntry
 from leyden.config.settings import AT_START, ReceiverSettings, Settings, without_restart
 from leyden.deliver.destination import Destination
 from leyden.dicom.negotiate import AcceptorPolicy
@@ -153,12 +154,13 @@ def leaves(kind: type, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def test_the_names_are_those_of_fields_and_of_keys() -> None:
-    known = {key.lower() for key in (*Config.keys(), *NodeEntry.keys())}
+    known = {key.lower() for key in (*Config.keys(), *NodeEntry.keys(), *map("api.{}".format, Api.keys()))}
+    known |= {AT_START[name].lower() for name in AT_START}
     found = dict(leaves(Settings))
     for name, key in (KEYS | ONLY_IN_CONFIG).items():
         assert key.lower() in known, key
         assert name in found or name in found.values(), name
-    said = {changes_module._key(path, name).lower() for path, name in found.items()}
+    said = {changes_module._key(path, name).lower() for path, name in found.items() if path not in AT_START}
     from_the_command_line = {"path", "logdir", "generation"}
     derived = {"titles", "nodes", "routes", "mutations", "sortings", "aetitle", "aliases"}
     only_in_config = {changes_module._key(name, name).lower() for name in ONLY_IN_CONFIG}
@@ -167,15 +169,35 @@ def test_the_names_are_those_of_fields_and_of_keys() -> None:
 
 @pytest.mark.parametrize("name", AT_START)
 def test_what_takes_a_restart_stays_and_is_said(name: str) -> None:
-    assert AT_START[name] in set(Config.keys())
+    assert AT_START[name] in {*Config.keys(), *map("api.{}".format, Api.keys())}
     old = settings(A, receipt_expiry_h=1.0)
-    value = getattr(old, name)
+    value = attrgetter(name)(old)
     other = f"{value}2" if isinstance(value, str) else (not value if isinstance(value, bool) else value + 7)
-    wanted = replace(old, receipt_expiry_h=2.0, **{name: other})
-    got, said = without_restart(old, wanted)
+    got, said = without_restart(old, replace(made(old, name, other), receipt_expiry_h=2.0))
     assert got == replace(old, receipt_expiry_h=2.0, generation=2)
     value, other = (str(each).lower() if isinstance(each, bool) else each for each in (value, other))  # as in YAML
-    assert said == (f"{AT_START[name]} stays {value}: it takes a restart to make it {other}",)
+    assert said == (f"{AT_START[name]} stays {value or 'none'}: it takes a restart to make it {other}",)
+
+
+def made(settings: Settings, name: str, value: object) -> Settings:
+    """The settings with another value of one field, such as scp_port or console.port."""
+    outer, _, inner = name.rpartition(".")
+    if not outer:
+        return replace(settings, **{name: value})
+    return replace(settings, **{outer: replace(getattr(settings, outer), **{inner: value})})
+
+
+def test_a_secret_of_the_console_is_not_said() -> None:
+    old, new = (made(settings(A), "console.token", token) for token in ("5f" * 32, "e0" * 32))
+    assert changes(old, new) == ("config.yml: api.token (not shown) -> (not shown)",)
+    assert changes(settings(A), new) == ("config.yml: api.token none -> (not shown)",)
+
+
+def test_what_else_of_the_console_takes_effect_at_a_reload() -> None:
+    wanted = made(made(settings(A), "console.requests_per_second", 7), "console.port", 99)
+    got, said = without_restart(settings(A), wanted)
+    assert (got.console.requests_per_second, got.console.port) == (7, 1080)
+    assert said == ("api.port stays 1080: it takes a restart to make it 99",)
 
 
 def test_without_such_a_key_nothing_is_said() -> None:

@@ -313,8 +313,8 @@ def test_environment_and_switches_reach_lists_and_nested_keys(folder: Write) -> 
     path = folder(config="api:\n  port: 99\n", routings="")
     environ = {"LEYDEN_FILTERS": "route", "CAPACITOR_API_ENABLED": "true"}
     assert loaded(path, environ).plan.routes == ()
-    assert any("api: has no effect yet" in line for line in warnings(path, environ))
-    assert warnings(path, environ, **{"api.enabled": "no"}) == ()
+    assert (loaded(path, environ).console.enabled, loaded(path, environ).console.port) == (True, 99)
+    assert not loaded(path, environ, **{"api.enabled": "no"}).console.enabled
 
 
 def test_errors_of_environment_and_switches_name_them(folder: Write) -> None:
