@@ -11,7 +11,9 @@ from leyden.config.schema import (
     ActionEntry,
     AnonymizeEntry,
     Api,
+    Audit,
     CaseEntry,
+    Collector,
     ConditionEntry,
     Config,
     DeidentifyEntry,
@@ -34,6 +36,8 @@ PAGE = Path(__file__).with_name("configure.md")
 MODELS: dict[str, type[Entry]] = {
     "config.yml": Config,
     "api": Api,
+    "audit": Audit,
+    "collector": Collector,
     "nodes.yml": NodeEntry,
     "routings.yml": RouteEntry,
     "conditions": ConditionEntry,

@@ -12,13 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from leyden.audit.settings import AuditSettings, CollectorSettings
 from leyden.config import doubtful_nodes, doubtful_rules
 from leyden.config.api import console
 from leyden.config.mutations import mutations, unmutated_copies
 from leyden.config.nodes import Served, destinations, served, targets
 from leyden.config.report import FILES, Report, nearest
 from leyden.config.routings import routes
-from leyden.config.schema import Api, Config, place, read
+from leyden.config.schema import Api, Audit, Collector, Config, place, read
 from leyden.config.settings import ConsoleSettings, ReceiverSettings, Settings
 from leyden.config.sortings import sortings
 from leyden.config.yaml_text import SIZE_LIMIT_BYTES, At, Entries, Node, Text, YamlError, parse
@@ -194,7 +195,12 @@ def _given(overrides: Mapping[str, str], environ: Mapping[str, str], report: Rep
     Names are compared without case, underscores and dots. An empty variable counts as not set.
     """
     spelled = {_plain(key): key for key in (*Config.keys(), *Config.later, *Config.silent)}
-    spelled |= {_plain("api." + key): "api." + key for key in (*Api.keys(), *Api.silent)}
+    inner = (
+        ("api.", (*Api.keys(), *Api.silent)),
+        ("audit.", (*Audit.keys(),)),
+        ("audit.collector.", (*Collector.keys(),)),
+    )
+    spelled |= {_plain(within + key): within + key for within, keys in inner for key in keys}
     found: list[tuple[str, Text]] = []
     for prefix in PREFIXES:
         for name, value in sorted(environ.items()):
@@ -319,4 +325,20 @@ def _settings(
         receipt_expiry_h=config.storage_receipt_expiry_hours,
         retry_rejected_at_start=config.cycle_rejected_files_on_startup,
         console=api,
+        audit=_audit(folder, config),
     )
+
+
+def _audit(folder: Path, config: Config) -> AuditSettings | None:
+    """None without a journal, too: the audit log is kept by what it tells."""
+    audit = config.audit or Audit.model_validate(Entries(At("config.yml")), context=Report())
+    if not (audit.enabled and config.journal_mib):
+        return None
+
+    def path(written: Text | None) -> str:
+        return str(folder / written) if written else ""
+
+    collector = None
+    if (to := audit.collector) is not None:
+        collector = CollectorSettings(to.host, to.port, path(to.ca_file), path(to.certificate), path(to.key))
+    return AuditSettings(audit.keep_days, path(audit.key_file), collector)

@@ -208,6 +208,44 @@ class Api(Entry):
     )
 
 
+class Collector(Entry):
+    """Who gets ATNA messages: a mapping of its own under the key collector of audit."""
+
+    model_config = ConfigDict(alias_generator=to_camel)
+    required = ("host",)
+
+    host: Annotated[str, Plain(values.host)] = setting("", "name or IP address of the audit repository")
+    port: Annotated[int, Plain(values.whole(1, 65535))] = setting(6514, "its port for syslog over TLS")
+    ca_file: Annotated[Text | None, Plain(values.folder)] = setting(
+        None, "PEM file of the authority that its certificate is checked with", shown="those of the system"
+    )
+    certificate: Annotated[Text | None, Plain(values.folder)] = setting(
+        None, "PEM file of our own certificate, if it asks for one", shown="none"
+    )
+    key: Annotated[Text | None, Plain(values.folder)] = setting(
+        None, "PEM file of the key of that certificate", shown="in the file of the certificate"
+    )
+
+
+class Audit(Entry):
+    """The audit log: a mapping of its own under the key audit of config.yml."""
+
+    model_config = ConfigDict(alias_generator=to_camel)
+
+    enabled: Boolean = setting(True, "false: no audit log is written")
+    key_file: Annotated[Text | None, Plain(values.folder)] = setting(
+        None,
+        "file of the key, 32 random bytes, that the records are chained with. It is made if it is missing",
+        shown="state/audit.key below cachePath",
+    )
+    keep_days: Annotated[int, Plain(values.whole(0, 36600))] = setting(
+        0, "how long files in audit_archive/ are kept; 0: they are never removed", "days"
+    )
+    collector: Collector | None = setting(
+        None, "an audit repository that gets the same as ATNA messages (below)", shown="none"
+    )
+
+
 class Config(Entry):
     """config.yml."""
 
@@ -368,6 +406,7 @@ class Config(Entry):
         900.0, "for so long an instance that was kept makes the next one a duplicate", "s"
     )
     api: Api | None = setting(None, "the HTTP console (below)", shown="off")
+    audit: Audit | None = setting(None, "the audit log (below)", shown="on")
     workers: Annotated[int, Plain(values.whole(0, 512))] = setting(
         0, "processes that compress; 0: one for each core that we may use", "processes"
     )

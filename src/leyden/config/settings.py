@@ -6,12 +6,13 @@ there (AcceptorPolicy, PlanSettings, Destination); nothing below config/ reads a
 """
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from operator import attrgetter
 from pathlib import Path
 
 import msgspec
 
+from leyden.audit.settings import AuditSettings
 from leyden.deliver.destination import Destination
 from leyden.dicom.negotiate import AcceptorPolicy
 from leyden.journal.lines import NO_JOURNAL, JournalSettings
@@ -86,6 +87,7 @@ class Settings:
     receipt_expiry_h: float = 8.0
     retry_rejected_at_start: bool = True
     console: ConsoleSettings = ConsoleSettings()
+    audit: AuditSettings | None = None
     generation: int = 1
 
     @property
@@ -95,7 +97,7 @@ class Settings:
     @property
     def watched(self) -> bool:
         """Whether anything asks for the watcher."""
-        return False
+        return self.audit is not None
 
     @property
     def of_each_receiver(self) -> ReceiverSettings:
@@ -123,6 +125,7 @@ AT_START = {
     "console.bind": "api.bind",
     "console.certificate": "api.certificate",
     "console.key": "api.key",
+    "audit": "audit",
 }
 """The fields that the processes look at when they start, and the key of config.yml that each comes from. A field that
 is not here takes effect at a reload: so whoever reads a field once only has to name it here."""
@@ -145,5 +148,7 @@ def without_restart(in_force: Settings, wanted: Settings) -> tuple[Settings, tup
 
 
 def _written(value: object) -> str:
-    """A value as the file has it."""
+    """A value as the file has it, or whether it is there, if it is a mapping."""
+    if value is None or is_dataclass(value):
+        return "off" if value is None else "as it was written"
     return str(value).lower() if isinstance(value, bool) else str(value) or "none"
