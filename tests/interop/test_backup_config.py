@@ -23,7 +23,7 @@ MUTATIONS = """\
 def leyden(tmp_path: Path) -> Service:
     mapping = tmp_path / "elsewhere" / "patients.csv"
     mapping.parent.mkdir()
-    mapping.write_text("patient id,pseudonym\n4711,P1\n")
+    mapping.write_text("patient_id,issuer_of_patient_id,pseudonym,since\n4711,,P1,2026-01-01\n")
     mapping.chmod(0o600)
     made = Service(tmp_path / "leyden", node("ARCHIVE", 11104), mutations=MUTATIONS.format(mapping=mapping))
     (made.spool / "state").mkdir(parents=True)
