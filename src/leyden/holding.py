@@ -42,6 +42,11 @@ class Holding:
         self._said = False  # the log says that answers are held back
         self._last_s = 0.0  # when there was reason to
 
+    @property
+    def held(self) -> int:
+        """How many answers are held back."""
+        return len(self._held)
+
     def go_by(self, longest_s: float, minimum_age_s: float) -> None:
         """Hold no answer longer than this from now on; 0 = not at all."""
         self._longest_s = longest_s

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from leyden import crash, log
+from leyden import board, crash, log
 from leyden.config.settings import Settings
 from leyden.heartbeat import Heartbeat
 from leyden.journal.lines import set_up
@@ -23,7 +23,7 @@ from leyden.spool.store import Spool
 
 LISTEN_BACKLOG = 1024  # every listen(2) on a socket sets its backlog anew: the supervisor's and each receiver's
 
-_EVERY_ROLE = ("settings", "lifeline", "heartbeats")
+_EVERY_ROLE = ("settings", "lifeline", "heartbeats", "board")
 DESCRIPTORS = {
     "receiver": (*_EVERY_ROLE, "listen"),
     "planner": _EVERY_ROLE,
@@ -98,6 +98,7 @@ def take(role: str, number: int, row: int, descriptors: Mapping[str, int]) -> In
     with contextlib.suppress(OSError):  # lines go to standard error until the file can be opened
         log.set_up(f"{role}-{number}", Path(settings.log_dir))
     set_up(settings.spool_root, f"{role}-{number}", settings.journal)
+    board.use(descriptors["board"], row)
     crash.arm(role)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

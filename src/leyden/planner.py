@@ -30,7 +30,8 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
-from leyden import crash, log
+from leyden import board, crash, log
+from leyden.board import Cell
 from leyden.config.settings import Settings
 from leyden.dicom.header import Header, peek
 from leyden.dicom.part10 import HEAD_MAX_BYTES, FileMeta, decode_head
@@ -550,6 +551,7 @@ class Planner:
             )
             tell(failed, suffix=newcomer.suffix)
             return
+        board.add(Cell.PLANNED)
         planned = Planned(
             receipt,
             sop_class_uid=meta.sop_class_uid,

@@ -24,7 +24,8 @@ from pathlib import Path
 
 import uvloop
 
-from leyden import crash
+from leyden import board, crash
+from leyden.board import Cell
 from leyden.config.settings import ReceiverSettings
 from leyden.dicom.association import (
     Aborted,
@@ -112,8 +113,11 @@ async def _serve(inherited: Inherited) -> int:
         if inherited.number == 0 and loop.time() >= purge_due_s:
             purge_due_s = loop.time() + PURGE_S
             loop.run_in_executor(None, receiver.recent.purge, time.time())
+        board.put(Cell.HELD, receiver.holding.held)
+        due_s = loop.time() + LOOK_S
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), LOOK_S)
+        board.late(loop.time() - due_s)
     watching.cancel()
     server.close()
     await receiver.drain(DRAIN_S)
@@ -221,6 +225,7 @@ class Receiver:
     def gone(self, intake: "Intake") -> None:
         self.unassociated.pop(intake, None)
         self.associations.discard(intake)
+        board.put(Cell.ASSOCIATIONS, len(self.associations))
 
 
 @dataclass(slots=True)
@@ -235,6 +240,7 @@ class _Embryo:
     meta: FileMeta | None = None  # known, and written, with the first bytes of the data set: they name the object
     written_out_bytes: int = 0  # of size_bytes: what the disk was asked to write
     recent_key: str = ""  # set while only this one of its instance may be committed
+    ended_ns: int = 0  # of the monotonic clock: when its last fragment had come
 
     def remove(self) -> None:
         with suppress(OSError):
@@ -310,11 +316,14 @@ class Intake:
             lost = self._embryo
             came_bytes = lost.size_bytes + sum(map(len, self._views))
             self._discard()
+            board.add(Cell.CUT_OFF)
             what = f"{lost.store.command.sop_instance} was cut off after {came_bytes} bytes and discarded: {how}"
             self._log(logging.WARNING, what)
         self._refusal = ""
         self._receiver.holding.release(self)
         if self._accepted:
+            if self._abort_text or why is not None:
+                board.add(Cell.BROKEN)
             took_s = time.monotonic() - self._begin_s
             sizes = f"{self._objects} objects, {self._object_bytes} bytes in {took_s:.3f} s"
             level = logging.WARNING if isinstance(why, RemoteProtocolError) else logging.INFO
@@ -352,6 +361,7 @@ class Intake:
                 reply = TOO_MANY
         if isinstance(reply, AssociateReject):
             self._connection.reject(reply)
+            board.add(Cell.TURNED_AWAY)
             self._log(logging.WARNING, str(reply))
             return
         if wrong := misnumbered(request):
@@ -365,6 +375,8 @@ class Intake:
         self._accepted = True
         receiver.unassociated.pop(self, None)
         receiver.associations.add(self)
+        board.add(Cell.ACCEPTED)
+        board.put(Cell.ASSOCIATIONS, len(receiver.associations))
         receiver.established.add(self)
         self.link.expect(settings.client_timeout_s)
 
@@ -463,9 +475,11 @@ class Intake:
         embryo, self._embryo = self._embryo, None
         if embryo is None:
             why, self._refusal = self._refusal, ""
+            board.add(Cell.REFUSED)
             self._log(logging.WARNING, f"{store.command.sop_instance} answered 0xA700: {why}")
             self._answer(store, OUT_OF_RESOURCES, why)
             return
+        embryo.ended_ns = time.monotonic_ns()
         crash.point("embryo-written")
         self._pending += 1
         if self._pending == MAX_PENDING_COMMITS:
@@ -498,7 +512,7 @@ class Intake:
         embryo.remove()
         reject = self._receiver.settings.duplicates == "reject"
         status, comment = (DUPLICATE_INSTANCE, "it was kept before") if reject else (SUCCESS, "")
-        self._end_commit(embryo.store, status, comment)
+        self._end_commit(embryo, status, comment)
         if not self._quiet:
             tell(
                 Duplicate(
@@ -532,23 +546,27 @@ class Intake:
             self._object_bytes += embryo.size_bytes
             self._receiver.objects += 1
             self._receiver.object_bytes += embryo.size_bytes
+            board.add(Cell.RECEIVED)
+            board.add(Cell.RECEIVED_BYTES, embryo.size_bytes)
             status, comment = (DOES_NOT_MATCH, CONTRADICTS) if embryo.meta.flag else (SUCCESS, "")
             holding = self._receiver.holding
             if holding.now_s and not self._releasing and not self._receiver.draining:
-                holding.hold(self, partial(self._end_commit, embryo.store, status, comment))
+                holding.hold(self, partial(self._end_commit, embryo, status, comment))
             else:
-                self._end_commit(embryo.store, status, comment)
+                self._end_commit(embryo, status, comment)
                 crash.soon("answered")
             self._tell_received(embryo, embryo.meta)
         else:
             self._log(logging.ERROR, f"{embryo.store.command.sop_instance} answered 0xA700: {error}")
-            self._end_commit(embryo.store, OUT_OF_RESOURCES, str(error))
+            board.add(Cell.REFUSED)
+            self._end_commit(embryo, OUT_OF_RESOURCES, str(error))
 
-    def _end_commit(self, store: StoreStarted, status: int, comment: str = "") -> None:
+    def _end_commit(self, embryo: _Embryo, status: int, comment: str = "") -> None:
         if self._pending == MAX_PENDING_COMMITS:
             self.link.hold_reading(False)
         self._pending -= 1
-        self._answer(store, status, comment)
+        self._answer(embryo.store, status, comment)
+        board.answered(time.monotonic_ns() - embryo.ended_ns)
 
     def _tell_received(self, embryo: _Embryo, meta: FileMeta) -> None:
         tell(

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import uvloop
 
+from leyden import board
 from leyden.config.settings import Settings
 from leyden.deliver import schedule
 from leyden.inherited import Inherited
@@ -167,7 +168,8 @@ async def _watch(inherited: Inherited, sender: Sender, stop: asyncio.Event) -> N
             purge_due_s = now_s + PURGE_S
             await sender.receipts.purge(inherited.settings.receipt_expiry_h)
         sender.tick()
+        due_s = loop.time() + TICK_S
         try:
             await asyncio.wait_for(stop.wait(), TICK_S)
         except TimeoutError:
-            continue
+            board.late(loop.time() - due_s)

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leyden import __version__, crash, log
+from leyden.board import Board
 from leyden.config.settings import Settings
 from leyden.deliver.destination import Destination
 from leyden.dicom.uids import syntax_name
@@ -133,11 +134,13 @@ class Supervisor:
         ]
         heartbeats_fd = os.memfd_create("leyden-heartbeats", os.MFD_CLOEXEC)
         os.ftruncate(heartbeats_fd, len(roles) * ROW_BYTES)
+        self._board = Board(roles)
         lifeline_fd, self._lifeline_end_fd = os.pipe2(os.O_CLOEXEC)  # the kernel closes this end with this process
         self.descriptors = {
             "settings": self.generations.fd,
             "lifeline": lifeline_fd,
             "heartbeats": heartbeats_fd,
+            "board": self._board.fd,
             "arena": _arena(settings.arena_mib),
             **{name: listener.fileno() for name, listener in listeners.items()},
         }
@@ -205,6 +208,7 @@ class Supervisor:
     def _reap(self, child: _Child, code: int) -> None:
         """Give back what an ended process had claimed, and decide when the next one starts."""
         child.process = None
+        self._board.ended(child.row)
         lived_s = time.monotonic() - child.started_s
         try:
             given_back = self._reclaim(child, crashed=child.role == "worker")  # only workers run native code over data
@@ -261,6 +265,7 @@ class Supervisor:
             pass_fds=(*descriptors.values(), self.lock.fd),
             close_fds=True,
         )
+        self._board.started(child.row, child.process.pid)
 
     def _give_back_leftovers(self) -> None:
         """Try again to give back claims of ended roles. The role that runs now does not know of them."""

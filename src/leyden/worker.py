@@ -25,7 +25,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, BinaryIO
 
-from leyden import crash
+from leyden import board, crash
+from leyden.board import Cell
 from leyden.config.settings import Settings
 from leyden.dicom import signed
 from leyden.dicom.draft import Draft
@@ -204,6 +205,7 @@ class Commits:
     def _commit(self, claim: Queued, made: Path, event: Transformed, asking: str) -> None:
         try:
             self._spool.transformed(claim, made, self._ready, asking=asking)
+            board.add(Cell.MADE)
             tell(event)
         except OSError as error:
             what = "%s for %s: could not be written, will be made again: %s"
@@ -237,6 +239,8 @@ class Worker:
         self._overtaken_s = 0.0
         self._may_be_overtaken = True
         self._drain_until_s: float | None = None
+        self._at_work = False
+        self._looked_ns = 0  # when alive() was called the last time
         self._terms: dict[str, job.Terms] = {}
         self._go_by(inherited.settings)
 
@@ -265,8 +269,11 @@ class Worker:
                 self.alive(0)
                 self.give_back_left()
                 if claim := self.queue.claim():
+                    self._at_work = True
                     self.do(claim)
-                elif not help_out(self):
+                    continue
+                self._at_work = help_out(self)
+                if not self._at_work:
                     self.sleep(LOOK_S)
                     self.queue.rung()
         self.commits.close()
@@ -288,6 +295,10 @@ class Worker:
 
     def alive(self, size_bytes: int) -> None:
         self.inherited.heartbeat.alive(60.0 + size_bytes / MIN_BYTES_PER_S)
+        now_ns = time.monotonic_ns()
+        if self._at_work:
+            board.add(Cell.BUSY_NS, now_ns - self._looked_ns)
+        self._looked_ns = now_ns
 
     def threads(self, size_bytes: int) -> int:
         """How many threads the codec may use: one a core for a large frame, if the cores have nothing else to do."""

@@ -21,6 +21,7 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from leyden import worker as worker_module
+from leyden.board import Board
 from leyden.config.settings import ReceiverSettings, Settings
 from leyden.deliver.destination import Destination
 from leyden.dicom.negotiate import AcceptorPolicy
@@ -75,6 +76,7 @@ class Workers:
         self.published = Published(self._settings_fd)
         self.published.publish(settings.generation, settings.to_json())
         self._heartbeats_fd = self._memfd(2 * ROW_BYTES)
+        self._board = Board([("worker", number) for number in range(workers)])
         self._lifeline = os.pipe()
         self.children: list[subprocess.Popen[bytes]] = []
 
@@ -87,7 +89,7 @@ class Workers:
     def start(self) -> None:
         descriptors = {
             "settings": self._settings_fd, "lifeline": self._lifeline[0],
-            "heartbeats": self._heartbeats_fd, "arena": self.arena_fd,
+            "heartbeats": self._heartbeats_fd, "board": self._board.fd, "arena": self.arena_fd,
         }  # fmt: skip
         fds = tuple(descriptors.values())
         for number in range(self.workers):
@@ -162,7 +164,7 @@ class Workers:
             child.kill()
             child.wait()
         self.bell.close()
-        for fd in (self.arena_fd, self._settings_fd, self._heartbeats_fd, *self._lifeline):
+        for fd in (self.arena_fd, self._settings_fd, self._heartbeats_fd, self._board.fd, *self._lifeline):
             os.close(fd)
 
 

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from leyden.board import Board
 from leyden.config.settings import ReceiverSettings, Settings
 from leyden.deliver.destination import Destination
 from leyden.dicom.negotiate import AcceptorPolicy
@@ -85,8 +86,9 @@ class Sender:
         settings_fd, heartbeats_fd = os.memfd_create("settings"), os.memfd_create("heartbeats")
         Published(settings_fd).publish(self.settings.generation, self.settings.to_json())
         os.ftruncate(heartbeats_fd, ROW_BYTES)
+        board = Board([("sender", 0)])
         read_fd, self.lifeline = os.pipe()
-        fds = {"settings": settings_fd, "lifeline": read_fd, "heartbeats": heartbeats_fd}
+        fds = {"settings": settings_fd, "lifeline": read_fd, "heartbeats": heartbeats_fd, "board": board.fd}
         words = ["--row", "0", "--descriptors", descriptors_as_text(fds)]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "leyden", "role", "sender", "0", *words],

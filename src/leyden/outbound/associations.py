@@ -12,6 +12,8 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
+from leyden import board
+from leyden.board import Cell
 from leyden.deliver.destination import Destination
 from leyden.deliver.pool import (
     LATE_S,
@@ -241,11 +243,14 @@ class Associations:
             association = await self._open(member)
             if association is not None:
                 member.association = association
+                board.add(Cell.OPENED)
+                board.add(Cell.OUTBOUND)
                 self._established(member, association)
                 await self._send(member, association)
                 await self._close(member, association)
         finally:
             if member.association is not None:
+                board.add(Cell.OUTBOUND, -1)
                 member.association.abort()
                 self._attempts.forget(member.association)
             self.members.remove(member)
@@ -377,6 +382,7 @@ class Associations:
             self._warn(self._health.lost(reason, now_s, random.random()))
 
     def _did_not_open(self, member: LiveMember, reason: str, caller: str = "") -> None:
+        board.add(Cell.NOT_OPENED)
         if member.destination is not self._destination:
             return  # it says nothing of the destination as it is now
         established, opening = self._others(member)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from leyden import crash, log
+from leyden import board, crash, log
+from leyden.board import Cell
 from leyden.deliver.destination import Destination
 from leyden.dicom.uids import syntax_name
 from leyden.journal.events import Delivered, Rejected
@@ -173,11 +174,15 @@ class Claims:
         """What the next attempt has to know of this one, and the counts."""
         self.history.note(outcome)
         counts = self.statistics
-        counts.lost += outcome.response in (Response.LOST, Response.STALLED, Response.TOO_SLOW)
+        if outcome.response in (Response.LOST, Response.STALLED, Response.TOO_SLOW):
+            counts.lost += 1
+            board.add(Cell.LOST)
         match outcome.ending:
             case Ending.DELIVERED:
                 counts.delivered += 1
                 counts.delivered_bytes += outcome.size_bytes
+                board.add(Cell.DELIVERED)
+                board.add(Cell.DELIVERED_BYTES, outcome.size_bytes)
                 counts.warnings += outcome.status != 0
             case Ending.DEFERRED:
                 counts.deferred += outcome.status is not None

@@ -17,6 +17,8 @@ from enum import IntEnum
 
 import numpy as np
 
+from leyden import board
+from leyden.board import Cell
 from leyden.transcode.pixels import Planes
 
 SLOT_BYTES = 512 * 1024
@@ -160,6 +162,7 @@ class Arena:
         if first is None:
             return None
         self._mine[first : first + slots] = b"\1" * slots
+        board.add(Cell.ARENA_BYTES, slots * SLOT_BYTES)
         rows = self._rows[first : first + slots]
         rows["state"] = FrameState.FREE
         rows[0]["slots"] = slots
@@ -202,6 +205,7 @@ class Arena:
         row = self._rows[lease.first]
         slots = int(row["slots"])
         row["state"] = FrameState.FREE
+        board.add(Cell.ARENA_BYTES, -slots * SLOT_BYTES)
         self._mine[lease.first : lease.first + slots] = bytes(slots)
         self._unlock(_WORK, lease.first, slots)
         self._unlock(_LEASE, lease.first, slots)

@@ -1,14 +1,16 @@
 """The table of codecs, one row each: which transfer syntax it encodes and decodes, with what, and what fits into it.
 
-A codec's index in CODECS is its number in the arena's table, so all workers of one start agree on it. Which library
-does what, and why, is in DECISIONS.md.
+A codec's index in CODECS is its number in the arena's table and on the board (board.CODECS), so all workers of one
+start agree on it. Which library does what, and why, is in DECISIONS.md.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
 
+from leyden import board
 from leyden.dicom import uids
 from leyden.errors import Corrupt
 from leyden.transcode import deflate, htj2k, jpeg, jpeg2000, jpegls, jpegxl, libjpeg, libjxl, openjpeg, pixels, rle
@@ -213,6 +215,7 @@ def perform(lease: Lease, threads: int = 0) -> None:
     codec's library fails) or Corrupt; the lease has no valid contents then.
     """
     work = lease.work
+    start_ns = time.monotonic_ns()
     both = work.reads >= 0 and work.writes >= 0  # encoding overwrites the codestream, so there is no second try
     try:
         _perform(lease, work, 0 if both else threads)
@@ -223,6 +226,9 @@ def perform(lease: Lease, threads: int = 0) -> None:
             raise Unfit(str(error)) from error
         else:
             raise
+    else:
+        if work.writes >= 0:
+            board.encoded(work.writes, work.wanted.size_bytes, lease.length, time.monotonic_ns() - start_ns)
 
 
 def _perform(lease: Lease, work: Work, threads: int) -> None:
