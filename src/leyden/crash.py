@@ -56,7 +56,6 @@ QUEUE_POINTS: dict[str, tuple[str, ...]] = {
     "brought-back": ("queue",),  # the object is in the queue again, its note still there
     "released": ("queue",),
     "copy-linked": ("queue",),  # it stands in both queues
-    "copies-synced": ("queue",),
     "copy-unlinked": ("queue",),
     "deleted": ("queue",),
 }

@@ -45,6 +45,7 @@ from leyden.journal.events import Dropped, Failed, Planned, PlannedDelivery
 from leyden.journal.lines import NO_JOURNAL, JournalSettings, ended, suffix_of, tell, together
 from leyden.kept_rules import KeptRules
 from leyden.outbound.capability_file import SeenCapabilities
+from leyden.placing import place
 from leyden.plan.match import Decision, Delivery, Save, plan, plan_unread, remarks
 from leyden.plan.memory import POSTPONED_S, PlannedLately, Postponed
 from leyden.plan.placeholders import filled
@@ -132,39 +133,6 @@ class Newcomer:
     def instance(self) -> str:
         """The key of the SOP Instance UID; "" if that is not known."""
         return "" if self.entry.sop_key == _NO_UID else self.entry.sop_key
-
-
-def _as_it_leaves(entry: Entry, header: Header) -> Entry:
-    """The entry of a copy that mutations change: its keys are those of the UIDs that the destination sees."""
-    return replace(
-        entry,
-        sop_key=key(header.meta.sop_instance_uid),
-        study_key=key(_first(header, _STUDY_INSTANCE_UID)),
-        series_key=key(series) if (series := _first(header, _SERIES_INSTANCE_UID)) else "",
-    )
-
-
-def place(entry: Entry, delivery: Delivery, came: str, edits: str = "") -> Placement:
-    """Where a delivery waits: for a worker, for its destination to be asked, or to be sent.
-
-    `came`: the name of the syntax that the object came in. `edits`: the hash of the rules that change this copy, which
-    a worker does first, whatever comes then.
-    """
-    stage = Stage.TRANSFORM if edits else Stage.PREPARED
-    syntax = came if edits else ""
-    match delivery.form:
-        case Make(uid):
-            stage = Stage.TRANSFORM
-            syntax = syntax_name(uid)
-        case Ask(uid):
-            stage = Stage.TRANSFORM if edits else Stage.ASKING
-            syntax = syntax_name(uid)
-        case AsItCame(padded=True):
-            stage = Stage.TRANSFORM
-            syntax = came
-    if edits and delivery.mutated:
-        entry = _as_it_leaves(replace(entry, edits=edits), delivery.mutated.header)
-    return Placement(replace(entry, syntax=syntax), stage, delivery.destination, delivery.rank)
 
 
 class Planner:

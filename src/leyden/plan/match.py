@@ -170,7 +170,7 @@ def plan(
             return _not_to_leave(tuple(failures))
     uneven = bool(reasons) and header.uneven
     deliveries = tuple(
-        _delivery(settings, header, mutated[destination], uneven, acceptance_of, destination, why)
+        delivery(settings, header, mutated[destination], uneven, acceptance_of, destination, why)
         for destination, why in reasons.items()
     )
     ended_by = "" if deliveries else removed_by or saved_by
@@ -247,7 +247,7 @@ def _not_to_leave(mutated: Sequence[Mutated]) -> Decision:
     return Decision(reason=first.reason, mutated=tuple(mutated), retry=first.kind is OnError.RETRY)
 
 
-def _delivery(
+def delivery(
     settings: PlanSettings,
     header: Header,
     mutated: Mutated | None,
@@ -256,6 +256,7 @@ def _delivery(
     destination: str,
     why: str,
 ) -> Delivery:
+    """The copy for one destination: its form and its rank. `uneven`: whether values have an odd length."""
     target = next((target for target in settings.targets if target.ae_title == destination), Target(destination))
     if mutated and not (mutated.changed or mutated.failure):
         mutated = None

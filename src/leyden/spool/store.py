@@ -67,6 +67,11 @@ class Plan:
     placements: tuple[Placement, ...]
 
 
+def sent_from(deferred: Entry) -> Stage:
+    """Where an entry in deferred/ came from, by its name."""
+    return Stage.ASKING if deferred.syntax else Stage.PREPARED
+
+
 Stuck = tuple[Plan, OSError]  # a plan that could not be carried out completely, and why
 
 
@@ -413,12 +418,16 @@ class Spool:
             for place in self._buckets(queue, last=bucket_of(now_s)):
                 for name, entry in self._entries(place, queue):
                     if entry.due_s <= now_s:
-                        back = replace(entry, due_s=0)
-                        stage = Stage.ASKING if back.syntax else Stage.PREPARED
-                        moved += move(f"{place}/{name}", self._bucket(stage, destination, queue[-2:], back), back.name)
+                        moved += self.release(Queued(f"{place}/{name}", entry, Stage.DEFERRED, destination, queue[-2:]))
                         if moved >= limit:
                             return moved
         return moved
+
+    def release(self, deferred: Queued) -> bool:
+        """Bring back one deferred entry, whatever its time. False if it is gone."""
+        back = replace(deferred.entry, due_s=0)
+        place = self._bucket(sent_from(back), deferred.destination, deferred.rank, back)
+        return move(deferred.file, place, back.name)
 
     def delivered(self, claim: Queued) -> None:
         """Unlink a delivered claim. Its receipt must have been synced before."""
