@@ -52,6 +52,7 @@ from leyden.plan.placeholders import filled
 from leyden.plan.rules import PlanSettings
 from leyden.pseudonyms import Pseudonymizer
 from leyden.saving import Copies
+from leyden.spool.control import PREPARE, Controls, flags_at
 from leyden.spool.doorbell import Bell, Ringer, gather_s
 from leyden.spool.entry import Entry, key, parse
 from leyden.spool.receipts import ReceiptLog
@@ -139,6 +140,7 @@ class Planner:
     """The planner without its process: batch() is one turn.
 
     `alive` is called when a turn may take long, `newer` once in a turn: the settings of a newer generation, if any.
+    While an operator has paused `prepare`, a turn plans nothing, but it finishes what it began.
     """
 
     def __init__(
@@ -172,6 +174,8 @@ class Planner:
         self._half_planned: set[str] = set()  # the entries of new/ that such plans are about
         self._errors: list[OSError] = []  # of this turn
         self._accession_key = _accession_key(spool.root)
+        self._controls = Controls(spool.root)
+        self._paused = False
         self._copies: Copies[Newcomer] = Copies(Ringer(spool.root, "planner").ring)
         self._set_aside = -1  # what was said of that
         self._say_set_aside_s = 0.0
@@ -195,6 +199,9 @@ class Planner:
         self._finish_plans(at_s)
         saved = self._saved(at_s)
         self._move(saved)  # before new/ is listed, because they are still in it
+        if self._is_paused(now_s):
+            self._listed, self.planned = [], len(saved)
+            return LOOK_S
         listed = self._listed or self._newcomers(at_s)
         paths, self._listed = listed[:BATCH], listed[BATCH:]
         if (newer := self._newer()) is not None:
@@ -216,6 +223,13 @@ class Planner:
         """Sync and close the receipts, and let another process write the mapping files."""
         self._receipts.close()
         self._pseudonymizer.close()
+
+    def _is_paused(self, now_s: float) -> bool:
+        order = flags_at(self._controls.flags(), now_s).get(PREPARE)
+        if self._paused != (order is not None):
+            self._paused = order is not None
+            logger.info("planning is %s", f"paused by {order.who}" if order else "resumed")
+        return self._paused
 
     def _tell_set_aside(self, at_s: float) -> None:
         """How many stay in new/ though this process keeps up; the receivers ask, at most once a second."""

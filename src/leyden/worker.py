@@ -46,6 +46,7 @@ from leyden.plan.mutate import Circumstances, Mutated, mutate
 from leyden.plan.rules import OnError
 from leyden.pseudonyms import Pseudonymizer
 from leyden.spool import recover
+from leyden.spool.control import PREPARE, Controls, flags_at
 from leyden.spool.doorbell import Bell, Ringer
 from leyden.spool.entry import Queued
 from leyden.spool.stage import Stage
@@ -241,6 +242,7 @@ class Worker:
         self._drain_until_s: float | None = None
         self._at_work = False
         self._looked_ns = 0  # when alive() was called the last time
+        self._controls = Controls(self.spool.root)
         self._terms: dict[str, job.Terms] = {}
         self._go_by(inherited.settings)
 
@@ -268,7 +270,7 @@ class Worker:
             while self._drain_until_s is None:
                 self.alive(0)
                 self.give_back_left()
-                if claim := self.queue.claim():
+                if not self._paused() and (claim := self.queue.claim()):
                     self._at_work = True
                     self.do(claim)
                     continue
@@ -318,12 +320,16 @@ class Worker:
 
     def _let_overtake(self) -> None:
         """Make a whole small object while the large one in hand waits: do() within do(), one level deep."""
-        if not self._may_be_overtaken:
+        if not self._may_be_overtaken or self._paused():
             return
         if claim := self.queue.claim_small():
             with self._undisturbed():
                 self.do(claim)
         self._overtaken_s = time.monotonic()
+
+    def _paused(self) -> bool:
+        """Whether an operator wants nothing new to be made; what is begun is finished."""
+        return PREPARE in flags_at(self._controls.flags(), time.time())
 
     @contextlib.contextmanager
     def _undisturbed(self) -> Iterator[None]:

@@ -206,6 +206,14 @@ class Health:
         wait_s = min(delay_s(self._trouble.failures + 1, jitter, self.delays_s), longest_s * (0.75 + jitter / 2))
         return _line(reason, wait_s) if self._trouble.failed(reason, now_s, wait_s) else ""
 
+    def next_try_s(self, now_s: float) -> float:
+        """When the destination is tried again; 0 = it is not backed off."""
+        return self._trouble.until_s if now_s < self._trouble.until_s else 0.0
+
+    def next_tries_s(self, now_s: float) -> dict[str, float]:
+        """The same for the calling AE titles that the peer refused."""
+        return {caller: trouble.until_s for caller, trouble in self._callers.items() if now_s < trouble.until_s}
+
     def opened(self, calling: str) -> None:
         """An association opened under this calling AE title."""
         self._callers.pop(calling, None)

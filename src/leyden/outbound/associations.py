@@ -31,6 +31,7 @@ from leyden.deliver.pool import (
 )
 from leyden.deliver.retry import Health
 from leyden.deliver.suspicion import Suspicion
+from leyden.deliver.throttle import Line
 from leyden.errors import Transient
 from leyden.form import ladder
 from leyden.net import scu
@@ -104,7 +105,7 @@ class Associations:
         jobs: Jobs,
     ) -> None:
         self.members: list[LiveMember] = []
-        self.serving = True  # ProcessSchedule and ProcessNetworks allow it
+        self.serving = True  # no operator, ProcessSchedule or ProcessNetworks is against it
         self._can_send = False  # when it was last looked at
         self._destination = destination
         self._window = window
@@ -117,6 +118,7 @@ class Associations:
         self._refusals = Refusals(destination, window, claims, capabilities, jobs)
         self._late_s = LATE_S
         self._address = ""  # where the destination was reached the last time
+        self.line = Line()
         self._stopping = False
 
     @property
@@ -315,6 +317,7 @@ class Associations:
                 await self._capabilities.save()  # first: a worker decides by it, and may have the object a moment later
             await self._claims.end(outcome)
             self._learn(member, outcome)
+            self.line.carried(outcome.size_bytes * self._sharing(member), outcome.took_s)
             member.idle_s = time.monotonic()
             member.served += 1
             ends = self._stopping or association.closed or member.alone is not None
@@ -385,6 +388,7 @@ class Associations:
         board.add(Cell.NOT_OPENED)
         if member.destination is not self._destination:
             return  # it says nothing of the destination as it is now
+        self._claims.statistics.went_wrong(f"calling as {caller}: {reason}" if caller else reason)
         established, opening = self._others(member)
         said = self._health.did_not_open(
             reason, time.monotonic(), random.random(), established=established, opening=opening, caller=caller

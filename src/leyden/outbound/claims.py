@@ -34,7 +34,7 @@ DISK_PAUSE_S = 1.0
 
 @dataclass(slots=True)
 class Statistics:
-    """Counts since the start of the process."""
+    """Counts since the start of the process, and what last happened (seconds since 1970; 0 = nothing yet)."""
 
     delivered: int = 0
     warnings: int = 0
@@ -43,6 +43,13 @@ class Statistics:
     remade: int = 0
     rejected: int = 0
     lost: int = 0
+    last_delivered_s: float = 0.0
+    last_error: str = ""
+    last_error_s: float = 0.0
+
+    def went_wrong(self, reason: str) -> None:
+        """With the destination, an object, or this machine."""
+        self.last_error, self.last_error_s = reason, round(time.time(), 3)
 
 
 class Claims:
@@ -153,6 +160,7 @@ class Claims:
 
     async def _keep(self, outcome: Outcome, reason: str) -> None:
         """A fault of this machine: whoever met it pauses, and the instance goes back to the queue."""
+        self.statistics.went_wrong(reason)
         self._log(logging.ERROR, "%s stays in the queue: %s", outcome, reason)
         try:
             await asyncio.sleep(DISK_PAUSE_S)
@@ -174,6 +182,8 @@ class Claims:
         """What the next attempt has to know of this one, and the counts."""
         self.history.note(outcome)
         counts = self.statistics
+        if outcome.reason and outcome.ending is not Ending.DELIVERED:
+            counts.went_wrong(outcome.reason)
         if outcome.response in (Response.LOST, Response.STALLED, Response.TOO_SLOW):
             counts.lost += 1
             board.add(Cell.LOST)
@@ -181,6 +191,7 @@ class Claims:
             case Ending.DELIVERED:
                 counts.delivered += 1
                 counts.delivered_bytes += outcome.size_bytes
+                counts.last_delivered_s = round(time.time(), 3)
                 board.add(Cell.DELIVERED)
                 board.add(Cell.DELIVERED_BYTES, outcome.size_bytes)
                 counts.warnings += outcome.status != 0

@@ -20,10 +20,11 @@ that a dead destination costs them nothing: while it is backed off its queue is 
 import time
 from collections.abc import Iterable
 from concurrent.futures import Executor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from leyden.deliver.destination import Destination
+from leyden.deliver.pool import Phase
 from leyden.deliver.retry import Health
 from leyden.deliver.suspicion import Suspicion
 from leyden.outbound.associations import Associations
@@ -36,6 +37,24 @@ from leyden.outbound.receipts import GroupReceipts
 from leyden.outbound.window import Window
 from leyden.plan.rules import Sorting
 from leyden.spool.store import Spool
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """How a destination does just now. `next_try_s` and those of `callers` are of the monotonic clock, 0 = none.
+
+    `associations` are established, `opening` are not yet. `line_bytes_per_s`: what the line carried lately.
+    """
+
+    in_hand: int
+    associations: int
+    opening: int
+    next_try_s: float
+    failures: int
+    callers: tuple[tuple[str, float], ...]
+    line_bytes_per_s: float
+    statistics: Statistics
+
 
 RELEASE_S = 5.0  # for the associations of a destination that is removed to end in good order
 
@@ -80,7 +99,7 @@ class Outbox:
 
     @property
     def serving(self) -> bool:
-        """Whether ProcessSchedule and ProcessNetworks allow it to send."""
+        """Whether an operator, ProcessSchedule and ProcessNetworks allow it to send."""
         return self._associations.serving
 
     @serving.setter
@@ -90,6 +109,21 @@ class Outbox:
     def statistics(self) -> Statistics:
         """The counts as they are now."""
         return replace(self._claims.statistics)
+
+    def live(self) -> Live:
+        """For whoever looks from outside."""
+        now_s = time.monotonic()
+        phases = [member.phase for member in self._associations.members]
+        return Live(
+            len(self._window.in_hand),
+            phases.count(Phase.IDLE) + phases.count(Phase.BUSY),
+            phases.count(Phase.OPENING),
+            self._health.next_try_s(now_s),
+            self._health.failures,
+            tuple(self._health.next_tries_s(now_s).items()),
+            self._associations.line.bytes_per_s,
+            self.statistics(),
+        )
 
     def go_by(self, destination: Destination, my_ae_title: str, sortings: Iterable[Sorting]) -> None:
         """Deliver as these settings say from now on. What is under way finishes as it began."""

@@ -23,6 +23,7 @@ from leyden import crash, log
 from leyden.journal.events import ByHand
 from leyden.journal.lines import tell
 from leyden.spool import ended, listing
+from leyden.spool.control import PREPARE, Controls, flags_at
 from leyden.spool.entry import (
     UNRANKED,
     Entry,
@@ -484,8 +485,11 @@ class Spool:
         """How many entries of new/ the planner is behind with; it stops counting at about `limit`.
 
         Not counted are those younger than `minimum_age_s`, and as many as the planner has set aside, because they
-        cannot be moved or their copies cannot be saved: that may last for days. 0 if the disk does not tell.
+        cannot be moved or their copies cannot be saved: that may last for days. 0 while an operator has paused the
+        planner, and if the disk does not tell.
         """
+        if PREPARE in flags_at(Controls(self.root).flags(), time.time()):
+            return 0
         place = f"{self._root}/{Stage.NEW}"
         aside = 0
         with contextlib.suppress(OSError, ValueError):
