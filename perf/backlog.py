@@ -23,6 +23,7 @@ import rig
 import roles
 import source
 from leyden.spool.entry import Entry, key
+from leyden.tune.load import Uids
 
 LINKS = 20
 A_SECOND = 100
@@ -59,7 +60,7 @@ def main() -> None:
     asked = parser.parse_args()
     with rig.Run(asked) as run:
         small, count = objects.made("small"), 1000 if run.quick else 3000
-        example = small.write(run.folder / "example.dcm", objects.Uids(0).next())
+        example = small.write(run.folder / "example.dcm", Uids(0).next())
         sizes = [0, 20_000 if run.quick else 100_000] + [1_000_000] * asked.million
         ready_s: dict[str, list[float]] = {}
         memory: dict[str, dict[str, list[float]]] = {}

@@ -21,9 +21,9 @@ from pathlib import Path
 
 import objects
 import peers
-import plot
 import rig
 import source
+from leyden.tune import plot
 
 DURABLE, UNSYNCED = "Leyden durable", "Leyden, syncSpool: false"
 LIMIT, DURABLE_LIMIT = "native, no sync", "native, durable"

@@ -28,6 +28,7 @@ import source
 from leyden.dicom.association import Event, StoreEnded
 from leyden.net.link import Link
 from leyden.net.scu import Association
+from leyden.tune.load import Stock, Uids
 
 IDLE_S = 2.5
 EDGES_MS = (1, 2, 3, 4, 5, 7, 10, 15, 25, 50, 100)
@@ -69,7 +70,7 @@ class Trip:
 async def trips(port: int, far_port: int, gaps_s: list[float]) -> list[Trip]:
     """Send one CT after each gap, each when the last one has arrived; two before them are not counted."""
     ct = objects.made("ct")
-    stock, far = source.Stock([ct], objects.Uids(random.randrange(10**10))), Far(sink.parse(["--port", str(far_port)]))
+    stock, far = Stock([ct], Uids(random.randrange(10**10))), Far(sink.parse(["--port", str(far_port)]))
     server = await asyncio.get_running_loop().create_server(far.connection, "127.0.0.1", far_port)
     link = await Association.open(
         "127.0.0.1", port, calling="CT01", called="PACS", contexts=[(ct.sop_class, ct.syntax)]

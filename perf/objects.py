@@ -1,13 +1,9 @@
 """Data sets to load a service with: generated ones that look like real images to a codec, or those of a folder.
 
-A Template is a data set as it goes over the wire, in pieces, with room for a SOP Instance UID of fixed length. For the
-next object only these UID_BYTES bytes are overwritten. Everything else stays as it was, so all objects of a template
-are of one study. Deliberately absent: data sets that are deflated or big endian.
+What a template is: leyden/tune/load.py.
 """
 
-import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -16,63 +12,10 @@ import numpy as np
 import pydicom
 from pydicom.filewriter import write_dataset
 
-from leyden.dicom.elements import ByteSource, encoding_of, level
-from leyden.dicom.part10 import HEAD_MAX_BYTES, FileMeta, decode_head, encode_head
-from leyden.dicom.uids import EXPLICIT_LE, SYNTAXES
+from leyden.dicom.uids import EXPLICIT_LE
+from leyden.tune.load import ROOM, Template, Uids, of_file
 
-UID_BYTES = 44  # 2.25. and 39 digits: the longest UUID, and of even length
-_ROOM = "2.25.1" + "0" * (UID_BYTES - 6)
-_SOP_INSTANCE_UID = 0x00080018
 CT, CR, TOMOSYNTHESIS = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.5.1.4.1.1.13.1.3"
-
-
-@dataclass(frozen=True, slots=True)
-class Template:
-    """A data set in pieces; the SOP Instance UID stands `uid_at` bytes from the start, within the first one."""
-
-    name: str
-    sop_class: str
-    syntax: str
-    pieces: tuple[bytes, ...]
-    uid_at: int
-
-    @property
-    def size_bytes(self) -> int:
-        return sum(map(len, self.pieces))
-
-    def in_memory(self) -> int:
-        """A descriptor of a file in memory that holds the data set."""
-        fd = os.memfd_create(self.name)
-        for piece in self.pieces:
-            _write_all(fd, piece)
-        return fd
-
-    def write(self, path: Path, uid: str) -> Path:
-        """One object as a Part 10 file."""
-        first = bytearray(self.pieces[0])
-        first[self.uid_at : self.uid_at + UID_BYTES] = uid.encode("ascii")
-        with path.open("wb") as file:
-            file.write(encode_head(FileMeta(self.sop_class, uid, self.syntax)))
-            file.writelines([first, *self.pieces[1:]])
-        return path
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
-
-
-class Uids:
-    """New SOP Instance UIDs: `run` (up to 10 digits) and `process` (up to 4) tell where they come from."""
-
-    def __init__(self, run: int, process: int = 0) -> None:
-        self._prefix = f"2.25.1{run % 10**10:010}{process % 10**4:04}"
-        self._count = 0
-
-    def next(self) -> str:
-        self._count += 1
-        return f"{self._prefix}{self._count:0{UID_BYTES - len(self._prefix)}}"
 
 
 # -- made
@@ -100,7 +43,7 @@ KINDS: dict[str, tuple[str, str, int, int, int]] = {
 @cache
 def _image(kind: str, sop_class: str, modality: str, rows: int, columns: int, frames: int) -> Template:
     header = pydicom.Dataset()
-    header.SOPClassUID, header.SOPInstanceUID = sop_class, _ROOM
+    header.SOPClassUID, header.SOPInstanceUID = sop_class, ROOM
     header.StudyInstanceUID, header.SeriesInstanceUID = "2.25.2024", "2.25.2024.1"
     header.StudyDate, header.StudyTime, header.Modality, header.AccessionNumber = "20260101", "101500", modality, "A1"
     header.PatientID, header.PatientName = "LOAD1", "Load^Made"
@@ -114,7 +57,7 @@ def _image(kind: str, sop_class: str, modality: str, rows: int, columns: int, fr
     pixels = [different[n % len(different)] for n in range(frames)]
     length = sum(map(len, pixels))
     head = _encoded(header) + b"\xe0\x7f\x10\x00OW\0\0" + length.to_bytes(4, "little")
-    return Template(kind, sop_class, EXPLICIT_LE, (head, *pixels), head.index(_ROOM.encode()))
+    return Template(kind, sop_class, EXPLICIT_LE, (head, *pixels), head.index(ROOM.encode()))
 
 
 def _encoded(header: pydicom.Dataset) -> bytes:
@@ -148,30 +91,7 @@ def write_raw(folder: Path, kind: str) -> list[Path]:
 
 def of_folder(folder: Path) -> list[Template]:
     """Every Part 10 file below `folder` that can be given a new UID, by name."""
-    return [from_file(path) for path in sorted(folder.rglob("*")) if path.is_file()]
-
-
-def from_file(path: Path) -> Template:
-    """The data set of a file, with room for a UID. Raises Corrupt, and ValueError for one without a UID to replace."""
-    content = path.read_bytes()
-    head = decode_head(content[:HEAD_MAX_BYTES])
-    if head is None:
-        raise ValueError(f"{path.name} is cut off")
-    meta, start = head
-    syntax = SYNTAXES.get(meta.transfer_syntax_uid)
-    if syntax is None or syntax.deflated or syntax.big_endian:
-        raise ValueError(f"{path.name}: its transfer syntax is not for loads")
-    data, encoding = content[start:], encoding_of(syntax)
-    elements = level(
-        ByteSource(lambda at, length: data[at : at + length], len(data), data[:65536]), 0, len(data), encoding
-    )
-    for tag, _, _, value, length, _ in elements:
-        if tag == _SOP_INSTANCE_UID:
-            size = UID_BYTES.to_bytes(2 if encoding.explicit else 4, "little")
-            before = data[: value - len(size)] + size
-            pieces = (before + _ROOM.encode() + data[value + length :],)
-            return Template(path.name, meta.sop_class_uid, meta.transfer_syntax_uid, pieces, len(before))
-    raise ValueError(f"{path.name} has no SOP Instance UID")
+    return [of_file(path) for path in sorted(folder.rglob("*")) if path.is_file()]
 
 
 def templates(words: Iterable[str]) -> list[Template]:

@@ -15,6 +15,7 @@ from typing import Self
 import psutil
 
 import peers
+from leyden.tune import processes as processes_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +72,9 @@ def spent(service: peers.Service) -> dict[str, Spent]:
     found = {}
     for role, process in processes(service).items():
         with suppress(OSError, psutil.NoSuchProcess):
-            times = process.cpu_times()
             with open(f"/proc/{process.pid}/schedstat") as file:
                 _, ready_ns, _ = map(int, file.read().split())
-            found[role] = Spent(times.user + times.system, ready_ns / 1e9)
+            found[role] = Spent(processes_of.spent_s(process.pid), ready_ns / 1e9)
     return found
 
 

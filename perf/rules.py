@@ -23,7 +23,6 @@ from pathlib import Path
 
 from pydicom.data import get_testdata_file
 
-import objects
 import rig
 from leyden import log
 from leyden.config.load import load
@@ -34,6 +33,7 @@ from leyden.plan.rules import PlanSettings
 from leyden.planner import Planner
 from leyden.spool.entry import Entry, ReceiptClock, key
 from leyden.spool.store import Spool
+from leyden.tune.load import UID_BYTES, Uids, of_file
 
 NODES = "- AeTitle: PACS\n- AeTitle: OTHER\n"
 HOLD = (("8,60", "CT"), ("8,70", "^GE"), ("8,8", "AXIAL"), ("8,1010", "C*"), ("8,16", "1.2.840.10008.5.1.4.1.1.2"))
@@ -82,12 +82,12 @@ def settings(folder: Path, rules: int, conditions_of: Callable[[int], Conditions
 
 def files() -> Iterator[bytes]:
     """As the receiver writes them, without end."""
-    ct = objects.from_file(Path(str(get_testdata_file("CT_small.dcm"))))
-    uids = objects.Uids(1)
+    ct = of_file(Path(str(get_testdata_file("CT_small.dcm"))))
+    uids = Uids(1)
     while True:
         uid = uids.next()
         first = bytearray(ct.pieces[0])
-        first[ct.uid_at : ct.uid_at + objects.UID_BYTES] = uid.encode()
+        first[ct.uid_at : ct.uid_at + UID_BYTES] = uid.encode()
         head = encode_head(FileMeta(ct.sop_class, uid, ct.syntax, "host", "CT01", "PACS"))
         yield b"".join((head, first, *ct.pieces[1:]))
 

@@ -17,7 +17,6 @@ import argparse
 import asyncio
 import itertools
 import json
-import os
 import random
 import subprocess
 import sys
@@ -38,7 +37,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from leyden.dicom.uids import IMPLICIT_LE
 from leyden.errors import LeydenError
 from leyden.net.scu import Association
-from objects import UID_BYTES, Template, Uids, templates
+from leyden.tune.load import Stock, Template, Uids
+from objects import templates
 
 AGAIN_S = 0.2  # after an association that failed
 STALL_S = 120.0
@@ -127,31 +127,6 @@ def _percentiles_ms(times_us: Sequence[int]) -> dict[str, float]:
         return {}
     marks = {f"p{percent}": percentile(ascending, percent) / 1000 for percent in (50, 95, 99)}
     return {**marks, "max": ascending[-1] / 1000}
-
-
-class Stock:
-    """Copies of the data sets in memory, one for each object that is on its way at the same time."""
-
-    def __init__(self, these: Sequence[Template], uids: Uids) -> None:
-        self._next = itertools.cycle(these)
-        self._uids = uids
-        self._free: dict[int, list[int]] = {}
-
-    def take(self) -> tuple[Template, str, int]:
-        """The next object: its template, its UID and a descriptor of the data set with that UID in it."""
-        template, uid = next(self._next), self._uids.next()
-        free = self._free.setdefault(id(template), [])
-        fd = free.pop() if free else template.in_memory()
-        os.pwrite(fd, uid.encode("ascii"), template.uid_at)
-        assert len(uid) == UID_BYTES
-        return template, uid, fd
-
-    def give_back(self, template: Template, fd: int) -> None:
-        self._free[id(template)].append(fd)
-
-    def close(self) -> None:
-        for fd in itertools.chain.from_iterable(self._free.values()):
-            os.close(fd)
 
 
 class Source:

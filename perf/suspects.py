@@ -20,6 +20,7 @@ import source
 from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.dicom.uids import EXPLICIT_LE
 from leyden.spool.entry import Entry, key
+from leyden.tune.load import Uids
 
 EVERY_S = 8.0
 REJECTED_WITHIN_S = 1800.0
@@ -27,7 +28,7 @@ REJECTED_WITHIN_S = 1800.0
 
 def build(spool: Path, count: int) -> None:
     """`count` entries in prepared/PACS/ at which storescp aborts."""
-    uids = objects.Uids(1)
+    uids = Uids(1)
     item = struct.pack("<HHL", 0xFFFE, 0xE000, 200) + b"ab" * 10
     for n in range(count):
         uid = uids.next()

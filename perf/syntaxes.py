@@ -11,40 +11,29 @@ back; a ratio is that of the sums of one round. The decoded image is compared wi
 Deliberately absent: the service around the codecs (compress.py), lossy compression.
 """
 
-import lzma
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
-import pydicom
 
 import objects
 import peers
 import rig
 from leyden.dicom import uids
-from leyden.transcode import libjxl, pixels
+from leyden.transcode import libjxl
 from leyden.transcode.codecs import CODECS, encoder, room_bytes
-from leyden.transcode.pixels import Description
+from leyden.tune import codec
+from leyden.tune.images import Image, of_files
 
 IMAGES = Path(__file__).resolve().parents[2] / "shared" / "data" / "wg04"
 FIRST = uids.JPEG2000_LOSSLESS  # which the others are divided by
 LOSSLESS = (
     FIRST, uids.HTJ2K_LOSSLESS, uids.JPEGXL_LOSSLESS, uids.JPEGLS_LOSSLESS, uids.JPEG_LOSSLESS_SV1, uids.RLE_LOSSLESS,
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Image:
-    """The first frame of an uncompressed object, native."""
-
-    name: str
-    described: Description
-    native: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,40 +51,28 @@ Way = Callable[[Image], Trip]
 def images(folder: Path | None, scratch: Path) -> list[Image]:
     """The uncompressed images of the folder; if it is missing, one CT and one CR of ours."""
     files = sorted(folder.iterdir()) if folder is not None and folder.is_dir() else []
-    files = files or [objects.write_files(scratch / kind, kind, 1)[0] for kind in ("ct", "cr")]
-    found = []
-    for path in files:
-        content = lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
-        dataset = pydicom.dcmread(BytesIO(content), force=True)
-        if dataset.file_meta.TransferSyntaxUID in (uids.EXPLICIT_LE, uids.IMPLICIT_LE) and "PixelData" in dataset:
-            described = Description(
-                dataset.Rows, dataset.Columns, dataset.SamplesPerPixel, dataset.BitsAllocated, dataset.BitsStored,
-                dataset.HighBit, bool(dataset.PixelRepresentation), dataset.PhotometricInterpretation,
-                dataset.get("PlanarConfiguration", 0),
-            )  # fmt: skip
-            found.append(Image(path.name.partition(".")[0], described, dataset.PixelData[: described.frame_bytes]))
-    return found
+    return of_files(files or [objects.write_files(scratch / kind, kind, 1)[0] for kind in ("ct", "cr")])
 
 
 def through(uid: str, setting: float = 0.0) -> Way:
     """Encode and decode with the codec of a syntax."""
     number = encoder(uid)
     assert number is not None
-    codec = CODECS[number]
+    decode = CODECS[number].decode
 
     def trip(image: Image) -> Trip:
-        planes = codec.planes(image.described)
-        lengths = planes.size_bytes, room_bytes(planes), planes.size_bytes
-        packed, room, back = (memoryview(bytearray(length)) for length in lengths)
-        pixels.pack(memoryview(bytearray(image.native)), image.described, planes, packed)
+        made = codec.frame(uid, image)
+        if made is None:
+            raise peers.Failed(f"{image.name} can't be {uids.syntax_name(uid)}")
+        back = memoryview(bytearray(made.planes.size_bytes))
         before_s = time.perf_counter()
-        length = codec.encode(planes, packed, room, setting, 0)
+        length = codec.encode(uid, made, setting)
         between_s = time.perf_counter()
-        codec.decode(room[:length], planes, back, 0)
+        decode(made.room[:length], made.planes, back, 0)
         after_s = time.perf_counter()
-        if not setting and not np.array_equal(planes.view(back), planes.view(packed)):
-            raise peers.Failed(f"{image.name} is another image after {codec.encodes}")
-        return Trip(between_s - before_s, after_s - between_s, bytes(room[:length]))
+        if not setting and not np.array_equal(made.planes.view(back), made.planes.view(made.packed)):
+            raise peers.Failed(f"{image.name} is another image after {uids.syntax_name(uid)}")
+        return Trip(between_s - before_s, after_s - between_s, bytes(made.room[:length]))
 
     return trip
 

@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         study,
         test_rules,
         trace,
+        tune,
     )
     from leyden.commands.options import folders
 
@@ -114,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
         echo,
         send,
         backup_config,
+        tune,
     ):
         module.add_to(commands)
     return parser

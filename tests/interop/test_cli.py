@@ -41,6 +41,7 @@ def folder(tmp_path: Path) -> Path:
         *(["queue", verb] for verb in ("list", "show", "retry", "release", "reject", "move", "delete", "export")),
         ["echo"],
         ["send"],
+        ["tune"],
     ],
 )
 def test_every_command_explains_itself(command: list[str]) -> None:

@@ -20,9 +20,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "perf"))
 
 import objects
 import peers
-import plot
 import rig
 import source
+from leyden.tune import plot
+from leyden.tune.load import UID_BYTES, Uids, of_file
 
 PERF = peers.HERE
 
@@ -115,8 +116,8 @@ def test_several_processes_share_a_load() -> None:
 
 @pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small_implicit.dcm"])
 def test_a_file_gets_a_new_uid_and_nothing_else(tmp_path: Path, name: str) -> None:
-    uid = objects.Uids(7).next()
-    written = pydicom.dcmread(objects.from_file(real(name)).write(tmp_path / "new.dcm", uid))
+    uid = Uids(7).next()
+    written = pydicom.dcmread(of_file(real(name)).write(tmp_path / "new.dcm", uid))
     original = pydicom.dcmread(real(name))
     assert written.SOPInstanceUID == uid
     original.SOPInstanceUID = uid
@@ -124,9 +125,9 @@ def test_a_file_gets_a_new_uid_and_nothing_else(tmp_path: Path, name: str) -> No
 
 
 def test_uids_are_of_one_length_and_well_formed() -> None:
-    uids = objects.Uids(2**40, 12)
+    uids = Uids(2**40, 12)
     made = [uids.next() for _ in range(1000)]
-    assert {len(uid) for uid in made} == {objects.UID_BYTES}
+    assert {len(uid) for uid in made} == {UID_BYTES}
     assert len(set(made)) == 1000
     assert int(made[0].removeprefix("2.25.")) < 2**128
 

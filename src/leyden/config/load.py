@@ -138,6 +138,12 @@ def spool_root(path: Path | None, overrides: Mapping[str, str], environ: Mapping
     return root
 
 
+def given(overrides: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+    """The keys of config.yml that the environment or the command line gives, so that the file is not asked: key ->
+    name of the variable or switch."""
+    return {key: value.at.file for key, value in _given(overrides, environ, Report())}
+
+
 def folder_of(path: Path | None) -> Path:
     if path is not None:
         if not path.is_dir():

@@ -1,0 +1,450 @@
+"""`leyden tune`: measure this machine, say what it can take and how to set it, and set it with --write."""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from leyden.commands.options import Commands, add_command, age_in_words, load
+
+if TYPE_CHECKING:
+    from leyden.config.settings import Settings
+    from leyden.deliver.destination import Destination
+    from leyden.tune.history import History
+    from leyden.tune.machine import Found
+    from leyden.tune.model import Advice, Situation, Wishes
+
+CONFIG, NODES = "config.yml", "nodes.yml"
+_REMEDIES = {
+    "receiver": "more receivers",
+    "planner": "fewer or simpler rules; there is one planner",
+    "sender": "nothing by configuration: there is one sender",
+    "codec": "more workers, as long as there are cores; more cores; or HTJ2KLossless, the quickest to make",
+    "disk": "a disk that syncs faster",
+    "cores": "more cores, or less other work on this machine",
+    "line": "a faster line, or a syntax that makes objects smaller",
+    "round trip": "more associations (MaxAssociations)",
+}
+
+
+def add_to(commands: Commands) -> None:
+    text = "measure this machine, say what it can take, where its bottleneck is, and how to set it"
+    command = add_command(commands, "tune", call, text)
+    command.add_argument("images", nargs="*", type=Path, metavar="IMAGES", help="files or folders for the codecs")
+    command.add_argument("--probe", action="append", default=[], metavar="DEST", help="send a C-ECHO to this node")
+    command.add_argument("--seconds", type=_positive, default=0.7, help="for each figure (default %(default)s)")
+    command.add_argument("--write", action="store_true", help="put the advice into config.yml and nodes.yml")
+    command.add_argument("--plot", type=Path, metavar="FILE.svg", help="throughput against workers, also measured")
+    command.add_argument("--json", action="store_true", help="one JSON document instead of text")
+    what_if = command.add_argument_group("what if")
+    what_if.add_argument("--cores", type=_positive, metavar="N", help="the machine had so many")
+    what_if.add_argument("--line-mbit", type=_positive, metavar="N", help="Mbit/s of the line to each destination")
+    what_if.add_argument("--rtt-ms", type=_positive, metavar="MS", help="the round trip to each destination")
+    what_if.add_argument("--arrival", type=_rate, metavar="N/s", help="so many objects came, all the time")
+    what_if.add_argument("--syntax", metavar="NAME", help="the destinations wanted this transfer syntax")
+    what_if.add_argument("--object-mib", type=_positive, metavar="MIB", help="the usual size of an object")
+
+
+def call(options: argparse.Namespace) -> int:
+    from leyden.config.load import given
+    from leyden.operate.service import status
+    from leyden.tune import machine as probes
+    from leyden.tune.history import read
+    from leyden.tune.model import advise
+
+    if options.write and options.cores is not None:
+        print("leyden tune: --write sets this machine, so it can't go with --cores", file=sys.stderr)
+        return 2
+    settings, _ = load(options)
+    wishes = _wishes(options)
+    history = read(str(settings.spool_root / "journal"))
+    images = _images(options.images)
+    object_bytes = _object_bytes(options, history)
+    echoes = _probe(options, settings)
+    if status(settings.spool_root).pid:
+        _say(options, "the service is running: while this measures, it is slower, and so are the figures")
+    wanted = probes.Wanted(
+        _existing(settings.spool_root), images, _syntaxes(settings, wishes), object_bytes, options.seconds,
+        settings.sync_spool,
+    )  # fmt: skip
+    begin_s = time.monotonic()
+    found = probes.measure(wanted, lambda text: _say(options, f"measuring {text} ..."))
+    took_s = time.monotonic() - begin_s
+    frame_bytes = max(len(image.native) for image in images)
+    here = _situation(settings, history, echoes, object_bytes, frame_bytes)
+    advice = advise(found.machine, here, wishes)
+    if options.json:
+        _print_json(found, history, echoes, here, advice)
+    else:
+        print("\n".join(_lines(found, took_s, history, echoes, settings, here, advice)))
+    if options.plot:
+        _plot(options, found, here, wishes, settings)
+    if options.write:
+        return _write(options, settings, advice, given(options.overrides, os.environ))
+    return 0
+
+
+# -- what is asked for
+
+
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < 1e9:
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    return number
+
+
+def _rate(text: str) -> float:
+    return _positive(text.removesuffix("/s"))
+
+
+def _wishes(options: argparse.Namespace) -> "Wishes":
+    from leyden.dicom.uids import syntax_by_name, syntax_name
+    from leyden.errors import ConfigError
+    from leyden.transcode.codecs import encoder
+    from leyden.tune.model import Wishes
+
+    name = options.syntax
+    if name is not None:
+        syntax = syntax_by_name(name)
+        if syntax is None or encoder(syntax.uid) is None:
+            raise ConfigError((f"--syntax {name}: Leyden makes no such transfer syntax",))
+        name = syntax_name(syntax.uid)
+    mbit, rtt_ms = options.line_mbit, options.rtt_ms
+    return Wishes(
+        options.cores, mbit and mbit / 8, rtt_ms and rtt_ms / 1e3, options.arrival, name,
+    )  # fmt: skip
+
+
+def _images(paths: Sequence[Path]) -> list[Any]:
+    from leyden.errors import ConfigError
+    from leyden.operate.files import files_under
+    from leyden.tune import images
+
+    found = images.of_files(files_under(paths)) if paths else images.bundled()
+    if not found:
+        raise ConfigError((f"no uncompressed DICOM image in {', '.join(map(str, paths))}",))
+    return found
+
+
+def _object_bytes(options: argparse.Namespace, history: "History") -> float:
+    from leyden.tune.images import CT_BYTES
+
+    if options.object_mib is not None:
+        return float(options.object_mib) * (1 << 20)
+    return history.object_bytes or 16.0 * CT_BYTES
+
+
+def _syntaxes(settings: "Settings", wishes: "Wishes") -> dict[str, float]:
+    """The UIDs to measure, with the encoder's number for loss: the usual three, and what the nodes want."""
+    from leyden.dicom import uids
+    from leyden.transcode.codecs import encoder
+    from leyden.transcode.job import Terms
+
+    found = dict.fromkeys((uids.JPEG2000_LOSSLESS, uids.HTJ2K_LOSSLESS, uids.JPEGLS_LOSSLESS), 0.0)
+    for each in settings.destinations:
+        if each.syntax and encoder(each.syntax) is not None:
+            terms = Terms(0, each.ae_title, each.quality, each.compression_ratio, each.near_lossless)
+            found[each.syntax] = terms.setting(uids.SYNTAXES[each.syntax])
+    if wishes.syntax is not None and (wished := uids.syntax_by_name(wishes.syntax)) is not None:
+        found.setdefault(wished.uid, Terms(0).setting(wished))
+    return found
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it: before its first start a service has no spool."""
+    while not folder.is_dir():
+        folder = folder.parent
+    return folder
+
+
+def _say(options: argparse.Namespace, text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _probe(options: argparse.Namespace, settings: "Settings") -> dict[str, float | str]:
+    """By AE title: the round trip in seconds, or why there is none. Nothing is sent without consent."""
+    import asyncio
+
+    from leyden.errors import ConfigError, Transient
+    from leyden.tune.echo import round_trip_s
+
+    named = {title.upper() for title in options.probe}
+    known = {each.ae_title.upper() for each in settings.destinations}
+    if unknown := sorted(named - known):
+        raise ConfigError((f"--probe {', '.join(unknown)}: no such node in {NODES}",))
+    found: dict[str, float | str] = {}
+    for each in settings.destinations:
+        if each.ae_title.upper() not in named and not (not named and _agreed(options, each)):
+            continue
+        try:
+            calling = settings.my_ae_title
+            found[each.ae_title] = asyncio.run(
+                round_trip_s(each.host, each.port, calling=calling, called=each.ae_title)
+            )
+        except Transient as error:
+            found[each.ae_title] = str(error)
+    return found
+
+
+def _agreed(options: argparse.Namespace, each: "Destination") -> bool:
+    if options.json or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return False
+    try:
+        said = input(f"Send a C-ECHO to {each.ae_title} ({each.host}:{each.port})? [y/N] ")
+    except EOFError:
+        return False
+    return said.strip().lower() in ("y", "yes")
+
+
+def _situation(
+    settings: "Settings",
+    history: "History",
+    echoes: Mapping[str, float | str],
+    object_bytes: float,
+    frame_bytes: int,
+) -> "Situation":
+    from leyden.dicom.uids import syntax_name
+    from leyden.tune.model import AS_IT_CAME, Node, Situation
+
+    nodes = []
+    for each in settings.destinations:
+        delivered = history.deliveries.get(each.ae_title)
+        echo = echoes.get(each.ae_title)
+        way = delivered.line if delivered else Node("").line
+        if isinstance(echo, float):
+            way = replace(way, wait_s=echo)
+        if each.maximum_line_speed_kb_per_s:
+            limit = each.maximum_line_speed_kb_per_s / 1e3
+            way = replace(way, mb_per_s=min(limit, way.mb_per_s or limit))
+        syntax = syntax_name(each.syntax) if each.syntax else AS_IT_CAME
+        nodes.append(Node(each.ae_title, syntax, history.share(each.ae_title), each.max_associations, way))
+    volume = os.statvfs(_existing(settings.spool_root))
+    kept_bytes = volume.f_blocks * volume.f_frsize * settings.receiver.min_free_percent / 100
+    free_bytes = max(0.0, volume.f_bavail * volume.f_frsize - kept_bytes)
+    return Situation(object_bytes, frame_bytes, free_bytes, nodes, history.arrivals)
+
+
+# -- what is said
+
+
+def _lines(
+    found: "Found",
+    took_s: float,
+    history: "History",
+    echoes: Mapping[str, float | str],
+    settings: "Settings",
+    here: "Situation",
+    advice: "Advice",
+) -> Iterator[str]:
+    yield from _measured(found, took_s, here)
+    yield from _past(history, echoes, settings)
+    yield from _advised(advice, settings)
+    yield from _expected(advice, here)
+
+
+def _measured(found: "Found", took_s: float, here: "Situation") -> Iterator[str]:
+    machine = found.machine
+    yield f"Measured in {took_s:.0f} s: {machine.counted} cores, of which codecs got {machine.cores:.1f}"
+    yield f"  {'codec':<22} {'one core':>12} {'all cores':>12}   bytes made of one"
+    for name, each in found.codecs.items():
+        one, every, ratio = each.one.mb_per_s, each.all.mb_per_s, each.codec.ratio
+        yield f"  {name:<22} {one:>7.1f} MB/s {every:>7.1f} MB/s   {ratio:.2f}"
+    rates = ", ".join(f"{per_s:.0f} of {_size(size)}" for size, per_s in sorted(found.disk.items()))
+    yield f"  disk: durable objects/s: {rates}"
+    spent = ", ".join(f"{role} {1e3 * cost.of(here.object_bytes):.2f}" for role, cost in machine.roles.items())
+    yield f"  processor time, ms, of an object of {_size(here.object_bytes)}: {spent} (worker: besides the codec)"
+
+
+def _past(history: "History", echoes: Mapping[str, float | str], settings: "Settings") -> Iterator[str]:
+    yield ""
+    flow, arrivals = history.received, history.arrivals
+    if arrivals is None:
+        yield "Arrivals: the journal knows of none; --arrival N/s says how many to reckon with"
+    else:
+        yield f"Arrivals: {flow.objects} objects, {_size(flow.bytes)}, in {age_in_words(history.span_s)} of the journal"
+        per_minute = f"{arrivals.peak_per_s:.2f} objects/s, {flow.peak_bytes_per_s / 1e6:.2f} MB/s"
+        yield f"  busiest minute: {per_minute}; average: {_size(arrivals.average_bytes_per_s * 86400)} a day"
+        yield "  sizes: " + ", ".join(f"{count} {name}" for name, count in history.sizes.items())
+    for each in settings.destinations:
+        echo, delivered = echoes.get(each.ae_title), history.deliveries.get(each.ae_title)
+        words = []
+        if echo is not None:
+            words.append(f"C-ECHO: {1e3 * echo:.1f} ms" if isinstance(echo, float) else f"C-ECHO: {echo}")
+        if delivered is not None:
+            words.append(f"{delivered.flow.objects} delivered")
+            words.append(f"{delivered.flow.peak_bytes_per_s / 1e6:.2f} MB/s in its busiest minute")
+            if (speed := delivered.line.mb_per_s) is not None:
+                words.append(f"the line carried {speed:.2f} MB/s")
+        unknown = f"nothing is known; --probe {each.ae_title} sends a C-ECHO"
+        yield f"{each.ae_title}: {'; '.join(words) or unknown}"
+
+
+def _advised(advice: "Advice", settings: "Settings") -> Iterator[str]:
+    yield ""
+    yield "Advice"
+    now = {"receivers": settings.receivers, "workers": settings.workers, "arenaMib": settings.arena_mib}
+    for key, value in _config_values(advice).items():
+        yield f"  {key}: {value}" + (f"   (now {now[key]})" if now[key] != value else "")
+    for each in settings.destinations:
+        value = advice.associations[each.ae_title]
+        was = f"   (now {each.max_associations})" if each.max_associations != value else ""
+        yield f"  MaxAssociations of {each.ae_title}: {value}{was}"
+
+
+def _expected(advice: "Advice", here: "Situation") -> Iterator[str]:
+    yield ""
+    yield f"Expect, of objects of {_size(here.object_bytes)}"
+    yield f"  {'made into':<22} {'objects/s':>10} {'MB/s':>8}   bottleneck"
+    for name, each in advice.by_syntax.items():
+        yield f"  {name or 'as it came':<22} {each.per_s:>10.1f} {each.mb_per_s:>8.1f}   {each.bottleneck}"
+    main = advice.main
+    syntax = advice.main_syntax or "as it came"
+    yield f"Bottleneck ({syntax}): {main.bottleneck}. More with: {_REMEDIES[main.bottleneck]}"
+    if advice.peak_per_s is not None:
+        times = main.per_s / advice.peak_per_s
+        passes = (
+            f"passes at once; {times:.1f} times as much would" if advice.enough else f"waits: {times:.2f} of it passes"
+        )
+        yield f"The busiest minute, {advice.peak_per_s:.2f} objects/s, {passes}"
+    for title, lasts_s in advice.lasts_s.items():
+        yield f"If {title} is down, the disk lasts {age_in_words(lasts_s)}"
+
+
+def _size(size_bytes: float) -> str:
+    for unit, one in (("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
+        if size_bytes >= one:
+            return f"{size_bytes / one:.3g} {unit}"
+    return f"{size_bytes:.0f} bytes"
+
+
+def _config_values(advice: "Advice") -> dict[str, int]:
+    return {"receivers": advice.receivers, "workers": advice.workers, "arenaMib": advice.arena_mib}
+
+
+def _print_json(
+    found: "Found", history: "History", echoes: Mapping[str, float | str], here: "Situation", advice: "Advice"
+) -> None:
+    import orjson
+
+    def predicted(each: Any) -> dict[str, Any]:
+        return {**asdict(each), "objects_per_s": each.per_s, "mb_per_s": each.mb_per_s, "bottleneck": each.bottleneck}
+
+    arrivals = history.arrivals
+    whole = {
+        "machine": asdict(found.machine),
+        "codecs": {
+            name: {"one_core_mb_per_s": each.one.mb_per_s, "all_cores_mb_per_s": each.all.mb_per_s}
+            for name, each in found.codecs.items()
+        },
+        "disk_objects_per_s": {str(size): per_s for size, per_s in found.disk.items()},
+        "arrivals": asdict(arrivals) | {"sizes": history.sizes, "span_s": history.span_s} if arrivals else None,
+        "round_trips_s": {title: echo for title, echo in echoes.items() if isinstance(echo, float)},
+        "nodes": [asdict(node) for node in here.nodes],
+        "advice": {**_config_values(advice), "maxAssociations": advice.associations},
+        "expected": predicted(advice.main) | {"syntax": advice.main_syntax},
+        "by_syntax": {name or "as it came": predicted(each) for name, each in advice.by_syntax.items()},
+        "by_workers": {str(workers): each.per_s for workers, each in advice.by_workers.items()},
+        "peak_per_s": advice.peak_per_s,
+        "disk_lasts_s": advice.lasts_s,
+    }
+    print(orjson.dumps(whole).decode())
+
+
+# -- the plot
+
+
+def _plot(
+    options: argparse.Namespace, found: "Found", here: "Situation", wishes: "Wishes", settings: "Settings"
+) -> None:
+    """Throughput against workers: predicted, and measured as far as this machine has the cores.
+
+    Both with both ends on this machine, as they are while it is measured.
+    """
+    import tempfile
+
+    from leyden.dicom.uids import JPEG2000_LOSSLESS, syntax_name
+    from leyden.tune import images, plot, trip
+    from leyden.tune.model import advise
+
+    syntax = wishes.syntax or next((node.syntax for node in here.nodes if node.syntax), syntax_name(JPEG2000_LOSSLESS))
+    near = replace(found.machine, beside=found.costs.beside)
+    template = images.ct_of(here.object_bytes)
+    local = replace(here, nodes=(), object_bytes=template.size_bytes)
+    predicted = advise(near, local, replace(wishes, syntax=syntax, line_mb_per_s=None, rtt_s=None)).by_workers
+    measured: list[float | None] = [None] * len(predicted)
+    for workers in range(1, min(found.machine.counted, len(predicted)) + 1):
+        _say(options, f"measuring {syntax} with {workers} workers ...")
+        prefix, folder = "tune-", _existing(settings.spool_root)
+        with (
+            tempfile.TemporaryDirectory(prefix=prefix, dir=folder) as top,
+            trip.service(Path(top), workers, {trip.MADE: syntax}, sync=settings.sync_spool) as running,
+        ):
+            measured[workers - 1] = running.paced(trip.MADE, [template], 4 * options.seconds).per_s
+    rates: dict[str, Sequence[float | None]] = {"measured": measured}
+    rates["predicted"] = [each.per_s for each in predicted.values()]
+    title = f"{syntax}, objects of {_size(template.size_bytes)}"
+    plot.write(options.plot, [plot.Chart(title, "workers", "objects/s", list(predicted), rates)])
+
+
+# -- the files
+
+
+def _write(options: argparse.Namespace, settings: "Settings", advice: "Advice", overridden: Mapping[str, str]) -> int:
+    """Put what differs into the files, all or nothing; the exit code."""
+    from leyden.config import load as config
+    from leyden.errors import ConfigError
+    from leyden.tune import write
+
+    folder = Path(settings.path)
+    by_files, _ = config.load(folder, {}, {})
+    now = {"receivers": by_files.receivers, "workers": by_files.workers, "arenaMib": by_files.arena_mib}
+    values = {key: value for key, value in _config_values(advice).items() if value != now[key]}
+    set_now = {each.ae_title: each.max_associations for each in by_files.destinations}
+    nodes = {title: value for title, value in advice.associations.items() if value != set_now.get(title)}
+    try:
+        before = {name: _content(folder / name) for name in (CONFIG, NODES)}
+        after = dict(before)
+        if values:
+            after[CONFIG] = write.with_keys(before[CONFIG] or b"", values)
+        if nodes:
+            after[NODES] = write.with_nodes_keys(before[NODES] or b"", "MaxAssociations", nodes)
+    except write.NotWritten as error:
+        print(f"leyden tune: nothing is written: {error}", file=sys.stderr)
+        return 1
+    changed = [name for name in before if after[name] != before[name]]
+    for name in changed:
+        write.replace_file(folder / name, after[name] or b"")
+    try:
+        config.load(folder, {}, {})
+    except ConfigError as error:
+        for name in changed:
+            write.restore_file(folder / name, before[name])
+        print(f"leyden tune: nothing is written, since it would be wrong: {'; '.join(error.problems)}", file=sys.stderr)
+        return 1
+    for name in changed:
+        kept = f"; {name}{write.KEPT} is what it was" if before[name] is not None else ""
+        _say(options, f"{folder / name} is written{kept}")
+    if not changed:
+        _say(options, "the files say so already: nothing is written")
+    for key in set(values) & set(overridden):
+        _say(options, f"but {overridden[key]} is set, which wins over {key} in {CONFIG}")
+    if values:
+        _say(options, f"{', '.join(values)}: at the next start of the service")
+    if nodes:
+        _say(options, "MaxAssociations: at the next start, or after `leyden reload`")
+    return 0
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,77 @@
+"""All that is measured of this machine, in some 20 seconds: codecs, disk, and what an object costs each role."""
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from leyden.dicom.uids import syntax_name
+from leyden.errors import LeydenError
+from leyden.tune import codec, disk, images, trip
+from leyden.tune.model import Machine
+
+PREFIX = "tune-"  # of the folder beside the stages of the spool; it is removed at the end
+ROOM_BYTES = 2 << 30  # that measuring may take for a while
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be measured, on the disk of `folder`.
+
+    `syntaxes`: the UID of each transfer syntax, with the encoder's number for loss. `seconds`: for each figure.
+    """
+
+    folder: Path
+    images: Sequence[images.Image]
+    syntaxes: Mapping[str, float]
+    object_bytes: float
+    seconds: float
+    sync: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """`machine` is what the model needs, `codecs` and `disk` the figures behind it: by syntax, objects/s by size.
+
+    `costs`: what an object costs each role, and both ends, if they are on this machine as here.
+    """
+
+    machine: Machine
+    codecs: Mapping[str, codec.Measured]
+    disk: Mapping[int, float]
+    costs: trip.Costs
+
+
+def measure(wanted: Wanted, say: Callable[[str], None] = lambda text: None) -> Found:
+    """Measure everything; `say` is told what is measured next. Raises LeydenError, OSError."""
+    counted = len(os.sched_getaffinity(0))
+    say("the codecs")
+    codecs = {
+        syntax_name(uid): each
+        for uid, each in codec.measure(wanted.images, wanted.syntaxes, counted, wanted.seconds).items()
+        if each is not None
+    }
+    cores = max((each.cores for each in codecs.values()), default=float(counted))
+    with tempfile.TemporaryDirectory(prefix=PREFIX, dir=wanted.folder) as top:
+        free = os.statvfs(top)
+        if free.f_bavail * free.f_frsize < ROOM_BYTES:
+            raise LeydenError(
+                f"{wanted.folder}: less than {ROOM_BYTES >> 30} GiB are free, so nothing is measured there"
+            )
+        say("the disk")
+        sizes = sorted({images.ct_of(0).size_bytes, images.ct_of(trip.large_bytes(wanted.object_bytes)).size_bytes})
+        durable = disk.measure(Path(top), sizes, wanted.seconds, sync=wanted.sync)
+        say("the trip of an object through a service of its own")
+        service = Path(top) / "service"
+        service.mkdir(mode=0o700)
+        costs = trip.measure(service, wanted.object_bytes, wanted.seconds, sync=wanted.sync)
+    machine = Machine(
+        counted,
+        min(cores, float(counted)),
+        min(costs.passing_cores or float(counted), float(counted)),
+        disk.cost(durable),
+        costs.roles,
+        {name: each.codec for name, each in codecs.items()},
+    )
+    return Found(machine, codecs, durable, costs)
