@@ -38,6 +38,7 @@ from leyden.spool.entry import Queued
 from leyden.spool.listing import names
 from leyden.spool.lock import SpoolLock
 from leyden.spool.store import Spool
+from leyden.systemd import Systemd
 
 logger = logging.getLogger("leyden.supervisor")
 
@@ -71,6 +72,10 @@ class _Child:
     def name(self) -> str:
         return f"{self.role}-{self.number}"
 
+    def is_late(self, now_s: float) -> bool:
+        """Whether its process has been silent for longer than it may be."""
+        return self.process is not None and now_s > (self.heartbeat.deadline_s() or self.started_s + START_LIMIT_S)
+
     def postpone(self) -> None:
         """Start it later, and after a longer delay each time."""
         self.delay_s = min(2.0 * max(self.delay_s, RESTART_DELAY_S), RESTART_DELAY_MAX_S)
@@ -83,12 +88,15 @@ def run(settings: Settings, warnings: tuple[str, ...], load: Load) -> int:
     `load` reads the configuration again, for a reload.
     """
     crash.arm("supervisor")
+    systemd = Systemd(os.environ)
     with _signals() as signals_fd:
         try:
             log.set_up("leyden", Path(settings.log_dir))
-            supervisor = _prepare(settings, warnings, load)
+            systemd.tell(STATUS="looks through the spool")
+            supervisor = _prepare(settings, warnings, load, systemd)
         except (Transient, WrongFormat, OSError) as error:
             logger.error("not started: %s", error)
+            systemd.tell(STATUS=f"not started: {error}")
             return 2
         supervisor.serve(signals_fd)
         supervisor.drain()
@@ -96,7 +104,7 @@ def run(settings: Settings, warnings: tuple[str, ...], load: Load) -> int:
     return 0
 
 
-def _prepare(settings: Settings, warnings: tuple[str, ...], load: Load) -> "Supervisor":
+def _prepare(settings: Settings, warnings: tuple[str, ...], load: Load, systemd: Systemd) -> "Supervisor":
     """Do all that comes before the first role. Transient, OSError: the service cannot start; the text says why."""
     logger.info("Leyden %s starts; configuration %s, spool %s", __version__, settings.path, settings.cache_path)
     for warning in warnings:
@@ -105,7 +113,7 @@ def _prepare(settings: Settings, warnings: tuple[str, ...], load: Load) -> "Supe
     lock = SpoolLock(settings.spool_root)
     formats.mark(settings.spool_root)
     set_up(settings.spool_root, "leyden", settings.journal)
-    supervisor = Supervisor(settings, lock, _listeners(settings), load)
+    supervisor = Supervisor(settings, lock, _listeners(settings), load, systemd)
     supervisor.recover_spool()
     supervisor.generations.started(warnings)
     return supervisor
@@ -117,12 +125,20 @@ class Supervisor:
     `descriptors` are handed to the processes that start next, by name.
     """
 
-    def __init__(self, settings: Settings, lock: SpoolLock, listeners: Mapping[str, socket.socket], load: Load) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        lock: SpoolLock,
+        listeners: Mapping[str, socket.socket],
+        load: Load,
+        systemd: Systemd,
+    ) -> None:
         self.lock = lock
         self.listeners = listeners
         self.spool = Spool(settings.spool_root, sync=settings.sync_spool)
         self.generations = Generations(settings, self.spool, load)
-        self._stopping = False
+        self._systemd = systemd
+        self._ready, self._stopping = False, False
         self._upkeep = _upkeep(settings)
         self._leftovers: dict[str, list[Queued]] = {}  # of ended roles: the disk failed to give them back
         self._retry_leftovers_at_s = time.monotonic() + RETRY_LEFT_S
@@ -168,7 +184,7 @@ class Supervisor:
 
     def serve(self, signals_fd: int) -> None:
         """The loop, until SIGTERM or SIGINT."""
-        ready, wait_s = False, 0.0
+        wait_s = 0.0
         while True:
             for number in _arrived(signals_fd, wait_s):
                 _HANDLERS[number](self)
@@ -180,18 +196,26 @@ class Supervisor:
             self._give_back_leftovers()
             log.rotate(Path(self.settings.log_dir))
             self._upkeep.turn()
-            needed = (child for child in self.children if child.role not in (CONSOLE, WATCHER))
-            if not ready and all(child.heartbeat.deadline_s() for child in needed):
-                ready = True
+            if not self._ready and all(child.heartbeat.deadline_s() for child in self._needed()):
+                self._ready = True
                 self._announce()
-            wait_s = ROUND_S if ready else STARTING_ROUND_S
+            self._ping()
+            wait_s = ROUND_S if self._ready else STARTING_ROUND_S
+
+    def _needed(self) -> list[_Child]:
+        """The roles without which no object makes its trip."""
+        return [child for child in self.children if child.role not in (CONSOLE, WATCHER)]
 
     def handle_sigterm(self) -> None:
         self._stopping = True
 
     def handle_sighup(self) -> None:
         before = self.generations.settings
+        if self._ready:
+            self._systemd.tell_reloading()
         self.generations.reload()
+        if self._ready:
+            self._systemd.tell(READY=1, STATUS=self._status())
         settings = self.generations.settings
         if settings.journal != before.journal:
             set_up(settings.spool_root, "leyden", settings.journal)
@@ -233,9 +257,7 @@ class Supervisor:
     def _kill_stuck(self) -> None:
         now_s = time.monotonic()
         for child in self.children:
-            if child.process is None or child.killed_as_stuck:
-                continue
-            if now_s > (child.heartbeat.deadline_s() or child.started_s + START_LIMIT_S):
+            if child.process is not None and not child.killed_as_stuck and child.is_late(now_s):
                 child.killed_as_stuck = True
                 child.process.kill()
 
@@ -278,13 +300,33 @@ class Supervisor:
     def _announce(self) -> None:
         for destination in self.settings.destinations:
             logger.info("%s", describe(destination))
-        port = self.listeners["listen"].getsockname()[1] if self.listeners else 0
         title, workers = self.settings.my_ae_title, self.settings.workers
-        logger.info("ready: port %d, our title %s, %d workers", port, title, workers)
+        logger.info("ready: port %d, our title %s, %d workers", self._port, title, workers)
+        self._systemd.tell(READY=1, STATUS=self._status())
+
+    @property
+    def _port(self) -> int:
+        return int(self.listeners["listen"].getsockname()[1]) if self.listeners else 0
+
+    def _status(self) -> str:
+        """One line for `systemctl status`."""
+        generation = self.settings.generation
+        return f"port {self._port}, {len(self.settings.destinations)} destinations, generation {generation} in force"
+
+    def _ping(self) -> None:
+        """Feed systemd's watchdog, unless a role hangs that even SIGKILL does not end: then the service is ended."""
+        if self._ready and self._systemd.ping_due():
+            now_s = time.monotonic()
+            late = [child.name for child in self._needed() if child.is_late(now_s)]
+            if late:
+                self._systemd.tell(STATUS=f"stuck: {', '.join(late)}")
+            else:
+                self._systemd.tell(WATCHDOG=1, STATUS=self._status())
 
     def drain(self) -> None:
         """Stop accepting, let every role finish what it is doing, kill those that take too long, free the lock."""
         logger.info("stopping: no new associations; what is being received is finished")
+        self._systemd.tell(STOPPING=1, STATUS="stopping")
         for listener in self.listeners.values():
             listener.close()
         running = {child.name: child.process for child in self.children if child.process is not None}

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,10 @@ from leyden.heartbeat import ROW_BYTES, Heartbeat
 from leyden.spool.entry import Entry, ReceiptClock, claim_name, key
 from leyden.spool.lock import SpoolLock
 from leyden.spool.stage import Stage
+from leyden.systemd import Systemd
+from support.notified import Notified
 from support.peers import Pacs
-from support.service import Service, node, wait_for
+from support.service import Service, make_late, node, wait_for
 
 # `leyden run` with some of its parts changed: what is said below goes in at the mark.
 CODE = """
@@ -69,9 +72,12 @@ def stop(*given, **named):
 class Changed(Service):
     """A service whose supervisor has `change` run in it first."""
 
-    def start_changed(self, change: str) -> "Changed":
+    def start_changed(self, change: str, **environment: str) -> "Changed":
         self.process = subprocess.Popen(
-            [sys.executable, "-c", CODE.format(change=change), str(self.folder)], stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", CODE.format(change=change), str(self.folder)],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **environment},
         )
         self._said = queue.Queue()
         threading.Thread(target=self._read, args=(self.process, self._said), daemon=True).start()
@@ -214,7 +220,7 @@ def test_the_supervisor_makes_room_for_the_heartbeats_of_all_roles(changed: Call
     leyden = changed(node("PACS", 1))
     settings, _ = load(leyden.folder, {"workers": "512"}, {}, log_dir=None)
     lock = SpoolLock(settings.spool_root)
-    parent = supervisor.Supervisor(settings, lock, {}, lambda: (settings, ()))
+    parent = supervisor.Supervisor(settings, lock, {}, lambda: (settings, ()), Systemd({}))
     try:
         for child in parent.children:
             child.heartbeat.alive(1.0)
@@ -236,6 +242,27 @@ def test_what_a_node_refused_that_is_gone_stays_where_it_is(changed: Callable[..
     assert [path.parent.name for path in (leyden.spool / "rejected").rglob("*.json")] == ["GONE"]
     assert not any((leyden.spool / "prepared" / "GONE").rglob("*.dcm"))
     assert any((leyden.spool / "prepared" / "PACS").rglob("*.dcm"))
+
+
+CAN_NOT_KILL = """
+import subprocess
+subprocess.Popen.kill = lambda process: None
+"""
+
+
+def test_systemds_watchdog_is_not_fed_while_a_role_hangs_that_can_not_be_killed(
+    changed: Callable[..., Changed], tmp_path: Path
+) -> None:
+    """WATCHDOG=1 says that the roles answer, so one that hangs in the kernel makes systemd end the service."""
+    with closing(Notified(str(tmp_path / "notify"))) as systemd:
+        environment = {"NOTIFY_SOCKET": systemd.address, "WATCHDOG_USEC": "200000"}
+        leyden = changed(node("PACS", 1)).start_changed(CAN_NOT_KILL, **environment)
+        systemd.until("WATCHDOG")
+        worker = leyden.role("worker-0")
+        worker.suspend()
+        make_late(worker)
+        systemd.until("STATUS", "stuck: worker-0")
+        assert systemd.next() == {"STATUS": "stuck: worker-0"}
 
 
 SIGCHLD_BLOCKED = "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])"

@@ -40,6 +40,7 @@ from leyden.spool.receipts import ReceiptLog
 from leyden.spool.recent import Begun, Recent, key_of
 from leyden.spool.stage import Stage
 from leyden.spool.store import Spool
+from leyden.systemd import Systemd
 from support.acceptor import Peer, listening
 from support.namespaces import silent
 from support.outbound import DATA, Parts
@@ -580,7 +581,7 @@ def test_cycleRejectedFilesOnStartup_retries_rejected_at_start(
 
     asyncio.run(refused_and_failed())
     lock = SpoolLock(start.spool_root)
-    service = supervisor.Supervisor(start, lock, {}, lambda: (start, ()))
+    service = supervisor.Supervisor(start, lock, {}, lambda: (start, ()), Systemd({}))
     service.recover_spool()
     assert {count.stage: count.files for count in service.spool.counts()} == {"prepared": 2 - len(left), **left}
     service.spool.retry(Stage.REJECTED)
@@ -809,7 +810,7 @@ def test_scpPort_0_is_off(tmp_path: Path) -> None:
     off = loaded(tmp_path, "scpPort: 0\narenaMib: 16")
     assert supervisor._listeners(off) == {}
     lock = SpoolLock(off.spool_root)
-    roles = [child.role for child in supervisor.Supervisor(off, lock, {}, lambda: (off, ())).children]
+    roles = [child.role for child in supervisor.Supervisor(off, lock, {}, lambda: (off, ()), Systemd({})).children]
     assert "receiver" not in roles
     assert {"planner", "sender", "worker"} <= set(roles)
     lock.take_back()

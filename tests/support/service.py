@@ -8,6 +8,7 @@ import random
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+from leyden.heartbeat import ROW_BYTES
 
 EXAMPLE_ROUTINGS = """\
 - AeTitles:
@@ -240,3 +243,12 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 def descriptors(process: psutil.Process) -> int:
     return len(os.listdir(f"/proc/{process.pid}/fd"))
+
+
+def make_late(role: psutil.Process) -> None:
+    """Change what a role has promised into a promise that it has broken: as if it had been silent for too long."""
+    words = role.cmdline()
+    row = int(words[words.index("--row") + 1])
+    fds = dict(pair.split("=") for pair in words[words.index("--descriptors") + 1].split(","))
+    with open(f"/proc/{role.pid}/fd/{fds['heartbeats']}", "r+b", buffering=0) as heartbeats:
+        os.pwrite(heartbeats.fileno(), struct.pack("d", 1.0), row * ROW_BYTES)
