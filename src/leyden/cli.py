@@ -67,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         demo,
         echo,
         explain,
+        install_service,
         queue,
         quit,
         reload,
@@ -116,6 +117,7 @@ def _parser() -> argparse.ArgumentParser:
         send,
         backup_config,
         tune,
+        install_service,
     ):
         module.add_to(commands)
     return parser

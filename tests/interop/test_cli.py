@@ -42,6 +42,7 @@ def folder(tmp_path: Path) -> Path:
         ["echo"],
         ["send"],
         ["tune"],
+        ["install-service"],
     ],
 )
 def test_every_command_explains_itself(command: list[str]) -> None:
