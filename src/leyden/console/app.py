@@ -1,14 +1,131 @@
-"""The console's web application: which path gives what."""
+"""The console's web application: one table of calls makes the routes, their checks and the OpenAPI document."""
 
+import asyncio
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse
-from starlette.routing import Route
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp
+
+from leyden.console.access import COOKIE
+from leyden.console.call import Asked, Call, Nothing, Plain, Refused
+from leyden.console.console import Console
+from leyden.console.envelope import answer, refusal
+from leyden.console.guard import Guard
+from leyden.console.table import TABLE
+
+BODY_MAX_BYTES = 64 * 1024
+PATH_MAX_CHARS = 512
+_CHANGE = ("POST", "PUT", "DELETE", "PATCH")
 
 
-def application() -> Starlette:
-    return Starlette(routes=[Route("/health/live", _live)])
+def application(console: Console, pages: Sequence[BaseRoute] = (), table: Sequence[Call] = TABLE) -> ASGIApp:
+    """Everything that is served: the calls of the table, and the `pages` beside them."""
+    routes: list[BaseRoute] = []
+    for path in dict.fromkeys(call.path for call in table):
+        calls = {call.method: call for call in table if call.path == path}
+        routes.append(Route(path, _endpoint(console, calls), methods=[*calls]))
+    app = Starlette(routes=[*routes, *pages], exception_handlers={404: _no_such, 405: _no_such, Exception: _fault})
+    app.router.redirect_slashes = False
+    return Guard(app, lambda: console.settings.console)
 
 
-async def _live(_request: Request) -> PlainTextResponse:
-    return PlainTextResponse("alive\n")
+async def _no_such(request: Request, error: Any) -> Response:
+    if error.status_code == 405:
+        response = refusal(Refused(405, "no_such_call", f"{request.method} is not possible here"))
+        response.headers.update(error.headers or {})
+        return response
+    return refusal(Refused(404, "not_found", "there is no such call"))
+
+
+async def _fault(_request: Request, _error: Exception) -> Response:
+    """The guard logs it."""
+    return refusal(Refused(500, "fault", "a fault of Leyden; the log says more"))
+
+
+def _endpoint(console: Console, calls: dict[str, Call]) -> Any:
+    async def endpoint(request: Request) -> Response:
+        call = calls["GET" if request.method == "HEAD" else request.method]
+        try:
+            async with asyncio.timeout(call.limit_s):
+                asked = await _asked(console, call, request)
+                found = await call.handler(console, asked)
+        except Refused as refused:
+            return refusal(refused)
+        except TimeoutError:
+            return refusal(Refused(504, "timeout", f"it took more than {call.limit_s:g} s"))
+        except ClientDisconnect:
+            return Response(status_code=400)
+        if isinstance(found, Response):
+            return found
+        if isinstance(found, Plain):
+            return Response(found.content, found.status, dict(found.headers), found.media_type)
+        return answer(found)
+
+    return endpoint
+
+
+async def _asked(console: Console, call: Call, request: Request) -> Asked[Any, Any]:
+    """What is asked, checked as the call wants it. Raises Refused: 400, 403, 413, 415, 429."""
+    address = request.client.host if request.client else ""
+    caller = console.access.caller(request.headers.get("authorization", ""), request.cookies.get(COOKIE, ""), address)
+    if request.method in _CHANGE:
+        _check_origin(request, by_cookie=caller is not None and caller.by_cookie)
+    console.access.check(caller, call.needs)
+    path = {name: str(value) for name, value in request.path_params.items()}
+    if any(len(value) > PATH_MAX_CHARS or not value.isprintable() for value in path.values()):
+        raise Refused(404, "not_found", "there is nothing of that name")
+    query = _query(call, request)
+    body = await _body(call, request)
+    return Asked(path, query, body, caller, address)
+
+
+def _check_origin(request: Request, *, by_cookie: bool) -> None:
+    """A browser sends a cookie along with whatever a page of another site makes it send (CSRF)."""
+    origin = request.headers.get("origin")
+    if origin is None and not by_cookie:
+        return  # no browser
+    if origin is None or origin.lower() != f"{request.url.scheme}://{request.headers.get('host', '').lower()}":
+        raise Refused(403, "forbidden", "this request comes from a page of another site")
+
+
+def _query(call: Call, request: Request) -> Any:
+    given: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name in given:
+            raise Refused(400, "bad_request", f"{name[:64]} is given twice")
+        given[name] = value
+    try:
+        return msgspec.convert(given, call.query, strict=False)
+    except msgspec.ValidationError as error:
+        raise Refused(400, "bad_request", f"query: {_shown(error)}") from None
+
+
+async def _body(call: Call, request: Request) -> Any:
+    content = bytearray()
+    if int(request.headers.get("content-length") or 0) > BODY_MAX_BYTES:
+        raise Refused(413, "too_large", f"more than {BODY_MAX_BYTES} bytes")
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > BODY_MAX_BYTES:
+            raise Refused(413, "too_large", f"more than {BODY_MAX_BYTES} bytes")
+    if call.body is None:
+        return Nothing()
+    if content and request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise Refused(415, "bad_request", "the body must be application/json")
+    try:
+        return msgspec.json.decode(bytes(content) or b"{}", type=call.body)
+    except msgspec.ValidationError as error:
+        raise Refused(400, "bad_request", f"body: {_shown(error)}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Refused(400, "bad_request", f"the body is not JSON: {error}") from None
+
+
+def _shown(error: msgspec.ValidationError) -> str:
+    """The message, with nothing in it that would not fit into a line."""
+    return re.sub(r"[^ -~]", "?", str(error))[:300]

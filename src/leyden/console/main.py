@@ -5,41 +5,74 @@ passes through it, and its death harms none.
 """
 
 import asyncio
+import logging
 import signal
+import socket
+import ssl
+import time
 
-import uvicorn
 import uvloop
 
+from leyden.console import server
+from leyden.console.access import Access
 from leyden.console.app import application
-from leyden.console.feed import follow
+from leyden.console.console import Console
+from leyden.console.feed import Consumer, follow
+from leyden.console.health import Health
 from leyden.inherited import Inherited
 
+logger = logging.getLogger("leyden.console")
+
 ALIVE_S = 60.0
-PULSE_S = 5.0
+PULSE_S = 1.0
 
 
 def run(inherited: Inherited) -> int:
-    """The role's main: until SIGTERM; exit code 0."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(inherited))
+    """The role's main: until SIGTERM. Returns the exit code: 1 if it can't serve, which the log explains."""
+    for name in ("uvicorn.error", "uvicorn.access"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    settings = inherited.settings.console
+    try:
+        tls = server.context(settings)
+        listener = server.bind(settings)
+    except (OSError, ssl.SSLError) as error:
+        logger.error("the console can't serve: %s", error)
+        return 1
+    with listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(inherited, listener, tls))
     return 0
 
 
-async def _serve(inherited: Inherited) -> None:
-    settings = inherited.settings.console
+async def _serve(inherited: Inherited, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
     inherited.heartbeat.alive(ALIVE_S)
-    server = uvicorn.Server(
-        uvicorn.Config(application(), host=settings.bind, port=settings.port, log_config=None, access_log=False)
+    settings = inherited.settings
+    console = Console(
+        settings,
+        Access(settings.console, settings.spool_root),
+        Health(settings),
+        port=listener.getsockname()[1],
+        started_s=time.time(),
     )
+    consumers: list[Consumer] = []
+    serving = server.Server(application(console), tls, lambda: console.settings.console.max_connections)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    tasks = [asyncio.create_task(server._serve()), asyncio.create_task(follow(inherited.spool.root, ()))]
-    while not stop.is_set():
+    tasks = [
+        asyncio.create_task(serving._serve([listener])),
+        asyncio.create_task(follow(settings.spool_root, consumers)),
+    ]
+    logger.info("the console serves http%s://%s:%d", "s" if tls else "", settings.console.bind, console.port)
+    while not stop.is_set() and not any(task.done() for task in tasks):
         inherited.heartbeat.alive(ALIVE_S)
+        if (newer := inherited.newer()) is not None:
+            console.go_by(newer)
         try:
             await asyncio.wait_for(stop.wait(), PULSE_S)
         except TimeoutError:
             continue
-    server.should_exit = True
+    serving.should_exit = True
     tasks[1].cancel()
     await asyncio.wait(tasks)
+    for task in tasks:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            raise error

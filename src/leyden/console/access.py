@@ -1,0 +1,146 @@
+"""Who calls, and what they may do: tokens, the service password, and the sessions of browsers.
+
+Secrets are compared as hashes, in constant time. What people choose (api.token, the service password) can be guessed:
+an address that guesses wrong too often is not heard for a while. A token of 256 random bits can't, and is always heard,
+so that nobody can lock out its holder.
+"""
+
+import logging
+import secrets
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from hmac import compare_digest
+from pathlib import Path
+
+from leyden import log
+from leyden.config.settings import ConsoleSettings
+from leyden.console.bucket import Buckets
+from leyden.console.call import Needs, Refused
+from leyden.operate.tokens import Token, Tokens, hashed
+
+logger = logging.getLogger("leyden.console")
+
+SESSION_S = 8 * 3600.0  # from the sign-in; a shift
+IDLE_S = 3600.0
+SESSIONS_MAX = 256  # one more, and the oldest ends
+GUESSES, GUESS_S = 10, 6.0  # wrong ones in a row, and how long until there is one more
+COOKIE = "capacitor_session"
+SECRET_MAX_CHARS = 1024
+_LEVELS = {"read": Needs.READ, "operate": Needs.OPERATE}
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Somebody known. `name`: of the token, `config.yml` or `service password`. `by_cookie`: a browser sent it."""
+
+    name: str
+    level: Needs
+    by_cookie: bool = False
+
+
+@dataclass(slots=True)
+class _Session:
+    caller: Caller
+    begun_s: float
+    seen_s: float
+    secret: str  # the hash by which it was begun: it ends with it
+
+
+class Access:
+    """What the console knows of its callers. One event loop."""
+
+    def __init__(self, settings: ConsoleSettings, root: Path) -> None:
+        self._settings = settings
+        self._tokens = Tokens(root)
+        self._sessions: OrderedDict[str, _Session] = OrderedDict()
+        self._guesses = Buckets(GUESSES, 1 / GUESS_S)
+
+    def go_by(self, settings: ConsoleSettings) -> None:
+        self._settings = settings
+
+    def caller(self, authorization: str, cookie: str, address: str) -> Caller | None:
+        """Who sent these headers; None = nobody that is known. Refused (429): the address has guessed too often."""
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() == "bearer" and (found := self._holder(token.strip(), address)) is not None:
+            return found
+        return self._of_session(cookie) if cookie else None
+
+    def check(self, caller: Caller | None, needs: Needs) -> None:
+        """Refused (403): the caller may not do that."""
+        if needs is Needs.NOTHING or (needs is Needs.NO_PATIENT_DATA and not self._settings.require_token):
+            return
+        wanted = max(needs, Needs.READ)
+        if caller is None:
+            how = "`leyden token new` makes a token" if not self.has_secrets else "send a token that is valid"
+            raise Refused(403, "forbidden", f"this needs a token or a session; {how}")
+        if caller.level < wanted:
+            raise Refused(403, "forbidden", f"{caller.name} may only read")
+
+    @property
+    def has_secrets(self) -> bool:
+        """Whether anybody can be known at all."""
+        return bool(self._settings.token or self._settings.service_password or self._current())
+
+    def sign_in(self, secret: str, address: str) -> tuple[str, Caller]:
+        """Begin a session by the service password or a token; gives the cookie's value. Refused (403, 429)."""
+        found = self._holder(secret, address, password=True)
+        if found is None:
+            raise Refused(403, "forbidden", "neither the service password nor a valid token")
+        session, now_s = secrets.token_urlsafe(32), time.monotonic()
+        while len(self._sessions) >= SESSIONS_MAX:
+            self._sessions.popitem(last=False)
+        caller = Caller(found.name, found.level, by_cookie=True)
+        self._sessions[hashed(session)] = _Session(caller, now_s, now_s, hashed(secret))
+        return session, caller
+
+    def sign_out(self, cookie: str) -> None:
+        self._sessions.pop(hashed(cookie), None)
+
+    def _holder(self, secret: str, address: str, *, password: bool = False) -> Caller | None:
+        if not secret or len(secret) > SECRET_MAX_CHARS:
+            return None
+        given = hashed(secret)
+        if (holder := self._known(given)) is not None:
+            return holder
+        chosen = [("config.yml", self._settings.token)]
+        chosen += [("service password", self._settings.service_password)] if password else []
+        chosen = [(name, kept) for name, kept in chosen if kept]
+        if not chosen:
+            return None
+        if (wait_s := self._guesses.wait_s(address)) > 0:
+            log.once(logger, logging.WARNING, "guesses", f"wrong tokens or passwords from {address}; it has to wait")
+            raise Refused(
+                429, "slow_down", "too many wrong tokens or passwords from this address", wait_s=int(wait_s) + 1
+            )
+        for name, kept in chosen:
+            if compare_digest(kept, given):
+                return Caller(name, Needs.OPERATE)
+        self._guesses.take(address)
+        return None
+
+    def _known(self, given: str) -> Caller | None:
+        """The holder of a token of ours."""
+        for token in self._current():
+            if compare_digest(token.sha256, given):
+                return Caller(token.name, _LEVELS.get(token.role, Needs.READ))
+        return None
+
+    def _current(self) -> list[Token]:
+        try:
+            return self._tokens.current()
+        except OSError as error:
+            log.once(logger, logging.ERROR, "tokens", f"the tokens can't be read, so none is valid: {error}")
+            return []
+
+    def _of_session(self, cookie: str) -> Caller | None:
+        name, now_s = hashed(cookie), time.monotonic()
+        session = self._sessions.get(name)
+        if session is None:
+            return None
+        valid = session.secret in (self._settings.token, self._settings.service_password) or self._known(session.secret)
+        if now_s - session.begun_s > SESSION_S or now_s - session.seen_s > IDLE_S or not valid:
+            del self._sessions[name]
+            return None
+        session.seen_s = now_s
+        return session.caller

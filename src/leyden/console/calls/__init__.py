@@ -1,0 +1,1 @@
+"""The handlers of the calls, by what they are about."""

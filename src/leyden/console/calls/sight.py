@@ -1,0 +1,30 @@
+"""What others watch the service by: health, for a load balancer, and numbers, for Prometheus."""
+
+from leyden.console.call import Asked, Nothing, Plain, Refused, Shape
+from leyden.console.console import Console
+from leyden.console.envelope import encoded
+
+PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Healthy(Shape, frozen=True):
+    """`status`: ok or unable. `reasons`: why it can't receive."""
+
+    status: str
+    reasons: tuple[str, ...] = ()
+
+
+async def health(console: Console, _asked: Asked[Nothing, Nothing]) -> Plain:
+    reasons = await console.health.reasons()
+    content = encoded(Healthy(status="unable" if reasons else "ok", reasons=reasons))
+    return Plain(content, status=503 if reasons else 200)
+
+
+async def alive(_console: Console, _asked: Asked[Nothing, Nothing]) -> Plain:
+    return Plain(b"alive\n", "text/plain; charset=utf-8")
+
+
+async def metrics(console: Console, _asked: Asked[Nothing, Nothing]) -> Plain:
+    if console.metrics is None:
+        raise Refused(404, "not_found", "there are no numbers")
+    return Plain(console.metrics.text(), PROMETHEUS)

@@ -1,0 +1,148 @@
+"""The web server: uvicorn, with what it does not bound by itself: connections, silence, TLS handshakes.
+
+A connection that has no request under way is the first to go when there are too many, the oldest of them first; one
+that does not get a request together in time goes, too. So silent clients, however many, keep nobody out for long.
+"""
+
+import asyncio
+import errno
+import logging
+import os
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from leyden.config.settings import ConsoleSettings
+
+logger = logging.getLogger("leyden.console")
+
+REQUEST_WITHIN_S = 10.0  # from the connection to the end of the first request's head
+KEPT_S = 20.0  # a connection without a request; longer than the 15 s at which Prometheus comes again
+HANDSHAKE_WITHIN_S = 5.0
+HEAD_MAX_BYTES = 16 * 1024
+GRACE_S = 3
+PORTS_TRIED = 10
+BACKLOG = 128
+
+
+def bind(settings: ConsoleSettings) -> socket.socket:
+    """A socket that listens on the port of these settings or, where it is busy, on the next that is free.
+
+    OSError: none is free, or the address is not one of this machine.
+    """
+    family = socket.AF_INET6 if ":" in settings.bind else socket.AF_INET
+    last = min(settings.port + PORTS_TRIED - 1, 65535)
+    for port in range(settings.port, last + 1):
+        try:
+            return socket.create_server(
+                (settings.bind, port), family=family, backlog=BACKLOG,
+                dualstack_ipv6=settings.bind == "::" and socket.has_dualstack_ipv6(),
+            )  # fmt: skip
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or port == last:
+                raise OSError(
+                    error.errno, f"{settings.bind} port {port} (api.port): {os.strerror(error.errno or 0)}"
+                ) from None
+    raise AssertionError
+
+
+def context(settings: ConsoleSettings) -> ssl.SSLContext | None:
+    """What TLS needs (TLS 1.2 at least); None = none is asked for. OSError, ssl.SSLError: a file is wrong."""
+    if not settings.certificate:
+        return None
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.minimum_version = ssl.TLSVersion.TLSv1_2
+    made.load_cert_chain(settings.certificate, settings.key, password=_no_passphrase)
+    return made
+
+
+def _no_passphrase() -> str:
+    raise OSError("the key of TLS has a passphrase, which nobody is here to give")
+
+
+class Server(uvicorn.Server):
+    """Serves `app` on sockets of bind(), until `should_exit`. `max_connections` is asked at each new connection."""
+
+    def __init__(self, app: ASGIApp, tls: ssl.SSLContext | None, max_connections: Callable[[], int]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                ws="none",
+                lifespan="off",
+                interface="asgi3",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                h11_max_incomplete_event_size=HEAD_MAX_BYTES,
+                timeout_keep_alive=int(KEPT_S),
+                timeout_graceful_shutdown=GRACE_S,
+            )
+        )
+        self._tls = tls
+        self._connections: dict[Connection, None] = {}  # the oldest first
+        self._max_connections = max_connections
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's, but with connections of ours, and a limit for the handshake."""
+        await self.lifespan.startup()
+        loop = asyncio.get_running_loop()
+
+        def connection() -> Connection:
+            return Connection(self.config, self.server_state, self._connections, self._max_connections())
+
+        limits: dict[str, Any] = {"ssl": self._tls, "ssl_handshake_timeout": HANDSHAKE_WITHIN_S} if self._tls else {}
+        self.servers = [
+            await loop.create_server(connection, sock=each, backlog=BACKLOG, **limits) for each in sockets or ()
+        ]
+        self.started = True
+
+
+class Connection(H11Protocol):
+    """One of the connections in `all_of_them`."""
+
+    def __init__(
+        self, config: uvicorn.Config, state: ServerState, all_of_them: "dict[Connection, None]", limit: int
+    ) -> None:
+        super().__init__(config, state, {})
+        self._all = all_of_them
+        self._limit = limit
+        self._late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._all[self] = None
+        self._await_request()
+        if len(self._all) > self._limit:
+            next((each for each in self._all if each.idle), self).transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._all.pop(self, None)
+        self._await_nothing()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not self.idle:
+            self._await_nothing()
+        elif self._late is None:
+            self._await_request()  # a part of the next one
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is under way."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def _await_request(self) -> None:
+        self._late = self.loop.call_later(REQUEST_WITHIN_S, self.transport.abort)
+
+    def _await_nothing(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None

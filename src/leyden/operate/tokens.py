@@ -1,0 +1,120 @@
+"""The tokens of the console, in state/service.tokens.json: made, listed and revoked by an operator.
+
+A token is 256 random bits, and only its SHA-256 is kept: nobody can try out so many, so that a slow hash would protect
+nothing more, and would be paid at every request. The console reads the file again when it has changed.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from leyden.errors import LeydenError
+from leyden.spool.moves import make_folder, write_whole
+
+ROLES = ("read", "operate")
+NAME_MAX_CHARS = 64
+TOKENS_MAX = 1000
+_NAME = "state/service.tokens.json"
+_BEGIN = "leyden_"  # so that a scanner for secrets, and a person, know what it is
+
+
+class Token(msgspec.Struct, frozen=True):
+    """What is kept of a token. `name`: who holds it, for the journal. `sha256`: in hex. `made_s`: since 1970."""
+
+    name: str
+    role: str
+    sha256: str
+    made_s: float
+
+
+class NoSuchToken(LeydenError):
+    """There is no token of that name, or there is one already."""
+
+
+def hashed(token: str) -> str:
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def new(root: Path, name: str, role: str) -> str:
+    """Make a token for somebody, and return it; it can't be had again. NoSuchToken: the name is taken. OSError."""
+    if not 0 < len(name) <= NAME_MAX_CHARS or not name.isprintable():
+        raise NoSuchToken(f"{name!r} is no name: it has 1 to {NAME_MAX_CHARS} printable characters")
+    token = _BEGIN + secrets.token_urlsafe(32)
+    with _alone(root):
+        found = listed(root)
+        if any(each.name == name for each in found):
+            raise NoSuchToken(f"{name} has a token already; revoke it first, or choose another name")
+        if len(found) >= TOKENS_MAX:
+            raise NoSuchToken(f"there are {TOKENS_MAX} tokens; revoke some of them first")
+        _write(root, [*found, Token(name, role, hashed(token), round(time.time(), 3))])
+    return token
+
+
+def listed(root: Path) -> list[Token]:
+    """All tokens, the oldest first. OSError: the file can't be read, or holds something else."""
+    try:
+        return msgspec.json.decode((root / _NAME).read_bytes(), type=list[Token])
+    except FileNotFoundError:
+        return []
+    except msgspec.DecodeError as error:
+        raise OSError(f"{root / _NAME} holds no tokens: {error}") from error
+
+
+def revoke(root: Path, name: str) -> None:
+    """From now on the token of that name is worth nothing. Raises NoSuchToken, OSError."""
+    with _alone(root):
+        found = listed(root)
+        left = [each for each in found if each.name != name]
+        if len(left) == len(found):
+            names = f"there are: {', '.join(each.name for each in found)}" if found else "there is none"
+            raise NoSuchToken(f"no token has the name {name}; {names}")
+        _write(root, left)
+
+
+class Tokens:
+    """The tokens as the console sees them: read again when the file is another one."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._stamp: tuple[int, int, int] = (0, 0, 0)
+        self._tokens: list[Token] = []
+
+    def current(self) -> list[Token]:
+        """All tokens. OSError: the file can't be read."""
+        try:
+            status = os.stat(self._root / _NAME)
+        except FileNotFoundError:
+            self._stamp, self._tokens = (0, 0, 0), []
+            return []
+        stamp = (status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
+        if stamp != self._stamp:
+            self._tokens = listed(self._root)
+            self._stamp = stamp
+        return self._tokens
+
+
+@contextlib.contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Two who change the tokens do so one after the other."""
+    make_folder(os.fspath(root / "state"))
+    fd = os.open(root / "state", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _write(root: Path, tokens: list[Token]) -> None:
+    path = root / _NAME
+    write_whole(os.fspath(path), msgspec.json.encode(tokens), sync=True)
+    owner = os.stat(path.parent)
+    if os.geteuid() == 0 and owner.st_uid:
+        os.chown(path, owner.st_uid, owner.st_gid)  # the service has to read what root has made
