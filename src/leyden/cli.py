@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         status,
         study,
         test_rules,
+        token,
         trace,
         tune,
     )
@@ -118,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
         backup_config,
         tune,
         install_service,
+        token,
     ):
         module.add_to(commands)
     return parser

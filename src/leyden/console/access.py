@@ -66,6 +66,10 @@ class Access:
             return found
         return self._of_session(cookie) if cookie else None
 
+    def again(self, caller: Caller | None, cookie: str) -> Caller | None:
+        """The same caller, as long as it is known. That of a session that has ended meanwhile is not."""
+        return self._of_session(cookie) if caller is not None and caller.by_cookie else caller
+
     def check(self, caller: Caller | None, needs: Needs) -> None:
         """Refused (403): the caller may not do that."""
         if needs is Needs.NOTHING or (needs is Needs.NO_PATIENT_DATA and not self._settings.require_token):

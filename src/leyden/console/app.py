@@ -73,7 +73,8 @@ def _endpoint(console: Console, calls: dict[str, Call]) -> Any:
 async def _asked(console: Console, call: Call, request: Request) -> Asked[Any, Any]:
     """What is asked, checked as the call wants it. Raises Refused: 400, 403, 413, 415, 429."""
     address = request.client.host if request.client else ""
-    caller = console.access.caller(request.headers.get("authorization", ""), request.cookies.get(COOKIE, ""), address)
+    cookie = request.cookies.get(COOKIE, "")
+    caller = console.access.caller(request.headers.get("authorization", ""), cookie, address)
     if request.method in _CHANGE:
         _check_origin(request, by_cookie=caller is not None and caller.by_cookie)
     console.access.check(caller, call.needs)
@@ -82,7 +83,7 @@ async def _asked(console: Console, call: Call, request: Request) -> Asked[Any, A
         raise Refused(404, "not_found", "there is nothing of that name")
     query = _query(call, request)
     body = await _body(call, request)
-    return Asked(path, query, body, caller, address)
+    return Asked(path, query, body, caller, address, cookie)
 
 
 def _check_origin(request: Request, *, by_cookie: bool) -> None:

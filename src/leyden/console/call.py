@@ -59,6 +59,7 @@ class Asked(Generic[Query, Body]):
     body: Body
     caller: "Caller | None" = None
     address: str = ""
+    cookie: str = ""
 
     @property
     def who(self) -> str:

@@ -1,12 +1,13 @@
 """What all calls of the console have at hand."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from leyden.config.settings import Settings
 from leyden.console.access import Access
 from leyden.console.health import Health
+from leyden.console.stream import Stream
 from leyden.spool.store import Spool
 
 
@@ -16,12 +17,6 @@ class Numbers(Protocol):
     def text(self) -> bytes: ...
 
 
-class Shown(Protocol):
-    """What the page shows."""
-
-    def document(self) -> Any: ...
-
-
 @dataclass(slots=True)
 class Console:
     """The settings in force, the spool, and what was gathered of the journal. `port` is the one that it listens on."""
@@ -29,15 +24,18 @@ class Console:
     settings: Settings
     access: Access
     health: Health
+    stream: Stream
+    numbers: Numbers | None = None
     port: int = 0
-    metrics: Numbers | None = None
-    live: Shown | None = None
     started_s: float = 0.0
-    streams: set[object] = field(default_factory=set)
 
     @property
     def root(self) -> Path:
         return self.settings.spool_root
+
+    @property
+    def tls(self) -> bool:
+        return bool(self.settings.console.certificate)
 
     @property
     def spool(self) -> Spool:

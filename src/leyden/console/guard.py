@@ -42,7 +42,7 @@ class Guard:
         self._app = app
         self._settings = settings
         self._names = own_names()
-        self._rates = Buckets(1, 1)
+        self._rates = Buckets(0, 0)  # none yet
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -91,8 +91,10 @@ def is_ours(host: str, names: Iterable[str]) -> bool:
     """Whether the value of a Host header is an IP address or one of these names; its port does not count."""
     name = host.lower()
     if name.startswith("["):
-        name, _, port = name[1:].partition("]")
-        port = port.removeprefix(":")
+        name, end, port = name[1:].partition("]")
+        if not end or port[:1] not in ("", ":"):
+            return False
+        port = port[1:]
     else:
         name, _, port = name.partition(":")
     if port and not (port.isascii() and port.isdigit()):

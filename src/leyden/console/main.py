@@ -19,6 +19,7 @@ from leyden.console.app import application
 from leyden.console.console import Console
 from leyden.console.feed import Consumer, follow
 from leyden.console.health import Health
+from leyden.console.stream import Stream
 from leyden.inherited import Inherited
 
 logger = logging.getLogger("leyden.console")
@@ -43,6 +44,10 @@ def run(inherited: Inherited) -> int:
     return 0
 
 
+async def _nothing_yet() -> dict[str, str]:
+    return {}
+
+
 async def _serve(inherited: Inherited, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
     inherited.heartbeat.alive(ALIVE_S)
     settings = inherited.settings
@@ -50,6 +55,7 @@ async def _serve(inherited: Inherited, listener: socket.socket, tls: ssl.SSLCont
         settings,
         Access(settings.console, settings.spool_root),
         Health(settings),
+        Stream(_nothing_yet),
         port=listener.getsockname()[1],
         started_s=time.time(),
     )
@@ -70,6 +76,7 @@ async def _serve(inherited: Inherited, listener: socket.socket, tls: ssl.SSLCont
             await asyncio.wait_for(stop.wait(), PULSE_S)
         except TimeoutError:
             continue
+    await console.stream.close()
     serving.should_exit = True
     tasks[1].cancel()
     await asyncio.wait(tasks)

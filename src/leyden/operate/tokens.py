@@ -16,6 +16,8 @@ from pathlib import Path
 import msgspec
 
 from leyden.errors import LeydenError
+from leyden.journal.events import Operated
+from leyden.journal.lines import tell
 from leyden.spool.moves import make_folder, write_whole
 
 ROLES = ("read", "operate")
@@ -34,7 +36,7 @@ class Token(msgspec.Struct, frozen=True):
     made_s: float
 
 
-class NoSuchToken(LeydenError):
+class WrongName(LeydenError):
     """There is no token of that name, or there is one already."""
 
 
@@ -42,18 +44,19 @@ def hashed(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def new(root: Path, name: str, role: str) -> str:
-    """Make a token for somebody, and return it; it can't be had again. NoSuchToken: the name is taken. OSError."""
-    if not 0 < len(name) <= NAME_MAX_CHARS or not name.isprintable():
-        raise NoSuchToken(f"{name!r} is no name: it has 1 to {NAME_MAX_CHARS} printable characters")
+def new(root: Path, name: str, role: str, *, who: str) -> str:
+    """Make a token for somebody, and return it; it can't be had again. Told to the journal. WrongName, OSError."""
+    if not 0 < len(name.strip()) <= NAME_MAX_CHARS or not name.isprintable():
+        raise WrongName(f"{name!r} is no name: it has 1 to {NAME_MAX_CHARS} printable characters")
     token = _BEGIN + secrets.token_urlsafe(32)
     with _alone(root):
         found = listed(root)
         if any(each.name == name for each in found):
-            raise NoSuchToken(f"{name} has a token already; revoke it first, or choose another name")
+            raise WrongName(f"{name} has a token already; revoke it first, or choose another name")
         if len(found) >= TOKENS_MAX:
-            raise NoSuchToken(f"there are {TOKENS_MAX} tokens; revoke some of them first")
+            raise WrongName(f"there are {TOKENS_MAX} tokens; revoke some of them first")
         _write(root, [*found, Token(name, role, hashed(token), round(time.time(), 3))])
+    tell(Operated("", who=who, through="command line", did="token new", detail=f"{name}, {role}"))
     return token
 
 
@@ -67,15 +70,16 @@ def listed(root: Path) -> list[Token]:
         raise OSError(f"{root / _NAME} holds no tokens: {error}") from error
 
 
-def revoke(root: Path, name: str) -> None:
-    """From now on the token of that name is worth nothing. Raises NoSuchToken, OSError."""
+def revoke(root: Path, name: str, *, who: str) -> None:
+    """From now on the token of that name is worth nothing. Told to the journal. Raises WrongName, OSError."""
     with _alone(root):
         found = listed(root)
         left = [each for each in found if each.name != name]
         if len(left) == len(found):
             names = f"there are: {', '.join(each.name for each in found)}" if found else "there is none"
-            raise NoSuchToken(f"no token has the name {name}; {names}")
+            raise WrongName(f"no token has the name {name}; {names}")
         _write(root, left)
+    tell(Operated("", who=who, through="command line", did="token revoke", detail=name))
 
 
 class Tokens:

@@ -1,6 +1,6 @@
 """What others watch the service by: health, for a load balancer, and numbers, for Prometheus."""
 
-from leyden.console.call import Asked, Nothing, Plain, Refused, Shape
+from leyden.console.call import Asked, Needs, Nothing, Plain, Refused, Shape
 from leyden.console.console import Console
 from leyden.console.envelope import encoded
 
@@ -25,6 +25,19 @@ async def alive(_console: Console, _asked: Asked[Nothing, Nothing]) -> Plain:
 
 
 async def metrics(console: Console, _asked: Asked[Nothing, Nothing]) -> Plain:
-    if console.metrics is None:
+    if console.numbers is None:
         raise Refused(404, "not_found", "there are no numbers")
-    return Plain(console.metrics.text(), PROMETHEUS)
+    return Plain(console.numbers.text(), PROMETHEUS)
+
+
+async def live(console: Console, asked: Asked[Nothing, Nothing]) -> object:
+    """It goes on as long as the caller may see it."""
+
+    def still() -> bool:
+        try:
+            console.access.check(console.access.again(asked.caller, asked.cookie), Needs.NO_PATIENT_DATA)
+        except Refused:
+            return False
+        return True
+
+    return console.stream.watch(still)

@@ -1,0 +1,126 @@
+"""Server-sent events: a document, made once a second for all who watch, and only while somebody does.
+
+A watcher gets the newest document when it is ready for one, and never a queue of older ones. Its connection ends when
+it takes nothing for a while, when its session does, or with the console.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from leyden import log
+from leyden.console.call import Refused
+from leyden.console.envelope import encoded
+
+logger = logging.getLogger("leyden.console")
+
+EACH_S = 1.0
+WATCHERS_MAX = 32
+TAKEN_WITHIN_S = 15.0  # by a watcher
+BEGIN = b"retry: 2000\n\n"  # a browser comes again after 2 s
+
+Document = Callable[[], Awaitable[Any]]
+"""Makes what is shown, for JSON."""
+
+
+class Stream:
+    """All who watch. One event loop."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._watchers = 0
+        self._newest = b""
+        self._news = asyncio.Event()
+        self._making: asyncio.Task[None] | None = None
+
+    def watch(self, still: Callable[[], bool]) -> Response:
+        """An answer that goes on as long as `still()`. Refused (503): too many watch already."""
+        if self._watchers >= WATCHERS_MAX:
+            raise Refused(503, "too_many", f"{WATCHERS_MAX} watch already", wait_s=10)
+        return _Watching(self, still)
+
+    async def close(self) -> None:
+        if self._making is not None:
+            self._making.cancel()
+            await asyncio.wait((self._making,))
+
+    @contextlib.asynccontextmanager
+    async def documents(self) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The documents from now on, while the context lasts."""
+        self._watchers += 1
+        if self._making is None:
+            self._making = asyncio.create_task(self._make())
+        try:
+            yield self._each()
+        finally:
+            self._watchers -= 1
+
+    async def _each(self) -> AsyncIterator[bytes]:
+        if self._newest:
+            yield self._newest
+        while True:
+            news = self._news
+            await news.wait()
+            yield self._newest
+
+    async def _make(self) -> None:
+        try:
+            while self._watchers:
+                try:
+                    self._newest = encoded(await self._document())
+                except Exception as error:  # the next one may be made
+                    log.once(logger, logging.ERROR, "document", f"what the page shows can't be made: {error!r}")
+                news, self._news = self._news, asyncio.Event()
+                news.set()
+                await asyncio.sleep(EACH_S)
+        finally:
+            self._making, self._newest = None, b""
+
+
+class _Watching(Response):
+    """One watcher's answer."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, stream: Stream, still: Callable[[], bool]) -> None:
+        super().__init__(None)
+        del self.headers["content-length"]
+        self._stream, self._still = stream, still
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        sending = asyncio.create_task(self._send(send))
+        gone = asyncio.create_task(_gone(receive))
+        try:
+            await asyncio.wait((sending, gone), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (sending, gone):
+                task.cancel()
+            await asyncio.wait((sending, gone))
+        if not sending.cancelled() and (error := sending.exception()) is not None:
+            raise error
+
+    async def _send(self, send: Send) -> None:
+        async with self._stream.documents() as documents:
+            await send({"type": "http.response.body", "body": BEGIN, "more_body": True})
+            async for document in documents:
+                if not self._still():
+                    break
+                try:
+                    async with asyncio.timeout(TAKEN_WITHIN_S):
+                        await send(
+                            {"type": "http.response.body", "body": b"data: %s\n\n" % document, "more_body": True}
+                        )
+                except TimeoutError:
+                    break
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        continue

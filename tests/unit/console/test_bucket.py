@@ -1,0 +1,23 @@
+"""How much an address may do."""
+
+from leyden.console.bucket import ADDRESSES_MAX, Buckets
+
+
+def test_a_bucket_fills_up_again() -> None:
+    now_s = 0.0
+    buckets = Buckets(3, 2.0, lambda: now_s)
+    assert [buckets.take("a") for _ in range(4)] == [True, True, True, False]
+    assert buckets.take("b"), "each has its own"
+    assert buckets.wait_s("a") == 0.5
+    now_s = 0.5
+    assert [buckets.take("a") for _ in range(2)] == [True, False]
+    now_s = 1000.0
+    assert [buckets.take("a") for _ in range(4)] == [True, True, True, False], "never more than it holds"
+
+
+def test_the_table_is_bounded() -> None:
+    buckets = Buckets(1, 1.0, lambda: 0.0)
+    assert buckets.take("a")
+    for number in range(ADDRESSES_MAX):
+        assert buckets.take(f"other {number}")
+    assert len(buckets._left) == ADDRESSES_MAX

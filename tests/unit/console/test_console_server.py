@@ -1,0 +1,158 @@
+"""The web server against clients that are silent, slow, or too many, and over TLS."""
+
+import contextlib
+import os
+import socket
+import ssl
+import subprocess
+from pathlib import Path
+
+import httpx
+import pytest
+
+from leyden.config.settings import ConsoleSettings
+from leyden.console import server
+from support.console import Web, serving, trusting
+from support.service import free_port, wait_for
+
+REQUEST = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+SOON_S = 0.3
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "REQUEST_WITHIN_S", SOON_S)
+    monkeypatch.setattr(server, "HANDSHAKE_WITHIN_S", SOON_S)
+
+
+def ended(connection: socket.socket) -> bool:
+    """Whether the other side has closed it; waits for that."""
+    try:
+        return connection.recv(65536) == b""
+    except ConnectionResetError:
+        return True
+
+
+def alive(web: Web) -> bool:
+    with web.raw() as connection:
+        connection.sendall(REQUEST)
+        return connection.recv(65536).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(
+    "begin", [b"", b"GET", b"GET /health/live HTTP/1.1\r\nHost: local"], ids=["silent", "slow", "cut off"]
+)
+@pytest.mark.usefixtures("impatient")
+def test_who_does_not_get_a_request_together_is_dropped(tmp_path: Path, begin: bytes) -> None:
+    with serving(tmp_path) as web, web.raw() as connection:
+        connection.sendall(begin)
+        assert ended(connection)
+        assert alive(web)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_nor_the_next_request(tmp_path: Path) -> None:
+    with serving(tmp_path) as web, web.raw() as connection:
+        connection.sendall(REQUEST)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        connection.sendall(b"GET /")
+        assert ended(connection)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_connection_without_a_request_stays_a_while(tmp_path: Path) -> None:
+    """As it does for whoever asks again and again, such as Prometheus."""
+    with serving(tmp_path) as web, web.raw() as connection:
+        for _ in range(3):
+            connection.sendall(REQUEST)
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        connection.settimeout(3 * SOON_S)
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
+
+
+def test_many_silent_clients_keep_nobody_out(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack, serving(tmp_path, max_connections=10) as web:
+        silent = [stack.enter_context(web.raw()) for _ in range(200)]
+        assert alive(web)
+        wait_for(lambda: len(web.server.server_state.connections) <= 10)
+        assert ended(silent[0]), "the oldest has to go"
+
+
+def test_a_request_under_way_is_not_what_has_to_go(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack, serving(tmp_path, max_connections=5) as web:
+        with web.client() as client, client.stream("GET", "/api/live") as answer:
+            lines = answer.iter_lines()
+            assert next(lines) == "retry: 2000"
+            for _ in range(50):
+                stack.enter_context(web.raw())
+            assert alive(web)
+            assert 'data: {"shown":1}' in (next(lines), next(lines), next(lines))
+
+
+def test_a_head_without_end_is_refused(tmp_path: Path) -> None:
+    with serving(tmp_path) as web, web.raw() as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\n")
+        with contextlib.suppress(ConnectionError):
+            for _ in range(64):
+                connection.sendall(b"X-Long: " + b"a" * 1024 + b"\r\n")
+        received = b""
+        with contextlib.suppress(ConnectionError):
+            received = connection.recv(65536)
+        assert received.startswith(b"HTTP/1.1 400") or received == b""
+        assert alive(web)
+
+
+def test_a_body_that_never_ends_has_a_limit(tmp_path: Path) -> None:
+    with serving(tmp_path) as web, web.raw() as connection:
+        connection.sendall(
+            b"POST /api/login HTTP/1.1\r\nHost: localhost\r\ncontent-type: application/json\r\n"
+            b"transfer-encoding: chunked\r\n\r\n"
+        )
+        with contextlib.suppress(ConnectionError):
+            for _ in range(100):
+                connection.sendall(b"1000\r\n" + b" " * 4096 + b"\r\n")
+        with contextlib.suppress(ConnectionError):
+            assert connection.recv(65536).startswith(b"HTTP/1.1 413")
+
+
+def test_a_busy_port_means_the_next(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", free_port())) as busy:
+        port = busy.getsockname()[1]
+        with server.bind(ConsoleSettings(port=port)) as found:
+            assert port < found.getsockname()[1] < port + server.PORTS_TRIED
+        with pytest.raises(OSError, match=r"api\.port"):
+            server.bind(ConsoleSettings(port=port, bind="192.0.2.1"))
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("tls")
+    files = {"certificate": str(folder / "own.pem"), "key": str(folder / "own.key")}
+    words = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "2"]
+    words += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    words += ["-out", files["certificate"], "-keyout", files["key"]]
+    subprocess.run(["openssl", *words], check=True, capture_output=True, timeout=60)
+    os.chmod(files["key"], 0o600)
+    return files
+
+
+def test_with_a_certificate_it_speaks_tls_only(tmp_path: Path, certificate: dict[str, str]) -> None:
+    with serving(tmp_path, **certificate) as web:
+        with web.client(verify=trusting(Path(certificate["certificate"]))) as client:
+            answer = client.get("/health/live")
+            assert answer.status_code == 200
+            assert "max-age" in answer.headers["strict-transport-security"]
+        with httpx.Client() as client, pytest.raises(httpx.TransportError):
+            client.get(f"http://127.0.0.1:{web.port}/health/live")
+        old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
+        old.maximum_version = ssl.TLSVersion.TLSv1_2
+        with web.raw() as connection, old.wrap_socket(connection) as safe:
+            assert safe.version() == "TLSv1.2"
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_handshake_that_does_not_come_is_not_waited_for(tmp_path: Path, certificate: dict[str, str]) -> None:
+    with serving(tmp_path, **certificate) as web, web.raw() as connection:
+        assert ended(connection)
