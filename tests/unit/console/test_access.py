@@ -1,5 +1,6 @@
 """Who may what: tokens, the service password, sessions, and guesses."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -29,11 +30,8 @@ def may(found: Access, authorization: str = "", cookie: str = "") -> set[Needs]:
     """What one may do with these headers."""
     allowed = set()
     for needs in ALL:
-        try:
+        with contextlib.suppress(Refused):
             found.check(found.caller(authorization, cookie, "10.0.0.1"), needs)
-        except Refused as refused:
-            assert refused.status == 403
-        else:
             allowed.add(needs)
     return allowed
 

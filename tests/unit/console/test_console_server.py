@@ -80,14 +80,18 @@ def test_many_silent_clients_keep_nobody_out(tmp_path: Path) -> None:
 
 
 def test_a_request_under_way_is_not_what_has_to_go(tmp_path: Path) -> None:
-    with contextlib.ExitStack() as stack, serving(tmp_path, max_connections=5) as web:
-        with web.client() as client, client.stream("GET", "/api/live") as answer:
-            lines = answer.iter_lines()
-            assert next(lines) == "retry: 2000"
-            for _ in range(50):
-                stack.enter_context(web.raw())
-            assert alive(web)
-            assert 'data: {"shown":1}' in (next(lines), next(lines), next(lines))
+    with (
+        contextlib.ExitStack() as stack,
+        serving(tmp_path, max_connections=5) as web,
+        web.client() as client,
+        client.stream("GET", "/api/live") as answer,
+    ):
+        lines = answer.iter_lines()
+        assert next(lines) == "retry: 2000"
+        for _ in range(50):
+            stack.enter_context(web.raw())
+        assert alive(web)
+        assert 'data: {"shown":1}' in (next(lines), next(lines), next(lines))
 
 
 def test_a_head_without_end_is_refused(tmp_path: Path) -> None:
