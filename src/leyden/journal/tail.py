@@ -4,10 +4,11 @@ A reader keeps its place by itself and holds up nobody: the journal is not told 
 it was read is skipped, as is a line that is no event of this version.
 """
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import msgspec
 
@@ -110,11 +111,7 @@ class Tail:
             whole = data.rfind(b"\n") + 1
             if not whole and len(data) >= _LINE_MAX_BYTES:
                 whole = len(data)
-            for line in data[:whole].splitlines():
-                try:
-                    told.append(Told(writer, _decoder.decode(line)))
-                except (msgspec.DecodeError, UnicodeDecodeError):
-                    continue  # cut off by a crash, or of another version
+            told += [Told(writer, event) for line in data[:whole].splitlines() if (event := _event(line)) is not None]
             place.offset += whole
             if not whole:
                 if segment.closed_s != _NOT_CLOSED:
@@ -128,3 +125,52 @@ def _unread(found: list[Segment], place: _Place) -> list[Segment]:
     unread = [segment for segment in found if segment.closed_s > place.after_s]
     inodes = [segment.inode for segment in unread]
     return unread[inodes.index(place.inode) :] if place.inode in inodes else unread
+
+
+def before(folder: str, positions: Positions, since_s: float, most_bytes: int) -> Iterator[list[Told]]:
+    """What was told from `since_s` on, up to the `positions` of a Tail, in pieces of a MiB at most. OSError.
+
+    Only the latest `most_bytes` or so are read, some 300 an event.
+    """
+    chosen: list[tuple[Segment, int]] = []
+    left = most_bytes
+    for segment in reversed(segments(folder)):
+        place = _Place(*positions.get(writer_of(segment.path), ()))
+        if segment.inode == place.inode:
+            end = place.offset
+        elif segment.closed_s <= place.after_s:
+            end = segment.bytes
+        else:
+            continue  # the Tail reads all of it
+        if segment.closed_s < since_s or left <= 0:
+            break
+        chosen.append((segment, end))
+        left -= end
+    for segment, end in reversed(chosen):
+        file = _opened(folder, segment)
+        if file is None:
+            continue
+        with file:
+            while file.tell() < end:
+                lines = file.readlines(max(1, min(_CHUNK_BYTES, end - file.tell()) - 1))  # it ends beyond so many bytes
+                told = [Told(writer_of(segment.path), event) for line in lines if (event := _event(line)) is not None]
+                yield [each for each in told if each.event.at_s >= since_s]
+
+
+def _opened(folder: str, segment: Segment) -> BinaryIO | None:
+    """The file of a segment, which may have another name by now. None: it is gone. OSError."""
+    for path in (segment.path, *(each.path for each in segments(folder) if each.inode == segment.inode)):
+        with contextlib.suppress(FileNotFoundError):
+            file = open(path, "rb")  # noqa: SIM115
+            if os.fstat(file.fileno()).st_ino == segment.inode:
+                return file
+            file.close()
+    return None
+
+
+def _event(line: bytes) -> Event | None:
+    """None: it was cut off by a crash, or is of another version."""
+    try:
+        return _decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None

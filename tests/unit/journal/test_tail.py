@@ -3,10 +3,13 @@
 import os
 from pathlib import Path
 
+import pytest
+
 from leyden.journal import segments
+from leyden.journal import tail as tail_module
 from leyden.journal.events import ByHand
-from leyden.journal.segments import SEGMENT_MIN_BYTES, Journal, close_segment
-from leyden.journal.tail import Tail, Told
+from leyden.journal.segments import SEGMENT_MIN_BYTES, Journal, Segment, close_segment
+from leyden.journal.tail import Tail, Told, before
 
 
 def event(n: int) -> ByHand:
@@ -100,3 +103,55 @@ def test_half_a_line_waits_for_the_other_half_and_a_line_that_is_no_event_is_ski
         assert reader.read() == []
         file.write(line[20:])
     assert numbers(reader.read()) == [1]
+
+
+def earlier(root: Path, reader: Tail, since_s: float = 0.0, most_bytes: int = 1 << 30) -> list[int]:
+    return [
+        n for told in before(os.fspath(root / "journal"), reader.positions, since_s, most_bytes) for n in numbers(told)
+    ]
+
+
+def test_what_was_told_before_a_tail_began_and_what_it_reads_are_all_and_nothing_twice(tmp_path: Path) -> None:
+    writer, other = journal(tmp_path), journal(tmp_path, "receiver-0")
+    for n in range(0, 4000, 2):  # some segments, of which the last one is open
+        writer.write(event(n))
+        other.write(event(n + 1))
+    reader = tail(tmp_path)
+    for n in range(4000, 8000, 2):  # the one that was open is closed meanwhile
+        writer.write(event(n))
+        other.write(event(n + 1))
+    found = earlier(tmp_path, reader)
+    assert sorted(found) == list(range(4000))
+    assert [n for n in found if n % 2 == 0] == list(range(0, 4000, 2)), "in the order of each writer"
+    assert sorted(numbers(reader.read(10_000))) == list(range(4000, 8000))
+
+
+def test_a_look_back_is_bounded_by_time_and_by_bytes(tmp_path: Path) -> None:
+    writer = journal(tmp_path)
+    for n in range(4000):
+        writer.write(ByHand(f"{n:022d}", at_s=float(n), what="was moved"))
+    reader = tail(tmp_path)
+    assert earlier(tmp_path, reader, since_s=3990.0) == list(range(3990, 4000))
+    latest = earlier(tmp_path, reader, most_bytes=SEGMENT_MIN_BYTES)
+    assert latest == list(range(latest[0], 4000))
+    assert 0 < latest[0] < 4000, "whole segments, the newest ones"
+
+
+def test_a_segment_that_is_closed_during_a_look_back_is_found_under_its_new_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = journal(tmp_path)
+    writer.write(event(1))
+    reader = tail(tmp_path)
+    writer.close()
+    looks = tail_module.segments
+    monkeypatch.setattr(tail_module, "segments", lambda folder: _then_close(looks(folder), tmp_path))
+    assert earlier(tmp_path, reader) == [1]
+
+
+def _then_close(found: list[Segment], root: Path) -> list[Segment]:
+    """What is closed after a look at the folder, and the next one is begun under its name."""
+    if (path := root / "journal" / "sender-0.jsonl").read_bytes():
+        close_segment(path, 5.0)
+        path.touch()
+    return found
