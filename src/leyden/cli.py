@@ -62,6 +62,7 @@ def _take_overrides(given: list[str]) -> dict[str, str]:
 
 def _parser() -> argparse.ArgumentParser:
     from leyden.commands import (
+        audit,
         backup_config,
         check,
         demo,
@@ -114,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
         trace,
         study,
         queue,
+        audit,
         echo,
         send,
         backup_config,

@@ -60,6 +60,15 @@ QUEUE_POINTS: dict[str, tuple[str, ...]] = {
     "deleted": ("queue",),
 }
 
+# The same for the audit log: tests/crash/test_audit_crash.py.
+AUDIT_POINTS: dict[str, tuple[str, ...]] = {
+    "audit-written": ("watcher",),
+    "audit-synced": ("watcher",),
+    "audit-noted": ("watcher",),
+    "audit-rotated": ("watcher",),
+    "audit-archived": ("watcher",),  # and not removed yet from where it was
+}
+
 
 def _pass(name: str) -> None:
     """Do nothing: what a point is while no crash is asked for."""
@@ -77,7 +86,7 @@ def arm(role: str) -> None:
         where, _, rest = asked.partition(":")
         times, _, mark = rest.partition(":")
         wanted_role, _, wanted = where.rpartition("/")
-        if wanted not in (known := POINTS | RELOAD_POINTS | QUEUE_POINTS):
+        if wanted not in (known := POINTS | RELOAD_POINTS | QUEUE_POINTS | AUDIT_POINTS):
             raise ValueError(f"{ENVIRONMENT}: there is no point {wanted!r}; there are {', '.join(known)}")
         if wanted_role in ("", role) and not (mark and os.path.exists(mark)):
             due[wanted] = int(times or 1), mark

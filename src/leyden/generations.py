@@ -17,6 +17,8 @@ from leyden.config.changes import changes
 from leyden.config.load import emptied
 from leyden.config.settings import Settings, without_restart
 from leyden.errors import ConfigError
+from leyden.journal.events import Operated
+from leyden.journal.lines import tell
 from leyden.operate import reading
 from leyden.operate.reading import Reading, Result
 from leyden.published import Published
@@ -24,6 +26,8 @@ from leyden.spool.doorbell import ring
 from leyden.spool.store import Spool
 
 logger = logging.getLogger("leyden.supervisor")
+
+DETAIL_MAX = 4_000  # characters of what a reload changed, for the audit log
 
 Load = Callable[[], tuple[Settings, tuple[str, ...]]]
 """Reads the files again, as at the start: the settings and the warnings. Raises ConfigError."""
@@ -59,6 +63,7 @@ class Generations:
             logger.exception("reload: a fault of ours")
             outcome = _Outcome(Result.FAILED, errors=(f"a fault of Leyden: {error!r}",))
         _log(outcome, self.settings.generation)
+        tell(_operated(outcome, self.settings), logged=False)
         self._tell(outcome, begun_ns)
         crash.point("reload-told")
 
@@ -107,6 +112,15 @@ class _Outcome:
     changes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
+
+
+def _operated(outcome: _Outcome, settings: Settings) -> Operated:
+    """For the audit log; a signal does not say who sent it."""
+    said = "; ".join(outcome.changes or outcome.errors)
+    detail = (
+        f"{outcome.result}; generation {settings.generation}, configuration {settings.fingerprint}: {'; '.join(said)}"
+    )
+    return Operated("", who="", through="signal", did="reload", detail=detail[:DETAIL_MAX])
 
 
 def _log(outcome: _Outcome, generation: int) -> None:

@@ -29,9 +29,11 @@ from leyden.errors import Transient, WrongFormat
 from leyden.generations import Generations, Load
 from leyden.heartbeat import ROW_BYTES, Heartbeat
 from leyden.inherited import DESCRIPTORS, LISTEN_BACKLOG, descriptors_as_text
-from leyden.journal.lines import set_up
+from leyden.journal.events import Operated
+from leyden.journal.lines import set_up, tell
 from leyden.journal.upkeep import Upkeep
 from leyden.kept_rules import KeptRules
+from leyden.operate.who import who
 from leyden.spool import format as formats
 from leyden.spool import listing, recover
 from leyden.spool.entry import Queued
@@ -43,7 +45,8 @@ from leyden.systemd import Systemd
 logger = logging.getLogger("leyden.supervisor")
 
 START_LIMIT_S = 60.0  # from the start of a role to its first heartbeat
-DRAIN_LIMIT_S = 9.0
+DRAIN_LIMIT_S = 8.5
+WATCHER_LIMIT_S = 1.0  # what it does not see of the end, it reads at the next start
 DEATH_LIMIT_S = 0.5  # for all that are killed, together: one that waits for a disk ends when the disk answers
 RESTART_DELAY_S = 1.0
 RESTART_DELAY_MAX_S = 30.0
@@ -98,6 +101,7 @@ def run(settings: Settings, warnings: tuple[str, ...], load: Load) -> int:
             logger.error("not started: %s", error)
             systemd.tell(STATUS=f"not started: {error}")
             return 2
+        tell(_by_the_service("start", settings), logged=False)
         supervisor.serve(signals_fd)
         supervisor.drain()
     logger.info("stopped; what was not delivered waits in the spool")
@@ -330,9 +334,15 @@ class Supervisor:
         for listener in self.listeners.values():
             listener.close()
         running = {child.name: child.process for child in self.children if child.process is not None}
-        for process in running.values():
+        watchers = [process for name, process in running.items() if name.startswith(WATCHER)]
+        others = [process for process in running.values() if process not in watchers]
+        for process in others:
             process.terminate()
-        _await_end(running.values(), DRAIN_LIMIT_S)
+        _await_end(others, DRAIN_LIMIT_S)
+        tell(_by_the_service("stop", self.settings), logged=False)
+        for process in watchers:  # it sees how the others end
+            process.terminate()
+        _await_end(watchers, WATCHER_LIMIT_S)
         late = {name: process for name, process in running.items() if process.poll() is None}
         for process in late.values():
             process.kill()
@@ -372,6 +382,12 @@ def _arrived(signals_fd: int, wait_s: float) -> list[int]:
     with contextlib.suppress(BlockingIOError):
         return sorted(set(os.read(signals_fd, 65536)))
     return []
+
+
+def _by_the_service(did: str, settings: Settings) -> Operated:
+    """For the audit log: the service starts or stops, with which version and which settings."""
+    detail = f"Leyden {__version__}, configuration {settings.fingerprint}"
+    return Operated("", who=who(), through="service", did=did, detail=detail)
 
 
 def _upkeep(settings: Settings) -> Upkeep:

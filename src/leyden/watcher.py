@@ -9,12 +9,15 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
 from leyden import log
+from leyden.audit.keeper import Keeper
 from leyden.inherited import Inherited
 from leyden.journal.segments import FOLDER
 from leyden.journal.tail import Positions, Tail, Told
@@ -40,6 +43,9 @@ def run(inherited: Inherited) -> int:
     signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
     root = inherited.spool.root
     followers: list[Follower] = []
+    threads = [threading.Thread(target=_guarded, args=(work,), name=name) for name, work in _beside(inherited, stop)]
+    for thread in threads:
+        thread.start()
     place = os.fspath(root / "state" / "watcher.json")
     tail = Tail(os.fspath(root / FOLDER), _positions(place))
     kept = tail.positions
@@ -47,6 +53,9 @@ def run(inherited: Inherited) -> int:
         inherited.heartbeat.alive(ALIVE_S)
         last = stop.is_set()
         inherited.newer()
+        if not last and not all(thread.is_alive() for thread in threads):
+            stop.set()
+            return 1
         try:
             told = tail.read(_MORE) if followers else []
             for follower in followers:
@@ -60,8 +69,34 @@ def run(inherited: Inherited) -> int:
             told = []
         if len(told) < _MORE:
             if last:
-                return 0
+                break
             stop.wait(ROUND_S)
+    for thread in threads:
+        thread.join()
+    return 0
+
+
+def _beside(inherited: Inherited, stop: threading.Event) -> Iterator[tuple[str, Callable[[], None]]]:
+    """What runs in a thread of its own, because it may wait for a disk or for a network."""
+    settings = inherited.settings
+    if settings.audit is not None:
+        keeper = Keeper(settings.spool_root, Path(settings.log_dir), settings.audit)
+        yield "audit", partial(_keep, keeper, stop)
+
+
+def _guarded(work: Callable[[], None]) -> None:
+    try:
+        work()
+    except Exception:  # the supervisor starts the watcher again
+        logger.exception("a fault of ours")
+
+
+def _keep(keeper: Keeper, stop: threading.Event) -> None:
+    """Keep the audit log until it is to end, and once more then."""
+    while not stop.is_set():
+        if not keeper.turn():
+            stop.wait(ROUND_S)
+    keeper.turn(last=True)
 
 
 def _positions(path: str) -> Positions | None:

@@ -5,6 +5,7 @@ descriptor, and after a reload the next one, and does not check it again. Types 
 there (AcceptorPolicy, PlanSettings, Destination); nothing below config/ reads a global.
 """
 
+import hashlib
 import math
 from dataclasses import dataclass, field, is_dataclass, replace
 from operator import attrgetter
@@ -93,6 +94,11 @@ class Settings:
     @property
     def spool_root(self) -> Path:
         return Path(self.cache_path)
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for two starts or reloads that mean the same: the begin of a SHA-256, in hex digits."""
+        return hashlib.sha256(replace(self, generation=0).to_json()).hexdigest()[:16]
 
     @property
     def watched(self) -> bool:

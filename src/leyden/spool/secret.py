@@ -3,6 +3,7 @@
 - pseudonym.key: who has it can try out which pseudonym or UID stands for which. Without it, new UIDs and pseudonyms no
   longer fit those that went out before, so it belongs into a backup.
 - journal.key: who has it can try out which accession number stands in the journal.
+- audit.key: who has it can write an audit log that looks as good as ours. audit.keyFile puts it elsewhere.
 """
 
 import errno
@@ -22,6 +23,10 @@ def journal_key(root: Path) -> Path:
     return root / "state" / "journal.key"
 
 
+def audit_key(root: Path) -> Path:
+    return root / "state" / "audit.key"
+
+
 def read_secret(path: Path) -> bytes:
     """A key. FileNotFoundError: none was made yet. OSError: it can't be read, or it is none."""
     key = path.read_bytes()
@@ -31,7 +36,10 @@ def read_secret(path: Path) -> bytes:
 
 
 def make_secret(path: Path) -> bytes:
-    """A key, which is made and durable if there is none. For the planner, the only one that makes keys. OSError."""
+    """A key, which is made and durable if there is none. Only one process makes each: the watcher that of the audit.
+
+    OSError.
+    """
     try:
         return read_secret(path)
     except FileNotFoundError:
