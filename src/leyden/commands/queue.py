@@ -231,8 +231,8 @@ def _list(options: argparse.Namespace) -> int:
         more += f", {item.claimant} works on it" if item.claimant else ""
         more += f": {item.reason}" if item.reason else ""
         print(escaped(f"{item.id:<40} {item.stage:<10} {item.source or '-':<16} {age:>8}  {tries}{more}"))
-    shown = f"{len(found.items)} of {found.total}"
-    print(f"{shown}{f', behind the oldest {options.skip}' if options.skip else ''}")
+    behind = f", behind the oldest {options.skip}" if options.skip else ""
+    print(f"{len(found.items)} of {found.total}{behind}" if found.total else "nothing suits")
     _print_not_looked_into(found.not_looked_into)
     return 0
 

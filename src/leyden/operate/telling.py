@@ -118,6 +118,23 @@ def _calling(rest: Document) -> str:
     return f", calling as {title}" if (title := rest.pop("calling", "")) else ""
 
 
+def _moved(rest: Document) -> str:
+    stage, to_stage, to, who = (rest.pop(name) for name in ("stage", "to_stage", "to_destination", "who"))
+    if to == rest.get("destination", ""):
+        return f"moved from {stage}/ to {to_stage}/ by {who}"
+    there = f"{to_stage}/ for {to}" if to_stage else f"{to}, which had it already"
+    return f"moved from {stage}/ to {there} by {who}"
+
+
+def _deleted(rest: Document) -> str:
+    return f"deleted from {rest.pop('stage')}/ by {rest.pop('who')}"
+
+
+def _operated(rest: Document) -> str:
+    rest.pop("count", None)
+    return f"{rest.pop('did')}, asked for by {rest.pop('who')} ({rest.pop('through')})"
+
+
 def _by(text: str, name: str) -> Words:
     """The text, then one field."""
     return lambda rest: f"{text}{rest.pop(name, '')}{_calling(rest)}"
@@ -137,4 +154,7 @@ _WORDS: dict[str, Words] = {
     "expired": _expired,
     "retried": _by("brought back to ", "stage"),
     "byhand": _by("by hand it ", "what"),
+    "moved": _moved,
+    "deleted": _deleted,
+    "operated": _operated,
 }

@@ -83,6 +83,11 @@ class Story:
                 found[title] = (GONE, f"{event['event']}{reason}")
             elif event["event"] == "retried":
                 found[title] = (GONE, "")
+            elif event["event"] == "deleted":
+                found[title] = (GONE, f"deleted by {event['who']}")
+            elif event["event"] == "moved":
+                found.pop(title, None)  # nothing is to come there any more
+                found[event["to_destination"]] = (GONE, "")
             elif event["event"] == "byhand" and title in found:
                 found[title] = (GONE, f"{event['what']} by hand")
         for title in self.proved:

@@ -5,14 +5,15 @@ from typing import Any
 
 import pytest
 
-from leyden.commands.trace import _told
 from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.journal.accession import keyed
 from leyden.journal.events import (
     ByHand,
+    Deleted,
     Delivered,
     Event,
     Failed,
+    Moved,
     Planned,
     PlannedDelivery,
     Received,
@@ -22,6 +23,7 @@ from leyden.journal.events import (
 from leyden.journal.segments import Journal
 from leyden.operate import trace
 from leyden.operate.study import study
+from leyden.operate.telling import told
 from leyden.operate.trace import by_accession, by_instance, by_receipts, by_study
 from leyden.spool.entry import Entry, key
 from leyden.spool.receipts import ReceiptLog
@@ -134,6 +136,28 @@ def test_what_was_taken_away_by_hand_is_said(site: Site) -> None:
     assert story.standings() == {"PACS": ("gone", "was taken away by hand")}
 
 
+def test_what_an_operator_did_is_said(site: Site) -> None:
+    site.planned(1, "PACS", "ARCHIVE", "REPORTS")
+    moved = {"stage": "prepared", "to_stage": "prepared", "who": "alice"}
+    site.tell(
+        Deleted(receipt(1), destination="PACS", stage="prepared", who="alice", at_s=5.0),
+        Moved(receipt(1), destination="ARCHIVE", to_destination="OTHER", at_s=6.0, **moved),
+        Moved(
+            receipt(1), destination="REPORTS", to_destination="REPORTS", at_s=7.0, **moved | {"to_stage": "rejected"}
+        ),
+    )
+    site.delivered(1, "OTHER")
+    (story,) = by_instance(site.root, "1.2.3")
+    assert story.standings() == {
+        "PACS": ("gone", "deleted by alice"), "OTHER": ("delivered", ""), "REPORTS": ("gone", ""),
+    }  # fmt: skip
+    assert [told(event) for event in story.events if event["event"] in ("deleted", "moved")] == [
+        "PACS: deleted from prepared/ by alice",
+        "ARCHIVE: moved from prepared/ to prepared/ for OTHER by alice",
+        "REPORTS: moved from prepared/ to rejected/ by alice",
+    ]
+
+
 def test_what_the_journal_has_not_is_found_by_the_names_in_the_spool(site: Site) -> None:
     site.stands(1, Stage.TRANSFORM, "PACS", "1.2.4")
     for stories in (by_instance(site.root, "1.2.4"), by_study(site.root, STUDY), by_receipts(site.root, [receipt(1)])):
@@ -157,13 +181,13 @@ def test_what_was_delivered_between_the_two_looks_is_not_gone(site: Site, monkey
 
 def test_each_event_is_told_in_words() -> None:
     again = {"event": "duplicate", "receipt": receipt(1), "at_s": 1.0, "calling": "CT1", "called": "PACS", "status": 0}
-    assert _told(again) == "came again from CT1, called PACS: not kept, answered 0x0000"
+    assert told(again) == "came again from CT1, called PACS: not kept, answered 0x0000"
     failed = {"event": "failed", "receipt": receipt(1), "at_s": 1.0, "reason": "no destination", "calling": "CT1"}
-    assert _told(failed | {"study_instance_uid": STUDY, "accession": "f3"}) == "failed: no destination; study 1.2.9"
+    assert told(failed | {"study_instance_uid": STUDY, "accession": "f3"}) == "failed: no destination; study 1.2.9"
     expired = {"event": "expired", "receipt": receipt(1), "at_s": 1.0, "destination": "PACS", "calling": "CT1"}
-    assert _told(expired) == "PACS: expired: not delivered within expiryThreshold"
+    assert told(expired) == "PACS: expired: not delivered within expiryThreshold"
     planned = {"event": "planned", "receipt": receipt(1), "at_s": 1.0, "generation": 1, "rules": ["routings.yml:1"]}
-    assert [_told(planned | {"dropped_by": f"routings.yml:1 {action}"}) for action in ("drop", "save_file")] == [
+    assert [told(planned | {"dropped_by": f"routings.yml:1 {action}"}) for action in ("drop", "save_file")] == [
         "planned by routings.yml:1, generation 1: dropped by routings.yml:1 drop",
         "planned by routings.yml:1, generation 1: saved by routings.yml:1 save_file, and sent nowhere",
     ]
