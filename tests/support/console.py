@@ -15,12 +15,9 @@ import uvloop
 
 from leyden.config.settings import ConsoleSettings, ReceiverSettings, Settings
 from leyden.console import server
-from leyden.console.access import Access
 from leyden.console.app import application
 from leyden.console.call import Call
 from leyden.console.console import Console
-from leyden.console.health import Health
-from leyden.console.stream import Stream
 from leyden.console.table import TABLE
 from leyden.dicom.negotiate import AcceptorPolicy
 from leyden.plan.rules import PlanSettings
@@ -79,7 +76,7 @@ class Web:
             await asyncio.sleep(0.001)
         self._started.set()
         await serving
-        await self.console.stream.close()
+        await self.console.close()
 
     def client(self, **keys: Any) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=30, **keys)
@@ -103,13 +100,7 @@ def serving(root: Path, table: Sequence[Call] = TABLE, **keys: Any) -> Iterator[
     async def document() -> dict[str, int]:
         return {"shown": 1}
 
-    console = Console(
-        given,
-        Access(given.console, given.spool_root),
-        Health(given),
-        Stream(document),
-        port=listener.getsockname()[1],
-    )
+    console = Console(given, port=listener.getsockname()[1], document=document)
     web = Web(console, listener, table)
     try:
         yield web

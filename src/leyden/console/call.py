@@ -66,6 +66,11 @@ class Asked(Generic[Query, Body]):
         """For the journal."""
         return self.caller.name if self.caller is not None else "somebody"
 
+    @property
+    def through(self) -> str:
+        """For the journal: a browser has a session."""
+        return "page" if self.caller is not None and self.caller.by_cookie else "api"
+
 
 @dataclass(frozen=True, slots=True)
 class Plain:

@@ -1,13 +1,18 @@
 """What all calls of the console have at hand."""
 
-from dataclasses import dataclass
+import asyncio
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from leyden.config.settings import Settings
 from leyden.console.access import Access
+from leyden.console.call import Asked
 from leyden.console.health import Health
-from leyden.console.stream import Stream
+from leyden.console.stream import Document, Stream
+from leyden.console.walks import Shared, Walks
+from leyden.journal.events import Operated
+from leyden.journal.lines import tell
+from leyden.spool.listing import Count
 from leyden.spool.store import Spool
 
 
@@ -17,17 +22,35 @@ class Numbers(Protocol):
     def text(self) -> bytes: ...
 
 
-@dataclass(slots=True)
-class Console:
-    """The settings in force, the spool, and what was gathered of the journal. `port` is the one that it listens on."""
+async def _nothing_yet() -> dict[str, str]:
+    return {}
 
-    settings: Settings
-    access: Access
-    health: Health
-    stream: Stream
-    numbers: Numbers | None = None
-    port: int = 0
-    started_s: float = 0.0
+
+class Console:
+    """The settings in force, the spool, and what was gathered of the journal. `port`: the one that it listens on.
+
+    `document` makes what the page shows. `started_s`: of the service, in seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        port: int = 0,
+        started_s: float = 0.0,
+        document: Document = _nothing_yet,
+        numbers: Numbers | None = None,
+    ) -> None:
+        self.settings = settings
+        self.port = port
+        self.started_s = started_s
+        self.numbers = numbers
+        self.access = Access(settings.console, settings.spool_root)
+        self.health = Health(settings)
+        self.walks = Walks()
+        self.reloading = asyncio.Lock()
+        self.stream = Stream(document)
+        self.counts: Shared[tuple[Count, ...]] = Shared(self.walks, lambda: tuple(self.spool.counts()))
 
     @property
     def root(self) -> Path:
@@ -46,3 +69,11 @@ class Console:
         self.settings = settings
         self.access.go_by(settings.console)
         self.health.go_by(settings)
+
+    def operated(self, asked: Asked[Any, Any], did: str, *, destination: str = "", detail: str = "") -> None:
+        """Tell the journal that somebody has done something."""
+        tell(Operated("", who=asked.who, through=asked.through, did=did, destination=destination, detail=detail))
+
+    async def close(self) -> None:
+        await self.stream.close()
+        self.walks.close()

@@ -6,20 +6,19 @@ passes through it, and its death harms none.
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import ssl
 import time
+from pathlib import Path
 
 import uvloop
 
 from leyden.console import server
-from leyden.console.access import Access
 from leyden.console.app import application
 from leyden.console.console import Console
 from leyden.console.feed import Consumer, follow
-from leyden.console.health import Health
-from leyden.console.stream import Stream
 from leyden.inherited import Inherited
 
 logger = logging.getLogger("leyden.console")
@@ -44,21 +43,10 @@ def run(inherited: Inherited) -> int:
     return 0
 
 
-async def _nothing_yet() -> dict[str, str]:
-    return {}
-
-
 async def _serve(inherited: Inherited, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
     inherited.heartbeat.alive(ALIVE_S)
     settings = inherited.settings
-    console = Console(
-        settings,
-        Access(settings.console, settings.spool_root),
-        Health(settings),
-        Stream(_nothing_yet),
-        port=listener.getsockname()[1],
-        started_s=time.time(),
-    )
+    console = Console(settings, port=listener.getsockname()[1], started_s=_begun_s(os.getppid()))
     consumers: list[Consumer] = []
     serving = server.Server(application(console), tls, lambda: console.settings.console.max_connections)
     stop = asyncio.Event()
@@ -76,10 +64,19 @@ async def _serve(inherited: Inherited, listener: socket.socket, tls: ssl.SSLCont
             await asyncio.wait_for(stop.wait(), PULSE_S)
         except TimeoutError:
             continue
-    await console.stream.close()
+    await console.close()
     serving.should_exit = True
     tasks[1].cancel()
     await asyncio.wait(tasks)
     for task in tasks:
         if not task.cancelled() and (error := task.exception()) is not None:
             raise error
+
+
+def _begun_s(pid: int) -> float:
+    """When a process began, in seconds since 1970 (proc(5): the 22nd field of its stat, since the boot)."""
+    try:
+        ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return time.time()
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK")

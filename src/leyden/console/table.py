@@ -1,7 +1,7 @@
 """All calls of the console, in one table: their routes, docs/api.md and the OpenAPI document are made of it."""
 
 from leyden.console.call import Call, Needs
-from leyden.console.calls import session, sight
+from leyden.console.calls import nodes, session, sight, stories, system
 
 TABLE: tuple[Call, ...] = (
     Call(
@@ -33,5 +33,51 @@ TABLE: tuple[Call, ...] = (
     ),
     Call(
         "POST", "/api/logout", Needs.NOTHING, session.sign_out, "ends the session", answer=session.Session, own=True,
+    ),
+    Call(
+        "GET", "/api/system/info", Needs.NO_PATIENT_DATA, system.info, "which service this is, and since when it runs",
+        answer=system.Info,
+    ),
+    Call("GET", "/api/nodes", Needs.NO_PATIENT_DATA, nodes.nodes, "all nodes", answer=nodes.Nodes),
+    Call(
+        "GET", "/api/nodes/{ae}", Needs.NO_PATIENT_DATA, nodes.node, "one node, by its AE title or an alias",
+        answer=nodes.Node, refuses={404: "there is no such node"},
+    ),
+    Call(
+        "POST", "/api/nodes/{ae}/echo", Needs.OPERATE, nodes.echo_node, "sends a C-ECHO to it, and waits up to 10 s",
+        answer=nodes.Echoed, refuses={404: "there is no such node"},
+    ),
+    Call(
+        "GET", "/api/queue/stats", Needs.NO_PATIENT_DATA, system.queue_stats, "how many objects are in which state",
+        answer=system.QueueStats, enveloped=False,
+    ),
+    Call(
+        "GET", "/api/queue/health", Needs.NO_PATIENT_DATA, system.queue_health, "whether objects can be received",
+        answer=system.QueueHealth, enveloped=False,
+    ),
+    Call("GET", "/api/metrics", Needs.NO_PATIENT_DATA, system.metrics, "the same, in short", answer=system.Metrics),
+    Call(
+        "GET", "/api/logs/recent", Needs.READ, system.logs, "the last lines of the log", query=system.LogQuery,
+        answer=system.LogLines,
+    ),
+    Call(
+        "POST", "/api/service/reload", Needs.OPERATE, system.reload, "has the service read its files again",
+        answer=system.Reloaded, own=True, refuses={409: "a reload is under way", 504: "it has not answered in time"},
+    ),
+    Call(
+        "GET", "/api/trace", Needs.READ, stories.find, "the stories of objects, by one of four names",
+        query=stories.TraceQuery, answer=stories.Stories, own=True,
+    ),
+    Call(
+        "GET", "/api/studies/{uid}", Needs.READ, stories.of_study, "how far a study is, for each destination",
+        answer=stories.Study, own=True, refuses={404: "nothing is known of it"},
+    ),
+    Call(
+        "GET", "/api/worklist/status", Needs.NO_PATIENT_DATA, system.absent, "there is no worklist service yet",
+        answer=system.Absent,
+    ),
+    Call(
+        "GET", "/api/prefetch/status", Needs.NO_PATIENT_DATA, system.absent, "nothing is prefetched yet",
+        answer=system.Absent,
     ),
 )  # fmt: skip
