@@ -97,7 +97,7 @@ def serving(root: Path, table: Sequence[Call] = TABLE, **keys: Any) -> Iterator[
     Spool(given.spool_root).prepare(())
     listener = server.bind(given.console)
 
-    async def document() -> dict[str, int]:
+    def document(_whole: bool) -> dict[str, int]:
         return {"shown": 1}
 
     console = Console(given, port=listener.getsockname()[1], document=document)

@@ -22,7 +22,7 @@ class Numbers(Protocol):
     def text(self) -> bytes: ...
 
 
-async def _nothing_yet() -> dict[str, str]:
+def _nothing_yet(_whole: bool) -> dict[str, str]:
     return {}
 
 

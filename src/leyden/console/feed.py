@@ -2,18 +2,18 @@
 
 import asyncio
 import logging
-import os
+import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Protocol
 
 from leyden import log
-from leyden.journal.segments import FOLDER
-from leyden.journal.tail import Tail, Told
+from leyden.console.live import Live, midnight_s
+from leyden.journal.tail import Positions, Tail, Told, before
 
 logger = logging.getLogger("leyden.console")
 
 READ_S = 0.5
+RECALLED_BYTES = 256 << 20  # some 900,000 events, 3 s
 _MORE = 2_000  # events in one go, some 10 ms
 
 
@@ -24,9 +24,8 @@ class Consumer(Protocol):
         """To be called in the event loop, with what is new."""
 
 
-async def follow(root: Path, consumers: Sequence[Consumer]) -> None:
-    """Until it is cancelled: read the journal of a spool, and hand it on."""
-    tail = Tail(os.fspath(root / FOLDER))
+async def follow(tail: Tail, consumers: Sequence[Consumer]) -> None:
+    """Until it is cancelled: read what is told, and hand it on."""
     try:
         while True:
             try:
@@ -40,3 +39,16 @@ async def follow(root: Path, consumers: Sequence[Consumer]) -> None:
             await asyncio.sleep(0 if len(told) >= _MORE else READ_S)
     finally:
         tail.close()
+
+
+async def recall(folder: str, positions: Positions, live: Live) -> None:
+    """Hand on what was told today up to these positions of a Tail. `folder`: that of the journal."""
+    try:
+        since_s, pieces = before(folder, positions, midnight_s(time.time()), RECALLED_BYTES)
+        oldest_s = time.time()
+        while (told := await asyncio.to_thread(next, pieces, None)) is not None:
+            live.take(told)
+            oldest_s = min([oldest_s, *(each.event.at_s for each in told)])
+            live.whole_from(max(since_s, oldest_s))
+    except OSError as error:
+        log.once(logger, logging.WARNING, "journal", f"the journal can't be read: {error}")

@@ -15,11 +15,15 @@ from pathlib import Path
 
 import uvloop
 
-from leyden.console import server
+from leyden.console import server, site
 from leyden.console.app import application
 from leyden.console.console import Console
-from leyden.console.feed import Consumer, follow
+from leyden.console.feed import Consumer, follow, recall
+from leyden.console.live import Live
+from leyden.console.overview import Overview
 from leyden.inherited import Inherited
+from leyden.journal.segments import FOLDER
+from leyden.journal.tail import Tail
 
 logger = logging.getLogger("leyden.console")
 
@@ -46,28 +50,41 @@ def run(inherited: Inherited) -> int:
 async def _serve(inherited: Inherited, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
     inherited.heartbeat.alive(ALIVE_S)
     settings = inherited.settings
-    console = Console(settings, port=listener.getsockname()[1], started_s=_begun_s(os.getppid()))
-    consumers: list[Consumer] = []
-    serving = server.Server(application(console), tls, lambda: console.settings.console.max_connections)
+    live = Live(time.time())
+    overview = Overview(settings, live)
+    console = Console(
+        settings,
+        port=listener.getsockname()[1],
+        started_s=_begun_s(os.getppid()),
+        document=overview.document,
+    )
+    journal = os.fspath(settings.spool_root / FOLDER)
+    tail = Tail(journal)
+    consumers: list[Consumer] = [live]
+    serving = server.Server(application(console, site.routes()), tls, lambda: console.settings.console.max_connections)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     tasks = [
         asyncio.create_task(serving._serve([listener])),
-        asyncio.create_task(follow(settings.spool_root, consumers)),
+        asyncio.create_task(follow(tail, consumers)),
+        asyncio.create_task(overview.keep(console.counts.get, console.walks)),
     ]
+    recalling = asyncio.create_task(recall(journal, tail.positions, live))
     logger.info("the console serves http%s://%s:%d", "s" if tls else "", settings.console.bind, console.port)
     while not stop.is_set() and not any(task.done() for task in tasks):
         inherited.heartbeat.alive(ALIVE_S)
         if (newer := inherited.newer()) is not None:
             console.go_by(newer)
+            overview.go_by(newer)
         try:
             await asyncio.wait_for(stop.wait(), PULSE_S)
         except TimeoutError:
             continue
     await console.close()
     serving.should_exit = True
-    tasks[1].cancel()
-    await asyncio.wait(tasks)
+    for task in (*tasks[1:], recalling):
+        task.cancel()
+    await asyncio.wait((*tasks, recalling))
     for task in tasks:
         if not task.cancelled() and (error := task.exception()) is not None:
             raise error

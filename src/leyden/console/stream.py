@@ -7,7 +7,7 @@ it takes nothing for a while, when its session does, or with the console.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from starlette.responses import Response
@@ -24,8 +24,8 @@ WATCHERS_MAX = 32
 TAKEN_WITHIN_S = 15.0  # by a watcher
 BEGIN = b"retry: 2000\n\n"  # a browser comes again after 2 s
 
-Document = Callable[[], Awaitable[Any]]
-"""Makes what is shown, for JSON."""
+Document = Callable[[bool], Any]
+"""Makes what is shown, for JSON: the whole of it, or what anybody may see."""
 
 
 class Stream:
@@ -34,15 +34,18 @@ class Stream:
     def __init__(self, document: Document) -> None:
         self._document = document
         self._watchers = 0
-        self._newest = b""
+        self._newest: dict[bool, bytes] = {}
         self._news = asyncio.Event()
         self._making: asyncio.Task[None] | None = None
 
-    def watch(self, still: Callable[[], bool]) -> Response:
-        """An answer that goes on as long as `still()`. Refused (503): too many watch already."""
+    def watch(self, whole: Callable[[], bool | None]) -> Response:
+        """An answer that goes on while `whole()` stays the same: whether the caller may see the whole, None = nothing.
+
+        Refused (503): too many watch already.
+        """
         if self._watchers >= WATCHERS_MAX:
             raise Refused(503, "too_many", f"{WATCHERS_MAX} watch already", wait_s=10)
-        return _Watching(self, still)
+        return _Watching(self, whole)
 
     async def close(self) -> None:
         if self._making is not None:
@@ -50,36 +53,35 @@ class Stream:
             await asyncio.wait((self._making,))
 
     @contextlib.asynccontextmanager
-    async def documents(self) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def documents(self, whole: bool) -> AsyncIterator[AsyncIterator[bytes]]:
         """The documents from now on, while the context lasts."""
         self._watchers += 1
         if self._making is None:
             self._making = asyncio.create_task(self._make())
         try:
-            yield self._each()
+            yield self._each(whole)
         finally:
             self._watchers -= 1
 
-    async def _each(self) -> AsyncIterator[bytes]:
-        if self._newest:
-            yield self._newest
+    async def _each(self, whole: bool) -> AsyncIterator[bytes]:
         while True:
-            news = self._news
-            await news.wait()
-            yield self._newest
+            if whole in self._newest:
+                yield self._newest[whole]
+            await self._news.wait()
 
     async def _make(self) -> None:
         try:
             while self._watchers:
                 try:
-                    self._newest = encoded(await self._document())
-                except Exception as error:  # the next one may be made
+                    self._newest = {whole: encoded(self._document(whole)) for whole in (False, True)}
+                except Exception as error:  # the next one may be made; whoever watches sees that none comes
+                    self._newest = {}
                     log.once(logger, logging.ERROR, "document", f"what the page shows can't be made: {error!r}")
                 news, self._news = self._news, asyncio.Event()
                 news.set()
                 await asyncio.sleep(EACH_S)
         finally:
-            self._making, self._newest = None, b""
+            self._making, self._newest = None, {}
 
 
 class _Watching(Response):
@@ -87,10 +89,10 @@ class _Watching(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, stream: Stream, still: Callable[[], bool]) -> None:
+    def __init__(self, stream: Stream, whole: Callable[[], bool | None]) -> None:
         super().__init__(None)
         del self.headers["content-length"]
-        self._stream, self._still = stream, still
+        self._stream, self._whole = stream, whole
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -106,10 +108,11 @@ class _Watching(Response):
             raise error
 
     async def _send(self, send: Send) -> None:
-        async with self._stream.documents() as documents:
+        begun = self._whole()
+        async with self._stream.documents(bool(begun)) as documents:
             await send({"type": "http.response.body", "body": BEGIN, "more_body": True})
             async for document in documents:
-                if not self._still():
+                if begun is None or self._whole() is not begun:
                     break
                 try:
                     async with asyncio.timeout(TAKEN_WITHIN_S):

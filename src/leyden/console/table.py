@@ -1,7 +1,9 @@
 """All calls of the console, in one table: their routes, docs/api.md and the OpenAPI document are made of it."""
 
+from typing import Any
+
 from leyden.console.call import Call, Needs
-from leyden.console.calls import nodes, session, sight, stories, system
+from leyden.console.calls import nodes, page, session, sight, stories, system
 
 TABLE: tuple[Call, ...] = (
     Call(
@@ -21,6 +23,16 @@ TABLE: tuple[Call, ...] = (
         "GET", "/api/live", Needs.NO_PATIENT_DATA, sight.live,
         "what the page shows, once a second, as server-sent events with JSON in `data`",
         media_type="text/event-stream", enveloped=False, own=True, refuses={503: "too many watch already"},
+    ),
+    Call(
+        "GET", "/api/rules", Needs.READ, page.rules, "the rules as the page draws them: sources, rules, destinations",
+        answer=dict[str, Any], own=True,
+    ),
+    Call(
+        "GET", "/api/search", Needs.READ, page.search,
+        "what is known of an accession number, a UID or a receipt id, in words: objects and studies",
+        answer=dict[str, Any], query=page.Searched, own=True, limit_s=60.0,
+        refuses={403: "`names` needs the right to operate"},
     ),
     Call(
         "GET", "/api/session", Needs.NOTHING, session.session, "who one is by one's token or session",

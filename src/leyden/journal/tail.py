@@ -127,13 +127,13 @@ def _unread(found: list[Segment], place: _Place) -> list[Segment]:
     return unread[inodes.index(place.inode) :] if place.inode in inodes else unread
 
 
-def before(folder: str, positions: Positions, since_s: float, most_bytes: int) -> Iterator[list[Told]]:
-    """What was told from `since_s` on, up to the `positions` of a Tail, in pieces of a MiB at most. OSError.
+def before(folder: str, positions: Positions, since_s: float, most_bytes: int) -> tuple[float, Iterator[list[Told]]]:
+    """What was told up to the `positions` of a Tail, in pieces of a MiB at most, and from when on that is all. OSError.
 
-    Only the latest `most_bytes` or so are read, some 300 an event.
+    It begins with the segments that were closed after `since_s`, so somewhat earlier, or later if these have more than
+    some `most_bytes`. An event takes about 300 bytes, and 2 us.
     """
     chosen: list[tuple[Segment, int]] = []
-    left = most_bytes
     for segment in reversed(segments(folder)):
         place = _Place(*positions.get(writer_of(segment.path), ()))
         if segment.inode == place.inode:
@@ -142,19 +142,26 @@ def before(folder: str, positions: Positions, since_s: float, most_bytes: int) -
             end = segment.bytes
         else:
             continue  # the Tail reads all of it
-        if segment.closed_s < since_s or left <= 0:
+        if segment.closed_s < since_s:
+            break
+        most_bytes -= end
+        if most_bytes < 0:
+            since_s = segment.closed_s
             break
         chosen.append((segment, end))
-        left -= end
-    for segment, end in reversed(chosen):
+    return since_s, _pieces(folder, chosen[::-1])
+
+
+def _pieces(folder: str, chosen: list[tuple[Segment, int]]) -> Iterator[list[Told]]:
+    """The events of these segments, of each up to an offset."""
+    for segment, end in chosen:
         file = _opened(folder, segment)
         if file is None:
             continue
         with file:
             while file.tell() < end:
                 lines = file.readlines(max(1, min(_CHUNK_BYTES, end - file.tell()) - 1))  # it ends beyond so many bytes
-                told = [Told(writer_of(segment.path), event) for line in lines if (event := _event(line)) is not None]
-                yield [each for each in told if each.event.at_s >= since_s]
+                yield [Told(writer_of(segment.path), event) for line in lines if (event := _event(line)) is not None]
 
 
 def _opened(folder: str, segment: Segment) -> BinaryIO | None:

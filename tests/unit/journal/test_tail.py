@@ -106,9 +106,8 @@ def test_half_a_line_waits_for_the_other_half_and_a_line_that_is_no_event_is_ski
 
 
 def earlier(root: Path, reader: Tail, since_s: float = 0.0, most_bytes: int = 1 << 30) -> list[int]:
-    return [
-        n for told in before(os.fspath(root / "journal"), reader.positions, since_s, most_bytes) for n in numbers(told)
-    ]
+    _, pieces = before(os.fspath(root / "journal"), reader.positions, since_s, most_bytes)
+    return [n for told in pieces for n in numbers(told)]
 
 
 def test_what_was_told_before_a_tail_began_and_what_it_reads_are_all_and_nothing_twice(tmp_path: Path) -> None:
@@ -126,15 +125,20 @@ def test_what_was_told_before_a_tail_began_and_what_it_reads_are_all_and_nothing
     assert sorted(numbers(reader.read(10_000))) == list(range(4000, 8000))
 
 
-def test_a_look_back_is_bounded_by_time_and_by_bytes(tmp_path: Path) -> None:
+def test_a_look_back_is_bounded_by_time_and_by_bytes_and_says_since_when_it_is_whole(tmp_path: Path) -> None:
     writer = journal(tmp_path)
     for n in range(4000):
-        writer.write(ByHand(f"{n:022d}", at_s=float(n), what="was moved"))
-    reader = tail(tmp_path)
-    assert earlier(tmp_path, reader, since_s=3990.0) == list(range(3990, 4000))
-    latest = earlier(tmp_path, reader, most_bytes=SEGMENT_MIN_BYTES)
+        writer.write(event(n))
+    reader, folder = tail(tmp_path), os.fspath(tmp_path / "journal")
+    closed = [segment for segment in segments.segments(folder) if segment.closed_s < float("inf")]
+    of_the_open_one = earlier(tmp_path, reader, since_s=closed[-1].closed_s + 0.0005)
+    assert of_the_open_one == list(range(of_the_open_one[0], 4000))
+    assert of_the_open_one[0] > 3000
+    whole_s, pieces = before(folder, reader.positions, 1.0, 2 * closed[-1].bytes)
+    latest = [n for told in pieces for n in numbers(told)]
     assert latest == list(range(latest[0], 4000))
-    assert 0 < latest[0] < 4000, "whole segments, the newest ones"
+    assert 0 < latest[0] < of_the_open_one[0]
+    assert whole_s == closed[-2].closed_s
 
 
 def test_a_segment_that_is_closed_during_a_look_back_is_found_under_its_new_name(

@@ -31,13 +31,14 @@ async def metrics(console: Console, _asked: Asked[Nothing, Nothing]) -> Plain:
 
 
 async def live(console: Console, asked: Asked[Nothing, Nothing]) -> object:
-    """It goes on as long as the caller may see it."""
+    """It goes on as long as the caller may see as much as at its begin."""
 
-    def still() -> bool:
+    def whole() -> bool | None:
+        caller = console.access.again(asked.caller, asked.cookie)
         try:
-            console.access.check(console.access.again(asked.caller, asked.cookie), Needs.NO_PATIENT_DATA)
+            console.access.check(caller, Needs.NO_PATIENT_DATA)
         except Refused:
-            return False
-        return True
+            return None
+        return caller is not None
 
-    return console.stream.watch(still)
+    return console.stream.watch(whole)

@@ -154,7 +154,7 @@ let newest = null;
 
 function errors() {
   const list = live.errors;
-  const hint = list === null ? "Log in to see the last errors with their reasons." : live.journal ? "No error since the console has begun to look." : "The journal is off (journalMib: 0), so errors and rates are not known.";
+  const hint = list === null ? "Log in to see the last errors with their reasons." : live.journal ? "No object was deferred, rejected or failed lately." : "The journal is off (journalMib: 0), so errors and rates are not known.";
   put($("no-errors"), list?.length ? "" : hint);
   const mark = list?.length ? `${list.length} ${list[0].at} ${list[0].receipt} ${list.at(-1).receipt}` : "";
   if (mark === newest) return;
@@ -225,8 +225,8 @@ const VERBS = {
   },
 };
 
-function echoed({ success, latencyMs, message }) {
-  return success ? `answers C-ECHO in ${count(latencyMs)} ms` : `does not answer C-ECHO: ${message}`;
+function echoed({ success, latency, message }) {
+  return success ? `answers C-ECHO in ${count(latency)} ms` : `does not answer C-ECHO: ${message}`;
 }
 
 async function act(verb, title, button, cells) {
@@ -256,7 +256,7 @@ async function find(text) {
   }
   $("found").replaceChildren(make("p", { class: "hint" }, "looking …"));
   try {
-    show(text, await ask("GET", `/api/trace?${new URLSearchParams({ text, ...($("names").checked ? { names: "true" } : {}) })}`));
+    show(text, await ask("GET", `/api/search?${new URLSearchParams({ text, ...($("names").checked ? { names: "true" } : {}) })}`));
   } catch (refused) {
     $("found").replaceChildren(make("p", { class: "wrong" }, refused.message));
   }

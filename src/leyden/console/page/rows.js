@@ -92,7 +92,7 @@ export function causes(live) {
     const age = each.oldestAt === null ? 0 : live.at - each.oldestAt;
     const kept = [[each.rejected, "rejected"], [each.failed, "failed"], [each.expired, "expired"]].filter(([n]) => n > 0);
     const waits = each.waiting ? `${many(each.waiting, "object waits", "objects wait")}, the oldest for ${span(age)}` : "nothing waits for it";
-    if (each.state === "backedoff") found.push([each.waiting ? "act" : "look", `can't be reached; ${waits}`, each.title]);
+    if (each.state === "backedoff") found.push([age > LATE_S ? "act" : "look", `can't be reached; ${waits}`, each.title]);
     else if (each.state === "paused") found.push(["look", `is paused; ${waits}`, each.title]);
     else if (each.state === "closed" && age > 86400) found.push(["look", `is closed; ${waits}`, each.title]);
     else if (each.state === "open" && age > LATE_S) found.push(["look", `is slow; ${waits}`, each.title]);

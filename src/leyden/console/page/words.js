@@ -1,9 +1,10 @@
 // Elements and words. A text of a peer or of a file becomes textContent, never markup.
 
-const whole = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
-const tenths = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1, minimumFractionDigits: 1 });
-const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
-const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const READER = navigator.languages;
+const whole = new Intl.NumberFormat(READER, { maximumFractionDigits: 0 });
+const tenths = new Intl.NumberFormat(READER, { maximumFractionDigits: 1, minimumFractionDigits: 1 });
+const clock = new Intl.DateTimeFormat(READER, { timeStyle: "medium" });
+const moment = new Intl.DateTimeFormat(READER, { dateStyle: "medium", timeStyle: "medium" });
 
 export const $ = (id) => document.getElementById(id);
 

@@ -1,0 +1,211 @@
+"""What the page shows each second: what the journal told lately, and how the spool and the roles were seen to stand.
+
+Two versions of it: one for anybody, with counts and rates, and a whole one, with reasons, names and rules.
+"""
+
+import asyncio
+import itertools
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from leyden import __version__, log
+from leyden.board import Cell
+from leyden.config.settings import Settings
+from leyden.console.call import Refused
+from leyden.console.live import Live
+from leyden.console.walks import Walks
+from leyden.deliver.destination import Destination
+from leyden.operate import nodes, outboxes, reading
+from leyden.operate.outboxes import Outbox
+from leyden.operate.reading import Reading
+from leyden.operate.vital import Vital, vital
+from leyden.spool.control import PREPARE, STORAGE_SCU, Control, Flags, Order
+from leyden.spool.listing import Count
+from leyden.spool.lock import holder
+from leyden.spool.stage import Stage
+
+logger = logging.getLogger("leyden.console")
+
+PAUSE_S = 1.0
+STALE_S = 300.0  # of millions of objects, a look takes seconds, and the next one comes ten times as long after
+
+_STEPS = {
+    "receiving": (Stage.EMBRYO,),
+    "waiting": (Stage.NEW,),
+    "compressing": (Stage.TRANSFORM,),
+    "sending": (Stage.ASKING, Stage.PREPARED, Stage.DEFERRED),
+}
+_WAITING = (Stage.TRANSFORM, Stage.ASKING, Stage.PREPARED)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One look at the spool and at the service, which ended at `at_s`, in seconds since 1970."""
+
+    at_s: float
+    counts: dict[str, list[Count]]  # by destination
+    reading: Reading | None
+    outboxes: dict[str, Outbox]
+    controls: dict[str, Control]
+    flags: Flags
+    vital: Vital | None
+    free_share: float
+
+
+def look(root: Path, titles: Iterable[str], counts: Iterable[Count]) -> Seen:
+    """Look at all but the counts, which take longer. Raises OSError."""
+    pid = holder(root)
+    disk = os.statvfs(root)
+    return Seen(
+        time.time(),
+        _by_destination(counts),
+        reading.read(root),
+        outboxes.read(root, pid) if pid is not None else {},
+        nodes.controls(root, titles),
+        nodes.flags(root),
+        vital(root),
+        disk.f_bavail / max(1, disk.f_blocks),
+    )
+
+
+def _by_destination(counts: Iterable[Count]) -> dict[str, list[Count]]:
+    found: dict[str, list[Count]] = {}
+    for count in counts:
+        found.setdefault(count.destination, []).append(count)
+    return found
+
+
+class Overview:
+    """In the console's event loop. It looks at the spool only while somebody asks, and in a thread."""
+
+    def __init__(self, settings: Settings, live: Live) -> None:
+        self.settings = settings
+        self._live = live
+        self._seen: Seen | None = None
+        self._asked = asyncio.Event()
+
+    async def keep(self, counts: Callable[[], Awaitable[Iterable[Count]]], walks: Walks) -> None:
+        """Until it is cancelled: look again and again, as long as document() is asked for."""
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            titles = [node.ae_title for node in self.settings.destinations]
+            try:
+                self._seen = await walks.do(look, self.settings.spool_root, titles, await counts())
+            except (OSError, Refused) as error:
+                log.once(logger, logging.WARNING, "spool", f"the spool can't be looked at: {error}")
+            await asyncio.sleep(PAUSE_S)
+
+    def go_by(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def document(self, whole: bool) -> dict[str, Any]:
+        """For JSON. What is not known, or not for everybody, is null."""
+        self._asked.set()
+        now_s = time.time()
+        seen = self._seen if self._seen is not None and now_s - self._seen.at_s < STALE_S else None
+        told = self._live.document(now_s, [node.ae_title for node in self.settings.destinations])
+        rates = told["destinations"]
+        delivered = told["today"]["delivered"]
+        if not whole:
+            told["errors"] = None
+            told["today"] = {**told["today"], "rules": {}, "senders": {}, "called": {}, "delivered": {}}
+        return {
+            **told,
+            "service": _service(self.settings, seen),
+            "journal": self.settings.journal.mib > 0,
+            "lookedAt": seen.at_s if seen else None,
+            "stands": stands(seen.counts) if seen else dict.fromkeys((*_STEPS, "failed")),
+            "problems": problems(seen, self.settings) if seen else [],
+            "destinations": [
+                {
+                    **row(node, seen, whole=whole),
+                    **rates[node.ae_title],
+                    "today": delivered.get(node.ae_title, 0),
+                }
+                for node in self.settings.destinations
+            ],
+        }
+
+
+def _service(settings: Settings, seen: Seen | None) -> dict[str, Any]:
+    rows = seen.vital.rows if seen is not None and seen.vital is not None else ()
+    return {
+        "title": settings.my_ae_title,
+        "version": __version__,
+        "generation": settings.generation,
+        "since": min((each.since_s for each in rows if each.since_s), default=None),
+    }
+
+
+def stands(counts: dict[str, list[Count]]) -> dict[str, int]:
+    """How many objects stand at each step, and how many in failed/ for no destination."""
+    found = dict.fromkeys((*_STEPS, "failed"), 0)
+    for count in itertools.chain.from_iterable(counts.values()):
+        for step, stages in _STEPS.items():
+            found[step] += count.files if count.stage in stages else 0
+        found["failed"] += count.files if count.stage is Stage.FAILED and not count.destination else 0
+    return found
+
+
+def row(node: Destination, seen: Seen | None, *, whole: bool) -> dict[str, Any]:
+    """One destination: what stands for it where, and how it does."""
+    title = node.ae_title
+    mine = seen.counts.get(title, []) if seen else []
+    outbox = seen.outboxes.get(title, Outbox()) if seen else Outbox()
+    ages = [each.oldest_received_s for each in mine if each.stage in (*_WAITING, Stage.DEFERRED)]
+    state, why = _state(outbox, seen.controls.get(title, Control()), seen.flags) if seen else ("open", "")
+    said = outbox.last_error if whole and outbox.last_error_s > outbox.last_delivered_s else ""
+    return {
+        "title": title,
+        "where": f"{node.host}:{node.port}" if whole else "",
+        "state": state,
+        "why": why if whole else "",
+        "waiting": sum(each.files for each in mine if each.stage in _WAITING),
+        "oldestAt": min((age for age in ages if age is not None), default=None),
+        **{
+            str(stage): sum(each.files for each in mine if each.stage is stage)
+            for stage in (Stage.DEFERRED, Stage.REJECTED, Stage.FAILED, Stage.EXPIRED)
+        },
+        "line": outbox.line_kb_per_s * 1000,
+        "said": said,
+        "saidAt": outbox.last_error_s if said else None,
+        "nextTryAt": outbox.next_try_s or None,
+    }
+
+
+def _state(outbox: Outbox, control: Control, flags: Flags) -> tuple[str, str]:
+    """In one word for the page, and why."""
+    if control.pause is not None:
+        return "paused", _ordered(control.pause)
+    if (order := flags.get(STORAGE_SCU)) is not None:
+        return "paused", f"with all others, {_ordered(order)}"
+    if outbox.closed_by:
+        return "closed", outbox.closed_by
+    if outbox.next_try_s:
+        return "backedoff", ""
+    return "open", "at any time, whatever its schedule says" if control.override is not None else ""
+
+
+def _ordered(order: Order) -> str:
+    until = time.strftime(" until %H:%M", time.localtime(order.until_s)) if order.until_s else ""
+    return f"by {order.who}{until}{f': {order.reason}' if order.reason else ''}"
+
+
+def problems(seen: Seen, settings: Settings) -> list[str]:
+    """What concerns the service as a whole, in words for anybody."""
+    found = []
+    if seen.free_share * 100 < settings.receiver.min_free_percent:
+        found.append(f"the disk has {seen.free_share:.1%} left, so nothing more is received")
+    if seen.vital is not None:
+        found += [f"{each.name} does not run; it is started again" for each in seen.vital.rows if not each[Cell.PID]]
+    if PREPARE in seen.flags:
+        found.append("planning and compressing are paused")
+    if seen.reading is not None and seen.reading.errors:
+        found.append("the last reload was refused: the configuration has errors, and the one before it is in force")
+    return found
