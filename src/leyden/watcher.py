@@ -18,6 +18,7 @@ import msgspec
 
 from leyden import log
 from leyden.audit.keeper import Keeper
+from leyden.config.settings import Settings
 from leyden.inherited import Inherited
 from leyden.journal.segments import FOLDER
 from leyden.journal.tail import Positions, Tail, Told
@@ -43,18 +44,16 @@ def run(inherited: Inherited) -> int:
     signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
     root = inherited.spool.root
     followers: list[Follower] = []
-    threads = [threading.Thread(target=_guarded, args=(work,), name=name) for name, work in _beside(inherited, stop)]
-    for thread in threads:
-        thread.start()
     place = os.fspath(root / "state" / "watcher.json")
     tail = Tail(os.fspath(root / FOLDER), _positions(place))
     kept = tail.positions
+    beside = _Beside(inherited.settings)
     while True:
         inherited.heartbeat.alive(ALIVE_S)
         last = stop.is_set()
-        inherited.newer()
-        if not last and not all(thread.is_alive() for thread in threads):
-            stop.set()
+        if (newer := inherited.newer()) is not None:
+            beside.adopt(newer)
+        if not beside.lives():
             return 1
         try:
             told = tail.read(_MORE) if followers else []
@@ -71,17 +70,42 @@ def run(inherited: Inherited) -> int:
             if last:
                 break
             stop.wait(ROUND_S)
-    for thread in threads:
-        thread.join()
+    beside.stop()
     return 0
 
 
-def _beside(inherited: Inherited, stop: threading.Event) -> Iterator[tuple[str, Callable[[], None]]]:
-    """What runs in a thread of its own, because it may wait for a disk or for a network."""
-    settings = inherited.settings
-    if settings.audit is not None:
-        keeper = Keeper(settings.spool_root, Path(settings.log_dir), settings.audit)
-        yield "audit", partial(_keep, keeper, stop)
+class _Beside:
+    """What runs in threads of its own, because it may wait for a disk or for a network: by the settings of now."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._start(settings)
+
+    def _start(self, settings: Settings) -> None:
+        self._stop = threading.Event()
+        self._audit = settings.audit
+        self._threads = [threading.Thread(target=_guarded, args=(work,)) for work in self._works(settings)]
+        for thread in self._threads:
+            thread.start()
+
+    def _works(self, settings: Settings) -> Iterator[Callable[[], None]]:
+        if settings.audit.enabled:
+            keeper = Keeper(settings.spool_root, Path(settings.log_dir), settings.audit)
+            yield partial(_keep, keeper, self._stop)
+
+    def adopt(self, settings: Settings) -> None:
+        """Begin anew if a reload has changed something."""
+        if settings.audit != self._audit:
+            self.stop()
+            self._start(settings)
+
+    def lives(self) -> bool:
+        """Whether none has ended by a fault of ours."""
+        return all(thread.is_alive() for thread in self._threads)
+
+    def stop(self) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
 
 
 def _guarded(work: Callable[[], None]) -> None:

@@ -5,19 +5,32 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class CollectorSettings:
-    """The audit repository that gets ATNA messages over syslog with TLS. Files are PEM; "" = none is used."""
+    """The audit repository that gets ATNA messages over syslog with TLS; without a host there is none.
 
-    host: str
+    Files are PEM; "" = none is used.
+    """
+
+    host: str = ""
     port: int = 6514
     ca_file: str = ""
     certificate: str = ""
     key: str = ""
 
 
+_NO_COLLECTOR = CollectorSettings()
+
+
 @dataclass(frozen=True, slots=True)
 class AuditSettings:
-    """`keep_days`: how long archived files are kept, 0 = for ever. `key_file`: "" = state/audit.key of the spool."""
+    """`enabled`: whether there is an audit log. `keep_days`: how long archived files are kept, 0 = for ever.
 
+    `key_file`: "" = state/audit.key of the spool.
+    """
+
+    enabled: bool = False
     keep_days: int = 0
     key_file: str = ""
-    collector: CollectorSettings | None = None
+    collector: CollectorSettings = _NO_COLLECTOR
+
+
+NO_AUDIT = AuditSettings()

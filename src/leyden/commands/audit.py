@@ -47,13 +47,12 @@ def _verify(options: argparse.Namespace) -> int:
     import msgspec
 
     from leyden.audit.keeper import key_path, read_note
-    from leyden.audit.settings import AuditSettings
     from leyden.audit.verify import verify
     from leyden.spool.secret import read_secret
 
     settings, _ = load(options)
     root = settings.spool_root
-    key = read_secret(options.key or key_path(root, settings.audit or AuditSettings()))
+    key = read_secret(options.key or key_path(root, settings.audit))
     note = None if options.files else read_note(root)
     first = 0 if options.files else note.first if note else 1
     end = options.expect or (note.end if note is not None and note.seq else None)

@@ -187,6 +187,8 @@ def _config(folder: Path, overrides: Mapping[str, str], environ: Mapping[str, st
         document = None
     entries = _merged(document or Entries(At("config.yml", 1)), _given(overrides, environ, report))
     config = read(Config, entries, report) or Config.model_validate(Entries(entries.at), context=Report())
+    if config.audit and config.audit.collector and not config.audit.collector.host:
+        report.error(config.audit.collector.at, "audit.collector", "host is missing: nothing would be sent")
     if config.duplicate_behavior == "ignore" and not config.move_rejected_cached_files:
         lie = "what was refused and removed would be answered Success if it came again; keep it, or write reject"
         report.error(
@@ -335,16 +337,15 @@ def _settings(
     )
 
 
-def _audit(folder: Path, config: Config) -> AuditSettings | None:
-    """None without a journal, too: the audit log is kept by what it tells."""
+def _audit(folder: Path, config: Config) -> AuditSettings:
+    """It is off without a journal, too: the audit log is kept by what that tells."""
     audit = config.audit or Audit.model_validate(Entries(At("config.yml")), context=Report())
-    if not (audit.enabled and config.journal_mib):
-        return None
 
     def path(written: Text | None) -> str:
         return str(folder / written) if written else ""
 
-    collector = None
+    collector = CollectorSettings()
     if (to := audit.collector) is not None:
         collector = CollectorSettings(to.host, to.port, path(to.ca_file), path(to.certificate), path(to.key))
-    return AuditSettings(audit.keep_days, path(audit.key_file), collector)
+    enabled = audit.enabled and config.journal_mib > 0
+    return AuditSettings(enabled, audit.keep_days, path(audit.key_file), collector)

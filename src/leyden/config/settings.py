@@ -7,13 +7,13 @@ there (AcceptorPolicy, PlanSettings, Destination); nothing below config/ reads a
 
 import hashlib
 import math
-from dataclasses import dataclass, field, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
 
 import msgspec
 
-from leyden.audit.settings import AuditSettings
+from leyden.audit.settings import NO_AUDIT, AuditSettings
 from leyden.deliver.destination import Destination
 from leyden.dicom.negotiate import AcceptorPolicy
 from leyden.journal.lines import NO_JOURNAL, JournalSettings
@@ -88,7 +88,7 @@ class Settings:
     receipt_expiry_h: float = 8.0
     retry_rejected_at_start: bool = True
     console: ConsoleSettings = ConsoleSettings()
-    audit: AuditSettings | None = None
+    audit: AuditSettings = NO_AUDIT
     generation: int = 1
 
     @property
@@ -103,7 +103,7 @@ class Settings:
     @property
     def watched(self) -> bool:
         """Whether anything asks for the watcher."""
-        return self.audit is not None
+        return self.audit.enabled
 
     @property
     def of_each_receiver(self) -> ReceiverSettings:
@@ -131,7 +131,7 @@ AT_START = {
     "console.bind": "api.bind",
     "console.certificate": "api.certificate",
     "console.key": "api.key",
-    "audit": "audit",
+    "audit.enabled": "audit.enabled",
 }
 """The fields that the processes look at when they start, and the key of config.yml that each comes from. A field that
 is not here takes effect at a reload: so whoever reads a field once only has to name it here."""
@@ -154,7 +154,5 @@ def without_restart(in_force: Settings, wanted: Settings) -> tuple[Settings, tup
 
 
 def _written(value: object) -> str:
-    """A value as the file has it, or whether it is there, if it is a mapping."""
-    if value is None or is_dataclass(value):
-        return "off" if value is None else "as it was written"
+    """A value as the file has it."""
     return str(value).lower() if isinstance(value, bool) else str(value) or "none"

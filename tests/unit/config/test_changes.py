@@ -9,7 +9,7 @@ import pytest
 
 from leyden.config import changes as changes_module
 from leyden.config.changes import KEYS, ONLY_IN_CONFIG, changes
-from leyden.config.schema import Api, Config, NodeEntry
+from leyden.config.schema import Api, Audit, Collector, Config, NodeEntry
 from leyden.config.settings import AT_START, ReceiverSettings, Settings, without_restart
 from leyden.deliver.destination import Destination
 from leyden.dicom.negotiate import AcceptorPolicy
@@ -155,6 +155,8 @@ def leaves(kind: type, path: str = "") -> Iterator[tuple[str, str]]:
 
 def test_the_names_are_those_of_fields_and_of_keys() -> None:
     known = {key.lower() for key in (*Config.keys(), *NodeEntry.keys(), *map("api.{}".format, Api.keys()))}
+    known |= {*map("audit.{}".format, map(str.lower, Audit.keys()))}
+    known |= {*map("audit.collector.{}".format, map(str.lower, Collector.keys()))}
     known |= {AT_START[name].lower() for name in AT_START}
     found = dict(leaves(Settings))
     for name, key in (KEYS | ONLY_IN_CONFIG).items():
@@ -169,7 +171,7 @@ def test_the_names_are_those_of_fields_and_of_keys() -> None:
 
 @pytest.mark.parametrize("name", AT_START)
 def test_what_takes_a_restart_stays_and_is_said(name: str) -> None:
-    assert AT_START[name] in {*Config.keys(), *map("api.{}".format, Api.keys())}
+    assert AT_START[name] in {*Config.keys(), *map("api.{}".format, Api.keys()), "audit.enabled"}
     old = settings(A, receipt_expiry_h=1.0)
     value = attrgetter(name)(old)
     other = f"{value}2" if isinstance(value, str) else (not value if isinstance(value, bool) else value + 7)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from leyden.audit.settings import AuditSettings, CollectorSettings
 from leyden.config.load import load, spool_root
 from leyden.config.settings import Settings
 from leyden.dicom.uids import MADE, SYNTAXES
@@ -644,3 +645,15 @@ def test_where_the_spool_is_is_not_guessed_unless_there_is_one(folder: Write) ->
     (path / "cache").mkdir()
     (path / "cache" / "lock").touch()
     assert spool_root(path, {}, {}) == path / "cache"
+
+
+def test_the_audit_log_is_on_unless_it_is_switched_off_or_there_is_no_journal(folder: Write) -> None:
+    assert loaded(folder(NODES)).audit == AuditSettings(enabled=True)
+    assert not loaded(folder(NODES, config="journalMib: 0\n")).watched
+    assert not loaded(folder(NODES), {"LEYDEN_AUDIT_ENABLED": "no"}).watched
+    given = {"audit.keyFile": "keys/a.key", "audit.collector.host": "arr", "audit.collector.caFile": "/etc/ca.pem"}
+    path = folder(NODES, config="audit:\n  keepDays: 90\n")
+    assert loaded(path, **given).audit == AuditSettings(
+        True, 90, str(path / "keys/a.key"), CollectorSettings("arr", 6514, "/etc/ca.pem")
+    )
+    assert any("collector: host is missing" in line for line in problems(path, **{"audit.collector.port": "6514"}))
