@@ -27,7 +27,7 @@ from leyden.spool.format import FORMAT
 
 FILE_MAX_BYTES = 64 << 20  # of one file; a configuration is far below
 FILES_MAX = 10_000
-_SECRETS = ("*.key", "tokens*")  # in state/
+_SECRETS = ("*.key", "*.tokens.json")  # in state/
 
 
 class NotBackedUp(LeydenError):
