@@ -69,9 +69,12 @@ def _parser() -> argparse.ArgumentParser:
         echo,
         explain,
         install_service,
+        override_schedule,
+        pause,
         queue,
         quit,
         reload,
+        resume,
         run,
         send,
         status,
@@ -102,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         const=quit.call,
         help="stop the service that runs on this folder",
     )
-    parser.set_defaults(call=run.call, json=False)
+    parser.set_defaults(call=run.call, json=False, watch=None)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for module in (
         run,
@@ -116,6 +119,9 @@ def _parser() -> argparse.ArgumentParser:
         study,
         queue,
         audit,
+        pause,
+        resume,
+        override_schedule,
         echo,
         send,
         backup_config,

@@ -117,9 +117,7 @@ class _Outcome:
 def _operated(outcome: _Outcome, settings: Settings) -> Operated:
     """For the audit log; a signal does not say who sent it."""
     said = "; ".join(outcome.changes or outcome.errors)
-    detail = (
-        f"{outcome.result}; generation {settings.generation}, configuration {settings.fingerprint}: {'; '.join(said)}"
-    )
+    detail = f"{outcome.result}; generation {settings.generation}, configuration {settings.fingerprint}: {said}"
     return Operated("", who="", through="signal", did="reload", detail=detail[:DETAIL_MAX])
 
 

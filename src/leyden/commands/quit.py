@@ -2,7 +2,7 @@
 
 import argparse
 
-from leyden.commands.options import spool_root
+from leyden.commands.ordering import asked, begin_anyway
 
 _LIMIT_S = 15.0
 
@@ -10,7 +10,7 @@ _LIMIT_S = 15.0
 def call(options: argparse.Namespace) -> int:
     from leyden.operate.service import stop
 
-    stopped = stop(spool_root(options), _LIMIT_S)
+    stopped = stop(begin_anyway(options), _LIMIT_S, asked(options))
     if stopped.pid is None:
         print("leyden: no service runs on this spool")
         return 1

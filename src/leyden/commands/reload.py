@@ -3,7 +3,8 @@
 import argparse
 import sys
 
-from leyden.commands.options import Commands, add_command, spool_root
+from leyden.commands.options import Commands, add_command
+from leyden.commands.ordering import asked, begin_anyway
 
 _LIMIT_S = 60.0
 
@@ -18,8 +19,8 @@ def call(options: argparse.Namespace) -> int:
     from leyden.operate.reading import Result
     from leyden.operate.service import reload
 
-    root = spool_root(options)
-    reloading = reload(root, _LIMIT_S)
+    root = begin_anyway(options)
+    reloading = reload(root, _LIMIT_S, asked(options))
     reading = reloading.reading
     if reloading.pid is None:
         print(f"leyden: no service runs on the spool {root} (another cachePath takes a restart)", file=sys.stderr)

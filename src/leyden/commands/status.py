@@ -1,67 +1,250 @@
-"""`leyden status`: the service, its configuration, and a line for each folder and destination that holds anything."""
+"""`leyden status`: one screen of how the service does: its processes, its destinations, what waits, and why."""
 
 import argparse
+import contextlib
+import shutil
+import sys
 import time
-from typing import TYPE_CHECKING
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from leyden.commands.options import Commands, add_command, age_in_words, spool_root
 
 if TYPE_CHECKING:
+    from leyden.operate.rates import Flow
     from leyden.operate.reading import Reading
+    from leyden.operate.service import Node, Status
+    from leyden.spool.control import Order
+
+_EACH_S = 2.0
+_AGAIN = "\x1b[H\x1b[J"  # ECMA-48: to the upper left corner, and erase what is below
+_SYNTAXES = 6  # named of those that a destination takes
 
 
 def add_to(commands: Commands) -> None:
-    text = "say how much waits where, and since when; works without the service, too"
+    text = "say on one screen how the service does, how much waits where, since when and why; works without it, too"
     command = add_command(commands, "status", call, text)
-    command.add_argument("--json", action="store_true", help="one JSON document instead of a table")
+    command.add_argument("--json", action="store_true", help="one JSON document instead of text")
+    command.add_argument(
+        "--watch",
+        nargs="?",
+        type=float,
+        const=_EACH_S,
+        metavar="SECONDS",
+        help=f"show it again and again, until Ctrl-C (default: each {_EACH_S:.0f} s)",
+    )
 
 
 def call(options: argparse.Namespace) -> int:
-    import orjson
-
     from leyden.operate.service import status
+    from leyden.outbound.capability_file import read
 
     root = spool_root(options)
-    found = status(root)
-    now_s = time.time()
-    reading = found.reading
-    rows = [(c.stage, c.destination, c.files, _age_s(c.oldest_received_s, now_s)) for c in found.counts]
-    if options.json:
-        names = ("folder", "destination", "files", "oldest_s")
-        folders = [dict(zip(names, row, strict=True)) | {"served": _is_served(row[1], reading)} for row in rows]
-        whole = {"pid": found.pid, "spool": str(root), "configuration": reading, "folders": folders}
-        print(orjson.dumps(whole).decode())
-        return 0
-    print(f"service: {f'running, process {found.pid}' if found.pid else 'not running'}; spool {root}")
-    if reading is not None:
-        _print_reading(reading)
-    print(f"{'folder':<12} {'destination':<18} {'files':>9}  oldest")
-    for folder, destination, files, age_s in rows:
-        age = "-" if age_s is None else age_in_words(age_s)
-        stays = "" if _is_served(destination, reading) else "  (not a node: it stays)"
-        print(f"{folder:<12} {destination or '-':<18} {files:>9}  {age}{stays}")
-    if not rows:
-        print("nothing waits")
+    on_screen = options.watch is not None and sys.stdout.isatty() and not options.json
+    with contextlib.suppress(KeyboardInterrupt) if options.watch is not None else contextlib.nullcontext():
+        while True:
+            found = status(root, seen=lambda title: read(root, title))
+            text = _as_json(found, root) if options.json else "\n".join(_lines(found, root))
+            print(_AGAIN + _fitted(text) if on_screen else text, flush=True)
+            if options.watch is None:
+                break
+            time.sleep(max(0.1, options.watch))
     return 0
 
 
-def _print_reading(reading: "Reading") -> None:
-    print(f"configuration: generation {reading.generation}, in force since {_moment(reading.since_s)}")
+def _fitted(text: str) -> str:
+    """What fits on the terminal."""
+    columns, rows = shutil.get_terminal_size()
+    lines = text.split("\n")
+    if len(lines) >= rows:
+        lines = [*lines[: rows - 2], f"... and {len(lines) - rows + 2} lines more"]
+    return "\n".join(line[:columns] for line in lines)
+
+
+# -- for people
+
+
+def _lines(found: "Status", root: Path) -> Iterator[str]:
+    from leyden.log import escaped
+
+    for line in (*_of_service(found, root), *_of_nodes(found), *_of_the_rest(found)):
+        yield escaped(line)  # of texts that peers and operators have given
+
+
+def _of_service(found: "Status", root: Path) -> Iterator[str]:
+    from leyden.operate.waiting import ordered_by
+
+    running = f"running, process {found.pid}" if found.pid else "not running"
+    yield f"service: {running}; spool {root}"
+    if found.reading is not None:
+        yield from _of_reading(found.reading)
+    for problem in found.problems:
+        yield f"warning: {problem}"
+    by_order: dict[Order, list[str]] = {}
+    for flag, order in found.flags.items():
+        by_order.setdefault(order, []).append(flag)
+    for order, flags in by_order.items():
+        yield f"paused: {', '.join(flags)} {ordered_by(order)}"
+    if found.roles:
+        yield "processes: " + ", ".join(
+            f"{role.name} {f'({role.pid}, {age_in_words(found.at_s - role.since_s)})' if role.pid else 'DOWN'}"
+            + (f" {role.restarts} restarts" if role.restarts else "")
+            for role in found.roles
+        )
+    if found.pid:
+        yield f"in:  {_flow(found.rates.received)}{_count(found.inbound)}"
+        yield f"out: {_flow(found.rates.delivered)}{_count(found.outbound)}"
+    if found.disk is not None:
+        free, total = found.disk.free_bytes, found.disk.total_bytes
+        yield f"disk: {free / 1e9:.1f} GB of {total / 1e9:.1f} GB free ({100 * free / max(1, total):.0f} %)"
+
+
+def _of_reading(reading: "Reading") -> Iterator[str]:
+    from leyden.operate.waiting import moment
+
+    yield f"configuration: generation {reading.generation}, in force since {moment(reading.since_s)}"
     for warning in reading.warnings:
-        print(f"warning: {warning}")
+        yield f"warning: {warning}"
     if reading.errors:
-        print(f"the reload of {_moment(reading.read_s)} was refused:")
+        yield f"the reload of {moment(reading.read_s)} was refused:"
     for error in reading.errors:
-        print(f"  {error}")
+        yield f"  {error}"
 
 
-def _is_served(destination: str, reading: "Reading | None") -> bool:
-    """Whether a destination is a node of the running service. Without a service nothing is said against it."""
-    return reading is None or not destination or destination in reading.nodes
+def _flow(flow: "Flow") -> str:
+    return f"{flow.objects_per_s:.1f} objects/s, {flow.bytes_per_s / 1e6:.1f} MB/s in the last minute"
 
 
-def _moment(at_s: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at_s))
+def _count(associations: int | None) -> str:
+    return "" if associations is None else f", {associations} association{'' if associations == 1 else 's'} now"
+
+
+_TITLES = ("waiting", "under way", "deferred", "rejected", "failed", "expired")
+
+
+def _of_nodes(found: "Status") -> Iterator[str]:
+    if not found.nodes:
+        return
+    yield ""
+    yield f"{'destination':<17}" + "".join(f"{title:>10}" for title in _TITLES) + "  oldest    objects/s    MB/s"
+    for node in found.nodes:
+        numbers = (node.waiting, node.under_way, node.deferred, node.rejected, node.failed, node.expired)
+        age = "-" if node.oldest_s is None else age_in_words(max(0.0, found.at_s - node.oldest_s))
+        rate = f"{node.delivered.objects_per_s:>9.1f} {node.delivered.bytes_per_s / 1e6:>7.1f}"
+        stays = "" if node.served else "  (not a node: it stays)"
+        yield f"{node.title:<17}" + "".join(f"{number:>10}" for number in numbers) + f"  {age:<9} {rate}{stays}"
+        yield from (f"    {line}" for line in _more(node, found.at_s))
+
+
+def _more(node: "Node", now_s: float) -> Iterator[str]:
+    from leyden.dicom.uids import syntax_name
+    from leyden.operate.waiting import moment, ordered_by
+
+    if node.why:
+        yield node.why
+    if node.control.override is not None:
+        yield f"ProcessSchedule is overridden {ordered_by(node.control.override)}"
+    if node.next_due_s:
+        yield f"the first of what is deferred goes at {moment(node.next_due_s)}"
+    live = node.live
+    if live.last_error and live.last_error not in node.why:
+        yield f"last error {age_in_words(max(0.0, now_s - live.last_error_s))} ago: {live.last_error}"
+    line = [f"{live.associations} associations"] if live.associations else []
+    line += [f"{live.opening} opening"] if live.opening else []
+    line += [f"the line carries {live.line_kb_per_s / 1000:.1f} MB/s"] if live.line_kb_per_s else []
+    if live.last_delivered_s:
+        line.append(f"last delivery {age_in_words(max(0.0, now_s - live.last_delivered_s))} ago")
+    if line:
+        yield ", ".join(line)
+    accepted = Counter(syntax for seen in node.seen for syntax in seen.accepted)
+    if accepted:
+        syntaxes = [syntax_name(uid) for uid, _ in accepted.most_common()]
+        more = f" and {len(syntaxes) - _SYNTAXES} more" if len(syntaxes) > _SYNTAXES else ""
+        yield f"takes {', '.join(syntaxes[:_SYNTAXES])}{more}"
+
+
+def _of_the_rest(found: "Status") -> Iterator[str]:
+    """What stands in the spool and is for no destination yet."""
+    from leyden.operate.waiting import why_not_planned
+
+    rest = [count for count in found.counts if not count.destination]
+    yield ""
+    if not found.counts:
+        yield "nothing waits"
+    for count in rest:
+        age = "" if count.oldest_received_s is None else f", the oldest {_age(count.oldest_received_s, found.at_s)}"
+        yield f"{count.files} in {count.stage}/{age}"
+    if why := why_not_planned(found.flags):
+        yield why
+
+
+def _age(received_s: float, now_s: float) -> str:
+    return age_in_words(max(0.0, now_s - received_s))
+
+
+# -- for programs
+
+
+def _as_json(found: "Status", root: Path) -> str:
+    import orjson
+
+    return orjson.dumps(document(found, root)).decode()
+
+
+def document(found: "Status", root: Path) -> dict[str, Any]:
+    """The status as docs/operate.md describes it. Ages are in seconds, moments in seconds since 1970."""
+    served = {node.title: node.served for node in found.nodes}
+    return {
+        "at_s": found.at_s,
+        "pid": found.pid,
+        "spool": str(root),
+        "configuration": found.reading,
+        "folders": [
+            {
+                "folder": count.stage,
+                "destination": count.destination,
+                "files": count.files,
+                "oldest_s": _age_s(count.oldest_received_s, found.at_s),
+                "served": served.get(count.destination, True),
+            }
+            for count in found.counts
+        ],
+        "nodes": [_node(node, found.at_s) for node in found.nodes],
+        "processes": found.roles,
+        "associations": {"inbound": found.inbound, "outbound": found.outbound},
+        "received": _rate(found.rates.received),
+        "delivered": _rate(found.rates.delivered),
+        "paused": found.flags,
+        "disk": found.disk,
+        "problems": found.problems,
+    }
+
+
+def _node(node: "Node", now_s: float) -> dict[str, Any]:
+    return {
+        "title": node.title,
+        "served": node.served,
+        "waiting": node.waiting,
+        "under_way": node.under_way,
+        "deferred": node.deferred,
+        "rejected": node.rejected,
+        "failed": node.failed,
+        "expired": node.expired,
+        "oldest_s": _age_s(node.oldest_s, now_s),
+        "why": node.why,
+        "pause": node.control.pause,
+        "override": node.control.override,
+        "next_due_s": node.next_due_s,
+        "delivered": _rate(node.delivered),
+        "live": node.live,
+        "seen": node.seen,
+    }
+
+
+def _rate(flow: "Flow") -> dict[str, float]:
+    return {"objects_per_s": round(flow.objects_per_s, 3), "bytes_per_s": round(flow.bytes_per_s, 1)}
 
 
 def _age_s(received_s: float | None, now_s: float) -> float | None:

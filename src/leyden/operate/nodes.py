@@ -132,7 +132,7 @@ def _known(flags: Iterable[str]) -> tuple[str, ...]:
 def _change(root: Path, title: str, asked: Asked, did: str, how: Callable[[Control], Control]) -> Control:
     changed = control.change(root, title, how)
     doorbell.ring(root, "sender")
-    tell(Operated("", who=asked.who, through=asked.through, did=did, destination=title, detail=_detail(asked)))
+    tell_operated(asked, did, title)
     return changed
 
 
@@ -140,11 +140,12 @@ def _change_flags(root: Path, asked: Asked, did: str, flags: Iterable[str], how:
     changed = control.change_flags(root, how)
     for role in listing.names(f"{root}/bell"):
         doorbell.ring(root, role)
-    detail = ", ".join(filter(None, (" ".join(flags), _detail(asked))))
-    tell(Operated("", who=asked.who, through=asked.through, did=f"{did} the service", detail=detail))
+    tell_operated(asked, f"{did} the service", what=" ".join(flags))
     return changed
 
 
-def _detail(asked: Asked) -> str:
+def tell_operated(asked: Asked, did: str, title: str = "", what: str = "") -> None:
+    """Tell the journal that somebody has had something done."""
     until = time.strftime("until %Y-%m-%d %H:%M:%S", time.localtime(asked.until_s)) if asked.until_s else ""
-    return ": ".join(filter(None, (until, escaped(asked.reason)[:_LONGEST_CHARS])))
+    detail = "; ".join(filter(None, (what, until, escaped(asked.reason)[:_LONGEST_CHARS])))
+    tell(Operated("", who=asked.who, through=asked.through, did=did, destination=title, detail=detail))

@@ -19,7 +19,8 @@ from typing import Generic, TypeVar
 import msgspec
 
 from leyden import log
-from leyden.spool.entry import folder
+from leyden.spool.entry import folder, title
+from leyden.spool.listing import names
 from leyden.spool.moves import make_folder, sync_folder, write_whole
 
 logger = logging.getLogger("leyden.control")
@@ -130,6 +131,11 @@ class Controls:
     def flags(self) -> Flags:
         """For the whole service. About 2 us while nothing changes."""
         return self._flags.value()
+
+    def titles(self) -> list[str]:
+        """Those of the destinations for which anything is ordered."""
+        found = (name.partition(".") for name in names(os.fspath(self._root / _FOLDER)))
+        return [title(name) for name, _, ending in found if ending == "json"]
 
     def changed(self) -> bool:
         """Whether any file was put in place or removed since the last call, by the time stamp of their folder.

@@ -1,0 +1,119 @@
+"""What `leyden pause`, `resume` and `override-schedule` share: for whom, until when, and who asks."""
+
+import argparse
+import os
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from leyden.commands.options import load, spool_root
+from leyden.errors import ConfigError
+
+if TYPE_CHECKING:
+    from leyden.operate.nodes import Asked
+
+FLAGS = ("storageScu", "prepare")  # those of spool/control.py that pause anything
+_UNITS_S = {"s": 1, "min": 60, "h": 3600, "d": 86400}
+_DAY_S = 86400.0
+_FORMATS = ("%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S")
+
+
+def add_node(parser: argparse.ArgumentParser, *, whole: bool) -> None:
+    """NODE; with `whole` also --all, and --flag for a part of the service."""
+    parser.add_argument("node", nargs="?" if whole else None, metavar="NODE", help="AE title or alias of a destination")
+    if whole:
+        parser.add_argument("--all", action="store_true", help="the whole service: deliveries, planning and conversion")
+        parser.add_argument(
+            "--flag",
+            action="append",
+            choices=FLAGS,
+            help="of the whole service only this: storageScu = deliveries, prepare = planning and conversion",
+        )
+
+
+def add_until(parser: argparse.ArgumentParser) -> None:
+    """--until and --for."""
+    how_long = parser.add_mutually_exclusive_group()
+    how_long.add_argument(
+        "--until",
+        type=_moment,
+        metavar="TIME",
+        help="it ends by itself at 14:30, or '2026-12-24 14:30' (local time)",
+    )
+    how_long.add_argument(
+        "--for", dest="until", type=_from_now, metavar="TIME", help="it ends by itself after 90s, 30min, 2h or 1d"
+    )
+
+
+def asked(options: argparse.Namespace) -> "Asked":
+    """Who wants it, until when, and why."""
+    from leyden.operate.nodes import Asked
+    from leyden.operate.who import who
+
+    return Asked(who(), "command line", getattr(options, "until", None) or 0.0, getattr(options, "reason", None) or "")
+
+
+def begin(options: argparse.Namespace) -> tuple[Path, Mapping[str, str]]:
+    """The spool's root and what each title stands for; from now on this process tells the journal.
+
+    Beside files with errors in them, the titles are those of the service that runs. Raises ConfigError if none does.
+    """
+    from leyden.journal.lines import set_up
+    from leyden.operate import reading
+
+    try:
+        settings, _ = load(options)
+        root, titles = settings.spool_root, settings.plan.titles
+    except ConfigError:
+        root = begin_anyway(options)
+        if (said := reading.read(root)) is None:
+            raise
+        return root, {title: title for title in said.nodes}
+    set_up(root, f"order-{os.getpid()}", settings.journal)
+    return root, titles
+
+
+def begin_anyway(options: argparse.Namespace) -> Path:
+    """The same without the titles, and whatever is wrong in the files. Raises ConfigError if config.yml hides it."""
+    from leyden.journal.lines import JournalSettings, set_up
+    from leyden.journal.segments import FOLDER
+
+    root = spool_root(options)
+    there_is_one = (root / FOLDER).is_dir()  # how large it may be is for others to say: this adds a few lines
+    set_up(root, f"order-{os.getpid()}", JournalSettings(mib=int(there_is_one)))
+    return root
+
+
+def _from_now(text: str) -> float:
+    found = re.fullmatch(r"(\d{1,6})\s*(s|min|h|d)", text)
+    if found is None or not int(found[1]):
+        raise argparse.ArgumentTypeError(f"{text} is no length of time: write 90s, 30min, 2h or 1d")
+    return time.time() + int(found[1]) * _UNITS_S[found[2]]
+
+
+def _moment(text: str) -> float:
+    now_s = time.time()
+    if re.fullmatch(r"\d{1,2}:\d{2}", text):
+        today = time.strftime("%Y-%m-%d ", time.localtime(now_s))
+        at_s = _parsed(today + text, "%Y-%m-%d %H:%M")
+        if at_s <= now_s:
+            tomorrow = time.strftime("%Y-%m-%d ", time.localtime(_parsed(today + "12:00", _FORMATS[0]) + _DAY_S))
+            at_s = _parsed(tomorrow + text, "%Y-%m-%d %H:%M")
+        if at_s:
+            return at_s
+    at_s = max(_parsed(text, each) for each in _FORMATS)
+    if not at_s:
+        raise argparse.ArgumentTypeError(f"{text} is no time: write 14:30, or '2026-12-24 14:30'")
+    if at_s <= now_s:
+        raise argparse.ArgumentTypeError(f"{text} is over")
+    return at_s
+
+
+def _parsed(text: str, form: str) -> float:
+    """0 = it is none of this form."""
+    try:
+        return time.mktime(time.strptime(text, form))
+    except (ValueError, OverflowError):
+        return 0.0
