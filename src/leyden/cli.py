@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error(f"unknown argument {word}; `leyden --help` lists the commands")
         print(f"leyden: {word} has no effect here", file=sys.stderr)
     options.overrides = overrides
+    options.parser = parser
     try:
         return int(options.call(options))
     except ConfigError as error:
@@ -65,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         audit,
         backup_config,
         check,
+        completion,
         demo,
         echo,
         explain,
@@ -128,6 +130,7 @@ def _parser() -> argparse.ArgumentParser:
         tune,
         install_service,
         token,
+        completion,
     ):
         module.add_to(commands)
     return parser
