@@ -15,7 +15,7 @@ from support.peers import Pacs
 from support.service import Service
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-SITES = sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())
+SITES = sorted(path.name for path in EXAMPLES.iterdir() if (path / "config.yml").exists())
 
 
 @pytest.mark.parametrize("site", SITES)

@@ -90,17 +90,19 @@ class _Told:
             return Counter(f"leyden_{name}", text, labels, registry=registry)
 
         self._received = counter("received_objects", "Objects kept and answered.", "source", "syntax")
-        self._received_bytes = counter("received_bytes", "Their data sets.", "source", "syntax")
-        self._duplicates = counter("duplicate_objects", "Objects not kept, as their instance was.", "source")
+        self._received_bytes = counter("received_bytes", "Bytes of their data sets.", "source", "syntax")
+        self._duplicates = counter(
+            "duplicate_objects", "Objects not kept, as their instance was kept before.", "source"
+        )
         self._planned = counter("planned_deliveries", "Deliveries that the rules asked for.", "destination")
         self._dropped = counter("dropped_objects", "Objects whose trip was ended by a rule.")
         self._made = counter("made_objects", "Objects that workers have made.", "syntax")
-        self._came_bytes = counter("made_from_bytes", "Files that workers have read for it.", "syntax")
-        self._made_bytes = counter("made_bytes", "Files that workers have made.", "syntax")
+        self._came_bytes = counter("made_from_bytes", "Bytes of the files that workers have made others of.", "syntax")
+        self._made_bytes = counter("made_bytes", "Bytes of the files that workers have made.", "syntax")
         self._delivered = counter("delivered_objects", "Objects delivered.", "destination", "syntax")
-        self._delivered_bytes = counter("delivered_bytes", "Their data sets.", "destination", "syntax")
+        self._delivered_bytes = counter("delivered_bytes", "Bytes of the data sets delivered.", "destination", "syntax")
         self._warnings = counter("delivery_warnings", "Deliveries answered with a warning.", "destination")
-        self._errors = counter("delivery_errors", "What went wrong with an object.", "destination", "kind")
+        self._errors = counter("delivery_errors", "What went wrong with objects, by kind.", "destination", "kind")
         self._retries = counter("retries", "Objects put back, to be sent again.", "destination")
         self._latency = Histogram(
             "leyden_delivery_latency_seconds", "From the first fragment received to the delivery.", ["destination"],
@@ -188,7 +190,7 @@ class _Seen(Collector):
     def collect(self) -> Iterator[Metric]:
         yield _gauge("build_info", "1, with the version.", [((__version__,), 1.0)], "version")
         yield from _of_board(vital(self._root))
-        yield _gauge("arena_size_bytes", "The arena.", [((), self.settings.arena_mib << 20)])
+        yield _gauge("arena_size_bytes", "Size of the arena.", [((), self.settings.arena_mib << 20)])
         yield from self._of_spool()
         yield from self._of_volume()
         yield from self._of_configuration()
@@ -210,9 +212,9 @@ class _Seen(Collector):
                 oldest[labels] = max(age_s, oldest.get(labels, 0.0))
         text = "Objects that stand in a stage of the spool."
         yield _gauge("queue_objects", text, objects.items(), "destination", "stage")
-        text = "Since the oldest of them was received."
+        text = "Time since the oldest of them was received."
         yield _gauge("queue_oldest_age_seconds", text, oldest.items(), "destination", "stage")
-        yield _gauge("queue_counted_timestamp_seconds", "When they were counted.", [((), at_s)])
+        yield _gauge("queue_counted_timestamp_seconds", "When the objects in the spool were counted.", [((), at_s)])
 
     def _of_volume(self) -> Iterator[Metric]:
         try:
@@ -222,11 +224,17 @@ class _Seen(Collector):
         size, free = volume.f_blocks * volume.f_frsize, volume.f_bavail * volume.f_frsize
         refused_below = size * self.settings.receiver.min_free_percent / 100
         self._forecast.see(time.monotonic(), free)
-        yield _gauge("spool_size_bytes", "The spool's volume.", [((), size)])
+        yield _gauge("spool_size_bytes", "Size of the spool's volume.", [((), size)])
         yield _gauge("spool_free_bytes", "What is free on it for the service.", [((), free)])
-        yield _gauge("spool_refused_below_bytes", "With less, objects are refused.", [((), refused_below)])
+        yield _gauge(
+            "spool_refused_below_bytes", "With less than that free, objects are refused.", [((), refused_below)]
+        )
         lasts_s = self._forecast.lasts_s(free - refused_below)
-        yield _gauge("spool_full_in_seconds", "Until then, as it fills now; +Inf = it does not.", [((), lasts_s)])
+        yield _gauge(
+            "spool_full_in_seconds",
+            "Until objects are refused, as the volume fills now; +Inf = it does not.",
+            [((), lasts_s)],
+        )
 
     def _of_configuration(self) -> Iterator[Metric]:
         try:
@@ -235,18 +243,27 @@ class _Seen(Collector):
             said = None
         if said is not None:
             good = said.result not in (Result.WRONG, Result.FAILED)
-            yield _gauge("config_generation", "Of the configuration in force.", [((), said.generation)])
+            yield _gauge("config_generation", "Generation of the configuration in force.", [((), said.generation)])
             yield _gauge(
-                "config_last_reload_successful", "0: it has errors; the last good one is in force.", [((), good)]
+                "config_last_reload_successful",
+                "0 = it was refused, and the generation before is in force.",
+                [((), good)],
             )
-            yield _gauge("config_last_reload_timestamp_seconds", "When it was read.", [((), said.read_s)])
+            yield _gauge(
+                "config_last_reload_timestamp_seconds", "When the configuration was last read.", [((), said.read_s)]
+            )
         path = self.settings.console.certificate
         if path:
             try:
                 ends_s = certificate.ends_s(path)
             except (OSError, ValueError):
                 ends_s = 0.0  # one that can't be read is no better than one that has ended
-            yield _gauge("certificate_expiry_timestamp_seconds", "When it ends.", [(("api",), ends_s)], "of")
+            yield _gauge(
+                "certificate_expiry_timestamp_seconds",
+                "When the certificate ends; 0 = it can't be read.",
+                [(("api",), ends_s)],
+                "of",
+            )
 
 
 def _of_board(now: Vital | None) -> Iterator[Metric]:
@@ -255,17 +272,21 @@ def _of_board(now: Vital | None) -> Iterator[Metric]:
     if now is None:
         return
     roles = [((row.name,), row) for row in now.rows]
-    yield _gauge("role_up", "Whether the process runs.", [(at, row[Cell.PID] != 0) for at, row in roles], "role")
-    text = "When it was started."
+    yield _gauge(
+        "role_up", "Whether the process of this role runs.", [(at, row[Cell.PID] != 0) for at, row in roles], "role"
+    )
+    text = "When that process was started."
     yield _gauge("role_start_time_seconds", text, [(at, row.since_s) for at, row in roles], "role")
-    text = "How often it ended and was started again."
+    text = "How often that process ended and was started again."
     yield _counter("role_restarts", text, [(at, row[Cell.RESTARTS]) for at, row in roles], "role")
     looks = [(at, row) for at, row in roles if row[Cell.LOOPS]]
     yield _counter(
-        "event_loop_lag_seconds", "By how much the event loop was late.",
+        "event_loop_lag_seconds", "By how much the event loop was late, in all.",
         [(at, row[Cell.LOOP_LAG_NS] / _NS) for at, row in looks], "role",
     )  # fmt: skip
-    yield _counter("event_loop_looks", "How often that was seen.", [(at, row[Cell.LOOPS]) for at, row in looks], "role")
+    yield _counter(
+        "event_loop_looks", "How often it was looked at.", [(at, row[Cell.LOOPS]) for at, row in looks], "role"
+    )
 
     yield _gauge(
         "associations", "Open associations.",
@@ -290,19 +311,19 @@ def _of_board(now: Vital | None) -> Iterator[Metric]:
 
     workers = now.of("worker")
     busy = [((row.name,), row[Cell.BUSY_NS] / _NS) for row in workers]
-    yield _counter("worker_busy_seconds", "With an object or a frame in hand.", busy, "role")
-    yield _gauge("arena_leased_bytes", "What workers use of the arena.", [((), now[Cell.ARENA_BYTES])])
+    yield _counter("worker_busy_seconds", "Time in which workers had an object or a frame in hand.", busy, "role")
+    yield _gauge("arena_leased_bytes", "Bytes of the arena that workers use.", [((), now[Cell.ARENA_BYTES])])
     sums = {
         (name,): [sum(words) for words in zip(*(row.codecs[at] for row in workers), strict=True)]
         for at, name in enumerate(board.CODECS if workers else ())
     }
     used = {at: words for at, words in sums.items() if words[2]}
     pixels = [(at, words[0]) for at, words in used.items()]
-    yield _counter("codec_pixel_bytes", "Pixels that were encoded.", pixels, "syntax")
+    yield _counter("codec_pixel_bytes", "Bytes of the pixels that were encoded.", pixels, "syntax")
     made = [(at, words[1]) for at, words in used.items()]
-    yield _counter("codec_encoded_bytes", "What the codec made of them.", made, "syntax")
+    yield _counter("codec_encoded_bytes", "Bytes of the codestreams made of them.", made, "syntax")
     took = [(at, words[2] / _NS) for at, words in used.items()]
-    yield _counter("codec_seconds", "How long it took, of all workers together.", took, "syntax")
+    yield _counter("codec_seconds", "How long that took, of all workers together.", took, "syntax")
 
 
 def _responses(now: Vital) -> HistogramMetricFamily:
