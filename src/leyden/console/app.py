@@ -29,7 +29,7 @@ def application(console: Console, pages: Sequence[BaseRoute] = (), table: Sequen
     routes: list[BaseRoute] = []
     for path in dict.fromkeys(call.path for call in table):
         calls = {call.method: call for call in table if call.path == path}
-        routes.append(Route(path, _endpoint(console, calls), methods=[*calls]))
+        routes.append(Route(path.replace("{id}", "{id:path}"), _endpoint(console, calls), methods=[*calls]))
     app = Starlette(routes=[*routes, *pages], exception_handlers={404: _no_such, 405: _no_such, Exception: _fault})
     app.router.redirect_slashes = False
     return Guard(app, lambda: console.settings.console)

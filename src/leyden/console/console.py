@@ -1,6 +1,7 @@
 """What all calls of the console have at hand."""
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -9,9 +10,12 @@ from leyden.console.access import Access
 from leyden.console.call import Asked
 from leyden.console.health import Health
 from leyden.console.stream import Document, Stream
-from leyden.console.walks import Shared, Walks
+from leyden.console.walks import Walks
+from leyden.form import ladder
 from leyden.journal.events import Operated
 from leyden.journal.lines import tell
+from leyden.operate.counted import Counted
+from leyden.outbound.capability_file import SeenCapabilities
 from leyden.spool.listing import Count
 from leyden.spool.store import Spool
 
@@ -40,6 +44,7 @@ class Console:
         started_s: float = 0.0,
         document: Document = _nothing_yet,
         numbers: Numbers | None = None,
+        counted: Counted | None = None,
     ) -> None:
         self.settings = settings
         self.port = port
@@ -50,7 +55,8 @@ class Console:
         self.walks = Walks()
         self.reloading = asyncio.Lock()
         self.stream = Stream(document)
-        self.counts: Shared[tuple[Count, ...]] = Shared(self.walks, lambda: tuple(self.spool.counts()))
+        self._counted = counted or Counted(settings.spool_root)
+        self._seen: dict[str, SeenCapabilities] = {}
 
     @property
     def root(self) -> Path:
@@ -69,6 +75,15 @@ class Console:
         self.settings = settings
         self.access.go_by(settings.console)
         self.health.go_by(settings)
+
+    async def counts(self) -> tuple[Count, ...]:
+        """How many objects stand where, a little while ago. OSError."""
+        return (await self.walks.do(self._counted.now))[0]
+
+    def acceptance_of(self, destination: str, sop_class: str) -> ladder.Acceptance | None:
+        """What a destination was seen to accept lately."""
+        seen = self._seen.setdefault(destination, SeenCapabilities(self.root, destination))
+        return ladder.fresh(seen.knowledge(), sop_class, time.time())
 
     def operated(self, asked: Asked[Any, Any], did: str, *, destination: str = "", detail: str = "") -> None:
         """Tell the journal that somebody has done something."""

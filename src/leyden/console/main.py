@@ -24,6 +24,10 @@ from leyden.console.overview import Overview
 from leyden.inherited import Inherited
 from leyden.journal.segments import FOLDER
 from leyden.journal.tail import Tail
+from leyden.console.feed import Consumer, follow
+from leyden.console.metrics import Metrics
+from leyden.inherited import Inherited
+from leyden.operate.counted import Counted
 
 logger = logging.getLogger("leyden.console")
 
@@ -52,22 +56,26 @@ async def _serve(inherited: Inherited, listener: socket.socket, tls: ssl.SSLCont
     settings = inherited.settings
     live = Live(time.time())
     overview = Overview(settings, live)
+    counted = Counted(settings.spool_root)
+    metrics = Metrics(settings.spool_root, settings, counted)
     console = Console(
         settings,
         port=listener.getsockname()[1],
         started_s=_begun_s(os.getppid()),
         document=overview.document,
+        numbers=metrics,
+        counted=counted,
     )
     journal = os.fspath(settings.spool_root / FOLDER)
     tail = Tail(journal)
-    consumers: list[Consumer] = [live]
+    consumers: list[Consumer] = [live, metrics]
     serving = server.Server(application(console, site.routes()), tls, lambda: console.settings.console.max_connections)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     tasks = [
         asyncio.create_task(serving._serve([listener])),
         asyncio.create_task(follow(tail, consumers)),
-        asyncio.create_task(overview.keep(console.counts.get, console.walks)),
+        asyncio.create_task(overview.keep(console.counts, console.walks)),
     ]
     recalling = asyncio.create_task(recall(journal, tail.positions, live))
     logger.info("the console serves http%s://%s:%d", "s" if tls else "", settings.console.bind, console.port)
@@ -76,6 +84,7 @@ async def _serve(inherited: Inherited, listener: socket.socket, tls: ssl.SSLCont
         if (newer := inherited.newer()) is not None:
             console.go_by(newer)
             overview.go_by(newer)
+            metrics.go_by(newer)
         try:
             await asyncio.wait_for(stop.wait(), PULSE_S)
         except TimeoutError:

@@ -3,7 +3,10 @@
 from typing import Any
 
 from leyden.console.call import Call, Needs
-from leyden.console.calls import nodes, page, session, sight, stories, system
+from leyden.console.calls import control, nodes, page, queue, session, sight, stories, system
+
+_ITEM = {404: "it is not in the queue", 409: "it can't be done with it, or a process works on it"}
+_MANY = {404: "it is no UID, or there is no such node", 409: "that can't be done"}
 
 TABLE: tuple[Call, ...] = (
     Call(
@@ -60,6 +63,73 @@ TABLE: tuple[Call, ...] = (
         answer=nodes.Echoed, refuses={404: "there is no such node"},
     ),
     Call(
+        "POST", "/api/nodes/{ae}/pause", Needs.OPERATE, control.pause, "sends nothing more to it; receiving goes on",
+        answer=control.NodeControl, body=control.Ordered, refuses={404: "there is no such node"},
+    ),
+    Call(
+        "POST", "/api/nodes/{ae}/resume", Needs.OPERATE, control.resume, "sends to it again",
+        answer=control.NodeControl, refuses={404: "there is no such node"},
+    ),
+    Call(
+        "POST", "/api/nodes/{ae}/override-schedule", Needs.OPERATE, control.override,
+        "sends to it at any time of the day, whatever its ProcessSchedule",
+        answer=control.NodeControl, body=control.Ordered, refuses={404: "there is no such node"},
+    ),
+    Call(
+        "DELETE", "/api/nodes/{ae}/override-schedule", Needs.OPERATE, control.end_override,
+        "goes by its ProcessSchedule again", answer=control.NodeControl, refuses={404: "there is no such node"},
+    ),
+    Call(
+        "GET", "/api/queue/items", Needs.READ, queue.items, "what stands in the queue, the oldest first",
+        query=queue.ItemsQuery, answer=queue.Items, refuses={404: "there is no such node"},
+    ),
+    Call(
+        "GET", "/api/queue/items/{id}", Needs.READ, queue.item, "one object, with elements of its data set",
+        answer=queue.Detail, refuses={404: "it is not in the queue"},
+    ),
+    Call(
+        "DELETE", "/api/queue/items/{id}", Needs.OPERATE, queue.delete_item, "deletes it for good",
+        answer=queue.Outcome, refuses=_ITEM,
+    ),
+    Call(
+        "POST", "/api/queue/items/{id}/retry", Needs.OPERATE, queue.retry_item,
+        "tries it again now: from rejected/, failed/, expired/ or deferred/", answer=queue.Outcome, refuses=_ITEM,
+    ),
+    Call(
+        "POST", "/api/queue/items/{id}/reject", Needs.OPERATE, queue.reject_item,
+        "takes it out of the queue, into rejected/", answer=queue.Outcome, refuses=_ITEM,
+    ),
+    Call(
+        "POST", "/api/queue/items/{id}/fail", Needs.OPERATE, queue.fail_item,
+        "always 409: with Leyden, an object can't fail by order", answer=queue.Outcome, refuses=_ITEM,
+    ),
+    Call(
+        "POST", "/api/queue/items/{id}/move", Needs.OPERATE, queue.move_item,
+        "brings it into another state, or into the queue of another node",
+        answer=queue.Outcome, body=queue.Target, refuses=_ITEM,
+    ),
+    Call(
+        "POST", "/api/queue/actions/retry-failed", Needs.OPERATE, queue.retry_failed, "tries again what is in failed/",
+        answer=queue.Outcome, query=queue.WhichQuery, refuses={404: "there is no such node"},
+    ),
+    Call(
+        "POST", "/api/queue/actions/retry-rejected", Needs.OPERATE, queue.retry_rejected,
+        "tries again what is in rejected/ and expired/",
+        answer=queue.Outcome, query=queue.WhichQuery, refuses={404: "there is no such node"},
+    ),
+    Call(
+        "POST", "/api/queue/studies/{uid}/move", Needs.OPERATE, queue.move_study, "the same for all of a study",
+        answer=queue.Outcome, body=queue.Target, refuses=_MANY,
+    ),
+    Call(
+        "DELETE", "/api/queue/studies/{uid}", Needs.OPERATE, queue.delete_study, "deletes all of a study for good",
+        answer=queue.Outcome, refuses=_MANY,
+    ),
+    Call(
+        "POST", "/api/queue/series/{uid}/move", Needs.OPERATE, queue.move_series, "the same for all of a series",
+        answer=queue.Outcome, body=queue.Target, refuses=_MANY,
+    ),
+    Call(
         "GET", "/api/queue/stats", Needs.NO_PATIENT_DATA, system.queue_stats, "how many objects are in which state",
         answer=system.QueueStats, enveloped=False,
     ),
@@ -71,6 +141,23 @@ TABLE: tuple[Call, ...] = (
     Call(
         "GET", "/api/logs/recent", Needs.READ, system.logs, "the last lines of the log", query=system.LogQuery,
         answer=system.LogLines,
+    ),
+    Call(
+        "GET", "/api/service/status", Needs.NO_PATIENT_DATA, control.status, "what is paused for all nodes",
+        answer=control.ServiceStatus,
+    ),
+    Call(
+        "GET", "/api/service/processing-status", Needs.NO_PATIENT_DATA, control.processing, "whether anything is done",
+        answer=control.Processing,
+    ),
+    Call(
+        "POST", "/api/service/pause", Needs.OPERATE, control.pause_service,
+        "plans, compresses and sends nothing more; receiving and queueing go on",
+        answer=control.ServiceStatus, body=control.Ordered,
+    ),
+    Call(
+        "POST", "/api/service/resume", Needs.OPERATE, control.resume_service, "goes on; a paused node stays paused",
+        answer=control.ServiceStatus,
     ),
     Call(
         "POST", "/api/service/reload", Needs.OPERATE, system.reload, "has the service read its files again",

@@ -4,18 +4,15 @@ A look can't be ended from outside; so there are few at a time, few wait, and mo
 """
 
 import asyncio
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Generic, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from leyden.console.call import Refused
 
 AT_ONCE = 2
 WAITING_MAX = 16
-GOOD_S = 1.0
-SHARE = 10  # what is found out again and again takes a tenth of the time at most
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -44,36 +41,3 @@ class Walks:
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
-
-
-class Shared(Generic[_T]):
-    """What many ask for and is the same for all: found out once, and good for GOOD_S, or longer if it took long."""
-
-    def __init__(self, walks: Walks, what: Callable[[], _T]) -> None:
-        self._walks, self._what = walks, what
-        self._found: tuple[_T] | None = None
-        self._until_s = 0.0
-        self._finding: asyncio.Task[_T] | None = None
-
-    async def get(self) -> _T:
-        """Raises what it raises."""
-        if self._found is not None and time.monotonic() < self._until_s:
-            return self._found[0]
-        if self._finding is None:
-            self._finding = asyncio.create_task(self._find())
-            self._finding.add_done_callback(lambda task: task.cancelled() or task.exception())
-        return await asyncio.shield(self._finding)
-
-    def forget(self) -> None:
-        """It has changed."""
-        self._until_s = 0.0
-
-    async def _find(self) -> _T:
-        begun_s = time.monotonic()
-        try:
-            found = await self._walks.do(self._what)
-            ended_s = time.monotonic()
-            self._found, self._until_s = (found,), ended_s + max(GOOD_S, SHARE * (ended_s - begun_s))
-            return found
-        finally:
-            self._finding = None

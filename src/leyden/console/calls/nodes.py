@@ -78,12 +78,12 @@ def _node(destination: Destination, counts: tuple[Count, ...]) -> Node:
 
 
 async def nodes(console: Console, _asked: Asked[Nothing, Nothing]) -> Nodes:
-    counts = await console.counts.get()
+    counts = await console.counts()
     return Nodes(nodes=tuple(_node(each, counts) for each in console.settings.destinations))
 
 
 async def node(console: Console, asked: Asked[Nothing, Nothing]) -> Node:
-    return _node(node_of(console, asked), await console.counts.get())
+    return _node(node_of(console, asked), await console.counts())
 
 
 async def echo_node(console: Console, asked: Asked[Nothing, Nothing]) -> Echoed:

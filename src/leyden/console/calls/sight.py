@@ -3,8 +3,7 @@
 from leyden.console.call import Asked, Needs, Nothing, Plain, Refused, Shape
 from leyden.console.console import Console
 from leyden.console.envelope import encoded
-
-PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+from leyden.console.metrics import CONTENT_TYPE
 
 
 class Healthy(Shape, frozen=True):
@@ -27,7 +26,7 @@ async def alive(_console: Console, _asked: Asked[Nothing, Nothing]) -> Plain:
 async def metrics(console: Console, _asked: Asked[Nothing, Nothing]) -> Plain:
     if console.numbers is None:
         raise Refused(404, "not_found", "there are no numbers")
-    return Plain(console.numbers.text(), PROMETHEUS)
+    return Plain(await console.walks.do(console.numbers.text), CONTENT_TYPE)
 
 
 async def live(console: Console, asked: Asked[Nothing, Nothing]) -> object:

@@ -16,6 +16,7 @@ from leyden import __version__
 from leyden.console.call import Asked, Given, Nothing, Plain, Refused, Shape
 from leyden.console.console import Console
 from leyden.console.envelope import encoded, moment
+from leyden.operate.queue import STATES
 from leyden.operate.service import reload as reload_service
 from leyden.spool.listing import Count
 from leyden.spool.stage import Stage
@@ -24,11 +25,6 @@ RELOAD_WITHIN_S = 25.0
 TAIL_BYTES = 1 << 20  # of the log
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _LINE = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}) ([A-Z]+) +([^:]+): (.*)", re.DOTALL)
-
-STATES = {
-    Stage.NEW: "new", Stage.TRANSFORM: "new", Stage.ASKING: "prepared", Stage.PREPARED: "prepared",
-    Stage.DEFERRED: "failed", Stage.FAILED: "failed", Stage.REJECTED: "rejected", Stage.EXPIRED: "rejected",
-}  # fmt: skip
 
 
 class Info(Shape, frozen=True):
@@ -137,7 +133,7 @@ def by_state(counts: tuple[Count, ...], destination: str | None = None) -> tuple
 
 
 async def _stats(console: Console) -> QueueStats:
-    states, checked_out = by_state(await console.counts.get())
+    states, checked_out = by_state(await console.counts())
     return QueueStats(
         total=states.new + states.prepared + states.failed + states.rejected + checked_out,
         by_state=states,
