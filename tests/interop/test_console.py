@@ -229,7 +229,7 @@ def test_its_death_under_load_harms_nothing(box: Callable[..., Box], pacs: Calla
         it.http.get("/api/queue/items")
         before.send_signal(signal.SIGKILL)
         store(it.service.port, files[turn * 10 + 5 : turn * 10 + 10])
-        wait_for(lambda: it.answers() and it.service.role("console-0").pid != pid, why="the next console")
+        wait_for(lambda old=pid: it.answers() and it.service.role("console-0").pid != old, why="the next console")
     it.service.wait_empty()
     assert len({arrival.sop_instance_uid for arrival in archive.arrivals}) == 40
     assert "planner-0 ended" not in it.service.log
