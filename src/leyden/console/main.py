@@ -20,13 +20,11 @@ from leyden.console.app import application
 from leyden.console.console import Console
 from leyden.console.feed import Consumer, follow, recall
 from leyden.console.live import Live
+from leyden.console.metrics import Metrics
 from leyden.console.overview import Overview
 from leyden.inherited import Inherited
 from leyden.journal.segments import FOLDER
 from leyden.journal.tail import Tail
-from leyden.console.feed import Consumer, follow
-from leyden.console.metrics import Metrics
-from leyden.inherited import Inherited
 from leyden.operate.counted import Counted
 
 logger = logging.getLogger("leyden.console")
