@@ -59,6 +59,13 @@ TABLE: tuple[Call, ...] = (
         answer=nodes.Node, refuses={404: "there is no such node"},
     ),
     Call(
+        "PUT", "/api/nodes/{ae}", Needs.OPERATE, nodes.put_node,
+        "changes it in nodes.yml, and reloads: only while it is paused and nothing is sent to it",
+        answer=nodes.NodeChanged, body=nodes.NodeSettings, limit_s=60.0,
+        refuses={404: "there is no such node", 409: "it is not drained, or the file can't be changed so",
+                 504: "the service has not answered in time"},
+    ),
+    Call(
         "POST", "/api/nodes/{ae}/echo", Needs.OPERATE, nodes.echo_node, "sends a C-ECHO to it, and waits up to 10 s",
         answer=nodes.Echoed, refuses={404: "there is no such node"},
     ),

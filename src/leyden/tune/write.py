@@ -19,7 +19,7 @@ class NotWritten(Exception):
     """The file can't be changed in this way; the text says why."""
 
 
-def with_keys(content: bytes, values: Mapping[str, int]) -> bytes:
+def with_keys(content: bytes, values: Mapping[str, int | str]) -> bytes:
     """config.yml with these values. Keys are found in any case; absent ones are added at the end.
 
     Raises NotWritten.
@@ -33,7 +33,7 @@ def with_keys(content: bytes, values: Mapping[str, int]) -> bytes:
     return _encoded(_edited(text, edits) + _added(text, absent, root.start_mark.column), mark)
 
 
-def with_nodes_keys(content: bytes, key: str, values: Mapping[str, int]) -> bytes:
+def with_nodes_keys(content: bytes, key: str, values: Mapping[str, int | str]) -> bytes:
     """nodes.yml with `key` set for the nodes of these AE titles; where it is absent, it follows the title.
 
     Raises NotWritten.
@@ -64,13 +64,13 @@ def with_nodes_keys(content: bytes, key: str, values: Mapping[str, int]) -> byte
     return _encoded(_edited(text, edits), mark)
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Put `content` in the place of a file, whole or not at all; the old one is kept beside it (KEPT).
+def replace_file(path: Path, content: bytes, ending: str = KEPT) -> None:
+    """Put `content` in the place of a file, whole or not at all; the old one is kept beside it, with this `ending`.
 
     The new one has its mode, and its owner if we may give that. OSError.
     """
     new = path.with_name(f"{path.name}.new")
-    kept = path.with_name(path.name + KEPT)
+    kept = path.with_name(path.name + ending)
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -105,21 +105,28 @@ def _encoded(text: str, mark: str) -> bytes:
     return (mark + text).encode()
 
 
-def _value(node: yaml.MappingNode, key: str) -> tuple[yaml.Node, yaml.ScalarNode] | None:
-    """A key in any case, and its value; None if it is absent. Raises NotWritten for a value that is no scalar."""
+def _value(node: yaml.MappingNode, key: str, *, listed: bool = False) -> tuple[yaml.Node, yaml.Node] | None:
+    """A key in any case, and its value; None if it is absent. Raises NotWritten for a value that is no scalar, but for
+    a list in brackets where it is to be `listed`."""
     for name, value in node.value:
         if isinstance(name, yaml.ScalarNode) and name.value.lower() == key.lower():
-            if isinstance(value, _SUBTREES):
-                raise NotWritten(f"{name.value} holds more than a number")
+            if isinstance(value, _SUBTREES) and not (
+                listed and isinstance(value, yaml.SequenceNode) and value.flow_style
+            ):
+                raise NotWritten(
+                    f"{name.value} holds more than a number" if not listed else f"{name.value} has many lines"
+                )
             return name, value
     return None
 
 
-def _edits(node: yaml.MappingNode, values: Mapping[str, int]) -> tuple[list[tuple[int, int, str]], dict[str, int]]:
+def _edits(
+    node: yaml.MappingNode, values: Mapping[str, int | str]
+) -> tuple[list[tuple[int, int, str]], dict[str, int | str]]:
     """What to replace, as (begin, end, text), and the values whose keys are absent."""
     edits, absent = [], {}
     for key, number in values.items():
-        found = _value(node, key)
+        found = _value(node, key, listed=str(number).startswith("["))
         if found is None:
             absent[key] = number
             continue
@@ -135,7 +142,7 @@ def _edited(text: str, edits: list[tuple[int, int, str]]) -> str:
     return text
 
 
-def _added(text: str, values: Mapping[str, int], column: int) -> str:
+def _added(text: str, values: Mapping[str, int | str], column: int) -> str:
     """Lines for the end of the text."""
     newline = _newline(text)
     begin = newline if values and text and not text.endswith("\n") else ""
@@ -146,9 +153,9 @@ def _newline(text: str) -> str:
     return "\r\n" if "\r\n" in text else "\n"
 
 
-def restore_file(path: Path, content: bytes | None) -> None:
+def restore_file(path: Path, content: bytes | None, ending: str = KEPT) -> None:
     """Take back what replace_file() did: the file that was kept, or none. OSError."""
     if content is None:
         path.unlink()
     else:
-        os.replace(path.with_name(path.name + KEPT), path)
+        os.replace(path.with_name(path.name + ending), path)

@@ -1,12 +1,22 @@
-"""The nodes: what they are, what waits for them, whether they answer."""
+"""The nodes: what they are, what waits for them, whether they answer; and what nodes.yml says of them."""
 
-from leyden.console.call import Asked, Nothing, Refused, Shape
-from leyden.console.calls.system import by_state
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from leyden.console import node_file
+from leyden.console.call import Asked, Given, Nothing, Refused, Shape
+from leyden.console.calls.system import RELOAD_WITHIN_S, by_state
 from leyden.console.console import Console
 from leyden.deliver.destination import Destination
 from leyden.dicom.uids import syntax_name
 from leyden.errors import LeydenError
+from leyden.operate.nodes import drained
 from leyden.operate.peer import Peer, echo
+from leyden.operate.reading import Reading
+from leyden.operate.service import reload
 from leyden.spool.listing import Count
 
 ECHO_WITHIN_S = 10.0
@@ -47,7 +57,35 @@ class Echoed(Shape, frozen=True):
     message: str = ""
 
 
-def node_of(console: Console, asked: Asked[Nothing, Nothing]) -> Destination:
+class NodeSettings(Given, frozen=True):
+    """What nodes.yml is to say of a node; what is absent stays as it is. `role`: Storage, the only one that there is.
+
+    `processDelay` in ms, `minimumLineSpeed` in KB/s.
+    """
+
+    role: Annotated[str, Meta(pattern="^(?i:storage)$")]
+    host_name: Annotated[str, Meta(min_length=1, max_length=253, pattern="^[A-Za-z0-9._:%-]+$")] | None = None
+    port: Annotated[int, Meta(ge=1, le=65535)] | None = None
+    priority: Annotated[int, Meta(ge=0, le=2)] | None = None
+    process_delay: Annotated[int, Meta(ge=0, le=86_400_000)] | None = None
+    impersonate: bool | None = None
+    transfer_syntax: Annotated[str, Meta(max_length=64, pattern="^[A-Za-z0-9._]*$")] | None = None
+    batch_size: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
+    minimum_line_speed: Annotated[int, Meta(ge=0, le=100_000_000)] | None = None
+    aliases: (
+        Annotated[list[Annotated[str, Meta(max_length=16, pattern=r"^[ -\[\]-~]+$")]], Meta(max_length=64)] | None
+    ) = None
+
+
+class NodeChanged(Shape, frozen=True):
+    """The node as it is in force now, and what the reload said."""
+
+    node: Node
+    changes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def node_of(console: Console, asked: Asked[Any, Any]) -> Destination:
     """The node that a title or an alias in the path stands for. Refused (404): there is none."""
     name = asked.path["ae"]
     title = console.settings.plan.titles.get(name) or name
@@ -84,6 +122,43 @@ async def nodes(console: Console, _asked: Asked[Nothing, Nothing]) -> Nodes:
 
 async def node(console: Console, asked: Asked[Nothing, Nothing]) -> Node:
     return _node(node_of(console, asked), await console.counts())
+
+
+async def put_node(console: Console, asked: Asked[Nothing, NodeSettings]) -> NodeChanged:
+    """nodes.yml is written, and read by the service; if it does not take it, the file is as it was."""
+    title = node_of(console, asked).ae_title
+    if console.reloading.locked():
+        raise Refused(409, "busy", "a reload is under way")
+    async with console.reloading:
+        if not await console.walks.do(drained, console.root, title):
+            raise Refused(409, "not_drained", f"{title} is not paused, or something is still sent to it")
+        said = await asyncio.to_thread(_change, console, title, asked.body)
+        console.operated(asked, "change node", destination=title, detail="; ".join(said.changes))
+    counts = await console.counts()
+    for _ in range(20):  # this process takes the settings over by itself, as each role does
+        if console.settings.generation >= said.generation:
+            break
+        await asyncio.sleep(0.1)
+    return NodeChanged(node=_node(node_of(console, asked), counts), changes=said.changes, warnings=said.warnings)
+
+
+def _change(console: Console, title: str, wanted: NodeSettings) -> Reading:
+    """In a thread. Raises Refused."""
+    folder = Path(console.settings.path)
+    given = {name: getattr(wanted, name) for name in wanted.__struct_fields__ if name != "role"}
+    keys = {"".join(map(str.capitalize, name.split("_"))): value for name, value in given.items() if value is not None}
+    try:
+        written = node_file.change(folder, title, keys)
+    except (node_file.NotChanged, OSError) as error:
+        raise Refused(409, "not_changed", str(error)) from None
+    said = reload(console.root, RELOAD_WITHIN_S).reading
+    if said is None:
+        raise Refused(504, "timeout", f"the service has not said within {RELOAD_WITHIN_S:g} s what came of it")
+    if said.errors:
+        if written:
+            node_file.restore(folder)
+        raise Refused(409, "not_changed", "; ".join(said.errors))
+    return said
 
 
 async def echo_node(console: Console, asked: Asked[Nothing, Nothing]) -> Echoed:
