@@ -144,12 +144,12 @@ class Browser:
 
     def said(self) -> list[str]:
         """All lines of the console of the browser until now."""
-        self._said += [str(line["message"]) for line in self.driver.get_log("browser")]  # type: ignore[no-untyped-call]
+        self._said += [str(line["message"]) for line in self.driver.get_log("browser")]
         return self._said
 
     def asked(self) -> list[str]:
         """The addresses that were asked for until now, by whatever means."""
-        for line in self.driver.get_log("performance"):  # type: ignore[no-untyped-call]
+        for line in self.driver.get_log("performance"):
             message = json.loads(line["message"])["message"]
             if message["method"] == "Network.requestWillBeSent":
                 self._asked.append(message["params"]["request"]["url"])

@@ -1,0 +1,127 @@
+"""How destinations, steps and the service as a whole stand, in the words and numbers of the page."""
+
+import asyncio
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from leyden.config.settings import ReceiverSettings, Settings
+from leyden.console.live import Live
+from leyden.console.overview import Overview, Seen, look, problems, row, stands
+from leyden.console.walks import Walks
+from leyden.deliver.destination import Destination
+from leyden.dicom.negotiate import AcceptorPolicy
+from leyden.operate.outboxes import Outbox
+from leyden.operate.reading import Reading, Result
+from leyden.plan.rules import PlanSettings
+from leyden.spool.control import PREPARE, STORAGE_SCU, Control, Order
+from leyden.spool.listing import Count
+from leyden.spool.stage import Stage
+from leyden.spool.store import Spool
+
+PACS = Destination("PACS", "10.0.0.1", 104)
+COUNTS = {
+    "": [Count(Stage.EMBRYO, "", 1, 9.0), Count(Stage.NEW, "", 2, 9.0), Count(Stage.FAILED, "", 3, 9.0)],
+    "PACS": [
+        Count(Stage.TRANSFORM, "PACS", 4, 100.0),
+        Count(Stage.ASKING, "PACS", 5, 90.0),
+        Count(Stage.PREPARED, "PACS", 6, 80.0),
+        Count(Stage.DEFERRED, "PACS", 7, 70.0),
+        Count(Stage.REJECTED, "PACS", 8, 1.0),
+        Count(Stage.FAILED, "PACS", 9, 1.0),
+        Count(Stage.EXPIRED, "PACS", 10, 1.0),
+    ],
+}
+SEEN = Seen(1000.0, COUNTS, None, {}, {}, {}, None, 0.5)
+
+
+def settings(root: Path) -> Settings:
+    receiver = ReceiverSettings(AcceptorPolicy(("LEYDEN",)), min_free_percent=10.0)
+    plan = PlanSettings("LEYDEN", {}, (), None)
+    return Settings(str(root), "", str(root / "cache"), 104, "LEYDEN", receiver, plan, (PACS,))
+
+
+OUTBOX, CONTROL = Outbox(), Control()
+
+
+def state(outbox: Outbox = OUTBOX, control: Control = CONTROL, **flags: Order) -> tuple[str, str]:
+    seen = replace(SEEN, outboxes={"PACS": outbox}, controls={"PACS": control}, flags=flags)
+    now = row(PACS, seen, whole=True)
+    return now["state"], now["why"]
+
+
+def test_what_stands_where_is_added_up() -> None:
+    assert stands(COUNTS) == {"receiving": 1, "waiting": 2, "compressing": 4, "sending": 5 + 6 + 7, "failed": 3}
+    now = row(PACS, SEEN, whole=True)
+    assert (now["waiting"], now["deferred"], now["rejected"], now["failed"], now["expired"]) == (15, 7, 8, 9, 10)
+    assert now["oldestAt"] == 70.0, "of what may still arrive; what is rejected or failed does not wait"
+    assert row(PACS, None, whole=True)["oldestAt"] is None
+
+
+def test_the_state_of_a_destination_is_what_keeps_it_from_being_served() -> None:
+    pause, tried = Order("alice", 1.0, reason="its disk is full"), Outbox(next_try_s=1042.0, failures=3)
+    assert state() == ("open", "")
+    assert state(tried)[0] == "backedoff"
+    assert state(replace(tried, closed_by="ProcessSchedule")) == ("closed", "ProcessSchedule")
+    assert state(replace(tried, closed_by="paused"), Control(pause)) == ("paused", "by alice: its disk is full")
+    assert state(tried, **{STORAGE_SCU: pause})[0] == "paused"
+    assert state(control=Control(override=pause))[0] == "open"
+
+
+def test_the_last_error_is_shown_until_something_is_delivered() -> None:
+    outbox = Outbox(last_error="refused", last_error_s=5.0, last_delivered_s=4.0)
+    seen = replace(SEEN, outboxes={"PACS": outbox})
+    assert row(PACS, seen, whole=True)["said"] == "refused"
+    seen = replace(SEEN, outboxes={"PACS": replace(outbox, last_delivered_s=6.0)})
+    assert row(PACS, seen, whole=True)["said"] == ""
+
+
+def test_what_concerns_the_whole_service_is_said(tmp_path: Path) -> None:
+    given = settings(tmp_path)
+    assert problems(SEEN, given) == []
+    wrong = Reading(1, 1, 1.0, (), Result.WRONG, 1, 1.0, errors=("nodes.yml:3: …",))
+    found = problems(replace(SEEN, free_share=0.05, flags={PREPARE: Order("a", 1.0)}, reading=wrong), given)
+    assert [words[:20] for words in found] == ["the disk has 5.0% le", "planning and compres", "the last reload was "]
+
+
+def test_what_anybody_may_see_holds_no_words_of_people_or_peers(tmp_path: Path) -> None:
+    secret = "SECRET"
+    outbox = Outbox(last_error=secret, last_error_s=5.0, closed_by=secret)
+    seen = replace(SEEN, outboxes={"PACS": outbox}, controls={"PACS": Control(Order(secret, 1.0, reason=secret))})
+
+    def said(whole: bool) -> str:
+        return json.dumps(row(PACS, seen, whole=whole))
+
+    assert secret in said(True)
+    assert secret not in said(False)
+    assert PACS.host not in said(False)
+
+
+def test_the_spool_is_looked_at_only_while_somebody_asks(tmp_path: Path) -> None:
+    given = settings(tmp_path)
+    Spool(given.spool_root).prepare(("PACS",))
+    looks = 0
+
+    async def counts() -> tuple[Count, ...]:
+        nonlocal looks
+        looks += 1
+        return tuple(COUNTS["PACS"])
+
+    async def watch() -> dict[str, Any]:
+        overview, walks = Overview(given, Live(0.0)), Walks()
+        keeping = asyncio.create_task(overview.keep(counts, walks))
+        await asyncio.sleep(0)
+        assert looks == 0
+        first = overview.document(True)
+        assert first["lookedAt"] is None
+        while (now := overview.document(True))["lookedAt"] is None:
+            await asyncio.sleep(0.01)
+        keeping.cancel()
+        walks.close()
+        return now
+
+    now = asyncio.run(watch())
+    assert now["destinations"][0]["waiting"] == 15
+    assert now["stands"]["compressing"] == 4
+    assert look(given.spool_root, ["PACS"], ()).vital is None
