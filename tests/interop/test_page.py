@@ -209,6 +209,43 @@ def counts(page: Browser) -> list[int]:
     )  # type: ignore[no-any-return]
 
 
+def test_a_destination_is_paused_resumed_asked_and_retried_by_clicking(page: Browser, world: World) -> None:
+    """ "A row per destination with pause, retry, echo", each of which does it to the real peer."""
+    log_in(page)
+    page.click(button("STRICT", "Pause"))
+    page.wait_text(cell("STRICT", "State"), "paused")
+    page.wait_text(cell("STRICT", "State"), "by config.yml")
+    page.wait_text("#causes", "STRICT is paused")
+    before = len(world.strict.arrivals)
+    world.status[0] = 0xA900
+    world.send_ct(10, "STRICT")
+    page.wait_text(cell("STRICT", "Waiting"), "1")
+    page.wait(lambda page: page.text(button("STRICT", "Pause")).startswith("Resume"))
+    page.click(button("STRICT", "Pause"))
+    page.wait_text(cell("STRICT", "State"), "open")
+    page.wait_text(cell("STRICT", "Rejected"), "1")
+    page.wait_text("#error-list", "0xA900")
+    page.wait_text(f"{row('STRICT')} .why", "0xA900")
+    page.wait_text("#verdict-words", "1 thing needs you")
+    page.click("#error-list button")
+    page.wait_text("#found", "rejected")
+    assert len(world.strict.arrivals) == before
+    world.status[0] = 0x0000
+    page.wait_text(button("STRICT", "Retry"), "Retry 1")
+    page.click(button("STRICT", "Retry"))
+    page.wait_text("#confirm-words", "Put 1 object back into the queue of STRICT?")
+    page.click("#confirm-dialog button[value=no]")
+    page.click(button("STRICT", "Retry"))
+    page.click("#confirm-yes")
+    world.strict.wait(before + 1)
+    page.wait_text("#said", "1 object is on the way again")
+    page.wait_text(cell("STRICT", "Rejected"), "0")
+    page.click(button("STRICT", "Echo"))
+    page.wait_text(f"{row('STRICT')} .do", "answers C-ECHO in")
+    page.click(button(ODD, "Echo"))
+    page.wait_text(f"{row(ODD)} .do", "does not answer C-ECHO")
+
+
 def test_nobody_is_kept_out_in_any_look_or_width(page: Browser) -> None:
     """ "A light and a dark look, readable on a phone … axe-core finds no serious fault"."""
     log_in(page)
@@ -271,6 +308,48 @@ def test_a_console_that_dies_is_missed_at_once_and_comes_back_by_itself(page: Br
     assert "Not seen since" in page.text("#verdict-words")
     page.wait_text("#link", "live")
     page.wait(lambda page: "Not seen" not in page.text("#verdict-words"))
+
+
+def test_fifty_nodes_and_a_hundred_rules_can_be_read(page: Browser, world: World) -> None:
+    """The drawing is "legible with 50 nodes and 100 rules"; a reload draws it anew."""
+    log_in(page)
+    page.wait(lambda page: len(page.all("#drawing .node.rule")) == 2)
+    titles = [f"SIXTEENLETTERS{n:02d}" for n in range(47)]
+    nodes = world.leyden.folder / "nodes.yml"
+    nodes.write_text(nodes.read_text() + "".join(node(title, 1000 + n) for n, title in enumerate(titles)))
+    rules = "".join(
+        f"- AeTitles: {titles[n % 47]}\n  Conditions:\n    - Tag: 0008,1030\n      MatchExpression: protocol {n} of\n"
+        f"  Actions:\n    - Target: {titles[n * 7 % 47]}\n"
+        for n in range(98)
+    )
+    (world.leyden.folder / "routings.yml").write_text(ROUTINGS + rules)
+    assert world.leyden.leyden("reload").returncode == 0
+    page.wait(lambda page: len(page.all("#drawing .node.rule")) == 100)
+    page.wait(lambda page: len(page.all("#rows tr")) == 50)
+    overlapping, spilling = page.run(_BOXES)
+    assert (overlapping, spilling) == ([], [])
+    for size in (WIDE, PHONE):
+        page.size(*size)
+        assert page.run("return document.documentElement.scrollWidth") <= size[0]
+    assert page.axe() == []
+    page.keep("page-fifty-nodes-320")
+    page.size(*WIDE)
+    page.keep("page-fifty-nodes-1280")
+
+
+_BOXES = """
+const boxes = [...document.querySelectorAll("#drawing .node")].map((node) => {
+  const box = node.querySelector("rect").getBBox();
+  const texts = [...node.querySelectorAll("text")].map((text) => text.getBBox());
+  const [label, count] = texts.map((text) => [text.x, text.x + text.width]);
+  return { box, label, count, name: node.textContent };
+});
+const overlapping = boxes.flatMap((a, i) => boxes.slice(i + 1).filter((b) =>
+  a.box.x < b.box.x + b.box.width && b.box.x < a.box.x + a.box.width &&
+  a.box.y < b.box.y + b.box.height && b.box.y < a.box.y + a.box.height).map((b) => [a.name, b.name]));
+const spilling = boxes.filter(({ box, label, count }) => label[1] > count[0] || count[1] > box.x + box.width);
+return [overlapping, spilling.map(({ name }) => name)];
+"""
 
 
 def test_nothing_was_asked_of_anybody_else_and_the_policy_was_never_broken(browser: Browser, world: World) -> None:

@@ -6,8 +6,8 @@ const COLUMNS = { source: [8, 200], rule: [330, 450], destination: [902, 200] };
 const WIDTH = 1110;
 
 /**
- * Where the nodes of a side column stand: each as near as possible to the middle of the rules that it is tied to, none
- * over another. `wanted`: one y each, or null. Gives the y of each, in the order of `wanted`.
+ * Where the nodes of a side column stand: each as near as possible to the first rule that it is tied to, none over
+ * another. `wanted`: one y each, or null. Gives the y of each, in the order of `wanted`.
  */
 export function spread(wanted, height) {
   const free = wanted.map((y, at) => [y ?? (height * (at + 0.5)) / wanted.length, at]).sort(([a, i], [b, j]) => a - b || i - j);
@@ -39,12 +39,12 @@ let counters = [];
 export function drawing(rules) {
   const height = Math.max(rules.sources.length, rules.rules.length, rules.destinations.length, 1) * ROW;
   const yOf = (at) => ((at + 0.5) * height) / Math.max(rules.rules.length, 1);
-  const middle = (ties) => {
-    const ys = rules.rules.flatMap((rule, at) => (ties(rule) ? [yOf(at)] : []));
-    return ys.length ? ys.reduce((sum, y) => sum + y, 0) / ys.length : null;
+  const first = (ties) => {
+    const at = rules.rules.findIndex(ties);
+    return at < 0 ? null : yOf(at);
   };
-  const sourceYs = spread(rules.sources.map((title) => middle((rule) => rule.from.includes(title))), height);
-  const destinationYs = spread(rules.destinations.map((title) => middle((rule) => rule.to.includes(title))), height);
+  const sourceYs = spread(rules.sources.map((title) => first((rule) => rule.from.includes(title))), height);
+  const destinationYs = spread(rules.destinations.map((title) => first((rule) => rule.to.includes(title))), height);
   const edges = draw("g"), nodes = draw("g");
   const svg = draw("svg", { width: WIDTH, height: height + TOP + 8, viewBox: `0 0 ${WIDTH} ${height + TOP + 8}`, "aria-hidden": "true" });
   for (const [kind, words] of [["source", "Sent to"], ["rule", "Rules, in their order"], ["destination", "Goes to"]]) {

@@ -219,9 +219,10 @@ const VERBS = {
   resume: (title) => ask("POST", `/api/nodes/${encodeURIComponent(title)}/resume`).then(() => `${title} is resumed.`),
   echo: (title) => ask("POST", `/api/nodes/${encodeURIComponent(title)}/echo`).then(echoed),
   retry: async (title) => {
-    const done = [];
-    for (const kind of ["rejected", "failed"]) done.push(await ask("POST", `/api/queue/actions/retry-${kind}?destination=${encodeURIComponent(title)}`));
-    return `${title}: what was rejected or failed is on its way again.`;
+    let done = 0;
+    const where = new URLSearchParams({ destination: title });
+    for (const kind of ["rejected", "failed"]) done += (await ask("POST", `/api/queue/actions/retry-${kind}?${where}`)).count;
+    return `${title}: ${many(done, "object is", "objects are")} on the way again.`;
   },
 };
 

@@ -72,7 +72,7 @@ export function destinations(live, act) {
     cells.line.classList.toggle("zero", !now.line);
     put(cells.why.firstChild, now.said ? `${now.said} (${when(now.saidAt)})` : "");
     put(cells.why.lastChild, now.nextTryAt ? nextTry(now.nextTryAt - live.at) : "");
-    const kept = now.rejected + now.failed;
+    const kept = now.rejected + now.failed + now.expired;
     if (document.activeElement !== buttons.retry) buttons.retry.hidden = kept === 0;
     buttons.retry.firstChild.data = kept ? `Retry ${count(kept)}` : "Retry";
     buttons.retry.dataset.kept = kept;
