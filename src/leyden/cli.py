@@ -86,11 +86,11 @@ def _parser() -> argparse.ArgumentParser:
         trace,
         tune,
     )
-    from leyden.commands.options import folders
+    from leyden.commands.options import folders, logging_options
 
     parser = argparse.ArgumentParser(
         prog="leyden",
-        parents=[folders()],
+        parents=[folders(), logging_options()],
         description="A store-and-forward DICOM router. Without a command: run.",
         epilog="Every key of config.yml can be given as --config.KEY=VALUE, LEYDEN_KEY=VALUE or CAPACITOR_KEY=VALUE.",
     )

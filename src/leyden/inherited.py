@@ -63,6 +63,8 @@ class Inherited:
         if document is None:
             return None
         before, self.settings = self.settings, Settings.from_json(document)
+        if self.settings.log != before.log:
+            log.adopt(self.settings.log)
         if self.settings.journal != before.journal:
             set_up(self.settings.spool_root, self.name, self.settings.journal)
         crash.point("adopted")
@@ -96,7 +98,7 @@ def take(role: str, number: int, row: int, descriptors: Mapping[str, int]) -> In
     published = Published(descriptors["settings"])
     settings = Settings.from_json(published.newer_than(0) or b"")
     with contextlib.suppress(OSError):  # lines go to standard error until the file can be opened
-        log.set_up(f"{role}-{number}", Path(settings.log_dir))
+        log.set_up(f"{role}-{number}", Path(settings.log_dir), settings.log)
     set_up(settings.spool_root, f"{role}-{number}", settings.journal)
     board.use(descriptors["board"], row)
     crash.arm(role)

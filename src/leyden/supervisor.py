@@ -94,7 +94,7 @@ def run(settings: Settings, warnings: tuple[str, ...], load: Load) -> int:
     systemd = Systemd(os.environ)
     with _signals() as signals_fd:
         try:
-            log.set_up("leyden", Path(settings.log_dir))
+            log.set_up("leyden", Path(settings.log_dir), settings.log)
             systemd.tell(STATUS="looks through the spool")
             supervisor = _prepare(settings, warnings, load, systemd)
         except (Transient, WrongFormat, OSError) as error:
@@ -221,6 +221,8 @@ class Supervisor:
         if self._ready:
             self._systemd.tell(READY=1, STATUS=self._status())
         settings = self.generations.settings
+        if settings.log != before.log:
+            log.adopt(settings.log)
         if settings.journal != before.journal:
             set_up(settings.spool_root, "leyden", settings.journal)
             self._upkeep = _upkeep(settings)

@@ -1,5 +1,6 @@
 """config.yml: logSuffix and daysToKeepLogs."""
 
+import json
 import re
 import time
 from collections.abc import Callable
@@ -126,3 +127,33 @@ def test_daysToKeepLogs_is_0_and_there_are_none(
     leyden = service(archive_node(archive))
     forwarded(leyden, archive, tmp_path)
     assert not (leyden.spool / "logs").exists()
+
+
+def test_in_the_form_json_all_of_it_holds_too(
+    service: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
+) -> None:
+    """[own] logFormat: json: an object a line, with the fields of its event; logSuffix, suppressLogAeTitles and the
+    logs of instances are as ever. A reload takes logFormat and logLevel over."""
+    archive = pacs("ARCHIVE")
+    leyden = service(archive_node(archive), logFormat="json", logSuffix="#{2,2}", daysToKeepLogs=3)
+    forwarded(leyden, archive, tmp_path)
+    echo = ("-aet", "HEALTHCHECK", "-aec", "ARCHIVE", "127.0.0.1", str(leyden.port))
+    assert run_dcmtk("echoscu", *echo).returncode == 0
+    said = [json.loads(line) for line in leyden.log.splitlines()]
+    assert {"at", "level", "role", "message"} <= set.intersection(*map(set, said))
+    (made,) = (line for line in said if line.get("event") == "transformed")
+    assert (made["role"][:6], made["level"], made["made"]) == ("worker", "info", "JPEG2000Lossless")
+    assert made["message"].endswith(" [1.2.840.10008.5.1.4.1.1.2]")
+    (sent,) = (line for line in said if line.get("event") == "delivered")
+    assert (sent["destination"], sent["sop_instance_uid"], len(sent["receipt"])) == ("ARCHIVE", "2.25.1001.1", 22)
+    assert "HEALTHCHECK" not in leyden.log
+    (path,) = (leyden.spool / "logs").rglob("*.log")
+    assert re.match(r"\[[-0-9]+ [.:0-9]+\] \[INFO\] ", path.read_text())
+    config = leyden.folder / "config.yml"
+    config.write_text(config.read_text().replace("logFormat: json", "logFormat: text\nlogLevel: debug"))
+    assert leyden.leyden("reload").returncode == 0
+    assert run_dcmtk("echoscu", *(word.replace("HEALTHCHECK", "CT01") for word in echo)).returncode == 0
+    wait_for(lambda: re.search(r"^[-0-9]+ [.:0-9]+ INFO +receiver-0: .*CT01", leyden.log, re.MULTILINE))
+    words = ("-dn", "-aet", "CT01", "-aec", "ARCHIVE", "127.0.0.1", str(leyden.port), str(tmp_path / "ct.dcm"))
+    assert run_dcmtk("dcmsend", *words).returncode == 0
+    wait_for(lambda: re.search(r" DEBUG +receiver-0: \d{22}: received 2\.25\.1001\.1,", leyden.log))

@@ -139,7 +139,7 @@ class Service:
         self._said = queue.Queue()
         self._reader = threading.Thread(target=self._read, args=(self.process, self._said), daemon=True)
         self._reader.start()
-        self.wait_line(" ready: ", limit_s)
+        self.wait_line("ready: port", limit_s)
         return self
 
     def _read(self, process: "subprocess.Popen[str]", said: "queue.Queue[str | None]") -> None:

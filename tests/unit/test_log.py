@@ -1,6 +1,7 @@
 """The log never stops what it tells of."""
 
 import errno
+import json
 import logging
 import os
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from leyden import log
+from leyden.journal.events import Retried
+from leyden.journal.lines import tell
 
 logger = logging.getLogger("leyden.test")
 
@@ -17,6 +20,8 @@ logger = logging.getLogger("leyden.test")
 def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(log, "FOLLOW_S", 0.0)
     root, umask = logging.getLogger(), os.umask(0o077)
+    ours = logging.getLogger("leyden").level
+    monkeypatch.setattr(log, "structured", False)
     handlers, level = root.handlers[:], root.level
     root.handlers.clear()  # pytest's own, which set_up() would close
     yield
@@ -25,6 +30,7 @@ def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         handler.close()
     root.handlers[:] = handlers
     root.setLevel(level)
+    logging.getLogger("leyden").setLevel(ours)
     os.umask(umask)
 
 
@@ -144,3 +150,61 @@ def test_rotation_keeps_some_and_never_raises(
     log.rotate(tmp_path)
     assert capsys.readouterr().err.count("is not rotated") == 1
     log.rotate(tmp_path / "gone")
+
+
+JSON = log.LogSettings("json", "debug")
+
+
+def test_in_the_form_json_a_record_is_one_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log.set_up("sender-0", tmp_path, JSON)
+    logger.debug("forged\n\x1b[31m \x9b \u2028 ü")
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        logger.exception("a fault")
+    shown, fault = (tmp_path / "leyden.log").read_text().split("\n")[:-1]
+    assert "\x1b" not in shown
+    assert "\x9b" not in shown
+    assert "\u2028" not in shown
+    said = json.loads(shown)
+    assert said.pop("at").endswith("Z")
+    assert said == {"level": "debug", "role": "sender-0", "message": "forged\n\x1b[31m \x9b \u2028 ü"}
+    assert json.loads(fault)["traceback"].startswith("Traceback")
+    assert json.loads(capsys.readouterr().err.splitlines()[0])["role"] == "sender-0"
+
+
+def test_an_event_has_its_fields_in_the_form_json(tmp_path: Path) -> None:
+    log.set_up("sender-0", tmp_path, JSON)
+    event = Retried("1", at_s=2.0, destination="P\udcff", stage="prepared")
+    tell(event)
+    (line,) = (tmp_path / "leyden.log").read_text().splitlines()
+    said = json.loads(line)
+    assert (said["event"], said["receipt"], said["stage"]) == ("retried", "1", "prepared")
+    assert said["message"] == "1 for P\udcff: back in prepared/"
+
+
+def test_what_is_below_the_level_is_not_logged_and_libraries_never_tell_more(tmp_path: Path) -> None:
+    log.set_up("me", tmp_path, log.LogSettings(level="warning"))
+    logger.info("one")
+    log.adopt(log.LogSettings(level="debug"))
+    logger.debug("two")
+    logging.getLogger("asyncio").debug("three")
+    log.adopt(log.AS_EVER)
+    logger.debug("four")
+    logger.info("five")
+    assert lines(tmp_path / "leyden.log") == ["two", "five"]
+
+
+def test_a_terminal_shows_colours_unless_NO_COLOR_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for no_color, seen in (("", "\x1b[31mERROR\x1b[0m"), ("1", " ERROR ")):
+        monkeypatch.setenv("NO_COLOR", no_color)
+        terminal, ours = os.openpty()
+        with open(ours, "w", buffering=1) as stream:
+            monkeypatch.setattr("sys.stderr", stream)
+            log.set_up("me", tmp_path)
+            logger.error("broken")
+            assert seen in os.read(terminal, 1000).decode()
+        os.close(terminal)
+    assert "\x1b" not in (tmp_path / "leyden.log").read_text()
+    text = "2026-11-29 12:00:00.000 WARNING me: ERROR one\n2026-11-29 12:00:00.001 INFO    me: two\n"
+    assert log.coloured(text) == text.replace("WARNING", "\x1b[33mWARNING\x1b[0m")

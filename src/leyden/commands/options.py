@@ -14,13 +14,18 @@ if TYPE_CHECKING:
 
 _NO_RECEIVER = "990000"  # the end of a receipt id that no receiver gives (spool/entry.py)
 
+_LOGGING = {"--log-format": "logFormat", "--log-level": "logLevel"}
+
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # what add_subparsers() gives
 Call = Callable[[argparse.Namespace], int]
 
 
-def add_command(commands: Commands, name: str, call: Call, text: str) -> argparse.ArgumentParser:
-    """A command with its help text; `call` runs it and returns the exit code."""
-    parser = commands.add_parser(name, parents=[folders()], help=text, description=text[0].upper() + text[1:] + ".")
+def add_command(
+    commands: Commands, name: str, call: Call, text: str, *more: argparse.ArgumentParser
+) -> argparse.ArgumentParser:
+    """A command with its help text; `call` runs it and returns the exit code. `more`: options besides the folders."""
+    description = text[0].upper() + text[1:] + "."
+    parser = commands.add_parser(name, parents=[folders(), *more], help=text, description=description)
     parser.set_defaults(call=call)
     return parser
 
@@ -44,13 +49,23 @@ def folders() -> argparse.ArgumentParser:
     return parser
 
 
+def logging_options() -> argparse.ArgumentParser:
+    """--log-format and --log-level of `leyden run`; load() takes them for the keys of config.yml."""
+    parser = argparse.ArgumentParser(add_help=False)
+    for flag, key in _LOGGING.items():
+        parser.add_argument(flag, default=argparse.SUPPRESS, metavar="WORD", help=f"{key} of config.yml")
+    return parser
+
+
 def load(options: argparse.Namespace) -> "tuple[Settings, tuple[str, ...]]":
     """The settings and the warnings. Raises ConfigError, and WrongFormat: the spool is of a newer version."""
     from leyden.config.load import load
     from leyden.spool.format import check
 
     path, log_dir = getattr(options, "path", None), getattr(options, "log", None)
-    settings, warnings = load(path, options.overrides, os.environ, log_dir=log_dir)
+    given = {key: getattr(options, flag[2:].replace("-", "_"), None) for flag, key in _LOGGING.items()}
+    overrides = options.overrides | {key: value for key, value in given.items() if value is not None}
+    settings, warnings = load(path, overrides, os.environ, log_dir=log_dir)
     check(settings.spool_root)
     return settings, warnings
 

@@ -4,11 +4,12 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from leyden.commands.options import Commands, add_command, load
+from leyden.commands.options import Commands, add_command, load, logging_options
 
 
 def add_to(commands: Commands) -> None:
-    add_command(commands, "run", call, "run the router in the foreground until SIGTERM or Ctrl-C")
+    text = "run the router in the foreground until SIGTERM or Ctrl-C"
+    add_command(commands, "run", call, text, logging_options())
 
 
 def call(options: argparse.Namespace) -> int:

@@ -27,6 +27,8 @@ KEYS = {
     "syntax": "TransferSyntax",
     "receiver.duplicates": "duplicateBehavior",
     "receiver.longest_hold_s": "holdIncomingStorageAssociations",
+    "log.form": "logFormat",
+    "log.level": "logLevel",
     "journal.mib": "journalMib",
     "journal.suffix": "logSuffix",
     "journal.log_days": "daysToKeepLogs",

@@ -26,6 +26,7 @@ from leyden.config.yaml_text import SIZE_LIMIT_BYTES, At, Entries, Node, Text, Y
 from leyden.dicom.negotiate import PDU_LIMIT_BYTES, AcceptorPolicy
 from leyden.errors import ConfigError
 from leyden.journal.lines import JournalSettings
+from leyden.log import LogSettings
 from leyden.net.interfaces import local_addresses
 from leyden.plan.rules import PlanSettings
 
@@ -334,6 +335,7 @@ def _settings(
         retry_rejected_at_start=config.cycle_rejected_files_on_startup,
         console=api,
         audit=_audit(folder, config),
+        log=LogSettings(config.log_format, config.log_level),
     )
 
 

@@ -390,6 +390,12 @@ class Config(Entry):
         "again. Patient data stands in the log if you ask for it here; an empty text (''): nothing",
         shown="#{2,3}",
     )
+    log_format: Annotated[str, Plain(values.choice("text", "json"))] = setting(
+        "text", "text: lines for people; json: an object a line, for programs. Both for the file and standard error"
+    )
+    log_level: Annotated[str, Plain(values.choice("debug", "info", "warning", "error"))] = setting(
+        "info", "what is logged: that and what is more serious: debug, info, warning, error"
+    )
     days_to_keep_logs: Annotated[int, Plain(values.whole(0, 3660))] = setting(
         0, "a log of each instance, logs/DATE/DEST/SOURCE/SOPUID.log below cachePath, is kept so long; 0: none", "days"
     )

@@ -17,6 +17,7 @@ from leyden.audit.settings import NO_AUDIT, AuditSettings
 from leyden.deliver.destination import Destination
 from leyden.dicom.negotiate import AcceptorPolicy
 from leyden.journal.lines import NO_JOURNAL, JournalSettings
+from leyden.log import AS_EVER, LogSettings
 from leyden.plan.rules import PlanSettings
 
 
@@ -89,6 +90,7 @@ class Settings:
     retry_rejected_at_start: bool = True
     console: ConsoleSettings = ConsoleSettings()
     audit: AuditSettings = NO_AUDIT
+    log: LogSettings = AS_EVER
     generation: int = 1
 
     @property

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from leyden import log
 from leyden.dicom.uids import syntax_name
 from leyden.journal.events import (
@@ -109,7 +111,8 @@ def tell(event: Event, *, logged: bool = True, suffix: str = "") -> None:
     if logged or views.instance_logs is not None:
         text = line(event)
         if logged:
-            logger.log(level, "%s", ended(text, suffix or suffix_of(event)))
+            fields = {"fields": msgspec.to_builtins(event)} if log.structured else None
+            logger.log(level, "%s", ended(text, suffix or suffix_of(event)), extra=fields)
         if views.instance_logs is not None:
             views.instance_logs.write(event, level, text)
 
