@@ -47,6 +47,10 @@ class Trip(RuleBasedStateMachine):
         self.receipts.close()
         shutil.rmtree(self.root)
 
+    def content(self, receipt: str) -> bytes:
+        """The file of an object."""
+        return receipt.encode()
+
     # -- the roles
 
     @rule(gap_s=st.integers(0, 150))
@@ -54,7 +58,7 @@ class Trip(RuleBasedStateMachine):
         async def commit() -> str:
             receipt = self.clock.next(self.now_s * 1_000_000)
             fd, path = self.spool.embryo(receipt)
-            os.write(fd, receipt.encode())
+            os.write(fd, self.content(receipt))
             await GroupCommit(self.spool).commit(fd, path, receipt)
             return receipt
 
@@ -178,7 +182,7 @@ class Trip(RuleBasedStateMachine):
             stage, *place = path.relative_to(self.root).parts
             entry = parse(path.name.rpartition("~")[2])
             assert entry is not None
-            assert path.read_bytes() == entry.receipt.encode()
+            assert path.read_bytes() == self.content(entry.receipt)
             claim = parse_claim(path)
             if stage == Stage.NEW or (stage == Stage.FAILED and claim is None):
                 new[entry.receipt] += 1
