@@ -90,9 +90,9 @@ def rows(files: Sequence[Path], factor: int) -> list[Row]:
     found = [Row(Load(size_bytes), "source", partial(passed, PASSED // factor))]
     for uid, count in COUNTS.items():
         for workers in WORKERS:
-            syntax = uids.syntax_name(uid)
-            load = Load(size_bytes, syntax, workers=workers)
-            found.append(Row(load, "dcmsend", partial(made, files[: count // factor], syntax, workers)))
+            syntax, some = uids.syntax_name(uid), files[: count // factor]
+            load = Load(size_bytes, syntax, workers=workers, sources=1)
+            found.append(Row(load, "dcmsend", partial(made, some, syntax, workers)))
     return found
 
 

@@ -259,6 +259,8 @@ def _measured(found: "Found", took_s: float, here: "Situation") -> Iterator[str]
         yield f"  {name:<22} {one:>7.1f} MB/s {every:>7.1f} MB/s   {ratio:.2f}"
     rates = ", ".join(f"{per_s:.0f} of {_size(size)}" for size, per_s in sorted(found.disk.items()))
     yield f"  disk: durable objects/s: {rates}"
+    lone = 1 / machine.lone.of(here.object_bytes)
+    yield f"  one association of a modality: at most {lone:.0f} objects/s of {_size(here.object_bytes)}"
     spent = ", ".join(f"{role} {1e3 * cost.of(here.object_bytes):.2f}" for role, cost in machine.roles.items())
     yield f"  processor time, ms, of an object of {_size(here.object_bytes)}: {spent} (worker: besides the codec)"
 

@@ -73,5 +73,6 @@ def measure(wanted: Wanted, say: Callable[[str], None] = lambda text: None) -> F
         disk.cost(durable),
         costs.roles,
         {name: each.codec for name, each in codecs.items()},
+        lone=costs.lone,
     )
     return Found(machine, codecs, durable, costs)

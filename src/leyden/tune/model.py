@@ -59,7 +59,8 @@ class Machine:
     """What was measured. `cores`: how many codecs could use, of the `counted` ones; `passing_cores`: how many objects
     used that passed as they came, as fast as they could. `roles`: processor time of an object in receiver, planner,
     sender and, besides the codec, worker. `disk`: a durable object, many at once. `beside`: what other programs on this
-    machine spend for an object: its sender, its destination.
+    machine spend for an object: its sender, its destination. `lone`: how long an object takes over one association
+    until the next one may begin, by the clock.
     """
 
     counted: int
@@ -69,6 +70,7 @@ class Machine:
     roles: Mapping[str, Cost]
     codecs: Mapping[str, Codec] = field(default_factory=dict)  # by the name of the transfer syntax
     beside: Cost = NOTHING
+    lone: Cost = NOTHING
 
     def with_cores(self, count: float) -> "Machine":
         """The same with another number of cores, of which as great a share is free for us."""
@@ -87,7 +89,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is to pass: objects of one size, made into `syntax` (AS_IT_CAME: not), over `associations` of a `line`."""
+    """What is to pass: objects of one size, made into `syntax` (AS_IT_CAME: not), over `associations` of a `line`.
+
+    `sources`: over how many associations they come at once; None = over enough.
+    """
 
     object_bytes: float
     syntax: str = AS_IT_CAME
@@ -95,6 +100,7 @@ class Load:
     workers: int = 1
     associations: int = 4
     line: Line = Line()
+    sources: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +147,8 @@ def predict(machine: Machine, load: Load) -> Prediction:
         bounds[takes_most] = min(bounds[takes_most], machine.cores / (passing + made))
     waits_for = "disk" if 1 / disk < machine.cores / passing else "cores"
     bounds[waits_for] = min(bounds[waits_for], machine.passing_cores / passing)
+    if load.sources is not None and machine.lone != NOTHING:
+        bounds["source"] = load.sources / machine.lone.of(load.object_bytes)
     if load.line.mb_per_s is not None:
         bounds["line"] = load.line.mb_per_s * MB / made_bytes
     if load.line.wait_s is not None:

@@ -39,17 +39,23 @@ _NO_SETTINGS = ("LEYDEN_", "CAPACITOR_")  # of the environment, which are for an
 class Trip:
     """`count` objects of one size: seconds from the first request to the last arrival, and processor time by role.
 
-    `ends`: what both ends spent, under the name "beside".
+    "beside" is what both ends spent. `sent_s`: from the first request to the last answer.
     """
 
     object_bytes: int
     count: int
     seconds: float
+    sent_s: float
     spent_s: Mapping[str, float]
 
     @property
     def per_s(self) -> float:
         return self.count / self.seconds
+
+    @property
+    def sending_s(self) -> float:
+        """Of one object."""
+        return self.sent_s / self.count
 
     def cost(self, role: str) -> tuple[float, float]:
         """Bytes of an object, and seconds of the role for it."""
@@ -63,7 +69,7 @@ class Costs:
     roles: Mapping[str, Cost]
     beside: Cost
     passing_cores: float | None  # None: one process was busy all the time, so others could not be
-    per_s: float  # large objects that passed
+    lone: Cost  # seconds of an object over one association, until the next one may begin
 
 
 def large_bytes(object_bytes: float) -> float:
@@ -80,8 +86,9 @@ def measure(folder: Path, object_bytes: float, seconds: float, *, sync: bool = T
     cheap = _cheap()
     with service(folder, 1, {PASSED: "", MADE: uids.syntax_name(CHEAP)}, sync=sync) as running:
         for title in (PASSED, MADE):  # the first objects pay for imports and associations
-            running.trip(title, [small], 20)
+            running.trip(title, [small], 20, ASSOCIATIONS)
         passed, made = ([running.paced(title, [each], seconds) for each in (small, large)] for title in (PASSED, MADE))
+        lone = [running.paced(PASSED, [each], seconds, associations=1) for each in (small, large)]
     roles = {role: Cost.through(*(each.cost(role) for each in passed)) for role in ROLES[:3]}
     besides = []
     for each in made:
@@ -91,7 +98,8 @@ def measure(folder: Path, object_bytes: float, seconds: float, *, sync: bool = T
     large_trip = passed[1]
     busy = {role: spent_s / large_trip.seconds for role, spent_s in large_trip.spent_s.items()}
     passing_cores = None if max(busy.values()) > ALL_THE_TIME else sum(busy.values())
-    return Costs(roles, Cost.through(*(each.cost("beside") for each in passed)), passing_cores, large_trip.per_s)
+    beside = Cost.through(*(each.cost("beside") for each in passed))
+    return Costs(roles, beside, passing_cores, Cost.through(*((each.object_bytes, each.sending_s) for each in lone)))
 
 
 def _cheap() -> Codec:
@@ -106,24 +114,27 @@ class Running:
     def __init__(self, process: "subprocess.Popen[str]", port: int, scp: Scp, runner: asyncio.Runner) -> None:
         self._process, self._port, self._scp, self._runner = process, port, scp, runner
 
-    def trip(self, title: str, templates: Sequence[Template], count: int, associations: int = ASSOCIATIONS) -> Trip:
+    def trip(self, title: str, templates: Sequence[Template], count: int, associations: int) -> Trip:
         """Send so many to one of the destinations, and wait until they are there. Raises LeydenError."""
         return self._runner.run(self._trip(title, templates, count, associations))
 
-    def paced(self, title: str, templates: Sequence[Template], seconds: float) -> Trip:
+    def paced(
+        self, title: str, templates: Sequence[Template], seconds: float, *, associations: int = ASSOCIATIONS
+    ) -> Trip:
         """Send for about so long: as many as the rate of a few lets expect."""
-        few = self.trip(title, templates, 20)
+        few = self.trip(title, templates, 20, associations)
         most = max(40, BYTES_MAX // few.object_bytes)
-        return self.trip(title, templates, min(most, max(40, int(few.per_s * seconds))))
+        return self.trip(title, templates, min(most, max(40, int(few.per_s * seconds))), associations)
 
     async def _trip(self, title: str, templates: Sequence[Template], count: int, associations: int) -> Trip:
         there = self._scp.arrived.get(title, 0)
         before, begin_s, own_s = by_role(self._process.pid), time.monotonic(), time.process_time()
         await send(self._port, title, templates, count, associations)
+        sent_s = time.monotonic() - begin_s
         seconds = await self._scp.wait(title, there + count, TRIP_LIMIT_S) - begin_s
         spent_s = {role: all_s - before.get(role, 0.0) for role, all_s in by_role(self._process.pid).items()}
         object_bytes = sum(each.size_bytes for each in templates) // len(templates)
-        return Trip(object_bytes, count, seconds, {**spent_s, "beside": time.process_time() - own_s})
+        return Trip(object_bytes, count, seconds, sent_s, {**spent_s, "beside": time.process_time() - own_s})
 
 
 @contextmanager

@@ -58,6 +58,8 @@ CT = Load(MB, workers=4)
         (MACHINE, replace(CT, syntax=HTJ2K), "codec", 4 / 0.0071),
         (MACHINE, replace(CT, syntax=HTJ2K, line=Line(None, 12.5)), "line", 25),
         (MACHINE, replace(CT, line=Line(None, 12.5)), "line", 12.5),
+        (replace(MACHINE, lone=Cost(0.005, 0.005)), replace(CT, sources=3), "source", 300),
+        (replace(MACHINE, lone=Cost(0.005, 0.005)), CT, "receiver", 1000),
         (MACHINE, replace(CT, line=Line(0.04)), "round trip", 100),
         (MACHINE, replace(CT, line=Line(0.04, 12.5), associations=1), "round trip", 1 / 0.12),
         (MACHINE, replace(CT, line=Line(0.04, 12.5), associations=2), "line", 12.5),
