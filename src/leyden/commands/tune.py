@@ -4,8 +4,8 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,16 +19,6 @@ if TYPE_CHECKING:
     from leyden.tune.model import Advice, Situation, Wishes
 
 CONFIG, NODES = "config.yml", "nodes.yml"
-_REMEDIES = {
-    "receiver": "more receivers",
-    "planner": "fewer or simpler rules; there is one planner",
-    "sender": "nothing by configuration: there is one sender",
-    "codec": "more workers, as long as there are cores; more cores; or HTJ2KLossless, the quickest to make",
-    "disk": "a disk that syncs faster",
-    "cores": "more cores, or less other work on this machine",
-    "line": "a faster line, or a syntax that makes objects smaller",
-    "round trip": "more associations (MaxAssociations)",
-}
 
 
 def add_to(commands: Commands) -> None:
@@ -50,11 +40,14 @@ def add_to(commands: Commands) -> None:
 
 
 def call(options: argparse.Namespace) -> int:
+    import orjson
+
     from leyden.config.load import given
     from leyden.operate.service import status
     from leyden.tune import machine as probes
     from leyden.tune.history import read
     from leyden.tune.model import advise
+    from leyden.tune.words import Told, document, lines
 
     if options.write and options.cores is not None:
         print("leyden tune: --write sets this machine, so it can't go with --cores", file=sys.stderr)
@@ -77,10 +70,8 @@ def call(options: argparse.Namespace) -> int:
     frame_bytes = max(len(image.native) for image in images)
     here = _situation(settings, history, echoes, object_bytes, frame_bytes)
     advice = advise(found.machine, here, wishes)
-    if options.json:
-        _print_json(found, history, echoes, here, advice)
-    else:
-        print("\n".join(_lines(found, took_s, history, echoes, settings, here, advice)))
+    told = Told(found, took_s, history, echoes, settings.destinations, here, advice, _values_now(settings))
+    print(orjson.dumps(document(told)).decode() if options.json else "\n".join(lines(told, age_in_words)))
     if options.plot:
         _plot(options, found, here, wishes, settings)
     if options.write:
@@ -232,134 +223,6 @@ def _situation(
     return Situation(object_bytes, frame_bytes, free_bytes, nodes, history.arrivals)
 
 
-# -- what is said
-
-
-def _lines(
-    found: "Found",
-    took_s: float,
-    history: "History",
-    echoes: Mapping[str, float | str],
-    settings: "Settings",
-    here: "Situation",
-    advice: "Advice",
-) -> Iterator[str]:
-    yield from _measured(found, took_s, here)
-    yield from _past(history, echoes, settings)
-    yield from _advised(advice, settings)
-    yield from _expected(advice, here)
-
-
-def _measured(found: "Found", took_s: float, here: "Situation") -> Iterator[str]:
-    machine = found.machine
-    yield f"Measured in {took_s:.0f} s: {machine.counted} cores, of which codecs got {machine.cores:.1f}"
-    yield f"  {'codec':<22} {'one core':>12} {'all cores':>12}   bytes made of one"
-    for name, each in found.codecs.items():
-        one, every, ratio = each.one.mb_per_s, each.all.mb_per_s, each.codec.ratio
-        yield f"  {name:<22} {one:>7.1f} MB/s {every:>7.1f} MB/s   {ratio:.2f}"
-    rates = ", ".join(f"{per_s:.0f} of {_size(size)}" for size, per_s in sorted(found.disk.items()))
-    yield f"  disk: durable objects/s: {rates}"
-    lone = 1 / machine.lone.of(here.object_bytes)
-    yield f"  one association of a modality: at most {lone:.0f} objects/s of {_size(here.object_bytes)}"
-    spent = ", ".join(f"{role} {1e3 * cost.of(here.object_bytes):.2f}" for role, cost in machine.roles.items())
-    yield f"  processor time, ms, of an object of {_size(here.object_bytes)}: {spent} (worker: besides the codec)"
-
-
-def _past(history: "History", echoes: Mapping[str, float | str], settings: "Settings") -> Iterator[str]:
-    yield ""
-    flow, arrivals = history.received, history.arrivals
-    if arrivals is None:
-        yield "Arrivals: the journal knows of none; --arrival N/s says how many to reckon with"
-    else:
-        yield f"Arrivals: {flow.objects} objects, {_size(flow.bytes)}, in {age_in_words(history.span_s)} of the journal"
-        per_minute = f"{arrivals.peak_per_s:.2f} objects/s, {flow.peak_bytes_per_s / 1e6:.2f} MB/s"
-        yield f"  busiest minute: {per_minute}; average: {_size(arrivals.average_bytes_per_s * 86400)} a day"
-        yield "  sizes: " + ", ".join(f"{count} {name}" for name, count in history.sizes.items())
-    for each in settings.destinations:
-        echo, delivered = echoes.get(each.ae_title), history.deliveries.get(each.ae_title)
-        words = []
-        if echo is not None:
-            words.append(f"C-ECHO: {1e3 * echo:.1f} ms" if isinstance(echo, float) else f"C-ECHO: {echo}")
-        if delivered is not None:
-            words.append(f"{delivered.flow.objects} delivered")
-            words.append(f"{delivered.flow.peak_bytes_per_s / 1e6:.2f} MB/s in its busiest minute")
-            if (speed := delivered.line.mb_per_s) is not None:
-                words.append(f"the line carried {speed:.2f} MB/s")
-        unknown = f"nothing is known; --probe {each.ae_title} sends a C-ECHO"
-        yield f"{each.ae_title}: {'; '.join(words) or unknown}"
-
-
-def _advised(advice: "Advice", settings: "Settings") -> Iterator[str]:
-    yield ""
-    yield "Advice"
-    now = {"receivers": settings.receivers, "workers": settings.workers, "arenaMib": settings.arena_mib}
-    for key, value in _config_values(advice).items():
-        yield f"  {key}: {value}" + (f"   (now {now[key]})" if now[key] != value else "")
-    for each in settings.destinations:
-        value = advice.associations[each.ae_title]
-        was = f"   (now {each.max_associations})" if each.max_associations != value else ""
-        yield f"  MaxAssociations of {each.ae_title}: {value}{was}"
-
-
-def _expected(advice: "Advice", here: "Situation") -> Iterator[str]:
-    yield ""
-    yield f"Expect, of objects of {_size(here.object_bytes)}"
-    yield f"  {'made into':<22} {'objects/s':>10} {'MB/s':>8}   bottleneck"
-    for name, each in advice.by_syntax.items():
-        yield f"  {name or 'as it came':<22} {each.per_s:>10.1f} {each.mb_per_s:>8.1f}   {each.bottleneck}"
-    main = advice.main
-    syntax = advice.main_syntax or "as it came"
-    yield f"Bottleneck ({syntax}): {main.bottleneck}. More with: {_REMEDIES[main.bottleneck]}"
-    if advice.peak_per_s is not None:
-        times = main.per_s / advice.peak_per_s
-        passes = (
-            f"passes at once; {times:.1f} times as much would" if advice.enough else f"waits: {times:.2f} of it passes"
-        )
-        yield f"The busiest minute, {advice.peak_per_s:.2f} objects/s, {passes}"
-    for title, lasts_s in advice.lasts_s.items():
-        yield f"If {title} is down, the disk lasts {age_in_words(lasts_s)}"
-
-
-def _size(size_bytes: float) -> str:
-    for unit, one in (("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
-        if size_bytes >= one:
-            return f"{size_bytes / one:.3g} {unit}"
-    return f"{size_bytes:.0f} bytes"
-
-
-def _config_values(advice: "Advice") -> dict[str, int]:
-    return {"receivers": advice.receivers, "workers": advice.workers, "arenaMib": advice.arena_mib}
-
-
-def _print_json(
-    found: "Found", history: "History", echoes: Mapping[str, float | str], here: "Situation", advice: "Advice"
-) -> None:
-    import orjson
-
-    def predicted(each: Any) -> dict[str, Any]:
-        return {**asdict(each), "objects_per_s": each.per_s, "mb_per_s": each.mb_per_s, "bottleneck": each.bottleneck}
-
-    arrivals = history.arrivals
-    whole = {
-        "machine": asdict(found.machine),
-        "codecs": {
-            name: {"one_core_mb_per_s": each.one.mb_per_s, "all_cores_mb_per_s": each.all.mb_per_s}
-            for name, each in found.codecs.items()
-        },
-        "disk_objects_per_s": {str(size): per_s for size, per_s in found.disk.items()},
-        "arrivals": asdict(arrivals) | {"sizes": history.sizes, "span_s": history.span_s} if arrivals else None,
-        "round_trips_s": {title: echo for title, echo in echoes.items() if isinstance(echo, float)},
-        "nodes": [asdict(node) for node in here.nodes],
-        "advice": {**_config_values(advice), "maxAssociations": advice.associations},
-        "expected": predicted(advice.main) | {"syntax": advice.main_syntax},
-        "by_syntax": {name or "as it came": predicted(each) for name, each in advice.by_syntax.items()},
-        "by_workers": {str(workers): each.per_s for workers, each in advice.by_workers.items()},
-        "peak_per_s": advice.peak_per_s,
-        "disk_lasts_s": advice.lasts_s,
-    }
-    print(orjson.dumps(whole).decode())
-
-
 # -- the plot
 
 
@@ -370,11 +233,11 @@ def _plot(
 
     Both with both ends on this machine, as they are while it is measured.
     """
-    import tempfile
-
     from leyden.dicom.uids import JPEG2000_LOSSLESS, syntax_name
-    from leyden.tune import images, plot, trip
+    from leyden.tune import images, plot
+    from leyden.tune.machine import one_trip
     from leyden.tune.model import advise
+    from leyden.tune.words import size_in_words
 
     syntax = wishes.syntax or next((node.syntax for node in here.nodes if node.syntax), syntax_name(JPEG2000_LOSSLESS))
     near = replace(found.machine, beside=found.costs.beside)
@@ -384,19 +247,20 @@ def _plot(
     measured: list[float | None] = [None] * len(predicted)
     for workers in range(1, min(found.machine.counted, len(predicted)) + 1):
         _say(options, f"measuring {syntax} with {workers} workers ...")
-        prefix, folder = "tune-", _existing(settings.spool_root)
-        with (
-            tempfile.TemporaryDirectory(prefix=prefix, dir=folder) as top,
-            trip.service(Path(top), workers, {trip.MADE: syntax}, sync=settings.sync_spool) as running,
-        ):
-            measured[workers - 1] = running.paced(trip.MADE, [template], 4 * options.seconds).per_s
+        measured[workers - 1] = one_trip(
+            _existing(settings.spool_root), syntax, workers, template, 4 * options.seconds, sync=settings.sync_spool
+        )
     rates: dict[str, Sequence[float | None]] = {"measured": measured}
     rates["predicted"] = [each.per_s for each in predicted.values()]
-    title = f"{syntax}, objects of {_size(template.size_bytes)}"
+    title = f"{syntax}, objects of {size_in_words(template.size_bytes)}"
     plot.write(options.plot, [plot.Chart(title, "workers", "objects/s", list(predicted), rates)])
 
 
 # -- the files
+
+
+def _values_now(settings: "Settings") -> dict[str, int]:
+    return {"receivers": settings.receivers, "workers": settings.workers, "arenaMib": settings.arena_mib}
 
 
 def _write(options: argparse.Namespace, settings: "Settings", advice: "Advice", overridden: Mapping[str, str]) -> int:
@@ -407,46 +271,28 @@ def _write(options: argparse.Namespace, settings: "Settings", advice: "Advice", 
 
     folder = Path(settings.path)
     by_files, _ = config.load(folder, {}, {})
-    now = {"receivers": by_files.receivers, "workers": by_files.workers, "arenaMib": by_files.arena_mib}
-    values = {key: value for key, value in _config_values(advice).items() if value != now[key]}
+    now = _values_now(by_files)
+    values = {key: value for key, value in advice.config.items() if value != now[key]}
     set_now = {each.ae_title: each.max_associations for each in by_files.destinations}
     nodes = {title: value for title, value in advice.associations.items() if value != set_now.get(title)}
     try:
-        before = {name: _content(folder / name) for name in (CONFIG, NODES)}
-        after = dict(before)
-        if values:
-            after[CONFIG] = write.with_keys(before[CONFIG] or b"", values)
-        if nodes:
-            after[NODES] = write.with_nodes_keys(before[NODES] or b"", "MaxAssociations", nodes)
-    except write.NotWritten as error:
-        print(f"leyden tune: nothing is written: {error}", file=sys.stderr)
-        return 1
-    changed = [name for name in before if after[name] != before[name]]
-    for name in changed:
-        write.replace_file(folder / name, after[name] or b"")
-    try:
-        config.load(folder, {}, {})
-    except ConfigError as error:
-        for name in changed:
-            write.restore_file(folder / name, before[name])
-        print(f"leyden tune: nothing is written, since it would be wrong: {'; '.join(error.problems)}", file=sys.stderr)
+        changed = write.changed(folder, {
+            CONFIG: lambda content: write.with_keys(content, values) if values else content,
+            NODES: lambda content: write.with_nodes_keys(content, "MaxAssociations", nodes) if nodes else content,
+        })  # fmt: skip
+        kept = write.replace_all(folder, changed, lambda: config.load(folder, {}, {}))
+    except (write.NotWritten, ConfigError) as error:
+        why = "; ".join(error.problems) if isinstance(error, ConfigError) else str(error)
+        print(f"leyden tune: nothing is written: {why}", file=sys.stderr)
         return 1
     for name in changed:
-        kept = f"; {name}{write.KEPT} is what it was" if before[name] is not None else ""
-        _say(options, f"{folder / name} is written{kept}")
+        _say(options, f"{folder / name} is written" + (f"; {kept[name]} is what it was" if name in kept else ""))
     if not changed:
         _say(options, "the files say so already: nothing is written")
-    for key in set(values) & set(overridden):
+    for key in sorted(set(values) & set(overridden)):
         _say(options, f"but {overridden[key]} is set, which wins over {key} in {CONFIG}")
     if values:
         _say(options, f"{', '.join(values)}: at the next start of the service")
     if nodes:
         _say(options, "MaxAssociations: at the next start, or after `leyden reload`")
     return 0
-
-
-def _content(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None

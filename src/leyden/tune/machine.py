@@ -9,6 +9,7 @@ from pathlib import Path
 from leyden.dicom.uids import syntax_name
 from leyden.errors import LeydenError
 from leyden.tune import codec, disk, images, trip
+from leyden.tune.load import Template
 from leyden.tune.model import Machine
 
 PREFIX = "tune-"  # of the folder beside the stages of the spool; it is removed at the end
@@ -76,3 +77,15 @@ def measure(wanted: Wanted, say: Callable[[str], None] = lambda text: None) -> F
         lone=costs.lone,
     )
     return Found(machine, codecs, durable, costs)
+
+
+def one_trip(folder: Path, syntax: str, workers: int, template: Template, seconds: float, *, sync: bool) -> float:
+    """Objects a second that so many workers make into a syntax, on the disk of `folder`, both ends on this machine.
+
+    Raises LeydenError, OSError.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix=PREFIX, dir=folder) as top,
+        trip.service(Path(top), workers, {trip.MADE: syntax}, sync=sync) as running,
+    ):
+        return running.paced(trip.MADE, [template], seconds).per_s

@@ -229,6 +229,11 @@ class Advice:
     lasts_s: Mapping[str, float]
 
     @property
+    def config(self) -> dict[str, int]:
+        """The keys of config.yml."""
+        return {"receivers": self.receivers, "workers": self.workers, "arenaMib": self.arena_mib}
+
+    @property
     def enough(self) -> bool | None:
         """Whether the busiest minute passes at once; None = how much comes is not known."""
         return None if self.peak_per_s is None else self.main.per_s >= self.peak_per_s

@@ -5,7 +5,7 @@ line of its own. Pure, but for replace_file().
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import yaml
@@ -159,3 +159,32 @@ def restore_file(path: Path, content: bytes | None, ending: str = KEPT) -> None:
         path.unlink()
     else:
         os.replace(path.with_name(path.name + ending), path)
+
+
+def changed(folder: Path, changes: Mapping[str, Callable[[bytes], bytes]]) -> dict[str, bytes]:
+    """The files that these changes make different: name -> new content. Raises NotWritten, OSError."""
+    found = {}
+    for name, change in changes.items():
+        try:
+            before = (folder / name).read_bytes()
+        except FileNotFoundError:
+            before = b""
+        if (after := change(before)) != before:
+            found[name] = after
+    return found
+
+
+def replace_all(folder: Path, contents: Mapping[str, bytes], check: Callable[[], object]) -> dict[str, str]:
+    """Replace these files, and take all back if check() raises. Returns under which names the old ones are kept."""
+    present = {name for name in contents if (folder / name).exists()}
+    replaced: list[str] = []
+    try:
+        for name, content in contents.items():
+            replace_file(folder / name, content)
+            replaced.append(name)
+        check()
+    except BaseException:
+        for name in replaced:
+            restore_file(folder / name, b"" if name in present else None)
+        raise
+    return {name: name + KEPT for name in contents if name in present}

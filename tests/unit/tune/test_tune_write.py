@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from leyden.tune.write import KEPT, NotWritten, replace_file, restore_file, with_keys, with_nodes_keys
+from leyden.tune.write import KEPT, NotWritten, changed, replace_all, replace_file, with_keys, with_nodes_keys
 
 CONFIG = """\
 # config of the north wing
@@ -106,14 +106,25 @@ def test_the_old_file_is_kept_beside_the_new_one(tmp_path: Path) -> None:
     assert path.read_text() == "newer"
     assert path.stat().st_mode & 0o777 == 0o640
     assert (tmp_path / f"config.yml{KEPT}").read_text() == "new"
-    restore_file(path, b"new")
-    assert [each.name for each in tmp_path.iterdir()] == ["config.yml"]
-    assert path.read_text() == "new"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["config.yml", f"config.yml{KEPT}"]
 
 
-def test_a_file_that_was_not_there(tmp_path: Path) -> None:
-    path = tmp_path / "config.yml"
-    replace_file(path, b"new")
-    assert path.stat().st_mode & 0o777 == 0o600
-    restore_file(path, None)
-    assert not list(tmp_path.iterdir())
+def test_all_files_are_replaced_or_none(tmp_path: Path) -> None:
+    (tmp_path / "nodes.yml").write_text("old")
+
+    def refuse() -> None:
+        assert (tmp_path / "nodes.yml").read_text() == "new"
+        raise ValueError("no")
+
+    new = {"nodes.yml": b"new", "config.yml": b"new"}
+    with pytest.raises(ValueError, match="no"):
+        replace_all(tmp_path, new, refuse)
+    assert [each.name for each in tmp_path.iterdir()] == ["nodes.yml"]
+    assert (tmp_path / "nodes.yml").read_text() == "old"
+    assert replace_all(tmp_path, new, lambda: None) == {"nodes.yml": f"nodes.yml{KEPT}"}
+    assert (tmp_path / "config.yml").stat().st_mode & 0o777 == 0o600
+
+
+def test_only_files_that_differ_are_written(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"1")
+    assert changed(tmp_path, {"a": lambda old: old, "b": lambda old: old + b"2"}) == {"b": b"2"}
