@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from leyden import __version__
-from leyden.errors import ConfigError, LeydenError, WrongFormat
+from leyden.errors import ConfigError, LeydenError, Unconfigured, WrongFormat
 
 _IGNORED_SWITCHES = ("install", "uninstall", "service", "verbose", "debug")
 
@@ -37,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _print_problems(error)
         return 2
     except WrongFormat as error:
+        print(f"leyden: {error}", file=sys.stderr)
+        return 2
+    except Unconfigured as error:
         print(f"leyden: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
@@ -70,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         demo,
         echo,
         explain,
+        init,
         install_service,
         override_schedule,
         pause,
@@ -111,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for module in (
         run,
+        init,
         check,
         explain,
         test_rules,

@@ -36,3 +36,7 @@ class ConfigError(LeydenError):
 
 class WrongFormat(LeydenError):
     """The spool is of a newer version, or its format can't be told. The message says what to do."""
+
+
+class Unconfigured(LeydenError):
+    """There is no configuration at all yet; the text says what to write."""

@@ -43,6 +43,7 @@ def folder(tmp_path: Path) -> Path:
         ["send"],
         ["tune"],
         ["install-service"],
+        ["init"],
     ],
 )
 def test_every_command_explains_itself(command: list[str]) -> None:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from leyden.commands.options import Commands, add_command, load
+from leyden.commands.options import Commands, add_command, load, want_configuration
 
 
 def add_to(commands: Commands) -> None:
@@ -13,6 +13,7 @@ def add_to(commands: Commands) -> None:
 def call(options: argparse.Namespace) -> int:
     from leyden.supervisor import describe
 
+    want_configuration(options)
     settings, warnings = load(options)
     for warning in warnings:
         print(f"warning: {warning}")

@@ -57,6 +57,21 @@ def logging_options() -> argparse.ArgumentParser:
     return parser
 
 
+def want_configuration(options: argparse.Namespace) -> None:
+    """For the first start. Raises Unconfigured: there is neither config.yml nor nodes.yml, and nothing but options.
+
+    Not for a reload, for which files that are gone are an error of another kind.
+    """
+    from leyden.config.load import DEFAULT_FOLDERS
+    from leyden.errors import Unconfigured
+    from leyden.operate.beginning import guide, present
+
+    path = getattr(options, "path", None)
+    folder = path or next(filter(Path.is_dir, DEFAULT_FOLDERS), DEFAULT_FOLDERS[-1])
+    if (path is None or folder.is_dir()) and not {"config.yml", "nodes.yml"}.intersection(present(folder)):
+        raise Unconfigured(guide(folder.absolute()))
+
+
 def load(options: argparse.Namespace) -> "tuple[Settings, tuple[str, ...]]":
     """The settings and the warnings. Raises ConfigError, and WrongFormat: the spool is of a newer version."""
     from leyden.config.load import load
@@ -118,7 +133,7 @@ def age_in_words(age_s: float) -> str:
 
 def add_peer(parser: argparse.ArgumentParser, *, called: str | None = None) -> None:
     """HOST:PORT and the titles; --called must be given unless `called` is its default."""
-    parser.add_argument("address", type=_address, metavar="HOST:PORT", help="where to send to")
+    parser.add_argument("address", type=address, metavar="HOST:PORT", help="where to send to")
     parser.add_argument(
         "--called",
         required=called is None,
@@ -147,7 +162,8 @@ def peer(options: argparse.Namespace) -> "Peer":
     return Peer(host, port, options.called, options.calling, options.timeout)
 
 
-def _address(text: str) -> tuple[str, int]:
+def address(text: str) -> tuple[str, int]:
+    """HOST:PORT given as an option."""
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdigit() or not 0 < int(port) < 65536:
         raise argparse.ArgumentTypeError(f"{text} is not HOST:PORT, for example 192.168.1.200:104")
