@@ -200,6 +200,29 @@ def test_the_service_pauses_and_reloads_by_the_api(box: Callable[..., Box], tmp_
     assert it.http.get("/api/queue/items", headers=bearer("another-token-of-this-box")).status_code == 200
 
 
+def test_a_node_is_changed_in_its_file_while_it_is_drained(box: Callable[..., Box], pacs: Callable[..., Pacs]) -> None:
+    """PUT: 409 unless paused and drained; the comments of nodes.yml stay; what is wrong is not written."""
+    archive = pacs("PACS")
+    it = box(node("PACS", free_port()) + "# the archive\n").start()
+    path = it.service.folder / "nodes.yml"
+    before = path.read_text()
+    wanted = {"role": "Storage", "port": archive.port, "minimumLineSpeed": 100}
+    assert it.ask("PUT", "/api/nodes/PACS", 409, json=wanted)["code"] == "not_drained"
+    assert path.read_text() == before
+    it.ask("POST", "/api/nodes/PACS/pause")
+    wrong = wanted | {"transferSyntax": "JPEG9000"}
+    wait_for(lambda: it.http.put("/api/nodes/PACS", json=wrong).json()["error"]["code"] == "not_changed")
+    assert "JPEG9000" in it.ask("PUT", "/api/nodes/PACS", 409, json=wrong)["message"]
+    assert path.read_text() == before
+    changed = it.ask("PUT", "/api/nodes/PACS", json=wanted)
+    assert changed["node"]["port"] == archive.port
+    assert {"node PACS: MinimumLineSpeed 500 -> 100"} < set(changed["changes"])
+    assert path.read_text().endswith("# the archive\n")
+    assert it.ask("GET", "/api/nodes/PACS")["port"] == archive.port
+    it.ask("POST", "/api/nodes/PACS/resume")
+    assert it.ask("POST", "/api/nodes/PACS/echo")["success"] is True
+
+
 def test_a_token_of_the_command_line_is_valid_at_once_and_until_it_is_revoked(box: Callable[..., Box]) -> None:
     """`leyden token new` prints it once; the running console knows it, and forgets it, without a reload."""
     it = box(node("PACS", free_port())).start()

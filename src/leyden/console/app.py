@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -24,12 +25,27 @@ PATH_MAX_CHARS = 512
 _CHANGE = ("POST", "PUT", "DELETE", "PATCH")
 
 
+class _Item(Convertor[str]):
+    """The id of an object, which is the path of its file if it has no receipt id; not the verb behind one."""
+
+    regex = r"(?:(?!/(?:retry|reject|fail|move)$).)+"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("item", _Item())
+
+
 def application(console: Console, pages: Sequence[BaseRoute] = (), table: Sequence[Call] = TABLE) -> ASGIApp:
     """Everything that is served: the calls of the table, and the `pages` beside them."""
     routes: list[BaseRoute] = []
     for path in dict.fromkeys(call.path for call in table):
         calls = {call.method: call for call in table if call.path == path}
-        routes.append(Route(path.replace("{id}", "{id:path}"), _endpoint(console, calls), methods=[*calls]))
+        routes.append(Route(path.replace("{id}", "{id:item}"), _endpoint(console, calls), methods=[*calls]))
     app = Starlette(routes=[*routes, *pages], exception_handlers={404: _no_such, 405: _no_such, Exception: _fault})
     app.router.redirect_slashes = False
     return Guard(app, lambda: console.settings.console)
@@ -120,11 +136,23 @@ async def _body(call: Call, request: Request) -> Any:
     if content and request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise Refused(415, "bad_request", "the body must be application/json")
     try:
-        return msgspec.json.decode(bytes(content) or b"{}", type=call.body)
+        return msgspec.convert(_whole(msgspec.json.decode(bytes(content) or b"{}")), type=call.body)
     except msgspec.ValidationError as error:
         raise Refused(400, "bad_request", f"body: {_shown(error)}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Refused(400, "bad_request", f"the body is not JSON: {error}") from None
+
+
+def _whole(value: Any) -> Any:
+    """JSON knows no whole numbers: 1.0 is one, too."""
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case dict():
+            return {name: _whole(each) for name, each in value.items()}
+        case list():
+            return [_whole(each) for each in value]
+    return value
 
 
 def _shown(error: msgspec.ValidationError) -> str:

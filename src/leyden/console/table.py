@@ -2,13 +2,25 @@
 
 from typing import Any
 
-from leyden.console.call import Call, Needs
+from leyden.console.call import Asked, Call, Needs, Nothing, Plain
 from leyden.console.calls import control, nodes, page, queue, session, sight, stories, system
+from leyden.console.console import Console
+from leyden.console.envelope import encoded
+from leyden.console.openapi import document
 
 _ITEM = {404: "it is not in the queue", 409: "it can't be done with it, or a process works on it"}
 _MANY = {404: "it is no UID, or there is no such node", 409: "that can't be done"}
 
+
+async def _openapi(_console: Console, _asked: Asked[Nothing, Nothing]) -> Plain:
+    return Plain(encoded(document(TABLE)))
+
+
 TABLE: tuple[Call, ...] = (
+    Call(
+        "GET", "/api/openapi.json", Needs.NOTHING, _openapi, "this API, as an OpenAPI 3.1 document",
+        answer=dict[str, Any], enveloped=False, own=True,
+    ),
     Call(
         "GET", "/health", Needs.NOTHING, sight.health,
         "200 while the service can receive and the disk has room, else 503 with the reasons",
@@ -172,7 +184,7 @@ TABLE: tuple[Call, ...] = (
     ),
     Call(
         "GET", "/api/trace", Needs.READ, stories.find, "the stories of objects, by one of four names",
-        query=stories.TraceQuery, answer=stories.Stories, own=True,
+        query=stories.TraceQuery, answer=stories.Stories, own=True, refuses={409: "none or several are named"},
     ),
     Call(
         "GET", "/api/studies/{uid}", Needs.READ, stories.of_study, "how far a study is, for each destination",

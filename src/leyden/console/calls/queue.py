@@ -284,9 +284,9 @@ async def fail_item(_console: Console, _asked: Asked[Nothing, Nothing]) -> Outco
 
 
 def _mover(console: Console, target: Target) -> Verb:
-    """Refused: 400, 404, 409."""
+    """Refused: 404, 409."""
     if bool(target.target_state) == bool(target.destination):
-        raise Refused(400, "bad_request", "body: name targetState or destination, one of the two")
+        raise Refused(409, "not_possible", "name targetState or destination, one of the two")
     if target.destination:
         (to,) = _titles(console, target.destination)
         if to not in console.settings.plan.titles.values():

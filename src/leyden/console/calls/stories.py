@@ -83,7 +83,7 @@ class Study(Shape, frozen=True):
 async def find(console: Console, asked: Asked[TraceQuery, Nothing]) -> Stories:
     query, root = asked.query, console.root
     if sum(map(bool, (query.uid, query.accession, query.study, query.receipt))) != 1:
-        raise Refused(400, "bad_request", "name one of uid, accession, study and receipt")
+        raise Refused(409, "not_possible", "name one of uid, accession, study and receipt")
     if query.uid:
         found = await console.walks.do(trace.by_instance, root, query.uid)
     elif query.study:
