@@ -67,9 +67,9 @@ class Web:
             runner.run(self._serve())
 
     async def _serve(self) -> None:
-        tls = server.context(self.console.settings.console)
+        self.tls = server.Tls(self.console.settings.console) if self.console.tls else None
         app = application(self.console, table=self._table)
-        self.server = server.Server(app, tls, lambda: self.console.settings.console.max_connections)
+        self.server = server.Server(app, self.tls, lambda: self.console.settings.console.max_connections)
         self.loop = asyncio.get_running_loop()
         serving = asyncio.create_task(self.server._serve([self._listener]))
         while not self.server.started and not serving.done():

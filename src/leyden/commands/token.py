@@ -14,7 +14,12 @@ def add_to(commands: Commands) -> None:
     token = add_command(commands, "token", _nothing, text)
     verbs = token.add_subparsers(title="commands", metavar="COMMAND")
     new = add_command(verbs, "new", _new, "make a token; it is printed once, and can't be had again")
-    new.add_argument("name", metavar="NAME", help="who holds it: the journal names it for what is done with the token")
+    new.add_argument(
+        "name",
+        nargs="?",
+        metavar="NAME",
+        help="who holds it: the journal names it for what is done with the token (default: the user)",
+    )
     new.add_argument(
         "--role",
         choices=("read", "operate"),
@@ -36,7 +41,7 @@ def _new(options: argparse.Namespace) -> int:
     from leyden.operate import tokens
     from leyden.operate.who import who
 
-    print(tokens.new(_root(options), options.name, options.role, who=who()))
+    print(tokens.new(_root(options), options.name or who(), options.role, who=who()))
     return 0
 
 

@@ -39,7 +39,7 @@ def run(inherited: Inherited) -> int:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     settings = inherited.settings.console
     try:
-        tls = server.context(settings)
+        tls = server.Tls(settings) if settings.certificate else None
         listener = server.bind(settings)
     except (OSError, ssl.SSLError) as error:
         logger.error("the console can't serve: %s", error)
@@ -49,7 +49,7 @@ def run(inherited: Inherited) -> int:
     return 0
 
 
-async def _serve(inherited: Inherited, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
+async def _serve(inherited: Inherited, listener: socket.socket, tls: server.Tls | None) -> None:
     inherited.heartbeat.alive(ALIVE_S)
     settings = inherited.settings
     live = Live(time.time())
@@ -79,6 +79,8 @@ async def _serve(inherited: Inherited, listener: socket.socket, tls: ssl.SSLCont
     logger.info("the console serves http%s://%s:%d", "s" if tls else "", settings.console.bind, console.port)
     while not stop.is_set() and not any(task.done() for task in tasks):
         inherited.heartbeat.alive(ALIVE_S)
+        if tls is not None:
+            tls.look()
         if (newer := inherited.newer()) is not None:
             console.go_by(newer)
             overview.go_by(newer)

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from leyden import log
 from leyden.config.settings import ConsoleSettings
 
 logger = logging.getLogger("leyden.console")
@@ -52,14 +53,39 @@ def bind(settings: ConsoleSettings) -> socket.socket:
     raise AssertionError
 
 
-def context(settings: ConsoleSettings) -> ssl.SSLContext | None:
-    """What TLS needs (TLS 1.2 at least); None = none is asked for. OSError, ssl.SSLError: a file is wrong."""
-    if not settings.certificate:
-        return None
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    made.minimum_version = ssl.TLSVersion.TLSv1_2
-    made.load_cert_chain(settings.certificate, settings.key, password=_no_passphrase)
-    return made
+class Tls:
+    """TLS 1.2 at least, with the certificate of these settings. OSError, ssl.SSLError: a file is wrong."""
+
+    def __init__(self, settings: ConsoleSettings) -> None:
+        self._files = (settings.certificate, settings.key)
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._seen = self._stamps()
+        self._load(self.context)
+
+    def look(self) -> None:
+        """Take over files that have changed, for the connections that come next; if they are wrong, the old ones stay.
+
+        Nobody needs to reload for that: certificates are renewed by programs.
+        """
+        try:
+            stamps = self._stamps()
+            if stamps == self._seen:
+                return
+            self._seen = stamps
+            self._load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))  # a trial: the other one stays whole
+            self._load(self.context)
+        except (OSError, ssl.SSLError) as error:
+            message = f"the new certificate or key can't be taken, the old ones stay: {error}"
+            log.once(logger, logging.ERROR, f"tls {self._seen}", message)
+        else:
+            logger.info("the certificate was read again")
+
+    def _stamps(self) -> tuple[tuple[int, int], ...]:
+        return tuple((status.st_ino, status.st_mtime_ns) for status in map(os.stat, self._files))
+
+    def _load(self, context: ssl.SSLContext) -> None:
+        context.load_cert_chain(*self._files, password=_no_passphrase)
 
 
 def _no_passphrase() -> str:
@@ -69,7 +95,7 @@ def _no_passphrase() -> str:
 class Server(uvicorn.Server):
     """Serves `app` on sockets of bind(), until `should_exit`. `max_connections` is asked at each new connection."""
 
-    def __init__(self, app: ASGIApp, tls: ssl.SSLContext | None, max_connections: Callable[[], int]) -> None:
+    def __init__(self, app: ASGIApp, tls: Tls | None, max_connections: Callable[[], int]) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -97,7 +123,9 @@ class Server(uvicorn.Server):
         def connection() -> Connection:
             return Connection(self.config, self.server_state, self._connections, self._max_connections())
 
-        limits: dict[str, Any] = {"ssl": self._tls, "ssl_handshake_timeout": HANDSHAKE_WITHIN_S} if self._tls else {}
+        limits: dict[str, Any] = (
+            {"ssl": self._tls.context, "ssl_handshake_timeout": HANDSHAKE_WITHIN_S} if self._tls else {}
+        )
         self.servers = [
             await loop.create_server(connection, sock=each, backlog=BACKLOG, **limits) for each in sockets or ()
         ]

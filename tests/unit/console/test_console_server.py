@@ -129,16 +129,19 @@ def test_a_busy_port_means_the_next(tmp_path: Path) -> None:
             server.bind(ConsoleSettings(port=port, bind="192.0.2.1"))
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    folder = tmp_path_factory.mktemp("tls")
+def make_certificate(folder: Path, days: int = 2) -> dict[str, str]:
     files = {"certificate": str(folder / "own.pem"), "key": str(folder / "own.key")}
-    words = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "2"]
+    words = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", str(days)]
     words += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
     words += ["-out", files["certificate"], "-keyout", files["key"]]
     subprocess.run(["openssl", *words], check=True, capture_output=True, timeout=60)
     os.chmod(files["key"], 0o600)
     return files
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 def test_with_a_certificate_it_speaks_tls_only(tmp_path: Path, certificate: dict[str, str]) -> None:
@@ -160,3 +163,25 @@ def test_with_a_certificate_it_speaks_tls_only(tmp_path: Path, certificate: dict
 def test_a_handshake_that_does_not_come_is_not_waited_for(tmp_path: Path, certificate: dict[str, str]) -> None:
     with serving(tmp_path, **certificate) as web, web.raw() as connection:
         assert ended(connection)
+
+
+def test_a_renewed_certificate_is_taken_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Without a reload, and never half: a key that does not belong to it leaves the old ones in force."""
+    files = make_certificate(tmp_path)
+
+    def shown(web: Web) -> str:
+        return ssl.get_server_certificate(("127.0.0.1", web.port), timeout=30).strip()
+
+    with serving(tmp_path / "console", **files) as web:
+        first = Path(files["certificate"]).read_text().strip()
+        assert shown(web) == first
+        (tmp_path / "next").mkdir()
+        other = make_certificate(tmp_path / "next")
+        assert web.tls is not None
+        os.replace(other["certificate"], files["certificate"])
+        web.tls.look()
+        assert "the old ones stay" in caplog.text
+        assert shown(web) == first
+        os.replace(other["key"], files["key"])
+        web.tls.look()
+        assert shown(web) == Path(files["certificate"]).read_text().strip() != first

@@ -1,6 +1,7 @@
 """The nodes: what they are, what waits for them, whether they answer; and what nodes.yml says of them."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,10 +14,11 @@ from leyden.console.console import Console
 from leyden.deliver.destination import Destination
 from leyden.dicom.uids import syntax_name
 from leyden.errors import LeydenError
-from leyden.operate.nodes import drained
+from leyden.operate.nodes import controls, drained
 from leyden.operate.peer import Peer, echo
 from leyden.operate.reading import Reading
 from leyden.operate.service import reload
+from leyden.spool.control import Control
 from leyden.spool.listing import Count
 
 ECHO_WITHIN_S = 10.0
@@ -33,7 +35,7 @@ class NodeQueue(Shape, frozen=True):
 
 
 class Node(Shape, frozen=True):
-    """A destination. `transferSyntax`: "" = as received."""
+    """A destination. `transferSyntax`: "" = as received. `overridden`: it is sent to at any time of the day."""
 
     ae_title: str
     host_name: str
@@ -42,6 +44,8 @@ class Node(Shape, frozen=True):
     aliases: tuple[str, ...]
     transfer_syntax: str
     impersonate: bool
+    paused: bool
+    overridden: bool
     queue: NodeQueue
 
 
@@ -95,7 +99,7 @@ def node_of(console: Console, asked: Asked[Any, Any]) -> Destination:
     raise Refused(404, "not_found", f"no node {name}")
 
 
-def _node(destination: Destination, counts: tuple[Count, ...]) -> Node:
+def _node(destination: Destination, control: Control, counts: tuple[Count, ...]) -> Node:
     states, checked_out = by_state(counts, destination.ae_title)
     return Node(
         ae_title=destination.ae_title,
@@ -105,6 +109,8 @@ def _node(destination: Destination, counts: tuple[Count, ...]) -> Node:
         aliases=destination.aliases,
         transfer_syntax=syntax_name(destination.syntax) if destination.syntax else "",
         impersonate=destination.impersonate,
+        paused=control.pause is not None,
+        overridden=control.override is not None,
         queue=NodeQueue(
             new=states.new,
             prepared=states.prepared,
@@ -115,13 +121,19 @@ def _node(destination: Destination, counts: tuple[Count, ...]) -> Node:
     )
 
 
-async def nodes(console: Console, _asked: Asked[Nothing, Nothing]) -> Nodes:
+async def _nodes(console: Console, destinations: Sequence[Destination]) -> tuple[Node, ...]:
     counts = await console.counts()
-    return Nodes(nodes=tuple(_node(each, counts) for each in console.settings.destinations))
+    ordered = await console.walks.do(controls, console.root, [each.ae_title for each in destinations])
+    return tuple(_node(each, ordered[each.ae_title], counts) for each in destinations)
+
+
+async def nodes(console: Console, _asked: Asked[Nothing, Nothing]) -> Nodes:
+    return Nodes(nodes=await _nodes(console, console.settings.destinations))
 
 
 async def node(console: Console, asked: Asked[Nothing, Nothing]) -> Node:
-    return _node(node_of(console, asked), await console.counts())
+    (found,) = await _nodes(console, [node_of(console, asked)])
+    return found
 
 
 async def put_node(console: Console, asked: Asked[Nothing, NodeSettings]) -> NodeChanged:
@@ -134,12 +146,12 @@ async def put_node(console: Console, asked: Asked[Nothing, NodeSettings]) -> Nod
             raise Refused(409, "not_drained", f"{title} is not paused, or something is still sent to it")
         said = await asyncio.to_thread(_change, console, title, asked.body)
         console.operated(asked, "change node", destination=title, detail="; ".join(said.changes))
-    counts = await console.counts()
     for _ in range(20):  # this process takes the settings over by itself, as each role does
         if console.settings.generation >= said.generation:
             break
         await asyncio.sleep(0.1)
-    return NodeChanged(node=_node(node_of(console, asked), counts), changes=said.changes, warnings=said.warnings)
+    (changed,) = await _nodes(console, [node_of(console, asked)])
+    return NodeChanged(node=changed, changes=said.changes, warnings=said.warnings)
 
 
 def _change(console: Console, title: str, wanted: NodeSettings) -> Reading:

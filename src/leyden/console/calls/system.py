@@ -181,10 +181,10 @@ def _parsed(lines: list[str]) -> Iterator[LogLine]:
             with contextlib.suppress(msgspec.DecodeError):
                 said = msgspec.json.decode(line, type=dict[str, object])
                 yield LogLine(
-                    timestamp=str(said.get("at", said.get("time", ""))),
+                    timestamp=str(said.get("at", "")),
                     level=str(said.get("level", "")).upper(),
                     message=str(said.get("message", "")),
-                    logger=str(said.get("process", said.get("logger", ""))),
+                    logger=str(said.get("role", "")),
                 )
         elif found := _LINE.fullmatch(line):
             yield LogLine(timestamp=found[1], level=found[2], logger=found[3], message=found[4])
