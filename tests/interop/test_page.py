@@ -182,7 +182,7 @@ def test_stories_and_studies_are_found_and_names_only_where_they_are_asked_for(p
     page.wait_text("#found", f"Study {uid}")
     page.write("#search-text", "<img src=x onerror=alert(1)>")
     page.press(Keys.ENTER)
-    page.wait_text("#found", "Nothing is known of <img src=x onerror=alert(1)>")
+    page.wait_text("#found-words", "Nothing is known of <img src=x onerror=alert(1)>")
     assert not page.all("main img")
     page.driver.refresh()
     page.wait_text("#link", "live")

@@ -18,6 +18,7 @@ from leyden.console import server
 from leyden.console.app import application
 from leyden.console.call import Call
 from leyden.console.console import Console
+from leyden.console.stream import Document
 from leyden.console.table import TABLE
 from leyden.dicom.negotiate import AcceptorPolicy
 from leyden.plan.rules import PlanSettings
@@ -91,14 +92,13 @@ class Web:
 
 
 @contextlib.contextmanager
-def serving(root: Path, table: Sequence[Call] = TABLE, **keys: Any) -> Iterator[Web]:
-    """A console on a spool below `root`."""
+def serving(
+    root: Path, table: Sequence[Call] = TABLE, document: Document = lambda _whole: {"shown": 1}, **keys: Any
+) -> Iterator[Web]:
+    """A console on a spool below `root`. `document`: what its page shows."""
     given = settings(root, **keys)
     Spool(given.spool_root).prepare(())
     listener = server.bind(given.console)
-
-    def document(_whole: bool) -> dict[str, int]:
-        return {"shown": 1}
 
     console = Console(given, port=listener.getsockname()[1], document=document)
     web = Web(console, listener, table)

@@ -26,6 +26,7 @@ from leyden.journal.events import (
     Transformed,
 )
 from leyden.journal.tail import Told
+from leyden.plan.rules import PlanSettings
 
 SECONDS = 300  # that the rings hold
 RATE_S = 10  # over which a rate is a mean
@@ -113,6 +114,16 @@ class Live:
         self._destinations: dict[str, Flow] = {}
         self._errors: deque[Document] = deque()
         self._today = Today(whole_from_s=now_s)
+        self._rules: tuple[object, object] = (None, None)
+        self._rules_since_s = now_s
+        self._mutations: dict[str, str] = {}  # by the place of each of its actions, as the journal names them
+
+    def go_by(self, plan: PlanSettings, since_s: float) -> None:
+        """By which rules objects are planned now. `since_s`: these have been in force since then, if they are new."""
+        if (rules := (plan.routes, plan.mutations)) != self._rules:
+            self._rules, self._rules_since_s = rules, since_s
+            self._today.rules.clear()  # they are known by their places in the files, which may mean other rules now
+            self._mutations = {edit.where: each.where for each in plan.mutations or () for edit in each.actions}
 
     def take(self, told: Sequence[Told]) -> None:
         """Events in any order: they say themselves when they were."""
@@ -139,6 +150,7 @@ class Live:
                 "since": max(today.begin_s, today.whole_from_s),
                 "kinds": today.kinds,
                 "rules": today.rules,
+                "rulesSince": max(today.begin_s, today.whole_from_s, self._rules_since_s),
                 "senders": today.senders,
                 "called": today.called,
                 "delivered": today.delivered,
@@ -175,8 +187,7 @@ class Live:
                 if of_today:
                     if not event.deliveries:
                         _count(today.kinds, "dropped")
-                    for rule in {*event.rules, *(rule for each in event.deliveries for rule in each.changed_by)}:
-                        today.rules[rule] = today.rules.get(rule, 0) + 1
+                    self._matched(event, today)
             case Transformed():
                 self._made.add(event.at_s, event.came_bytes)
             case Delivered():
@@ -192,6 +203,12 @@ class Live:
                 self._complain(event, event.destination, event.reason, event.sop_instance_uid)
             case Expired():
                 self._complain(event, event.destination, "older than expiryThreshold", event.sop_instance_uid)
+
+    def _matched(self, event: Planned, today: Today) -> None:
+        if event.at_s >= self._rules_since_s:
+            edits = {edit for each in event.deliveries for edit in each.changed_by}
+            for rule in {*event.rules, *(self._mutations.get(edit, edit) for edit in edits)}:
+                today.rules[rule] = today.rules.get(rule, 0) + 1
 
     def _complain(self, event: Event, title: str, words: str, uid: str) -> None:
         kind = type(event).__name__.lower()

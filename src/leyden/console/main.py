@@ -5,6 +5,7 @@ passes through it, and its death harms none.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -15,11 +16,12 @@ from pathlib import Path
 
 import uvloop
 
+from leyden.config.settings import Settings
 from leyden.console import server, site
 from leyden.console.app import application
 from leyden.console.console import Console
 from leyden.console.feed import Consumer, follow, recall
-from leyden.console.live import Live
+from leyden.console.live import Live, midnight_s
 from leyden.console.metrics import Metrics
 from leyden.console.overview import Overview
 from leyden.inherited import Inherited
@@ -53,6 +55,7 @@ async def _serve(inherited: Inherited, listener: socket.socket, tls: server.Tls 
     inherited.heartbeat.alive(ALIVE_S)
     settings = inherited.settings
     live = Live(time.time())
+    live.go_by(settings.plan, _rules_since_s(settings))
     overview = Overview(settings, live)
     counted = Counted(settings.spool_root)
     metrics = Metrics(settings.spool_root, settings, counted)
@@ -84,6 +87,7 @@ async def _serve(inherited: Inherited, listener: socket.socket, tls: server.Tls 
         if (newer := inherited.newer()) is not None:
             console.go_by(newer)
             overview.go_by(newer)
+            live.go_by(newer.plan, time.time())
             metrics.go_by(newer)
         try:
             await asyncio.wait_for(stop.wait(), PULSE_S)
@@ -97,6 +101,16 @@ async def _serve(inherited: Inherited, listener: socket.socket, tls: server.Tls 
     for task in tasks:
         if not task.cancelled() and (error := task.exception()) is not None:
             raise error
+
+
+def _rules_since_s(settings: Settings) -> float:
+    """Since when the rules have certainly been the same: last midnight, unless one of their files is newer."""
+    today_s = midnight_s(time.time())
+    for name in ("routings.yml", "mutations.yml"):
+        with contextlib.suppress(OSError):
+            if os.stat(f"{settings.path}/{name}").st_mtime >= today_s:
+                return time.time()
+    return today_s
 
 
 def _begun_s(pid: int) -> float:

@@ -112,6 +112,7 @@ class Overview:
         told = self._live.document(now_s, [node.ae_title for node in self.settings.destinations])
         rates = told["destinations"]
         delivered = told["today"]["delivered"]
+        told["today"]["called"] = self._by_node(told["today"]["called"])
         if not whole:
             told["errors"] = None
             told["today"] = {**told["today"], "rules": {}, "senders": {}, "called": {}, "delivered": {}}
@@ -131,6 +132,14 @@ class Overview:
                 for node in self.settings.destinations
             ],
         }
+
+    def _by_node(self, called: dict[str, int]) -> dict[str, int]:
+        """How often each node was called, by whichever of its titles."""
+        plan, found = self.settings.plan, dict[str, int]()
+        for title, count in called.items():
+            node = plan.titles.get(title, title) or plan.my_ae_title
+            found[node] = found.get(node, 0) + count
+        return found
 
 
 def _service(settings: Settings, seen: Seen | None) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from leyden.journal.events import (
     Transformed,
 )
 from leyden.journal.tail import Told
+from leyden.plan.rules import Edit, EditType, Mutation, PlanSettings
 
 NOON_S = midnight_s(1_795_000_000.0) + 12 * 3600
 OF = {"sop_class_uid": "1.2.840.10008.5.1.4.1.1.2", "sop_instance_uid": "2.25.1", "calling": "CT1"}
@@ -77,10 +78,33 @@ def test_each_step_and_each_destination_has_its_own_rate() -> None:
 
 
 def test_a_rule_counts_the_objects_that_it_matched_once_each() -> None:
-    told = [planned(NOON_S, "routings.yml:1", changed_by=("mutations.yml:4",)), planned(NOON_S, "routings.yml:1")]
-    today = live(*told, planned(NOON_S, "routings.yml:9", nowhere=True)).document(NOON_S, [])["today"]
-    assert today["rules"] == {"routings.yml:1": 2, "mutations.yml:4": 1, "routings.yml:9": 1}
+    told = [planned(NOON_S, "routings.yml:1", changed_by=("mutations.yml:4", "mutations.yml:6"))]
+    told += [planned(NOON_S, "routings.yml:1"), planned(NOON_S, "routings.yml:9", nowhere=True)]
+    page = Live(NOON_S)
+    page.go_by(plan("mutations.yml:4", "mutations.yml:6"), NOON_S)
+    page.take([Told("planner-0", event) for event in told])
+    today = page.document(NOON_S, [])["today"]
+    assert today["rules"] == {"routings.yml:1": 2, "mutations.yml:1": 1, "routings.yml:9": 1}
     assert today["kinds"] == {"dropped": 1}
+
+
+def test_matches_of_other_rules_are_not_counted() -> None:
+    """A rule is known by its place in the file, which may be that of another rule after a reload."""
+    page = Live(NOON_S)
+    page.go_by(plan("mutations.yml:4"), NOON_S - 60)
+    page.take([Told("planner-0", planned(NOON_S - 61, "routings.yml:1"))])
+    page.take([Told("planner-0", planned(NOON_S - 60, "routings.yml:1"))])
+    page.go_by(plan("mutations.yml:4"), NOON_S)  # a reload that has changed something else
+    assert page.document(NOON_S, [])["today"]["rules"] == {"routings.yml:1": 1}
+    page.go_by(plan("mutations.yml:5"), NOON_S + 60)
+    today = page.document(NOON_S + 61, [])["today"]
+    assert (today["rules"], today["rulesSince"]) == ({}, NOON_S + 60)
+
+
+def plan(*edits: str) -> PlanSettings:
+    """One mutation, with actions at these places."""
+    actions = tuple(Edit(EditType.REMOVE, where) for where in edits)
+    return PlanSettings("LEYDEN", {}, (), mutations=(Mutation("mutations.yml:1", actions=actions),))
 
 
 def test_today_begins_at_local_midnight_and_ends_at_the_next() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from leyden.console.overview import Overview, Seen, look, problems, row, stands
 from leyden.console.walks import Walks
 from leyden.deliver.destination import Destination
 from leyden.dicom.negotiate import AcceptorPolicy
+from leyden.journal.events import Received
+from leyden.journal.tail import Told
 from leyden.operate.outboxes import Outbox
 from leyden.operate.reading import Reading, Result
 from leyden.plan.rules import PlanSettings
@@ -125,3 +128,19 @@ def test_the_spool_is_looked_at_only_while_somebody_asks(tmp_path: Path) -> None
     assert now["destinations"][0]["waiting"] == 15
     assert now["stands"]["compressing"] == 4
     assert look(given.spool_root, ["PACS"], ()).vital is None
+
+
+def test_a_node_is_counted_under_whichever_of_its_titles_it_was_called(tmp_path: Path) -> None:
+    given = settings(tmp_path)
+    titles = {"PACS": "PACS", "ALIAS": "PACS", "LEYDEN": "", "OURS": ""}
+    live = Live(0.0)
+    now_s = time.time()
+    live.take([Told("receiver-0", _called(title, now_s)) for title in ("PACS", "ALIAS", "OURS", "GONE")])
+    overview = Overview(replace(given, plan=replace(given.plan, titles=titles)), live)
+    assert overview.document(True)["today"]["called"] == {"PACS": 2, "LEYDEN": 1, "GONE": 1}
+
+
+def _called(title: str, at_s: float) -> Received:
+    return Received(
+        "1" * 22, at_s, sop_class_uid="1", sop_instance_uid="2", calling="CT", called=title, syntax="3", bytes=1
+    )

@@ -4,10 +4,10 @@ import { $, bytes, count, draw, put, rate } from "./words.js";
 const HEIGHT = 120;
 const MIDDLE = HEIGHT / 2;
 
-/** The least of 1, 2, 5, 10, 20 … that is not below n. */
+/** The least of 1, 2, 3, 5, 7, 10, 20 … that is not below n. */
 function ceiling(n) {
   const power = 10 ** Math.floor(Math.log10(Math.max(n, 1)));
-  return [1, 2, 5, 10].map((step) => step * power).find((limit) => limit >= n);
+  return [1, 2, 3, 5, 7, 10].map((step) => step * power).find((limit) => limit >= n);
 }
 
 /** The outline of a series as steps, from the axis away. `way`: -1 upwards, 1 downwards. */

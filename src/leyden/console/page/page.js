@@ -56,8 +56,8 @@ async function listen() {
   let session;
   try {
     session = await ask("GET", "/api/session");
-  } catch {
-    if (mine === asking) lost("no connection");
+  } catch (refused) {
+    if (mine === asking) lost(refused.status ? refused.message : "no connection");
     return;
   }
   if (mine !== asking) return;
@@ -150,28 +150,30 @@ function judge() {
   return undefined;
 }
 
-let newest = null;
+const keyOf = (each) => `${each.at} ${each.receipt} ${each.kind} ${each.destination}`;
 
 function errors() {
-  const list = live.errors;
-  const hint = list === null ? "Log in to see the last errors with their reasons." : live.journal ? "No object was deferred, rejected or failed lately." : "The journal is off (journalMib: 0), so errors and rates are not known.";
-  put($("no-errors"), list?.length ? "" : hint);
-  const mark = list?.length ? `${list.length} ${list[0].at} ${list[0].receipt} ${list.at(-1).receipt}` : "";
-  if (mark === newest) return;
-  newest = mark;
-  $("error-list").replaceChildren(...(list ?? []).map((each) => {
-    const line = make("li", {}, time(each.at), " ", make("span", { class: "kind", "data-kind": each.kind }, each.kind), " ", each.destination ? make("b", {}, `${each.destination}: `) : "", each.reason, " ");
-    if (each.uid || each.receipt) {
-      const button = make("button", { type: "button", "aria-label": `Story of the object of ${when(each.at)}` }, "Story");
-      button.addEventListener("click", () => {
-        $("search-text").value = each.receipt;
-        $("search").scrollIntoView();
-        find(each.receipt);
-      });
-      line.append(button);
-    }
-    return line;
-  }));
+  const list = live.errors ?? [];
+  const none = live.journal ? "No object was deferred, rejected or failed lately." : "The journal is off (journalMib: 0), so errors and rates are not known.";
+  put($("no-errors"), list.length ? "" : live.errors ? none : "Log in to see the last errors with their reasons.");
+  const place = $("error-list");
+  const wanted = new Set(list.map(keyOf));
+  for (const line of [...place.children]) if (!wanted.has(line.dataset.key)) line.remove();
+  list.forEach((each, at) => { // what stands there stays, with the focus that it may have
+    if (place.children[at]?.dataset.key !== keyOf(each)) place.insertBefore(error(each), place.children[at] ?? null);
+  });
+}
+
+function error(each) {
+  const line = make("li", { "data-key": keyOf(each) }, time(each.at), " ", make("span", { class: "kind", "data-kind": each.kind }, each.kind), " ", each.destination ? make("b", {}, `${each.destination}: `) : "", each.reason, " ");
+  const button = make("button", { type: "button", "aria-label": `Story of the object of ${when(each.at)}` }, "Story");
+  button.addEventListener("click", () => {
+    $("search-text").value = each.receipt;
+    $("search-text").focus();
+    find(each.receipt);
+  });
+  line.append(button);
+  return line;
 }
 
 const KINDS = [["received", "received"], ["delivered", "delivered"], ["dropped", "dropped by rules"], ["duplicate", "came again"], ["rejected", "rejected"], ["failed", "failed"], ["expired", "expired"]];
@@ -179,6 +181,10 @@ const KINDS = [["received", "received"], ["delivered", "delivered"], ["dropped",
 function today() {
   const { kinds, since } = live.today;
   const parts = KINDS.filter(([kind]) => kinds[kind]).map(([kind, words]) => `${count(kinds[kind])} ${words}`);
+  const { since: of, rulesSince } = live.today;
+  put($("rules-since"), rulesSince > of + 60 ? `Matches are counted since ${when(rulesSince)}, when the rules were new.` : "");
+  const senders = Object.entries(live.today.senders).sort(([, a], [, b]) => b - a).slice(0, 12);
+  put($("senders"), senders.length ? `Sent today by ${senders.map(([title, n]) => `${title || "others"}: ${count(n)}`).join(", ")}` : "");
   put($("today"), `Today${new Date(since * 1000).getHours() + new Date(since * 1000).getMinutes() ? `, since ${when(since)}` : ""}: ${parts.join(", ") || "nothing yet"}`);
 }
 
@@ -255,11 +261,12 @@ async function find(text) {
     logIn("Stories are shown after a log-in only.");
     return;
   }
-  $("found").replaceChildren(make("p", { class: "hint" }, "looking …"));
+  put($("found-words"), "looking …");
   try {
     show(text, await ask("GET", `/api/search?${new URLSearchParams({ text, ...($("names").checked ? { names: "true" } : {}) })}`));
   } catch (refused) {
-    $("found").replaceChildren(make("p", { class: "wrong" }, refused.message));
+    $("found").replaceChildren();
+    put($("found-words"), refused.message);
   }
 }
 
@@ -288,9 +295,10 @@ function changed(session) {
   may = session.may;
   put($("log-in"), may === "nothing" ? "Log in" : "Log out");
   $("log-in").title = session.name && `logged in: ${session.name}`;
-  generation = newest = null;
+  generation = null;
   if (may === "nothing") {
     $("found").replaceChildren();
+    put($("found-words"), "");
     $("drawing").hidden = $("rules-list").hidden = true;
     put($("rules-hint"), "Log in to see the rules.");
   } else if (lookedFor !== null) find(lookedFor);

@@ -1,5 +1,5 @@
 // Search: an instance's story, and how far a study is.
-import { $, count, make, many, time, when } from "./words.js";
+import { $, count, make, many, put, time, when } from "./words.js";
 
 const mark = (complete) => (complete ? "✓ " : "✕ ");
 
@@ -29,13 +29,10 @@ function story(found, open) {
 
 /** Show what was found. `text`: what was looked for. */
 export function show(text, { studies, stories, inAll }) {
-  const place = $("found");
-  place.replaceChildren();
-  if (!stories.length && !studies.length) {
-    place.append(make("p", { class: "empty" }, `Nothing is known of ${text}, neither in the journal nor in the spool. A UID is written with all its digits, an accession number as the modality sent it.`));
-    return;
-  }
+  const none = !stories.length && !studies.length;
   const more = inAll > stories.length ? `; the first ${count(stories.length)} are shown` : "";
-  place.append(make("p", { class: "hint" }, `${many(inAll, "object")} found for ${text}${more}`));
-  place.append(...studies.map(study), ...stories.map((each) => story(each, stories.length === 1)));
+  put($("found-words"), none
+    ? `Nothing is known of ${text}, neither in the journal nor in the spool. A UID is written with all its digits, an accession number as the modality sent it.`
+    : `${many(inAll, "object")} found for ${text}${more}`);
+  $("found").replaceChildren(...studies.map(study), ...stories.map((each) => story(each, stories.length === 1)));
 }
