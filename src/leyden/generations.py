@@ -117,7 +117,8 @@ class _Outcome:
 def _operated(outcome: _Outcome, settings: Settings) -> Operated:
     """For the audit log; a signal does not say who sent it."""
     said = "; ".join(outcome.changes or outcome.errors)
-    detail = f"{outcome.result}; generation {settings.generation}, configuration {settings.fingerprint}: {said}"
+    in_force = f"generation {settings.generation}, configuration {settings.fingerprint}"
+    detail = f"{outcome.result}: {in_force}{'; ' if said else ''}{said}"
     return Operated("", who="", through="signal", did="reload", detail=detail[:DETAIL_MAX])
 
 

@@ -7,6 +7,7 @@ place of its own in the journal, so that none waits for another: the audit log, 
 import logging
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,8 @@ from typing import Protocol
 import msgspec
 
 from leyden import log
+from leyden.audit.atna import Us
+from leyden.audit.collector import Collector
 from leyden.audit.keeper import Keeper
 from leyden.config.settings import Settings
 from leyden.inherited import Inherited
@@ -91,6 +94,11 @@ class _Beside:
         if settings.audit.enabled:
             keeper = Keeper(settings.spool_root, Path(settings.log_dir), settings.audit)
             yield partial(_keep, keeper, self._stop)
+            if settings.audit.collector.host:
+                us = Us(socket.gethostname(), settings.my_ae_title)
+                log_dir = Path(settings.log_dir)
+                collector = Collector(settings.spool_root, log_dir, settings.audit.collector, us, keeper)
+                yield partial(_collect, collector, self._stop)
 
     def adopt(self, settings: Settings) -> None:
         """Begin anew if a reload has changed something."""
@@ -121,6 +129,13 @@ def _keep(keeper: Keeper, stop: threading.Event) -> None:
         if not keeper.turn():
             stop.wait(ROUND_S)
     keeper.turn(last=True)
+
+
+def _collect(collector: Collector, stop: threading.Event) -> None:
+    while not stop.is_set():
+        if not collector.turn():
+            stop.wait(ROUND_S)
+    collector.close()
 
 
 def _positions(path: str) -> Positions | None:

@@ -13,6 +13,7 @@ import shutil
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, cast
 
 from leyden import crash
 from leyden.spool.moves import make_folder, sync_folder
@@ -42,9 +43,14 @@ def files(log_dir: Path) -> list[Path]:
     return [found[number] for number in sorted(found)]
 
 
+def opened(path: Path) -> IO[bytes]:
+    """A file, zipped or not. OSError."""
+    return cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+
+
 def lines(path: Path) -> Iterator[bytes]:
     """The lines of a file, zipped or not, each with its line feed. OSError: it can't be read (to its end)."""
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+    with opened(path) as file:
         try:
             yield from file
         except (EOFError, zlib.error) as error:
