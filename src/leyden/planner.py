@@ -41,7 +41,7 @@ from leyden.form import ladder
 from leyden.form.choose import AsItCame, Ask, Form, Make
 from leyden.inherited import Inherited
 from leyden.journal.accession import keyed
-from leyden.journal.events import Dropped, Failed, Planned, PlannedDelivery
+from leyden.journal.events import Dropped, Failed, Planned, PlannedDelivery, PutOff
 from leyden.journal.lines import NO_JOURNAL, JournalSettings, ended, suffix_of, tell, together
 from leyden.kept_rules import KeptRules
 from leyden.outbound.capability_file import SeenCapabilities
@@ -66,6 +66,7 @@ logger = logging.getLogger("leyden.planner")
 BATCH = 128
 LISTED = 8 * BATCH  # names taken from one listing of new/, which costs about 1 us for each name in the folder
 LOOK_S = 1.0
+REASONS_MAX = 100_000
 _CLAIMANT = "planner-0"
 ALIVE_S = 60.0
 _STUDY_INSTANCE_UID = 0x0020000D
@@ -166,6 +167,7 @@ class Planner:
         self._go_by(settings, generation, journal)
         self._planned_lately = PlannedLately(spool.bound())
         self._postponed = Postponed()
+        self._reasons: dict[str, str] = {}  # receipt -> why it was postponed, as far as the journal was told
         self._receipts = ReceiptLog(spool.root, _CLAIMANT)
         self._listed: list[Path] = []
         self._more = False  # whether the listing stopped before the end
@@ -362,6 +364,11 @@ class Planner:
         """Try it again in a minute. Of each kind of problem, only the first one in a minute is logged."""
         at_s = time.monotonic()
         self._postponed.put(str(newcomer.path), newcomer.instance, at_s)
+        if self._reasons.get(newcomer.entry.receipt) != kind:
+            if len(self._reasons) >= REASONS_MAX:
+                self._reasons.clear()
+            self._reasons[newcomer.entry.receipt] = kind
+            tell(PutOff(newcomer.entry.receipt, reason=what))
         if self._postponed.to_tell(kind, at_s):
             logger.warning("%s waits in new/, next try in %.0f s: %s", newcomer.entry.receipt, POSTPONED_S, what)
 

@@ -21,6 +21,7 @@ import uvloop
 from leyden import board
 from leyden.config.settings import Settings
 from leyden.deliver import schedule
+from leyden.deliver.destination import Destination
 from leyden.inherited import Inherited
 from leyden.log import once
 from leyden.net.interfaces import local_addresses
@@ -176,7 +177,10 @@ class Sender:
         if said != self._said:
             self._said = said
             ahead_s = time.time() - time.monotonic()
-            document = {title: _told(closed_by, live, ahead_s) for title, (closed_by, live) in said.items()}
+            document = {
+                title: _told(self._outboxes[title].destination, closed_by, live, ahead_s)
+                for title, (closed_by, live) in said.items()
+            }
             write = partial(outboxes.write, self._spool.root, os.getppid(), document)
             self._saying = asyncio.get_running_loop().run_in_executor(self._threads, write)
 
@@ -197,7 +201,7 @@ def _by(order: Order, what: str = "") -> str:
     return f"{order.who}{what}{until}{f': {order.reason}' if order.reason else ''}"
 
 
-def _told(closed_by: str, live: Live, ahead_s: float) -> outboxes.Outbox:
+def _told(destination: Destination, closed_by: str, live: Live, ahead_s: float) -> outboxes.Outbox:
     """`ahead_s`: how far the time of day is ahead of the monotonic clock."""
     counts = live.statistics
     return outboxes.Outbox(
@@ -214,6 +218,7 @@ def _told(closed_by: str, live: Live, ahead_s: float) -> outboxes.Outbox:
         counts.delivered,
         counts.delivered_bytes,
         counts.last_delivered_s,
+        destination.process_delay_ms / 1000,
     )
 
 

@@ -283,7 +283,7 @@ def test_an_object_that_cannot_be_moved_does_not_stop_the_others(site, caplog, l
     assert [p.name[:22] for p in here.spool.newcomers(10)] == [stuck]
     for _ in range(3):
         assert here.planner.batch() == planner.LOOK_S
-    assert caplog.text.count("can't be moved") == 1
+    assert caplog.text.count("next try in 60 s: it can't be moved") == 1
     failed.unlink()
     later(61)
     here.planner.batch()

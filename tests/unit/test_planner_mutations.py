@@ -9,6 +9,7 @@ import pytest
 from leyden import planner as planner_module
 from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.dicom.uids import EXPLICIT_LE
+from leyden.journal.events import PutOff
 from leyden.kept_rules import KeptRules
 from leyden.plan.rules import Action, ActionType, Condition, Edit, EditType, Kind, Mutation, OnError, Place, Route
 from leyden.spool.entry import key
@@ -95,7 +96,9 @@ def test_one_that_one_destination_may_not_get_goes_to_the_others(site):
     assert [entry.edits for entry in entries(planned, Stage.PREPARED)] == [""]
 
 
-def test_on_error_retry_lets_it_wait_in_new(site, later, caplog):
+def test_on_error_retry_lets_it_wait_in_new(site, later, caplog, monkeypatch):
+    told = []
+    monkeypatch.setattr("leyden.planner.tell", lambda event, **_: told.append(event))
     wrong = put(BIRTH_DATE, "unknown", OnError.RETRY)
     planned = site(mutations=(rule(wrong, to=("REPORTS",)),), routes=(BOTH,))
     planned.receive(SR)
@@ -107,6 +110,9 @@ def test_on_error_retry_lets_it_wait_in_new(site, later, caplog):
     lines = [each for each in caplog.records if each.levelno == logging.WARNING]
     assert len(lines) == 2
     assert "waits in new/, next try in 60 s: mutations.yml:2 add_or_update: (0010,0030)" in lines[0].getMessage()
+    (put_off,) = told  # once, however often it is tried
+    assert isinstance(put_off, PutOff)
+    assert put_off.reason.startswith("mutations.yml:2 add_or_update: (0010,0030)")
 
 
 @pytest.mark.parametrize("broken", [b"\xff" * 40, b"\x08\x00\x16\x00UI\x02\x001\0\x10\x00\x10\x00PN\xff\xffDoe^Jane"])

@@ -89,6 +89,12 @@ class PlannedDelivery(msgspec.Struct, frozen=True, omit_defaults=True):
     changed_by: tuple[str, ...] = ()
 
 
+class PutOff(Event, frozen=True, kw_only=True):
+    """The planner can't place it now: it waits in new/ and is tried again each minute. Told once for a `reason`."""
+
+    reason: str
+
+
 class Transformed(OfInstance, frozen=True, kw_only=True):
     """A worker has made another syntax of it, or padded or mutated it in its own, and the result is durable.
 
@@ -228,6 +234,7 @@ AnyEvent = (
     Received
     | Duplicate
     | Planned
+    | PutOff
     | Transformed
     | Attempt
     | Delivered

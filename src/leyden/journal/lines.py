@@ -25,6 +25,7 @@ from leyden.journal.events import (
     Operated,
     Planned,
     PlannedDelivery,
+    PutOff,
     Received,
     Rejected,
     Remade,
@@ -156,6 +157,10 @@ def _planned(e: Planned) -> str:
     )
 
 
+def _put_off(e: PutOff) -> str:
+    return f"{e.receipt}: waits in new/: {e.reason}"
+
+
 def _way(d: PlannedDelivery) -> str:
     changed = f", changed by {', '.join(d.changed_by)}" if d.changed_by else ""
     return f"{d.destination} {d.form}{changed} ({d.reason})"
@@ -229,6 +234,7 @@ VIEWS: dict[type[Event], tuple[int, Callable[[Any], str]]] = {
     Received: (logging.DEBUG, _received),
     Duplicate: (logging.INFO, _duplicate),
     Planned: (logging.INFO, _planned),
+    PutOff: (logging.DEBUG, _put_off),
     Transformed: (logging.INFO, _transformed),
     Delivered: (logging.INFO, _delivered),
     Attempt: (logging.DEBUG, _attempt),

@@ -23,7 +23,7 @@ class Outbox:
     about to be. `associations` are established, `opening` are not yet. `next_try_s`: when it is tried again after
     `failures` in a row; `callers`: the same for the calling AE titles that it refuses. `last_error`: what last went
     wrong, with the destination or with an object. `line_kb_per_s`: what the line carried lately, in KB/s, as
-    MinimumLineSpeed counts it.
+    MinimumLineSpeed counts it. `process_delay_s`: how long a study may wait for the rest of it.
     """
 
     closed_by: str = ""
@@ -39,6 +39,7 @@ class Outbox:
     delivered: int = 0
     delivered_bytes: int = 0
     last_delivered_s: float = 0.0
+    process_delay_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,8 @@ def _stands(place: Place) -> str:
         words = [words[0], f"{place.claimant} works on it (from {place.stage}/)"]
     if place.due_s:
         words.append(f", next try at {moment(place.due_s)} after {place.attempts}")
-    if place.reason:
-        words.append(f": {place.reason}")
+    if place.reason or place.why:
+        words.append(f": {place.reason or place.why}")
     return "".join(words)
 
 
@@ -144,6 +144,7 @@ _WORDS: dict[str, Words] = {
     "received": _received,
     "duplicate": _duplicate,
     "planned": _planned,
+    "putoff": _by("put off in new/, tried again each minute: ", "reason"),
     "transformed": _transformed,
     "delivered": _delivered,
     "deferred": _deferred,

@@ -4,6 +4,7 @@ It works with and without a running service, and changes nothing.
 """
 
 import os
+import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,11 +17,16 @@ from leyden.errors import Corrupt
 from leyden.journal import index
 from leyden.journal.accession import keyed
 from leyden.journal.segments import FOLDER
+from leyden.operate import outboxes
+from leyden.operate.outboxes import Outbox
+from leyden.operate.waiting import why_it_waits
 from leyden.spool import listing, receipts
+from leyden.spool.control import Control, Controls, flags_at
 from leyden.spool.entry import key, parse
 from leyden.spool.listing import Standing
+from leyden.spool.lock import holder
 from leyden.spool.secret import journal_key, read_secret
-from leyden.spool.stage import ENDED
+from leyden.spool.stage import ENDED, Stage
 
 DELIVERED, DROPPED, GONE = "delivered", "dropped", "gone"
 _EARLIER_S = 60.0  # a receiver's clock and the supervisor's are one; this is for a clock that was set
@@ -30,7 +36,8 @@ _EARLIER_S = 60.0  # a receiver's clock and the supervisor's are one; this is fo
 class Place:
     """Where an object stands for a destination ("" before planning). Times are in seconds since 1970; 0 = none.
 
-    `reason`: why it is in rejected/, failed/ or expired/.
+    `reason`: why it is in rejected/, failed/ or expired/. `why`: why it does not move on from elsewhere just now; "" =
+    it is its turn, or nothing is known.
     """
 
     stage: str
@@ -40,6 +47,7 @@ class Place:
     attempts: int = 0
     due_s: float = 0.0
     reason: str = ""
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +122,9 @@ def by_receipts(root: Path, wanted: Collection[str]) -> list[Story]:
 
     stories = look(wanted)
     places: dict[str, dict[tuple[str, str], Place]] = {receipt: {} for receipt in wanted}
+    whys = _Whys(root)
     for found in listing.standing(os.fspath(root), lambda name: name[:22] in places, buckets.__contains__):
-        place = _place(root, found)
+        place = _place(root, found, whys)
         places[found.name[:22]][found.destination, place.stage] = place
     left = [
         receipt
@@ -186,7 +195,29 @@ def _named(root: Path, part: slice, uid: str) -> set[str]:
     return {found.name[:22] for found in listing.standing(os.fspath(root), lambda name: name[part] == wanted)}
 
 
-def _place(root: Path, found: Standing) -> Place:
+class _Whys:
+    """Why objects wait, as it is at one moment."""
+
+    def __init__(self, root: Path) -> None:
+        pid = holder(root)
+        self._now_s = time.time()
+        self._running = pid is not None
+        self._controls = Controls(root)
+        self._flags = flags_at(self._controls.flags(), self._now_s)
+        self._live = outboxes.read(root, pid) if pid is not None else {}
+
+    def of(self, found: Standing) -> str:
+        if found.claimant or found.stage in (*ENDED, Stage.EMBRYO):
+            return ""
+        control = self._controls.of(found.destination).at(self._now_s) if found.destination else Control()
+        outbox = self._live.get(found.destination) or Outbox()
+        received_s = int(found.name[:16]) / 1e6
+        return why_it_waits(
+            found.stage, received_s, control, self._flags, outbox, running=self._running, now_s=self._now_s
+        )
+
+
+def _place(root: Path, found: Standing, whys: _Whys) -> Place:
     entry = parse(found.name)
     return Place(
         str(found.stage),  # a plain text, as a key of JSON has to be
@@ -196,6 +227,7 @@ def _place(root: Path, found: Standing) -> Place:
         entry.attempt if entry else 0,
         float(entry.due_s) if entry else 0.0,
         _reason(found.path) if found.stage in ENDED else "",
+        whys.of(found),
     )
 
 

@@ -4,6 +4,7 @@ import time
 
 from leyden.operate.outboxes import Outbox
 from leyden.spool.control import PREPARE, STORAGE_SCU, Control, Flags, Order
+from leyden.spool.stage import Stage
 
 
 def why_not_sent(control: Control, flags: Flags, outbox: Outbox, *, running: bool, now_s: float) -> str:
@@ -25,6 +26,22 @@ def why_not_sent(control: Control, flags: Flags, outbox: Outbox, *, running: boo
         until_s = min(outbox.callers[caller] for caller in waiting)
         return f"it refuses {', '.join(waiting[:3])} as a caller; next try at {moment(until_s)}"
     return ""
+
+
+def why_it_waits(
+    stage: Stage, received_s: float, control: Control, flags: Flags, outbox: Outbox, *, running: bool, now_s: float
+) -> str:
+    """Why an object stands where it does and does not move on just now; "" = it is its turn, or nothing is known.
+
+    `stage`: one in which objects wait. The rest as for why_not_sent().
+    """
+    if stage in (Stage.NEW, Stage.TRANSFORM):
+        why = why_not_planned(flags)
+    else:
+        why = why_not_sent(control, flags, outbox, running=running, now_s=now_s)
+        if not why and stage is Stage.PREPARED and now_s < received_s + outbox.process_delay_s:
+            why = f"the rest of its study may still come (processDelay of {outbox.process_delay_s:.3g} s)"
+    return why or ("" if running else "no service runs")
 
 
 def why_not_planned(flags: Flags) -> str:

@@ -22,9 +22,11 @@ from leyden.journal.events import (
 )
 from leyden.journal.segments import Journal
 from leyden.operate import trace
+from leyden.operate.outboxes import Outbox, write
 from leyden.operate.study import study
-from leyden.operate.telling import told
+from leyden.operate.telling import now, told
 from leyden.operate.trace import by_accession, by_instance, by_receipts, by_study
+from leyden.spool import control
 from leyden.spool.entry import Entry, key
 from leyden.spool.receipts import ReceiptLog
 from leyden.spool.secret import journal_key, make_secret
@@ -106,6 +108,32 @@ def test_one_destination_has_it_and_the_other_waits(site: Site) -> None:
     site.stands(1, Stage.DEFERRED, "ARCHIVE")
     (story,) = by_instance(site.root, "1.2.3")
     assert story.standings() == {"PACS": ("delivered", ""), "ARCHIVE": ("deferred", "")}
+
+
+def test_what_waits_says_why(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, (stage, title) in enumerate(
+        [(Stage.NEW, ""), (Stage.PREPARED, "PACS"), (Stage.DEFERRED, "ARCHIVE"), (Stage.REJECTED, "PACS")]
+    ):
+        site.stands(number, stage, title)
+
+    def whys() -> list[str]:
+        return [place.why for story in by_receipts(site.root, list(map(receipt, range(4)))) for place in story.places]
+
+    assert whys() == ["no service runs", "no service runs", "no service runs", ""]
+    control.change(site.root, "PACS", lambda _: control.Control(pause=control.Order("alice", 1.0, reason="it moves")))
+    control.change_flags(site.root, lambda _: {control.PREPARE: control.Order("bob", 1.0)})
+    monkeypatch.setattr(trace, "holder", lambda _: 4711)
+    write(site.root, 4711, {"ARCHIVE": Outbox(closed_by="ProcessSchedule")})
+    first, second, *rest = whys()
+    assert first.startswith("planning is paused by bob since ")
+    assert second.startswith("paused by alice since ")
+    assert second.endswith(": it moves")
+    assert rest == ["closed by ProcessSchedule", ""]
+    write(site.root, 4711, {"PACS": Outbox(process_delay_s=1e9)})
+    control.change(site.root, "PACS", lambda _: control.Control())
+    assert whys()[1:3] == ["the rest of its study may still come (processDelay of 1e+09 s)", ""]
+    (story,) = by_receipts(site.root, [receipt(1)])
+    assert "in prepared/: the rest of its study may still come" in "".join(now(story))
 
 
 def test_a_claim_stands_where_it_came_from_and_says_who_has_it(site: Site) -> None:
