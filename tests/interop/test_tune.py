@@ -7,11 +7,12 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import psutil
 import pytest
 
 from support.objects import make_ct
 from support.peers import Pacs
-from support.service import Service, free_port, node
+from support.service import Service, free_port, node, wait_ended
 
 COMMENTS = "# the box in the cellar\r\nscpPort: {port}  # plain\r\nminFreeSpace: 1\r\nworkers: 300\r\n"
 
@@ -81,6 +82,27 @@ def test_a_folder_without_a_past_is_told_in_words(tmp_path: Path) -> None:
     for line in ("Arrivals: the journal knows of none", "PACS: nothing is known", "workers: 1", "as it came"):
         assert line in done.stdout
     assert sorted(os.listdir(tmp_path)) == ["config.yml", "nodes.yml"]
+
+
+MEASURED_SERVICE = """
+import pathlib, sys
+from leyden.tune import trip
+with trip.service(pathlib.Path(sys.argv[1]), 1, {trip.PASSED: ""}) as running:
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_measurement_that_is_killed_leaves_no_service(tmp_path: Path) -> None:
+    """Whatever ends it: nobody would stop that service any more."""
+    words = [sys.executable, "-c", MEASURED_SERVICE, str(tmp_path)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as tune:
+        assert tune.stdout is not None
+        assert tune.stdout.readline() == "ready\n"
+        service = psutil.Process(tune.pid).children(recursive=True)
+        assert len(service) >= 5
+        tune.kill()
+    wait_ended(service)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -52,6 +53,7 @@ def call(options: argparse.Namespace) -> int:
     if options.write and options.cores is not None:
         print("leyden tune: --write sets this machine, so it can't go with --cores", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that all that is put aside is removed
     settings, _ = load(options)
     wishes = _wishes(options)
     history = read(str(settings.spool_root / "journal"))

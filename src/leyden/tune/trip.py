@@ -32,6 +32,11 @@ PASSED, MADE = "PASSED", "MADE"  # the destinations' titles
 BYTES_MAX = 512 << 20  # of one trip
 ROLES = ("receiver", "planner", "sender", "worker")
 _NODE = "- AeTitle: {title}\n  HostName: 127.0.0.1\n  Port: {port}\n  NodeRole: Storage\n  TransferSyntax: {syntax}\n"
+_DIES_WITH_US = """\
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 15)  # PR_SET_PDEATHSIG, SIGTERM: it outlasts the exec
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
 _NO_SETTINGS = ("LEYDEN_", "CAPACITOR_")  # of the environment, which are for another service
 
 
@@ -155,7 +160,7 @@ def service(folder: Path, workers: int, destinations: Mapping[str, str], *, sync
         (folder / "nodes.yml").write_text("".join(nodes))
         environment = {k: v for k, v in os.environ.items() if not k.upper().startswith(_NO_SETTINGS)}
         process = subprocess.Popen(
-            [sys.executable, "-m", "leyden", "run", "--path", str(folder)],
+            [sys.executable, "-c", _DIES_WITH_US, "-m", "leyden", "run", "--path", str(folder)],
             stderr=subprocess.DEVNULL, env=environment, text=True, start_new_session=True,
         )  # fmt: skip
         try:
