@@ -64,7 +64,7 @@ def call(options: argparse.Namespace) -> int:
         _say(options, "the service is running: while this measures, it is slower, and so are the figures")
     wanted = probes.Wanted(
         _existing(settings.spool_root), images, _syntaxes(settings, wishes), object_bytes, options.seconds,
-        settings.sync_spool,
+        settings.sync_spool, settings.plan,
     )  # fmt: skip
     begin_s = time.monotonic()
     found = probes.measure(wanted, lambda text: _say(options, f"measuring {text} ..."))

@@ -3,12 +3,13 @@
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from leyden.dicom.uids import syntax_name
 from leyden.errors import LeydenError
-from leyden.tune import codec, disk, images, trip
+from leyden.plan.rules import PlanSettings
+from leyden.tune import codec, disk, images, rules, trip
 from leyden.tune.load import Template
 from leyden.tune.model import Machine
 
@@ -20,7 +21,8 @@ ROOM_BYTES = 2 << 30  # that measuring may take for a while
 class Wanted:
     """What is to be measured, on the disk of `folder`.
 
-    `syntaxes`: the UID of each transfer syntax, with the encoder's number for loss. `seconds`: for each figure.
+    `syntaxes`: the UID of each transfer syntax, with the encoder's number for loss. `seconds`: for each figure. `plan`:
+    the rules, which cost the planner time; None = there are none.
     """
 
     folder: Path
@@ -29,6 +31,7 @@ class Wanted:
     object_bytes: float
     seconds: float
     sync: bool = True
+    plan: PlanSettings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +70,15 @@ def measure(wanted: Wanted, say: Callable[[str], None] = lambda text: None) -> F
         service = Path(top) / "service"
         service.mkdir(mode=0o700)
         costs = trip.measure(service, wanted.object_bytes, wanted.seconds, sync=wanted.sync)
+    roles = dict(costs.roles)
+    if wanted.plan is not None:
+        roles["planner"] = replace(roles["planner"], object_s=roles["planner"].object_s + rules.cost_s(wanted.plan))
     machine = Machine(
         counted,
         min(cores, float(counted)),
         min(costs.passing_cores or float(counted), float(counted)),
         disk.cost(durable),
-        costs.roles,
+        roles,
         {name: each.codec for name, each in codecs.items()},
         lone=costs.lone,
     )

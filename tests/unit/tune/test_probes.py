@@ -10,9 +10,10 @@ import numpy as np
 import pydicom
 import pytest
 
+from leyden.config.load import load
 from leyden.dicom import uids
 from leyden.errors import LeydenError, Transient
-from leyden.tune import codec, disk, echo, images
+from leyden.tune import codec, disk, echo, images, rules
 from leyden.tune.ends import Scp, send
 from leyden.tune.model import Cost
 from leyden.tune.processes import spent_s
@@ -112,3 +113,14 @@ def test_a_round_trip() -> None:
         pacs.stop()
     with pytest.raises(Transient):
         asyncio.run(echo.round_trip_s("127.0.0.1", free_port(), calling="US", called="PACS"))
+
+
+def test_rules_cost_the_planner_time(tmp_path: Path) -> None:
+    (tmp_path / "config.yml").write_text("filters: route\n")
+    (tmp_path / "nodes.yml").write_text("- AeTitle: PACS\n- AeTitle: OTHER\n")
+    rule = "- Conditions:\n    - Tag: 0008,0060\n      MatchExpression: ^M[RX]$\n  Actions:\n    - Target: OTHER\n"
+    (tmp_path / "routings.yml").write_text(300 * rule)
+    settings, _ = load(tmp_path, {}, {})
+    assert rules.cost_s(settings.plan) > 20e-6
+    assert rules.cost_s(replace(settings.plan, routes=None)) < rules.cost_s(settings.plan)
+    assert rules.cost_s(replace(settings.plan, targets=())) == 0.0
