@@ -70,11 +70,12 @@ def _table(name: str) -> str:
         rows = [row for file, model in MODELS.items() for row in _idle(file, model)]
     else:
         head = ("key", "default", "unit", "effect", "since")
-        rows = _keys(MODELS[name])
+        rows = keys(MODELS[name])
     return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, ("---",) * len(head), *rows))
 
 
-def _keys(model: type[Entry]) -> list[tuple[str, ...]]:
+def keys(model: type[Entry]) -> list[tuple[str, ...]]:
+    """The rows of a table: key, default, unit, effect, since."""
     rows = []
     for field in model.model_fields.values():
         told: Any = field.json_schema_extra

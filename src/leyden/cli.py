@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return role.main(given[1:])
     overrides = _take_overrides(given)
-    parser = _parser()
+    parser = whole_parser()
     options, unknown = parser.parse_known_args(given)
     for word in unknown:
         if word.lstrip("-").split("=")[0].lower() not in _IGNORED_SWITCHES:
@@ -64,7 +64,8 @@ def _take_overrides(given: list[str]) -> dict[str, str]:
     return overrides
 
 
-def _parser() -> argparse.ArgumentParser:
+def whole_parser() -> argparse.ArgumentParser:
+    """All commands with all their options; docs/man.py makes the manual page of it."""
     from leyden.commands import (
         audit,
         backup_config,
