@@ -92,7 +92,8 @@ def _word(path: Path) -> str:
 def command() -> Path:
     """`leyden` of this installation. NotInstalled: there is none, as where it runs from its sources."""
     # Not resolved: where a link such as /opt/leyden leads to another version later, the unit follows it.
-    found = Path(sys.executable).with_name("leyden")
+    called = Path(sys.argv[0]).absolute()
+    found = called if called.name == "leyden" else Path(sys.executable).with_name("leyden")
     if not os.access(found, os.X_OK):
         raise NotInstalled(f"{found} is not there: install Leyden first (pip install, in a venv in /opt/leyden)")
     python = Path(os.path.realpath(sys.executable))
