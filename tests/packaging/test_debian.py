@@ -14,6 +14,8 @@ from support.debian import Machine, booted, inside, run
 from support.objects import make_ct
 from support.service import wait_for
 
+pytestmark = pytest.mark.timeout(600)  # the first one waits for all that is built
+
 DATA = "var/lib/leyden/data"
 SYNTAXES = (  # each library that encodes, under all that the unit forbids
     "JPEG2000Lossless", "HTJ2KLossless", "JPEGLossless", "JPEGLSLossless", "RLELossless", "JPEGXLLossless",
@@ -122,6 +124,16 @@ def test_systemd_ends_a_service_that_hangs_and_starts_it_again(machine: Machine)
     wait_for(lambda: pid() not in ("0", before), why="another process to serve")
     wait_for(lambda: machine.run("systemctl", "is-active", "leyden", good=False).strip() == "active")
     assert "Watchdog timeout" in machine.run("journalctl", "--unit=leyden")
+
+
+def test_an_upgrade_starts_the_service_again(machine: Machine) -> None:
+    """It is stopped before its files change, and runs again with the new ones; nothing is asked."""
+    machine.run("systemctl", "start", "leyden")
+    before = machine.run("systemctl", "show", "leyden", "--property=MainPID")
+    (package,) = (machine.root / "root").glob("leyden_*.deb")
+    machine.run("dpkg", "--install", f"/root/{package.name}")  # the same version, in place of a newer one
+    assert machine.run("systemctl", "is-active", "leyden").strip() == "active"
+    assert machine.run("systemctl", "show", "leyden", "--property=MainPID") != before
 
 
 def test_removal_stops_the_service_and_keeps_what_it_holds(machine: Machine) -> None:

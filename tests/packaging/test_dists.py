@@ -7,8 +7,12 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import pytest
+
 from conftest import TOP
 from support.debian import run
+
+pytestmark = pytest.mark.timeout(600)  # the first one waits for all that is built
 
 
 def test_the_sdist_holds_what_its_tests_and_packages_need_and_nothing_made(sdist: Path) -> None:

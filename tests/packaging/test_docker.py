@@ -21,6 +21,8 @@ from support.debian import inside, run
 from support.namespaces import own_network
 from support.service import ENDS_WITHIN_S, wait_for
 
+pytestmark = pytest.mark.timeout(600)  # the first one waits for all that is built
+
 FILE = TOP / "Dockerfile"
 
 

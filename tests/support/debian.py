@@ -36,7 +36,7 @@ def bootstrap(root: Path, release: str, packages: Sequence[str]) -> None:
     shutil.copy("/etc/resolv.conf", root / "etc/resolv.conf")
 
 
-def run(words: Sequence[str], limit_s: float = 280.0, **more: object) -> str:
+def run(words: Sequence[str], limit_s: float = 550.0, **more: object) -> str:
     """Run a command to its good end; returns what it said."""
     done = subprocess.run(  # type: ignore[call-overload]
         words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=limit_s, **more
