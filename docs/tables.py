@@ -9,6 +9,7 @@ from typing import Any
 
 from leyden.config.schema import (
     ActionEntry,
+    Alerts,
     AnonymizeEntry,
     Api,
     Audit,
@@ -22,6 +23,7 @@ from leyden.config.schema import (
     Entry,
     ExpectedDeliveryEntry,
     ExpectEntry,
+    Mail,
     MappingEntry,
     MutationEntry,
     NodeEntry,
@@ -30,12 +32,16 @@ from leyden.config.schema import (
     SortActionEntry,
     SortingEntry,
     SourceEntry,
+    Webhook,
 )
 
 PAGE = Path(__file__).with_name("configure.md")
 MODELS: dict[str, type[Entry]] = {
     "config.yml": Config,
     "api": Api,
+    "alerts": Alerts,
+    "webhook": Webhook,
+    "mail": Mail,
     "audit": Audit,
     "collector": Collector,
     "nodes.yml": NodeEntry,

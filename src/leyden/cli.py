@@ -67,6 +67,7 @@ def _take_overrides(given: list[str]) -> dict[str, str]:
 def whole_parser() -> argparse.ArgumentParser:
     """All commands with all their options; docs/man.py makes the manual page of it."""
     from leyden.commands import (
+        alert,
         audit,
         backup_config,
         check,
@@ -130,6 +131,7 @@ def whole_parser() -> argparse.ArgumentParser:
         pause,
         resume,
         override_schedule,
+        alert,
         echo,
         send,
         backup_config,

@@ -18,6 +18,7 @@ from typing import Protocol
 import msgspec
 
 from leyden import log
+from leyden.alerts.alerts import LOOK_S, Alerts
 from leyden.audit.atna import Us
 from leyden.audit.collector import Collector
 from leyden.audit.keeper import Keeper
@@ -85,7 +86,7 @@ class _Beside:
 
     def _start(self, settings: Settings) -> None:
         self._stop = threading.Event()
-        self._audit = settings.audit
+        self._by = _parts(settings)
         self._threads = [threading.Thread(target=_guarded, args=(work,)) for work in self._works(settings)]
         for thread in self._threads:
             thread.start()
@@ -99,10 +100,20 @@ class _Beside:
                 log_dir = Path(settings.log_dir)
                 collector = Collector(settings.spool_root, log_dir, settings.audit.collector, us, keeper)
                 yield partial(_collect, collector, self._stop)
+        if settings.alerts.enabled:
+            alerts = Alerts(
+                settings.spool_root,
+                settings.alerts,
+                service=os.getppid(),
+                whose=settings.my_ae_title,
+                titles=[destination.ae_title for destination in settings.destinations],
+                certificates={"api": path} if (path := settings.console.certificate) else {},
+            )
+            yield partial(_alert, alerts, self._stop)
 
     def adopt(self, settings: Settings) -> None:
         """Begin anew if a reload has changed something."""
-        if settings.audit != self._audit:
+        if _parts(settings) != self._by:
             self.stop()
             self._start(settings)
 
@@ -136,6 +147,19 @@ def _collect(collector: Collector, stop: threading.Event) -> None:
         if not collector.turn():
             stop.wait(ROUND_S)
     collector.close()
+
+
+def _parts(settings: Settings) -> tuple[object, ...]:
+    """What the threads go by."""
+    titles = [destination.ae_title for destination in settings.destinations]
+    return settings.audit, settings.alerts, settings.console.certificate, settings.my_ae_title, titles
+
+
+def _alert(alerts: Alerts, stop: threading.Event) -> None:
+    while not stop.is_set():
+        alerts.look()
+        stop.wait(LOOK_S)
+    alerts.close()
 
 
 def _positions(path: str) -> Positions | None:

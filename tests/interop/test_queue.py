@@ -18,7 +18,9 @@ OBJECTS = 4
 
 
 def send(service: Service, called: str, *files: Path, calling: str = "CT01") -> None:
-    done = run_dcmtk("dcmsend", "-dn", "-aet", calling, "-aec", called, "127.0.0.1", str(service.port), *map(str, files))
+    done = run_dcmtk(
+        "dcmsend", "-dn", "-aet", calling, "-aec", called, "127.0.0.1", str(service.port), *map(str, files)
+    )
     assert done.returncode == 0, done.stderr
 
 

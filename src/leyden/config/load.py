@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from leyden.alerts.settings import AlertSettings, MailSettings, WebhookSettings
 from leyden.audit.settings import AuditSettings, CollectorSettings
 from leyden.config import doubtful_nodes, doubtful_rules
 from leyden.config.api import console
@@ -19,7 +20,7 @@ from leyden.config.mutations import mutations, unmutated_copies
 from leyden.config.nodes import Served, destinations, served, targets
 from leyden.config.report import FILES, Report, nearest
 from leyden.config.routings import routes
-from leyden.config.schema import Api, Audit, Collector, Config, place, read
+from leyden.config.schema import Alerts, Api, Audit, Collector, Config, Mail, Webhook, place, read
 from leyden.config.settings import ConsoleSettings, ReceiverSettings, Settings
 from leyden.config.sortings import sortings
 from leyden.config.yaml_text import SIZE_LIMIT_BYTES, At, Entries, Node, Text, YamlError, parse
@@ -190,6 +191,7 @@ def _config(folder: Path, overrides: Mapping[str, str], environ: Mapping[str, st
     config = read(Config, entries, report) or Config.model_validate(Entries(entries.at), context=Report())
     if config.audit and config.audit.collector and not config.audit.collector.host:
         report.error(config.audit.collector.at, "audit.collector", "host is missing: nothing would be sent")
+    _check_alerts(config.alerts, report)
     if config.duplicate_behavior == "ignore" and not config.move_rejected_cached_files:
         lie = "what was refused and removed would be answered Success if it came again; keep it, or write reject"
         report.error(
@@ -208,6 +210,9 @@ def _given(overrides: Mapping[str, str], environ: Mapping[str, str], report: Rep
         ("api.", (*Api.keys(), *Api.silent)),
         ("audit.", (*Audit.keys(),)),
         ("audit.collector.", (*Collector.keys(),)),
+        ("alerts.", (*Alerts.keys(),)),
+        ("alerts.webhook.", (*Webhook.keys(),)),
+        ("alerts.mail.", (*Mail.keys(),)),
     )
     spelled |= {_plain(within + key): within + key for within, keys in inner for key in keys}
     found: list[tuple[str, Text]] = []
@@ -336,6 +341,45 @@ def _settings(
         console=api,
         audit=_audit(folder, config),
         log=LogSettings(config.log_format, config.log_level),
+        alerts=_alerts(folder, config.alerts),
+    )
+
+
+def _check_alerts(alerts: Alerts | None, report: Report) -> None:
+    if alerts is None:
+        return
+    if alerts.webhook is None and alerts.mail is None:
+        report.error(alerts.at, "alerts", "neither webhook nor mail is given: nobody would be told")
+    if (mail := alerts.mail) is not None and bool(mail.user) != bool(mail.password_file):
+        report.error(mail.at, "alerts.mail", "user and passwordFile belong together; one of them is missing")
+    for name, entry in (("webhook", alerts.webhook), ("mail", alerts.mail)):
+        missing = [key for key in entry.required if key not in entry.places] if entry is not None else []
+        if entry is not None and missing:
+            report.error(entry.at, f"alerts.{name}", f"{', '.join(missing)} is missing: nobody would be told")
+
+
+def _alerts(folder: Path, alerts: Alerts | None) -> AlertSettings:
+    if alerts is None:
+        return AlertSettings()
+
+    def path(written: Text | None) -> str:
+        return str(folder / written) if written else ""
+
+    webhook, mail = WebhookSettings(), MailSettings()
+    if (to := alerts.webhook) is not None:
+        webhook = WebhookSettings(to.url, path(to.secret_file), to.secret_as, path(to.ca_file))
+    if (by := alerts.mail) is not None:
+        mail = MailSettings(
+            by.server, by.port, by.security, by.user or "", path(by.password_file), path(by.ca_file), by.sender, by.to
+        )
+    return AlertSettings(
+        destination_down_s=60 * alerts.destination_down,
+        queue_older_s=60 * alerts.queue_older_than,
+        disk_below_percent=alerts.disk_free_below,
+        certificate_ends_s=86400 * alerts.certificate_ends,
+        objects=alerts.objects,
+        webhook=webhook,
+        mail=mail,
     )
 
 

@@ -246,6 +246,77 @@ class Audit(Entry):
     )
 
 
+class Webhook(Entry):
+    """Who gets alerts as JSON: a mapping of its own under the key webhook of alerts."""
+
+    model_config = ConfigDict(alias_generator=to_camel)
+    required = ("url",)
+    vital = {"secretFile": "messages would be unsigned"}
+
+    url: Annotated[str, Plain(values.web_address)] = setting("", "the URL that a message is sent to (POST)")
+    secret_file: Annotated[Text | None, Plain(values.folder)] = setting(
+        None, "file of a secret, in its first line, that shows that a message is from us", shown="none"
+    )
+    secret_as: Annotated[str, Plain(values.word("hmac", "bearer"))] = setting(
+        "hmac", "hmac: the body is signed with it (X-Leyden-Signature); bearer: it is sent as a token (Authorization)"
+    )
+    ca_file: Annotated[Text | None, Plain(values.folder)] = setting(
+        None, "PEM file of the authority that its certificate is checked with", shown="those of the system"
+    )
+
+
+class Mail(Entry):
+    """Who gets alerts as mail: a mapping of its own under the key mail of alerts."""
+
+    model_config = ConfigDict(alias_generator=to_camel)
+    required = ("server", "from", "to")
+    vital = {"security": "the default holds", "passwordFile": "there is no login"}
+
+    server: Annotated[str, Plain(values.host)] = setting("", "name or IP address of the mail server")
+    port: Annotated[int, Plain(values.whole(1, 65535))] = setting(587, "its port; 465 is usual for tls, 25 for none")
+    security: Annotated[str, Plain(values.word("starttls", "tls", "none"))] = setting(
+        "starttls", "starttls: encrypted after the greeting; tls: from the beginning; none: not at all"
+    )
+    user: Annotated[Text | None, Plain(values.text)] = setting(None, "the name of a login", shown="no login")
+    password_file: Annotated[Text | None, Plain(values.folder)] = setting(
+        None, "file of its password, in the first line", shown="none"
+    )
+    ca_file: Annotated[Text | None, Plain(values.folder)] = setting(
+        None, "PEM file of the authority that its certificate is checked with", shown="those of the system"
+    )
+    sender: Annotated[str, Plain(values.mail_address)] = setting("", "the address that mail comes from", key="from")
+    to: Annotated[tuple[Annotated[str, Plain(values.mail_address)], ...], BeforeValidator(values.listed)] = setting(
+        (), "the addresses that get it"
+    )
+
+
+class Alerts(Entry):
+    """Alerts: a mapping of its own under the key alerts of config.yml."""
+
+    model_config = ConfigDict(alias_generator=to_camel)
+    vital = {"webhook": "nobody is told", "mail": "nobody is told"}
+
+    destination_down: Annotated[float, Plain(values.number(0, 10_080))] = setting(
+        15.0, "when a destination has taken nothing for so long while objects wait for it; 0: never", "min"
+    )
+    queue_older_than: Annotated[float, Plain(values.number(0, 100_000))] = setting(
+        120.0,
+        "when an object has waited for so long; not while its destination is paused or closed; 0: never",
+        "min",
+    )
+    disk_free_below: Annotated[float, Plain(values.number(0, 99))] = setting(
+        15.0, "when less of the spool's volume is free; 0: never", "%"
+    )
+    certificate_ends: Annotated[float, Plain(values.number(0, 3650))] = setting(
+        14.0, "so long before a certificate ends", "days"
+    )
+    objects: Boolean = setting(
+        True, "when objects are rejected, fail or expire, or associations end again and again under one"
+    )
+    webhook: Webhook | None = setting(None, "who gets messages as JSON (below)", shown="none")
+    mail: Mail | None = setting(None, "who gets messages as mail (below)", shown="none")
+
+
 class Config(Entry):
     """config.yml."""
 
@@ -412,6 +483,7 @@ class Config(Entry):
         900.0, "for so long an instance that was kept makes the next one a duplicate", "s"
     )
     api: Api | None = setting(None, "the HTTP console (below)", shown="off")
+    alerts: Alerts | None = setting(None, "who is told when something is wrong (below)", shown="nobody")
     audit: Audit | None = setting(None, "the audit log (below)", shown="on")
     workers: Annotated[int, Plain(values.whole(0, 512))] = setting(
         0, "processes that compress; 0: one for each core that we may use", "processes"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from leyden.alerts.settings import NO_ALERTS, AlertSettings
 from leyden.audit.settings import NO_AUDIT, AuditSettings
 from leyden.deliver.destination import Destination
 from leyden.dicom.negotiate import AcceptorPolicy
@@ -91,6 +92,7 @@ class Settings:
     console: ConsoleSettings = ConsoleSettings()
     audit: AuditSettings = NO_AUDIT
     log: LogSettings = AS_EVER
+    alerts: AlertSettings = NO_ALERTS
     generation: int = 1
 
     @property
@@ -105,7 +107,7 @@ class Settings:
     @property
     def watched(self) -> bool:
         """Whether anything asks for the watcher."""
-        return self.audit.enabled
+        return self.audit.enabled or self.alerts.enabled
 
     @property
     def of_each_receiver(self) -> ReceiverSettings:

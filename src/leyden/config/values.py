@@ -7,6 +7,7 @@ which key it reads; the schema puts the two together.
 import ipaddress
 import re
 from collections.abc import Callable, Sequence
+from urllib.parse import urlsplit
 
 from leyden.config.report import did_you_mean
 from leyden.config.yaml_text import Entries, Items, Node, Text
@@ -189,6 +190,29 @@ def address(value: Node) -> str:
         return str(ipaddress.ip_address(written.strip("[]")))
     except ValueError:
         raise ValueError(f"{written!r} is not an IP address; 0.0.0.0 means all of IPv4, :: all of both") from None
+
+
+def web_address(value: Node) -> str:
+    """A URL of http or https, without a user in it: secrets stand in files."""
+    written = text(value).strip()
+    try:
+        parts = urlsplit(written)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and written.isascii()
+    except ValueError:
+        good = False
+    if not good or any(character <= " " for character in written):
+        raise ValueError(f"{written!r} is no URL such as https://chat.example.org/hooks/leyden")
+    if parts.username or parts.password:
+        raise ValueError("a URL must hold no user and no password; use secretFile")
+    return written
+
+
+def mail_address(value: Node) -> str:
+    """An e-mail address, without a name beside it."""
+    written = text(value).strip()
+    if not re.fullmatch(r"[^\s@<>,;\"]+@[^\s@<>,;\"]+", written, re.ASCII):
+        raise ValueError(f"{written!r} is no e-mail address such as it@example.org")
+    return written
 
 
 def secret(value: Node) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from leyden.config import changes as changes_module
 from leyden.config.changes import KEYS, ONLY_IN_CONFIG, changes
-from leyden.config.schema import Api, Audit, Collector, Config, NodeEntry
+from leyden.config.schema import Alerts, Api, Audit, Collector, Config, Mail, NodeEntry, Webhook
 from leyden.config.settings import AT_START, ReceiverSettings, Settings, without_restart
 from leyden.deliver.destination import Destination
 from leyden.dicom.negotiate import AcceptorPolicy
@@ -157,6 +157,9 @@ def test_the_names_are_those_of_fields_and_of_keys() -> None:
     known = {key.lower() for key in (*Config.keys(), *NodeEntry.keys(), *map("api.{}".format, Api.keys()))}
     known |= {*map("audit.{}".format, map(str.lower, Audit.keys()))}
     known |= {*map("audit.collector.{}".format, map(str.lower, Collector.keys()))}
+    known |= {*map("alerts.{}".format, map(str.lower, Alerts.keys()))}
+    known |= {*map("alerts.webhook.{}".format, map(str.lower, Webhook.keys()))}
+    known |= {*map("alerts.mail.{}".format, map(str.lower, Mail.keys()))}
     known |= {AT_START[name].lower() for name in AT_START}
     found = dict(leaves(Settings))
     for name, key in (KEYS | ONLY_IN_CONFIG).items():

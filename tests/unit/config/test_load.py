@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from leyden.alerts.settings import MailSettings, WebhookSettings
 from leyden.audit.settings import AuditSettings, CollectorSettings
 from leyden.config.load import load, spool_root
 from leyden.config.settings import Settings
@@ -657,3 +658,35 @@ def test_the_audit_log_is_on_unless_it_is_switched_off_or_there_is_no_journal(fo
         True, 90, str(path / "keys/a.key"), CollectorSettings("arr", 6514, "/etc/ca.pem")
     )
     assert any("collector: host is missing" in line for line in problems(path, **{"audit.collector.port": "6514"}))
+
+
+def test_alerts_go_to_whoever_is_named(folder: Write) -> None:
+    assert not loaded(folder(NODES)).alerts.enabled
+    mail = "{server: mx, from: a@example.org, to: [b@example.org], user: u, passwordFile: p}"
+    hook = "{url: 'https://h/x', secretFile: /s, secretAs: bearer}"
+    path = folder(NODES, config=f"alerts: {{queueOlderThan: 5, certificateEnds: 1, mail: {mail}, webhook: {hook}}}\n")
+    got = loaded(path).alerts
+    assert (got.enabled, got.queue_older_s, got.certificate_ends_s, got.destination_down_s) == (True, 300, 86400, 900)
+    assert got.webhook == WebhookSettings("https://h/x", "/s", "bearer")
+    assert got.mail == MailSettings(
+        "mx", user="u", password_file=str(path / "p"), sender="a@example.org", to=("b@example.org",)
+    )
+    assert loaded(path, **{"alerts.mail.port": "25"}).alerts.mail.port == 25
+
+
+@pytest.mark.parametrize(
+    ("alerts", "said"),
+    [
+        ("{diskFreeBelow: 5}", "neither webhook nor mail is given"),
+        ("{webhook: {secretFile: s}}", "alerts.webhook: url is missing"),
+        ("{webhook: {url: 'ftp://h/'}}", "is no URL such as"),
+        ("{webhook: {url: 'https://u:p@h/'}}", "a URL must hold no user and no password"),
+        ("{mail: {server: mx}}", "alerts.mail: from, to is missing"),
+        ("{mail: {server: mx, from: a, to: b@c}}", "'a' is no e-mail address"),
+        ("{mail: {server: mx, from: a@b, to: 'c@d, e f@g'}}", "'e f@g' is no e-mail address"),
+        ("{mail: {server: mx, from: a@b, to: c@d, user: u}}", "user and passwordFile belong together"),
+        ("{mail: {server: mx, from: a@b, to: c@d, security: off}}", "alerts.mail.security"),
+    ],
+)
+def test_alerts_that_could_not_be_sent_are_errors(folder: Write, alerts: str, said: str) -> None:
+    assert any(said in line for line in problems(folder(NODES, config=f"alerts: {alerts}\n")))
