@@ -4,13 +4,13 @@ import argparse
 import sys
 import time
 
-from leyden.commands.options import Commands, add_command, folders, load, spool_root
+from leyden.commands.options import Commands, add_command, folders, load
 
 
 def add_to(commands: Commands) -> None:
     parser = add_command(commands, "alert", call, "show what is wrong, or try the ways by which you are told")
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
-    text = "show what is wrong, as the watcher last saw it; exit code 1 if anything is"
+    text = "show what is wrong, as the watcher last saw it; exit code 1 if anything is, or if nobody looks"
     shown = actions.add_parser("list", parents=[folders()], help=text, description=text)
     shown.set_defaults(action=_list)
     shown.add_argument("--json", action="store_true", help="the same for a program")
@@ -27,8 +27,15 @@ def _list(options: argparse.Namespace) -> int:
     import msgspec
 
     from leyden.alerts.alerts import open_causes
+    from leyden.spool.lock import holder
 
-    causes = open_causes(spool_root(options))
+    settings, _ = load(options)
+    causes = open_causes(settings.spool_root)
+    if not settings.alerts.enabled:
+        print("nobody looks: config.yml has no alerts", file=sys.stderr)
+        return 1
+    if holder(settings.spool_root) is None:
+        print("the service is not running; this is how it was", file=sys.stderr)
     if options.json:
         sys.stdout.write(msgspec.json.encode(causes).decode() + "\n")
         return 1 if causes else 0
