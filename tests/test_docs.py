@@ -55,6 +55,12 @@ def test_the_tables_of_keys_are_those_of_the_schema() -> None:
     assert written == script("tables").page(written), "docs/configure.md is not up to date: run `python docs/tables.py`"
 
 
+def test_the_table_of_calls_is_that_of_the_console() -> None:
+    """docs/api.md has every call, with what it takes and gives, as the routes and the OpenAPI document are made."""
+    written = (DOCS / "api.md").read_text()
+    assert written == script("api").page(written), "docs/api.md is not up to date: run `python docs/api.py`"
+
+
 def test_the_decisions_are_in_order() -> None:
     """Run `python docs/decisions.py`, which sorts the page (CONTRIBUTING.md)."""
     written = (TOP / "DECISIONS.md").read_text()

@@ -92,7 +92,7 @@ async def _asked(console: Console, call: Call, request: Request) -> Asked[Any, A
     cookie = request.cookies.get(COOKIE, "")
     caller = console.access.caller(request.headers.get("authorization", ""), cookie, address)
     if request.method in _CHANGE:
-        _check_origin(request, by_cookie=caller is not None and caller.by_cookie)
+        _check_origin(request, by_cookie=caller is not None and caller.by_cookie, tls=console.tls)
     console.access.check(caller, call.needs)
     path = {name: str(value) for name, value in request.path_params.items()}
     if any(len(value) > PATH_MAX_CHARS or not value.isprintable() for value in path.values()):
@@ -102,12 +102,16 @@ async def _asked(console: Console, call: Call, request: Request) -> Asked[Any, A
     return Asked(path, query, body, caller, address, cookie)
 
 
-def _check_origin(request: Request, *, by_cookie: bool) -> None:
-    """A browser sends a cookie along with whatever a page of another site makes it send (CSRF)."""
+def _check_origin(request: Request, *, by_cookie: bool, tls: bool) -> None:
+    """A browser sends a cookie along with whatever a page of another site makes it send (CSRF).
+
+    Without TLS of our own there may be a proxy that has it, so both schemes are ours.
+    """
     origin = request.headers.get("origin")
     if origin is None and not by_cookie:
         return  # no browser
-    if origin is None or origin.lower() != f"{request.url.scheme}://{request.headers.get('host', '').lower()}":
+    host = request.headers.get("host", "").lower()
+    if origin is None or origin.lower() not in (f"https://{host}", f"http{'s' if tls else ''}://{host}"):
         raise Refused(403, "forbidden", "this request comes from a page of another site")
 
 
