@@ -279,3 +279,5 @@ def test_curl_and_the_log_name_the_port_that_is_taken(box: Callable[..., Box]) -
     assert url != f"http://127.0.0.1:{port}"
     done = subprocess.run(["curl", "-sf", f"{url}/health/live"], capture_output=True, text=True, timeout=30)
     assert done.stdout == "alive\n"
+    said = json.loads((it.service.spool / "state" / "service.console.json").read_text())
+    assert said == {"pid": it.service.role("console-0").pid, "url": url}

@@ -1,9 +1,12 @@
 """What all calls of the console have at hand."""
 
 import asyncio
+import os
 import time
 from pathlib import Path
 from typing import Any, Protocol
+
+import msgspec
 
 from leyden.config.settings import Settings
 from leyden.console.access import Access
@@ -17,7 +20,10 @@ from leyden.journal.lines import tell
 from leyden.operate.counted import Counted
 from leyden.outbound.capability_file import SeenCapabilities
 from leyden.spool.listing import Count
+from leyden.spool.moves import write_whole
 from leyden.spool.store import Spool
+
+WHERE = "state/service.console.json"
 
 
 class Numbers(Protocol):
@@ -67,6 +73,12 @@ class Console:
         return bool(self.settings.console.certificate)
 
     @property
+    def url(self) -> str:
+        """Where it serves: the address that it listens on, and the port that it has got."""
+        host = self.settings.console.bind
+        return f"http{'s' if self.tls else ''}://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    @property
     def spool(self) -> Spool:
         return Spool(self.root, sync=self.settings.sync_spool)
 
@@ -88,6 +100,10 @@ class Console:
     def operated(self, asked: Asked[Any, Any], did: str, *, destination: str = "", detail: str = "") -> None:
         """Tell the journal that somebody has done something."""
         tell(Operated("", who=asked.who, through=asked.through, did=did, destination=destination, detail=detail))
+
+    def say_where(self) -> None:
+        """Write down where the console serves, for tools that look for it; one that has ended left its own. OSError."""
+        write_whole(os.fspath(self.root / WHERE), msgspec.json.encode({"pid": os.getpid(), "url": self.url}))
 
     async def close(self) -> None:
         await self.stream.close()

@@ -79,7 +79,9 @@ async def _serve(inherited: Inherited, listener: socket.socket, tls: server.Tls 
         asyncio.create_task(overview.keep(console.counts, console.walks)),
     ]
     recalling = asyncio.create_task(recall(journal, tail.positions, live))
-    logger.info("the console serves http%s://%s:%d", "s" if tls else "", settings.console.bind, console.port)
+    with contextlib.suppress(OSError):  # the disk may be full; the line below says it, too
+        console.say_where()
+    logger.info("the console serves %s", console.url)
     while not stop.is_set() and not any(task.done() for task in tasks):
         inherited.heartbeat.alive(ALIVE_S)
         if tls is not None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
+import httpx
 import pytest
 from msgspec import Meta
 
@@ -166,3 +167,24 @@ def test_a_name_with_a_slash_or_a_line_feed_is_no_other_path(web: Web) -> None:
         assert client.get("/api/read/a%0Ab").status_code == 404
         assert client.get("/api/read/..%2F..%2Fetc").status_code == 404
         assert client.get("/api/read/" + "a" * 600).status_code == 404
+
+
+def test_where_a_token_is_required_nothing_but_health_is_open(tmp_path: Path) -> None:
+    """As on an address that others can reach (requireToken)."""
+    reads = [call.path for call in TABLE if call.method == "GET" and "{" not in call.path]
+    with serving(tmp_path, require_token=True, requests_per_second=1000) as web, web.client() as client:
+        opened = {path for path in reads if client.get(path).status_code != 403}
+    assert opened == {"/health", "/health/live", "/api/session", "/api/openapi.json"}
+
+
+def test_over_ipv6_it_answers_to_its_address(tmp_path: Path) -> None:
+    with serving(tmp_path, bind="::1") as web, httpx.Client() as client:
+        assert web.console.url == f"http://[::1]:{web.port}"
+        assert client.get(f"{web.console.url}/health/live").status_code == 200
+
+
+def test_a_proxy_with_tls_may_stand_before_it(web: Web) -> None:
+    """The browser's origin is https then, though we are asked in plain HTTP."""
+    with web.client() as client:
+        origin = {"origin": f"https://127.0.0.1:{web.port}"}
+        assert client.post("/api/login", json={"secret": PASSWORD}, headers=origin).status_code == 200

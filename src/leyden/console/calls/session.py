@@ -1,5 +1,7 @@
 """Signing in and out, for browsers: a session is a cookie that no script can read and no other site can use."""
 
+from dataclasses import replace
+
 from leyden.console.access import COOKIE, SESSION_S, Caller
 from leyden.console.call import Asked, Given, Needs, Nothing, Shape
 from leyden.console.console import Console
@@ -42,6 +44,7 @@ async def session(console: Console, asked: Asked[Nothing, Nothing]) -> Session:
 
 async def sign_in(console: Console, asked: Asked[Nothing, SignIn]) -> object:
     cookie, caller = console.access.sign_in(asked.body.secret, asked.address)
+    console.operated(replace(asked, caller=caller), "sign in", detail=f"from {asked.address}")
     response = answer(_session(console, caller))
     response.set_cookie(
         COOKIE, cookie, max_age=int(SESSION_S), path="/", httponly=True, samesite="strict", secure=console.tls
@@ -50,6 +53,8 @@ async def sign_in(console: Console, asked: Asked[Nothing, SignIn]) -> object:
 
 
 async def sign_out(console: Console, asked: Asked[Nothing, Nothing]) -> object:
+    if asked.caller is not None and asked.caller.by_cookie:
+        console.operated(asked, "sign out")
     console.access.sign_out(asked.cookie)
     response = answer(_session(console, None))
     response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict", secure=console.tls)

@@ -16,6 +16,7 @@ from leyden import __version__
 from leyden.console.call import Asked, Given, Nothing, Plain, Refused, Shape
 from leyden.console.console import Console
 from leyden.console.envelope import encoded, moment
+from leyden.operate.nodes import Asked as operated_by
 from leyden.operate.queue import STATES
 from leyden.operate.service import reload as reload_service
 from leyden.spool.listing import Count
@@ -194,10 +195,10 @@ async def reload(console: Console, asked: Asked[Nothing, Nothing]) -> Reloaded:
     if console.reloading.locked():
         raise Refused(409, "busy", "a reload is under way")
     async with console.reloading:
-        found = await asyncio.to_thread(reload_service, console.root, RELOAD_WITHIN_S)
+        who = operated_by(asked.who, asked.through)
+        found = await asyncio.to_thread(reload_service, console.root, RELOAD_WITHIN_S, who)
     if found.reading is None:
         raise Refused(504, "timeout", f"the service has not said within {RELOAD_WITHIN_S:g} s what came of it")
-    console.operated(asked, "reload", detail=str(found.reading.result))
     said = found.reading
     return Reloaded(
         result=str(said.result),
