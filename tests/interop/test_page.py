@@ -246,10 +246,12 @@ def test_a_destination_is_paused_resumed_asked_and_retried_by_clicking(page: Bro
     page.wait_text(f"{row(ODD)} .do", "does not answer C-ECHO")
 
 
-def test_nobody_is_kept_out_in_any_look_or_width(page: Browser) -> None:
+def test_nobody_is_kept_out_in_any_look_or_width(page: Browser, world: World) -> None:
     """ "A light and a dark look, readable on a phone … axe-core finds no serious fault"."""
     log_in(page)
-    page.write("#search-text", "ACC-2")
+    world.send_ct(20)
+    world.pacs.wait_until(lambda arrivals: any(each.sop_instance_uid.endswith(".20") for each in arrivals), 45, "20")
+    page.write("#search-text", "ACC-20")
     page.press(Keys.ENTER)
     page.wait(lambda page: len(page.all("#found details")) > 0)
     page.wait(lambda page: len(page.all("#drawing .node.rule")) == 2)

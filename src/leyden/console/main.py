@@ -76,7 +76,7 @@ async def _serve(inherited: Inherited, listener: socket.socket, tls: server.Tls 
     tasks = [
         asyncio.create_task(serving._serve([listener])),
         asyncio.create_task(follow(tail, consumers)),
-        asyncio.create_task(overview.keep(console.counts, console.walks)),
+        asyncio.create_task(overview.keep(console.counts, console.health.reasons, console.walks)),
     ]
     recalling = asyncio.create_task(recall(journal, tail.positions, live))
     with contextlib.suppress(OSError):  # the disk may be full; the line below says it, too

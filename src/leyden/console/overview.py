@@ -6,7 +6,6 @@ Two versions of it: one for anybody, with counts and rates, and a whole one, wit
 import asyncio
 import itertools
 import logging
-import os
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -32,7 +31,8 @@ from leyden.spool.stage import Stage
 logger = logging.getLogger("leyden.console")
 
 PAUSE_S = 1.0
-STALE_S = 300.0  # of millions of objects, a look takes seconds, and the next one comes ten times as long after
+HEALTH_S = 10.0  # between two questions whether the service can receive
+OLD_S, STALE_S = 60.0, 300.0  # millions of objects take seconds, and are looked at for a tenth of the time
 
 _STEPS = {
     "receiving": (Stage.EMBRYO,),
@@ -54,13 +54,12 @@ class Seen:
     controls: dict[str, Control]
     flags: Flags
     vital: Vital | None
-    free_share: float
+    unable: tuple[str, ...] = ()  # why it can't receive
 
 
-def look(root: Path, titles: Iterable[str], counts: Iterable[Count]) -> Seen:
+def look(root: Path, titles: Iterable[str], counts: Iterable[Count], unable: tuple[str, ...] = ()) -> Seen:
     """Look at all but the counts, which take longer. Raises OSError."""
     pid = holder(root)
-    disk = os.statvfs(root)
     return Seen(
         time.time(),
         _by_destination(counts),
@@ -69,7 +68,7 @@ def look(root: Path, titles: Iterable[str], counts: Iterable[Count]) -> Seen:
         nodes.controls(root, titles),
         nodes.flags(root),
         vital(root),
-        disk.f_bavail / max(1, disk.f_blocks),
+        unable,
     )
 
 
@@ -89,14 +88,25 @@ class Overview:
         self._seen: Seen | None = None
         self._asked = asyncio.Event()
 
-    async def keep(self, counts: Callable[[], Awaitable[Iterable[Count]]], walks: Walks) -> None:
-        """Until it is cancelled: look again and again, as long as document() is asked for."""
+    async def keep(
+        self,
+        counts: Callable[[], Awaitable[Iterable[Count]]],
+        unable: Callable[[], Awaitable[tuple[str, ...]]],
+        walks: Walks,
+    ) -> None:
+        """Until it is cancelled: look again and again, as long as document() is asked for.
+
+        `unable` says why the service can't receive.
+        """
+        reasons, asked_s = tuple[str, ...](), float("-inf")
         while True:
             await self._asked.wait()
             self._asked.clear()
             titles = [node.ae_title for node in self.settings.destinations]
+            if time.monotonic() - asked_s > HEALTH_S:
+                reasons, asked_s = await unable(), time.monotonic()
             try:
-                self._seen = await walks.do(look, self.settings.spool_root, titles, await counts())
+                self._seen = await walks.do(look, self.settings.spool_root, titles, await counts(), reasons)
             except (OSError, Refused) as error:
                 log.once(logger, logging.WARNING, "spool", f"the spool can't be looked at: {error}")
             await asyncio.sleep(PAUSE_S)
@@ -122,7 +132,7 @@ class Overview:
             "journal": self.settings.journal.mib > 0,
             "lookedAt": seen.at_s if seen else None,
             "stands": stands(seen.counts) if seen else dict.fromkeys((*_STEPS, "failed")),
-            "problems": problems(seen, self.settings) if seen else [],
+            "problems": problems(seen, now_s) if seen else [],
             "destinations": [
                 {
                     **row(node, seen, whole=whole),
@@ -206,15 +216,17 @@ def _ordered(order: Order) -> str:
     return f"by {order.who}{until}{f': {order.reason}' if order.reason else ''}"
 
 
-def problems(seen: Seen, settings: Settings) -> list[str]:
+def problems(seen: Seen, now_s: float) -> list[str]:
     """What concerns the service as a whole, in words for anybody."""
-    found = []
-    if seen.free_share * 100 < settings.receiver.min_free_percent:
-        found.append(f"the disk has {seen.free_share:.1%} left, so nothing more is received")
+    found = [f"it can't receive: {reason}" for reason in seen.unable]
     if seen.vital is not None:
         found += [f"{each.name} does not run; it is started again" for each in seen.vital.rows if not each[Cell.PID]]
     if PREPARE in seen.flags:
         found.append("planning and compressing are paused")
     if seen.reading is not None and seen.reading.errors:
         found.append("the last reload was refused: the configuration has errors, and the one before it is in force")
+    if now_s - seen.at_s > OLD_S:
+        found.append(
+            f"the spool was looked at {(now_s - seen.at_s) / 60:.0f} minutes ago, so what stands there is not known"
+        )
     return found

@@ -36,7 +36,7 @@ COUNTS = {
         Count(Stage.EXPIRED, "PACS", 10, 1.0),
     ],
 }
-SEEN = Seen(1000.0, COUNTS, None, {}, {}, {}, None, 0.5)
+SEEN = Seen(1000.0, COUNTS, None, {}, {}, {}, None)
 
 
 def settings(root: Path) -> Settings:
@@ -80,12 +80,17 @@ def test_the_last_error_is_shown_until_something_is_delivered() -> None:
     assert row(PACS, seen, whole=True)["said"] == ""
 
 
-def test_what_concerns_the_whole_service_is_said(tmp_path: Path) -> None:
-    given = settings(tmp_path)
-    assert problems(SEEN, given) == []
+def test_what_concerns_the_whole_service_is_said() -> None:
+    assert problems(SEEN, 1001.0) == []
     wrong = Reading(1, 1, 1.0, (), Result.WRONG, 1, 1.0, errors=("nodes.yml:3: …",))
-    found = problems(replace(SEEN, free_share=0.05, flags={PREPARE: Order("a", 1.0)}, reading=wrong), given)
-    assert [words[:20] for words in found] == ["the disk has 5.0% le", "planning and compres", "the last reload was "]
+    seen = replace(SEEN, unable=("the disk is full",), flags={PREPARE: Order("a", 1.0)}, reading=wrong)
+    found = problems(seen, 1000.0 + 120)
+    assert found[0] == "it can't receive: the disk is full"
+    assert [words[:20] for words in found[1:]] == [
+        "planning and compres",
+        "the last reload was ",
+        "the spool was looked",
+    ]
 
 
 def test_what_anybody_may_see_holds_no_words_of_people_or_peers(tmp_path: Path) -> None:
@@ -111,9 +116,12 @@ def test_the_spool_is_looked_at_only_while_somebody_asks(tmp_path: Path) -> None
         looks += 1
         return tuple(COUNTS["PACS"])
 
+    async def unable() -> tuple[str, ...]:
+        return ("no",)
+
     async def watch() -> dict[str, Any]:
         overview, walks = Overview(given, Live(0.0)), Walks()
-        keeping = asyncio.create_task(overview.keep(counts, walks))
+        keeping = asyncio.create_task(overview.keep(counts, unable, walks))
         await asyncio.sleep(0)
         assert looks == 0
         first = overview.document(True)
@@ -127,6 +135,7 @@ def test_the_spool_is_looked_at_only_while_somebody_asks(tmp_path: Path) -> None
     now = asyncio.run(watch())
     assert now["destinations"][0]["waiting"] == 15
     assert now["stands"]["compressing"] == 4
+    assert now["problems"] == ["it can't receive: no"]
     assert look(given.spool_root, ["PACS"], ()).vital is None
 
 

@@ -96,7 +96,8 @@ export function causes(live) {
     else if (each.state === "paused") found.push(["look", `is paused; ${waits}`, each.title]);
     else if (each.state === "closed" && age > 86400) found.push(["look", `is closed; ${waits}`, each.title]);
     else if (each.state === "open" && age > LATE_S) found.push(["look", `is slow; ${waits}`, each.title]);
-    if (kept.length) found.push(["act", `did not get ${kept.map(([n, word]) => `${count(n)} ${word}`).join(", ")}`, each.title]);
+    const inAll = kept.reduce((sum, [n]) => sum + n, 0);
+    if (inAll) found.push(["act", `has ${kept.map(([n, word]) => `${count(n)} ${word}`).join(", ")} ${inAll === 1 ? "object" : "objects"}`, each.title]);
   }
   if (live.stands.failed) found.push(["act", `${many(live.stands.failed, "object")} could not be planned, and went to failed/`, ""]);
   return found.sort(([a], [b]) => (a === "look") - (b === "look"));
