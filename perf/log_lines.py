@@ -26,7 +26,7 @@ from leyden import log
 TOGETHER = 256
 LONG_EVERY, LONG_CHARS = 50, 20_000
 UID = "1.2.826.0.1.3680043.8.498.45787841905188114249811787812842563127"
-OURS, LIBRARY = "leyden.log", "WatchedFileHandler + StreamHandler"
+OURS, JSON, LIBRARY = "leyden.log", "leyden.log as JSON", "WatchedFileHandler + StreamHandler"
 
 logger = logging.getLogger("leyden.planner")
 
@@ -35,7 +35,7 @@ logger = logging.getLogger("leyden.planner")
 def logging_to(kind: str, folder: Path) -> Iterator[None]:
     shown, sys.stderr = sys.stderr, open(folder / "stderr", "a", buffering=1)  # noqa: SIM115
     try:
-        log.set_up("planner-0", folder)
+        log.set_up("planner-0", folder, log.LogSettings("json" if kind == JSON else "text"))
         root = logging.getLogger()
         (ours,) = root.handlers
         if kind == LIBRARY:
@@ -95,7 +95,7 @@ def main() -> None:
     with rig.Run(rig.parser(__doc__, rounds=9).parse_args()) as run:
         count = TOGETHER * (20 if run.quick else 80)
         for title, together in (("a line, one at a time", False), (f"a line, {TOGETHER} together", True)):
-            ways = {kind: partial(microseconds, kind, together, count) for kind in (OURS, LIBRARY)}
+            ways = {kind: partial(microseconds, kind, together, count) for kind in (OURS, JSON, LIBRARY)}
             run.compare(title, "us", ways, ours=(OURS,))
         run.compare(
             f"damaged of {2 * count}", "lines", {kind: partial(damaged, kind, count) for kind in (OURS, LIBRARY)}
