@@ -254,6 +254,16 @@ def test_orders_without_a_service(service: Callable[..., Service], words: list[s
     assert bool(done.stderr) == bool(code)
 
 
+def test_the_order_of_a_node_that_is_gone_can_be_taken_back(service: Callable[..., Service]) -> None:
+    """It holds "also if its node is removed meanwhile" (docs/operate.md)."""
+    leyden = service(node("PACS", 11104) + node("OLD", 11105))
+    assert leyden.leyden("pause", "OLD").returncode == 0
+    (leyden.folder / "nodes.yml").write_text(node("PACS", 11104))
+    assert leyden.leyden("override-schedule", "OLDER").returncode == 2
+    assert leyden.leyden("resume", "OLD").stdout == "OLD is not paused\n"
+    assert leyden.leyden("resume", "OLD").returncode == 2
+
+
 def test_beside_files_with_errors_a_running_service_is_paused(service: Callable[..., Service]) -> None:
     """An emergency does not wait for a correct nodes.yml: the titles are those of the service that runs."""
     leyden = service(node("PACS", free_port())).start()

@@ -62,7 +62,9 @@ def begin(options: argparse.Namespace) -> tuple[Path, Mapping[str, str]]:
     """
     from leyden.journal.lines import set_up
     from leyden.operate import reading
+    from leyden.spool.control import Controls
 
+    titles: Mapping[str, str]
     try:
         settings, _ = load(options)
         root, titles = settings.spool_root, settings.plan.titles
@@ -70,9 +72,11 @@ def begin(options: argparse.Namespace) -> tuple[Path, Mapping[str, str]]:
         root = begin_anyway(options)
         if (said := reading.read(root)) is None:
             raise
-        return root, {title: title for title in said.nodes}
-    set_up(root, f"order-{os.getpid()}", settings.journal)
-    return root, titles
+        titles = {title: title for title in said.nodes}
+    else:
+        set_up(root, f"order-{os.getpid()}", settings.journal)
+    left = Controls(root).titles()  # of a node that is gone: its order can be taken back
+    return root, {**{title: title for title in left}, **titles}
 
 
 def begin_anyway(options: argparse.Namespace) -> Path:
