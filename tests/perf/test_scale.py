@@ -1,5 +1,6 @@
 """What scale.py and tune_check.py measure is there: each object at each destination, each figure in its column."""
 
+import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
@@ -15,18 +16,22 @@ import scale
 import tune_check
 
 
-def test_a_cell_with_a_slow_destination(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-
-    monkeypatch.setattr(scale, "OBJECTS_MIN", 12)
-    cell = scale.Cell(workers=1, receivers=2, associations=2, sources=3, destinations=2)
-    found = scale.measure(cell, "small", 0.1, tmp_path)
-    assert found.per_s > 0
-    assert len(found.latency_ms) >= 12
-    assert list(found.latency_ms) == sorted(found.latency_ms)
-    assert min(found.role_ms[role] for role in ("receiver", "planner", "sender")) > 0
-    words = scale.row(cell, [found], "small")
-    assert words[:6] == ["as it came", "1", "2", "2", "3", "2, one slow"]
-    assert len(words) == len(scale.HEAD)
+def test_the_quick_form_with_a_slow_destination(tmp_path: Path) -> None:
+    page, svg = tmp_path / "page.md", tmp_path / "plot.svg"
+    page.write_text("\n".join(scale.MARKS))
+    words = ["--quick", "--rounds", "1", "--destinations", "2", "--svg", svg, "--page", page, "--folder", tmp_path]
+    done = subprocess.run(
+        [sys.executable, scale.__file__, *map(str, words)], capture_output=True, text=True, timeout=250
+    )
+    assert done.returncode == 0, done.stderr
+    (row,) = [line for line in page.read_text().splitlines() if line.startswith("| as it came |")]
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[:6] == ["as it came", "1", "1", "4", "4", "2, one slow"]
+    figures = dict(zip(scale.HEAD[6:], map(float, cells[6:]), strict=True))
+    assert min(figures[name] for name in ("objects/s", "receiver, ms", "planner, ms", "sender, ms")) > 0
+    assert figures["p50, ms"] <= figures["p95, ms"] <= figures["p99, ms"]
+    assert row in done.stdout
+    assert ElementTree.parse(svg).getroot().tag.endswith("svg")
 
 
 def test_what_comes_for_the_first_goes_to_all() -> None:
