@@ -45,7 +45,7 @@ def test_a_folder_with_a_past_is_measured_and_set(tmp_path: Path) -> None:
     make_ct(images / "a.dcm", 7, rows=256, columns=256)
     try:
         done = leyden(
-            "tune", "--path", folder, images, "--seconds", 0.05, "--probe", "PACS", "--rtt-ms", 400, "--line-mbit", 8,
+            "tune", "--path", folder, images, "--seconds", 0.05, "--probe", "PACS", "--rtt-ms", 4000, "--line-mbit", 8,
             "--arrival", "50/s", "--json", "--write", "--plot", svg, LEYDEN_WORKERS="7",
         )  # fmt: skip
     finally:
@@ -56,16 +56,17 @@ def test_a_folder_with_a_past_is_measured_and_set(tmp_path: Path) -> None:
     assert said["round_trips_s"]["PACS"] > 0
     assert set(said["by_syntax"]) == {"as it came", "JPEG2000Lossless", "HTJ2KLossless", "JPEGLSLossless"}
     assert said["expected"]["syntax"] == "JPEGLSLossless"
-    assert said["expected"]["bottleneck"] == "line"
+    assert said["expected"]["bottleneck"] in ("line", "round trip")  # as many associations as make them equal
     assert said["machine"]["roles"].keys() == {"receiver", "planner", "sender", "worker"}
     assert said["peak_per_s"] == 50
     assert said["disk_lasts_s"]["PACS"] > 0
     advice = said["advice"]
     assert (folder / "config.yml").read_bytes() == config.replace("300", str(advice["workers"])).encode()
     assert (folder / "config.yml.before-tune").read_bytes() == config.encode()
-    if (associations := advice["maxAssociations"]["PACS"]) != 4:
-        assert f"MaxAssociations: {associations}\n" in (folder / "nodes.yml").read_text()
-        assert (folder / "nodes.yml.before-tune").read_bytes() == nodes
+    associations = advice["maxAssociations"]["PACS"]
+    assert associations > 4
+    assert f"MaxAssociations: {associations}\n" in (folder / "nodes.yml").read_text()
+    assert (folder / "nodes.yml.before-tune").read_bytes() == nodes
     assert "LEYDEN_WORKERS is set, which wins over workers" in done.stderr
     assert leyden("check", "--path", folder).returncode == 0
     assert ElementTree.parse(svg).getroot().tag.endswith("svg")

@@ -215,8 +215,7 @@ def _situation(
         if isinstance(echo, float):
             way = replace(way, wait_s=echo)
         if each.maximum_line_speed_kb_per_s:
-            limit = each.maximum_line_speed_kb_per_s / 1e3
-            way = replace(way, mb_per_s=min(limit, way.mb_per_s or limit))
+            way = replace(way, mb_per_s=each.maximum_line_speed_kb_per_s / 1e3)
         syntax = syntax_name(each.syntax) if each.syntax else AS_IT_CAME
         nodes.append(Node(each.ae_title, syntax, history.share(each.ae_title), each.max_associations, way))
     volume = os.statvfs(_existing(settings.spool_root))

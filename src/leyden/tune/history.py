@@ -66,8 +66,8 @@ class Deliveries:
     def line(self) -> Line:
         """The wait for an answer, and the speed beyond it, of the medians of smaller and larger objects.
 
-        Of objects of one size the two can't be told apart: then all of it counts as speed. The line may carry more than
-        was asked of it: this is what it carried.
+        Of objects of one size the two can't be told apart: then all of it counts as speed. What the line carries in all
+        can't be told: it may be more than was asked of it.
         """
         if not self.samples:
             return Line()
@@ -75,10 +75,9 @@ class Deliveries:
         half = len(ordered) // 2
         small, large = (_medians(part) for part in (ordered[:half] or ordered, ordered[half:]))
         if large[0] < 2 * small[0]:
-            return Line(None, max(large[0] / large[1], self.flow.peak_bytes_per_s) / MB)
+            return Line(one_mb_per_s=large[0] / large[1] / MB)
         cost = Cost.through(small, large)
-        speed = 1 / cost.mb_s if cost.mb_s else None
-        return Line(cost.object_s, max(speed, self.flow.peak_bytes_per_s / MB) if speed else None)
+        return Line(cost.object_s, one_mb_per_s=1 / cost.mb_s if cost.mb_s else None)
 
 
 def _medians(samples: list[tuple[int, float]]) -> tuple[float, float]:

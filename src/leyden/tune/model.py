@@ -81,10 +81,22 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """The way to a destination: a round trip with the time for the answer, and MB/s; None = not known, no bound."""
+    """The way to a destination: a round trip with the time for the answer, what the line carries in all, and what one
+    association was seen to carry. None = not known, no bound."""
 
     wait_s: float | None = None
     mb_per_s: float | None = None
+    one_mb_per_s: float | None = None
+
+    @property
+    def speed_mb_per_s(self) -> float | None:
+        """Of one association that has the line for itself."""
+        return min((speed for speed in (self.mb_per_s, self.one_mb_per_s) if speed), default=None)
+
+    def answered_s(self, size_bytes: float) -> float:
+        """From the first byte of an object to its answer."""
+        sent_s = size_bytes / MB / self.speed_mb_per_s if self.speed_mb_per_s else 0.0
+        return max(1e-6, (self.wait_s or 0.0) + sent_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,14 +163,9 @@ def predict(machine: Machine, load: Load) -> Prediction:
         bounds["source"] = load.sources / machine.lone.of(load.object_bytes)
     if load.line.mb_per_s is not None:
         bounds["line"] = load.line.mb_per_s * MB / made_bytes
-    if load.line.wait_s is not None:
-        bounds["round trip"] = load.associations / _answered_s(load.line, made_bytes)
+    if load.line.wait_s is not None or load.line.one_mb_per_s is not None:
+        bounds["round trip"] = load.associations / load.line.answered_s(made_bytes)
     return Prediction(load.object_bytes, bounds, {role: 1e3 * spent for role, spent in role_s.items()})
-
-
-def _answered_s(line: Line, size_bytes: float) -> float:
-    """From the first byte of an object to its answer, if it has the line for itself."""
-    return max(1e-6, (line.wait_s or 0.0) + (size_bytes / MB / line.mb_per_s if line.mb_per_s else 0.0))
 
 
 # -- advice
@@ -245,7 +252,7 @@ def advise(machine: Machine, here: Situation, wishes: Wishes = Wishes()) -> Advi
     nodes = [_wished(node, wishes) for node in here.nodes]
     main = _main(nodes) or _wished(Node(""), wishes)
     most = machine.counted
-    load = Load(here.object_bytes, main.syntax, RECEIVERS_MAX, most, line=replace(main.line, wait_s=None))
+    load = Load(here.object_bytes, main.syntax, RECEIVERS_MAX, most, line=Line(mb_per_s=main.line.mb_per_s))
     best = predict(machine, load).per_s
     receivers = _fewest(machine, best, {n: replace(load, receivers=n) for n in range(1, min(RECEIVERS_MAX, most) + 1)})
     load = replace(load, receivers=receivers)
@@ -296,13 +303,15 @@ def _fewest(machine: Machine, best: float, loads: Mapping[int, Load]) -> int:
 
 
 def _associations(machine: Machine, here: Situation, node: Node, best: float) -> int:
-    """Enough that waiting for answers is no bound, and never fewer than are set."""
-    ratio = machine.codecs[node.syntax].ratio if node.syntax in machine.codecs else 1.0
-    if node.line.wait_s is None:
+    """Enough that others send while one waits for its answer, and never fewer than are set."""
+    line, ratio = node.line, machine.codecs[node.syntax].ratio if node.syntax in machine.codecs else 1.0
+    if line.wait_s is None:
         return node.associations
     made_bytes = here.object_bytes * ratio
-    wanted = min(best, node.line.mb_per_s * MB / made_bytes if node.line.mb_per_s else float("inf"))
-    return min(ASSOCIATIONS_MAX, max(node.associations, ceil(NEAR * wanted * _answered_s(node.line, made_bytes))))
+    enough = NEAR * best * line.answered_s(made_bytes)
+    if line.speed_mb_per_s:
+        enough = min(enough, 1 + line.wait_s / (made_bytes / MB / line.speed_mb_per_s))
+    return min(ASSOCIATIONS_MAX, max(node.associations, ceil(enough)))
 
 
 def _lasts_s(machine: Machine, free_bytes: float, nodes: Sequence[Node], arrivals: Arrivals | None) -> dict[str, float]:

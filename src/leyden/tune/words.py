@@ -83,8 +83,10 @@ def _past(told: Told, age: Age) -> Iterator[str]:
         if delivered is not None:
             words.append(f"{delivered.flow.objects} delivered")
             words.append(f"{delivered.flow.peak_bytes_per_s / 1e6:.2f} MB/s in its busiest minute")
-            if (speed := delivered.line.mb_per_s) is not None:
-                words.append(f"the line carried {speed:.2f} MB/s")
+            if (speed := delivered.line.one_mb_per_s) is not None:
+                words.append(f"one association carried {speed:.2f} MB/s")
+            if (wait_s := delivered.line.wait_s) is not None:
+                words.append(f"and waited {1e3 * wait_s:.1f} ms for each answer")
         unknown = f"nothing is known; --probe {each.ae_title} sends a C-ECHO"
         yield f"{each.ae_title}: {'; '.join(words) or unknown}"
 

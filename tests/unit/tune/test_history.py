@@ -9,6 +9,7 @@ from leyden.journal.events import Delivered, Dropped, Received
 from leyden.journal.segments import FOLDER, Journal
 from leyden.tune import history
 from leyden.tune.history import DAY_S, Deliveries, read
+from leyden.tune.model import Line
 
 NOON_S = 1_800_000_000.0 - 1_800_000_000 % 60
 
@@ -90,23 +91,22 @@ def test_the_wait_and_the_speed_are_told_apart_by_size() -> None:
     for n in range(200):
         size_bytes = 100_000 if n % 2 else 1_000_000
         found.add(NOON_S + 60 * n, size_bytes, 0.04 + size_bytes / 12.5e6 + (1.0 if n % 20 == 0 else 0.0))
-    assert found.line.wait_s == pytest.approx(0.04)
-    assert found.line.mb_per_s == pytest.approx(12.5)
+    assert found.line == Line(pytest.approx(0.04), None, pytest.approx(12.5))
 
 
 def test_of_one_size_all_counts_as_speed() -> None:
     found = Deliveries()
     for n in range(10):
         found.add(NOON_S + 60 * n, 1_000_000, 0.1)
-    assert found.line.wait_s is None
-    assert found.line.mb_per_s == pytest.approx(10.0)
+    assert found.line == Line(None, None, pytest.approx(10.0))
+    assert Deliveries().line == Line()
 
 
-def test_a_busy_minute_shows_what_the_line_carries_together() -> None:
+def test_the_busiest_minute_shows_what_the_line_carried_together() -> None:
     found = Deliveries()
-    for _ in range(1800):
-        found.add(NOON_S, 1_000_000, 0.1)
-    assert found.line.mb_per_s == pytest.approx(30.0)
+    for n in range(1800):
+        found.add(NOON_S + 60 * (n % 2), 1_000_000, 0.1)
+    assert found.flow.peak_bytes_per_s == 15e6
 
 
 def test_samples_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

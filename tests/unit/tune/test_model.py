@@ -61,6 +61,9 @@ CT = Load(MB, workers=4)
         (replace(MACHINE, lone=Cost(0.005, 0.005)), replace(CT, sources=3), "source", 300),
         (replace(MACHINE, lone=Cost(0.005, 0.005)), CT, "receiver", 1000),
         (MACHINE, replace(CT, line=Line(0.04)), "round trip", 100),
+        (MACHINE, replace(CT, line=Line(None, None, 12.5)), "round trip", 50),
+        (MACHINE, replace(CT, line=Line(0.04, 12.5, 5.0)), "line", 12.5),
+        (MACHINE, replace(CT, line=Line(0.04, 50.0, 5.0)), "round trip", 4 / 0.24),
         (MACHINE, replace(CT, line=Line(0.04, 12.5), associations=1), "round trip", 1 / 0.12),
         (MACHINE, replace(CT, line=Line(0.04, 12.5), associations=2), "line", 12.5),
     ],
@@ -112,6 +115,8 @@ def test_as_few_processes_as_are_as_quick() -> None:
     assert advice(replace(HERE, nodes=[Node("PACS")])).workers == 1
     slow_line = replace(HERE, nodes=[Node("PACS", HTJ2K, line=Line(None, 12.5))])
     assert advice(slow_line).workers == 1  # it makes more than the line carries
+    slow_archive = replace(HERE, nodes=[Node("PACS", HTJ2K, line=Line(0.1, None, 1.0))])
+    assert advice(slow_archive).workers == 3  # more associations may carry more
 
 
 def test_more_receivers_where_one_is_the_bottleneck() -> None:
@@ -129,6 +134,8 @@ def test_more_receivers_where_one_is_the_bottleneck() -> None:
         (Node("PACS", associations=1, line=Line(0.32, 12.5)), 5),
         (Node("PACS", associations=9, line=Line(0.32, 12.5)), 9),  # never fewer than are set
         (Node("PACS", associations=4, line=Line(10.0)), 64),
+        (Node("PACS", associations=4, line=Line(None, None, 1.0)), 4),  # a slow archive may not get quicker by more
+        (Node("PACS", associations=1, line=Line(0.04, None, 12.5)), 2),
     ],
 )
 def test_associations_that_fill_the_line(node: Node, wanted: int) -> None:
