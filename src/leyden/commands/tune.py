@@ -238,11 +238,12 @@ def _plot(
     from leyden.tune import images, plot
     from leyden.tune.machine import one_trip
     from leyden.tune.model import advise
+    from leyden.tune.trip import large_bytes
     from leyden.tune.words import size_in_words
 
     syntax = wishes.syntax or next((node.syntax for node in here.nodes if node.syntax), syntax_name(JPEG2000_LOSSLESS))
     near = replace(found.machine, beside=found.costs.beside)
-    template = images.ct_of(here.object_bytes)
+    template = images.ct_of(large_bytes(here.object_bytes))
     local = replace(here, nodes=(), object_bytes=template.size_bytes)
     predicted = advise(near, local, replace(wishes, syntax=syntax, line_mb_per_s=None, rtt_s=None)).by_workers
     measured: list[float | None] = [None] * len(predicted)

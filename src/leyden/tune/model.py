@@ -251,12 +251,12 @@ def advise(machine: Machine, here: Situation, wishes: Wishes = Wishes()) -> Advi
     machine = machine.with_cores(wishes.cores) if wishes.cores is not None else machine
     nodes = [_wished(node, wishes) for node in here.nodes]
     main = _main(nodes) or _wished(Node(""), wishes)
-    most = machine.counted
+    most = min(machine.counted, WORKERS_MAX)
     load = Load(here.object_bytes, main.syntax, RECEIVERS_MAX, most, line=Line(mb_per_s=main.line.mb_per_s))
     best = predict(machine, load).per_s
     receivers = _fewest(machine, best, {n: replace(load, receivers=n) for n in range(1, min(RECEIVERS_MAX, most) + 1)})
     load = replace(load, receivers=receivers)
-    workers = _fewest(machine, best, {n: replace(load, workers=n) for n in range(1, min(WORKERS_MAX, most) + 1)})
+    workers = _fewest(machine, best, {n: replace(load, workers=n) for n in range(1, most + 1)})
     associations = {node.title: _associations(machine, here, node, best) for node in nodes}
     load = replace(load, workers=workers, line=main.line, associations=associations.get(main.title, ASSOCIATIONS_MAX))
     by_syntax = {name: replace(load, syntax=name, workers=most) for name in (AS_IT_CAME, *machine.codecs)}

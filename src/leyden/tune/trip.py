@@ -29,7 +29,7 @@ START_LIMIT_S, TRIP_LIMIT_S, STOP_LIMIT_S = 30.0, 120.0, 20.0
 CHEAP = uids.RLE_LOSSLESS
 ALL_THE_TIME = 0.85  # of a core
 PASSED, MADE = "PASSED", "MADE"  # the destinations' titles
-BYTES_MAX = 512 << 20  # of one trip
+BYTES_MAX, OBJECT_MAX_BYTES = 512 << 20, 16 << 20  # of one trip
 ROLES = ("receiver", "planner", "sender", "worker")
 _NODE = "- AeTitle: {title}\n  HostName: 127.0.0.1\n  Port: {port}\n  NodeRole: Storage\n  TransferSyntax: {syntax}\n"
 _DIES_WITH_US = """\
@@ -78,8 +78,9 @@ class Costs:
 
 
 def large_bytes(object_bytes: float) -> float:
-    """The size of the larger objects: about the usual one, but not so near to the smaller ones that noise decides."""
-    return max(object_bytes, 8 * images.CT_BYTES)
+    """The size of the larger objects: about the usual one, but not so near to the smaller ones that noise decides, and
+    not so large that a few of them take all the time."""
+    return min(max(object_bytes, 8 * images.CT_BYTES), OBJECT_MAX_BYTES)
 
 
 def measure(folder: Path, object_bytes: float, seconds: float, *, sync: bool = True) -> Costs:

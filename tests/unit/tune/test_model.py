@@ -169,6 +169,7 @@ def test_what_if_there_were_more_cores() -> None:
     found = advice(machine=half_free, cores=16)
     assert found.workers == 8  # as great a share is free: of 16 cores 8
     assert list(found.by_workers) == list(range(1, 17))
+    assert len(advice(machine=half_free, cores=1e6).by_workers) == 512  # what config.yml takes
     assert found.main.per_s == pytest.approx(8 * advice(machine=half_free).main.per_s, rel=0.05)
 
 
