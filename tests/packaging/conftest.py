@@ -9,10 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from support.debian import bootstrap, run
+from support.debian import PYTHON, RELEASE, TOP, bootstrap, run
 
-TOP = Path(__file__).resolve().parents[2]
-RELEASE, PYTHON = "bookworm", "3.11"  # Debian 12
 IN_DEBIAN = ("adduser", "ca-certificates", "python3", "python3-venv", "systemd")
 _SHARED = "packages"
 

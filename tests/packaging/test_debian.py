@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 from pydicom.filereader import read_file_meta_info
 
-from conftest import PYTHON, TOP
 from leyden.dicom import uids
-from support.debian import Machine, booted, inside, run
+from support.debian import PYTHON, TOP, Machine, booted, inside, run
 from support.objects import make_ct
 from support.service import wait_for
 
@@ -120,10 +119,27 @@ def test_systemd_ends_a_service_that_hangs_and_starts_it_again(machine: Machine)
         return machine.run("systemctl", "show", "leyden", "--property=MainPID", "--value").strip()
 
     before = pid()
-    machine.run("kill", "-STOP", before)
+    machine.run("systemctl", "kill", "--kill-whom=main", "--signal=SIGSTOP", "leyden")
     wait_for(lambda: pid() not in ("0", before), why="another process to serve")
     wait_for(lambda: machine.run("systemctl", "is-active", "leyden", good=False).strip() == "active")
     assert "Watchdog timeout" in machine.run("journalctl", "--unit=leyden")
+
+
+def test_a_service_can_be_installed_and_removed_by_the_command_alone(machine: Machine) -> None:
+    """`leyden install-service`: its unit runs, and only root may write it; `--uninstall` removes the unit alone."""
+    refused = machine.run("setpriv", "--reuid=nobody", "--clear-groups", "leyden", "install-service", good=False)
+    assert "only root can install or remove the service" in refused
+    said = machine.run("leyden", "install-service")
+    assert "wrote /etc/systemd/system/leyden.service" in said
+    assert "systemctl enable --now leyden" in said
+    machine.run("systemctl", "enable", "--now", "leyden")
+    shown = machine.run("systemctl", "show", "leyden", "--property=FragmentPath,ActiveState,AmbientCapabilities")
+    assert "FragmentPath=/etc/systemd/system/leyden.service" in shown
+    assert "ActiveState=active" in shown
+    assert "AmbientCapabilities=cap_net_bind_service" in shown  # for port 104
+    machine.run("leyden", "install-service", "--uninstall")
+    assert "lib/systemd/system/leyden.service" in machine.run("systemctl", "show", "leyden", "--property=FragmentPath")
+    assert (machine.root / DATA / "nodes.yml").is_file()
 
 
 def test_an_upgrade_starts_the_service_again(machine: Machine) -> None:

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import TOP
-from support.debian import run
+from support.debian import TOP, run
 
 pytestmark = pytest.mark.timeout(600)  # the first one waits for all that is built
 

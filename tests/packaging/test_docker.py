@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +17,7 @@ import psutil
 import pytest
 import yaml
 
-from conftest import TOP
-from support.debian import inside, run
+from support.debian import TOP, inside, run
 from support.namespaces import own_network
 from support.service import ENDS_WITHIN_S, wait_for
 
@@ -41,7 +41,7 @@ def environment() -> dict[str, str]:
 
 
 def test_hadolint_has_nothing_to_say() -> None:
-    run(["hadolint", str(FILE)])
+    run([str(Path(sys.executable).with_name("hadolint")), str(FILE)])
 
 
 def test_compose_is_what_its_specification_allows_and_fits_the_image() -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from conftest import TOP
 from leyden.cli import whole_parser
 from leyden.config.schema import Config, NodeEntry
+from support.debian import TOP
 
 
 @pytest.fixture(scope="module")

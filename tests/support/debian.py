@@ -14,6 +14,8 @@ import pytest
 
 from support.service import wait_for
 
+TOP = Path(__file__).resolve().parents[2]  # of the repository
+RELEASE, PYTHON = "bookworm", "3.11"  # Debian 12
 _SOURCES = (*Path("/etc/apt").glob("sources.list.d/*"), Path("/etc/apt/sources.list"))
 _BOOT_LIMIT_S = 90.0
 

@@ -24,9 +24,11 @@ def add_to(commands: Commands) -> None:
 
 
 def call(options: argparse.Namespace) -> int:
-    from leyden.operate.installation import install, uninstall, unit
+    from leyden.operate.installation import install, uninstall, unit, want_root
 
     root = options.root.absolute()
+    if not options.dry_run:
+        want_root()
     if options.uninstall:
         for line in uninstall(root):
             print(line)

@@ -111,7 +111,6 @@ def install(site: Site, root: Path) -> tuple[str, ...]:
     place = _below(root, UNIT)
     if place.exists() and not place.read_text(encoding="utf-8", errors="replace").startswith(_MADE_HERE):
         raise NotInstalled(f"{place} was not made by this command: move it away first")
-    _want_root("install the service")
     done = _make_user(site.user, root)
     owner = _owner(site.user, root)
     for folder in (STATE, *site.folders, site.path, site.spool) if site.path.is_relative_to(STATE) else site.folders:
@@ -134,15 +133,15 @@ def uninstall(root: Path) -> tuple[str, ...]:
         raise NotInstalled(f"{place} is not there: no service was installed")
     if not place.read_text(encoding="utf-8", errors="replace").startswith(_MADE_HERE):
         raise NotInstalled(f"{place} was not made by `leyden install-service`, so it is left alone")
-    _want_root("remove the service")
     done = _systemctl(root, "disable", "--now", UNIT.name)
     place.unlink()
     return (*done, f"removed {place}", *_systemctl(root, "daemon-reload"))
 
 
-def _want_root(what: str) -> None:
+def want_root() -> None:
+    """NotInstalled: this is not root, who alone can make users and write units."""
     if os.geteuid() != 0:
-        raise NotInstalled(f"only root can {what}: use sudo; --dry-run shows the unit")
+        raise NotInstalled("only root can install or remove the service: use sudo; --dry-run shows the unit")
 
 
 def _below(root: Path, path: Path) -> Path:
