@@ -71,8 +71,8 @@ def test_what_waits_is_known_for_the_next_start_and_is_bounded() -> None:
         post.send(message(str(number)))
     texts = [each.text for each in post.waiting()["webhook"]]
     assert texts == [str(number) for number in range(WAITING_MAX)]
-    post.stop()
     way.gate.set()
+    assert [way.taken.get(timeout=30) for _ in range(3)] == ["from before", "0", "1"], "what is under way goes alone"
 
 
 def test_a_way_that_hangs_holds_up_no_other() -> None:
