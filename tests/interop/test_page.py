@@ -303,6 +303,26 @@ def test_everything_can_be_done_by_keyboard(page: Browser, world: World) -> None
     assert page.run("return document.activeElement.textContent") == "Echo PACS", "the row has kept the focus"
 
 
+def test_many_tabs_of_one_browser_do_not_starve_each_other(page: Browser, world: World) -> None:
+    """A browser opens six connections to a site at most, and each stream is one: a tab that is not seen gives it up."""
+    first = page.driver.current_window_handle
+    try:
+        for _ in range(7):
+            page.driver.switch_to.new_window("tab")
+            page.driver.get(f"{world.url}/")
+            page.wait_text("#link", "live")
+        page.driver.switch_to.window(first)
+        before = page.text("#today")
+        world.send_ct(30)
+        page.wait(lambda page: page.text("#today") != before)
+    finally:
+        for tab in page.driver.window_handles:
+            if tab != first:
+                page.driver.switch_to.window(tab)
+                page.driver.close()
+        page.driver.switch_to.window(first)
+
+
 def test_a_console_that_dies_is_missed_at_once_and_comes_back_by_itself(page: Browser, world: World) -> None:
     """ "When the connection breaks the page says so at once and comes back by itself"."""
     world.leyden.role("console-0").kill()

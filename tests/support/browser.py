@@ -59,6 +59,7 @@ class Browser:
         options.add_experimental_option("prefs", {"intl.accept_languages": language})
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         self.driver = webdriver.Chrome(options=options, service=Driver(DRIVER))
+        self.driver.set_page_load_timeout(LIMIT_S)
         self._said: list[str] = []
         self._asked: list[str] = []
         self.size(*WIDE)

@@ -7,6 +7,7 @@ import { $, count, make, many, put, span, time, when } from "./words.js";
 
 const SILENT_MS = 5000; // the console sends each second
 const AGAIN_MS = 2000;
+const HIDDEN_MS = 60000; // a tab that nobody sees looks once a minute: a browser opens six connections to a site at most
 const DENIED = "This needs a log-in with the right to operate. On the machine, `leyden token new` makes a token.";
 
 let live = null; // the last document
@@ -75,10 +76,19 @@ async function listen() {
     heard = performance.now();
     connected("live", "live");
     render(JSON.parse(event.data));
+    if (document.hidden) rest();
   };
   stream.onerror = () => {
     if (stream === source) lost(opened ? "connection lost" : "too many pages are open");
   };
+}
+
+/** Until somebody looks, or for a minute. */
+function rest() {
+  source?.close();
+  source = null;
+  clearTimeout(retry);
+  retry = setTimeout(listen, HIDDEN_MS);
 }
 
 /** Say so at once, and try again. */
@@ -96,7 +106,7 @@ setInterval(() => {
 }, 1000);
 addEventListener("online", listen);
 document.addEventListener("visibilitychange", () => {
-  if (!document.hidden && performance.now() - heard > SILENT_MS) listen();
+  if (!document.hidden && !source) listen();
 });
 
 // -- what it shows
