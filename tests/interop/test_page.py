@@ -187,7 +187,9 @@ def test_stories_and_studies_are_found_and_names_only_where_they_are_asked_for(p
     page.driver.refresh()
     page.wait_text("#link", "live")
     assert not page.one("#names").is_selected(), "it is off again when the page is opened anew"
-    wait_for(lambda: "look at patient names" in (world.leyden.spool / "journal" / "console-0.jsonl").read_text())
+    journal = world.leyden.spool / "journal" / "console-0.jsonl"
+    wait_for(lambda: f'"look at patient names","detail":"{uid}"' in journal.read_text())
+    assert "ACC-2" not in journal.read_text()
 
 
 def test_the_rules_are_drawn_with_what_they_matched_today(page: Browser, world: World) -> None:

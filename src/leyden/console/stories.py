@@ -39,6 +39,11 @@ def found(root: Path, text: str, *, names: bool = False) -> dict[str, Any]:
     }
 
 
+def told_as(text: str) -> str:
+    """What the journal may say of a search: an accession number is patient data."""
+    return text if _RECEIPT.fullmatch(text) or _UID.fullmatch(text) else "by an accession number"
+
+
 def _stories(root: Path, text: str) -> list[Story]:
     if _RECEIPT.fullmatch(text) and (stories := by_receipts(root, (text,))):
         return stories

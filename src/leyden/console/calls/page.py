@@ -25,5 +25,5 @@ async def search(console: Console, asked: Asked[Searched, Nothing]) -> dict[str,
     text, names = asked.query.text.strip(), asked.query.names
     if names:
         console.access.check(asked.caller, Needs.OPERATE)
-        console.operated(asked, "look at patient names")
+        console.operated(asked, "look at patient names", detail=stories.told_as(text))
     return await console.walks.do(stories.found, console.root, text, names=names)
