@@ -85,6 +85,19 @@ def test_any_line_that_is_removed_repeated_or_moved_is_found(log: list[list[str]
     assert (fault is None) == (how == "swapped" and (file, line) == (to_file, to_line))
 
 
+@given(logs, bodies, st.data())
+def test_a_record_of_another_log_of_ours_is_found(log: list[list[str]], text: str, data: st.DataObject) -> None:
+    """Such as a backup that was gone on with: its records have right numbers, and MACs by the right key."""
+    made, end = lines_of(log)
+    other, _ = lines_of([[f"{text} other", *texts[1:]] for texts in log])
+    file = data.draw(st.integers(0, len(made) - 1))
+    line = data.draw(st.integers(1 if file == 0 else 0, len(made[file]) - 1))
+    made[file][line] = other[file][line]
+    fault = walked(joined(made), end).fault
+    assert fault is not None
+    assert fault.what == "changed"
+
+
 @given(logs, st.integers(1, 200))
 def test_any_end_that_is_cut_off_is_found(log: list[list[str]], cut_bytes: int) -> None:
     """If it is known from elsewhere where the chain ends."""

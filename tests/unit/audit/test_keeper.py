@@ -101,6 +101,7 @@ def test_a_full_disk_is_waited_for_and_nothing_is_lost(
         patched.setattr(os, "write", full)
         assert not kept.turn()
         assert not kept.turn()
+    assert checked(tmp_path).fault is None  # no half of a record meanwhile
     assert caplog.text.count("the audit log is not written, and waits") == 1
     tell(tmp_path, [delivered(4)])
     while kept.turn():
