@@ -109,6 +109,7 @@ class _Mover:
             except FileNotFoundError:
                 return GONE
             crash.point("copy-linked")
+            self._there.add(item.receipt)  # the copy for a third destination may be the next one
         try:
             os.unlink(item.path)
         except FileNotFoundError:

@@ -85,6 +85,17 @@ def test_what_the_other_one_has_already_is_not_there_twice(site) -> None:
     assert standing(s) == [("prepared", "PACS", receipt)]
 
 
+def test_copies_for_two_others_become_one(site) -> None:
+    s = site()
+    receipt = planned(s)
+    (waiting,) = s.waiting(Stage.PREPARED, "REPORTS")
+    place = s.spool.root / "rejected" / "GONE"
+    place.mkdir(parents=True)
+    os.link(waiting.file, place / waiting.path.name)
+    assert moved(s, "PACS").count == 2
+    assert standing(s) == [("prepared", "PACS", receipt)]
+
+
 def test_a_receipt_says_that_the_other_one_has_it(site) -> None:
     from leyden.spool.receipts import ReceiptLog
 
