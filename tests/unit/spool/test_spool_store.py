@@ -534,6 +534,16 @@ def test_counts_of_every_folder(spool):
     assert [c.stage for c in spool.counts()][:4] == [Stage.EMBRYO, Stage.NEW, Stage.ASKING, Stage.TRANSFORM]
 
 
+def test_a_folder_that_somebody_put_into_a_bucket_is_no_object(spool):
+    entry = spool.put(Stage.PREPARED)
+    bucket = spool.root / "prepared" / "PACS" / "10" / entry.bucket
+    (bucket / "mine").mkdir()
+    (bucket / "mine" / "1.dcm").write_bytes(b"dataset")
+    (bucket / "aside").symlink_to(bucket / "mine")
+    (count,) = spool.counts()
+    assert (count.files, count.oldest_received_s) == (3, entry.received_s)  # with the file in it, and the link
+
+
 def test_counts_of_nothing(tmp_path):
     assert Spool(tmp_path / "none").counts() == []
 
