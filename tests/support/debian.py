@@ -78,7 +78,7 @@ ip link set lo up
 cd $R
 pivot_root . mnt
 umount -l /mnt
-exec env -i container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --system --log-target=null
+exec env -i container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --system --log-target=journal
 """
 
 
