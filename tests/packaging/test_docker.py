@@ -40,6 +40,13 @@ def environment() -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in last("ENV").split())
 
 
+def sent() -> list[str]:
+    """What of the context a build gets: .dockerignore leaves out all but this."""
+    everything, *rest = (TOP / ".dockerignore").read_text().split()
+    assert everything == "*"
+    return [line.removeprefix("!") for line in rest if line.startswith("!")]
+
+
 def test_hadolint_has_nothing_to_say() -> None:
     run([str(Path(sys.executable).with_name("hadolint")), str(FILE)])
 
@@ -81,7 +88,9 @@ def image(debian: Path, sdist: Path, wheelhouse: Path, tmp_path_factory: pytest.
             case "RUN":
                 run(inside(root, ["sh", "-c", text]), env={**clean, **pip})
             case "COPY" if text == ". /src":
-                run(["cp", "--archive", str(source), str(root / "src")])
+                for name in sent():
+                    (root / "src" / name).parent.mkdir(parents=True, exist_ok=True)
+                    run(["cp", "--archive", str(source / name), str(root / "src" / name)])
             case "COPY":
                 assert text == "--from=build /opt/leyden /opt/leyden"
                 run(["mv", str(debian / "opt/leyden"), str(root / "opt/leyden")])
