@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from pydicom.data import get_testdata_file
 
+from leyden.alerts.alerts import read
 from support.peers import Pacs, run_dcmtk
-from support.service import LIMIT_S, Service, free_port, node
+from support.service import LIMIT_S, Service, free_port, node, wait_for
 
 CT = str(get_testdata_file("CT_small.dcm"))
 CONFIG = "alerts: {{diskFreeBelow: 0, webhook: {{url: 'http://127.0.0.1:{}/'}}}}\n"
@@ -73,6 +74,7 @@ def test_what_is_wrong_is_told_once_and_a_crash_after_it(
     assert (tried.returncode, tried.stdout) == (0, "webhook: sent\n")
     assert hook.next() == ("test", "leyden alert test", "test")
 
+    wait_for(lambda: not read(leyden.spool).waiting, why="the watcher to note that all is sent")
     leyden.kill_all()
     leyden.start()
     assert hook.next() == ("interrupted", "service", "once")

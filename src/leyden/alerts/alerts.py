@@ -1,4 +1,4 @@
-"""Looks every few seconds whether something is worth a message, and remembers what was told, over restarts too."""
+"""Looks every two seconds whether something is worth a message, and remembers what was told, over restarts too."""
 
 import logging
 import os
@@ -25,7 +25,7 @@ from leyden.spool.store import Spool
 
 logger = logging.getLogger("leyden.watcher")
 
-LOOK_S = 5.0
+LOOK_S = 2.0
 SEEN_S = 60.0
 _MORE = 2_000
 _NAME = "state/alerts.json"
