@@ -1,7 +1,8 @@
 """The web server: uvicorn, with what it does not bound by itself: connections, silence, TLS handshakes.
 
 A connection that has no request under way is the first to go when there are too many, the oldest of them first; one
-that does not get a request together in time goes, too. So silent clients, however many, keep nobody out for long.
+that does not get a request together in time, or takes nothing of its answer, goes, too. So silent clients, however
+many, keep nobody out for long.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ logger = logging.getLogger("leyden.console")
 REQUEST_WITHIN_S = 10.0  # from the connection to the end of the first request's head
 KEPT_S = 20.0  # a connection without a request; longer than the 15 s at which Prometheus comes again
 HANDSHAKE_WITHIN_S = 5.0
+TAKEN_WITHIN_S = 20.0  # by a client that takes nothing of its answer
 HEAD_MAX_BYTES = 16 * 1024
 GRACE_S = 3
 PORTS_TRIED = 10
@@ -142,6 +144,7 @@ class Connection(H11Protocol):
         self._all = all_of_them
         self._limit = limit
         self._late: asyncio.TimerHandle | None = None
+        self._full: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -153,6 +156,7 @@ class Connection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._all.pop(self, None)
         self._await_nothing()
+        self._await_room(None)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -162,6 +166,14 @@ class Connection(H11Protocol):
         elif self._late is None:
             self._await_request()  # a part of the next one
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._await_room(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        self._await_room(None)
+        super().resume_writing()
+
     @property
     def idle(self) -> bool:
         """Whether no request is under way."""
@@ -169,6 +181,20 @@ class Connection(H11Protocol):
 
     def _await_request(self) -> None:
         self._late = self.loop.call_later(REQUEST_WITHIN_S, self.transport.abort)
+
+    def _await_room(self, waiting_bytes: int | None) -> None:
+        """Less than this has to wait in a while; None = it does not matter any more."""
+        if self._full is not None:
+            self._full.cancel()
+        self._full = None
+        if waiting_bytes is not None:
+            self._full = self.loop.call_later(TAKEN_WITHIN_S, self._look_for_room, waiting_bytes)
+
+    def _look_for_room(self, before_bytes: int) -> None:
+        if (now_bytes := self.transport.get_write_buffer_size()) < before_bytes:
+            self._await_room(now_bytes)
+        else:
+            self.transport.abort()
 
     def _await_nothing(self) -> None:
         if self._late is not None:

@@ -12,6 +12,9 @@ import pytest
 
 from leyden.config.settings import ConsoleSettings
 from leyden.console import server
+from leyden.console.call import Asked, Call, Needs, Nothing, Plain
+from leyden.console.console import Console
+from leyden.console.table import TABLE
 from support.console import Web, serving, trusting
 from support.service import free_port, wait_for
 
@@ -93,6 +96,22 @@ def test_a_request_under_way_is_not_what_has_to_go(tmp_path: Path) -> None:
             stack.enter_context(web.raw())
         assert alive(web)
         assert 'data: {"shown":1}' in (next(lines), next(lines), next(lines))
+
+
+async def _much(_console: Console, _asked: Asked[Nothing, Nothing]) -> Plain:
+    return Plain(bytes(64 << 20), "application/octet-stream")
+
+
+def test_who_takes_nothing_of_an_answer_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "TAKEN_WITHIN_S", SOON_S)
+    table = (*TABLE, Call("GET", "/much", Needs.NOTHING, _much, ""))
+    with serving(tmp_path, table) as web:
+        with web.client() as client:
+            assert len(client.get("/much").content) == 64 << 20, "who takes it gets all of it"
+        with web.raw() as connection:
+            connection.sendall(b"GET /much HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            wait_for(lambda: any(each.cycle is not None for each in web.server._connections), why="the request")
+            wait_for(lambda: not web.server._connections, why="the end of the connection")
 
 
 def test_a_head_without_end_is_refused(tmp_path: Path) -> None:
