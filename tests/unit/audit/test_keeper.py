@@ -94,7 +94,7 @@ def test_a_full_disk_is_waited_for_and_nothing_is_lost(
 
     def full(fd: int, data: bytes) -> int:
         if writes == "a part":
-            return real(fd, data[: len(data) // 2])
+            return real(fd, data[: len(data) * 2 // 3])
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
