@@ -58,7 +58,8 @@ def run(inherited: Inherited) -> int:
         if (newer := inherited.newer()) is not None:
             beside.adopt(newer)
         if not beside.lives():
-            return 1
+            beside.stop()
+            return 1  # the supervisor starts another watcher
         try:
             told = tail.read(_MORE) if followers else []
             for follower in followers:
@@ -130,7 +131,7 @@ class _Beside:
 def _guarded(work: Callable[[], None]) -> None:
     try:
         work()
-    except Exception:  # the supervisor starts the watcher again
+    except Exception:
         logger.exception("a fault of ours")
 
 

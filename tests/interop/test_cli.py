@@ -194,3 +194,12 @@ def test_quit_stops_the_service(service: Callable[..., Service]) -> None:
     assert running.leyden("--quit").returncode == 0
     assert running.process is not None
     assert running.process.wait(5) == 0
+
+
+def test_the_form_and_the_level_of_the_log_may_stand_on_the_command_line(folder: Path) -> None:
+    """`--log-format` and `--log-level` of `leyden run` are keys of config.yml, and are checked as these."""
+    said = leyden("--log-format", "xml", "--log-level", "loud", "--path", str(folder), "check")
+    assert said.returncode == 2
+    assert "logFormat: must be one of text, json, not 'xml'" in said.stderr
+    assert "logLevel: must be one of debug, info, warning, error, not 'loud'" in said.stderr
+    assert leyden("--log-format", "json", "--path", str(folder), "check").returncode == 0
