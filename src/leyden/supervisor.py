@@ -149,9 +149,8 @@ class Supervisor:
         roles = [("planner", 0), ("sender", 0)]
         roles += [("worker", number) for number in range(settings.workers)]
         roles += [("receiver", number) for number in range(settings.receivers if listeners else 0)]
-        roles += [
-            (role, 0) for role, asked in ((CONSOLE, settings.console.enabled), (WATCHER, settings.watched)) if asked
-        ]
+        roles += [(CONSOLE, 0)] if settings.console.enabled else []
+        roles += [(WATCHER, 0)]  # started as soon as a generation asks for it
         heartbeats_fd = os.memfd_create("leyden-heartbeats", os.MFD_CLOEXEC)
         os.ftruncate(heartbeats_fd, len(roles) * ROW_BYTES)
         self._board = Board(roles)
@@ -270,6 +269,8 @@ class Supervisor:
     def _start_due(self) -> None:
         for child in self.children:
             if child.process is not None or time.monotonic() < child.restart_at_s:
+                continue
+            if child.role == WATCHER and not self.settings.watched:
                 continue
             try:
                 # Again, for what failed when it ended: a planner must not plan beside a plan that is half carried out.

@@ -17,7 +17,7 @@ _LINK = f"/memfd:{board.NAME}"  # as /proc names it, with " (deleted)" behind
 
 @dataclass(frozen=True, slots=True)
 class Vital:
-    """A service and the rows of its roles, in the order in which it starts them."""
+    """A service and the rows of the roles that it has started, in the order in which it starts them."""
 
     pid: int
     rows: tuple[Row, ...]
@@ -47,7 +47,7 @@ def _of(pid: int) -> Vital | None:
     except OSError:
         return None
     try:
-        return Vital(pid, board.read(fd))
+        return Vital(pid, tuple(row for row in board.read(fd) if row[Cell.SINCE_NS]))
     except (OSError, ValueError):
         return None
     finally:

@@ -33,6 +33,6 @@ def test_the_board_of_a_service_is_found_among_its_files(held: Path) -> None:
     os.close(board.fd)
     assert seen is not None
     assert seen.pid == os.getpid()
-    assert [(row.name, row[Cell.PID]) for row in seen.rows] == [("planner-0", 0), ("worker-0", 11), ("worker-1", 12)]
+    assert [(row.name, row[Cell.PID]) for row in seen.rows] == [("worker-0", 11), ("worker-1", 12)]
     assert [row.name for row in seen.of("worker")] == ["worker-0", "worker-1"]
     assert seen[Cell.PID] == 23
