@@ -28,7 +28,7 @@ def test_the_api_does_what_its_document_says(service: Callable[..., Service], tm
         pytest.skip("no schemathesis")
     port = free_port()
     api = json.dumps({"enabled": True, "port": port, "requestsPerSecond": 10000})
-    box = service(node("PACS", free_port()), api=api, logLevel="WARNING").start()
+    box = service(node("PACS", free_port()), api=api).start()
     token = box.leyden("token", "new", "schemathesis", "--role", "operate").stdout.strip()
     http = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"authorization": f"Bearer {token}"}, timeout=30)
     wait_for(lambda: _answers(http), why="the console")
