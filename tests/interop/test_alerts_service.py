@@ -87,7 +87,7 @@ def test_what_is_wrong_is_told_once_and_a_crash_after_it(
 def test_a_reload_that_brings_alerts_starts_who_sends_them(
     service: Callable[..., Service], pacs: Callable[..., Pacs], hook: Hook
 ) -> None:
-    """ "A reload takes changes over" (docs/monitor.md), also where nothing asked for the watcher before."""
+    """Alerts: "A reload takes changes over" (docs/monitor.md), also where nothing asked for the watcher before."""
     leyden = service(node("PACS", pacs("PACS").port), audit="{enabled: false}").start()
     config = leyden.folder / "config.yml"
     config.write_text(config.read_text() + CONFIG.format(hook.port).replace("diskFreeBelow: 0", "diskFreeBelow: 99"))

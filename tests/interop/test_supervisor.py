@@ -224,7 +224,7 @@ def test_the_supervisor_makes_room_for_the_heartbeats_of_all_roles(changed: Call
     try:
         for child in parent.children:
             child.heartbeat.alive(1.0)
-        assert len([child for child in parent.children if child.heartbeat.deadline_s()]) == 514
+        assert len([child for child in parent.children if child.heartbeat.deadline_s()]) == 515
     finally:
         for fd in (*parent.descriptors.values(), lock.fd):
             os.close(fd)

@@ -175,6 +175,8 @@ def service(root: Path) -> Iterator[Board]:
 def test_the_board_is_told_as_it_is(metrics: Metrics, service: Board) -> None:
     service.started(0, 11)
     service.started(1, 12)
+    service.started(2, 13)
+    service.ended(2)
     use(service.fd, 0)
     board.put(Cell.ASSOCIATIONS, 4)
     board.add(Cell.ACCEPTED, 9)
