@@ -218,6 +218,7 @@ def test_a_destination_is_paused_resumed_asked_and_retried_by_clicking(page: Bro
     page.wait_text(cell("STRICT", "State"), "paused")
     page.wait_text(cell("STRICT", "State"), "by config.yml")
     page.wait_text("#causes", "STRICT is paused")
+    page.wait_text("#verdict-words", "to look at")
     before = len(world.strict.arrivals)
     world.status[0] = 0xA900
     world.send_ct(10, "STRICT")

@@ -143,9 +143,11 @@ function judge() {
   if (live.lookedAt === null) return verdict("none", "Looking at the spool …");
   const found = causes(live);
   const grave = found.filter(([how]) => how === "act").length;
+  const light = found.length - grave;
+  const looks = light ? [`${grave ? count(light) : many(light, "thing")} to look at`] : [];
   if (!found.length) verdict("well", "All is well");
-  else if (grave) verdict("act", `${many(grave, "thing needs", "things need")} you`);
-  else verdict("look", `${many(found.length, "thing")} to look at`);
+  else if (grave) verdict("act", [`${many(grave, "thing needs", "things need")} you`, ...looks].join(", "));
+  else verdict("look", looks[0]);
   const lines = found.slice(0, SHOWN).map(([, words, title]) => [title, words]);
   if (found.length > SHOWN) lines.push(["", `and ${count(found.length - SHOWN)} more`]);
   const list = $("causes");
