@@ -197,7 +197,7 @@ def test_a_pause_survives_the_death_of_the_service(
     assert {each["name"] for each in status["processes"]} >= {"planner-0", "sender-0", "receiver-0", "worker-1"}
     assert status["received"]["objects_per_s"] == pytest.approx(3 / 60, abs=0.001)
     assert peer.uids() == []
-    assert leyden.leyden("resume", "PACS").stdout == "PACS is not paused\n"
+    assert leyden.leyden("resume", "PACS").stdout == "PACS is not paused any more\n"
     peer.wait(3)
     leyden.wait_empty()
     assert leyden.leyden("reload").returncode == 0
@@ -260,7 +260,7 @@ def test_the_order_of_a_node_that_is_gone_can_be_taken_back(service: Callable[..
     assert leyden.leyden("pause", "OLD").returncode == 0
     (leyden.folder / "nodes.yml").write_text(node("PACS", 11104))
     assert leyden.leyden("override-schedule", "OLDER").returncode == 2
-    assert leyden.leyden("resume", "OLD").stdout == "OLD is not paused\n"
+    assert leyden.leyden("resume", "OLD").stdout == "OLD is not paused any more\n"
     assert leyden.leyden("resume", "OLD").returncode == 2
 
 

@@ -239,7 +239,7 @@ def test_what_waits_for_a_removed_node_is_kept_shown_and_sent_when_it_is_back(
     try:
         status = leyden.leyden("status").stdout
         assert "OLD" in status
-        assert "(not a node: it stays)" in status
+        assert "is not a node: what stands here stays" in status
         rows = json.loads(leyden.leyden("status", "--json").stdout)["folders"]
         assert [row["served"] for row in rows if row["destination"] == "OLD" and row["folder"] == "prepared"] == [False]
         other = Modality(leyden.port, "A", image, 50)

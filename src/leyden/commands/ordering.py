@@ -4,7 +4,7 @@ import argparse
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from leyden.errors import ConfigError
 if TYPE_CHECKING:
     from leyden.operate.nodes import Asked
 
-FLAGS = ("storageScu", "prepare")  # those of spool/control.py that pause anything
+FLAGS = {"storageScu": "deliveries", "prepare": "planning and conversion"}  # of spool/control.py; they pause something
 _UNITS_S = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 _DAY_S = 86400.0
 _FORMATS = ("%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S")
@@ -24,13 +24,19 @@ def add_node(parser: argparse.ArgumentParser, *, whole: bool) -> None:
     """NODE; with `whole` also --all, and --flag for a part of the service."""
     parser.add_argument("node", nargs="?" if whole else None, metavar="NODE", help="AE title or alias of a destination")
     if whole:
-        parser.add_argument("--all", action="store_true", help="the whole service: deliveries, planning and conversion")
+        parser.add_argument("--all", action="store_true", help=f"the whole service: {in_words(FLAGS)}")
         parser.add_argument(
             "--flag",
             action="append",
-            choices=FLAGS,
-            help="of the whole service only this: storageScu = deliveries, prepare = planning and conversion",
+            choices=tuple(FLAGS),
+            help=f"of the whole service only this: {', '.join(f'{flag} = {words}' for flag, words in FLAGS.items())}",
         )
+
+
+def in_words(flags: Iterable[str]) -> str:
+    """What flags of the whole service pause; those of services that are not there yet pause nothing."""
+    given = set(flags)
+    return ", ".join(words for flag, words in FLAGS.items() if flag in given)
 
 
 def add_until(parser: argparse.ArgumentParser) -> None:

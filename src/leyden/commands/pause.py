@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from leyden.commands.options import Commands, add_command
-from leyden.commands.ordering import add_node, add_until, asked, begin
+from leyden.commands.ordering import add_node, add_until, asked, begin, in_words
 
 _POLL_S = 0.1
 _LIMIT_S = 600.0
@@ -39,7 +39,7 @@ def call(options: argparse.Namespace) -> int:
     if not options.node:
         flags = tuple(options.flag or FLAGS)
         pause_service(root, asked(options), flags)
-        print(f"paused: {', '.join(flags)}; receiving goes on")
+        print(f"paused: {in_words(flags)}; receiving goes on")
         return 0
     try:
         title = resolved(options.node, titles)

@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from leyden.commands.options import Commands, add_command
-from leyden.commands.ordering import add_node, asked, begin
+from leyden.commands.ordering import add_node, asked, begin, in_words
 
 
 def add_to(commands: Commands) -> None:
@@ -23,9 +23,9 @@ def call(options: argparse.Namespace) -> int:
     if not options.node:
         flags = tuple(options.flag or FLAGS)
         left = resume_service(root, asked(options), flags)
-        print(f"goes on: {', '.join(flags)}")
-        if left:
-            print(f"still paused: {', '.join(left)}")
+        print(f"goes on: {in_words(flags)}")
+        if still := in_words(left):
+            print(f"still paused: {still}")
         return 0
     try:
         title = resolved(options.node, titles)
@@ -33,5 +33,5 @@ def call(options: argparse.Namespace) -> int:
         print(f"leyden: {error}", file=sys.stderr)
         return 2
     resume(root, title, asked(options))
-    print(f"{title} is not paused")
+    print(f"{title} is not paused any more")
     return 0

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import shutil
 import sys
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leyden.commands.options import Commands, add_command, age_in_words, spool_root
+from leyden.commands.ordering import in_words
 
 if TYPE_CHECKING:
     from leyden.operate.rates import Flow
@@ -55,12 +57,13 @@ def call(options: argparse.Namespace) -> int:
 
 
 def _fitted(text: str) -> str:
-    """What fits on the terminal."""
+    """What fits on the terminal. Long lines are wrapped: what matters, such as a process that is down, may end one."""
     columns, rows = shutil.get_terminal_size()
-    lines = text.split("\n")
+    wrapper = textwrap.TextWrapper(columns, subsequent_indent=" " * 6, break_on_hyphens=False)
+    lines = [part for line in text.split("\n") for part in wrapper.wrap(line) or [""]]
     if len(lines) >= rows:
         lines = [*lines[: rows - 2], f"... and {len(lines) - rows + 2} lines more"]
-    return "\n".join(line[:columns] for line in lines)
+    return "\n".join(lines)
 
 
 # -- for people
@@ -86,11 +89,12 @@ def _of_service(found: "Status", root: Path) -> Iterator[str]:
     for flag, order in found.flags.items():
         by_order.setdefault(order, []).append(flag)
     for order, flags in by_order.items():
-        yield f"paused: {', '.join(flags)} {ordered_by(order)}"
+        if words := in_words(flags):
+            yield f"paused: {words}, {ordered_by(order)}"
     if found.roles:
         yield "processes: " + ", ".join(
             f"{role.name} {f'({role.pid}, {age_in_words(found.at_s - role.since_s)})' if role.pid else 'DOWN'}"
-            + (f" {role.restarts} restarts" if role.restarts else "")
+            + (f" {role.restarts} restart{'' if role.restarts == 1 else 's'}" if role.restarts else "")
             for role in found.roles
         )
     if found.pid:
@@ -114,27 +118,35 @@ def _of_reading(reading: "Reading") -> Iterator[str]:
 
 
 def _flow(flow: "Flow") -> str:
-    return f"{flow.objects_per_s:.1f} objects/s, {flow.bytes_per_s / 1e6:.1f} MB/s in the last minute"
+    return f"{_rate_of(flow)} in the last minute"
+
+
+def _rate_of(flow: "Flow") -> str:
+    return f"{flow.objects_per_s:.1f} objects/s, {flow.bytes_per_s / 1e6:.1f} MB/s"
 
 
 def _count(associations: int | None) -> str:
-    return "" if associations is None else f", {associations} association{'' if associations == 1 else 's'} now"
+    return "" if associations is None else f", {_of_associations(associations)} now"
 
 
-_TITLES = ("waiting", "under way", "deferred", "rejected", "failed", "expired")
+def _of_associations(count: int) -> str:
+    return f"{count} association{'' if count == 1 else 's'}"
+
+
+# the columns and their widths: with the title and the age, they fit on a console of 80 characters
+_TITLES = {"waiting": 8, "under way": 10, "deferred": 9, "rejected": 9, "failed": 9, "expired": 9}
 
 
 def _of_nodes(found: "Status") -> Iterator[str]:
     if not found.nodes:
         return
     yield ""
-    yield f"{'destination':<17}" + "".join(f"{title:>10}" for title in _TITLES) + "  oldest    objects/s    MB/s"
+    yield f"{'destination':<16}" + "".join(f"{title:>{width}}" for title, width in _TITLES.items()) + "  oldest"
     for node in found.nodes:
         numbers = (node.waiting, node.under_way, node.deferred, node.rejected, node.failed, node.expired)
         age = "-" if node.oldest_s is None else age_in_words(max(0.0, found.at_s - node.oldest_s))
-        rate = f"{node.delivered.objects_per_s:>9.1f} {node.delivered.bytes_per_s / 1e6:>7.1f}"
-        stays = "" if node.served else "  (not a node: it stays)"
-        yield f"{node.title:<17}" + "".join(f"{number:>10}" for number in numbers) + f"  {age:<9} {rate}{stays}"
+        columns = (f"{number:>{width}}" for number, width in zip(numbers, _TITLES.values(), strict=True))
+        yield f"{node.title:<16}{''.join(columns)}  {age}"
         yield from (f"    {line}" for line in _more(node, found.at_s))
 
 
@@ -142,6 +154,8 @@ def _more(node: "Node", now_s: float) -> Iterator[str]:
     from leyden.dicom.uids import syntax_name
     from leyden.operate.waiting import moment, ordered_by
 
+    if not node.served:
+        yield "is not a node: what stands here stays"
     if node.why:
         yield node.why
     if node.control.override is not None:
@@ -151,8 +165,9 @@ def _more(node: "Node", now_s: float) -> Iterator[str]:
     live = node.live
     if live.last_error and live.last_error not in node.why:
         yield f"last error {age_in_words(max(0.0, now_s - live.last_error_s))} ago: {live.last_error}"
-    line = [f"{live.associations} associations"] if live.associations else []
+    line = [_of_associations(live.associations)] if live.associations else []
     line += [f"{live.opening} opening"] if live.opening else []
+    line += [_rate_of(node.delivered)] if node.delivered.objects_per_s else []
     line += [f"the line carries {live.line_kb_per_s / 1000:.1f} MB/s"] if live.line_kb_per_s else []
     if live.last_delivered_s:
         line.append(f"last delivery {age_in_words(max(0.0, now_s - live.last_delivered_s))} ago")
