@@ -6,8 +6,10 @@ that a unit file written for it still works.
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from leyden import __version__
 from leyden.errors import ConfigError, LeydenError, Unconfigured, WrongFormat
@@ -64,6 +66,20 @@ def _take_overrides(given: list[str]) -> dict[str, str]:
     return overrides
 
 
+class _Parser(argparse.ArgumentParser):
+    """Shows its commands in groups. `headings`: by the name of the first command of each."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(**more)
+        self.headings: dict[str, str] = {}
+
+    def format_help(self) -> str:
+        text = super().format_help()
+        for name, heading in self.headings.items():
+            text = re.sub(rf"^ {{4}}{name}\b", f"\n  {heading}:\n\\g<0>", text, count=1, flags=re.MULTILINE)
+        return text
+
+
 def whole_parser() -> argparse.ArgumentParser:
     """All commands with all their options; docs/man.py makes the manual page of it."""
     from leyden.commands import (
@@ -94,7 +110,7 @@ def whole_parser() -> argparse.ArgumentParser:
     )
     from leyden.commands.options import folders, logging_options
 
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="leyden",
         parents=[folders(), logging_options()],
         description="A store-and-forward DICOM router. Without a command: run.",
@@ -115,32 +131,17 @@ def whole_parser() -> argparse.ArgumentParser:
     )
     parser.set_defaults(call=run.call, json=False, watch=None)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for module in (
-        run,
-        init,
-        check,
-        explain,
-        test_rules,
-        demo,
-        reload,
-        status,
-        trace,
-        study,
-        queue,
-        audit,
-        pause,
-        resume,
-        override_schedule,
-        alert,
-        echo,
-        send,
-        backup_config,
-        tune,
-        install_service,
-        token,
-        completion,
-    ):
-        module.add_to(commands)
+    groups = {
+        "see": (status, trace, study, alert, audit),
+        "act": (queue, pause, resume, override_schedule, reload),
+        "set up": (init, check, explain, test_rules, tune, token, backup_config),
+        "install, run and try": (install_service, run, demo, echo, send, completion),
+    }
+    for heading, modules in groups.items():
+        before = len(commands.choices)
+        for module in modules:
+            module.add_to(commands)
+        parser.headings[list(commands.choices)[before]] = heading
     return parser
 
 

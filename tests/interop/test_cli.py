@@ -203,3 +203,43 @@ def test_the_form_and_the_level_of_the_log_may_stand_on_the_command_line(folder:
     assert "logFormat: must be one of text, json, not 'xml'" in said.stderr
     assert "logLevel: must be one of debug, info, warning, error, not 'loud'" in said.stderr
     assert leyden("--log-format", "json", "--path", str(folder), "check").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (
+            ["queue", "list", "--state", "prepard"],
+            2,
+            "--state prepard: the folders are new, transform, asking, prepared",
+        ),
+        (["queue", "list"], 0, "no entries"),
+        (["study", "1.2.3"], 1, "nothing is known of this study"),
+        (["audit", "verify"], 1, "audit.key, the key of the audit log, is not there: the service makes it"),
+        (["pause", "--all"], 0, "paused: deliveries, planning and conversion; receiving goes on"),
+        (["resume", "--flag", "prepare"], 0, "goes on: planning and conversion"),
+    ],
+)
+def test_before_the_first_start_each_command_says_what_is_so(
+    folder: Path, words: list[str], code: int, said: str
+) -> None:
+    done = leyden(*words, "--path", str(folder))
+    assert said in done.stdout + done.stderr
+    assert done.returncode == code
+
+
+def test_there_is_nothing_to_pack_in_a_folder_without_files(tmp_path: Path) -> None:
+    done = leyden("backup-config", str(tmp_path / "pack.tar.gz"), "--path", str(tmp_path))
+    assert (done.returncode, "holds anything to pack" in done.stderr) == (1, True), done.stderr
+    assert not (tmp_path / "pack.tar.gz").exists()
+
+
+def test_the_commands_stand_in_groups() -> None:
+    lines = leyden("--help").stdout.splitlines()
+    for heading, first in (
+        ("see", "status"),
+        ("act", "queue"),
+        ("set up", "init"),
+        ("install, run and try", "install-"),
+    ):
+        assert lines[lines.index(f"  {heading}:") + 1].startswith(f"    {first}")

@@ -52,7 +52,12 @@ def _verify(options: argparse.Namespace) -> int:
 
     settings, _ = load(options)
     root = settings.spool_root
-    key = read_secret(options.key or key_path(root, settings.audit))
+    key_file = Path(options.key or key_path(root, settings.audit))
+    try:
+        key = read_secret(key_file)
+    except FileNotFoundError:
+        print(f"leyden: {key_file}, the key of the audit log, is not there: the service makes it", file=sys.stderr)
+        return 1
     note = None if options.files else read_note(root)
     first = 0 if options.files else note.first if note else 1
     end = options.expect or (note.end if note is not None and note.seq else None)
@@ -69,7 +74,7 @@ def _in_words(said: "Verified") -> Iterator[str]:
         yield f"{said.fault.file}:{said.fault.line}: {said.fault.what}: {said.fault.detail}"
     count = f"{said.records} records, numbers {said.first} to {said.last}" if said.records else "no record"
     span = f", {_shown(said.begin_s)} to {_shown(said.end_s)}" if said.end_s else ""
-    yield f"{'before that' if said.fault else 'OK'}: {count} in {said.files} files{span}"
+    yield f"{'before that' if said.fault else 'OK'}: {count} in {said.files} file{'' if said.files == 1 else 's'}{span}"
     if not (said.fault or said.to_the_end):
         yield "whether some were cut off at the end can't be told: no record is known that has to be there"
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _NO_RECEIVER = "990000"  # the end of a receipt id that no receiver gives (spool/entry.py)
 
-_LOGGING = {"--log-format": "logFormat", "--log-level": "logLevel"}
+_LOGGING = {"--log-format": ("logFormat", "text or json"), "--log-level": ("logLevel", "debug, info, warning or error")}
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # what add_subparsers() gives
 Call = Callable[[argparse.Namespace], int]
@@ -52,8 +52,8 @@ def folders() -> argparse.ArgumentParser:
 def logging_options() -> argparse.ArgumentParser:
     """--log-format and --log-level of `leyden run`; load() takes them for the keys of config.yml."""
     parser = argparse.ArgumentParser(add_help=False)
-    for flag, key in _LOGGING.items():
-        parser.add_argument(flag, default=argparse.SUPPRESS, metavar="WORD", help=f"{key} of config.yml")
+    for flag, (key, words) in _LOGGING.items():
+        parser.add_argument(flag, default=argparse.SUPPRESS, metavar="WORD", help=f"{words}; wins over {key}")
     return parser
 
 
@@ -78,7 +78,7 @@ def load(options: argparse.Namespace) -> "tuple[Settings, tuple[str, ...]]":
     from leyden.spool.format import check
 
     path, log_dir = getattr(options, "path", None), getattr(options, "log", None)
-    given = {key: getattr(options, flag[2:].replace("-", "_"), None) for flag, key in _LOGGING.items()}
+    given = {key: getattr(options, flag[2:].replace("-", "_"), None) for flag, (key, _) in _LOGGING.items()}
     overrides = options.overrides | {key: value for key, value in given.items() if value is not None}
     settings, warnings = load(path, overrides, os.environ, log_dir=log_dir)
     check(settings.spool_root)

@@ -118,11 +118,11 @@ def _filter(options: argparse.Namespace, root: Path) -> "Filter":
     what = getattr(options, "what", [])
     ids = [each for each in what if _ID.fullmatch(each)]
     titles = [*options.destination, *(each for each in what if each not in ids)]
-    try:
-        stages = frozenset(Stage(each.rstrip("/")) for text in options.state for each in text.split(","))
-    except ValueError as error:
-        names = ", ".join(stage for stage in Stage if stage is not Stage.EMBRYO)
-        raise _Wrong(f"{error}; the folders are {names}") from None
+    folders = [each.rstrip("/") for text in options.state for each in text.split(",")]
+    known = [stage for stage in Stage if stage is not Stage.EMBRYO]
+    if unknown := [each for each in folders if each not in known]:
+        raise _Wrong(f"--state {', '.join(unknown)}: the folders are {', '.join(known)}")
+    stages = frozenset(map(Stage, folders))
     now_s = time.time()
     return Filter(
         frozenset(ids),
@@ -232,7 +232,7 @@ def _list(options: argparse.Namespace) -> int:
         more += f": {item.reason}" if item.reason else ""
         print(escaped(f"{item.id:<40} {item.stage:<10} {item.source or '-':<16} {age:>8}  {tries}{more}"))
     behind = f", behind the oldest {options.skip}" if options.skip else ""
-    print(f"{len(found.items)} of {found.total}{behind}" if found.total else "nothing suits")
+    print(f"{len(found.items)} of {found.total}{behind}" if found.total else "no entries")
     _print_not_looked_into(found.not_looked_into)
     return 0
 
@@ -433,7 +433,10 @@ def _export(options: argparse.Namespace) -> int:
     from leyden.operate.who import who
 
     def act(root: Path, _: "Settings | None", wanted: "Filter") -> "Done":
-        return export(root, wanted, options.to, who=who(), through=_THROUGH)
+        try:
+            return export(root, wanted, options.to, who=who(), through=_THROUGH)
+        except FileExistsError as error:
+            raise _Wrong(f"{error.filename} is there already: name another folder with --to") from None
 
     return _do(options, EXPORT, f"copied to {options.to}", act, ask=False)
 

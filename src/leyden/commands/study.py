@@ -1,6 +1,7 @@
 """`leyden study`: whether a study has arrived everywhere, and what is missing."""
 
 import argparse
+import sys
 
 from leyden.commands.options import Commands, add_command, load
 
@@ -27,8 +28,11 @@ def call(options: argparse.Namespace) -> int:
         document = asdict(found) | {"complete": found.complete, "destinations": destinations}
         print(orjson.dumps(document).decode())
         return 0 if found.complete else 1
+    if not (found.received or found.dropped or found.destinations):
+        print("leyden: nothing is known of this study", file=sys.stderr)
+        return 1
     dropped = f", {found.dropped} dropped" if found.dropped else ""
-    print(f"study {found.uid}: {found.received} instances received{dropped}")
+    print(f"study {found.uid}: {found.received} instance{'' if found.received == 1 else 's'} received{dropped}")
     for each in found.destinations:
         counts = ", ".join(f"{count} {state}" for state, count in sorted(each.states.items()))
         print(f"{each.title}: {'complete' if each.complete else 'not complete'}: {counts}")

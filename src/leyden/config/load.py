@@ -149,7 +149,8 @@ def given(overrides: Mapping[str, str], environ: Mapping[str, str]) -> dict[str,
 def folder_of(path: Path | None) -> Path:
     if path is not None:
         if not path.is_dir():
-            raise ConfigError((f"{path}: no such folder (--path names the folder of config.yml and nodes.yml)",))
+            why = f"{path}: no such folder (--path names that of config.yml and nodes.yml; `leyden init` makes it)"
+            raise ConfigError((why,))
         return path.absolute()
     for folder in DEFAULT_FOLDERS:
         if folder.is_dir():

@@ -62,6 +62,8 @@ def backup(
                     _add(pack, name, content, path.stat())
                     packed.append(name)
                     manifest[name] = {"from": str(path), "sha256": hashlib.sha256(content).hexdigest()}
+            if not packed:
+                raise NotBackedUp(f"neither {folder} nor {root} holds anything to pack")
             about = {"leyden": __version__, "format": FORMAT, "at_s": round(time.time()), "files": manifest}
             _add(pack, "manifest.json", orjson.dumps(about, option=orjson.OPT_INDENT_2))
             out.flush()

@@ -98,7 +98,8 @@ def command() -> Path:
         raise NotInstalled(f"{found} is not there: install Leyden first (pip install, in a venv in /opt/leyden)")
     python = Path(os.path.realpath(sys.executable))
     if any(python.is_relative_to(home) for home in _HOMES):
-        raise NotInstalled(f"{python}, which runs Leyden, is in a home directory, which the service can't read")
+        why = f"{python}, which runs Leyden, is in a home directory, which the service can't read"
+        raise NotInstalled(f"{why}: make the venv in /opt/leyden with /usr/bin/python3")
     return found
 
 

@@ -13,12 +13,14 @@ REMEDIES = {
     "receiver": "more receivers",
     "planner": "fewer or simpler rules; there is one planner",
     "sender": "nothing by configuration: there is one sender",
-    "codec": "more workers, as long as there are cores; more cores; or HTJ2KLossless, the quickest to make",
+    "codec": "more workers, as long as there are cores; more cores; or a syntax that is quicker to make (above)",
     "disk": "a disk that syncs faster",
     "cores": "more cores, or less other work on this machine",
     "line": "a faster line, or a syntax that makes objects smaller",
     "round trip": "more associations (MaxAssociations)",
 }
+
+_YEAR_S = 365 * 86400
 
 Age = Callable[[float], str]
 """Seconds in words."""
@@ -120,7 +122,7 @@ def _expected(told: Told, age: Age) -> Iterator[str]:
         )
         yield f"The busiest minute, {advice.peak_per_s:.2f} objects/s, {passes}"
     for title, lasts_s in advice.lasts_s.items():
-        yield f"If {title} is down, the disk lasts {age(lasts_s)}"
+        yield f"If {title} is down, the disk lasts {age(lasts_s) if lasts_s < _YEAR_S else 'more than a year'}"
 
 
 def size_in_words(size_bytes: float) -> str:
