@@ -123,10 +123,12 @@ def at_a_terminal(folder: Path, answers: str) -> tuple[int, str]:
 
 def test_init_asks_at_a_terminal(tmp_path: Path) -> None:
     """An answer that can't be is asked for again; nothing means what stands in brackets."""
-    answers = "GATEWAY\n99999\n1104\nIMAGEPACS\npacs.example\n\nJPEG9\nHTJ2KLossless\nREPORTS\n10.0.0.9\n11112\n\n\n"
+    first = "IMAGEPACS\nour pacs\npacs.example\n\nJPEG9\nHTJ2KLossless\n"
+    answers = f"GATEWAY\n99999\n1104\n{first}REPORTS\n10.0.0.9\n11112\n\n\n"
     code, shown = at_a_terminal(tmp_path, answers)
     assert code == 0, shown
     assert "99999 is not a port" in shown
+    assert "'our pacs' is not a host name or an IP address" in shown
     assert "there is no transfer syntax JPEG9" in shown
     done = leyden("check", "--path", str(tmp_path))
     assert "destination IMAGEPACS (also DCP_IMAGEPACS) -> pacs.example:104, HTJ2KLossless" in done.stdout

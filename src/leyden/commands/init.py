@@ -83,7 +83,7 @@ def _ask_nodes() -> "list[FirstNode]":
     while name := _ask(
         "AE title" if not nodes else "AE title of the next one, or nothing", title, "" if nodes else None
     ):
-        host = _ask("  host name or address", _text)
+        host = _ask("  host name or address", _host)
         port = _ask("  port", _port, 104)
         syntax = _ask("  transfer syntax, such as JPEG2000Lossless, or nothing: as received", _syntax, "")
         nodes.append(FirstNode(name, host, port, syntax))
@@ -102,10 +102,11 @@ def _ask(what: str, read: Callable[[str], Answer], default: Answer | None = None
             print(f"  {error}")
 
 
-def _text(text: str) -> str:
-    if not text or not text.isprintable():
-        raise ValueError("an answer is needed")
-    return text
+def _host(text: str) -> str:
+    from leyden.config.values import host
+    from leyden.config.yaml_text import NOWHERE, Text
+
+    return str(host(Text(text, NOWHERE)))
 
 
 def _port(text: str) -> int:

@@ -231,6 +231,7 @@ class Audit(Entry):
     """The audit log: a mapping of its own under the key audit of config.yml."""
 
     model_config = ConfigDict(alias_generator=to_camel)
+    vital = {"collector": "nobody else gets the audit messages", "keyFile": "the key is beside the spool"}
 
     enabled: Boolean = setting(True, "false: no audit log is written")
     key_file: Annotated[Text | None, Plain(values.folder)] = setting(
@@ -343,7 +344,12 @@ class Config(Entry):
         "cto": "is not read",
         "redactedcfind": "there is no C-FIND",
     }
-    vital = {"filters": "no rule is applied", "allowedCallingAeTitles": "everybody may send"}
+    vital = {
+        "filters": "no rule is applied",
+        "allowedCallingAeTitles": "everybody may send",
+        "alerts": "nobody is told",
+        "audit": "its defaults hold, and nobody else gets the audit messages",
+    }
     keeps_blank = ("aeTitlePrefix", "logSuffix")
 
     scp_port: Annotated[int, Plain(values.whole(0, 65535))] = setting(

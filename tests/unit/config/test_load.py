@@ -365,6 +365,19 @@ def test_a_misspelt_key_of_who_may_send_is_an_error_wherever_it_is_given(folder:
     )
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("audit: {colector: {host: a}}", "colector: unknown key (did you mean collector?); without collector nobody"),
+        ("audits: {collector: {host: a}}", "audits: unknown key (did you mean audit?); without audit its defaults"),
+        ("alert: {mail: {server: a}}", "alert: unknown key (did you mean alerts?); without alerts nobody is told"),
+    ],
+)
+def test_a_misspelt_key_of_who_is_told_is_an_error(folder: Write, line: str, said: str) -> None:
+    (found,) = problems(folder(config=line + "\n"))
+    assert found.startswith(f"config.yml:1: {said}")
+
+
 def test_errors_come_with_the_warnings_but_with_none_that_they_cause(folder: Write) -> None:
     nodes = "- AeTitle: A\n  TransferSyntax: JPEGProces1\n  Quality: 80\n  MaxAssociation: 2\n"
     with pytest.raises(ConfigError) as caught:
