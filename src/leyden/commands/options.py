@@ -98,6 +98,19 @@ def spool_root(options: argparse.Namespace) -> Path:
     return root
 
 
+def as_the_service(root: Path) -> None:
+    """Root works as the user of the service from now on, so that the service can read whatever is written here.
+
+    That is the owner of the spool's lock; before the first start, of the spool's folder or the nearest one above it.
+    The real user stays, for operate.who.
+    """
+    if os.geteuid() == 0:
+        path = next(each for each in (root / "lock", root.absolute(), *root.absolute().parents) if each.exists())
+        status = path.stat()
+        os.setegid(status.st_gid)
+        os.seteuid(status.st_uid)
+
+
 def configured(settings: "Settings") -> "Configured":
     """The configuration for operate.explain, with what the destinations were seen to accept so far."""
     from leyden.form import ladder

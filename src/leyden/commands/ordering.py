@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from leyden.commands.options import load, spool_root
+from leyden.commands.options import as_the_service, load, spool_root
 from leyden.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def begin(options: argparse.Namespace) -> tuple[Path, Mapping[str, str]]:
             raise
         titles = {title: title for title in said.nodes}
     else:
+        as_the_service(root)
         set_up(root, f"order-{os.getpid()}", settings.journal)
     left = Controls(root).titles()  # of a node that is gone: its order can be taken back
     return root, {**{title: title for title in left}, **titles}
@@ -91,6 +92,7 @@ def begin_anyway(options: argparse.Namespace) -> Path:
     from leyden.journal.segments import FOLDER
 
     root = spool_root(options)
+    as_the_service(root)
     there_is_one = (root / FOLDER).is_dir()  # how large it may be is for others to say: this adds a few lines
     set_up(root, f"order-{os.getpid()}", JournalSettings(mib=int(there_is_one)))
     return root

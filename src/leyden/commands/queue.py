@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from leyden.commands.options import Commands, add_command, age_in_words, configured, load, spool_root
+from leyden.commands.options import Commands, add_command, age_in_words, as_the_service, configured, load, spool_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -334,6 +334,7 @@ def _settings(options: argparse.Namespace) -> "tuple[Path, Settings | None]":
     except ConfigError:
         root = spool_root(options)
         print("leyden: there are errors in the configuration (see `leyden check`)", file=sys.stderr)
+    as_the_service(root)
     set_up(root, f"queue-{os.getpid()}", settings.journal if settings else JournalSettings(mib=_JOURNAL_MIB))
     return root, settings
 

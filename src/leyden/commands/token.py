@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from leyden.commands.options import Commands, add_command, load
+from leyden.commands.options import Commands, add_command, as_the_service, load
 
 
 def add_to(commands: Commands) -> None:
@@ -76,5 +76,6 @@ def _root(options: argparse.Namespace) -> Path:
     from leyden.journal.lines import set_up
 
     settings, _ = load(options)
+    as_the_service(settings.spool_root)
     set_up(settings.spool_root, f"token-{os.getpid()}", settings.journal)
     return settings.spool_root

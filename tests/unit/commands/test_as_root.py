@@ -1,0 +1,40 @@
+"""What root does at the command line belongs to the user of the service, who has to read it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SERVICE = 12345  # a user id; it needs no name
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+def leyden(folder: Path, *words: str) -> None:
+    command = [sys.executable, "-m", "leyden", "--path", folder, "--config.cachePath", folder / "cache", *words]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def owners(top: Path) -> dict[str, int]:
+    return {str(path.relative_to(top)): path.lstat().st_uid for path in [top, *top.rglob("*")]}
+
+
+@pytest.mark.parametrize("words", [("pause", "PACS"), ("token", "new"), ("queue", "retry")], ids=str)
+@pytest.mark.parametrize("begun", [False, True], ids=["before the first start", "later"])
+def test_root_leaves_nothing_that_the_service_can_not_read(tmp_path: Path, words: tuple[str, ...], begun: bool) -> None:
+    (tmp_path / "config.yml").write_text("scpPort: 11112\n")
+    (tmp_path / "nodes.yml").write_text("- AeTitle: PACS\n  HostName: 127.0.0.1\n  Port: 104\n")
+    if begun:
+        (tmp_path / "cache").mkdir(0o700)
+        (tmp_path / "cache" / "lock").touch()
+        os.chown(tmp_path / "cache" / "lock", SERVICE, SERVICE)
+        os.chown(tmp_path / "cache", SERVICE, SERVICE)
+    for folder in (tmp_path, *tmp_path.parents):
+        folder.chmod(folder.stat().st_mode | 0o011) if len(folder.parts) > 2 else None
+    os.chown(tmp_path, SERVICE, SERVICE)
+    leyden(tmp_path, *words)
+    found = owners(tmp_path / "cache") if (tmp_path / "cache").exists() else {}
+    assert set(found.values()) <= {SERVICE}, found
+    assert found or words[0] == "queue"
