@@ -145,6 +145,8 @@ async def _body(call: Call, request: Request) -> Any:
         raise Refused(400, "bad_request", f"body: {_shown(error)}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Refused(400, "bad_request", f"the body is not JSON: {error}") from None
+    except RecursionError:
+        raise Refused(400, "bad_request", "the body is nested too deeply") from None
 
 
 def _whole(value: Any) -> Any:

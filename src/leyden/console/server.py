@@ -1,8 +1,8 @@
 """The web server: uvicorn, with what it does not bound by itself: connections, silence, TLS handshakes.
 
-A connection that has no request under way is the first to go when there are too many, the oldest of them first; one
-that does not get a request together in time, or takes nothing of its answer, goes, too. So silent clients, however
-many, keep nobody out for long.
+A connection that has no request under way, or does not take its answer, is the first to go when there are too many, the
+oldest of them first; one that does not get a request together in time, or takes nothing for a while, goes, too. So
+silent clients, however many, keep nobody out for long.
 """
 
 import asyncio
@@ -151,7 +151,7 @@ class Connection(H11Protocol):
         self._all[self] = None
         self._await_request()
         if len(self._all) > self._limit:
-            next((each for each in self._all if each.idle), self).transport.abort()
+            next((each for each in self._all if each.idle or each.stuck), self).transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._all.pop(self, None)
@@ -178,6 +178,11 @@ class Connection(H11Protocol):
     def idle(self) -> bool:
         """Whether no request is under way."""
         return self.cycle is None or self.cycle.response_complete
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the other side does not take what was sent, or not as fast."""
+        return self._full is not None
 
     def _await_request(self) -> None:
         self._late = self.loop.call_later(REQUEST_WITHIN_S, self.transport.abort)

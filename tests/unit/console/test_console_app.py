@@ -93,6 +93,7 @@ def test_a_refusal_has_the_same_form(web: Web, method: str, path: str, status: i
         (b'{"number": 5', "application/json", 400),
         (b"[1]", "application/json", 400),
         (b"\xff\xfe", "application/json", 400),
+        (b"[" * 30_000, "application/json", 400),
         (b"number=5", "application/x-www-form-urlencoded", 415),
         (b'{"number": 5}', "text/plain", 415),
         (b" " * (BODY_MAX_BYTES + 1), "application/json", 413),

@@ -74,6 +74,38 @@ def test_a_connection_without_a_request_stays_a_while(tmp_path: Path) -> None:
             connection.recv(1)
 
 
+def not_reading(web: Web) -> socket.socket:
+    """A client that asks for more than the buffers hold, and takes nothing."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    connection.connect(("127.0.0.1", web.port))
+    connection.sendall(b"GET /api/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    return connection
+
+
+def stuck(web: Web) -> int:
+    return sum(connection.stuck for connection in list(web.server._connections))
+
+
+def heavy(_whole: bool) -> str:
+    return "x" * 4_000_000
+
+
+def test_many_who_take_no_answer_keep_nobody_out(tmp_path: Path) -> None:
+    with serving(tmp_path, document=heavy, max_connections=5) as web, contextlib.ExitStack() as stack:
+        for _ in range(5):
+            stack.enter_context(not_reading(web))
+        wait_for(lambda: stuck(web) == 5)
+        assert alive(web)
+
+
+def test_who_takes_no_answer_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "TAKEN_WITHIN_S", SOON_S)
+    with serving(tmp_path, document=heavy) as web, not_reading(web):
+        wait_for(lambda: stuck(web) == 1)
+        wait_for(lambda: not web.server._connections)
+
+
 def test_many_silent_clients_keep_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "REQUEST_WITHIN_S", 1000.0)
     with contextlib.ExitStack() as stack, serving(tmp_path, max_connections=10) as web:
