@@ -108,6 +108,7 @@ class _Mover:
                 link(item.path, bucket, found.entry.name)
             except FileNotFoundError:
                 return GONE
+            self._there.add(item.receipt)
             crash.point("copy-linked")
             self._there.add(item.receipt)  # the copy for a third destination may be the next one
         try:

@@ -204,3 +204,15 @@ def test_what_is_no_dicom_file_stays(site) -> None:
     s.waiting(Stage.PREPARED, "REPORTS")[0].path.write_bytes(b"damaged")
     (why,) = moved(s, "PACS").left
     assert why.startswith("it can't be read: ")
+
+
+def test_copies_for_two_destinations_that_are_moved_at_once_become_one(site) -> None:
+    """Though their names differ: one of them was retried."""
+    s = site()
+    receipt = planned(s, SR)
+    (one,) = s.waiting(destination="REPORTS")
+    other = s.spool.root / Stage.PREPARED / "OTHER" / one.rank / one.entry.bucket
+    other.mkdir(parents=True)
+    os.link(one.file, other / replace(one.entry, unanswered=1, retried_s=5).name)
+    assert moved(s, "PACS").count == 2
+    assert standing(s) == [("prepared", "PACS", receipt)]
