@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from leyden import crash
+from leyden import crash, log
 from leyden.audit import files
 from leyden.audit.chain import Link, follows, key_id, opened, opened_after, record_of, sealed, seq_of
 from leyden.audit.settings import AuditSettings
@@ -169,9 +169,10 @@ class Keeper:
             return end
         with file:
             status = os.fstat(file.fileno())
-            if status.st_ino != note.inode and status.st_size:
-                logger.error("%s is another file than the one that was written, and is set aside", self._path)
-                files.set_aside(self._log_dir)
+            if status.st_ino != note.inode:
+                if status.st_size:  # else it is the next file, which was made a moment before a crash
+                    logger.error("%s is another file than the one that was written, and is set aside", self._path)
+                    files.set_aside(self._log_dir)
                 return end
             if status.st_size < note.bytes:
                 logger.error("the audit log was cut off after %d bytes: it had %d", status.st_size, note.bytes)
@@ -264,7 +265,11 @@ class Keeper:
     def _remove_expired(self, now_s: float) -> None:
         """Remove what is older than keepDays. What is kept from now on is noted first, so nobody misses the rest."""
         for path in files.expired(self._log_dir, now_s - self._settings.keep_days * _DAY_S):
-            (last,) = deque(files.lines(path), 1)
+            try:
+                (last,) = deque(files.lines(path), 1)
+            except (OSError, ValueError) as error:  # it is damaged, or empty: leyden audit verify says so
+                log.once(logger, logging.ERROR, os.fspath(path), f"{path} is not removed, as it can't be read: {error}")
+                continue
             self._first = max(self._first, seq_of(last) + 1)
             self._note()
             path.unlink()

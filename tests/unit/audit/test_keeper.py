@@ -179,6 +179,40 @@ def test_what_is_older_than_keepDays_is_removed_and_not_missed(tmp_path: Path, m
     assert fault.what == "missing"
 
 
+@pytest.mark.parametrize("content", [b"", b"no zip"], ids=["empty", "damaged"])
+def test_what_is_too_old_and_can_not_be_read_stays_and_stops_nothing(
+    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = AuditSettings(keep_days=30)
+    tell(tmp_path, [delivered(1)])
+    keep(tmp_path, settings)
+    old = tmp_path / "log" / files.ARCHIVE / f"{LOG}.1.gz"
+    old.parent.mkdir()
+    old.write_bytes(content)
+    os.utime(old, (0, time.time() - 31 * 86400))
+    tell(tmp_path, [delivered(2)])
+    with caplog.at_level(logging.ERROR):
+        keep(tmp_path, settings)
+    assert [str(old) in record.getMessage() and "not removed" in record.getMessage() for record in caplog.records] == [
+        True
+    ]
+    assert old.exists()
+
+
+def test_the_next_file_that_a_crash_has_left_empty_is_no_fault(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tell(tmp_path, [delivered(1)])
+    keep(tmp_path)
+    files.set_aside(tmp_path / "log")
+    (tmp_path / "log" / LOG).touch()
+    tell(tmp_path, [delivered(2)])
+    with caplog.at_level(logging.WARNING):
+        keep(tmp_path)
+    assert not caplog.records
+    assert (numbers(tmp_path), checked(tmp_path).fault) == ([1, 2], None)
+
+
 def test_a_log_that_was_cut_off_goes_on_and_stays_broken(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     tell(tmp_path, [delivered(1), delivered(2)])
     keep(tmp_path)
