@@ -18,7 +18,7 @@ from leyden.journal.tail import Tail, Told
 from leyden.log import once
 from leyden.operate import certificate, outboxes
 from leyden.operate.counted import Counted
-from leyden.operate.vital import vital
+from leyden.operate.vital import begun_ticks, vital
 from leyden.spool.moves import make_folder, write_whole
 from leyden.spool.stage import ENDED, Stage
 from leyden.spool.store import Spool
@@ -34,10 +34,11 @@ _ON_THEIR_WAY = frozenset(Stage) - {Stage.EMBRYO, *ENDED}
 
 class State(msgspec.Struct):
     """What state/alerts.json holds. `service`: the process id of the service that was seen at `seen_s`; 0 = it was
-    asked to stop. `waiting`: messages that are not sent yet, by channel.
+    asked to stop. `begun`: when it began (vital.begun_ticks). `waiting`: messages that are not sent yet, by channel.
     """
 
     service: int = 0
+    begun: int = 0
     seen_s: float = 0.0
     memory: Memory = msgspec.field(default_factory=Memory)
     waiting: dict[str, list[Message]] = {}
@@ -84,9 +85,10 @@ class Alerts:
         self._written = b""
         self._tail = Tail(os.fspath(root / FOLDER), self._state.positions)
         self._post = Post(channels(settings, whose), self._state.waiting)
-        if self._state.service not in (0, service):
+        begun = begun_ticks(service)
+        if self._state.service and (self._state.service, self._state.begun) != (service, begun):
             self._send(_interrupted(self._state.seen_s, time.time()))
-        self._state.service = service
+        self._state.service, self._state.begun = service, begun
 
     def look(self) -> None:
         """Read what was told, look at the rest, and send what is due. Waits for no network."""

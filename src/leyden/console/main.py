@@ -12,7 +12,6 @@ import signal
 import socket
 import ssl
 import time
-from pathlib import Path
 
 import uvloop
 
@@ -28,6 +27,7 @@ from leyden.inherited import Inherited
 from leyden.journal.segments import FOLDER
 from leyden.journal.tail import Tail
 from leyden.operate.counted import Counted
+from leyden.operate.vital import begun_ticks
 
 logger = logging.getLogger("leyden.console")
 
@@ -116,9 +116,7 @@ def _rules_since_s(settings: Settings) -> float:
 
 
 def _begun_s(pid: int) -> float:
-    """When a process began, in seconds since 1970 (proc(5): the 22nd field of its stat, since the boot)."""
-    try:
-        ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
-    except (OSError, ValueError, IndexError):
+    """When a process began, in seconds since 1970."""
+    if not (ticks := begun_ticks(pid)):
         return time.time()
     return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK")

@@ -115,6 +115,19 @@ def test_a_service_that_was_not_asked_to_end_is_told_by_the_next_one(start: Call
     wait_for(lambda: told.states() == [("interrupted", "once")])
 
 
+def test_another_service_may_have_the_same_number(
+    start: Callable[..., Alerts], told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container, where it is 1 at each start."""
+    monkeypatch.setattr(alerts_module, "begun_ticks", {1: 100}.__getitem__)
+    first = start(service=1)
+    first.look()
+    first._post.stop()
+    monkeypatch.setattr(alerts_module, "begun_ticks", {1: 200}.__getitem__)
+    start(service=1).look()
+    wait_for(lambda: told.states() == [("interrupted", "once")])
+
+
 def test_a_service_that_was_stopped_is_no_cause(start: Callable[..., Alerts], told: Told, root: Path) -> None:
     first = start(service=1)
     first.look()
