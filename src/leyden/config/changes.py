@@ -225,6 +225,7 @@ def _secret(value: Any) -> str:
 _AS_WRITTEN: dict[str, Callable[[Any], str]] = {
     "ProcessSchedule": _windows,
     "logSuffix": _suffix,
+    "alerts.webhook.url": _secret,  # chat programs have the secret in it
     "api.token": _secret,
     "api.servicePassword": _secret,
 }

@@ -7,6 +7,7 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
+from leyden.alerts.settings import AlertSettings, WebhookSettings
 from leyden.config import changes as changes_module
 from leyden.config.changes import KEYS, ONLY_IN_CONFIG, changes
 from leyden.config.schema import Alerts, Api, Audit, Collector, Config, Mail, NodeEntry, Webhook
@@ -196,6 +197,8 @@ def test_a_secret_of_the_console_is_not_said() -> None:
     old, new = (made(settings(A), "console.token", token) for token in ("5f" * 32, "e0" * 32))
     assert changes(old, new) == ("config.yml: api.token (not shown) -> (not shown)",)
     assert changes(settings(A), new) == ("config.yml: api.token none -> (not shown)",)
+    hook = replace(settings(A), alerts=AlertSettings(webhook=WebhookSettings("https://chat.example/services/secret")))
+    assert changes(settings(A), hook) == ("config.yml: alerts.webhook.url none -> (not shown)",)
 
 
 def test_what_else_of_the_console_takes_effect_at_a_reload() -> None:
