@@ -154,6 +154,9 @@ def test_an_operator_does_by_the_api_what_he_does_at_the_command_line(
     first = it.ask("GET", f"/api/queue/items/{found['items'][0]['id']}")
     assert (first["destination"], first["source"]) == ("PACS", "CT01")
     assert first["tags"]["Modality"] == "CT"
+    seen = f'"did":"look at an object","destination":"PACS","detail":"{first["id"]}"'
+    journal = it.service.spool / "journal" / "console-0.jsonl"
+    assert seen in journal.read_text(), "who sees what identifies a patient is known"
     assert it.ask("GET", "/api/queue/items", params={"search": first["sopInstanceUid"]})["total"] == 1
     assert it.ask("GET", "/api/queue/items", params={"search": first["tags"]["StudyInstanceUID"]})["total"] == 3
     assert it.ask("GET", "/api/queue/items", params={"search": "1.2.3"})["total"] == 0

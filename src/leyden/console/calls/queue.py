@@ -183,11 +183,13 @@ async def items(console: Console, asked: Asked[ItemsQuery, Nothing]) -> Items:
 
 
 async def item(console: Console, asked: Asked[Nothing, Nothing]) -> Detail:
+    """A look at what identifies the patient is told to the journal."""
     found: list[Shown] = await console.walks.do(show, console.root, _id(asked), True)
     if not found:
         raise Refused(404, "not_found", "nothing in the queue has this id; GET /api/trace may know it")
     first = found[0]
     meta = first.meta
+    console.operated(asked, "look at an object", destination=first.item.destination, detail=first.item.id)
     return Detail(
         **_item(first.item),  # type: ignore[arg-type]
         bytes=first.bytes,
