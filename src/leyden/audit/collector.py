@@ -79,7 +79,7 @@ class Collector:
         """Read the next records and group them; True if there may be more."""
         taken = 0
         while taken < MORE and self._read < self._keeper.kept.seq:
-            line = self._file.readline() if self._file is not None else b""
+            line = files.next_line(self._file) if self._file is not None else b""
             if not line and not self._open_next():
                 break
             seq = seq_of(line)
@@ -108,7 +108,7 @@ class Collector:
         begins = []
         for path in files.files(self._log_dir):
             with files.opened(path) as file:
-                begins.append((seq_of(file.readline()), path))
+                begins.append((seq_of(files.next_line(file)), path))
         holding = [path for seq, path in begins if 0 < seq <= self._read + 1]
         behind = [(seq, path) for seq, path in begins if seq > self._read + 1]
         if holding and self._opened_at != self._read:

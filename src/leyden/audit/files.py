@@ -57,6 +57,14 @@ def lines(path: Path) -> Iterator[bytes]:
             raise OSError(errno.EIO, f"{path} is damaged: {error}") from error
 
 
+def next_line(file: IO[bytes]) -> bytes:
+    """The next line of an open file, with its line feed; b"" at its end, or where a zipped one is damaged. OSError."""
+    try:
+        return file.readline()
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        return b""
+
+
 def set_aside(log_dir: Path) -> None:
     """Give the file that is written its number, so that the next one begins. OSError."""
     numbers = [number_of(path) for path in files(log_dir)]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from leyden.audit import collector, keeper
+from leyden.audit import collector, files, keeper
 from leyden.audit.atna import Us
 from leyden.audit.collector import Collector
 from leyden.audit.keeper import Keeper
@@ -199,3 +199,24 @@ def test_a_record_that_was_changed_or_removed_holds_up_nothing(
     assert said[-1] == 8
     assert len(said) < 9
     site.collector.close()
+
+
+@pytest.mark.parametrize("kept", [0, 40, 150], ids=["empty", "head only", "cut off"])
+def test_a_damaged_file_of_the_archive_does_not_stop_the_rest(
+    tmp_path: Path,
+    certificates: Certificates,
+    server: Callable[..., CollectorServer],
+    monkeypatch: pytest.MonkeyPatch,
+    kept: int,
+) -> None:
+    monkeypatch.setattr(keeper, "ROTATE_BYTES", 700)
+    there = server()
+    site = Site(tmp_path, settings(there, certificates))
+    for first in range(0, 12, 3):
+        site.tell(first, first + 1, first + 2)
+    damaged = sorted((tmp_path / "log" / files.ARCHIVE).iterdir())[1]
+    damaged.write_bytes(damaged.read_bytes()[:kept])
+    site.turn()
+    there.wait(9)
+    site.collector.close()
+    assert {0, 1, 2, 6, 7, 8, 9, 10, 11} <= set(heard(there))
