@@ -18,7 +18,9 @@ from leyden.journal.tail import Tail, Told
 from leyden.log import once
 from leyden.operate import certificate, outboxes
 from leyden.operate.counted import Counted
+from leyden.operate.nodes import flags
 from leyden.operate.vital import begun_ticks, vital
+from leyden.spool.control import PREPARE
 from leyden.spool.moves import make_folder, write_whole
 from leyden.spool.stage import ENDED, Stage
 from leyden.spool.store import Spool
@@ -135,7 +137,7 @@ class Alerts:
         lines = {
             title: Line(said[title].failures > 0, bool(said[title].closed_by)) if title in said else Line()
             for title in self._titles
-        }
+        } | {"": Line(closed=PREPARE in flags(self._root))}
         return Facts(
             now_s,
             lines,

@@ -86,7 +86,8 @@ class Line(NamedTuple):
 class Facts:
     """What is seen at one moment. Times are in seconds since 1970.
 
-    `oldest`: destination -> when the oldest object that is on its way to it was received. `standing`: (stage,
+    `oldest`: destination -> when the oldest object that is on its way to it was received; "" = what is not planned
+    yet, whose line can only be closed. `standing`: (stage,
     destination) -> how many objects stand in rejected, failed or expired. `restarts`: role -> how often it was started
     again since the service began. `certificates`: whose -> when it ends.
     """
@@ -166,7 +167,7 @@ def _message(cause: Cause, state: str, now_s: float) -> Message:
 
 def _findings(memory: Memory, facts: Facts, limits: AlertSettings) -> Iterator[Finding]:
     for title, line in facts.lines.items():
-        if limits.destination_down_s:
+        if limits.destination_down_s and title:
             yield _down(memory, facts, limits.destination_down_s, title, line)
         if limits.queue_older_s:
             yield _old(facts, limits.queue_older_s, title, line)
@@ -202,7 +203,8 @@ def _old(facts: Facts, limit_s: float, title: str, line: Line) -> Finding:
     if oldest_s is None or facts.now_s - oldest_s < OLD_SHARE * limit_s:
         return Finding("queue old", title, False)
     wrong = None if line.closed or facts.now_s - oldest_s < limit_s else True
-    return Finding("queue old", title, wrong, f"an object for {title} waits since {_clock(oldest_s)}")
+    what = f"an object for {title} waits" if title else "an object waits to be planned"
+    return Finding("queue old", title, wrong, f"{what} since {_clock(oldest_s)}")
 
 
 def _objects(memory: Memory, facts: Facts) -> Iterator[Finding]:

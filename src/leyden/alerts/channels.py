@@ -56,7 +56,7 @@ def subject(message: Message) -> str:
     """A message in one line, without the name of the service."""
     match message.state:
         case "over":
-            return f"over: {message.cause} ({message.of})"
+            return f"over: {message.cause}{f' ({message.of})' if message.of else ''}"
         case "again":
             return f"still: {message.text}"
         case _:

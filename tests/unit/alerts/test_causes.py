@@ -65,6 +65,16 @@ def test_nothing_is_said_when_all_is_well() -> None:
     assert world.look() == []
 
 
+def test_what_waits_to_be_planned_gets_old_too() -> None:
+    """A copy that can't be saved, for instance, keeps an object in new/; a pause of the planner does not count."""
+    world = World()
+    assert world.look(999, lines={"": Line()}, oldest={"": NOW_S}) == []
+    assert world.look(1) == [("queue old", "", "begins")]
+    assert "an object waits to be planned since 2023-11-" in world.messages[0].text
+    assert world.look(lines={"": Line(closed=True)}) == []
+    assert world.look(oldest={}) == [("queue old", "", "over")]
+
+
 def test_a_destination_is_down_when_it_has_failed_for_long_enough_and_told_once() -> None:
     world = World()
     down = {"lines": {"PACS": Line(True)}, "oldest": {"PACS": NOW_S}}
