@@ -7,7 +7,7 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ logger = logging.getLogger("leyden.console")
 
 PAUSE_S = 1.0
 HEALTH_S = 10.0  # between two questions whether the service can receive
+PLANNED_WITHIN_S = 900.0
 OLD_S, STALE_S = 60.0, 300.0  # millions of objects take seconds, and are looked at for a tenth of the time
 
 _STEPS = {
@@ -132,7 +133,7 @@ class Overview:
             "journal": self.settings.journal.mib > 0,
             "lookedAt": seen.at_s if seen else None,
             "stands": stands(seen.counts) if seen else dict.fromkeys((*_STEPS, "failed")),
-            "problems": problems(seen, now_s) if seen else [],
+            "problems": problems(seen, now_s, {node.ae_title for node in self.settings.destinations}) if seen else [],
             "destinations": [
                 {
                     **row(node, seen, whole=whole),
@@ -216,13 +217,23 @@ def _ordered(order: Order) -> str:
     return f"by {order.who}{until}{f': {order.reason}' if order.reason else ''}"
 
 
-def problems(seen: Seen, now_s: float) -> list[str]:
-    """What concerns the service as a whole, in words for anybody."""
+def problems(seen: Seen, now_s: float, titles: Container[str]) -> list[str]:
+    """What concerns the service as a whole, or no destination that has a row, in words for anybody."""
     found = [f"it can't receive: {reason}" for reason in seen.unable]
     if seen.vital is not None:
         found += [f"{each.name} does not run; it is started again" for each in seen.vital.rows if not each[Cell.PID]]
     if PREPARE in seen.flags:
         found.append("planning and compressing are paused")
+    else:
+        new = [each.oldest_received_s or now_s for each in seen.counts.get("", ()) if each.stage is Stage.NEW]
+        if new and now_s - min(new) > PLANNED_WITHIN_S:
+            found.append(
+                f"an object has waited for {(now_s - min(new)) / 60:.0f} minutes to be planned; the log says why"
+            )
+    for title, counts in seen.counts.items():
+        files = sum(each.files for each in counts)
+        if title and title not in titles and files:
+            found.append(f"{files} object{'s' if files > 1 else ''} for {title} stay where they are: it is not a node")
     if seen.reading is not None and seen.reading.errors:
         found.append("the last reload was refused: the configuration has errors, and the one before it is in force")
     if now_s - seen.at_s > OLD_S:

@@ -81,15 +81,23 @@ def test_the_last_error_is_shown_until_something_is_delivered() -> None:
 
 
 def test_what_concerns_the_whole_service_is_said() -> None:
-    assert problems(SEEN, 1001.0) == []
+    assert problems(SEEN, 901.0, {"PACS"}) == []
     wrong = Reading(1, 1, 1.0, (), Result.WRONG, 1, 1.0, errors=("nodes.yml:3: …",))
     seen = replace(SEEN, unable=("the disk is full",), flags={PREPARE: Order("a", 1.0)}, reading=wrong)
-    found = problems(seen, 1000.0 + 120)
+    found = problems(seen, 1000.0 + 120, {"PACS"})
     assert found[0] == "it can't receive: the disk is full"
     assert [words[:20] for words in found[1:]] == [
         "planning and compres",
         "the last reload was ",
         "the spool was looked",
+    ]
+
+
+def test_what_is_in_no_row_is_a_problem_too() -> None:
+    gone = {**COUNTS, "OLD": [Count(Stage.PREPARED, "OLD", 1, 9.0), Count(Stage.REJECTED, "OLD", 2, 9.0)]}
+    assert problems(replace(SEEN, counts=gone, at_s=3000.0), 3009.0, {"PACS"}) == [
+        "an object has waited for 50 minutes to be planned; the log says why",
+        "3 objects for OLD stay where they are: it is not a node",
     ]
 
 
