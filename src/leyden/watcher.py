@@ -9,74 +9,35 @@ import os
 import signal
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
-import msgspec
-
-from leyden import log
 from leyden.alerts.alerts import LOOK_S, Alerts
 from leyden.audit.atna import Us
 from leyden.audit.collector import Collector
 from leyden.audit.keeper import Keeper
 from leyden.config.settings import Settings
 from leyden.inherited import Inherited
-from leyden.journal.segments import FOLDER
-from leyden.journal.tail import Positions, Tail, Told
-from leyden.spool.moves import make_folder, write_whole
 
 logger = logging.getLogger("leyden.watcher")
 
 ALIVE_S = 60.0
 ROUND_S = 1.0
-_MORE = 2_000  # events in one go, some 10 ms
-
-
-class Follower(Protocol):
-    """Who is told what happens, and looks at the rest once a round."""
-
-    def turn(self, told: Sequence[Told], now_s: float) -> None:
-        """What was told since the last turn, perhaps nothing; some of it again if the process died meanwhile."""
 
 
 def run(inherited: Inherited) -> int:
-    """The role's main: until SIGTERM; exit code 0."""
+    """The role's main: until SIGTERM (exit code 0), or until a part of it has ended by a fault of ours (1)."""
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
-    root = inherited.spool.root
-    followers: list[Follower] = []
-    place = os.fspath(root / "state" / "watcher.json")
-    tail = Tail(os.fspath(root / FOLDER), _positions(place))
-    kept = tail.positions
     beside = _Beside(inherited.settings)
-    while True:
+    while not stop.is_set() and beside.lives():
         inherited.heartbeat.alive(ALIVE_S)
-        last = stop.is_set()
         if (newer := inherited.newer()) is not None:
             beside.adopt(newer)
-        if not beside.lives():
-            beside.stop()
-            return 1  # the supervisor starts another watcher
-        try:
-            told = tail.read(_MORE) if followers else []
-            for follower in followers:
-                follower.turn(told, time.time())
-            if tail.positions != kept:
-                kept = tail.positions
-                make_folder(os.path.dirname(place))
-                write_whole(place, msgspec.json.encode(kept))
-        except OSError as error:
-            log.once(logger, logging.WARNING, "journal", f"the journal can't be followed: {error}")
-            told = []
-        if len(told) < _MORE:
-            if last:
-                break
-            stop.wait(ROUND_S)
+        stop.wait(ROUND_S)
     beside.stop()
-    return 0
+    return 0 if stop.is_set() else 1  # the supervisor starts another watcher
 
 
 class _Beside:
@@ -161,12 +122,3 @@ def _alert(alerts: Alerts, stop: threading.Event) -> None:
         alerts.look()
         stop.wait(LOOK_S)
     alerts.close()
-
-
-def _positions(path: str) -> Positions | None:
-    """Where the last watcher stopped; None = what was told before is of no interest."""
-    try:
-        with open(path, "rb") as file:
-            return msgspec.json.decode(file.read(), type=dict[str, tuple[int, int, float]])
-    except (OSError, msgspec.DecodeError):
-        return None
