@@ -114,7 +114,7 @@ class Live:
         self._destinations: dict[str, Flow] = {}
         self._errors: deque[Document] = deque()
         self._today = Today(whole_from_s=now_s)
-        self._rules: tuple[object, object] = (None, None)
+        self._rules: tuple[object, ...] = ()  # not known yet; without any they are (None, None)
         self._rules_since_s = now_s
         self._mutations: dict[str, str] = {}  # by the place of each of its actions, as the journal names them
 

@@ -101,6 +101,14 @@ def test_matches_of_other_rules_are_not_counted() -> None:
     assert (today["rules"], today["rulesSince"]) == ({}, NOON_S + 60)
 
 
+def test_a_service_without_rules_has_had_them_since_midnight() -> None:
+    """And not since the console was started again."""
+    page = live()
+    page.whole_from(NOON_S - 3600)
+    page.go_by(PlanSettings("LEYDEN", {}, ()), NOON_S - 3600)
+    assert page.document(NOON_S, ())["today"]["rulesSince"] == NOON_S - 3600
+
+
 def plan(*edits: str) -> PlanSettings:
     """One mutation, with actions at these places."""
     actions = tuple(Edit(EditType.REMOVE, where) for where in edits)
