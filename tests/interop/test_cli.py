@@ -228,6 +228,16 @@ def test_before_the_first_start_each_command_says_what_is_so(
     assert done.returncode == code
 
 
+def test_what_became_of_an_object_is_told_beside_broken_files_too(folder: Path) -> None:
+    """As of status and queue: one looks for an image just when something is wrong."""
+    (folder / "cache").mkdir()
+    (folder / "cache" / "lock").touch()  # a service has run on it
+    (folder / "config.yml").write_text("filters: [route\n")
+    for command in ("trace", "study"):
+        done = leyden(command, "1.2.3", "--path", str(folder))
+        assert (done.returncode, "nothing is known of" in done.stderr) == (1, True), done.stderr
+
+
 def test_there_is_nothing_to_pack_in_a_folder_without_files(tmp_path: Path) -> None:
     done = leyden("backup-config", str(tmp_path / "pack.tar.gz"), "--path", str(tmp_path))
     assert (done.returncode, "holds anything to pack" in done.stderr) == (1, True), done.stderr

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from leyden.commands.options import Commands, add_command, load
+from leyden.commands.options import Commands, add_command, spool_root
 
 
 def add_to(commands: Commands) -> None:
@@ -21,8 +21,7 @@ def call(options: argparse.Namespace) -> int:
     from leyden.log import escaped
     from leyden.operate.study import study
 
-    settings, _ = load(options)
-    found = study(settings.spool_root, options.uid)
+    found = study(spool_root(options), options.uid)
     if options.json:
         destinations = [asdict(each) | {"complete": each.complete} for each in found.destinations]
         document = asdict(found) | {"complete": found.complete, "destinations": destinations}

@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from leyden.commands.options import Commands, add_command, load
+from leyden.commands.options import Commands, add_command, spool_root
 
 if TYPE_CHECKING:
     from leyden.operate.trace import Story
@@ -28,8 +28,7 @@ def call(options: argparse.Namespace) -> int:
 
     from leyden.operate.trace import by_accession, by_instance, by_receipts, by_study
 
-    settings, _ = load(options)
-    root = settings.spool_root
+    root = spool_root(options)
     if options.receipt is not None:
         if not (len(options.receipt) == 22 and options.receipt.isascii() and options.receipt.isdigit()):
             print(f"leyden: {options.receipt} is not a receipt id: it has 22 digits", file=sys.stderr)
