@@ -175,7 +175,7 @@ class Api(Entry):
         "", "a token that may do everything; better ones are made by `leyden token new`", shown="none"
     )
     service_password: Annotated[str, Plain(values.secret)] = setting(
-        "", "the password with which the page signs in; it may do everything", shown="none"
+        "", "the password with which one logs in on the page; it may do everything", shown="none"
     )
     certificate: Annotated[Text | None, Plain(values.folder)] = setting(
         None,
