@@ -83,6 +83,7 @@ def _show(options: argparse.Namespace) -> int:
     import orjson
 
     from leyden.audit.files import lines
+    from leyden.log import escaped
 
     wanted = [f'"event":"{name}"'.encode() for name in options.event or ()]
     holding = (options.holding or "").encode()
@@ -99,7 +100,8 @@ def _show(options: argparse.Namespace) -> int:
             except (orjson.JSONDecodeError, KeyError, TypeError):
                 print(f"{path}: a line that is no record")
             else:
-                print(begin, *(f"{name}={value}" for name, value in record.items() if name not in _NOT_SHOWN))
+                rest = (f"{name}={value}" for name, value in record.items() if name not in _NOT_SHOWN)
+                print(escaped(" ".join((begin, *rest))))  # of texts that peers have given
     return 0
 
 
