@@ -9,11 +9,12 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from leyden.alerts.alerts import LOOK_S, Alerts
+from leyden.alerts.alerts import LOOK_S, NOTE_S, Alerts
 from leyden.audit.atna import Us
 from leyden.audit.collector import Collector
 from leyden.audit.keeper import Keeper
@@ -120,5 +121,7 @@ def _parts(settings: Settings) -> tuple[object, ...]:
 def _alert(alerts: Alerts, stop: threading.Event) -> None:
     while not stop.is_set():
         alerts.look()
-        stop.wait(LOOK_S)
+        next_s = time.monotonic() + LOOK_S
+        while time.monotonic() < next_s and not stop.wait(NOTE_S):
+            alerts.note()
     alerts.close()

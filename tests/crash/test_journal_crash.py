@@ -74,7 +74,7 @@ def test_lines_that_a_power_cut_has_cut_off_are_passed_over(
     leyden.wait_empty()
     assert leyden.stop() == 0
     found = segments(str(leyden.spool / "journal"))
-    assert len(found) == 3  # receiver, planner, sender
+    assert len(found) == 4  # receiver, planner, sender, and the parent, which tells when it starts and stops
     for segment in found:
         os.truncate(segment.path, segment.bytes - 9)
     leyden.start()
@@ -82,7 +82,7 @@ def test_lines_that_a_power_cut_has_cut_off_are_passed_over(
     archive.wait(6)
     leyden.wait_empty()
     wait_for(lambda: stand(leyden, "2.25.1001.6") == {"delivered"})
-    assert len(damaged(leyden)) == 3
+    assert len(damaged(leyden)) == 4
     for number in (1, 2, 3, 4, 5):  # of the third one, the receipt is left
         wait_for(lambda uid=f"2.25.1001.{number}": stand(leyden, uid) <= {"delivered"}, why=str(number))
     assert [len(by_instance(leyden.spool, f"2.25.1001.{n}")[0].events) for n in (1, 2, 4, 5, 6)] == [3] * 5

@@ -28,6 +28,7 @@ from leyden.spool.store import Spool
 logger = logging.getLogger("leyden.watcher")
 
 LOOK_S = 2.0
+NOTE_S = 0.5
 SEEN_S = 60.0
 _MORE = 2_000
 _NAME = "state/alerts.json"
@@ -112,6 +113,14 @@ class Alerts:
         if now_s - self._state.seen_s >= SEEN_S:
             self._state.seen_s = now_s
         self._write()
+
+    def note(self) -> None:
+        """Remember what was sent since the last look, so that a crash does not have it sent again."""
+        if self._post.waiting() != self._state.waiting:
+            try:
+                self._write()
+            except OSError as error:
+                once(logger, logging.WARNING, "alerts note", f"that an alert was sent can't be written: {error}")
 
     def close(self) -> None:
         """The service stops, as it was asked to."""

@@ -115,6 +115,20 @@ def test_a_service_that_was_not_asked_to_end_is_told_by_the_next_one(start: Call
     wait_for(lambda: told.states() == [("interrupted", "once")])
 
 
+def test_what_was_sent_is_not_sent_again_after_a_crash(
+    start: Callable[..., Alerts], told: Told, journal: Journal, root: Path
+) -> None:
+    first = start()
+    journal.write(rejected())
+    first.look()
+    wait_for(lambda: told.states() == [("rejected", "begins")] and not first._post.waiting())
+    first.note()
+    first._post.stop()
+    start().look()
+    assert read(root).waiting == {}
+    assert told.states() == [("rejected", "begins")]
+
+
 def test_another_service_may_have_the_same_number(
     start: Callable[..., Alerts], told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
