@@ -285,12 +285,12 @@ async def fail_item(_console: Console, _asked: Asked[Nothing, Nothing]) -> Outco
     raise Refused(409, "not_possible", "an object that waits can't fail by order: pause its node, or reject it")
 
 
-def _mover(console: Console, target: Target) -> Verb:
+async def _mover(console: Console, target: Target) -> Verb:
     """Refused: 404, 409."""
     if bool(target.target_state) == bool(target.destination):
         raise Refused(409, "not_possible", "name targetState or destination, one of the two")
     if target.destination:
-        (to,) = _titles(console, target.destination)
+        (to,) = await console.walks.do(_titles, console, target.destination)
         if to not in console.settings.plan.titles.values():
             raise Refused(404, "not_found", f"{to} is not a node any more")
         return partial(_move, to)
@@ -300,7 +300,7 @@ def _mover(console: Console, target: Target) -> Verb:
 
 
 async def move_item(console: Console, asked: Asked[Nothing, Target]) -> Outcome:
-    return await _with_one(console, asked, _mover(console, asked.body))  # type: ignore[arg-type]
+    return await _with_one(console, asked, await _mover(console, asked.body))  # type: ignore[arg-type]
 
 
 def _of_uid(asked: Asked[Nothing, Nothing], what: str) -> Filter:
@@ -312,11 +312,11 @@ def _of_uid(asked: Asked[Nothing, Nothing], what: str) -> Filter:
 
 
 async def move_study(console: Console, asked: Asked[Nothing, Target]) -> Outcome:
-    return await _do(console, asked, _mover(console, asked.body), _of_uid(asked, "study"))  # type: ignore[arg-type]
+    return await _do(console, asked, await _mover(console, asked.body), _of_uid(asked, "study"))  # type: ignore[arg-type]
 
 
 async def move_series(console: Console, asked: Asked[Nothing, Target]) -> Outcome:
-    return await _do(console, asked, _mover(console, asked.body), _of_uid(asked, "series"))  # type: ignore[arg-type]
+    return await _do(console, asked, await _mover(console, asked.body), _of_uid(asked, "series"))  # type: ignore[arg-type]
 
 
 async def delete_study(console: Console, asked: Asked[Nothing, Nothing]) -> Outcome:
