@@ -1,4 +1,4 @@
-"""The watcher: one process that reads the journal as it grows, for what must not hold up the other roles.
+"""The watcher: one process whose parts read the journal as it grows, for what must not hold up the other roles.
 
 No object passes through it, and its death harms none: what it did not read yet stands in the journal. Each part has a
 place of its own in the journal, so that none waits for another: the audit log, for example, for a disk that is full.

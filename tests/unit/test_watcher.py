@@ -27,8 +27,6 @@ class Stub:
             receiver=ReceiverSettings(AcceptorPolicy(())), plan=PlanSettings("LEYDEN", {}, ()), destinations=(),
             audit=AuditSettings(enabled=True),
         )  # fmt: skip
-        self.spool = self
-        self.root = root
         self.heartbeat = cast(Heartbeat, self)
         self.asked = 0
         self._later = iter(later)
