@@ -160,6 +160,8 @@ def test_an_operator_does_by_the_api_what_he_does_at_the_command_line(
     assert it.ask("GET", "/api/queue/items", params={"search": first["sopInstanceUid"]})["total"] == 1
     assert it.ask("GET", "/api/queue/items", params={"search": first["tags"]["StudyInstanceUID"]})["total"] == 3
     assert it.ask("GET", "/api/queue/items", params={"search": "1.2.3"})["total"] == 0
+    of_modality = [it.ask("GET", "/api/queue/items", params={"modality": each})["total"] for each in ("CT", "MR")]
+    assert of_modality == [3, 0]
     path = f"/api/queue/items/{first['id']}"
     assert it.ask("POST", f"{path}/retry", 409)["code"] == "not_possible"
     assert it.ask("POST", f"{path}/reject")["count"] == 1

@@ -51,11 +51,12 @@ def element(tag: int, vr: bytes, value: bytes) -> bytes:
     return head + (struct.pack("<xxL", len(value)) if vr == b"OW" else struct.pack("<H", len(value))) + value
 
 
-def dataset(sop_class: str, instance: str, study: str, patient: bytes = b"") -> bytes:
+def dataset(sop_class: str, instance: str, study: str, patient: bytes = b"", modality: bytes = b"") -> bytes:
     return b"".join(
         (
             element(0x00080016, b"UI", sop_class.encode()),
             element(0x00080018, b"UI", instance.encode()),
+            element(0x00080060, b"CS", modality) if modality else b"",
             element(0x00100010, b"PN", patient) if patient else b"",
             element(0x0020000D, b"UI", study.encode()),
             element(0x00280100, b"US", struct.pack("<H", 16)) if sop_class == CT else b"",

@@ -83,6 +83,7 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--series", action="append", default=[], metavar="UID", help=f"belongs to it{several}")
     which.add_argument("--instance", action="append", default=[], metavar="UID", help=f"holds it{several}")
     which.add_argument("--sop-class", action="append", default=[], metavar="UID", help=f"is of it{several}")
+    which.add_argument("--modality", action="append", default=[], metavar="CS", help=f"is of it, such as CT{several}")
     which.add_argument(
         "--accession", action="append", default=[], metavar="NUMBER", help="has it, as the journal knows"
     )
@@ -133,6 +134,7 @@ def _filter(options: argparse.Namespace, root: Path) -> "Filter":
         frozenset(options.series),
         frozenset(options.instance),
         frozenset(options.sop_class),
+        frozenset(options.modality),
         frozenset(options.accession),
         None if options.older is None else now_s - options.older,
         None if options.younger is None else now_s - options.younger,

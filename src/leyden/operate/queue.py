@@ -16,7 +16,7 @@ from leyden.journal.lines import tell
 from leyden.operate import reading
 from leyden.operate.export import EXPORT, export
 from leyden.operate.moving import MOVE, move
-from leyden.operate.select import STATES, Filter, Item, Page, Selection, page, read_head, select, stages_of
+from leyden.operate.select import STATES, Filter, Item, Page, Selection, head_of, page, select, stages_of
 from leyden.operate.shape import Shape, shape
 from leyden.operate.show import Shown, show
 from leyden.operate.verbs import GONE, Done, Verb, What, count, do
@@ -174,15 +174,9 @@ def delete(root: Path, what: What, *, who: str, through: str) -> Done:
 def _instance(item: Item) -> str:
     """The SOP Instance UID, "" if the file does not tell it."""
     try:
-        fd = os.open(item.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return ""
-    try:
-        return read_head(fd).sop_instance_uid
+        return head_of(item.path).sop_instance_uid
     except (OSError, Corrupt):
         return ""
-    finally:
-        os.close(fd)
 
 
 def _moved(item: Item, destination: str, stage: Stage, who: str) -> Moved:

@@ -1,8 +1,8 @@
 """Which entries of the spool are meant: a filter, and the walk that finds what suits it, the oldest first.
 
 Names decide wherever they can: a name holds keys (hashes) of the instance, the study, the series and the source. A file
-is opened for its SOP class only, where its name has no keys (nothing in new/ has any), and before something is deleted,
-as two UIDs may have one key. Only so many are opened, and what was not looked into is counted.
+is opened for its SOP class and its modality, where its name has no keys (nothing in new/ has any), and before something
+is deleted, as two UIDs may have one key. Only so many are opened, and what was not looked into is counted.
 It works with and without a running service, and changes nothing. A walk is no snapshot: files move while it runs.
 """
 
@@ -10,6 +10,7 @@ import heapq
 import os
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +30,7 @@ LOOKED_INTO = 100_000  # files that one walk opens; 5 s and more
 STAGES = tuple(stage for stage in Stage if stage is not Stage.EMBRYO)  # in the order of the trip
 _IN_QUEUES = (Stage.NEW, *CLAIMED_FROM)  # their buckets are those of the receipts
 _BEHIND = "~"  # sorts behind every receipt
+_MODALITY = 0x00080060
 _STUDY_INSTANCE_UID = 0x0020000D
 _SERIES_INSTANCE_UID = 0x0020000E
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -50,9 +52,10 @@ class Filter:
     """What is meant: all that is named here must hold; an empty collection says nothing.
 
     `ids`: see Item.id; a receipt id alone means the object for every destination. `stages`: what a process works on is
-    in active/ and in the stage that it was taken from. Destinations and sources are AE titles, the others UIDs. The
-    study, series and instance are those by which an object leaves, or the journal knows it. `accessions`: by the
-    journal alone. Times are in seconds since 1970. `look_into`: how many files may be opened.
+    in active/ and in the stage that it was taken from. Destinations and sources are AE titles, modalities values of
+    Modality (0008,0060), the others UIDs. The study, series and instance are those by which an object leaves, or the
+    journal knows it. `accessions`: by the journal alone. Times are in seconds since 1970. `look_into`: how many files
+    may be opened.
     """
 
     ids: frozenset[str] = frozenset()
@@ -63,6 +66,7 @@ class Filter:
     series: frozenset[str] = frozenset()
     instances: frozenset[str] = frozenset()
     sop_classes: frozenset[str] = frozenset()
+    modalities: frozenset[str] = frozenset()
     accessions: frozenset[str] = frozenset()
     received_before_s: float | None = None
     received_after_s: float | None = None
@@ -80,7 +84,7 @@ class Filter:
             for word, values in (
                 ("", self.ids), ("in", self.stages), ("for", self.destinations), ("from", self.sources),
                 ("study", self.studies), ("series", self.series), ("instance", self.instances),
-                ("SOP class", self.sop_classes),
+                ("SOP class", self.sop_classes), ("modality", self.modalities),
             )
             if values
         ]  # fmt: skip
@@ -194,7 +198,7 @@ class Selection(Iterator[Item]):
         """The same as raw names, which a million entries can be handled by. Not ordered: a third of the time."""
         runs = list(self._runs())
         found = heapq.merge(*runs) if ordered and len(runs) > 1 else chain.from_iterable(runs)
-        opens = self._certain or self._keyed or self._wanted.sop_classes
+        opens = self._certain or self._keyed or self._wanted.sop_classes or self._wanted.modalities
         return filter(self._confirmed, found) if opens else found
 
     def item(self, found: _Found) -> Item:
@@ -314,7 +318,7 @@ class Selection(Iterator[Item]):
         name = found[0]
         # What is still to be changed has the keys of the UIDs by which it will leave.
         by_name = not self._keyed or (has_keys(name) and not (self._certain and ".e" not in name))
-        if by_name and not wanted.sop_classes:
+        if by_name and not (wanted.sop_classes or wanted.modalities):
             return True
         if self._left <= 0:
             self.not_looked_into += 1
@@ -337,6 +341,13 @@ class Selection(Iterator[Item]):
         meta = read_head(fd)
         if wanted.sop_classes and meta.sop_class_uid not in wanted.sop_classes:
             return False
+        header = cache(lambda: peek(lambda offset, length: os.pread(fd, length, offset), os.fstat(fd).st_size))
+
+        def text(tag: int) -> str:
+            return next(iter(header().texts(tag) or ()), "")
+
+        if wanted.modalities and text(_MODALITY) not in wanted.modalities:
+            return False
         if by_name:
             return True
         if wanted.sources and meta.sending not in wanted.sources:
@@ -344,12 +355,8 @@ class Selection(Iterator[Item]):
         if wanted.instances and meta.sop_instance_uid not in wanted.instances and receipt not in self._of_instances:
             return False
         of_study = not wanted.studies or receipt in self._of_studies
-        if of_study and not wanted.series:
-            return True
-        header = peek(lambda offset, length: os.pread(fd, length, offset), os.fstat(fd).st_size)
-        study = next(iter(header.texts(_STUDY_INSTANCE_UID) or ()), "")
-        series = next(iter(header.texts(_SERIES_INSTANCE_UID) or ()), "")
-        return (of_study or study in wanted.studies) and (not wanted.series or series in wanted.series)
+        of_study = of_study or text(_STUDY_INSTANCE_UID) in wanted.studies
+        return of_study and (not wanted.series or text(_SERIES_INSTANCE_UID) in wanted.series)
 
 
 def has_keys(name: str) -> bool:
@@ -367,6 +374,15 @@ def read_head(fd: int) -> FileMeta:
     if head is None:
         raise Corrupt("the file meta information does not end")
     return head[0]
+
+
+def head_of(path: str) -> FileMeta:
+    """That of a file in the spool. Raises OSError, Corrupt."""
+    fd = os.open(path, _OPEN)
+    try:
+        return read_head(fd)
+    finally:
+        os.close(fd)
 
 
 def select(root: Path, wanted: Filter, certain: bool = False) -> Selection:
@@ -405,15 +421,9 @@ class Sources:
         source_key = item.entry.source_key if item.entry else ""
         if source_key not in self._known or not source_key:
             try:
-                fd = os.open(item.path, _OPEN)
-            except OSError:
-                return ""
-            try:
-                sending = read_head(fd).sending
+                sending = head_of(item.path).sending
             except (OSError, Corrupt):
                 return ""
-            finally:
-                os.close(fd)
             if not source_key:
                 return sending
             self._known[source_key] = sending

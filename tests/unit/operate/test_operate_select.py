@@ -142,6 +142,19 @@ def test_what_is_not_planned_is_looked_into(site) -> None:
         assert (list(selection), selection.not_looked_into) == ([], 1)
 
 
+def test_a_modality_is_in_the_file_alone(site) -> None:
+    """The modality filter of the reference product's GET /api/queue/items; a part of the value is no match."""
+    s = site()
+    planned(s, study="1.7", modality=b"SR")
+    other = planned(s, study="1.8", modality=b"MR")
+    planned(s, study="1.9")
+    waits = s.receive(SR, modality=b"MR")
+    assert ids(s.spool.root, modalities=["MR"]) == [f"{other}@REPORTS", waits]
+    assert ids(s.spool.root, modalities=["MR"], studies=["1.8"]) == [f"{other}@REPORTS"]
+    assert ids(s.spool.root, modalities=["M"]) == []
+    assert str(Filter(modalities=frozenset({"MR"}))) == "modality MR"
+
+
 def test_what_the_journal_knows_counts_where_mutations_have_changed_the_uid(site) -> None:
     s = site()
     receipt = planned(s, study="1.7")

@@ -20,11 +20,12 @@ LIMIT_MAX = 1000
 SKIP_MAX = 10_000_000
 _Title = Annotated[str, Meta(max_length=16, pattern=r"^[ -\[\]-~]*$")]
 _States = Annotated[str, Meta(pattern="^(new|prepared|failed|rejected)?$")]
+_Modality = Annotated[str, Meta(max_length=16, pattern="^[A-Z0-9_ ]*$")]
 _Uid = Annotated[str, Meta(max_length=64, pattern=r"^[0-9.]*$")]
 
 
 class ItemsQuery(Given, frozen=True):
-    """`state`, `source` and `dest` (AE titles or aliases): only these; `study`, `series`, `sopClass`: only of that UID.
+    """Only these: `state`, `source`, `dest` (AE titles or aliases), `modality`, `study`, `series`, `sopClass` (UIDs).
 
     `search`: a receipt id, the UID of an instance, a study or a series, or an accession number.
     """
@@ -32,6 +33,7 @@ class ItemsQuery(Given, frozen=True):
     state: _States = ""
     source: _Title = ""
     dest: _Title = ""
+    modality: _Modality = ""
     search: Annotated[str, Meta(max_length=64)] = ""
     study: _Uid = ""
     series: _Uid = ""
@@ -41,10 +43,11 @@ class ItemsQuery(Given, frozen=True):
 
 
 class WhichQuery(Given, frozen=True):
-    """`source` and `destination` (AE titles or aliases): only these."""
+    """`source` and `destination` (AE titles or aliases), `modality`: only these."""
 
     source: _Title = ""
     destination: _Title = ""
+    modality: _Modality = ""
 
 
 class Target(Given, frozen=True):
@@ -145,6 +148,7 @@ def _filters(console: Console, query: ItemsQuery) -> list[Filter]:
         studies=frozenset(filter(None, (query.study,))),
         series=frozenset(filter(None, (query.series,))),
         sop_classes=frozenset(filter(None, (query.sop_class,))),
+        modalities=frozenset(filter(None, (query.modality,))),
     )
     text = query.search.strip()
     if not text:
@@ -328,6 +332,7 @@ def _ended(console: Console, asked: Asked[WhichQuery, Nothing], *stages: Stage) 
         stages=frozenset(stages),
         destinations=_titles(console, asked.query.destination),
         sources=frozenset(filter(None, (asked.query.source,))),
+        modalities=frozenset(filter(None, (asked.query.modality,))),
     )
 
 
