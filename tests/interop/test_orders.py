@@ -5,13 +5,14 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from leyden.operate import nodes, outboxes
 from leyden.operate.nodes import Asked
 from leyden.operate.outboxes import Outbox
-from leyden.spool.control import PREPARE, STORAGE_SCU
+from leyden.spool.control import FLAGS, PREPARE, STORAGE_SCU
 from leyden.spool.entry import Entry, key
 from leyden.spool.stage import Stage
 from support.objects import make_ct
@@ -200,7 +201,7 @@ def test_a_pause_survives_the_death_of_the_service(
     assert leyden.leyden("resume", "PACS").stdout == "PACS is not paused any more\n"
     peer.wait(3)
     leyden.wait_empty()
-    assert leyden.leyden("reload").returncode == 0
+    assert json.loads(leyden.leyden("reload", "--json").stdout)["result"] == "unchanged"
     lines = (path.read_text() for path in leyden.spool.glob("journal/*.jsonl"))
     told = [json.loads(line) for line in "".join(lines).splitlines()]
     operated = [(each["did"], each["through"]) for each in told if each["event"] == "operated"]
@@ -252,6 +253,23 @@ def test_orders_without_a_service(service: Callable[..., Service], words: list[s
     done = leyden.leyden(*words)
     assert (done.returncode, "Traceback" in done.stderr) == (code, False)
     assert bool(done.stderr) == bool(code)
+
+
+def test_what_is_ordered_is_said_to_programs(service: Callable[..., Service]) -> None:
+    """`--json` (docs/operate.md): what holds now, and nothing whose time is over."""
+    leyden = service(node("PACS", 11104))
+
+    def ordered(*words: str) -> dict[str, Any]:
+        return dict(json.loads(leyden.leyden(*words, "--json").stdout))
+
+    nodes.override_schedule(leyden.spool, "PACS", Asked("bob", "command line", until_s=1.0))
+    paused = ordered("pause", "PACS", "--reason", "the archive moves")
+    assert (paused["node"], paused["pause"]["reason"], paused["override"]) == ("PACS", "the archive moves", None)
+    assert ordered("override-schedule", "PACS", "--for", "1.5h")["override"]["until_s"] > time.time()
+    assert ordered("resume", "PACS")["pause"] is None
+    assert set(ordered("pause", "--all")["paused"]) == set(FLAGS)
+    assert set(ordered("resume", "--flag", PREPARE)["paused"]) == set(FLAGS) - {PREPARE}
+    assert ordered("resume", "--all") == {"paused": {}}
 
 
 def test_the_order_of_a_node_that_is_gone_can_be_taken_back(service: Callable[..., Service]) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
     from leyden.operate.peer import Peer
 
 _NO_RECEIVER = "990000"  # the end of a receipt id that no receiver gives (spool/entry.py)
-
+_LENGTH = re.compile(r"(\d{1,6}(?:\.\d{1,6})?) ?(s|min|h|d)", re.ASCII)
+_UNITS_S = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 _LOGGING = {"--log-format": ("logFormat", "text or json"), "--log-level": ("logLevel", "debug, info, warning or error")}
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # what add_subparsers() gives
@@ -134,6 +136,14 @@ def configured(settings: "Settings") -> "Configured":
         receipt,
         Preview(settings.spool_root),
     )
+
+
+def length_s(text: str) -> float:
+    """A length of time given as an option, in seconds."""
+    found = _LENGTH.fullmatch(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text} is no length of time: write 90s, 30min, 2h or 7d")
+    return float(found[1]) * _UNITS_S[found[2]]
 
 
 def age_in_words(age_s: float) -> str:

@@ -8,14 +8,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from leyden.commands.options import as_the_service, load, spool_root
+import orjson
+
+from leyden.commands.options import as_the_service, length_s, load, spool_root
 from leyden.errors import ConfigError
 
 if TYPE_CHECKING:
     from leyden.operate.nodes import Asked
+    from leyden.spool.control import Control, Flags
 
 FLAGS = {"storageScu": "deliveries", "prepare": "planning and conversion"}  # of spool/control.py; they pause something
-_UNITS_S = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 _DAY_S = 86400.0
 _FORMATS = ("%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S")
 
@@ -37,6 +39,23 @@ def in_words(flags: Iterable[str]) -> str:
     """What flags of the whole service pause; those of services that are not there yet pause nothing."""
     given = set(flags)
     return ", ".join(words for flag, words in FLAGS.items() if flag in given)
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="what is ordered now, as one JSON document")
+
+
+def print_ordered(options: argparse.Namespace, title: str, control: "Control", words: str) -> None:
+    """What holds for a destination now; `words` for people."""
+    if options.json:
+        print(orjson.dumps({"node": title, "pause": control.pause, "override": control.override}).decode())
+    else:
+        print(words)
+
+
+def print_paused(options: argparse.Namespace, flags: "Flags", words: str) -> None:
+    """The same for the whole service."""
+    print(orjson.dumps({"paused": flags}).decode() if options.json else words)
 
 
 def add_until(parser: argparse.ArgumentParser) -> None:
@@ -99,10 +118,9 @@ def begin_anyway(options: argparse.Namespace) -> Path:
 
 
 def _from_now(text: str) -> float:
-    found = re.fullmatch(r"(\d{1,6})\s*(s|min|h|d)", text)
-    if found is None or not int(found[1]):
-        raise argparse.ArgumentTypeError(f"{text} is no length of time: write 90s, 30min, 2h or 1d")
-    return time.time() + int(found[1]) * _UNITS_S[found[2]]
+    if not (for_s := length_s(text)):
+        raise argparse.ArgumentTypeError(f"{text} is over at once")
+    return time.time() + for_s
 
 
 def _moment(text: str) -> float:

@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from leyden.commands.options import Commands, add_command
-from leyden.commands.ordering import add_node, add_until, asked, begin
+from leyden.commands.ordering import add_json, add_node, add_until, asked, begin, print_ordered
 
 
 def add_to(commands: Commands) -> None:
@@ -12,6 +12,7 @@ def add_to(commands: Commands) -> None:
     command = add_command(commands, "override-schedule", call, text)
     add_node(command, whole=False)
     add_until(command)
+    add_json(command)
     command.add_argument("--off", action="store_true", help="go by ProcessSchedule again")
     command.add_argument("--reason", metavar="TEXT", help="why, for whoever looks at the status")
 
@@ -29,10 +30,10 @@ def call(options: argparse.Namespace) -> int:
         print(f"leyden: {error}", file=sys.stderr)
         return 2
     if options.off:
-        end_override(root, title, asked(options))
-        print(f"{title} goes by its ProcessSchedule")
+        control, words = end_override(root, title, asked(options)), f"{title} goes by its ProcessSchedule"
     else:
         control = override_schedule(root, title, asked(options))
         paused = "; it is paused all the same" if control.pause is not None else ""
-        print(f"{title} is served at any time of the day{paused}")
+        words = f"{title} is served at any time of the day{paused}"
+    print_ordered(options, title, control, words)
     return 0

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from leyden.commands.options import Commands, add_command
-from leyden.commands.ordering import add_node, add_until, asked, begin, in_words
+from leyden.commands.ordering import add_json, add_node, add_until, asked, begin, in_words, print_ordered, print_paused
 
 _POLL_S = 0.1
 _LIMIT_S = 600.0
@@ -17,6 +17,7 @@ def add_to(commands: Commands) -> None:
     command = add_command(commands, "pause", call, text)
     add_node(command, whole=True)
     add_until(command)
+    add_json(command)
     command.add_argument("--reason", metavar="TEXT", help="why, for whoever looks at the status")
     command.add_argument(
         "--wait",
@@ -38,27 +39,30 @@ def call(options: argparse.Namespace) -> int:
     root, titles = begin(options)
     if not options.node:
         flags = tuple(options.flag or FLAGS)
-        pause_service(root, asked(options), flags)
-        print(f"paused: {in_words(flags)}; receiving goes on")
+        paused = pause_service(root, asked(options), flags)
+        print_paused(options, paused, f"paused: {in_words(flags)}; receiving goes on")
         return 0
     try:
         title = resolved(options.node, titles)
     except UnknownNode as error:
         print(f"leyden: {error}", file=sys.stderr)
         return 2
-    pause(root, title, asked(options))
-    print(f"{title} is paused")
-    return 0 if options.wait is None else _wait(root, title, options.wait)
+    print_ordered(options, title, pause(root, title, asked(options)), f"{title} is paused")
+    if options.wait is None:
+        return 0
+    drained = _wait(root, title, options.wait)
+    if drained and not options.json:
+        print("nothing is under way to it")
+    return 0 if drained else 1
 
 
-def _wait(root: Path, title: str, limit_s: float) -> int:
+def _wait(root: Path, title: str, limit_s: float) -> bool:
     from leyden.operate.nodes import drained, under_way
 
     deadline_s = time.monotonic() + limit_s
     while not drained(root, title):
         if time.monotonic() > deadline_s:
             print(f"leyden: {under_way(root, title)} objects are still under way to {title}", file=sys.stderr)
-            return 1
+            return False
         time.sleep(_POLL_S)
-    print("nothing is under way to it")
-    return 0
+    return True

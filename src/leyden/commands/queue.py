@@ -10,7 +10,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from leyden.commands.options import Commands, add_command, age_in_words, as_the_service, configured, load, spool_root
+from leyden.commands.options import (
+    Commands,
+    add_command,
+    age_in_words,
+    as_the_service,
+    configured,
+    length_s,
+    load,
+    spool_root,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,8 +30,6 @@ if TYPE_CHECKING:
     Act = Callable[[Path, Settings | None, Filter], Done]
 
 _ID = re.compile(r"\d{22}(@.+)?|.*/.*")
-_AGE = re.compile(r"(\d+(?:\.\d+)?) ?(s|min|h|d)")
-_UNITS_S = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 _THROUGH = "command line"
 
 
@@ -77,8 +84,8 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--destination", action="append", default=[], metavar="TITLE", help=f"is bound for it{several}")
     which.add_argument("--source", action="append", default=[], metavar="TITLE", help=f"came from it{several}")
     which.add_argument("--state", action="append", default=[], metavar="FOLDER", help=f"stands in this folder{several}")
-    which.add_argument("--older", type=_age, metavar="AGE", help="came longer ago, such as 90s, 30min, 2h, 7d")
-    which.add_argument("--younger", type=_age, metavar="AGE", help="came less long ago")
+    which.add_argument("--older", type=length_s, metavar="AGE", help="came longer ago, such as 90s, 30min, 2h, 7d")
+    which.add_argument("--younger", type=length_s, metavar="AGE", help="came less long ago")
     which.add_argument("--study", action="append", default=[], metavar="UID", help=f"belongs to it{several}")
     which.add_argument("--series", action="append", default=[], metavar="UID", help=f"belongs to it{several}")
     which.add_argument("--instance", action="append", default=[], metavar="UID", help=f"holds it{several}")
@@ -91,13 +98,6 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
         "--look-into", type=_count, metavar="N", help="open so many files at most where names don't tell"
     )
     parser.add_argument("--json", action="store_true", help="one JSON document instead of text")
-
-
-def _age(text: str) -> float:
-    found = _AGE.fullmatch(text)
-    if found is None:
-        raise argparse.ArgumentTypeError(f"{text} is no age: write 90s, 30min, 2h or 7d")
-    return float(found[1]) * _UNITS_S[found[2]]
 
 
 def _count(text: str) -> int:

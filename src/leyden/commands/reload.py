@@ -11,10 +11,13 @@ _LIMIT_S = 60.0
 
 def add_to(commands: Commands) -> None:
     text = "have the running service take its changed configuration, if there is no error in it, and say what changes"
-    add_command(commands, "reload", call, text)
+    command = add_command(commands, "reload", call, text)
+    command.add_argument("--json", action="store_true", help="what came of it, as one JSON document")
 
 
 def call(options: argparse.Namespace) -> int:
+    import orjson
+
     from leyden.errors import ConfigError
     from leyden.operate.reading import Result
     from leyden.operate.service import reload
@@ -28,6 +31,8 @@ def call(options: argparse.Namespace) -> int:
     if reading is None:
         print(f"leyden: process {reloading.pid} has not said what came of it; see its log", file=sys.stderr)
         return 1
+    if options.json:
+        print(orjson.dumps(reading).decode())
     in_force = f"generation {reading.generation}"
     match reading.result:
         case Result.WRONG:
@@ -36,6 +41,8 @@ def call(options: argparse.Namespace) -> int:
         case Result.FAILED:
             print(f"leyden: nothing was changed, {in_force} stays in force: {reading.errors[0]}", file=sys.stderr)
             return 1
+    if options.json:
+        return 0
     for warning in reading.warnings:
         print(f"warning: {warning}")
     for change in reading.changes:

@@ -4,12 +4,13 @@ import argparse
 import sys
 
 from leyden.commands.options import Commands, add_command
-from leyden.commands.ordering import add_node, asked, begin, in_words
+from leyden.commands.ordering import add_json, add_node, asked, begin, in_words, print_ordered, print_paused
 
 
 def add_to(commands: Commands) -> None:
     command = add_command(commands, "resume", call, "send to a destination again that was paused")
     add_node(command, whole=True)
+    add_json(command)
 
 
 def call(options: argparse.Namespace) -> int:
@@ -23,15 +24,13 @@ def call(options: argparse.Namespace) -> int:
     if not options.node:
         flags = tuple(options.flag or FLAGS)
         left = resume_service(root, asked(options), flags)
-        print(f"goes on: {in_words(flags)}")
-        if still := in_words(left):
-            print(f"still paused: {still}")
+        still = f"\nstill paused: {in_words(left)}" if in_words(left) else ""
+        print_paused(options, left, f"goes on: {in_words(flags)}{still}")
         return 0
     try:
         title = resolved(options.node, titles)
     except UnknownNode as error:
         print(f"leyden: {error}", file=sys.stderr)
         return 2
-    resume(root, title, asked(options))
-    print(f"{title} is not paused any more")
+    print_ordered(options, title, resume(root, title, asked(options)), f"{title} is not paused any more")
     return 0

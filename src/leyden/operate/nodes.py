@@ -1,8 +1,9 @@
 """What an operator orders for one destination or for the whole service: pause, resume, override its schedule.
 
 It works with and without a running service, which takes an order over within a second; what is under way is finished.
-Each verb is told to the journal, so its process must have called journal.lines.set_up(). Every `who` is a user or the
-holder of a token, every `through` how he came: command line, api or page. Times are seconds since 1970.
+Each verb returns what holds then, and is told to the journal, so its process must have called journal.lines.set_up().
+Every `who` is a user or the holder of a token, every `through` how he came: command line, api or page. Times are
+seconds since 1970.
 """
 
 import time
@@ -133,7 +134,7 @@ def _change(root: Path, title: str, asked: Asked, did: str, how: Callable[[Contr
     changed = control.change(root, title, how)
     doorbell.ring(root, "sender")
     tell_operated(asked, did, title)
-    return changed
+    return changed.at(time.time())
 
 
 def _change_flags(root: Path, asked: Asked, did: str, flags: Iterable[str], how: Callable[[Flags], Flags]) -> Flags:
@@ -141,7 +142,7 @@ def _change_flags(root: Path, asked: Asked, did: str, flags: Iterable[str], how:
     for role in listing.names(f"{root}/bell"):
         doorbell.ring(root, role)
     tell_operated(asked, f"{did} the service", what=" ".join(flags))
-    return changed
+    return control.flags_at(changed, time.time())
 
 
 def tell_operated(asked: Asked, did: str, title: str = "", what: str = "") -> None:
