@@ -144,7 +144,12 @@ async def put_node(console: Console, asked: Asked[Nothing, NodeSettings]) -> Nod
     async with console.reloading:
         if not await console.walks.do(drained, console.root, title):
             raise Refused(409, "not_drained", f"{title} is not paused, or something is still sent to it")
-        said = await asyncio.to_thread(_change, console, title, asked.body)
+        try:
+            said = await asyncio.to_thread(_change, console, title, asked.body)
+        except Refused as refused:
+            if refused.status == 504:  # the file has changed
+                console.operated(asked, "change node", destination=title, detail=refused.message)
+            raise
         console.operated(asked, "change node", destination=title, detail="; ".join(said.changes))
     for _ in range(20):  # this process takes the settings over by itself, as each role does
         if console.settings.generation >= said.generation:
