@@ -3,7 +3,7 @@
 What a template is: leyden/tune/load.py.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -110,7 +110,3 @@ def write_files(folder: Path, kind: str, count: int, run: int = 1) -> list[Path]
     folder.mkdir(parents=True, exist_ok=True)
     uids, template = Uids(run), made(kind)
     return [template.write(folder / f"{n:05}.dcm", uids.next()) for n in range(count)]
-
-
-def mean_bytes(these: Sequence[Template]) -> float:
-    return sum(template.size_bytes for template in these) / len(these)

@@ -315,12 +315,6 @@ def dcmsend(port: int, called: str, files: Sequence[Path], *, associations: int 
     return all_done([[program, *words, *map(str, share)] for share in shares if share])
 
 
-def storescu(port: int, called: str, files: Sequence[Path], *options: str, calling: str = "CT01") -> float:
-    """DCMTK's storescu, one association; seconds."""
-    words = ["-R", "--max-pdu", "131072", *options, "-aet", calling, "-aec", called, "127.0.0.1", str(port)]
-    return all_done([[dcmtk_tool("storescu"), *words, *map(str, files)]])
-
-
 def pynetdicom_scu(port: int, called: str, folder: Path, *, associations: int = 1) -> float:
     """pynetdicom's SCU sends every file of `folder`: seconds from the first request to the last release, no imports."""
     words = [str(HERE / "pynetdicom_peer.py"), "scu", str(port), called, str(folder), str(associations)]

@@ -157,7 +157,8 @@ def test_a_paused_destination_expires_what_is_too_old(sender: Callable[..., Send
 def test_what_the_sender_says_of_a_destination(sender: Callable[..., Sender], pacs: Callable[..., Pacs]) -> None:
     """Back-off, the last error, and what was delivered: for `leyden status` and the console."""
     peer = pacs("PACS", answer=lambda arrival: 0xA700 if arrival.sop_instance_uid == "2.25.77.2" else 0)
-    one = sender(destination(peer.port, retry_delays_s=(3600.0,)), destination(free_port(), "DOWN"))
+    never = {"retry_delays_s": (3600.0,)}  # while we look
+    one = sender(destination(peer.port, **never), destination(free_port(), "DOWN", **never))
     one.put(1)
     one.put(2)
     one.put(3, to="DOWN")

@@ -14,7 +14,8 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 def leyden(folder: Path, *words: str) -> None:
     command = [sys.executable, "-m", "leyden", "--path", folder, "--config.cachePath", folder / "cache", *words]
-    subprocess.run(command, check=True, capture_output=True)
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def owners(top: Path) -> dict[str, int]:
