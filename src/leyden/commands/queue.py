@@ -438,6 +438,9 @@ def _export(options: argparse.Namespace) -> int:
     def act(root: Path, _: "Settings | None", wanted: "Filter") -> "Done":
         try:
             return export(root, wanted, options.to, who=who(), through=_THROUGH)
+        except PermissionError as error:
+            whom = "the user of the service, as whom root works here," if os.getuid() == 0 else "you"
+            raise _Wrong(f"{whom} may not write {error.filename}; name another folder with --to") from None
         except FileExistsError as error:
             raise _Wrong(f"{error.filename} is there already: name another folder with --to") from None
 

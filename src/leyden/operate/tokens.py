@@ -117,8 +117,4 @@ def _alone(root: Path) -> Iterator[None]:
 
 
 def _write(root: Path, tokens: list[Token]) -> None:
-    path = root / _NAME
-    write_whole(os.fspath(path), msgspec.json.encode(tokens), sync=True)
-    owner = os.stat(path.parent)
-    if os.geteuid() == 0 and owner.st_uid:
-        os.chown(path, owner.st_uid, owner.st_gid)  # the service has to read what root has made
+    write_whole(os.fspath(root / _NAME), msgspec.json.encode(tokens), sync=True)

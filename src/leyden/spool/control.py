@@ -202,9 +202,6 @@ def _put(path: Path, wanted: Control | Flags, empty: bool) -> None:
         path.unlink(missing_ok=True)
     else:
         write_whole(os.fspath(path), msgspec.json.encode(wanted), sync=True)
-        if os.geteuid() == 0:  # else the service, which runs as another user, could not read it
-            owner = os.stat(path.parent)
-            os.chown(path, owner.st_uid, owner.st_gid)
     sync_folder(path.parent)
 
 

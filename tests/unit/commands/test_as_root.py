@@ -39,3 +39,18 @@ def test_root_leaves_nothing_that_the_service_can_not_read(tmp_path: Path, words
     found = owners(tmp_path / "cache") if (tmp_path / "cache").exists() else {}
     assert set(found.values()) <= {SERVICE}, found
     assert found or words[0] == "queue"
+
+
+def test_where_the_service_may_not_write_root_is_told_to_export_elsewhere(tmp_path: Path) -> None:
+    """The copies would be made by the user of the service, who may not enter a folder of root's."""
+    (tmp_path / "config.yml").write_text("scpPort: 11112\n")
+    (tmp_path / "nodes.yml").write_text("- AeTitle: PACS\n  HostName: 127.0.0.1\n  Port: 104\n")
+    (tmp_path / "cache").mkdir()
+    for path in (tmp_path, *tmp_path.rglob("*")):
+        os.chown(path, SERVICE, SERVICE)
+    for folder in (tmp_path, *tmp_path.parents):
+        folder.chmod(folder.stat().st_mode | 0o011) if len(folder.parts) > 2 else None
+    command = [sys.executable, "-m", "leyden", "--path", tmp_path, "queue", "export", "--all", "--to", "/root/none"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "the user of the service, as whom root works here, may not write /root/none" in done.stderr

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from leyden.spool import control
 from leyden.spool.control import PREPARE, STORAGE_SCU, Control, Controls, Order, change, change_flags, flags_at
 
 ORDER = Order("alice", 1000.0, 2000.0, "the archive is being moved")
@@ -111,12 +110,3 @@ def test_two_operators_at_once_lose_nothing(tmp_path: Path) -> None:
     running = [subprocess.Popen([*words, name]) for name in "ab"]
     assert [process.wait(60) for process in running] == [0, 0]
     assert len(Controls(tmp_path).flags()) == 80
-
-
-def test_what_root_writes_belongs_to_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "control").mkdir()
-    owner, given = (tmp_path / "control").stat(), []
-    monkeypatch.setattr(control.os, "geteuid", lambda: 0)
-    monkeypatch.setattr(control.os, "chown", lambda path, user, group: given.append((path.name, user, group)))
-    change(tmp_path, "PACS", lambda _: Control(pause=ORDER))
-    assert given == [("PACS.json", owner.st_uid, owner.st_gid)]
