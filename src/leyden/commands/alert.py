@@ -27,6 +27,7 @@ def _list(options: argparse.Namespace) -> int:
     import msgspec
 
     from leyden.alerts.alerts import open_causes
+    from leyden.operate.waiting import moment
     from leyden.spool.lock import holder
 
     settings, _ = load(options)
@@ -40,8 +41,7 @@ def _list(options: argparse.Namespace) -> int:
         sys.stdout.write(msgspec.json.encode(causes).decode() + "\n")
         return 1 if causes else 0
     for cause in causes:
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(cause.since_s))
-        print(f"{since}  {cause.cause} ({cause.of}): {cause.text}")
+        print(f"{moment(cause.since_s)}  {cause.cause} ({cause.of}): {cause.text}")
     if not causes:
         print("nothing is wrong")
     return 1 if causes else 0

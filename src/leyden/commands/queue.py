@@ -206,6 +206,7 @@ def _of(wanted: "Filter", stages: Any) -> "Filter":
 def _list(options: argparse.Namespace) -> int:
     from leyden.log import escaped
     from leyden.operate.queue import page
+    from leyden.operate.waiting import moment
 
     root = spool_root(options)
     try:
@@ -229,7 +230,7 @@ def _list(options: argparse.Namespace) -> int:
     for item in found.items:
         age = age_in_words(max(0.0, now_s - item.entry.received_s)) if item.entry else "-"
         tries = item.entry.attempt if item.entry else 0
-        more = f", next {_moment(item.entry.due_s)}" if item.entry and item.entry.due_s else ""
+        more = f", next {moment(item.entry.due_s)}" if item.entry and item.entry.due_s else ""
         more += f", {item.claimant} works on it" if item.claimant else ""
         more += f": {item.reason}" if item.reason else ""
         print(escaped(f"{item.id:<40} {item.stage:<10} {item.source or '-':<16} {age:>8}  {tries}{more}"))
@@ -255,10 +256,6 @@ def _document(item: "Item", now_s: float) -> dict[str, Any]:
         "claimant": item.claimant,
         "file": item.name,
     }
-
-
-def _moment(at_s: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at_s))
 
 
 def _print_not_looked_into(number: int) -> None:
@@ -293,16 +290,17 @@ def _show(options: argparse.Namespace) -> int:
 
 def _print_shown(root: Path, shown: "Shown") -> None:
     from leyden.log import escaped
+    from leyden.operate.waiting import moment
 
     item, entry, meta = shown.item, shown.item.entry, shown.meta
     rows = {"state": f"{item.stage}{f', {item.claimant} works on it' if item.claimant else ''}"}
     rows["destination"] = item.destination or "- (not planned yet)"
     if entry:
-        rows["received"] = _moment(entry.received_s)
+        rows["received"] = moment(entry.received_s)
         if entry.attempt:
             rows["tries"] = str(entry.attempt)
         if entry.due_s:
-            rows["next try"] = _moment(entry.due_s)
+            rows["next try"] = moment(entry.due_s)
     if meta:
         rows |= {"source": f"{meta.sending or '-'}, called {meta.receiving or '-'}", "SOP class": meta.sop_class_uid}
         rows |= {"SOP instance": meta.sop_instance_uid, "syntax": shown.syntax}

@@ -3,7 +3,6 @@
 import argparse
 import os
 import sys
-import time
 from pathlib import Path
 
 from leyden.commands.options import Commands, add_command, as_the_service, load
@@ -49,6 +48,7 @@ def _list(options: argparse.Namespace) -> int:
     import orjson
 
     from leyden.operate import tokens
+    from leyden.operate.waiting import moment
 
     found = tokens.listed(_root(options))
     if options.json:
@@ -56,8 +56,7 @@ def _list(options: argparse.Namespace) -> int:
         print(orjson.dumps({"tokens": shown}).decode())
         return 0
     for each in found:
-        made = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(each.made_s))
-        print(f"{each.name:<32} {each.role:<8} {made}")
+        print(f"{each.name:<32} {each.role:<8} {moment(each.made_s)}")
     if not found:
         print("there are no tokens")
     return 0
