@@ -12,6 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from leyden.operate.queue import reject
+from leyden.operate.select import Filter
+from leyden.spool.stage import Stage
+from leyden.spool.store import Spool
 from support.proof import AS_IS, Load, Rig, make_objects
 from support.volume import Volume, fault_library
 
@@ -83,3 +87,24 @@ def test_a_power_cut_loses_what_is_not_synced(what: str, lost: bool, tmp_path: P
         rig.end()
         volume.end()
     assert (standing != load.promised) == lost
+
+
+def test_what_an_operator_rejected_stays_so_over_a_power_cut(tmp_path: Path) -> None:
+    """A start tries again what failed, and what a destination rejected, but not what a person took out."""
+    volume = Volume(tmp_path / "image", tmp_path / "spool")
+    try:
+        spool = Spool(volume.place)
+        spool.prepare(["PACS"])
+        queue = volume.place / "prepared" / "PACS" / "00" / "17000000"
+        queue.mkdir(parents=True)
+        for number in range(3):
+            (queue / f"170000000000000000000{number}.0a0a0a0a.0b0b0b0b.0c0c0c0c.dcm").write_bytes(b"object")
+        volume.sync()
+        assert reject(volume.place, Filter(), who="alice", through="command line").count == 3
+        volume.cut()
+        volume.umount()
+        volume.mount()
+        assert spool.retry(Stage.REJECTED, at_start=True) == 0
+        assert len(list((volume.place / "rejected" / "PACS").glob("*.dcm"))) == 3
+    finally:
+        volume.end()

@@ -122,7 +122,10 @@ def reject(root: Path, what: What, *, who: str, through: str) -> Done:
         tell(_moved(item, item.destination, stage, who))
         return ""
 
-    return do(root, what, REJECT, act, who, through)
+    done = do(root, what, REJECT, act, who, through)
+    if done.count:
+        os.sync()  # once for all of them: with a note that a power cut has emptied, a start would send them again
+    return done
 
 
 def _origin(item: Item) -> Stage:
