@@ -142,7 +142,7 @@ def test_an_operator_does_by_the_api_what_he_does_at_the_command_line(
     assert it.ask("GET", "/api/system/info")["aeTitle"] == "LEYDEN"
     assert it.ask("POST", "/api/nodes/ARCHIVE/echo")["success"] is True
     paused = it.ask("POST", "/api/nodes/PACS/pause", json={"reason": "new archive", "seconds": 3600})
-    assert (paused["aeTitle"], paused["paused"]["who"], paused["paused"]["reason"]) == (
+    assert (paused["aeTitle"], paused["pause"]["who"], paused["pause"]["reason"]) == (
         "PACS",
         "config.yml",
         "new archive",
@@ -170,7 +170,7 @@ def test_an_operator_does_by_the_api_what_he_does_at_the_command_line(
     assert it.ask("POST", "/api/queue/actions/retry-rejected?destination=PACS")["count"] == 1
     assert it.ask("DELETE", path)["count"] == 1
     assert it.ask("DELETE", path, 404)["code"] == "not_found"
-    assert it.ask("POST", "/api/nodes/PACS/resume")["paused"] is None
+    assert it.ask("POST", "/api/nodes/PACS/resume")["pause"] is None
     it.service.wait_empty()
     assert len(archive.arrivals) == 2
     study = it.ask("GET", f"/api/studies/{first['tags']['StudyInstanceUID']}")

@@ -34,11 +34,11 @@ class Holds(Shape, frozen=True):
 
 
 class NodeControl(Shape, frozen=True):
-    """What holds for a node; null = nothing. `overridden`: it is sent to at any time of the day."""
+    """The orders that hold for a node; null = none. `override`: it is sent to at any time of the day."""
 
     ae_title: str
-    paused: Holds | None
-    overridden: Holds | None
+    pause: Holds | None
+    override: Holds | None
 
 
 class ServiceStatus(Shape, frozen=True):
@@ -69,7 +69,7 @@ def _holds(order: Order | None) -> Holds | None:
 
 def _control(title: str, control: Control) -> NodeControl:
     now = control.at(time.time())
-    return NodeControl(ae_title=title, paused=_holds(now.pause), overridden=_holds(now.override))
+    return NodeControl(ae_title=title, pause=_holds(now.pause), override=_holds(now.override))
 
 
 def _asked(asked: Asked[Any, Any]) -> nodes.Asked:
