@@ -8,8 +8,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import orjson
-
 from leyden.commands.options import as_the_service, length_s, load, spool_root
 from leyden.errors import ConfigError
 
@@ -47,6 +45,8 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def print_ordered(options: argparse.Namespace, title: str, control: "Control", words: str) -> None:
     """What holds for a destination now; `words` for people."""
+    import orjson
+
     if options.json:
         print(orjson.dumps({"node": title, "pause": control.pause, "override": control.override}).decode())
     else:
@@ -55,6 +55,8 @@ def print_ordered(options: argparse.Namespace, title: str, control: "Control", w
 
 def print_paused(options: argparse.Namespace, flags: "Flags", words: str) -> None:
     """The same for the whole service."""
+    import orjson
+
     print(orjson.dumps({"paused": flags}).decode() if options.json else words)
 
 
