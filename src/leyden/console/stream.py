@@ -21,6 +21,7 @@ logger = logging.getLogger("leyden.console")
 
 EACH_S = 1.0
 WATCHERS_MAX = 32
+ANYBODY_MAX = 16  # of these, without a token or a session: strangers can't take every place
 TAKEN_WITHIN_S = 15.0  # by a watcher
 BEGIN = b"retry: 2000\n\n"  # a browser comes again after 2 s
 
@@ -33,7 +34,7 @@ class Stream:
 
     def __init__(self, document: Document) -> None:
         self._document = document
-        self._watchers = 0
+        self._watchers = {False: 0, True: 0}  # those who see what anybody may see, and those who see the whole
         self._newest: dict[bool, bytes] = {}
         self._news = asyncio.Event()
         self._making: asyncio.Task[None] | None = None
@@ -43,9 +44,15 @@ class Stream:
 
         Refused (503): too many watch already.
         """
-        if self._watchers >= WATCHERS_MAX:
-            raise Refused(503, "too_many", f"{WATCHERS_MAX} watch already", wait_s=10)
+        anybody, all_of_them = self._watchers[False], self.watchers
+        if all_of_them >= WATCHERS_MAX or (anybody >= ANYBODY_MAX and not whole()):
+            raise Refused(503, "too_many", f"{all_of_them} watch already", wait_s=10)
         return _Watching(self, whole)
+
+    @property
+    def watchers(self) -> int:
+        """How many watch now."""
+        return sum(self._watchers.values())
 
     async def close(self) -> None:
         if self._making is not None:
@@ -55,13 +62,13 @@ class Stream:
     @contextlib.asynccontextmanager
     async def documents(self, whole: bool) -> AsyncIterator[AsyncIterator[bytes]]:
         """The documents from now on, while the context lasts."""
-        self._watchers += 1
+        self._watchers[whole] += 1
         if self._making is None:
             self._making = asyncio.create_task(self._make())
         try:
             yield self._each(whole)
         finally:
-            self._watchers -= 1
+            self._watchers[whole] -= 1
 
     async def _each(self, whole: bool) -> AsyncIterator[bytes]:
         while True:
@@ -71,7 +78,7 @@ class Stream:
 
     async def _make(self) -> None:
         try:
-            while self._watchers:
+            while self.watchers:
                 try:
                     self._newest = {whole: encoded(self._document(whole)) for whole in (False, True)}
                 except Exception as error:  # the next one may be made; whoever watches sees that none comes

@@ -4,13 +4,10 @@ A token is 256 random bits, and only its SHA-256 is kept: nobody can try out so 
 nothing more, and would be paid at every request. The console reads the file again when it has changed.
 """
 
-import contextlib
-import fcntl
 import hashlib
 import os
 import secrets
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -18,7 +15,8 @@ import msgspec
 from leyden.errors import LeydenError
 from leyden.journal.events import Operated
 from leyden.journal.lines import tell
-from leyden.spool.moves import make_folder, write_whole
+from leyden.spool.lock import alone_in
+from leyden.spool.moves import write_whole
 
 ROLES = ("read", "operate")
 NAME_MAX_CHARS = 64
@@ -49,7 +47,7 @@ def new(root: Path, name: str, role: str, *, who: str) -> str:
     if not 0 < len(name.strip()) <= NAME_MAX_CHARS or not name.isprintable():
         raise WrongName(f"{name!r} is no name: it has 1 to {NAME_MAX_CHARS} printable characters")
     token = _BEGIN + secrets.token_urlsafe(32)
-    with _alone(root):
+    with alone_in(root / "state"):
         found = listed(root)
         if any(each.name == name for each in found):
             raise WrongName(f"{name} has a token already; revoke it first, or choose another name")
@@ -72,7 +70,7 @@ def listed(root: Path) -> list[Token]:
 
 def revoke(root: Path, name: str, *, who: str) -> None:
     """From now on the token of that name is worth nothing. Told to the journal. Raises WrongName, OSError."""
-    with _alone(root):
+    with alone_in(root / "state"):
         found = listed(root)
         left = [each for each in found if each.name != name]
         if len(left) == len(found):
@@ -102,18 +100,6 @@ class Tokens:
             self._tokens = listed(self._root)
             self._stamp = stamp
         return self._tokens
-
-
-@contextlib.contextmanager
-def _alone(root: Path) -> Iterator[None]:
-    """Two who change the tokens do so one after the other."""
-    make_folder(os.fspath(root / "state"))
-    fd = os.open(root / "state", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
 
 
 def _write(root: Path, tokens: list[Token]) -> None:

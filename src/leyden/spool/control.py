@@ -7,11 +7,9 @@ processes that go by it (Controls). So an order holds with and without a running
 A file that cannot be read changes nothing: it is logged once, and the last known orders stay.
 """
 
-import contextlib
-import fcntl
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -21,7 +19,8 @@ import msgspec
 from leyden import log
 from leyden.spool.entry import folder, title
 from leyden.spool.listing import names
-from leyden.spool.moves import make_folder, sync_folder, write_whole
+from leyden.spool.lock import alone_in
+from leyden.spool.moves import sync_folder, write_whole
 
 logger = logging.getLogger("leyden.control")
 
@@ -161,7 +160,7 @@ def change(root: Path, destination: str, how: Callable[[Control], Control]) -> C
     OSError: nothing has changed.
     """
     path = _path(root, destination)
-    with _alone(root):
+    with alone_in(root / _FOLDER):
         wanted = how(_readable(path, Control))
         _put(path, wanted, wanted == Control())
     return wanted
@@ -170,23 +169,10 @@ def change(root: Path, destination: str, how: Callable[[Control], Control]) -> C
 def change_flags(root: Path, how: Callable[[Flags], Flags]) -> Flags:
     """The same for what the whole service does not do."""
     path = root / _FOLDER / _FLAGS_FILE
-    with _alone(root):
+    with alone_in(root / _FOLDER):
         wanted = how(_readable(path, Flags))
         _put(path, wanted, not wanted)
     return wanted
-
-
-@contextlib.contextmanager
-def _alone(root: Path) -> Iterator[None]:
-    """Two operators at once: one after the other."""
-    place = os.fspath(root / _FOLDER)
-    make_folder(place)
-    fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
 
 
 def _readable(path: Path, what: type[_T]) -> _T:

@@ -1,13 +1,15 @@
 """The lock of a spool: only one service, with its roles, may work on it at a time.
 
 A lock by flock(2) belongs to the open file, not to the process. The roles inherit the descriptor, so the lock is held
-until the last of them is gone. The lock is never stale: after a crash the file is still there, but not locked.
+until the last of them is gone. The lock is never stale: after a crash the file is still there, but not locked. Beside it: who
+changes small files of one folder does so alone.
 """
 
 import contextlib
 import fcntl
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from leyden.errors import Transient
@@ -61,6 +63,18 @@ class SpoolLock:
         """Unlock for the children as well: for children that were killed but cannot end yet."""
         fcntl.flock(self.fd, fcntl.LOCK_UN)
         os.close(self.fd)
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Those who change the files of a folder do so one after the other; it is made if it is missing. OSError."""
+    make_folder(os.fspath(folder))
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def holder(root: Path) -> int | None:

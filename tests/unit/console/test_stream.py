@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from leyden.console.stream import WATCHERS_MAX
+from leyden.console.stream import ANYBODY_MAX, WATCHERS_MAX
 from support.console import PASSWORD, TOKEN, bearer, serving, sha256
 from support.service import wait_for
 
@@ -55,23 +55,31 @@ def test_one_who_takes_nothing_holds_up_nobody(tmp_path: Path) -> None:
         web.client() as client,
     ):
         slow.sendall(b"GET /api/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        wait_for(lambda: web.console.stream._watchers == 1)
+        wait_for(lambda: web.console.stream.watchers == 1)
         with client.stream("GET", "/api/live") as answer:
             seen = [document["n"] for document, _ in zip(documents(answer), range(4), strict=False)]
         assert seen == sorted(set(seen))
         assert len(seen) == 4
 
 
-def test_so_many_may_watch_and_no_more_until_one_goes(tmp_path: Path) -> None:
-    with serving(tmp_path) as web, contextlib.ExitStack() as open_ones:
+def test_so_many_may_watch_and_strangers_leave_places_to_those_who_log_in(tmp_path: Path) -> None:
+    with serving(tmp_path, token=sha256(TOKEN)) as web, contextlib.ExitStack() as open_ones:
         client = open_ones.enter_context(web.client())
+
+        def watch(stack: contextlib.ExitStack, **headers: str) -> None:
+            stack.enter_context(client.stream("GET", "/api/live", headers=headers))
+
         first = contextlib.ExitStack()
-        first.enter_context(client.stream("GET", "/api/live"))
-        for _ in range(WATCHERS_MAX - 1):
-            open_ones.enter_context(client.stream("GET", "/api/live"))
-        wait_for(lambda: web.console.stream._watchers == WATCHERS_MAX)
+        watch(first)
+        for _ in range(ANYBODY_MAX - 1):
+            watch(open_ones)
+        wait_for(lambda: web.console.stream.watchers == ANYBODY_MAX)
         refused = client.get("/api/live")
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "too_many")
+        for _ in range(WATCHERS_MAX - ANYBODY_MAX):
+            watch(open_ones, **bearer(TOKEN))
+        wait_for(lambda: web.console.stream.watchers == WATCHERS_MAX)
+        assert client.get("/api/live", headers=bearer(TOKEN)).status_code == 503
         first.close()
-        wait_for(lambda: web.console.stream._watchers < WATCHERS_MAX)
-        open_ones.enter_context(client.stream("GET", "/api/live"))
+        wait_for(lambda: web.console.stream.watchers < WATCHERS_MAX)
+        watch(open_ones)
