@@ -1,8 +1,8 @@
 """The lock of a spool: only one service, with its roles, may work on it at a time.
 
 A lock by flock(2) belongs to the open file, not to the process. The roles inherit the descriptor, so the lock is held
-until the last of them is gone. The lock is never stale: after a crash the file is still there, but not locked. Beside it: who
-changes small files of one folder does so alone.
+until the last of them is gone. The lock is never stale: after a crash the file is still there, but not locked.
+Beside it, the lock of those who change small files of one folder.
 """
 
 import contextlib
