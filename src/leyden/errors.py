@@ -40,3 +40,7 @@ class WrongFormat(LeydenError):
 
 class Unconfigured(LeydenError):
     """There is no configuration at all yet; the text says what to write."""
+
+
+class Unreadable(LeydenError):
+    """The user as whom something is to be done can't read the program. The message says what to do."""

@@ -104,13 +104,20 @@ def as_the_service(root: Path) -> None:
     """Root works as the user of the service from now on, so that the service can read whatever is written here.
 
     That is the owner of the spool's lock; before the first start, of the spool's folder or the nearest one above it.
-    The real user stays, for operate.who.
+    The real user stays, for operate.who. Raises Unreadable: that user can't read the program.
     """
+    from leyden.errors import Unreadable
+
     if os.geteuid() == 0:
         path = next(each for each in (root / "lock", root.absolute(), *root.absolute().parents) if each.exists())
         status = path.stat()
         os.setegid(status.st_gid)
         os.seteuid(status.st_uid)
+        if not os.access(__file__, os.R_OK, effective_ids=True):
+            raise Unreadable(
+                f"{path} belongs to user {status.st_uid}, as whom root works here, but who can't read this Leyden "
+                f"({Path(__file__).parents[1]}); use the installation that the service runs from"
+            )
 
 
 def configured(settings: "Settings") -> "Configured":

@@ -22,6 +22,7 @@ from leyden.operate.show import Shown, show
 from leyden.operate.verbs import GONE, Done, Verb, What, count, do
 from leyden.spool import ended, listing
 from leyden.spool.entry import Queued, claim_name, folder, title
+from leyden.spool.moves import sync_disk
 from leyden.spool.stage import BY_DESTINATION, CLAIMED_FROM, ENDED, Stage
 from leyden.spool.store import Spool, sent_from
 
@@ -124,7 +125,7 @@ def reject(root: Path, what: What, *, who: str, through: str) -> Done:
 
     done = do(root, what, REJECT, act, who, through)
     if done.count:
-        os.sync()  # once for all of them: with a note that a power cut has emptied, a start would send them again
+        sync_disk(root)  # once for all of them: with a note that a power cut has emptied, a start would send them again
     return done
 
 

@@ -44,6 +44,20 @@ def sync_folder(path: str | Path) -> None:
         os.close(fd)
 
 
+def sync_disk(path: str | Path) -> None:
+    """Force all that was written to the file system of a folder to the disk, by syncfs(2). OSError."""
+    import ctypes  # here: os has no syncfs, and no role needs it
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if libc.syncfs(fd):
+            error = ctypes.get_errno()
+            raise OSError(error, os.strerror(error))
+    finally:
+        os.close(fd)
+
+
 def make_folder(path: str, tries: int = 20) -> None:
     """Make a folder and the missing ones above it, all with mode 0700 (os.makedirs sets it for the last one only).
 
