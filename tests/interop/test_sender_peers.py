@@ -126,8 +126,8 @@ def test_several_titles_get_through_to_a_peer_that_serves_one_at_a_time(sender, 
     assert len(set(peer.uids())) == len(arrivals) == 90
     assert {arrival.calling for arrival in arrivals} == {"CT0", "CT1", "CT2"}
     assert len(peer.associations_seen) < 30  # in turns, not an association an object
-    # That is no trouble; but once, perhaps, where the peer is slow to notice that an association has ended.
-    assert one.log.count("next try") <= (0 if door else 1)
+    # That is no trouble; but a few times, perhaps, where the peer is slow to notice that an association has ended.
+    assert one.log.count("next try") <= (0 if door else 5)
     if door:
         door.close()
 

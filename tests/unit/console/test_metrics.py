@@ -1,3 +1,4 @@
+import gc
 import os
 import time
 from collections.abc import Iterator
@@ -163,6 +164,7 @@ def test_what_waits_is_counted_with_the_age_of_the_oldest(metrics: Metrics, root
 @pytest.fixture
 def service(root: Path) -> Iterator[Board]:
     """This process is the service, and it is its receiver and its worker, too."""
+    gc.collect()  # the memory of another test's board counts as an open file until then
     lock = SpoolLock(root)
     made = Board([("receiver", 0), ("worker", 0), ("worker", 1)])
     before = board._mine

@@ -1,3 +1,4 @@
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from leyden.spool.lock import SpoolLock
 @pytest.fixture
 def held(tmp_path: Path) -> Iterator[Path]:
     """A spool on which this process is the service."""
+    gc.collect()  # the memory of another test's board counts as an open file until then
     lock = SpoolLock(tmp_path)
     yield tmp_path
     lock.release()

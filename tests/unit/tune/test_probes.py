@@ -82,9 +82,9 @@ def test_the_cost_of_the_disk() -> None:
 
 def test_processor_time_of_a_process() -> None:
     before, begin_s = spent_s(os.getpid()), time.process_time()
-    while time.process_time() - begin_s < 0.05:
+    while time.process_time() - begin_s < 0.1:
         pass
-    assert 0.045 < spent_s(os.getpid()) - before < 5
+    assert 0.075 < spent_s(os.getpid()) - before < 5
     with pytest.raises(FileNotFoundError):
         spent_s(2**22 + 1)
 
