@@ -11,10 +11,15 @@ from leyden.errors import LeydenError
 from leyden.plan.rules import PlanSettings
 from leyden.tune import codec, disk, images, rules, trip
 from leyden.tune.load import Template
-from leyden.tune.model import Machine
+from leyden.tune.model import Codec, Machine
 
 PREFIX = "tune-"  # of the folder beside the stages of the spool; it is removed at the end
 ROOM_BYTES = 2 << 30  # that measuring may take for a while
+
+
+COLD = 1.1
+"""So much longer does a codec take over frames that come from elsewhere than over the same few again and again, which
+stay in the caches (DECISIONS.md 211)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +84,15 @@ def measure(wanted: Wanted, say: Callable[[str], None] = lambda text: None) -> F
         min(costs.passing_cores or float(counted), float(counted)),
         disk.cost(durable),
         roles,
-        {name: each.codec for name, each in codecs.items()},
+        {name: _in_service(each.codec) for name, each in codecs.items()},
         lone=costs.lone,
     )
     return Found(machine, codecs, durable, costs)
+
+
+def _in_service(measured: Codec) -> Codec:
+    """What a codec takes in a worker, which has other pixels and other work in between."""
+    return replace(measured, alone_mb_s=COLD * measured.alone_mb_s, crowd_mb_s=COLD * measured.crowd_mb_s)
 
 
 def one_trip(folder: Path, syntax: str, workers: int, template: Template, seconds: float, *, sync: bool) -> float:
