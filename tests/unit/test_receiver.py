@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from leyden import receiver as receiver_module
 from leyden.config.settings import ReceiverSettings
 from leyden.dicom import pdu, uids
 from leyden.dicom.association import Accepted, Connection, Event, Released, Responded
@@ -24,7 +23,9 @@ from leyden.dicom.negotiate import AcceptorPolicy, AssociateRequest, contexts_fo
 from leyden.dicom.part10 import FileMeta, decode_head
 from leyden.net.link import BACKSTOP_S
 from leyden.net.scu import Association, AssociationRejected, StoreAnswer
-from leyden.receiver import Receiver, Statistics
+from leyden.receiver import intake as intake_module
+from leyden.receiver import receiver as receiver_module
+from leyden.receiver.receiver import Receiver, Statistics
 from leyden.spool.store import Spool
 from support.datasets import el
 
@@ -196,7 +197,7 @@ def test_the_file_is_named_by_what_the_data_set_says(
                 answer = await client.hear()
                 assert isinstance(answer, Responded)
                 assert (answer.command.status, answer.command.sop_instance) == (status, "1.2.3")
-                assert answer.command.comment == (receiver_module.CONTRADICTS if status else "")
+                assert answer.command.comment == (intake_module.CONTRADICTS if status else "")
             for path in entries(receiver):
                 content = path.read_bytes()
                 assert decode_head(content) == (meta, len(content) - len(data))
@@ -289,7 +290,7 @@ def test_a_disk_that_hangs_stops_the_reading(tmp_path: Path, monkeypatch: pytest
             await until(lambda: any(intake.busy for intake in receiver.associations))
             (intake,) = (intake for intake in receiver.associations if intake.busy)
             await until(lambda: not intake.link._transport.is_reading())  # type: ignore[union-attr]
-            assert len(embryos(receiver)) <= receiver_module.MAX_PENDING_COMMITS + 1
+            assert len(embryos(receiver)) <= intake_module.MAX_PENDING_COMMITS + 1
             disk_works.set()
             assert [type(await client.hear()) for _ in range(60)] == [Responded] * 60
             await client.close()
@@ -465,7 +466,7 @@ def test_an_unknown_title_and_an_association_too_many_are_rejected_with_the_reas
 def test_a_connection_without_an_association_has_little_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, data: bytes
 ) -> None:
-    monkeypatch.setattr(receiver_module, "REQUEST_WITHIN_S", 0.2)
+    monkeypatch.setattr(intake_module, "REQUEST_WITHIN_S", 0.2)
 
     async def main() -> None:
         async with receiving(tmp_path) as (_, port):

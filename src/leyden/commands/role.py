@@ -21,7 +21,7 @@ def main(arguments: Sequence[str]) -> int:
     given = inherited.take(options.role, options.number, options.row, descriptors)
     match options.role:
         case "receiver":
-            from leyden import receiver
+            from leyden.receiver import main as receiver
 
             return receiver.run(given)
         case "planner":

@@ -1,32 +1,21 @@
-"""The receiver: takes associations on the inherited listening socket and puts data sets into the spool.
+"""One connection of the receiver: its association, and the objects that come over it.
 
-A data set goes from the socket's buffer to its embryo file as it comes. Success (or 0xB007, where it is kept although
-context, command and data set contradict one another) is answered after the group commit and nowhere else. A release
-waits for the answers; reading pauses while several commits are pending. While the disk fills up, new associations are
-rejected first, and later each object is refused. An object that cannot be kept is read to its last fragment and
-answered 0xA700; one that is cut off leaves no file. At SIGTERM no association is accepted any more, objects that are
-being received are finished, and everything else is aborted. Deliberately absent: any look into a data set beyond its
-first bytes, any decision where it goes.
+A release waits for the answers; reading pauses while several commits are pending. An object that cannot be kept is read
+to its last fragment and answered 0xA700; one that is cut off leaves no file.
 """
 
 import asyncio
 import logging
 import os
-import random
-import resource
-import signal
-import socket
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-
-import uvloop
+from typing import TYPE_CHECKING
 
 from leyden import board, crash
 from leyden.board import Cell
-from leyden.config.settings import ReceiverSettings
 from leyden.dicom.association import (
     Aborted,
     AssociationRequested,
@@ -52,180 +41,25 @@ from leyden.dicom.negotiate import (
 )
 from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.errors import LeydenError, RemoteProtocolError
-from leyden.holding import Holding
-from leyden.inherited import LISTEN_BACKLOG, Inherited
 from leyden.journal.events import Duplicate, Received
 from leyden.journal.lines import tell
-from leyden.net.link import READ_BUFFER_BYTES, ConnectionLost, Link
-from leyden.spool.batch import GroupCommit, begin_writing
-from leyden.spool.doorbell import Ringer
-from leyden.spool.entry import ReceiptClock
-from leyden.spool.recent import Begun, Recent, key_of
-from leyden.spool.store import Spool
+from leyden.net.link import ConnectionLost, Link
+from leyden.spool.batch import begin_writing
+from leyden.spool.recent import Begun, key_of
+
+if TYPE_CHECKING:
+    from leyden.receiver.receiver import Receiver
 
 logger = logging.getLogger("leyden.receiver")
 
 REQUEST_WITHIN_S = 10.0  # from the connection to the end of the A-ASSOCIATE-RQ
-MAX_UNASSOCIATED = 200  # connections without an association; one more, and the oldest is dropped
 MAX_PENDING_COMMITS = 4  # of one association; then reading pauses
 WRITE_OUT_BYTES = 128 * 1024  # the disk writes this much while the rest still comes: the sync at the end waits for less
 MAX_VIEWS = 512  # in one writev
 BUSY_LOOK_S = 0.005  # how often to look whether a commit of the same instance has ended
 BUSY_S = 10.0  # longer than that, and it is committed beside the other
-PURGE_S = 60.0
 CLASSES_TOLD = 3  # abstract syntaxes of an association of which none is accepted
 CONTRADICTS = "stored, but context, command and data set contradict"
-DRAIN_S = 7.0
-ALIVE_S = 60.0
-LOOK_S = 1.0
-
-
-def run(inherited: Inherited) -> int:
-    """The role's main: until SIGTERM. Returns the exit code."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(inherited))
-
-
-async def _serve(inherited: Inherited) -> int:
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    receiver = Receiver(inherited.settings.of_each_receiver, inherited.spool, inherited.number)
-
-    def look_at_settings() -> None:
-        if (newer := inherited.newer()) is not None:
-            receiver.go_by(newer.of_each_receiver)
-
-    def connection() -> Link:
-        look_at_settings()
-        return receiver.connection()
-
-    listener = socket.socket(fileno=inherited.descriptors["listen"])
-    server = await loop.create_server(connection, sock=listener, backlog=LISTEN_BACKLOG)
-    watching = loop.create_task(receiver.holding.watch(lambda: receiver.objects))
-    purge_due_s = loop.time()
-    while not stop.is_set():
-        inherited.heartbeat.alive(ALIVE_S)
-        look_at_settings()
-        receiver.look_at_disk()
-        if inherited.number == 0 and loop.time() >= purge_due_s:
-            purge_due_s = loop.time() + PURGE_S
-            loop.run_in_executor(None, receiver.recent.purge, time.time())
-        board.put(Cell.HELD, receiver.holding.held)
-        due_s = loop.time() + LOOK_S
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), LOOK_S)
-        board.late(loop.time() - due_s)
-    watching.cancel()
-    server.close()
-    await receiver.drain(DRAIN_S)
-    return 0
-
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """Connections that a receiver has now, and whole objects that it has kept since its start."""
-
-    unassociated: int
-    associations: int
-    objects: int
-    object_bytes: int
-
-
-class Receiver:
-    """One receiver process: what its connections share. `settings` are for the connections that come next."""
-
-    def __init__(self, settings: ReceiverSettings, spool: Spool, number: int) -> None:
-        self.spool = spool
-        self.holding = Holding(spool)
-        self.go_by(settings)
-        self._planner = Ringer(spool.root, "planner")
-        self.commits = GroupCommit(spool, self._planner.ring)
-        self.receipt_ids = ReceiptClock(number, random.randrange(10_000))
-        self.buffer = memoryview(bytearray(READ_BUFFER_BYTES))
-        self.unassociated: dict[Intake, None] = {}  # connections without an association, oldest first
-        self.associations: set[Intake] = set()  # until their connection is closed
-        self.established: set[Intake] = set()  # those of them that are neither released nor aborted
-        self.objects = 0
-        self.object_bytes = 0
-        self.low = False  # too little space is free for new associations
-        self.full = False  # too little space is free for objects
-        self.draining = False
-        self._idle = asyncio.Event()
-
-    def go_by(self, settings: ReceiverSettings) -> None:
-        """Receive as these settings say from now on; an association that is there goes on as it was accepted."""
-        self.settings = settings
-        within_s = settings.duplicate_threshold_s if settings.duplicates != "accept" else 0.0
-        self.recent = Recent(self.spool.root, within_s)
-        self.holding.go_by(settings.longest_hold_s, settings.minimum_age_s)
-
-    def connection(self) -> Link:
-        """The protocol for a new connection; the factory that create_server() wants."""
-        intake = Intake(self)
-        if len(self.unassociated) >= MAX_UNASSOCIATED:
-            oldest = next(iter(self.unassociated))
-            logger.warning("%d connections without an association, the oldest is dropped: %s", MAX_UNASSOCIATED, oldest)
-            oldest.link.drop()
-            self.unassociated.pop(oldest)
-        self.unassociated[intake] = None
-        return intake.link
-
-    def statistics(self) -> Statistics:
-        return Statistics(len(self.unassociated), len(self.associations), self.objects, self.object_bytes)
-
-    def look_at_disk(self) -> None:
-        """Compare the free space with two limits, and log a change. A volume that does not tell counts as full.
-
-        Below minFreeSpace objects are refused. New associations are rejected a quarter of it earlier, so that those
-        that are there can send what they have; they are accepted again only a further quarter above that, so that the
-        answer does not change with each file.
-        """
-        least_percent = self.settings.min_free_percent
-        margin_percent = min(least_percent, 100 - least_percent) / 4
-        try:
-            free_percent, free = self.spool.free_percent()
-            full = free_percent < least_percent
-            low = full or free_percent < least_percent + margin_percent * (2 if self.low else 1)
-        except OSError as error:
-            full = low = True
-            free = f"the spool's volume does not say what is free ({error.strerror})"
-        if low and not self.low:
-            logger.warning("%s: new associations are rejected (2,3,1)", free)
-        if full and not self.full:
-            logger.error("%s: objects are refused (0xA700)", free)
-        if self.full and not full:
-            logger.info("%s: objects are taken again", free)
-        if self.low and not low:
-            logger.info("%s: new associations are taken again", free)
-        self.low, self.full = low, full
-
-    async def drain(self, within_s: float) -> None:
-        """End all associations and commits within `within_s`. One that is receiving an object may finish it."""
-        self.draining = True
-        for intake in (*self.unassociated, *self.associations):
-            intake.drain()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(within_s):
-                while any(intake.busy for intake in self.associations):
-                    self._idle.clear()
-                    await self._idle.wait()
-        for intake in (*self.unassociated, *self.associations):
-            intake.link.abort()
-            intake.link.drop()
-        self.commits.close()
-        self._planner.close()
-
-    def drained(self) -> None:
-        """Something that drain() may wait for has ended."""
-        self._idle.set()
-
-    def gone(self, intake: "Intake") -> None:
-        self.unassociated.pop(intake, None)
-        self.associations.discard(intake)
-        board.put(Cell.ASSOCIATIONS, len(self.associations))
 
 
 @dataclass(slots=True)
@@ -252,7 +86,7 @@ class _Embryo:
 class Intake:
     """One connection: turns its events into files and answers. The owner of its Link."""
 
-    def __init__(self, receiver: Receiver) -> None:
+    def __init__(self, receiver: "Receiver") -> None:
         self._receiver = receiver
         self._settings = receiver.settings  # to its end, whatever a reload changes
         self._connection = Connection.acceptor(self._settings.acceptor.max_pdu_bytes)

@@ -1,0 +1,130 @@
+"""One receiver process: what its connections share.
+
+While the disk fills up, new associations are rejected first, and later each object is refused.
+"""
+
+import asyncio
+import logging
+import random
+from contextlib import suppress
+from dataclasses import dataclass
+
+from leyden import board
+from leyden.board import Cell
+from leyden.config.settings import ReceiverSettings
+from leyden.holding import Holding
+from leyden.net.link import READ_BUFFER_BYTES, Link
+from leyden.receiver.intake import Intake
+from leyden.spool.batch import GroupCommit
+from leyden.spool.doorbell import Ringer
+from leyden.spool.entry import ReceiptClock
+from leyden.spool.recent import Recent
+from leyden.spool.store import Spool
+
+logger = logging.getLogger("leyden.receiver")
+
+MAX_UNASSOCIATED = 200  # connections without an association; one more, and the oldest is dropped
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Connections that a receiver has now, and whole objects that it has kept since its start."""
+
+    unassociated: int
+    associations: int
+    objects: int
+    object_bytes: int
+
+
+class Receiver:
+    """One receiver process: what its connections share. `settings` are for the connections that come next."""
+
+    def __init__(self, settings: ReceiverSettings, spool: Spool, number: int) -> None:
+        self.spool = spool
+        self.holding = Holding(spool)
+        self.go_by(settings)
+        self._planner = Ringer(spool.root, "planner")
+        self.commits = GroupCommit(spool, self._planner.ring)
+        self.receipt_ids = ReceiptClock(number, random.randrange(10_000))
+        self.buffer = memoryview(bytearray(READ_BUFFER_BYTES))
+        self.unassociated: dict[Intake, None] = {}  # connections without an association, oldest first
+        self.associations: set[Intake] = set()  # until their connection is closed
+        self.established: set[Intake] = set()  # those of them that are neither released nor aborted
+        self.objects = 0
+        self.object_bytes = 0
+        self.low = False  # too little space is free for new associations
+        self.full = False  # too little space is free for objects
+        self.draining = False
+        self._idle = asyncio.Event()
+
+    def go_by(self, settings: ReceiverSettings) -> None:
+        """Receive as these settings say from now on; an association that is there goes on as it was accepted."""
+        self.settings = settings
+        within_s = settings.duplicate_threshold_s if settings.duplicates != "accept" else 0.0
+        self.recent = Recent(self.spool.root, within_s)
+        self.holding.go_by(settings.longest_hold_s, settings.minimum_age_s)
+
+    def connection(self) -> Link:
+        """The protocol for a new connection; the factory that create_server() wants."""
+        intake = Intake(self)
+        if len(self.unassociated) >= MAX_UNASSOCIATED:
+            oldest = next(iter(self.unassociated))
+            logger.warning("%d connections without an association, the oldest is dropped: %s", MAX_UNASSOCIATED, oldest)
+            oldest.link.drop()
+            self.unassociated.pop(oldest)
+        self.unassociated[intake] = None
+        return intake.link
+
+    def statistics(self) -> Statistics:
+        return Statistics(len(self.unassociated), len(self.associations), self.objects, self.object_bytes)
+
+    def look_at_disk(self) -> None:
+        """Compare the free space with two limits, and log a change. A volume that does not tell counts as full.
+
+        Below minFreeSpace objects are refused. New associations are rejected a quarter of it earlier, so that those
+        that are there can send what they have; they are accepted again only a further quarter above that, so that the
+        answer does not change with each file.
+        """
+        least_percent = self.settings.min_free_percent
+        margin_percent = min(least_percent, 100 - least_percent) / 4
+        try:
+            free_percent, free = self.spool.free_percent()
+            full = free_percent < least_percent
+            low = full or free_percent < least_percent + margin_percent * (2 if self.low else 1)
+        except OSError as error:
+            full = low = True
+            free = f"the spool's volume does not say what is free ({error.strerror})"
+        if low and not self.low:
+            logger.warning("%s: new associations are rejected (2,3,1)", free)
+        if full and not self.full:
+            logger.error("%s: objects are refused (0xA700)", free)
+        if self.full and not full:
+            logger.info("%s: objects are taken again", free)
+        if self.low and not low:
+            logger.info("%s: new associations are taken again", free)
+        self.low, self.full = low, full
+
+    async def drain(self, within_s: float) -> None:
+        """End all associations and commits within `within_s`. One that is receiving an object may finish it."""
+        self.draining = True
+        for intake in (*self.unassociated, *self.associations):
+            intake.drain()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while any(intake.busy for intake in self.associations):
+                    self._idle.clear()
+                    await self._idle.wait()
+        for intake in (*self.unassociated, *self.associations):
+            intake.link.abort()
+            intake.link.drop()
+        self.commits.close()
+        self._planner.close()
+
+    def drained(self) -> None:
+        """Something that drain() may wait for has ended."""
+        self._idle.set()
+
+    def gone(self, intake: "Intake") -> None:
+        self.unassociated.pop(intake, None)
+        self.associations.discard(intake)
+        board.put(Cell.ASSOCIATIONS, len(self.associations))
