@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from leyden import __version__
-from leyden.errors import ConfigError, LeydenError, Unconfigured, WrongFormat
+from leyden.errors import ConfigError, LeydenError, Unconfigured, UnknownNode, WrongFormat
 
 _IGNORED_SWITCHES = ("install", "uninstall", "service", "verbose", "debug")
 
@@ -38,10 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         _print_problems(error)
         return 2
-    except WrongFormat as error:
-        print(f"leyden: {error}", file=sys.stderr)
-        return 2
-    except Unconfigured as error:
+    except (Unconfigured, UnknownNode, WrongFormat) as error:
         print(f"leyden: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:

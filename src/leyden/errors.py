@@ -42,5 +42,9 @@ class Unconfigured(LeydenError):
     """There is no configuration at all yet; the text says what to write."""
 
 
+class UnknownNode(LeydenError):
+    """No node has this title or alias."""
+
+
 class Unreadable(LeydenError):
     """The user as whom something is to be done can't read the program. The message says what to do."""

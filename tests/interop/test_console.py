@@ -238,6 +238,8 @@ def test_a_token_of_the_command_line_is_valid_at_once_and_until_it_is_revoked(bo
     assert "Grafana" in listed
     assert token not in listed
     assert it.service.leyden("token", "new", "Grafana").returncode == 1
+    nodes = it.service.folder / "nodes.yml"
+    nodes.write_text("- AeTitle: [")  # a token that leaked is taken back whatever is wrong in the files
     assert it.service.leyden("token", "revoke", "Grafana").returncode == 0
     assert it.http.get("/api/queue/items", headers=bearer(token)).status_code == 403
     changed = [(each["did"], each["detail"]) for each in told(it.service, "operated") if "token" in each["did"]]

@@ -4,7 +4,7 @@ import argparse
 import sys
 import time
 
-from leyden.commands.options import Commands, add_command, folders, load
+from leyden.commands.options import Commands, add_command, folders, load, spool_root
 
 
 def add_to(commands: Commands) -> None:
@@ -27,15 +27,21 @@ def _list(options: argparse.Namespace) -> int:
     import msgspec
 
     from leyden.alerts.alerts import open_causes
+    from leyden.errors import ConfigError
     from leyden.operate.waiting import moment
     from leyden.spool.lock import holder
 
-    settings, _ = load(options)
-    causes = open_causes(settings.spool_root)
-    if not settings.alerts.enabled:
-        print("nobody looks: config.yml has no alerts", file=sys.stderr)
-        return 1
-    if holder(settings.spool_root) is None:
+    try:
+        settings, _ = load(options)
+    except ConfigError:  # the service that runs goes by the files as they were
+        root = spool_root(options)
+    else:
+        root = settings.spool_root
+        if not settings.alerts.enabled:
+            print("nobody looks: config.yml has no alerts", file=sys.stderr)
+            return 1
+    causes = open_causes(root)
+    if holder(root) is None:
         print("the service is not running; this is how it was", file=sys.stderr)
     if options.json:
         sys.stdout.write(msgspec.json.encode(causes).decode() + "\n")

@@ -18,17 +18,13 @@ def add_to(commands: Commands) -> None:
 
 
 def call(options: argparse.Namespace) -> int:
-    from leyden.operate.nodes import UnknownNode, end_override, override_schedule, resolved
+    from leyden.operate.nodes import end_override, override_schedule, resolved
 
     if options.off and (options.until or options.reason):
         print("leyden: --off takes effect now, and wants no time and no reason", file=sys.stderr)
         return 2
     root, titles = begin(options)
-    try:
-        title = resolved(options.node, titles)
-    except UnknownNode as error:
-        print(f"leyden: {error}", file=sys.stderr)
-        return 2
+    title = resolved(options.node, titles)
     if options.off:
         control, words = end_override(root, title, asked(options)), f"{title} goes by its ProcessSchedule"
     else:

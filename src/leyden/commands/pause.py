@@ -30,7 +30,7 @@ def add_to(commands: Commands) -> None:
 
 
 def call(options: argparse.Namespace) -> int:
-    from leyden.operate.nodes import UnknownNode, pause, pause_service, resolved
+    from leyden.operate.nodes import pause, pause_service, resolved
     from leyden.spool.control import FLAGS
 
     if bool(options.node) == bool(options.all or options.flag) or (options.wait is not None and not options.node):
@@ -42,11 +42,7 @@ def call(options: argparse.Namespace) -> int:
         paused = pause_service(root, asked(options), flags)
         print_paused(options, paused, f"paused: {in_words(flags)}; receiving goes on")
         return 0
-    try:
-        title = resolved(options.node, titles)
-    except UnknownNode as error:
-        print(f"leyden: {error}", file=sys.stderr)
-        return 2
+    title = resolved(options.node, titles)
     print_ordered(options, title, pause(root, title, asked(options)), f"{title} is paused")
     if options.wait is None:
         return 0

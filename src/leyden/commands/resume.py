@@ -14,7 +14,7 @@ def add_to(commands: Commands) -> None:
 
 
 def call(options: argparse.Namespace) -> int:
-    from leyden.operate.nodes import UnknownNode, resolved, resume, resume_service
+    from leyden.operate.nodes import resolved, resume, resume_service
     from leyden.spool.control import FLAGS
 
     if bool(options.node) == bool(options.all or options.flag):
@@ -27,10 +27,6 @@ def call(options: argparse.Namespace) -> int:
         still = f"\nstill paused: {in_words(left)}" if in_words(left) else ""
         print_paused(options, left, f"goes on: {in_words(flags)}{still}")
         return 0
-    try:
-        title = resolved(options.node, titles)
-    except UnknownNode as error:
-        print(f"leyden: {error}", file=sys.stderr)
-        return 2
+    title = resolved(options.node, titles)
     print_ordered(options, title, resume(root, title, asked(options)), f"{title} is not paused any more")
     return 0

@@ -1,11 +1,14 @@
-"""`leyden token`: makes, lists and revokes the tokens of the console. It works with and without a running service."""
+"""`leyden token`: makes, lists and revokes the tokens of the console. With and without a running service,
+and whatever is wrong in the configuration.
+"""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
-from leyden.commands.options import Commands, add_command, as_the_service, load
+from leyden.commands.options import Commands, add_command
+from leyden.commands.ordering import begin, begin_anyway
+from leyden.errors import ConfigError
 
 
 def add_to(commands: Commands) -> None:
@@ -72,9 +75,7 @@ def _revoke(options: argparse.Namespace) -> int:
 
 
 def _root(options: argparse.Namespace) -> Path:
-    from leyden.journal.lines import set_up
-
-    settings, _ = load(options)
-    as_the_service(settings.spool_root)
-    set_up(settings.spool_root, f"token-{os.getpid()}", settings.journal)
-    return settings.spool_root
+    try:
+        return begin(options)[0]
+    except ConfigError:
+        return begin_anyway(options)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from leyden.errors import LeydenError
+from leyden.errors import UnknownNode
 from leyden.journal.events import Operated
 from leyden.journal.lines import tell
 from leyden.log import escaped
@@ -22,10 +22,6 @@ from leyden.spool.lock import holder
 from leyden.spool.stage import SENT_FROM
 
 _LONGEST_CHARS = 200  # of who and why
-
-
-class UnknownNode(LeydenError):
-    """No node has this title or alias."""
 
 
 @dataclass(frozen=True, slots=True)

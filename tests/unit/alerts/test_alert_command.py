@@ -31,6 +31,9 @@ def test_what_is_wrong_is_listed_the_oldest_first(folder: Path, capsys: pytest.C
         "disk (spool): 9.0 % of the spool's disk is free", "queue old (PACS): an object for PACS waits",
     ]  # fmt: skip
     assert said.err == "the service is not running; this is how it was\n"
+    (folder / "nodes.yml").write_text("- AeTitle: [")
+    assert main(["alert", "list", "--path", str(folder)]) == 1
+    assert capsys.readouterr().out == said.out, "errors in the files hide nothing"
 
 
 def test_without_alerts_nobody_looks(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from leyden.errors import UnknownNode
 from leyden.journal import lines
 from leyden.journal.events import Operated
 from leyden.journal.lines import NO_JOURNAL, JournalSettings, set_up
 from leyden.journal.tail import Tail
 from leyden.operate import nodes
-from leyden.operate.nodes import Asked, UnknownNode
+from leyden.operate.nodes import Asked
 from leyden.spool.control import FLAGS, PREPARE, STORAGE_SCU, Control
 
 ALICE = Asked("alice", "command line")
