@@ -6,7 +6,11 @@ transport has taken everything, so that send buffers can be reused. One timer fo
 an association request that takes too long; it is set again only when it has run out, so a read costs no timer. After
 its last PDU a link waits for the peer to close (ARTIM): closing with unread bytes would send a reset, which could
 overtake that PDU. Where no timer of ours runs, the kernel's do: keepalive and TCP_USER_TIMEOUT end connections to a
-host that is gone. Deliberately absent: SO_RCVBUF and SO_SNDBUF (the kernel adapts them better), TLS.
+host that is gone. Deliberately absent: SO_RCVBUF and SO_SNDBUF (the kernel adapts them better).
+
+Under TLS the same socket carries the ciphertext of a Session, and all counts are of ciphertext: what moves on the wire.
+What was read is copied into the session, so that the plaintext can be put where it stood. Reading pauses while a thread
+works on the handshake.
 """
 
 import asyncio
@@ -15,24 +19,26 @@ import socket
 import struct
 import termios
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Protocol, cast
 
 from leyden.dicom.association import Connection, Event
 from leyden.dicom.machine import AssociationState
-from leyden.errors import LeydenError, RemoteProtocolError, Transient
+from leyden.errors import LeydenError, RemoteProtocolError
+from leyden.net.tls import Closed, PeerCertificate, Session
+from leyden.net.tls import ConnectionLost as ConnectionLost
 
 READ_BUFFER_BYTES = 256 * 1024
 LINGER_S = 3.0
+HANDSHAKE_THREADS = 2
+CUT_OFF = "the peer closed the connection without a release"
 # Together they detect a host that is gone after 3 minutes.
 KEEPALIVE_IDLE_S = 60
 KEEPALIVE_EVERY_S = 15
 KEEPALIVE_TIMES = 8
 BACKSTOP_S = 10.0  # the kernel gives up so much later than our own timer, so that ours acts first
 _USER_TIMEOUT_MAX_MS = 2**31 - 1
-
-
-class ConnectionLost(Transient):
-    """The connection ended in the middle of an association, or before there was one."""
 
 
 class TimedOut(ConnectionLost):
@@ -55,11 +61,28 @@ class Owner(Protocol):
         """The connection is closed, after ended()."""
 
 
-class Link(asyncio.BufferedProtocol):
-    """One connection. `received_bytes` and `sent_bytes` count the bytes from and to the transport."""
+@cache
+def _hands() -> ThreadPoolExecutor:
+    """The threads that work on handshakes. Not those of the loop, in which the disk is waited for."""
+    return ThreadPoolExecutor(HANDSHAKE_THREADS, thread_name_prefix="handshake")
 
-    def __init__(self, connection: Connection, owner: Owner, buffer: memoryview, request_within_s: float = 0.0) -> None:
+
+class Link(asyncio.BufferedProtocol):
+    """One connection. `received_bytes` and `sent_bytes` count the bytes from and to the transport.
+
+    `tls`: what encrypts it; the association begins when its handshake is done. None = nothing does.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        owner: Owner,
+        buffer: memoryview,
+        request_within_s: float = 0.0,
+        tls: Session | None = None,
+    ) -> None:
         self.connection = connection
+        self.tls = tls
         self.received_bytes = 0
         self.sent_bytes = 0
         self._owner = owner
@@ -74,6 +97,7 @@ class Link(asyncio.BufferedProtocol):
         self._drained: asyncio.Future[None] | None = None  # set while the transport holds bytes of ours
         self._backstop_s = 0.0
         self._held = False
+        self._shaking = False  # a thread works on the handshake
         self._ended = False
 
     # asyncio's side
@@ -89,15 +113,27 @@ class Link(asyncio.BufferedProtocol):
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_EVERY_S)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_TIMES)
         self._expect(self._patience_s, renewed=False)
+        if self.tls is not None and not self.connection.is_acceptor:
+            self._shake_hands()
         self.flush()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        if self._ended:
-            return
-        self.received_bytes += nbytes
+        if self.tls is not None:
+            self.received_bytes += nbytes
+            self.tls.take(self._buffer[:nbytes])
+            if self.tls.ready:
+                self._decrypt(self.tls)
+            elif not self._ended and not self._shaking:
+                self._shake_hands()
+        elif not self._ended:
+            self.received_bytes += nbytes
+            self._feed(nbytes)
+
+    def _feed(self, nbytes: int) -> None:
+        """Handle what the buffer holds."""
         if self._renewed:
             self._since_s = self._loop.time()
         try:
@@ -110,14 +146,55 @@ class Link(asyncio.BufferedProtocol):
             self._owner.fed()
             self.flush()
 
+    def _shake_hands(self) -> None:
+        """Let a thread go on with the handshake; meanwhile nothing is read."""
+        assert self.tls is not None
+        self._shaking = True
+        self._read_or_not()
+        self._loop.run_in_executor(_hands(), self.tls.advance).add_done_callback(self._shaken)
+
+    def _shaken(self, step: "asyncio.Future[None]") -> None:
+        self._shaking = False
+        error = step.exception()
+        if self.tls is None or self._transport is None or self._transport.is_closing():
+            return
+        self._give(self.tls.output())
+        if error is not None:
+            if not isinstance(error, LeydenError):
+                raise error
+            self._end(error)
+            self._transport.write_eof()  # behind the alert, which tells the peer what is wrong
+        elif self.tls.ready:
+            self.flush()
+            self._decrypt(self.tls)
+        self._read_or_not()
+
+    def _decrypt(self, tls: Session) -> None:
+        """Handle what has come; after our end, only look for that of the peer. What TLS has to answer is sent."""
+        try:
+            while nbytes := tls.read(self._buffer):
+                if not self._ended:
+                    self._feed(nbytes)
+        except Closed:
+            self._end(None if self.connection.is_over else ConnectionLost(CUT_OFF))
+            self._close()
+        except ConnectionLost as error:
+            self._end(error)
+            self._give(tls.output())
+            self._close()
+        else:
+            self._give(tls.output())
+
     def eof_received(self) -> None:
-        return None  # the transport closes itself
+        if self.tls is not None and not self._shaking:
+            self._farewell(self.tls)
+        # the transport closes itself
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._wake_writer()
-        words = f"connection lost: {exc}" if exc else "the peer closed the connection without a release"
+        words = f"connection lost: {exc}" if exc else CUT_OFF
         self._end(None if self.connection.is_over else ConnectionLost(words))
         self._owner.gone()
 
@@ -141,6 +218,16 @@ class Link(asyncio.BufferedProtocol):
         """The peer's address, for the log; that of an IPv4 peer as it is, though our socket takes both kinds."""
         name = self._transport.get_extra_info("peername") if self._transport else None
         return str(name[0]).removeprefix("::ffff:") if name else "?"
+
+    @property
+    def secure(self) -> bool:
+        """Whether the connection is encrypted."""
+        return self.tls is not None and self.tls.ready
+
+    @property
+    def certificate(self) -> PeerCertificate | None:
+        """The certificate that the peer has proved to hold, if it was asked for one; known before the first event."""
+        return self.tls.certificate if self.tls is not None else None
 
     @property
     def closing(self) -> bool:
@@ -184,7 +271,8 @@ class Link(asyncio.BufferedProtocol):
         elif self._ended:
             self.drop()
         else:
-            what = "silent" if self._renewed else "no association request"
+            early = "no TLS handshake" if self.tls is not None and not self.tls.ready else "no association request"
+            what = "silent" if self._renewed else early
             self.abort(TimedOut(f"{what} for {self._patience_s:g} s"))
 
     def hold_reading(self, held: bool) -> None:
@@ -195,19 +283,21 @@ class Link(asyncio.BufferedProtocol):
     def _read_or_not(self) -> None:
         if self._transport is None or self._transport.is_closing():
             return
-        if self._held or (self._drained is not None and self.connection.is_acceptor):
+        if self._held or self._shaking or (self._drained is not None and self.connection.is_acceptor):
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()
 
     def flush(self) -> None:
         """Send the output of the connection; after its last PDU, wait for the peer to close, or close."""
+        if self.tls is not None and not self.tls.ready:
+            return
         data = self.connection.output()
         if data:
             self.write((data,))
         if self.connection.state is AssociationState.IDLE:
             self._end(None)
-            self.drop()
+            self._close()
         elif self.connection.state is AssociationState.AWAITING_CLOSE and not self._ended:
             self._end(None)
 
@@ -215,6 +305,8 @@ class Link(asyncio.BufferedProtocol):
         """Give `pieces` to the transport; do not change their memory until drained() has returned."""
         if self._transport is None or self._transport.is_closing():
             return
+        if self.tls is not None:
+            pieces = self.tls.seal(pieces)
         self.sent_bytes += sum(map(len, pieces))
         if self._renewed:
             self._since_s = self._loop.time()
@@ -222,6 +314,12 @@ class Link(asyncio.BufferedProtocol):
             self._transport.write(pieces[0])
         else:
             self._transport.writelines(pieces)
+
+    def _give(self, ciphertext: bytes) -> None:
+        """Send what TLS itself has to say."""
+        if ciphertext and self._transport is not None and not self._transport.is_closing():
+            self.sent_bytes += len(ciphertext)
+            self._transport.write(ciphertext)
 
     async def drained(self) -> None:
         """Wait until the transport has given all bytes to the kernel, or the connection is gone."""
@@ -232,7 +330,8 @@ class Link(asyncio.BufferedProtocol):
         """Send A-ABORT if there is an association, and end it; `why` is passed on to ended()."""
         self.connection.abort()
         self._end(why)
-        if self.connection.state is AssociationState.AWAITING_CLOSE:
+        unheard = self.tls is not None and not self.tls.ready
+        if self.connection.state is AssociationState.AWAITING_CLOSE and not unheard:
             self._last_word()
         else:
             self.drop()
@@ -240,8 +339,23 @@ class Link(asyncio.BufferedProtocol):
     def _last_word(self) -> None:
         """Send the A-ABORT and close our direction, so that a peer that does not speak DICOM sees the end too."""
         self.flush()
+        if self.tls is not None:
+            self._farewell(self.tls)
         if self._transport is not None and not self._transport.is_closing() and self._transport.can_write_eof():
             self._transport.write_eof()
+
+    def _farewell(self, tls: Session) -> None:
+        """The end of what we send, as TLS says it (RFC 8446 section 6.1): so nobody can cut off what comes before."""
+        tls.close()
+        self._give(tls.output())
+
+    def _close(self) -> None:
+        """Close the connection; the peer waits for nothing more than a TLS farewell."""
+        if self.tls is None or self._transport is None:
+            self.drop()
+        else:
+            self._farewell(self.tls)
+            self._transport.close()
 
     def drop(self) -> None:
         """Close the connection at once; bytes that the transport still holds are lost."""
