@@ -18,6 +18,7 @@ from pynetdicom.pdu_items import (
     SCP_SCU_RoleSelectionSubItem,
     SOPClassExtendedNegotiationSubItem,
     TransferSyntaxSubItem,
+    UserIdentitySubItemAC,
     UserIdentitySubItemRQ,
     UserInformationItem,
 )
@@ -30,6 +31,7 @@ from leyden.dicom.negotiate import (
     AssociateRequest,
     ProposedContext,
     Role,
+    UserIdentity,
     answer,
 )
 from leyden.errors import RemoteProtocolError
@@ -46,15 +48,35 @@ def requests(draw: st.DrawFn, uid: st.SearchStrategy[str] = uid) -> AssociateReq
     syntaxes = st.lists(uid, max_size=5).map(tuple)
     contexts = tuple(ProposedContext(n, draw(uid), draw(syntaxes)) for n in draw(ids))
     return AssociateRequest(
-        draw(title), draw(title), contexts, draw(st.integers(0, 0xFFFFFFFF)), draw(uid), draw(roles(uid))
+        draw(title),
+        draw(title),
+        contexts,
+        draw(st.integers(0, 0xFFFFFFFF)),
+        draw(uid),
+        draw(roles(uid)),
+        identity=draw(st.none() | identities()),
     )
+
+
+@st.composite
+def identities(draw: st.DrawFn) -> UserIdentity:
+    """A user name, a user name with a passcode, a Kerberos ticket, a SAML assertion or a JWT (PS3.7 D.3.3.7.1)."""
+    kind = draw(st.integers(1, 5))
+    field = st.binary(min_size=1, max_size=40)
+    return UserIdentity(kind, draw(field), draw(field) if kind == 2 else b"", draw(st.booleans()))
 
 
 @st.composite
 def accepts(draw: st.DrawFn, uid: st.SearchStrategy[str] = uid) -> AssociateAccept:
     contexts = tuple(AnsweredContext(n, draw(st.integers(0, 4)), draw(uid)) for n in draw(ids))
     return AssociateAccept(
-        draw(title), draw(title), contexts, draw(st.integers(0, 0xFFFFFFFF)), draw(uid), draw(roles(uid))
+        draw(title),
+        draw(title),
+        contexts,
+        draw(st.integers(0, 0xFFFFFFFF)),
+        draw(uid),
+        draw(roles(uid)),
+        draw(st.none() | st.binary(max_size=40)),
     )
 
 
@@ -113,21 +135,25 @@ def _user(said: AssociateRequest | AssociateAccept) -> UserInformationItem:
     length.maximum_length_received = said.max_pdu_bytes
     implementation, version = ImplementationClassUIDSubItem(), ImplementationVersionNameSubItem()
     implementation.implementation_class_uid, version.implementation_version_name = "2.25.9", "THEIRS"
-    window, extended, identity = (
-        AsynchronousOperationsWindowSubItem(),
-        SOPClassExtendedNegotiationSubItem(),
-        UserIdentitySubItemRQ(),
-    )
+    window, extended = AsynchronousOperationsWindowSubItem(), SOPClassExtendedNegotiationSubItem()
     window.maximum_number_operations_invoked = window.maximum_number_operations_performed = 3
     extended.sop_class_uid, extended.service_class_application_information = "1.2.3", b"\x01\x02"
-    identity.user_identity_type, identity.positive_response_requested = 1, 0
-    identity.primary_field, identity.secondary_field = b"somebody", b""
+    identity: list[UserIdentitySubItemRQ | UserIdentitySubItemAC] = []
+    if isinstance(said, AssociateAccept):
+        if said.identity_response is not None:
+            identity = [UserIdentitySubItemAC()]
+            identity[0].server_response = said.identity_response
+    elif said.identity is not None:
+        identity = [UserIdentitySubItemRQ()]
+        identity[0].user_identity_type = said.identity.kind
+        identity[0].positive_response_requested = int(said.identity.respond)
+        identity[0].primary_field, identity[0].secondary_field = said.identity.primary, said.identity.secondary
     selection = []
     for role in said.roles:
         item = SCP_SCU_RoleSelectionSubItem()
         item.sop_class_uid, item.scu_role, item.scp_role = role.abstract, int(role.scu), int(role.scp)
         selection.append(item)
-    user.user_data = [identity, window, *selection, implementation, length, extended, version]
+    user.user_data = [*identity, window, *selection, implementation, length, extended, version]
     return user
 
 
@@ -183,7 +209,15 @@ def request_seen(data: bytes) -> AssociateRequest:
         str(theirs.application_context_name),
         _roles_seen(theirs.user_information),
         theirs.protocol_version,
+        _identity_seen(theirs.user_information.user_identity),
     )
+
+
+def _identity_seen(item: UserIdentitySubItemRQ | None) -> UserIdentity | None:
+    if item is None:
+        return None
+    secondary = item.secondary_field or b""
+    return UserIdentity(item.id_type, item.primary_field, secondary, bool(item.response_requested))
 
 
 def accept_seen(data: bytes) -> AssociateAccept:
@@ -199,6 +233,7 @@ def accept_seen(data: bytes) -> AssociateAccept:
         theirs.user_information.maximum_length,
         str(theirs.application_context_name),
         _roles_seen(theirs.user_information),
+        theirs.user_information.user_identity and theirs.user_information.user_identity.response,
     )
 
 

@@ -3,15 +3,15 @@
 Such a PDU is a fixed part and then items in any order. An item has a type, a length and a body, which may be items
 again, at most three levels: three loops, no recursion. Of an item that may occur only once, the first one counts. Items
 that negotiation does not use are skipped, known or not (PS3.8 section 9.3.1): a modality must not be refused because of
-its implementation, asynchronous operations, extended negotiation or user identity. Texts are Latin-1 in both
-directions. So an ill-formed UID goes back as it came, without the blanks and NULs that devices pad with; an AE title
-goes back byte for byte. Whatever does not parse is a RemoteProtocolError. Deliberately absent: what a request means and
-what to answer (negotiate.py).
+its implementation, asynchronous operations or extended negotiation. Texts are Latin-1 in both directions. So an
+ill-formed UID goes back as it came, without the blanks and NULs that devices pad with; an AE title goes back byte for
+byte. Whatever does not parse is a RemoteProtocolError, but for a user identity, of which a device may be asked or not.
+Deliberately absent: what a request means and what to answer (negotiate.py).
 """
 
 import struct
 from collections.abc import Iterable, Iterator
-from functools import lru_cache, partial
+from functools import partial
 
 from leyden.dicom.negotiate import (
     AnsweredContext,
@@ -19,6 +19,7 @@ from leyden.dicom.negotiate import (
     AssociateRequest,
     ProposedContext,
     Role,
+    UserIdentity,
     ae_title,
 )
 from leyden.dicom.pdu import ACCEPT, ASSOCIATION_PDU_LIMIT_BYTES, INVALID_PARAMETER, REQUEST
@@ -27,6 +28,7 @@ from leyden.errors import LocalProtocolError, RemoteProtocolError
 
 SYNTAXES_LIMIT = 8192  # in one PDU, abstract syntaxes included: an association keeps them as long as it lasts
 # A device that opens an association for each image sends the same request each time. The memory takes 7 MB at most.
+# One with a user identity is not remembered: a passcode must not outlive its association.
 REMEMBERED_REQUESTS = 32
 REMEMBERED_BYTES = 16 * 1024
 
@@ -40,6 +42,8 @@ _MAX_LENGTH = 0x51
 _IMPLEMENTATION_CLASS = 0x52
 _ROLE = 0x54
 _IMPLEMENTATION_VERSION = 0x55
+_IDENTITY = 0x58
+_IDENTITY_RESPONSE = 0x59
 
 _FIXED = struct.Struct(">BxIHxx32s32x")  # the two titles as one field
 _LENGTH_COUNTS_FROM = 6
@@ -48,6 +52,7 @@ _CONTEXT = struct.Struct(">BxBx")  # id, result (reserved in a request)
 _U16 = struct.Struct(">H")
 _U32 = struct.Struct(">I")
 _ROLES = struct.Struct(">BB")
+_IDENTITY_FIXED = struct.Struct(">BBH")  # type, whether a positive response is requested, length of the primary field
 
 _invalid = partial(RemoteProtocolError, reason=INVALID_PARAMETER)
 
@@ -82,6 +87,7 @@ def _encode(kind: int, said: AssociateRequest | AssociateAccept, contexts: Itera
             _text_item(_IMPLEMENTATION_CLASS, IMPLEMENTATION_CLASS_UID),
             *map(_role_item, said.roles),
             _text_item(_IMPLEMENTATION_VERSION, IMPLEMENTATION_VERSION),
+            _identity_item(said),
         ])  # fmt: skip
         items = b"".join([_text_item(_APPLICATION, said.application_context), *contexts, _item(_USER, user)])
         length = _FIXED.size - _LENGTH_COUNTS_FROM + len(items)
@@ -107,6 +113,17 @@ def _role_item(role: Role) -> bytes:
     return _item(_ROLE, _U16.pack(len(uid)) + uid + _ROLES.pack(role.scu, role.scp))
 
 
+def _identity_item(said: AssociateRequest | AssociateAccept) -> bytes:
+    """The user identity (PS3.7 tables D.3-14 and D.3-15) or nothing."""
+    if isinstance(said, AssociateAccept):
+        response = said.identity_response
+        return b"" if response is None else _item(_IDENTITY_RESPONSE, _U16.pack(len(response)) + response)
+    if (user := said.identity) is None:
+        return b""
+    primary = _IDENTITY_FIXED.pack(user.kind, user.respond, len(user.primary)) + user.primary
+    return _item(_IDENTITY, primary + _U16.pack(len(user.secondary)) + user.secondary)
+
+
 def _encode_title(title: str) -> bytes:
     encoded = title.encode("latin-1", "replace").ljust(16)
     if len(encoded) > 16:
@@ -119,11 +136,19 @@ def decode_request(data: bytes) -> AssociateRequest:
 
     2 us for each context with three syntaxes; 5 us in all if the same bytes came a short while ago.
     """
-    return _decode_again(data) if len(data) <= REMEMBERED_BYTES else _decode_request(data)
+    request = _remembered.pop(data, None) or _decode_request(data)
+    if request.identity is None and len(data) <= REMEMBERED_BYTES:
+        if len(_remembered) >= REMEMBERED_REQUESTS:
+            del _remembered[next(iter(_remembered))]
+        _remembered[data] = request
+    return request
+
+
+_remembered: dict[bytes, AssociateRequest] = {}  # by their PDUs, the one that came last at the end
 
 
 def _decode_request(data: bytes) -> AssociateRequest:
-    version, titles, application, items, max_pdu_bytes, roles = _decode(data, _PROPOSED)
+    version, titles, application, items, max_pdu_bytes, roles, said = _decode(data, _PROPOSED, _IDENTITY)
     contexts: list[ProposedContext] = []
     syntaxes_kept = 0
     for item in items:
@@ -132,29 +157,30 @@ def _decode_request(data: bytes) -> AssociateRequest:
         syntaxes_kept += 1 + len(syntaxes)
         if syntaxes_kept > SYNTAXES_LIMIT:
             raise _invalid(f"an A-ASSOCIATE-RQ with more than {SYNTAXES_LIMIT} syntaxes")
+    user = None if said is None else _decode_identity(said)
     return AssociateRequest(
-        *_decode_titles(titles), tuple(contexts), max_pdu_bytes, application, roles, version, raw_titles=titles
+        *_decode_titles(titles), tuple(contexts), max_pdu_bytes, application, roles, version, user, titles
     )
-
-
-_decode_again = lru_cache(maxsize=REMEMBERED_REQUESTS)(_decode_request)
 
 
 def decode_accept(data: bytes) -> AssociateAccept:
     """A-ASSOCIATE-AC, with the PDU header. Raises RemoteProtocolError if it does not parse."""
-    _, titles, application, items, max_pdu_bytes, roles = _decode(data, _ANSWERED)
+    _, titles, application, items, max_pdu_bytes, roles, said = _decode(data, _ANSWERED, _IDENTITY_RESPONSE)
     contexts: dict[int, AnsweredContext] = {}
     for item in items:
         context_id, result, _, syntaxes = _decode_context(item)
         contexts.setdefault(context_id, AnsweredContext(context_id, result, syntaxes[0] if syntaxes else ""))
+    response = None if said is None else _field(said, 0)[0] or b""
     return AssociateAccept(
-        *_decode_titles(titles), tuple(contexts.values()), max_pdu_bytes, application, roles, raw_titles=titles
+        *_decode_titles(titles), tuple(contexts.values()), max_pdu_bytes, application, roles, response, titles
     )
 
 
-def _decode(data: bytes, context_kind: int) -> tuple[int, bytes, str, list[bytes], int, tuple[Role, ...]]:
+def _decode(
+    data: bytes, context_kind: int, identity_kind: int
+) -> tuple[int, bytes, str, list[bytes], int, tuple[Role, ...], bytes | None]:
     """What both PDUs have: protocol version, the bytes of both AE titles, application context, the bodies of the items
-    of `context_kind`, maximum length, roles.
+    of `context_kind`, maximum length, roles, the body of the item of `identity_kind`.
     """
     if len(data) < _FIXED.size:
         raise _invalid(f"an A-ASSOCIATE PDU of {len(data)} bytes")
@@ -166,9 +192,9 @@ def _decode(data: bytes, context_kind: int) -> tuple[int, bytes, str, list[bytes
             contexts.append(body)
         else:
             others.setdefault(kind, body)
-    max_pdu_bytes, roles = _decode_user(others.get(_USER, b""))
+    max_pdu_bytes, roles, identity = _decode_user(others.get(_USER, b""), identity_kind)
     application = _text(others.get(_APPLICATION, b""))
-    return version, titles, application, contexts, max_pdu_bytes, roles
+    return version, titles, application, contexts, max_pdu_bytes, roles, identity
 
 
 def _decode_titles(titles: bytes) -> tuple[str, str]:
@@ -190,9 +216,11 @@ def _decode_context(body: bytes) -> tuple[int, int, str, tuple[str, ...]]:
     return body[0], body[2], abstract or "", tuple(syntaxes)
 
 
-def _decode_user(body: bytes) -> tuple[int, tuple[Role, ...]]:
-    """Maximum length (0 = no limit, or not given) and roles, from the user information item."""
-    max_pdu_bytes = None
+def _decode_user(body: bytes, identity_kind: int) -> tuple[int, tuple[Role, ...], bytes | None]:
+    """Maximum length (0 = no limit, or not given), roles, and the body of the item of `identity_kind`, from the user
+    information item.
+    """
+    max_pdu_bytes = identity = None
     roles: dict[str, Role] = {}
     for kind, value in _items(body, 0):
         if kind == _MAX_LENGTH and max_pdu_bytes is None:
@@ -205,7 +233,26 @@ def _decode_user(body: bytes) -> tuple[int, tuple[Role, ...]]:
                 raise _invalid(f"a role selection item of {len(value)} bytes")
             abstract = _text(value[_U16.size : uid_end])
             roles.setdefault(abstract, Role(abstract, scu=value[uid_end] != 0, scp=value[uid_end + 1] != 0))
-    return max_pdu_bytes or 0, tuple(roles.values())
+        elif kind == identity_kind and identity is None:
+            identity = value
+    return max_pdu_bytes or 0, tuple(roles.values()), identity
+
+
+def _decode_identity(body: bytes) -> UserIdentity:
+    """The user identity; one of kind 0 if its fields cannot be read."""
+    kind, respond = body[:2].ljust(2, b"\0")
+    primary, end = _field(body, 2)
+    if primary is None:
+        return UserIdentity(0, b"")
+    secondary, _ = _field(body, end)  # without a passcode, some leave it out together with its length
+    return UserIdentity(kind, primary, secondary or b"", respond != 0)
+
+
+def _field(body: bytes, at: int) -> tuple[bytes | None, int]:
+    """A field behind its length of two bytes, None if it is not there as a whole, and where it ends."""
+    begin = at + _U16.size
+    end = begin + int.from_bytes(body[at:begin])
+    return (body[begin:end] if max(begin, end) <= len(body) else None), end
 
 
 def _items(data: bytes, at: int) -> Iterator[tuple[int, bytes]]:

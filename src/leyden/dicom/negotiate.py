@@ -1,8 +1,9 @@
 """Association negotiation as pure functions: what an acceptor answers, what a requestor proposes (PS3.8 section 7.1).
 
 The types here are the contents of A-ASSOCIATE PDUs; associate.py encodes and decodes them. AE titles have no padding
-(ae_title). Deliberately absent: user identity, extended negotiation, the asynchronous operations window (not granted:
-one operation at a time), and the count of associations (the receiver counts, and answers with TOO_MANY).
+(ae_title). Deliberately absent: whether a user identity is right, extended negotiation, the asynchronous operations
+window (not granted: one operation at a time), and the count of associations (the receiver counts, and answers with
+TOO_MANY).
 """
 
 from collections.abc import Container, Iterable
@@ -63,6 +64,24 @@ class Role:
 
 
 @dataclass(frozen=True, slots=True)
+class UserIdentity:
+    """Who the requestor's user is (PS3.7 annex D.3.3.7.1); `kind` is one of USERNAME to JWT, or what else was sent; 0
+    also if it could not be read.
+
+    `primary`: the user name, ticket, assertion or token; `secondary`: the passcode, with USERNAME_AND_PASSCODE only;
+    at most 64 KiB together. `respond`: it wants an answer to this. Both fields may be secrets: no repr, no log.
+    """
+
+    kind: int
+    primary: bytes = field(repr=False)
+    secondary: bytes = field(default=b"", repr=False)
+    respond: bool = False
+
+
+USERNAME, USERNAME_AND_PASSCODE, KERBEROS, SAML, JWT = range(1, 6)
+
+
+@dataclass(frozen=True, slots=True)
 class AssociateRequest:
     """A-ASSOCIATE-RQ. `max_pdu_bytes`: the longest PDU that its sender receives; 0 = no limit.
 
@@ -76,6 +95,7 @@ class AssociateRequest:
     application_context: str = APPLICATION_CONTEXT
     roles: tuple[Role, ...] = ()
     protocol_version: int = 1
+    identity: UserIdentity | None = None
     raw_titles: bytes = field(default=b"", compare=False, repr=False)
 
     def by_id(self) -> dict[int, ProposedContext]:
@@ -88,7 +108,10 @@ class AssociateRequest:
 
 @dataclass(frozen=True, slots=True)
 class AssociateAccept:
-    """A-ASSOCIATE-AC. `called` and `calling` echo the request, byte for byte if there are `raw_titles`."""
+    """A-ASSOCIATE-AC. `called` and `calling` echo the request, byte for byte if there are `raw_titles`.
+
+    `identity_response`: the answer to a user identity (PS3.7 annex D.3.3.7.2), empty for user names; None = none.
+    """
 
     called: str
     calling: str
@@ -96,6 +119,7 @@ class AssociateAccept:
     max_pdu_bytes: int = PDU_LIMIT_BYTES
     application_context: str = APPLICATION_CONTEXT
     roles: tuple[Role, ...] = ()
+    identity_response: bytes | None = field(default=None, repr=False)
     raw_titles: bytes = field(default=b"", compare=False, repr=False)
 
 

@@ -1,6 +1,7 @@
 """A-ASSOCIATE-RQ and -AC: the bytes of the standard, what devices make of them, and what can't be read."""
 
 import struct
+from dataclasses import replace
 
 import pytest
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
@@ -17,7 +18,7 @@ from pynetdicom.pdu_primitives import (
 )
 from pynetdicom.presentation import build_context
 
-from leyden.dicom import uids
+from leyden.dicom import associate, uids
 from leyden.dicom.associate import decode_accept, decode_request, encode_accept, encode_request
 from leyden.dicom.negotiate import (
     AcceptorPolicy,
@@ -26,6 +27,7 @@ from leyden.dicom.negotiate import (
     AssociateRequest,
     ProposedContext,
     Role,
+    UserIdentity,
     answer,
 )
 from leyden.errors import LocalProtocolError, RemoteProtocolError
@@ -191,7 +193,48 @@ def test_everything_that_a_user_may_say() -> None:
         (ProposedContext(255, CT, (uids.IMPLICIT_LE, uids.EXPLICIT_LE)),),
         max_pdu_bytes=32768,
         roles=(Role(CT, scu=True, scp=True),),
+        identity=UserIdentity(2, b"user", b"secret"),
     )
+
+
+@pytest.mark.parametrize(
+    ("body", "identity"),
+    [
+        (b"\x01\x01\x00\x04user\x00\x00", UserIdentity(1, b"user", respond=True)),
+        (b"\x01\x00\x00\x04user", UserIdentity(1, b"user")),  # some leave out the length of the secondary field
+        (b"\x02\x00\x00\x04user\x00\x05code", UserIdentity(2, b"user")),
+        (b"\x05\x00\x00\x05user", UserIdentity(0, b"")),
+        (b"\xff", UserIdentity(0, b"")),
+        (b"", UserIdentity(0, b"")),
+    ],
+)
+def test_a_user_identity_is_read_as_far_as_it_can_be(body: bytes, identity: UserIdentity) -> None:
+    data = rq(APPLICATION, proposed(1, abstract(), transfer()), item(0x50, max_length(16384), item(0x58, body)))
+    assert decode_request(data).identity == identity
+
+
+def test_a_passcode_is_neither_shown_nor_remembered() -> None:
+    request = replace(REQUEST, identity=UserIdentity(2, b"somebody", b"open sesame"))
+    data = encode_request(request)
+    read = decode_request(data)
+    assert read == request
+    assert "somebody" not in repr(read)
+    assert "sesame" not in repr(read)
+    assert data not in associate._remembered
+    assert decode_request(encode_request(REQUEST)) is decode_request(encode_request(REQUEST))
+
+
+def test_only_so_many_requests_are_remembered() -> None:
+    for n in range(associate.REMEMBERED_REQUESTS + 9):
+        decode_request(encode_request(replace(REQUEST, calling=f"CT{n}")))
+        decode_request(encode_request(replace(REQUEST, calling="CT0")))
+    assert len(associate._remembered) == associate.REMEMBERED_REQUESTS
+    assert encode_request(replace(REQUEST, calling="CT0")) in associate._remembered
+
+
+def test_the_answer_to_a_user_identity() -> None:
+    for response in (None, b"", b"ticket"):
+        assert decode_accept(encode_accept(replace(ACCEPT, identity_response=response))).identity_response == response
 
 
 def test_items_come_in_any_order() -> None:
@@ -208,7 +251,7 @@ def test_items_that_nobody_knows_are_skipped_at_every_level() -> None:
         *unknown,
         APPLICATION,
         proposed(1, *unknown, abstract(), *unknown, transfer()),
-        item(0x50, *unknown, max_length(16384), item(0x58, b"\xff"), item(0x53, b"\x00"), item(0x56), item(0x57, b"x")),
+        item(0x50, *unknown, max_length(16384), item(0x59, b"\xff"), item(0x53, b"\x00"), item(0x56), item(0x57, b"x")),
         *unknown,
     )
     assert decode_request(data) == decode_request(rq(APPLICATION, proposed(1, abstract(), transfer()), USER))
