@@ -54,7 +54,7 @@ from leyden.pseudonyms import Pseudonymizer
 from leyden.saving import Copies
 from leyden.spool.control import PREPARE, Controls, flags_at
 from leyden.spool.doorbell import Bell, Ringer, gather_s
-from leyden.spool.entry import Entry, key, parse
+from leyden.spool.entry import NO_UID, Entry, key, parse
 from leyden.spool.receipts import ReceiptLog
 from leyden.spool.recover import finish_plans
 from leyden.spool.secret import journal_key, make_secret
@@ -73,7 +73,6 @@ _STUDY_INSTANCE_UID = 0x0020000D
 _SERIES_INSTANCE_UID = 0x0020000E
 _ACCESSION_NUMBER = 0x00080050
 _UID_MAX_CHARS = 64
-_NO_UID = key("")
 _UNREAD = FileMeta("", "", "")
 _UNDECIDED = Decision()
 
@@ -134,7 +133,7 @@ class Newcomer:
     @property
     def instance(self) -> str:
         """The key of the SOP Instance UID; "" if that is not known."""
-        return "" if self.entry.sop_key == _NO_UID else self.entry.sop_key
+        return "" if self.entry.sop_key == NO_UID else self.entry.sop_key
 
 
 class Planner:
@@ -514,7 +513,7 @@ class Planner:
     def _serial(self, placement: Placement) -> Placement:
         """The placement, its entry marked as serial if the instance was planned for that destination before."""
         entry = placement.entry
-        if entry.sop_key == _NO_UID or not self._planned_lately.add(placement.destination, entry.sop_key):
+        if entry.sop_key == NO_UID or not self._planned_lately.add(placement.destination, entry.sop_key):
             return placement
         return replace(placement, entry=replace(entry, serial=True))
 

@@ -22,7 +22,7 @@ from leyden.journal import index
 from leyden.journal.accession import keyed
 from leyden.journal.segments import FOLDER
 from leyden.spool import ended, listing
-from leyden.spool.entry import SEPARATOR, UNRANKED, Entry, folder, is_rank, key, parse, title
+from leyden.spool.entry import NO_UID, SEPARATOR, UNRANKED, Entry, folder, is_rank, key, parse, title
 from leyden.spool.secret import journal_key, read_secret
 from leyden.spool.stage import BY_DESTINATION, CLAIMED_FROM, ENDED, Stage
 
@@ -295,7 +295,7 @@ class Selection(Iterator[Item]):
         receipt = name[:22]
         if self._of_accessions is not None and receipt not in self._of_accessions:
             return False
-        if not self._keyed or not has_keys(name):
+        if not self._keyed or not _says_all(name):
             return True
         return (
             (not self._source_keys or name[41:49] in self._source_keys)
@@ -317,7 +317,7 @@ class Selection(Iterator[Item]):
         wanted = self._wanted
         name = found[0]
         # What is still to be changed has the keys of the UIDs by which it will leave.
-        by_name = not self._keyed or (has_keys(name) and not (self._certain and ".e" not in name))
+        by_name = not self._keyed or (_says_all(name) and not (self._certain and ".e" not in name))
         if by_name and not (wanted.sop_classes or wanted.modalities):
             return True
         if self._left <= 0:
@@ -360,8 +360,13 @@ class Selection(Iterator[Item]):
 
 
 def has_keys(name: str) -> bool:
-    """Whether the name of an entry has keys: it is planned, and its header could be read."""
+    """Whether the name of an entry has keys: it was received, and its header could be read."""
     return name[22:23] == name[31:32] == name[40:41] == name[49:50] == "."
+
+
+def _says_all(name: str) -> bool:
+    """Whether the name says to which study it belongs. Before it is planned it does not."""
+    return has_keys(name) and name[32:40] != NO_UID
 
 
 def _receipts(journal: str, what: str, values: Collection[str]) -> set[str]:

@@ -45,6 +45,7 @@ from leyden.journal.events import Duplicate, Received
 from leyden.journal.lines import tell
 from leyden.net.link import ConnectionLost, Link
 from leyden.spool.batch import begin_writing
+from leyden.spool.entry import NO_UID, key
 from leyden.spool.recent import Begun, key_of
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class _Embryo:
     fd: int
     path: Path
     receipt: str
+    name: str = ""  # in new/, without its ending
     size_bytes: int = 0  # of the data set, as far as it is written to the file
     meta: FileMeta | None = None  # known, and written, with the first bytes of the data set: they name the object
     written_out_bytes: int = 0  # of size_bytes: what the disk was asked to write
@@ -93,6 +95,7 @@ class Intake:
         self.link = Link(self._connection, self, receiver.buffer, REQUEST_WITHIN_S)
         self._begin_s = time.monotonic()
         self._request: AssociateRequest | None = None
+        self._source_key = ""  # of the calling AE title
         self._accepted = False
         self._quiet = False
         self._embryo: _Embryo | None = None
@@ -186,6 +189,7 @@ class Intake:
     def _associate(self, request: AssociateRequest) -> None:
         receiver, settings = self._receiver, self._settings
         self._request = request
+        self._source_key = key(request.calling)
         self._quiet = request.calling in settings.quiet_ae_titles
         reply = answer(settings.acceptor, request)
         if not isinstance(reply, AssociateReject):
@@ -262,6 +266,7 @@ class Intake:
             receiving=request.called,
             flag=who.flag,
         )
+        embryo.name = f"{embryo.receipt}.{key(who.sop_instance)}.{NO_UID}.{self._source_key}"
         return encode_head(embryo.meta)
 
     def _write(self, *, whole: bool = False) -> None:
@@ -362,7 +367,7 @@ class Intake:
 
     def _commit(self, embryo: _Embryo) -> None:
         alone = len(self._receiver.established) == 1
-        commit = self._receiver.commits.commit(embryo.fd, embryo.path, embryo.receipt, alone)
+        commit = self._receiver.commits.commit(embryo.fd, embryo.path, embryo.name, alone)
         if commit.done():
             self._committed(embryo, commit)
         else:

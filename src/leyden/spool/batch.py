@@ -41,7 +41,7 @@ _PROBE_BYTES = 4096
 class _Job:
     fd: int
     embryo: str
-    receipt: str
+    name: str  # in new/, without its ending
     future: "Future[None]"
     loop: AbstractEventLoop
     place: str = ""
@@ -86,15 +86,15 @@ class GroupCommit:
         for thread in self._threads:
             thread.start()
 
-    def commit(self, fd: int, path: Path, receipt: str, alone: bool = False) -> "Future[None]":
+    def commit(self, fd: int, path: Path, name: str, alone: bool = False) -> "Future[None]":
         """`await commit(...)` returns once the file and its name are durable. Takes over `fd` and closes it.
 
         Raises Transient if the disk refuses; the file is then discarded. Calls ready() once a round. If the caller
         stops waiting, the file is committed all the same. `alone`: nothing else needs the event loop at the moment, so
-        it may block for the sync if the disk is fast.
+        it may block for the sync if the disk is fast. `name`: its name in new/ without the ending.
         """
         loop = asyncio.get_running_loop()
-        job = _Job(fd, os.fspath(path), receipt, loop.create_future(), loop)
+        job = _Job(fd, os.fspath(path), name, loop.create_future(), loop)
         if self._threads and (not alone or self._in_threads or not self._inline.quick):
             self._in_threads += 1
             self._jobs.put(job)
@@ -160,10 +160,10 @@ class GroupCommit:
         """Give synced files their names in new/, durably. A file that fails has `error` set and is discarded."""
         folders: dict[str, bool] = {}
         for job in jobs:
-            bucket = job.receipt[:8]
+            bucket = job.name[:8]
             place = f"{self._spool.root}/new/{bucket}"
             try:
-                made = into(os.rename, job.embryo, place, f"{job.receipt}.dcm")
+                made = into(os.rename, job.embryo, place, f"{job.name}.dcm")
             except FileNotFoundError:  # this says nothing about the health of the volume
                 self._discard((job,), "somebody removed it while it was received")
                 continue
@@ -198,7 +198,7 @@ class GroupCommit:
                 os.close(job.fd)
                 job.fd = -1
             with contextlib.suppress(OSError):
-                os.unlink(f"{job.place}/{job.receipt}.dcm" if job.place else job.embryo)
+                os.unlink(f"{job.place}/{job.name}.dcm" if job.place else job.embryo)
 
     def _fail(self, jobs: Sequence[_Job], error: OSError) -> None:
         """The disk refused: discard these files, and take in nothing until a probe write succeeds."""

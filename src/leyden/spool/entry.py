@@ -1,9 +1,9 @@
 """The names of the spool: what a file name says, and how it is parsed. Pure; store.py knows the folders.
 
 A name says all that is needed to order, group and filter entries, so that a million of them can be handled without
-opening a file. Before planning it is `<receipt>.dcm`, after it
-`<receipt>.<sop>.<study>.<source>[.<series>][.<syntax>][.e<edits>]` and then
-`[.<attempt>.<due>][.r<retried>][.u<unanswered>][.c<crashes>][.s].dcm`.
+opening a file. It is `<receipt>.<sop>.<study>.<source>[.<series>][.<syntax>][.e<edits>]` and then
+`[.<attempt>.<due>][.r<retried>][.u<unanswered>][.c<crashes>][.s].dcm`. Before planning the study is not known yet
+(NO_UID), and of what was put into new/ by hand only the receipt is: `<receipt>.dcm`.
 A UID or a title never becomes part of a path as it is: UIDs become keys (hashes), titles are escaped.
 Deliberately absent: any knowledge of what the file holds.
 """
@@ -43,6 +43,9 @@ _NAME = re.compile(
 def key(text: str) -> str:
     """Eight hex digits that stand for a UID or a title in a file name; equal texts have equal keys."""
     return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=4).hexdigest()
+
+
+NO_UID = key("")  # the key of a UID that is not known, or that is not there
 
 
 @lru_cache(4096)
@@ -172,6 +175,11 @@ def parse(name: str) -> Entry | None:
         int(unanswered or 0),
         edits or "",
     )
+
+
+def of_source(name: str) -> str:
+    """The key of the calling AE title, by the name of an entry; "" if that does not have it. 0.2 us."""
+    return name[41:49] if name[22:23] == name[40:41] == name[49:50] == "." else ""
 
 
 class ReceiptClock:
