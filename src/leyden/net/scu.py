@@ -17,7 +17,7 @@ from typing import Protocol
 
 from leyden import crash
 from leyden.dicom.association import Aborted, Accepted, Connection, Event, Rejected, ReleaseRequested, Responded
-from leyden.dicom.dimse import Command
+from leyden.dicom.dimse import ECHO_REQUEST, RESPONSE, STORE_REQUEST, SUCCESS, Command
 from leyden.dicom.negotiate import AssociateReject, AssociateRequest, accepted_pairs, contexts_for
 from leyden.dicom.uids import VERIFICATION
 from leyden.errors import Corrupt, LeydenError, LocalProtocolError, Transient
@@ -34,6 +34,10 @@ RELEASE_TIMEOUT_S = 2.0
 SPEED_WINDOW_S = 10.0
 TICK_S = 0.25
 _WARNINGS = range(0xB000, 0xC000)
+
+
+def _is_success(status: int) -> bool:
+    return status == SUCCESS or status in _WARNINGS
 
 
 class AssociationRejected(Transient):
@@ -125,8 +129,10 @@ class Association:
         self._failure: LeydenError | None = None
         self._established = False
         self._message_id = 0
+        self._request_field = 0  # of the operation
         self._response: Command | None = None
         self._busy = False
+        self._sending = False  # a data set, of which the peer cannot have the end
         self._grace_s = 0.0  # of the operation, once everything is sent
         self._timer: asyncio.TimerHandle | None = None
         self._buffers = [
@@ -239,18 +245,20 @@ class Association:
             minimum_bytes_per_s=minimum_bytes_per_s,
             deadline_s=deadline_s,
         )
-        message_id = self._begin()
+        message_id = self._begin(STORE_REQUEST)
         self._link.backstop(stall_s)
         try:
             self._connection.store_request(context_id, message_id, sop_class, sop_instance, priority)
             self._watch(pace)
+            self._sending = True
             await self._send(context_id, fd, offset, size, pace, throttle, ahead_bytes)
+            self._sending = False
             self._grace_s = grace_s
             crash.soon("sent")
             meanwhile()
             response = await self._answer()
         except Transient:
-            if self._response is None or self._response.status == 0 or self._response.status in _WARNINGS:
+            if self._response is None or _is_success(self._response.status):
                 raise
             response = self._response
         except BaseException:
@@ -301,7 +309,7 @@ class Association:
         context_ids = [n for (abstract, _), n in self.accepted.items() if abstract == VERIFICATION]
         if not context_ids:
             raise Transient("the peer did not accept the Verification SOP class")
-        message_id = self._begin()
+        message_id = self._begin(ECHO_REQUEST)
         try:
             self._connection.echo_request(context_ids[0], message_id)
             self._link.flush()
@@ -333,19 +341,20 @@ class Association:
 
     # One operation
 
-    def _begin(self) -> int:
-        """The message ID of a new operation."""
+    def _begin(self, request_field: int = 0) -> int:
+        """The message ID of a new operation; `request_field`: the command field of its request."""
         self._raise_if_over()
         if self._busy:
             raise LocalProtocolError("one operation at a time")
         self._busy = True
+        self._request_field = request_field
         self._response = None
         self._grace_s = 0.0
         self._message_id = self._message_id % 0xFFFF + 1
         return self._message_id
 
     def _finish(self) -> None:
-        self._busy = False
+        self._busy = self._sending = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -401,6 +410,10 @@ class Association:
                 self._link.abort(
                     ConnectionLost(f"the peer answered message {command.message_id}, which is not pending")
                 )
+            case Responded(command) if command.field != self._request_field | RESPONSE:
+                self._link.abort(ConnectionLost(f"the peer answered another command (0x{command.field:04X})"))
+            case Responded(command) if self._sending and _is_success(command.status):
+                self._link.abort(ConnectionLost("the peer answered Success before it had the whole data set"))
             case Responded(command) if command.status < 0:
                 self._link.abort(ConnectionLost("the peer answered without a valid status"))
             case Responded(command):

@@ -45,7 +45,7 @@ class Window:
         self._wanted = True  # something may have come since the last look began
         self._looked_s = float("-inf")
         self.behind = False  # nothing could be sent, and nobody has looked since: an object of a lower rank waits here
-        self._moves = 0  # how many claims ended in a move
+        self._moved: set[str] = set()  # receipts of the claims that ended in a move since the last look began
         self._pulse = asyncio.Event()
 
     async def run(
@@ -106,7 +106,7 @@ class Window:
     async def _look(self, passed_over: Collection[str]) -> int:
         """Fill the window; how many of the instances are new."""
         self._wanted = False
-        moves = self._moves
+        self._moved.clear()
         known = {**self.waiting, **self.suspects, **self.in_hand}
         suspected = self._suspicion.suspects
         queue = self._queue
@@ -120,8 +120,10 @@ class Window:
             self.behind = self.behind and self._wanted
         if queue is not self._queue:
             return 0
-        if moves != self._moves:  # the look may have missed an older entry that a serial one has to wait for
-            found = [instance for instance in found if not instance.queued.entry.serial]
+        if self._moved:
+            # These may have been made anew meanwhile, under the same name; and the look may have missed an older entry
+            # that a serial one has to wait for. The next look sees them.
+            found = [each for each in found if each.receipt not in self._moved and not each.queued.entry.serial]
         self._tell_apart(instance for instance in found if instance.receipt not in self.in_hand)
         return sum(instance.receipt not in known for instance in found)
 
@@ -183,7 +185,7 @@ class Window:
     def moved(self, instance: Instance) -> None:
         """Out of hand: its claim ended in a move, here or to another stage."""
         self.in_hand.pop(instance.receipt, None)
-        self._moves += 1
+        self._moved.add(instance.receipt)
         self._wanted = True
 
     def gone(self, instance: Instance) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from leyden.dicom.association import (
     StoreEnded,
     StoreStarted,
 )
+from leyden.dicom.dimse import ECHO_REQUEST
 from leyden.dicom.negotiate import CALLED_UNKNOWN, AcceptorPolicy
 from leyden.errors import Corrupt, LocalProtocolError, Transient
 from leyden.net.link import Link
@@ -262,6 +264,19 @@ def answer_another(peer: Peer, event: Event) -> bool:
     return isinstance(event, StoreEnded)
 
 
+def answer_an_echo(peer: Peer, event: Event) -> bool:
+    if isinstance(event, StoreEnded):
+        command = replace(event.store.command, field=ECHO_REQUEST)
+        peer.connection.store_answer(replace(event.store, command=command), 0)
+    return isinstance(event, StoreEnded)
+
+
+def succeed_at_once(peer: Peer, event: Event) -> bool:
+    if isinstance(event, StoreStarted):
+        peer.connection.store_answer(event, 0)
+    return isinstance(event, StoreEnded)
+
+
 @pytest.mark.parametrize(
     ("act", "error"),
     [
@@ -271,6 +286,8 @@ def answer_another(peer: Peer, event: Event) -> bool:
         (close, ConnectionLost),
         (talk_nonsense, ConnectionLost),
         (answer_another, ConnectionLost),
+        (answer_an_echo, ConnectionLost),
+        (succeed_at_once, ConnectionLost),
     ],
 )
 def test_what_goes_wrong_ends_the_association(

@@ -1,14 +1,17 @@
 """What of a queue is held in memory: when it is looked at, and who waits where."""
 
 import asyncio
+from pathlib import Path
 from unittest.mock import ANY
 
 import pytest
 
 from leyden.deliver.destination import Destination
 from leyden.deliver.suspicion import KIND_LOSSES
+from leyden.dicom.part10 import FileMeta, encode_head
+from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE
 from leyden.outbound.queue import WINDOW, Instance
-from support.outbound import Parts, on_a_loop
+from support.outbound import DATA, Parts, on_a_loop
 
 PACS = Destination("PACS", "127.0.0.1", 104, expiry_threshold_s=0.0)
 
@@ -173,8 +176,32 @@ async def test_a_serial_one_waits_for_a_look_that_nothing_came_back_during(tmp_p
         with monkeypatch.context() as patch:
             patch.setattr(running.parts.spool, "held_back", meanwhile)
             running.window.ring()
-            assert await running.looked() == [older]
+            assert await running.looked() == []
         assert await running.looked() == [older, serial]
+
+
+@on_a_loop
+async def test_what_was_made_anew_during_a_look_is_read_anew(tmp_path, monkeypatch):
+    async with Running(tmp_path) as running:
+        window, spool = running.window, running.parts.spool
+        receipt = running.parts.put(1, syntax=EXPLICIT_LE)
+        window.ring()
+        assert await running.looked() == [receipt]
+        instance = window.take(window.waiting[receipt])
+        remade = encode_head(FileMeta(*instance.pair[:1], "2.25.1", IMPLICIT_LE)) + DATA
+        due = spool.due
+
+        def meanwhile(*what):
+            Path(instance.queued.file).write_bytes(remade)  # as a worker leaves it, in the same place
+            window.moved(instance)
+            return due(*what)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(spool, "due", meanwhile)
+            window.ring()
+            await running.looked()
+        assert receipt in (list(window.waiting) or await running.looked())
+        assert window.waiting[receipt].pair[1] == IMPLICIT_LE
 
 
 @on_a_loop
