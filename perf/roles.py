@@ -1,12 +1,6 @@
-"""What the roles of a running service use, seen from outside: memory, descriptors, processor time.
+"""What the roles of a running service use, seen from outside: memory and descriptors over time, processor time."""
 
-Memory is RssAnon of /proc: what the process itself has written to. Pages of files (the page cache, the interpreter) and
-shared pages (the arena) are not counted, because the role cannot give them back.
-"""
-
-import os
 import threading
-import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -16,43 +10,7 @@ import psutil
 
 import peers
 from leyden.tune import processes as processes_of
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """What one role held at a time of CLOCK_MONOTONIC."""
-
-    at_s: float
-    own_bytes: int
-    descriptors: int
-
-
-def processes(service: peers.Service) -> dict[str, psutil.Process]:
-    """By role ("receiver-0", "supervisor"); a role that is just being restarted is left out."""
-    found = {}
-    for process in service.processes():
-        with suppress(psutil.NoSuchProcess):
-            words = process.cmdline()
-            if "role" in words:
-                role, number = words[words.index("role") + 1 :][:2]
-                found[f"{role}-{number}"] = process
-            elif "run" in words:
-                found["supervisor"] = process
-    return found
-
-
-def look(service: peers.Service) -> dict[str, Held]:
-    """What each one holds now."""
-    found = {}
-    for role, process in processes(service).items():
-        with suppress(OSError, StopIteration):  # it has just ended
-            found[role] = Held(time.monotonic(), _own_bytes(process.pid), len(os.listdir(f"/proc/{process.pid}/fd")))
-    return found
-
-
-def _own_bytes(pid: int) -> int:
-    with open(f"/proc/{pid}/status") as rows:
-        return next(int(row.split()[1]) * 1024 for row in rows if row.startswith("RssAnon"))
+from support.roles import Held, look, processes
 
 
 @dataclass(frozen=True, slots=True)

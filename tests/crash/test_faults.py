@@ -5,6 +5,7 @@ system that finds an error in itself, a full disk, and no memory for the arena. 
 but where its file system has to be mounted anew.
 """
 
+import errno
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from support.faults import Call, Faults
 from support.proof import MAX_ASSOCIATIONS, NOT_DURABLE_MAX, Rig
 from support.service import ENDS_WITHIN_S, Service, node
-from support.volume import Volume, fault_library
+from support.volume import Volume
 
 OBJECTS = 90
 ASSOCIATIONS = 4
@@ -53,34 +55,31 @@ def comes_back(rig: Rig) -> None:
 
 
 def sync_fails(folder: Path) -> None:
-    flag = folder / "fails"
     with rig_in(folder) as rig:
-        rig.service.start(60, LD_PRELOAD=fault_library(folder), FAULT_SYNC=str(flag))
+        faults = Faults(folder)
+        rig.service.start(60, **faults.environment)
         load = rig.load(OBJECTS, ASSOCIATIONS)
         load.wait_promised(OBJECTS // 4)
-        flag.touch()
-        refused_while_it_lasts(rig)
-        flag.unlink()
+        with faults.rule(Call.SYNC | Call.FOLDER_SYNC, errno.EIO):
+            refused_while_it_lasts(rig)
         rig.service.wait_line("a probe write to the spool has succeeded", 60)
         comes_back(rig)
 
 
 def sync_fails_and_then_the_power(folder: Path) -> None:
     """What was promised before the disk began to say no, and nothing else, is there after a cut."""
-    flag = folder / "fails"
     with rig_in(folder) as rig:
+        faults = Faults(folder)
         volume = Volume(folder / "image", rig.service.spool)
         try:
-            rig.service.start(60, LD_PRELOAD=fault_library(folder), FAULT_SYNC=str(flag))
+            rig.service.start(60, **faults.environment)
             load = rig.load(OBJECTS, ASSOCIATIONS)
             load.wait_promised(OBJECTS // 4)
-            flag.touch()
-            refused_while_it_lasts(rig)
-            volume.cut()
-            rig.service.kill_all()
-            volume.umount()
-            volume.mount()
-            flag.unlink()
+            with faults.rule(Call.SYNC | Call.FOLDER_SYNC, errno.EIO):
+                refused_while_it_lasts(rig)
+                volume.cut()
+                rig.service.kill_all()
+            volume.remount()
             rig.service.start(60)
             comes_back(rig)
         finally:
@@ -89,15 +88,13 @@ def sync_fails_and_then_the_power(folder: Path) -> None:
 
 
 def read_only_for_a_while(folder: Path) -> None:
-    flag = folder / "readonly"
     with rig_in(folder) as rig:
-        environment = {"FAULT_READONLY": str(flag), "FAULT_ROOT": str(rig.service.spool)}
-        rig.service.start(60, LD_PRELOAD=fault_library(folder), **environment)
+        faults = Faults(folder)
+        rig.service.start(60, **faults.environment)
         load = rig.load(OBJECTS, ASSOCIATIONS)
         load.wait_promised(OBJECTS // 4)
-        flag.touch()
-        refused_while_it_lasts(rig)
-        flag.unlink()
+        with faults.rule(Call.CHANGE, errno.EROFS, path=rig.service.spool):
+            refused_while_it_lasts(rig)
         comes_back(rig)
 
 

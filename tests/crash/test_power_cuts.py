@@ -8,6 +8,7 @@ LEYDEN_CRASH_SEED the seed. The control shows that such a cut does lose what is 
 import os
 import random
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,9 @@ from leyden.operate.queue import reject
 from leyden.operate.select import Filter
 from leyden.spool.stage import Stage
 from leyden.spool.store import Spool
+from support.faults import Call, Faults
 from support.proof import AS_IS, Load, Rig, make_objects
-from support.volume import Volume, fault_library
+from support.volume import Volume
 
 ROUNDS = int(os.environ.get("LEYDEN_CRASH_ROUNDS", "3"))
 SEED = int(os.environ.get("LEYDEN_CRASH_SEED", "20261125"))
@@ -68,11 +70,11 @@ def test_a_power_cut_loses_what_is_not_synced(what: str, lost: bool, tmp_path: P
     Three objects are promised, and the power is cut at once: how many stand in the spool after it?"""
     rig = Rig(tmp_path, syncSpool="false" if what == "syncSpool false" else "true")
     volume = Volume(tmp_path / "image", rig.service.spool)
-    environment = {}
-    if what == "folders not synced":
-        environment = {"LD_PRELOAD": fault_library(tmp_path), "FAULT_NO_FOLDER_SYNC": "1"}
+    faults, stack = Faults(tmp_path), ExitStack()
     try:
-        rig.service.start(60, **environment)  # without archives: nothing leaves the spool
+        if what == "folders not synced":
+            stack.enter_context(faults.rule(Call.FOLDER_SYNC))
+        rig.service.start(60, **faults.environment)  # without archives: nothing leaves the spool
         volume.sync()
         objects = [each for each in make_objects(tmp_path / "objects", 9) if each.called == AS_IS]
         load = Load(rig.service.port, objects).start(1).join()
@@ -84,6 +86,7 @@ def test_a_power_cut_loses_what_is_not_synced(what: str, lost: bool, tmp_path: P
         content = b"".join(path.read_bytes() for path in rig.service.left() if path.parent.name != "embryo")
         standing = {uid for uid in load.promised if uid.encode() in content}
     finally:
+        stack.close()
         rig.end()
         volume.end()
     assert (standing != load.promised) == lost

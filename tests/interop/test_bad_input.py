@@ -17,8 +17,7 @@ from pynetdicom.presentation import build_context
 
 from support.peers import Pacs, run_dcmtk
 from support.service import LIMIT_S, Service, descriptors, node, wait_for
-
-ABORT = 0x07
+from support.wire import ABORT, pdv, read_pdu, store_rq
 
 
 def associate_rq(called: bytes = b"IMAGEPACS", calling: bytes = b"CT01") -> bytes:
@@ -40,54 +39,10 @@ def associate_rq(called: bytes = b"IMAGEPACS", calling: bytes = b"CT01") -> byte
     return bytes(encoded)
 
 
-def pdv(body: bytes, *, command: bool, last: bool) -> bytes:
-    """One P-DATA-TF PDU with one PDV on context 1 (PS3.8 section 9.3.5)."""
-    header = (1 if command else 0) | (2 if last else 0)
-    return struct.pack(">BxIIBB", 4, len(body) + 6, len(body) + 2, 1, header) + body
-
-
-def store_rq(instance: str, sop_class: str = CTImageStorage) -> bytes:
-    """The command set of a C-STORE-RQ (PS3.7 section 9.3.1); an empty text leaves the element out."""
-    elements = b""
-    for tag, value in (
-        (0x0002, sop_class.encode()),
-        (0x0100, struct.pack("<H", 1)),
-        (0x0110, struct.pack("<H", 7)),
-        (0x0700, struct.pack("<H", 0)),
-        (0x0800, struct.pack("<H", 1)),
-        (0x1000, instance.encode()),
-    ):
-        value += b"\0" * (len(value) % 2)
-        if value:
-            elements += struct.pack("<HHI", 0, tag, len(value)) + value
-    return struct.pack("<HHII", 0, 0, 4, len(elements)) + elements
-
-
 @contextmanager
 def connection(service: Service) -> Iterator[socket.socket]:
     with socket.create_connection(("127.0.0.1", service.port), timeout=LIMIT_S) as link:
         yield link
-
-
-def read_pdu(link: socket.socket) -> tuple[int, bytes]:
-    """The next PDU: type and body; (0, b"") at the end of the connection."""
-    head = _read(link, 6)
-    if len(head) < 6:
-        return 0, b""
-    return head[0], _read(link, struct.unpack(">I", head[2:])[0])
-
-
-def _read(link: socket.socket, size: int) -> bytes:
-    got = b""
-    while len(got) < size:
-        try:
-            part = link.recv(size - len(got))
-        except ConnectionResetError:
-            break
-        if not part:
-            break
-        got += part
-    return got
 
 
 @pytest.fixture(scope="module")

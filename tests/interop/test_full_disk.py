@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from pydicom.uid import CTImageStorage
 
-from interop.test_bad_input import connection, read_pdu
-from interop.test_odd_peers import CT_CONTEXT, rq, store
+from interop.test_bad_input import connection
+from interop.test_odd_peers import CT_CONTEXT, store
 from leyden.dicom.uids import IMPLICIT_LE, VERIFICATION
 from support.objects import split
 from support.peers import run_dcmtk
 from support.service import Service, free_port, node, wait_for
 from support.volume import Volume
+from support.wire import read_pdu, rq
 
 REJECTED_FOR_NOW = (3, struct.pack(">xBBB", 2, 3, 1))  # temporary congestion, PS3.8 table 9-21
 

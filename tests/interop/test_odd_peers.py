@@ -8,37 +8,22 @@ from pathlib import Path
 import pytest
 from pydicom.uid import CTImageStorage, MRImageStorage
 
-from interop.test_bad_input import connection, pdv, read_pdu, store_rq
+from interop.test_bad_input import connection
 from leyden.dicom.associate import decode_accept
 from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, VERIFICATION
 from support.objects import make_cts
 from support.peers import Pacs, run_dcmtk
 from support.service import Service, node, wait_for
+from support.wire import Context, number, pdv, read_command, read_pdu, rq, store_rq
 
 BOTH = """\
 - Actions:
     - Target: SMALL
     - Target: LARGE
 """
-Context = tuple[int, str, str]
 Shared = tuple[Service, Pacs]
 CT_CONTEXT: Context = (1, CTImageStorage, IMPLICIT_LE)
 SOP_CLASS = b"\x08\x00\x16\x00\x1a\x00\x00\x00" + CTImageStorage.encode() + b"\0"
-
-
-def item(kind: int, body: bytes) -> bytes:
-    return struct.pack(">BxH", kind, len(body)) + body
-
-
-def rq(*contexts: Context, called: bytes = b"IMAGEPACS", calling: bytes = b"CT01", max_pdu_bytes: int = 16384) -> bytes:
-    """An A-ASSOCIATE-RQ (PS3.8 section 9.3.2), whatever the contexts are numbered."""
-    items = item(0x10, b"1.2.840.10008.3.1.1.1")
-    for number, abstract, syntax in contexts:
-        body = bytes([number, 0, 0, 0]) + item(0x30, abstract.encode()) + item(0x40, syntax.encode())
-        items += item(0x20, body)
-    items += item(0x50, item(0x51, struct.pack(">I", max_pdu_bytes)) + item(0x52, b"2.25.9"))
-    body = struct.pack(">Hxx16s16s32x", 1, called.ljust(16), calling.ljust(16)) + items
-    return struct.pack(">BxI", 1, len(body)) + body
 
 
 def store_pdus(instance: str) -> bytes:
@@ -51,16 +36,7 @@ def store_pdus(instance: str) -> bytes:
 def store(link: socket.socket, instance: str) -> int:
     """Send a small CT object; the status of the answer, from fragments of whatever size."""
     link.sendall(store_pdus(instance))
-    command, last = b"", 0
-    while not last & 2:
-        kind, body = read_pdu(link)
-        assert kind == 4
-        while body:
-            (length,) = struct.unpack(">I", body[:4])
-            last = body[5]
-            command += body[6 : 4 + length]
-            body = body[4 + length :]
-    return int(struct.unpack("<H", command[command.index(b"\0\0\0\x09\x02\0\0\0") + 8 :][:2])[0])
+    return number(read_command(link), 0x0900)
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,8 @@ import pytest
 import uvloop
 from pydicom.uid import CTImageStorage, MRImageStorage
 
-from interop.test_bad_input import connection, read_pdu
-from interop.test_odd_peers import CT_CONTEXT, rq, store, store_pdus
+from interop.test_bad_input import connection
+from interop.test_odd_peers import CT_CONTEXT, store, store_pdus
 from leyden import supervisor
 from leyden.config.load import load
 from leyden.config.schema import Config
@@ -47,6 +47,7 @@ from support.outbound import DATA, Parts
 from support.peers import Pacs
 from support.service import Service, free_port, node, wait_for
 from support.volume import Volume
+from support.wire import read_pdu, rq
 from unit.test_planner import Site
 from unit.test_receiver import SETTINGS, Client, entries, file_of, opened, receiving, until
 from unit.test_receiver import store as store_by

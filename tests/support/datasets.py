@@ -14,6 +14,7 @@ from leyden.dicom.elements import UNDEFINED, WORD_BYTES, ByteSource, encoding_of
 from leyden.dicom.header import Dataset, peek
 from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.dicom.uids import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, SYNTAXES, Syntax
+from support.wire import el as el
 
 LITTLE, IMPLICIT, BIG = SYNTAXES[EXPLICIT_LE], SYNTAXES[IMPLICIT_LE], SYNTAXES[EXPLICIT_BE]
 PIXELS = 0x7FE00010
@@ -99,14 +100,3 @@ def leaves(ds: Peer, with_group_lengths: bool, path: tuple[int, ...] = ()) -> It
             # Pixel Representation is the one value that pydicom may have converted already.
             value = struct.pack("<H", raw.value) if isinstance(raw.value, int) else raw.value
             yield (*path, tag), value or b""
-
-
-def el(tag: int, vr: str, value: bytes = b"", length: int | None = None, order: str = "<") -> bytes:
-    """An element, written without the code under test; without a VR it is implicit, an item or a delimiter."""
-    size = len(value) if length is None else length
-    head = struct.pack(order + "HH", tag >> 16, tag & 0xFFFF)
-    if not vr:
-        return head + struct.pack(order + "L", size) + value
-    if vr in ("OB", "OW", "OF", "OL", "OD", "OV", "SQ", "UN", "UT", "UC", "UR", "SV", "UV"):
-        return head + vr.encode() + struct.pack(order + "HL", 0, size) + value
-    return head + vr.encode() + struct.pack(order + "H", size) + value

@@ -1,6 +1,5 @@
-"""Disks for the tests: an ext4 image on a loop device whose power can be cut, and a library that lets calls fail."""
+"""Disks for the tests: a file system in an image on a loop device, whose power can be cut."""
 
-import ctypes
 import fcntl
 import os
 import shutil
@@ -14,31 +13,34 @@ FS_IOC_SHUTDOWN = 0x8004587D
 FIFREEZE, FITHAW = 0xC0045877, 0xC0045878
 NOLOGFLUSH = 2  # what the journal holds only in memory is lost, as in a power cut
 _COMMIT_S = 300  # the journal writes nothing by itself within a test
-_FAULTS = Path(__file__).with_name("faults.c")
+
+
+_MKFS = {"ext4": ("-F", "-q"), "xfs": ("-f", "-q"), "btrfs": ("-f", "-q")}
+_MOUNT = {"ext4": f"loop,errors=remount-ro,commit={_COMMIT_S}", "xfs": "loop", "btrfs": f"loop,commit={_COMMIT_S}"}
+_LEAST_MIB = {"ext4": 64, "xfs": 300, "btrfs": 128}  # that mkfs takes; the images are sparse
 
 
 class Volume:
-    """An ext4 file system in an image file, mounted at `place`. Skips the test where that is not allowed."""
+    """A file system in an image file, mounted at `place`. Skips the test where that is not allowed."""
 
-    def __init__(self, image: Path, place: Path, size_mib: int = 64, inodes: int = 0) -> None:
-        self.place = place
+    def __init__(self, image: Path, place: Path, size_mib: int = 0, inodes: int = 0, kind: str = "ext4") -> None:
+        self.place, self.kind = place, kind
         self._image, self._frozen = image, False
         place.mkdir(parents=True, exist_ok=True)
-        mkfs = shutil.which("mkfs.ext4", path=os.pathsep.join([*os.get_exec_path(), "/sbin", "/usr/sbin"]))
+        mkfs = shutil.which(f"mkfs.{kind}", path=os.pathsep.join([*os.get_exec_path(), "/sbin", "/usr/sbin"]))
         if mkfs is None or os.geteuid() != 0:
-            pytest.skip("no loop mounts here: that takes root and mkfs.ext4")
+            pytest.skip(f"no loop mounts here: that takes root and mkfs.{kind}")
         with open(image, "wb") as file:
-            file.truncate(size_mib << 20)
+            file.truncate((size_mib or _LEAST_MIB[kind]) << 20)
         options = ("-N", str(inodes)) if inodes else ()
-        subprocess.run([mkfs, "-F", "-q", *options, image], check=True)
+        subprocess.run([mkfs, *_MKFS[kind], *options, image], check=True)
         try:
             self.mount()
         except subprocess.CalledProcessError as error:
-            pytest.skip(f"no loop mounts here: {error.stderr.decode().strip()}")
+            pytest.skip(f"{kind} cannot be mounted here: {error.stderr.decode().strip()}")
 
     def mount(self) -> None:
-        options = f"loop,errors=remount-ro,commit={_COMMIT_S}"
-        subprocess.run(["mount", "-o", options, self._image, self.place], check=True, capture_output=True)
+        subprocess.run(["mount", "-o", _MOUNT[self.kind], self._image, self.place], check=True, capture_output=True)
 
     def umount(self) -> None:
         """Unmount it; no file there may be open."""
@@ -67,8 +69,25 @@ class Volume:
             self.umount()
 
     def cut(self) -> None:
-        """Cut the power: what was not forced to the disk is lost, and every call fails until it is mounted anew."""
-        self._control(FS_IOC_SHUTDOWN, NOLOGFLUSH)
+        """Cut the power: what was not forced to the disk is lost, and every call fails until remount().
+
+        btrfs knows no such order: there the disk is as it was at this moment, once it is mounted anew.
+        """
+        if self.kind == "btrfs":
+            subprocess.run(["cp", "--sparse=always", self._image, self._kept], check=True)
+        else:
+            self._control(FS_IOC_SHUTDOWN, NOLOGFLUSH)
+
+    @property
+    def _kept(self) -> Path:
+        return self._image.with_suffix(".kept")
+
+    def remount(self) -> None:
+        """Mount it anew after a cut; no file there may be open."""
+        self.umount()
+        if self._kept.exists():
+            self._kept.replace(self._image)
+        self.mount()
 
     def sync(self) -> None:
         """Force everything so far to the disk."""
@@ -95,15 +114,3 @@ class Volume:
                 except OSError:
                     continue
         return ballast
-
-
-def fault_library(folder: Path) -> str:
-    """Build faults.c; the path of the library, for LD_PRELOAD. Skips the test where there is no C compiler."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("no C compiler here: the library that makes a disk fail cannot be built")
-    library = folder / "faults.so"
-    assert not set(" :") & set(os.fspath(library)), "LD_PRELOAD is a list"
-    subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", library, _FAULTS, "-ldl"], check=True)
-    ctypes.CDLL(os.fspath(library))  # shows why, if it cannot be loaded
-    return os.fspath(library)

@@ -1,0 +1,379 @@
+"""What the rows of the fault matrix run on: a service, a source, two destinations, and a disk that can be made to fail.
+
+A rig is set up once for a Site and serves many rows. Between two of them it settles: it waits until everything is
+delivered or has ended, judges all that was seen (oracle.py), and forgets it.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import orjson
+import psutil
+
+from chaos import oracle
+from chaos.objects import AS_IS, CANARY, COMPRESSED, MUTATIONS, ROUTINGS, make, number_of
+from chaos.oracle import Arrival, Limits, Seen, Standing
+from leyden.journal.index import Document
+from support import canary
+from support.faults import Faults
+from support.peers import listens
+from support.roles import look, processes
+from support.service import ENDS_WITHIN_S, Service, files_below, free_port, node, wait_for
+from support.volume import Volume
+
+HERE = Path(__file__).resolve().parent
+SETTLES_WITHIN_S = 150.0  # what could not be planned is tried again after a minute
+NO_LIMITS = Limits()
+_UID = re.compile(rb"2\.25\.1001\.1\d{6}")
+_NO_OBJECTS = {"journal", "logs", "receipts", "recent", "state", "lost+found"}  # folders of the spool
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What a rig is set up on. `disk`: the file system of the spool, in an image whose power can be cut; "" = the
+    machine's. `config`: keys of config.yml beside the usual ones."""
+
+    disk: str = ""
+    config: tuple[tuple[str, object], ...] = ()
+
+    def __str__(self) -> str:
+        return "-".join([self.disk or "folder", *(f"{key}={value}" for key, value in self.config)])
+
+
+FOLDER = Site()
+
+
+class Source:
+    """source.py as a process; its ledger is kept here."""
+
+    def __init__(self, port: int, calling: str = "CT01") -> None:
+        words = [sys.executable, HERE / "source.py", str(port), calling]
+        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.news = threading.Condition()
+        self.sends: Counter[str] = Counter()
+        self.promised: set[str] = set()
+        self.refused = 0  # objects answered with anything else, and associations that ended badly
+        self.loads = 0  # that are being sent
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout:
+            for line in self._process.stdout:
+                words = line.split()
+                with self.news:
+                    match words:
+                        case [">", uid]:
+                            self.sends[uid] += 1
+                        case ["<", uid, "0000"]:
+                            self.promised.add(uid)
+                        case ["done"]:
+                            self.loads -= 1
+                        case _:
+                            self.refused += 1
+                    self.news.notify_all()
+
+    def ask(self, **words: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(words) + "\n")
+        self._process.stdin.flush()
+
+    def wait(self, holds: Callable[[], bool], limit_s: float, why: str) -> None:
+        with self.news:
+            if not self.news.wait_for(holds, limit_s):
+                raise AssertionError(f"not within {limit_s} s: {why}; {len(self.promised)} promised")
+
+    def forget(self) -> None:
+        self.sends, self.promised, self.refused = Counter(), set(), 0
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
+
+class Destination:
+    """destination.py as a process that may die and come back; its books outlive it."""
+
+    def __init__(self, title: str, folder: Path) -> None:
+        self.title, self.folder, self.port = title, folder, free_port()
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> Self:
+        words = [sys.executable, HERE / "destination.py", str(self.port), self.folder]
+        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        wait_for(lambda: listens(self.port), why=f"{self.title} to listen")
+        return self
+
+    def behave(self, do: str = "good", **words: object) -> None:
+        """From now on, for each object that comes as a whole: see BEHAVIOURS in destination.py."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps({"do": do, **words}) + "\n")
+        self._process.stdin.flush()
+        assert self._process.stdout.readline() == "ok\n"
+
+    def signal(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def die(self) -> None:
+        """SIGKILL, with every association that it serves."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            for pipe in (self._process.stdin, self._process.stdout):
+                if pipe is not None:
+                    pipe.close()
+            self._process = None
+
+    def arrivals(self) -> list[Arrival]:
+        with suppress(FileNotFoundError):
+            data = (self.folder / "data").read_bytes()
+            found: dict[int, Arrival] = {}
+            waiting: dict[str, list[int]] = {}
+            for line in (self.folder / "ledger").read_bytes().splitlines():
+                entry: dict[str, Any] = orjson.loads(line)
+                uid = entry["uid"]
+                if "status" not in entry:
+                    piece = data[entry["at"] : entry["at"] + entry["size"]]
+                    waiting.setdefault(uid, []).append(len(found))
+                    found[len(found)] = Arrival(uid, entry["syntax"], piece, -1)
+                elif waiting.get(uid):
+                    at = waiting[uid].pop(0)
+                    found[at] = Arrival(uid, found[at].syntax, found[at].data, entry["status"])
+            return list(found.values())
+        return []
+
+    def forget(self) -> None:
+        for name in ("ledger", "data"):
+            os.truncate(self.folder / name, 0)
+
+    def node(self, **keys: object) -> str:
+        return node(self.title, self.port, RetryDelays="0.2, 0.5, 1, 2", **keys)
+
+
+class Rig:
+    """A service with a source and two destinations; `start()` returns when it is ready for its first row."""
+
+    def __init__(self, folder: Path, site: Site = FOLDER) -> None:
+        self.folder, self.site = folder, site
+        self.destinations = {title: Destination(title, folder / title) for title in (COMPRESSED, AS_IS)}
+        nodes = self.destinations[COMPRESSED].node(TransferSyntax="JPEG2000Lossless")
+        self.api_port = free_port()
+        keys: dict[str, object] = {
+            "workers": 1,
+            "arenaMib": 32,
+            "api": f"{{enabled: true, port: {self.api_port}}}",
+            "audit": "{enabled: true}",
+            **dict(site.config),
+        }
+        self.service = Service(folder / "leyden", nodes + self.destinations[AS_IS].node(), ROUTINGS, MUTATIONS, **keys)
+        self.volume = Volume(folder / "image", self.service.spool, kind=site.disk) if site.disk else None
+        self.faults = Faults(folder)
+        self.environment = dict(self.faults.environment)
+        self._source: Source | None = None
+        self._next = 0
+        self._first = 0  # number of the first object since the rig has settled
+
+    @property
+    def source(self) -> Source:
+        assert self._source is not None
+        return self._source
+
+    def start(self) -> Self:
+        for destination in self.destinations.values():
+            destination.start()
+        self._source = Source(self.service.port)
+        self.service.start(60, **self.environment)
+        return self
+
+    def restart(self, **environment: str) -> None:
+        """Start the service again, whose processes have all ended; `environment`: for this time only. Where another
+        fault has started it again already, nothing happens."""
+        assert self.service.process is not None
+        if self.service.process.poll() is None:
+            return
+        self.service.start(60, **{**self.environment, **environment})
+
+    def kill(self, role: str) -> bool:
+        """SIGKILL for a role ("worker-0", "supervisor"); False if it is dead, because another fault is there too."""
+        assert self.service.process is not None
+        if self.service.process.poll() is not None:
+            return False
+        with suppress(psutil.NoSuchProcess, KeyError):
+            processes(self.service)[role].kill()
+            return True
+        return False
+
+    def wait_dead(self) -> None:
+        """Until the supervisor has ended, and its roles with it."""
+        assert self.service.process is not None
+        self.service.process.wait(ENDS_WITHIN_S)
+
+    def end(self) -> None:
+        if self._source is not None:
+            self._source.end()
+        for destination in self.destinations.values():
+            with suppress(AssertionError, ProcessLookupError):
+                destination.signal(signal.SIGCONT)
+            destination.die()
+        self.service.end()
+        if self.volume is not None:
+            self.volume.end()
+
+    # -- load
+
+    def load(self, objects: int, associations: int = 4, per_s: float = 0.0) -> None:
+        """Begin to send so many new objects, each until it is promised, or stop_load()."""
+        with self.source.news:
+            self.source.loads += 1
+        self.source.ask(first=self._next, count=objects, associations=associations, per_s=per_s)
+        self._next += objects
+
+    def stop_load(self) -> None:
+        self.source.ask(stop=True)
+
+    def wait_promised(self, count: int, limit_s: float = 60.0) -> None:
+        """Until so many objects were answered with Success since the rig has settled."""
+        self.source.wait(lambda: len(self.source.promised) >= count, limit_s, f"{count} objects promised")
+
+    def wait_refused(self, more: int = 1, limit_s: float = 60.0) -> None:
+        """Until so many more objects were refused than now, or associations have ended badly."""
+        before = self.source.refused
+        self.source.wait(lambda: self.source.refused >= before + more, limit_s, "an object to be refused")
+
+    def others_go_on(self, hit: set[str], share: float = 0.8, at_least: int = 30, limit: int = 3000) -> None:
+        """Destinations that the fault does not hit keep this share: of what is promised to them from now on, so much
+        arrives meanwhile. This is a count and no time: a slow machine promises less, too. It is looked at from
+        `at_least` objects on, and fails when it does not hold after `limit`."""
+        healthy = set(self.destinations) - hit
+        if not healthy:
+            return
+        before = set(self.source.promised)
+
+        def kept() -> bool:
+            arrived = {title: {each.uid for each in self.destinations[title].arrivals()} for title in healthy}
+            due = {
+                title: {uid for uid in set(self.source.promised) - before if title in make(number_of(uid)).destinations}
+                for title in healthy
+            }
+            offered = min(map(len, due.values()))
+            if offered > limit:
+                raise AssertionError(f"{hit} hit, and the others got {arrived} of {due}")
+            return offered >= at_least and all(len(due[t] & arrived[t]) >= share * len(due[t]) for t in healthy)
+
+        while not kept():
+            time.sleep(0.1)
+
+    # -- the end of a row
+
+    def settle(self, limits: Limits = NO_LIMITS, limit_s: float = SETTLES_WITHIN_S) -> Seen:
+        """Wait until all is promised and nothing is on its way any more; judge, and forget. Raises AssertionError."""
+        self.source.wait(lambda: not self.source.loads, limit_s, "all sources to end")
+        folder = str(self.service.spool)
+        ended = tuple(f"{folder}/{stage}/" for stage in limits.ends_in)
+        self.service.wait_left(
+            lambda left: all(str(path).startswith(ended) if ended else False for path in left),
+            limit_s, "everything to be delivered or to end",
+        )  # fmt: skip
+        with suppress(AssertionError):
+            wait_for(lambda: not self._left(limits), 20)  # claims and plans that are being finished
+        seen = self.seen(limits)
+        faults = oracle.faults(seen, limits)
+        assert not faults, "\n".join([*faults[:20], *self.service.lines[-20:]])
+        self.forget()
+        return seen
+
+    def seen(self, limits: Limits) -> Seen:
+        source = self.source
+        seen = Seen({(made := make(number)).uid: made for number in range(self._first, self._next)})
+        seen.sends, seen.promised = Counter(source.sends), set(source.promised)
+        for title, destination in self.destinations.items():
+            seen.arrivals[title], seen.receipts[title] = destination.arrivals(), Counter()
+        proofs: Counter[tuple[str, str]] = Counter()
+        for line in lines(self.service.spool / "receipts", "*.log"):
+            if line["sop_instance_uid"] in seen.objects and "destination" in line:
+                seen.receipts[line["destination"]][line["sop_instance_uid"]] += 1
+                proofs[line["receipt"], line["destination"]] += 1
+        seen.twice_proved = [f"{pair}" for pair, times in proofs.items() if times > 1]
+        seen.standing = self._standing()
+        seen.left = self._left(limits)
+        seen.held = look(self.service)
+        seen.canary = self._canary()
+        return seen
+
+    def _standing(self) -> list[Standing]:
+        told = {
+            (line["receipt"], line["event"])
+            for line in lines(self.service.spool / "journal", "*.jsonl")
+            if line["event"] in ("rejected", "failed", "expired")
+        }
+        found = []
+        for path in self.service.left():
+            stage = path.relative_to(self.service.spool).parts[0]
+            if stage not in ("rejected", "failed", "expired"):
+                continue
+            why: Document = {}
+            with suppress(OSError, orjson.JSONDecodeError):
+                why = orjson.loads(path.with_name(f"{path.name}.json").read_bytes())
+            receipt = re.search(r"\d{22}", path.name)
+            uid = _UID.search(path.read_bytes())
+            told_of = (receipt[0] if receipt else "", stage) in told
+            title = str(why.get("origin", {}).get("destination", ""))
+            found.append(Standing(uid[0].decode() if uid else "", stage, title, str(why.get("reason", "")), told_of))
+        return found
+
+    def _left(self, limits: Limits) -> list[str]:
+        """Files that an empty spool does not have."""
+        found = []
+        for path in files_below(self.service.spool):
+            place = path.relative_to(self.service.spool)
+            if place.parts[0] in _NO_OBJECTS or place.parts[0] in limits.ends_in or not path.is_file():
+                continue  # a doorbell is no file
+            if place.name not in ("lock", "format", "ballast"):
+                found.append(str(place))
+        return found
+
+    def _canary(self) -> list[str]:
+        """Where the patient stands who may stand nowhere but in objects."""
+        places = [self.service.folder / "log", *(self.service.spool / name for name in _NO_OBJECTS)]
+        contents = [(str(path), path.read_bytes()) for place in places for path in files_below(place)]
+        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{self.api_port}/metrics", timeout=20) as said:
+            contents.append(("metrics", said.read()))
+        return [f"{what} in {where}" for where, content in contents for what in canary.found(content, CANARY)]
+
+    def forget(self) -> None:
+        self.source.forget()
+        for destination in self.destinations.values():
+            destination.forget()
+        for stage in ("rejected", "failed", "expired"):
+            for path in files_below(self.service.spool / stage):
+                path.unlink()
+        self.service.lines.clear()
+        self._first = self._next
+
+
+def lines(folder: Path, pattern: str) -> list[Document]:
+    """The complete lines of files of JSON lines."""
+    found = []
+    for path in sorted(folder.glob(pattern)):
+        for line in path.read_bytes().splitlines():
+            with suppress(orjson.JSONDecodeError):  # torn by a fault
+                found.append(orjson.loads(line))
+    return found

@@ -1,0 +1,73 @@
+"""A row of the fault matrix, and how it is played: alone, or mixed with others in one running service."""
+
+import random
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from chaos.oracle import Limits, Seen
+from chaos.rig import Rig, Site
+
+OBJECTS = 48
+MIXED_AT_ONCE = 2
+
+
+class Need(StrEnum):
+    """What a row takes of the machine, beside what all tests take."""
+
+    ROOT = "root"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One fault. `fault`, `injection` and `holds` are the words of the table in docs/reliability.md.
+
+    `inject` is a context manager that is entered under load: once its block begins the fault is there, and once it has
+    ended the fault is over and the service is about to recover. `hits`: destinations that need not go on meanwhile.
+    `mixes`: False if it cannot be there beside another one. `rounds`: in the long form.
+    """
+
+    name: str
+    fault: str
+    injection: str
+    inject: Callable[[Rig, random.Random], AbstractContextManager[None]]
+    holds: str = ""  # beside what the oracle holds for all
+    limits: Limits = field(default_factory=Limits)
+    hits: frozenset[str] = frozenset(("COMPRESSED", "ASIS"))
+    site: Site = field(default_factory=Site)
+    objects: int = OBJECTS
+    mixes: bool = True
+    rounds: int = 20
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def play(row: Row, rig: Rig, chance: random.Random) -> Seen:
+    """One round of a row alone. Raises AssertionError for what does not hold."""
+    if row.hits < set(rig.destinations):
+        rig.load(10**5, per_s=200)
+        rig.wait_promised(chance.randrange(10, 30))
+    else:
+        rig.load(row.objects)
+        rig.wait_promised(chance.randrange(1, max(2, row.objects // 2)))
+    with row.inject(rig, chance):
+        rig.others_go_on(set(row.hits))
+    if row.hits < set(rig.destinations):
+        rig.stop_load()
+    return rig.settle(row.limits)
+
+
+def mix(rows: Sequence[Row], rig: Rig, chance: random.Random, count: int) -> Seen:
+    """`count` faults of these rows under one load, two at once half of the time. Raises AssertionError."""
+    limits = Limits()
+    rig.load(10**5, per_s=100)
+    rig.wait_promised(10)
+    for _ in range(count):
+        with ExitStack() as stack:
+            for row in chance.sample(rows, min(len(rows), chance.randint(1, MIXED_AT_ONCE))):
+                limits += row.limits
+                stack.enter_context(row.inject(rig, chance))
+    rig.stop_load()
+    return rig.settle(limits)
