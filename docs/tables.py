@@ -17,6 +17,7 @@ from leyden.config.schema import (
     Collector,
     ConditionEntry,
     Config,
+    CredentialsEntry,
     DeidentifyEntry,
     DestinationEntry,
     EditEntry,
@@ -32,6 +33,7 @@ from leyden.config.schema import (
     SortActionEntry,
     SortingEntry,
     SourceEntry,
+    TlsEntry,
     Webhook,
 )
 
@@ -45,6 +47,8 @@ MODELS: dict[str, type[Entry]] = {
     "audit": Audit,
     "collector": Collector,
     "nodes.yml": NodeEntry,
+    "node tls": TlsEntry,
+    "credentials": CredentialsEntry,
     "routings.yml": RouteEntry,
     "conditions": ConditionEntry,
     "actions": ActionEntry,

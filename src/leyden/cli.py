@@ -83,6 +83,7 @@ def whole_parser() -> argparse.ArgumentParser:
         alert,
         audit,
         backup_config,
+        certificate,
         check,
         completion,
         demo,
@@ -131,7 +132,7 @@ def whole_parser() -> argparse.ArgumentParser:
     groups = {
         "see": (status, trace, study, alert, audit),
         "act": (queue, pause, resume, override_schedule, reload),
-        "set up": (init, check, explain, test_rules, tune, token, backup_config),
+        "set up": (init, check, explain, test_rules, tune, token, certificate, backup_config),
         "install, run and try": (install_service, run, demo, echo, send, completion),
     }
     for heading, modules in groups.items():

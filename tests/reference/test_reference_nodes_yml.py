@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pynetdicom
@@ -10,7 +11,7 @@ from pydicom.uid import UID
 
 from leyden.config.load import load
 from leyden.config.settings import Settings
-from leyden.deliver.destination import Destination
+from leyden.deliver.destination import Destination, TlsSettings
 from leyden.deliver.retry import delay_s
 from leyden.deliver.schedule import StudyDelay, is_here, is_open
 from leyden.dicom import uids
@@ -20,7 +21,8 @@ from leyden.errors import ConfigError
 from leyden.plan.match import rank_of
 from support.namespaces import appear, own_network
 from support.objects import make_ct
-from support.sender import CT, dataset, destination
+from support.peers import Pacs
+from support.sender import CT, Sender, dataset, destination
 from support.service import Service, free_port, node
 
 MR, SR = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.88.22"
@@ -337,10 +339,17 @@ def test_RetryDelays_are_the_waits_after_failures(tmp_path: Path, sender, sink) 
     sink(port=port).wait(1)
 
 
-def test_Tls_other_than_off_is_an_error(tmp_path: Path) -> None:
-    """Tls: what was to be encrypted must not be sent in the clear, so as long as we have none it is an error."""
-    with pytest.raises(ConfigError, match=r"nodes.yml:2: Tls: TLS is not there yet"):
-        loaded(tmp_path, "- AeTitle: PACS\n  Tls: on\n")
+def test_Tls_is_TLS_and_never_plain(tmp_path: Path, sender: Callable[..., Sender]) -> None:
+    """Tls: what is to be encrypted is never sent in the clear, whatever the peer speaks."""
+    assert only(tmp_path, "- AeTitle: PACS\n  Tls: on\n").tls == TlsSettings("127.0.0.1")
+    pacs = Pacs("PACS").start()
+    one = sender(destination(pacs.port, tls=TlsSettings("127.0.0.1"), retry_delays_s=(0.1,)))
+    one.put(1)
+    one.start()
+    one.wait_line("does not speak TLS; next try in")
+    one.wait_line("next try in")
+    pacs.stop()
+    assert (pacs.associations_seen, one.counts()) == ([], {"prepared": 1})
 
 
 # -- who is answered, and for whom

@@ -182,14 +182,28 @@ def add_peer(parser: argparse.ArgumentParser, *, called: str | None = None) -> N
         metavar="SECONDS",
         help="longest wait for the connection and for each answer (default 30)",
     )
+    tls = parser.add_argument_group("TLS")
+    tls.add_argument("--tls", action="store_true", help="call over TLS; each of the following options says so too")
+    tls.add_argument("--ca", type=Path, metavar="FILE", help="PEM file of the authorities (default: the system's)")
+    tls.add_argument("--crl", type=Path, metavar="FILE", help="PEM file of their revocation lists")
+    tls.add_argument("--cert", type=Path, metavar="FILE", help="PEM file of our own certificate, if the peer wants one")
+    tls.add_argument("--key", type=Path, metavar="FILE", help="PEM file of its private key")
+    tls.add_argument("--tls-name", metavar="NAME", help="name that its certificate must have (default HOST)")
 
 
 def peer(options: argparse.Namespace) -> "Peer":
-    """What the options of add_peer() say."""
+    """What the options of add_peer() say. Raises ConfigError."""
+    from leyden.deliver.destination import TlsSettings
+    from leyden.errors import ConfigError
     from leyden.operate.peer import Peer
 
+    if bool(options.cert) != bool(options.key):
+        raise ConfigError(("--cert and --key belong together; one of them is missing",))
     host, port = options.address
-    return Peer(host, port, options.called, options.calling, options.timeout)
+    files = [str(path or "") for path in (options.ca, options.cert, options.key, options.crl)]
+    over_tls = options.tls or options.tls_name or any(files)
+    tls = TlsSettings(options.tls_name or host, *files) if over_tls else None
+    return Peer(host, port, options.called, options.calling, options.timeout, tls)
 
 
 def address(text: str) -> tuple[str, int]:

@@ -178,10 +178,7 @@ def _probe(options: argparse.Namespace, settings: "Settings") -> dict[str, float
         if each.ae_title.upper() not in named and not (not named and _agreed(options, each)):
             continue
         try:
-            calling = settings.my_ae_title
-            found[each.ae_title] = asyncio.run(
-                round_trip_s(each.host, each.port, calling=calling, called=each.ae_title)
-            )
+            found[each.ae_title] = asyncio.run(round_trip_s(each, calling=settings.my_ae_title))
         except Transient as error:
             found[each.ae_title] = str(error)
     return found

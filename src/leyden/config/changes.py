@@ -7,7 +7,7 @@ by it. Entries with a place (`where`) are rules of a file and are compared in th
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any
 
 from leyden.config.settings import Settings
@@ -218,6 +218,11 @@ def _suffix(value: Any) -> str:
     return _shown("".join(parts))
 
 
+def _tls(value: Any) -> str:
+    """How a node is reached, by its keys."""
+    return _shown(value and {_key(name, name): said for name, said in asdict(value).items() if said})
+
+
 def _secret(value: Any) -> str:
     return "(not shown)" if value else "none"
 
@@ -228,6 +233,8 @@ _AS_WRITTEN: dict[str, Callable[[Any], str]] = {
     "alerts.webhook.url": _secret,  # chat programs have the secret in it
     "api.token": _secret,
     "api.servicePassword": _secret,
+    "Tls": _tls,
+    "Credentials": _secret,
 }
 
 

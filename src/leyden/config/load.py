@@ -17,6 +17,7 @@ from leyden.audit.settings import AuditSettings, CollectorSettings
 from leyden.config import doubtful_nodes, doubtful_rules
 from leyden.config.api import console
 from leyden.config.mutations import mutations, unmutated_copies
+from leyden.config.node_tls import Way, ways
 from leyden.config.nodes import Served, destinations, served, targets
 from leyden.config.report import FILES, Report, nearest
 from leyden.config.routings import routes
@@ -55,6 +56,7 @@ def load(
     if report.errors and "scpPort" not in config.places:
         config = config.model_copy(update={"scp_port": 0})  # in doubt too: no node is compared with it
     known = _served(folder, config, report)
+    reached = ways((node for node, _ in known.nodes) if known else (), folder, environ, report)
 
     def rules(name: str, file: str, read_all: Callable[[Node | None], tuple[Rule, ...]]) -> tuple[Rule, ...] | None:
         named = name in config.filters or (in_doubt and (folder / file).exists())
@@ -81,7 +83,7 @@ def load(
     api = console(config.api, folder, report)
     if report.errors or known is None:
         raise ConfigError(report.errors, report.warnings)
-    settings = _settings(folder, log_dir, config, api, known, plan)
+    settings = _settings(folder, log_dir, config, api, known, reached, plan)
     _warn_of_doubts(known, config, settings, report)
     return settings, report.warnings
 
@@ -303,7 +305,13 @@ def _longest_hold_s(config: Config) -> float:
 
 
 def _settings(
-    folder: Path, log_dir: Path | None, config: Config, api: ConsoleSettings, known: Served, plan: PlanSettings
+    folder: Path,
+    log_dir: Path | None,
+    config: Config,
+    api: ConsoleSettings,
+    known: Served,
+    reached: Mapping[str, Way],
+    plan: PlanSettings,
 ) -> Settings:
     return Settings(
         path=str(folder),
@@ -329,7 +337,7 @@ def _settings(
             minimum_age_s=config.minimum_age,
         ),
         plan=plan,
-        destinations=destinations(known, config),
+        destinations=destinations(known, config, reached),
         receivers=config.receivers,
         workers=config.workers or len(os.sched_getaffinity(0)),
         arena_mib=config.arena_mib,

@@ -5,11 +5,12 @@ written in the file wins over one that the prefix makes. No two nodes may have t
 """
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from leyden.config import values
+from leyden.config.node_tls import Way
 from leyden.config.report import Report, did_you_mean
 from leyden.config.schema import NO_EFFECT, Config, NodeEntry, Steps, place, read
 from leyden.config.yaml_text import At, Items, Node, Text
@@ -98,12 +99,14 @@ def targets(served: Served) -> tuple[Target, ...]:
     )
 
 
-def destinations(served: Served, config: Config) -> tuple[Destination, ...]:
+def destinations(served: Served, config: Config, ways: Mapping[str, Way]) -> tuple[Destination, ...]:
     """What the sender must know of each; config.yml fills in what a node leaves open."""
-    return tuple(_destination(node, syntax, served.titles, config) for node, syntax in served.nodes)
+    return tuple(_destination(node, syntax, served.titles, config, ways) for node, syntax in served.nodes)
 
 
-def _destination(node: NodeEntry, syntax: str, titles: dict[str, str], config: Config) -> Destination:
+def _destination(
+    node: NodeEntry, syntax: str, titles: dict[str, str], config: Config, ways: Mapping[str, Way]
+) -> Destination:
     title = str(node.ae_title)
     return Destination(
         ae_title=title,
@@ -132,6 +135,8 @@ def _destination(node: NodeEntry, syntax: str, titles: dict[str, str], config: C
         retry_delays_s=node.retry_delays,
         expiry_threshold_s=config.expiry_threshold,
         keep_rejected=config.move_rejected_cached_files,
+        tls=ways[title].tls,
+        credentials=ways[title].credentials,
     )
 
 

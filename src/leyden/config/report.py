@@ -39,7 +39,7 @@ def did_you_mean(word: str, names: Iterable[str]) -> str:
 def nearest(word: str, names: Iterable[str]) -> str:
     """The name that `word` most probably stands for, in any case; empty if none is near."""
     spelled = {name.casefold(): name for name in names}
-    found = difflib.get_close_matches(word.casefold(), spelled, 1, 0.75)
+    found = difflib.get_close_matches(word.casefold(), spelled, 1, 0.75 if len(word) > 3 else 0.6)  # Tsl is Tls
     return spelled[found[0]] if found else ""
 
 

@@ -153,6 +153,14 @@ class Entry(BaseModel):
             report.warn(at, where, message)
 
 
+class Strict(Entry):
+    """An entry in which an unknown key is an error: what was meant would not be checked."""
+
+    @classmethod
+    def tell_unknown(cls, at: At, where: str, meant: str, report: Report) -> None:
+        report.error(at, where, f"unknown key (did you mean {meant}?)" if meant else "unknown key")
+
+
 class Api(Entry):
     """The HTTP console: a mapping of its own under the key api of config.yml."""
 
@@ -511,12 +519,58 @@ class Config(Entry):
     allowed_calling_ae_titles: Titles = setting((), "the only AE titles that may call us", shown="all")
 
 
+class TlsEntry(Strict):
+    """How a node is reached over TLS: true, or a mapping under its key Tls. The files are in PEM."""
+
+    authorities: Annotated[Text | None, Plain(values.folder)] = setting(
+        None, "certificates of the authorities, one of which must have signed the node's", shown="those of the system"
+    )
+    certificate: Annotated[Text | None, Plain(values.folder)] = setting(
+        None, "our certificate, with those in between, for a node that asks for one", shown="none"
+    )
+    key: Annotated[Text | None, Plain(values.folder)] = setting(
+        None, "its private key, without a passphrase; only its owner may have rights to the file", shown="none"
+    )
+    revocation_lists: Annotated[Text | None, Plain(values.folder)] = setting(
+        None, "CRLs of the authorities: one for each that signs; what they name is refused", shown="none is asked"
+    )
+    name: Annotated[str, Plain(values.host)] = setting(
+        "", "name or IP address that must stand in the node's certificate", shown="HostName"
+    )
+
+
+class CredentialsEntry(Strict):
+    """With which user identity a node is called (PS3.7 D.3.3.7): a mapping under its key Credentials."""
+
+    username: Annotated[str, Plain(values.one_line)] = setting("", "the user's name", shown="none")
+    passcode_file: Annotated[Text | None, Plain(values.folder)] = setting(
+        None, "file of the passcode, in its first line; only its owner may have rights to it", shown="none"
+    )
+    credential: Annotated[str, Plain(values.credential_name)] = setting(
+        "",
+        "instead of a file, the name of a credential of systemd (LoadCredential=): the passcode; without Username the "
+        "JWT",
+        shown="none",
+    )
+    jwt_file: Annotated[Text | None, Plain(values.folder)] = setting(
+        None, "file of a JSON Web Token, instead of Username and passcode", shown="none"
+    )
+    passcode: Annotated[str, Plain(values.one_line)] = setting(
+        "", "the passcode itself, with a warning: who reads nodes.yml or a backup of it has it", shown="none"
+    )
+
+
 class NodeEntry(Entry):
     """One entry of nodes.yml. None = as in config.yml. The title is empty only where there is an error."""
 
     later = {"CFindFailureBehavior": "there is no C-FIND"}
     required = ("AeTitle",)
-    vital = {"HostName": "the node's address is 127.0.0.1", "Port": "the node's port is 104"}
+    vital = {
+        "HostName": "the node's address is 127.0.0.1",
+        "Port": "the node's port is 104",
+        "Tls": "what is sent can be read on the way",
+        "Credentials": "the node is not told who calls",
+    }
 
     ae_title: Title = setting(Text("", NOWHERE), "AE title of the destination, which we answer to as well")
     aliases: Titles = setting((), "further titles that we answer to for this node")
@@ -562,7 +616,12 @@ class NodeEntry(Entry):
         4, "associations to the node at once", "associations"
     )
     maximum_line_speed: Speed = setting(0, "we send no faster than this; 0: no limit", "KB/s")
-    tls: Annotated[str, Plain(values.off)] = setting("off", "TLS is not there yet: anything but off is an error")
+    tls: Annotated[TlsEntry | None, BeforeValidator(values.switch_or_keys)] = setting(
+        None, "true: the node is reached over TLS, and never without. Or the keys of the table below", shown="plain TCP"
+    )
+    credentials: CredentialsEntry | None = setting(
+        None, "the user identity with which we call, over TLS only; its keys are in the table below", shown="none"
+    )
     retry_delays: Annotated[
         tuple[Annotated[float, Plain(values.number(0.1, 7 * DAY_S))], ...], BeforeValidator(values.listed)
     ] = setting(
@@ -849,14 +908,6 @@ class SortingEntry(Entry):
         NO_ITEMS, "each orders anew, so the last one decides; each has the keys of the table below"
     )
     description: AnyText | None = setting(None, "a text for people")
-
-
-class Strict(Entry):
-    """An entry in which an unknown key is an error: what was meant would not be checked."""
-
-    @classmethod
-    def tell_unknown(cls, at: At, where: str, meant: str, report: Report) -> None:
-        report.error(at, where, f"unknown key (did you mean {meant}?)" if meant else "unknown key")
 
 
 class ExpectedDeliveryEntry(Strict):

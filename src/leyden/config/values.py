@@ -271,6 +271,31 @@ def off(value: Node) -> str:
     return "off"
 
 
+def switch_or_keys(value: Node) -> Entries | None:
+    """Keys and values; true = without any, each with its default; false = None."""
+    if isinstance(value, Entries):
+        return value
+    if not isinstance(value, Text) or value.strip().lower() not in (*_YES, *_NO, "none"):
+        raise ValueError("must be true, false, or keys and values")
+    return Entries(value.at) if value.strip().lower() in _YES else None
+
+
+def one_line(value: Node) -> str:
+    """A text without control characters."""
+    written = str(text(value)).strip()
+    if not written.isprintable():
+        raise ValueError("must be one line without control characters")
+    return written
+
+
+def credential_name(value: Node) -> str:
+    """The name of a credential of systemd: that of a file, without a folder."""
+    written = text(value).strip()
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}", written):
+        raise ValueError(f"{str(written)!r} is no name of a credential (letters, digits, dots, - and _)")
+    return str(written)
+
+
 def tag(value: Node) -> str:
     """A tag as eight lower-case hex digits, from gggg,eeee, 8,60, 00080060 or a keyword; or a pseudo-tag."""
     written = text(value).strip()

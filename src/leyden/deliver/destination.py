@@ -1,6 +1,33 @@
 """A destination as the sender sees it: one node of nodes.yml, every default resolved."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """How a peer is reached over TLS. The files are in PEM, by their absolute paths; "" = none.
+
+    `name` stands in its certificate, which one of `authorities` has signed ("" = those of the system), and which
+    `revocation_lists` must not name. `certificate` and `key` are ours.
+    """
+
+    name: str
+    authorities: str = ""
+    certificate: str = ""
+    key: str = ""
+    revocation_lists: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Who we say that we are (PS3.7 D.3.3.7). The passcode, or without `username` the JWT, stands in `secret_file`.
+
+    `passcode` is one that nodes.yml holds in clear: only the settings of the sender have it.
+    """
+
+    username: str = ""
+    secret_file: str = ""
+    passcode: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +39,7 @@ class Destination:
     `aliases` hold every other title it answers to (prefix + title too); they are for the log only.
     `schedule` holds pairs of minutes after midnight (start, end; end < start crosses midnight), `networks` the texts
     of ProcessNetworks; empty = always and everywhere. A limit of 0 is off.
+    `tls` None = plain TCP; `credentials` only go over TLS.
     `keep_rejected` False: what it answers no to for good is removed, once there is a receipt of that.
     """
 
@@ -41,3 +69,5 @@ class Destination:
     retry_delays_s: tuple[float, ...] = ()
     expiry_threshold_s: float = 604800.0
     keep_rejected: bool = True
+    tls: TlsSettings | None = None
+    credentials: Credentials | None = None

@@ -25,6 +25,7 @@ INVALID_PARAMETER = 6
 RELEASE_PDU = struct.pack(">BxIxxxx", RELEASE, 4)
 RELEASE_REPLY_PDU = struct.pack(">BxIxxxx", RELEASE_REPLY, 4)
 
+_TLS_RECORDS = (0x15, 0x16)  # an alert, a handshake (RFC 8446 section 5.1)
 _HEADER = struct.Struct(">BxI")
 _PDV = struct.Struct(">IBB")
 _DATA_AND_PDV = struct.Struct(">BxIIBB")
@@ -115,7 +116,8 @@ class Reader:
             self._awaited_bytes = _PDV.size
             return
         if kind not in _LENGTH_BOUNDS:
-            raise RemoteProtocolError(f"not a DICOM PDU: type 0x{kind:02X}", UNRECOGNIZED_PDU)
+            tls = ", as TLS has it" if kind in _TLS_RECORDS else ""
+            raise RemoteProtocolError(f"not a DICOM PDU: type 0x{kind:02X}{tls}", UNRECOGNIZED_PDU)
         least, most = _LENGTH_BOUNDS[kind]
         if not least <= length <= most:
             raise RemoteProtocolError(

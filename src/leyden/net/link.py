@@ -98,6 +98,7 @@ class Link(asyncio.BufferedProtocol):
         self._backstop_s = 0.0
         self._held = False
         self._shaking = False  # a thread works on the handshake
+        self._secured: asyncio.Future[None] | None = None  # set while somebody waits for its end
         self._ended = False
 
     # asyncio's side
@@ -165,6 +166,7 @@ class Link(asyncio.BufferedProtocol):
             self._end(error)
             self._transport.write_eof()  # behind the alert, which tells the peer what is wrong
         elif self.tls.ready:
+            self._wake_secured()
             self.flush()
             self._decrypt(self.tls)
         self._read_or_not()
@@ -210,6 +212,10 @@ class Link(asyncio.BufferedProtocol):
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
         self._drained = None
+
+    def _wake_secured(self) -> None:
+        if self._secured is not None and not self._secured.done():
+            self._secured.set_result(None)
 
     # The owner's side
 
@@ -321,6 +327,12 @@ class Link(asyncio.BufferedProtocol):
             self.sent_bytes += len(ciphertext)
             self._transport.write(ciphertext)
 
+    async def secured(self) -> None:
+        """Wait until the TLS handshake is done, or the association has ended before; without TLS there is no wait."""
+        if self.tls is not None and not self.tls.ready and not self._ended:
+            self._secured = self._loop.create_future()
+            await self._secured
+
     async def drained(self) -> None:
         """Wait until the transport has given all bytes to the kernel, or the connection is gone."""
         while self._drained is not None:
@@ -366,6 +378,7 @@ class Link(asyncio.BufferedProtocol):
         if not self._ended:
             self._ended = True
             self._wake_writer()
+            self._wake_secured()
             self._owner.ended(why)
             if self._transport is not None and not self._transport.is_closing():
                 self.hold_reading(False)

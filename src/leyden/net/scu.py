@@ -18,19 +18,21 @@ from typing import Protocol
 from leyden import crash
 from leyden.dicom.association import Aborted, Accepted, Connection, Event, Rejected, ReleaseRequested, Responded
 from leyden.dicom.dimse import ECHO_REQUEST, RESPONSE, STORE_REQUEST, SUCCESS, Command
-from leyden.dicom.negotiate import AssociateReject, AssociateRequest, accepted_pairs, contexts_for
+from leyden.dicom.negotiate import AssociateReject, AssociateRequest, UserIdentity, accepted_pairs, contexts_for
 from leyden.dicom.uids import VERIFICATION
 from leyden.errors import Corrupt, LeydenError, LocalProtocolError, Transient
 from leyden.net import dial
 from leyden.net.dial import ConnectionFailed as ConnectionFailed
 from leyden.net.link import ConnectionLost as ConnectionLost
 from leyden.net.link import Link
+from leyden.net.tls import Session, TlsFailed
 
 SEND_BUFFER_BYTES = 1024 * 1024
 PIECE_PDUS = 4096  # PDUs a write at most: for tiny PDUs, headers and views take far more memory than the data
 THROTTLED_PIECE_BYTES = 64 * 1024  # small, so that a slow line gets a steady flow and no bursts
 RECEIVE_BUFFER_BYTES = 32 * 1024
 RELEASE_TIMEOUT_S = 2.0
+HANDSHAKE, ANSWER = "TLS handshake", "answer to the association request"
 SPEED_WINDOW_S = 10.0
 TICK_S = 0.25
 _WARNINGS = range(0xB000, 0xC000)
@@ -112,16 +114,27 @@ class Pace:
         return None
 
 
+def _unanswered(error: ConnectionLost, link: Link) -> str:
+    """Why there is no answer to an association request. One who goes without a word may expect TLS, or not."""
+    if isinstance(error, TlsFailed) or (link.tls is None and link.received_bytes):
+        return str(error)
+    if link.tls is None:
+        return f"{error} before it answered, as one does that speaks TLS only"
+    if not link.secure:
+        return f"{error} in the TLS handshake, as one does that does not speak TLS"
+    return f"{error} right after the TLS handshake, as one does that does not take our certificate, or wants one"
+
+
 class Association:
     """One outbound association, made by open().
 
     `proposed` and the keys of `accepted` are (abstract syntax, transfer syntax); a value of `accepted` is a context ID.
     """
 
-    def __init__(self, request: AssociateRequest) -> None:
+    def __init__(self, request: AssociateRequest, session: Session | None = None) -> None:
         self._request = request
         self._connection = Connection.requestor(request)
-        self._link = Link(self._connection, self, memoryview(bytearray(RECEIVE_BUFFER_BYTES)))
+        self._link = Link(self._connection, self, memoryview(bytearray(RECEIVE_BUFFER_BYTES)), tls=session)
         self.proposed = frozenset((context.abstract, context.syntaxes[0]) for context in request.contexts)
         self.accepted: dict[tuple[str, str], int] = {}
         self._gone = asyncio.get_running_loop().create_future()
@@ -148,27 +161,35 @@ class Association:
         calling: str,
         called: str,
         contexts: Sequence[tuple[str, str]],
+        sessions: Callable[[], Session] | None = None,
+        identity: UserIdentity | None = None,
         connect_timeout_s: float = 30.0,
         answer_timeout_s: float = 30.0,
     ) -> "Association":
         """Connect and negotiate. `contexts` beyond 128 are left out (see `proposed`). A time-out of 0 = no limit.
 
-        The first address of the host that answers the request counts, even if it rejects. Raises ConnectionFailed with
-        the reason for each address, or AssociationRejected, both Transient.
+        `sessions` makes the TLS session of each connection (None = plain), whose handshake is part of connecting; only
+        then may there be an `identity`. The first address of the host that answers the request counts, even if it
+        rejects. Raises ConnectionFailed with the reason for each address, or AssociationRejected, both Transient.
         """
-        request = AssociateRequest(called, calling, contexts_for(contexts))
+        if identity is not None and sessions is None:
+            raise LocalProtocolError("a user identity goes over TLS only")
+        request = AssociateRequest(called, calling, contexts_for(contexts), identity=identity)
         begin_s = time.monotonic()
         addresses = await dial.look_up(host, port, connect_timeout_s)
         left_s = max(connect_timeout_s - (time.monotonic() - begin_s), 0.001) if connect_timeout_s else 0.0
         unanswered: list[str] = []
         while True:
-            association = cls(request)
+            association = cls(request, sessions() if sessions else None)
+            begin_s = time.monotonic()
             try:
                 transport, address = await dial.connect(addresses, left_s)
             except ConnectionFailed as error:
                 raise ConnectionFailed(", ".join([*unanswered, str(error)])) from error
+            if left_s:
+                left_s = max(left_s - (time.monotonic() - begin_s), 0.001)
             try:
-                await association._negotiate(transport, answer_timeout_s)
+                await association._negotiate(transport, left_s, answer_timeout_s)
             except ConnectionFailed as error:
                 unanswered.append(f"{address[1]}: {error}")
                 addresses.remove(address)
@@ -178,22 +199,27 @@ class Association:
             else:
                 return association
 
-    async def _negotiate(self, transport: asyncio.Transport, answer_timeout_s: float) -> None:
+    async def _negotiate(
+        self, transport: asyncio.Transport, handshake_timeout_s: float, answer_timeout_s: float
+    ) -> None:
         if transport.is_closing():
             raise ConnectionFailed("the peer closed the connection at once")
         transport.set_protocol(self._link)
         self._link.connection_made(transport)
+        phase, within_s = HANDSHAKE, handshake_timeout_s
         try:
-            async with asyncio.timeout(answer_timeout_s or None):
+            async with asyncio.timeout(within_s or None):
+                await self._link.secured()
+            phase, within_s = ANSWER, answer_timeout_s
+            async with asyncio.timeout(within_s or None):
                 while not self._established:
                     await self._something()
         except BaseException as error:
             self.abort()
             if isinstance(error, TimeoutError):
-                words = f"no answer to the association request within {answer_timeout_s:g} s"
-                raise ConnectionFailed(words) from None
+                raise ConnectionFailed(f"no {phase} within {round(within_s, 1):g} s") from None
             if isinstance(error, ConnectionLost):
-                raise ConnectionFailed(str(error)) from error
+                raise ConnectionFailed(_unanswered(error, self._link)) from error
             raise
 
     def __repr__(self) -> str:

@@ -8,12 +8,14 @@ frees the interpreter meanwhile. Everything else is as fast as the cipher.
 import hashlib
 import ipaddress
 import ssl
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
 from leyden.errors import Transient
+from leyden.net import distrust
 
 SEAL_BYTES = 128 * 1024  # encrypted at a time: what OpenSSL holds of a connection stays as small as that
 
@@ -22,7 +24,11 @@ class ConnectionLost(Transient):
     """The connection ended in the middle of an association, or before there was one."""
 
 
-class HandshakeFailed(ConnectionLost):
+class TlsFailed(ConnectionLost):
+    """What came is no good TLS, or the peer has sent an alert; the text says why, in plain words."""
+
+
+class HandshakeFailed(TlsFailed):
     """There is no TLS connection with this peer; the text says why, in plain words."""
 
 
@@ -44,11 +50,19 @@ class PeerCertificate:
 class Session:
     """One side of one connection. `ready` = the handshake is done; `certificate` is known from then on."""
 
-    def __init__(self, context: ssl.SSLContext, *, server_side: bool, server_name: str | None = None) -> None:
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        *,
+        server_side: bool,
+        server_name: str | None = None,
+        trusted: str = "the files of our authorities",
+    ) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side, server_name)
         self._read_into = cast(Callable[[int, memoryview], int], self._tls.read)
         self._failure: Exception | None = None  # of reading, to be told when what came before it was handled
+        self._trusted = trusted
         self.ready = False
         self.certificate: PeerCertificate | None = None
 
@@ -81,9 +95,17 @@ class Session:
         except ssl.SSLWantReadError:
             return
         except (ssl.SSLError, ssl.CertificateError) as error:
-            raise HandshakeFailed(f"no TLS connection: {why(error)}") from error
+            raise HandshakeFailed(f"no TLS connection: {self._why(error)}") from error
         self.certificate = _certificate(self._tls)
         self.ready = True
+
+    def _why(self, error: Exception) -> str:
+        if not isinstance(error, ssl.SSLCertVerificationError):
+            return why(error)
+        name = self._tls.server_hostname or ""
+        return distrust.words(
+            error.verify_code, error.verify_message, _sent_chain(self._tls), name, self._trusted, time.time()
+        )
 
     def read(self, into: memoryview) -> int:
         """Decrypt as much as has come and fits; returns the bytes, 0 = more has to come.
@@ -102,7 +124,7 @@ class Session:
         except ssl.SSLZeroReturnError:  # the same, when we have said it first
             self._failure = Closed()
         except ssl.SSLError as error:
-            self._failure = ConnectionLost(f"TLS ended: {why(error)}")
+            self._failure = TlsFailed(f"TLS ended: {why(error)}")
         if self._failure is not None and not done:
             raise self._failure
         return done
@@ -147,10 +169,15 @@ _WORDS = {
 
 def why(error: Exception) -> str:
     """What is wrong with the TLS of a peer, in plain words."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the certificate of the peer is not good: {error.verify_message}"
     reason = getattr(error, "reason", None) or ""
     return _WORDS.get(reason) or (reason.replace("_", " ").lower() if reason else str(error))
+
+
+def _sent_chain(tls: ssl.SSLObject) -> list[dict[str, Any]]:
+    """The certificates that the peer has sent, though they are not good. Python has no public way to them."""
+    with suppress(AttributeError, ValueError):
+        return [each.get_info() for each in tls._sslobj.get_unverified_chain() or ()]  # type: ignore[attr-defined]
+    return []
 
 
 def _certificate(tls: ssl.SSLObject) -> PeerCertificate | None:

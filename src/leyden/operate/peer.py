@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from leyden.deliver.destination import Credentials, TlsSettings
 from leyden.deliver.retry import Verdict, classify
 from leyden.dicom import part10
 from leyden.dicom.identity import as_named
@@ -14,31 +15,36 @@ from leyden.dicom.uids import IMPLICIT_LE, VERIFICATION, syntax_name
 from leyden.errors import Corrupt, Transient
 from leyden.net.scu import Association
 from leyden.operate.files import files_under
+from leyden.reaching import associate
 
 _HEAD_BYTES = 1 << 16  # of a file: what is read of it to learn its SOP class, instance and transfer syntax
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Whom to call, as whom, and how long to wait for a connection and for each answer."""
+    """Whom to call, as whom, over TLS or not, and how long to wait for a connection and for each answer."""
 
     host: str
     port: int
     called: str
     calling: str
     timeout_s: float
+    tls: TlsSettings | None = None
+    credentials: Credentials | None = None
 
     def __str__(self) -> str:
         return f"{self.called}@{self.host}:{self.port}"
 
     async def open(self, contexts: list[tuple[str, str]]) -> Association:
         """An association with the given (SOP class UID, transfer syntax UID). Raises Transient."""
-        return await Association.open(
+        return await associate(
             self.host,
             self.port,
             calling=self.calling,
             called=self.called,
             contexts=contexts,
+            tls=self.tls,
+            credentials=self.credentials,
             connect_timeout_s=self.timeout_s,
             answer_timeout_s=self.timeout_s,
         )

@@ -43,6 +43,7 @@ from leyden.outbound.outcome import Outcome, Response
 from leyden.outbound.queue import Instance
 from leyden.outbound.refusals import Refusals
 from leyden.outbound.window import Window
+from leyden.reaching import associate
 
 logger = logging.getLogger("leyden.sender")
 
@@ -130,10 +131,11 @@ class Associations:
         """The destination has changed: what begins from now on goes by this.
 
         An association that is there ends in good order, after the object that is under way. One that opens to another
-        address is given up. What was held against the destination is forgotten.
+        address, or in another way, is given up. What was held against the destination is forgotten.
         """
         for member in self.members:
-            moved = (member.destination.host, member.destination.port) != (destination.host, destination.port)
+            was = member.destination
+            moved = (was.host, was.port, was.tls) != (destination.host, destination.port, destination.tls)
             if moved and member.phase is Phase.OPENING and member.task is not None:
                 member.phase = Phase.CLOSING
                 member.task.cancel()
@@ -262,12 +264,14 @@ class Associations:
         destination = member.destination
         caller = ""  # whose association it was, if the rejection is for good
         try:
-            return await scu.Association.open(
+            return await associate(
                 destination.host,
                 destination.port,
                 calling=member.calling,
                 called=destination.ae_title,
                 contexts=member.contexts,
+                tls=destination.tls,
+                credentials=destination.credentials,
                 connect_timeout_s=destination.connect_timeout_s,
                 answer_timeout_s=ANSWER_TIMEOUT_S,
             )

@@ -2,17 +2,18 @@
 
 import time
 
+from leyden.deliver.destination import Destination
 from leyden.dicom.uids import IMPLICIT_LE, VERIFICATION
-from leyden.net.scu import Association
+from leyden.reaching import associate
 
 ECHOES = 3
 
 
-async def round_trip_s(host: str, port: int, *, calling: str, called: str, timeout_s: float = 10.0) -> float:
+async def round_trip_s(to: Destination, *, calling: str, timeout_s: float = 10.0) -> float:
     """The least of a few: a round trip on the line, and the time for the answer. Raises Transient."""
-    link = await Association.open(
-        host, port, calling=calling, called=called, contexts=[(VERIFICATION, IMPLICIT_LE)],
-        connect_timeout_s=timeout_s, answer_timeout_s=timeout_s,
+    link = await associate(
+        to.host, to.port, calling=calling, called=to.ae_title, contexts=[(VERIFICATION, IMPLICIT_LE)],
+        tls=to.tls, credentials=to.credentials, connect_timeout_s=timeout_s, answer_timeout_s=timeout_s,
     )  # fmt: skip
     times_s = []
     for _ in range(ECHOES):

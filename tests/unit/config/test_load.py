@@ -511,7 +511,6 @@ def test_one_wrong_line_of_config_yml(folder: Write, line: str, problem: str) ->
             "TransferSyntax: there is no transfer syntax zip; this version makes",
         ),
         ("- AeTitle: A\n  Impersonate: perhaps", 2, "Impersonate: must be true or false, not 'perhaps'"),
-        ("- AeTitle: A\n  Tls: true", 2, "Tls: TLS is not there yet"),
         ("- AeTitle: A\n  Priority: 3", 2, "Priority: must be a whole number from 0 to 2, not '3'"),
         ("- AeTitle: A\n  ProcessNetworks: office", 2, "ProcessNetworks[0]: 'office' is not an address"),
         ("- AeTitle: A\n  SopClassPriorities:\n    - default\n    - CT", 4, "SopClassPriorities[1]: 'CT' is not a UID"),

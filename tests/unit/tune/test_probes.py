@@ -11,6 +11,7 @@ import pydicom
 import pytest
 
 from leyden.config.load import load
+from leyden.deliver.destination import Destination
 from leyden.dicom import uids
 from leyden.errors import LeydenError, Transient
 from leyden.tune import codec, disk, echo, images, rules
@@ -108,11 +109,11 @@ def test_both_ends_count_the_same() -> None:
 def test_a_round_trip() -> None:
     pacs = Pacs("PACS").start()
     try:
-        assert 0 < asyncio.run(echo.round_trip_s("127.0.0.1", pacs.port, calling="US", called="PACS")) < 10
+        assert 0 < asyncio.run(echo.round_trip_s(Destination("PACS", "127.0.0.1", pacs.port), calling="US")) < 10
     finally:
         pacs.stop()
     with pytest.raises(Transient):
-        asyncio.run(echo.round_trip_s("127.0.0.1", free_port(), calling="US", called="PACS"))
+        asyncio.run(echo.round_trip_s(Destination("PACS", "127.0.0.1", free_port()), calling="US"))
 
 
 def test_rules_cost_the_planner_time(tmp_path: Path) -> None:

@@ -35,7 +35,8 @@ class NodeQueue(Shape, frozen=True):
 
 
 class Node(Shape, frozen=True):
-    """A destination. `transferSyntax`: "" = as received. `overridden`: it is sent to at any time of the day."""
+    """A destination. `transferSyntax`: "" = as received. `overridden`: it is sent to at any time of the day. `tls`: it
+    is reached over TLS."""
 
     ae_title: str
     host_name: str
@@ -44,6 +45,7 @@ class Node(Shape, frozen=True):
     aliases: tuple[str, ...]
     transfer_syntax: str
     impersonate: bool
+    tls: bool
     paused: bool
     overridden: bool
     queue: NodeQueue
@@ -109,6 +111,7 @@ def _node(destination: Destination, control: Control, counts: tuple[Count, ...])
         aliases=destination.aliases,
         transfer_syntax=syntax_name(destination.syntax) if destination.syntax else "",
         impersonate=destination.impersonate,
+        tls=destination.tls is not None,
         paused=control.pause is not None,
         overridden=control.override is not None,
         queue=NodeQueue(
@@ -180,7 +183,8 @@ def _change(console: Console, title: str, wanted: NodeSettings) -> Reading:
 
 async def echo_node(console: Console, asked: Asked[Nothing, Nothing]) -> Echoed:
     found = node_of(console, asked)
-    peer = Peer(found.host, found.port, found.ae_title, console.settings.my_ae_title, ECHO_WITHIN_S)
+    calling = console.settings.my_ae_title
+    peer = Peer(found.host, found.port, found.ae_title, calling, ECHO_WITHIN_S, found.tls, found.credentials)
     try:
         answered = await echo(peer)
     except (LeydenError, OSError) as error:

@@ -1,0 +1,45 @@
+"""The user identity with which we call a peer (PS3.7 D.3.3.7), from a file that is read for each call.
+
+So a passcode is in memory only as long as an association is negotiated, and a new one needs no reload. Deliberately
+absent: Kerberos and SAML.
+"""
+
+from leyden.dicom.negotiate import JWT, USERNAME, USERNAME_AND_PASSCODE, UserIdentity
+from leyden.errors import LeydenError
+from leyden.net.trust import BadFile, check_private
+
+SECRET_MAX_BYTES = 60_000  # a field has a length of 16 bits, and both share an item
+
+
+class BadSecret(LeydenError):
+    """A file that holds no passcode or JWT; the text does not hold it either."""
+
+
+def user_identity(username: str, secret_file: str, passcode: str = "") -> UserIdentity:
+    """The identity: a user, with the passcode if there is one; without `username`, the JWT in `secret_file`.
+
+    No positive response is asked for: who does not accept the user rejects the association, and what an acceptor that
+    knows no user identity ignores was sent by then. Raises BadSecret.
+    """
+    secret = read_secret(secret_file) if secret_file else passcode.encode()
+    if not username:
+        return UserIdentity(JWT, secret)
+    return UserIdentity(USERNAME_AND_PASSCODE if secret else USERNAME, username.encode(), secret)
+
+
+def read_secret(path: str) -> bytes:
+    """The first line of a file that only its owner has rights to. Raises BadSecret."""
+    try:
+        check_private("", path)
+        with open(path, "rb") as file:
+            content = file.read(SECRET_MAX_BYTES + 1)
+    except OSError as error:
+        raise BadSecret(f"{path}: {error.strerror}") from error
+    except BadFile as error:
+        raise BadSecret(str(error)) from error
+    secret = content.partition(b"\n")[0].strip(b"\r\n \t")
+    if not secret:
+        raise BadSecret(f"{path} is empty, or its first line is")
+    if len(content) > SECRET_MAX_BYTES:
+        raise BadSecret(f"{path} is larger than {SECRET_MAX_BYTES} bytes")
+    return secret

@@ -1,0 +1,68 @@
+"""How a peer is called: the one way to an association for the sender, the commands and the console.
+
+Plain, or over TLS as its settings say, and then perhaps with a user identity. Over TLS there is no way back: what is
+wrong with it is a connection that failed, like any other. Files are read in a thread.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from leyden.deliver.destination import Credentials, TlsSettings
+from leyden.dicom.negotiate import UserIdentity
+from leyden.net.identity import BadSecret, user_identity
+from leyden.net.scu import Association, ConnectionFailed
+from leyden.net.tls import Session
+from leyden.net.trust import BadFile, Contexts, Files
+
+_CONTEXTS = Contexts()  # of this process
+
+
+async def associate(
+    host: str,
+    port: int,
+    *,
+    calling: str,
+    called: str,
+    contexts: Sequence[tuple[str, str]],
+    tls: TlsSettings | None = None,
+    credentials: Credentials | None = None,
+    connect_timeout_s: float = 30.0,
+    answer_timeout_s: float = 30.0,
+) -> Association:
+    """As Association.open(), over TLS and with credentials where they are given.
+
+    Credentials only go over TLS. Raises ConnectionFailed, also for files that can't be used, or AssociationRejected.
+    """
+    sessions, identity = None, None
+    if tls is not None or credentials is not None:
+        sessions, identity = await asyncio.get_running_loop().run_in_executor(None, _means, called, tls, credentials)
+    return await Association.open(
+        host,
+        port,
+        calling=calling,
+        called=called,
+        contexts=contexts,
+        sessions=sessions,
+        identity=identity,
+        connect_timeout_s=connect_timeout_s,
+        answer_timeout_s=answer_timeout_s,
+    )
+
+
+def _means(
+    called: str, tls: TlsSettings | None, credentials: Credentials | None
+) -> tuple[Callable[[], Session], UserIdentity | None]:
+    """What makes the TLS sessions of a call, and who we say that we are. Raises ConnectionFailed."""
+    if tls is None:
+        raise ConnectionFailed("a user's name and passcode never go over a connection without TLS")
+    try:
+        files = Files(tls.authorities, tls.certificate, tls.key, tls.revocation_lists)
+        context = _CONTEXTS.current(files, called)
+        who = None
+        if credentials is not None:
+            who = user_identity(credentials.username, credentials.secret_file, credentials.passcode)
+    except (BadFile, BadSecret) as error:
+        raise ConnectionFailed(str(error)) from error
+    trusted = tls.authorities or "the system's certificate store"
+    return partial(Session, context, server_side=False, server_name=tls.name, trusted=trusted), who
