@@ -12,7 +12,7 @@ from support.sender import Sender
 from support.service import Service
 from support.sink import Sink
 
-_ONE_BY_ONE = ("tests/crash/", "tests/interop/", "tests/reference/")
+_ONE_BY_ONE = ("tests/chaos/test_scenes.py", "tests/crash/", "tests/interop/", "tests/reference/")
 _BY_MODULE = ("tests/interop/test_bad_input.py", "tests/interop/test_odd_peers.py", "tests/interop/test_page.py")
 
 
