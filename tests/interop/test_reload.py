@@ -340,11 +340,11 @@ def test_what_takes_a_restart_is_said_and_stays(service: Callable[..., Service],
     a = pacs("A")
     leyden = service(node("A", a.port)).start()
     said = reload_with(leyden, config=config_of(leyden, workers=3, arenaMib=96, clientTimeout=77))
-    assert "warning: workers stays 2: it takes a restart to make it 3" in said
+    assert "warning: workers stays 1: it takes a restart to make it 3" in said
     assert "warning: arenaMib stays 64: it takes a restart to make it 96" in said
     assert "config.yml: clientTimeout 600 -> 77" in said
     assert len(leyden.processes()) == 1 + 2 + 2 + 1
-    assert "warning: workers stays 2" in leyden.leyden("status").stdout
+    assert "warning: workers stays 1" in leyden.leyden("status").stdout
     assert "nothing is new, generation 2 stays in force" in reload_with(leyden)
     assert leyden.stop() == 0
 

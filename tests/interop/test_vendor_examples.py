@@ -23,7 +23,7 @@ from support.service import Service, files_below, free_port, wait_for
 CT, MR, SC = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.7"
 JPEG_LOSSLESS = "1.2.840.10008.1.2.4.70"
 REPORT = "1.2.840.10008.5.1.4.1.1.88.11"
-LIGHT = "minFreeSpace: 1\nworkers: 2\narenaMib: 64\n"  # for the machine that tests run on
+LIGHT = "minFreeSpace: 1\nworkers: 1\narenaMib: 64\n"  # for the machine that tests run on
 
 Site = Callable[..., Service]
 Peer = Callable[..., Pacs]

@@ -105,7 +105,7 @@ class Service:
         self.folder = folder
         self.port = free_port()
         folder.mkdir(parents=True, exist_ok=True)
-        keys = {"scpPort": self.port, "minFreeSpace": 1, "workers": 2, "arenaMib": 64, **config}
+        keys = {"scpPort": self.port, "minFreeSpace": 1, "workers": 1, "arenaMib": 64, **config}
         if routings is not None:
             keys["filters"] = "route"
             (folder / "routings.yml").write_text(routings)
