@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from leyden import __version__
-from leyden.errors import ConfigError, LeydenError, Unconfigured, UnknownNode, WrongFormat
+from leyden.errors import ConfigError, LeydenError, Unconfigured, UnknownNode, Unsafe, WrongFormat
 
 _IGNORED_SWITCHES = ("install", "uninstall", "service", "verbose", "debug")
 
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         _print_problems(error)
         return 2
-    except (Unconfigured, UnknownNode, WrongFormat) as error:
+    except (Unconfigured, UnknownNode, Unsafe, WrongFormat) as error:
         print(f"leyden: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
@@ -106,11 +106,11 @@ def whole_parser() -> argparse.ArgumentParser:
         trace,
         tune,
     )
-    from leyden.commands.options import folders, logging_options
+    from leyden.commands.options import folders, run_options
 
     parser = _Parser(
         prog="leyden",
-        parents=[folders(), logging_options()],
+        parents=[folders(), run_options()],
         description="A store-and-forward DICOM router. Without a command: run.",
         epilog="Every key of config.yml can be given as --config.KEY=VALUE, LEYDEN_KEY=VALUE or CAPACITOR_KEY=VALUE.",
     )

@@ -46,5 +46,9 @@ class UnknownNode(LeydenError):
     """No node has this title or alias."""
 
 
+class Unsafe(LeydenError):
+    """The service would run as root, or on what others can read or change. The message says what to do."""
+
+
 class Unreadable(LeydenError):
     """The user as whom something is to be done can't read the program. The message says what to do."""

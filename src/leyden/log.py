@@ -191,7 +191,6 @@ def set_up(who: str, log_dir: Path | None, settings: LogSettings = AS_EVER) -> N
 
     OSError: the file cannot be opened. Records go to standard error then, and the file is tried again.
     """
-    os.umask(0o077)
     handler = _Handler(who, log_dir / "leyden.log" if log_dir is not None else None)
     logging.basicConfig(handlers=[handler], force=True)
     adopt(settings)

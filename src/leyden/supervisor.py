@@ -25,7 +25,7 @@ from leyden.board import Board
 from leyden.config.settings import Settings
 from leyden.deliver.destination import Destination
 from leyden.dicom.uids import syntax_name
-from leyden.errors import Transient, WrongFormat
+from leyden.errors import Transient, Unsafe, WrongFormat
 from leyden.generations import Generations, Load
 from leyden.heartbeat import ROW_BYTES, Heartbeat
 from leyden.inherited import DESCRIPTORS, LISTEN_BACKLOG, descriptors_as_text
@@ -37,6 +37,7 @@ from leyden.operate.who import who
 from leyden.spool import format as formats
 from leyden.spool import listing, recover
 from leyden.spool.entry import Queued
+from leyden.spool.guarded import check_folder, check_spool, user_name
 from leyden.spool.listing import names
 from leyden.spool.lock import SpoolLock
 from leyden.spool.store import Spool
@@ -90,6 +91,7 @@ def run(settings: Settings, warnings: tuple[str, ...], load: Load) -> int:
 
     `load` reads the configuration again, for a reload.
     """
+    os.umask(0o077)  # before anything is made; the roles inherit it
     crash.arm("supervisor")
     systemd = Systemd(os.environ)
     with _signals() as signals_fd:
@@ -97,7 +99,7 @@ def run(settings: Settings, warnings: tuple[str, ...], load: Load) -> int:
             log.set_up("leyden", Path(settings.log_dir), settings.log)
             systemd.tell(STATUS="looks through the spool")
             supervisor = _prepare(settings, warnings, load, systemd)
-        except (Transient, WrongFormat, OSError) as error:
+        except (Transient, Unsafe, WrongFormat, OSError) as error:
             logger.error("not started: %s", error)
             systemd.tell(STATUS=f"not started: {error}")
             return 2
@@ -109,10 +111,18 @@ def run(settings: Settings, warnings: tuple[str, ...], load: Load) -> int:
 
 
 def _prepare(settings: Settings, warnings: tuple[str, ...], load: Load, systemd: Systemd) -> "Supervisor":
-    """Do all that comes before the first role. Transient, OSError: the service cannot start; the text says why."""
+    """Do all that comes before the first role. Transient, WrongFormat, Unsafe, OSError: the service cannot start; the
+    text says why."""
     logger.info("Leyden %s starts; configuration %s, spool %s", __version__, settings.path, settings.cache_path)
     for warning in warnings:
         logger.warning("%s", warning)
+    if os.geteuid() == 0:
+        logger.warning(
+            "runs as %s, as --as-root asked for: a fault in it would be one in all of this machine", user_name(0)
+        )
+    check_folder(Path(settings.path), "the configuration, which says where images go")
+    check_folder(Path(settings.log_dir), "the folder of the log")
+    check_spool(settings.spool_root)
     formats.check(settings.spool_root)  # before the lock, which is a file too
     lock = SpoolLock(settings.spool_root)
     formats.mark(settings.spool_root)

@@ -112,7 +112,7 @@ def test_a_second_service_on_the_same_spool_refuses_and_touches_nothing(service:
     marker = leyden.spool / "embryo" / "0000.dcm"
     marker.write_bytes(b"being received")
     second = subprocess.run(
-        [sys.executable, "-m", "leyden", "run", "--path", str(leyden.folder), "--config.scpPort=0"],
+        [sys.executable, "-m", "leyden", "run", "--as-root", "--path", str(leyden.folder), "--config.scpPort=0"],
         capture_output=True,
         text=True,
         timeout=ENDS_WITHIN_S,

@@ -19,11 +19,12 @@ from leyden.config.load import load
 from leyden.heartbeat import ROW_BYTES, Heartbeat
 from leyden.spool.entry import Entry, ReceiptClock, claim_name, key
 from leyden.spool.lock import SpoolLock
+from leyden.spool.moves import make_folder
 from leyden.spool.stage import Stage
 from leyden.systemd import Systemd
 from support.notified import Notified
 from support.peers import Pacs
-from support.service import Service, make_late, node, wait_for
+from support.service import Service, free_port, make_late, node, wait_for
 
 # `leyden run` with some of its parts changed: what is said below goes in at the mark.
 CODE = """
@@ -119,7 +120,7 @@ def test_a_stop_at_any_moment_of_the_start_is_heard(changed: Callable[..., Chang
 def test_what_stands_in_the_way_is_named(changed: Callable[..., Changed], what: str) -> None:
     leyden = changed(node("PACS", 1))
     path = leyden.folder / what
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(str(path.parent))
     path.mkdir() if what == "cache/lock" else path.touch()
     code, said = leyden.start_changed("").ended()
     assert code == 2
@@ -137,7 +138,7 @@ def test_a_service_on_a_full_disk_starts_and_brings_back_later_what_it_could_not
     leyden = changed(node("PACS", images.port))
     entry = Entry(ReceiptClock(0).next(time.time_ns() // 1000), key("1.2"), key("study"), key("CT1"))
     claim = leyden.spool / "active" / "worker-0" / claim_name(Stage.PREPARED, "PACS", "10", entry)
-    claim.parent.mkdir(parents=True)
+    make_folder(str(claim.parent))
     claim.write_bytes(b"not DICOM: it will stand in failed/")
     (leyden.folder / "full").touch()
     leyden.start_changed(FULL_WHILE_SAID)
@@ -234,7 +235,7 @@ def test_what_a_node_refused_that_is_gone_stays_where_it_is(changed: Callable[..
     leyden = changed(node("PACS", 1), cycleRejectedFilesOnStartup="true")
     name = Entry(ReceiptClock(0).next(time.time_ns() // 1000), key("1.2"), key("study"), key("CT1")).name
     for title in ("PACS", "GONE"):
-        (leyden.spool / "rejected" / title).mkdir(parents=True)
+        make_folder(str(leyden.spool / "rejected" / title))
         (leyden.spool / "rejected" / title / name).touch()
         (leyden.spool / "rejected" / title / f"{name}.json").write_text('{"reason": "no"}')
     code, said = leyden.start_changed(STOP_IN.format("recover.recover")).ended()
@@ -278,3 +279,19 @@ def test_a_role_that_dies_is_started_again_though_nobody_hears_of_its_death(chan
         lambda: any("worker" in process.cmdline() for process in leyden.processes()), why="the worker to run again"
     )
     assert leyden.stop() == 0
+
+
+def test_a_spool_that_others_can_read_is_refused_with_the_remedy(service: Callable[..., Service]) -> None:
+    """The service starts on no spool that others may come into, and what it makes itself nobody else can read."""
+    leyden, before = service(node("PACS", free_port())), os.umask(0)
+    try:
+        leyden.start()
+    finally:
+        os.umask(before)
+    made = [leyden.spool, *leyden.spool.rglob("*"), leyden.folder / "log", leyden.folder / "log" / "leyden.log"]
+    assert [path for path in made if path.stat().st_mode & 0o077] == []
+    leyden.stop()
+    leyden.spool.chmod(0o750)
+    done = leyden.leyden("run", "--as-root")
+    assert done.returncode == 2
+    assert f"not started: others than its owner may come into the spool {leyden.spool} (mode 0750)" in done.stderr

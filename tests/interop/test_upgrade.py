@@ -65,7 +65,7 @@ def everything(folder: Path) -> dict[Path, tuple[int, bytes]]:
 def test_a_spool_of_a_later_version_is_refused_and_not_touched(of_a_later_version: Service) -> None:
     """An older service refuses a newer spool with a clear message, and writes nothing."""
     before = everything(of_a_later_version.folder)
-    command = [sys.executable, "-m", "leyden", "run", "--path", str(of_a_later_version.folder)]
+    command = [sys.executable, "-m", "leyden", "run", "--as-root", "--path", str(of_a_later_version.folder)]
     started = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert started.returncode == 2
     assert f"has format {FORMAT + 1}, of a newer version (Leyden 9.1)" in started.stderr

@@ -111,6 +111,7 @@ def test_daysToKeepLogs_removes_the_logs_of_older_days(
     """So many days are kept, today among them."""
     leyden = service(archive_node(pacs("ARCHIVE")), daysToKeepLogs=2)
     days = [time.strftime("%Y-%m-%d", time.localtime(time.time() - n * 86400)) for n in range(4)]
+    leyden.spool.mkdir(mode=0o700)
     for day in days:
         (leyden.spool / "logs" / day / "ARCHIVE").mkdir(parents=True)
         (leyden.spool / "logs" / day / "ARCHIVE" / "1.2.log").touch()

@@ -131,7 +131,7 @@ class Service:
 
     def start(self, limit_s: float = 60.0, **environment: str) -> "Service":
         self.process = subprocess.Popen(
-            [*self.prefix, sys.executable, "-m", "leyden", "run", "--path", str(self.folder)],
+            [*self.prefix, sys.executable, "-m", "leyden", "run", "--as-root", "--path", str(self.folder)],
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, **environment},

@@ -38,6 +38,7 @@ class Volume:
             self.mount()
         except subprocess.CalledProcessError as error:
             pytest.skip(f"{kind} cannot be mounted here: {error.stderr.decode().strip()}")
+        place.chmod(0o700)  # as a spool has to be
 
     def mount(self) -> None:
         subprocess.run(["mount", "-o", _MOUNT[self.kind], self._image, self.place], check=True, capture_output=True)

@@ -51,11 +51,13 @@ def folders() -> argparse.ArgumentParser:
     return parser
 
 
-def logging_options() -> argparse.ArgumentParser:
-    """--log-format and --log-level of `leyden run`; load() takes them for the keys of config.yml."""
+def run_options() -> argparse.ArgumentParser:
+    """--log-format and --log-level of `leyden run`, which load() takes for the keys of config.yml, and --as-root."""
     parser = argparse.ArgumentParser(add_help=False)
     for flag, (key, words) in _LOGGING.items():
         parser.add_argument(flag, default=argparse.SUPPRESS, metavar="WORD", help=f"{words}; wins over {key}")
+    text = "run as root, which is refused without it"
+    parser.add_argument("--as-root", action="store_true", default=argparse.SUPPRESS, help=text)
     return parser
 
 

@@ -1,7 +1,8 @@
 """Who works at the command line, for the journal."""
 
 import os
-import pwd
+
+from leyden.spool.guarded import user_name
 
 _LONGEST_CHARS = 64  # of a login name; Linux allows 32
 
@@ -11,13 +12,6 @@ def who() -> str:
 
     SUDO_USER is taken from the environment, which a user may set: so the user that the kernel knows is always named.
     """
-    user = _user(os.getuid())
+    user = user_name(os.getuid())
     caller = "".join(each for each in os.environ.get("SUDO_USER", "") if each.isprintable())[:_LONGEST_CHARS]
     return f"{caller} as {user}" if caller and caller != user else user
-
-
-def _user(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:  # in a container, for instance
-        return f"user {uid}"

@@ -161,7 +161,7 @@ def service(folder: Path, workers: int, destinations: Mapping[str, str], *, sync
         (folder / "nodes.yml").write_text("".join(nodes))
         environment = {k: v for k, v in os.environ.items() if not k.upper().startswith(_NO_SETTINGS)}
         process = subprocess.Popen(
-            [sys.executable, "-c", _DIES_WITH_US, "-m", "leyden", "run", "--path", str(folder)],
+            [sys.executable, "-c", _DIES_WITH_US, "-m", "leyden", "run", "--as-root", "--path", str(folder)],
             stderr=subprocess.DEVNULL, env=environment, text=True, start_new_session=True,
         )  # fmt: skip
         try:

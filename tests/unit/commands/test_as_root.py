@@ -79,3 +79,16 @@ def test_root_is_told_if_the_user_of_the_service_can_not_read_the_program(tmp_pa
     assert done.returncode == 1
     assert f"user {SERVICE}, as whom root works here, but who can't read this Leyden ({private}/leyden)" in done.stderr
     assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("words", [(), ("run",)], ids=["without a command", "run"])
+def test_the_service_is_not_run_as_root(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """Exit code 2 and the remedy, and nothing is made."""
+    (tmp_path / "config.yml").write_text("scpPort: 11112\n")
+    (tmp_path / "nodes.yml").write_text("- AeTitle: PACS\n  HostName: 127.0.0.1\n  Port: 104\n")
+    command = [sys.executable, "-m", "leyden", *words, "--path", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "the service is not run as root" in done.stderr
+    assert "leyden install-service" in done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"config.yml", "nodes.yml"}
