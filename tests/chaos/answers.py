@@ -300,7 +300,8 @@ SCENE = Scene(
          "what can be sent in another syntax is; the rest stands in rejected/, with the reason"),
         ("every status of PS3.4 B.2.3 and PS3.7 annex C, and some that no table has",
          f"one destination with a status for each of {len(STATUSES)} objects, one that answers at random, two that "
-         "refuse the SOP class", "warnings are deliveries; what is for now waits; the rest stands in rejected/ with its "
+         "refuse the SOP class",
+         "warnings are deliveries; what is for now waits; the rest stands in rejected/ with its "
          "status"),
         ("no answer to an object, a late one, a wrong one (message ID, command, class, instance, context, status), "
          "rubbish, two of them, an abort or a close instead or after it", "21 destinations",

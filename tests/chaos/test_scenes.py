@@ -17,5 +17,5 @@ SEED = int(os.environ.get("LEYDEN_CHAOS_SEED", "20261129"))
 
 @pytest.mark.parametrize("scene", SCENES, ids=str)
 def test_scene(scene: Scene, tmp_path: Path) -> None:
-    """Whatever peers do, what was acknowledged is delivered, or stands somewhere with a reason (docs/reliability.md)."""
+    """Whatever peers do, what was acknowledged is delivered or stands somewhere with a reason (docs/reliability.md)."""
     print(f"LEYDEN_CHAOS_SEED={SEED}: {scene.play(tmp_path, random.Random(f'{SEED} {scene}'))}")

@@ -232,7 +232,9 @@ def test_a_service_whose_workers_are_killed_keeps_all_of_its_arena(tmp_path: Pat
     Each dies in the middle of its object's frames. The object arrives, and the slots are free again."""
     in_dev_shm = set(os.listdir("/dev/shm"))
     pacs = Storescp(tmp_path / "pacs", "--ignore", "+xa").start()
-    service = Service(tmp_path / "leyden", node("PACS", pacs.port, TransferSyntax="JPEG2000Lossless"), workers=2).start()
+    service = Service(
+        tmp_path / "leyden", node("PACS", pacs.port, TransferSyntax="JPEG2000Lossless"), workers=2
+    ).start()
     try:
         stack, seen = frames_file(tmp_path / "stack.dcm", 40), arena_of(service)
         sent = killed = 0
