@@ -24,6 +24,7 @@ from leyden.config.schema import (
     Entry,
     ExpectedDeliveryEntry,
     ExpectEntry,
+    ListenerEntry,
     Mail,
     MappingEntry,
     MutationEntry,
@@ -40,6 +41,7 @@ from leyden.config.schema import (
 PAGE = Path(__file__).with_name("configure.md")
 MODELS: dict[str, type[Entry]] = {
     "config.yml": Config,
+    "tls": ListenerEntry,
     "api": Api,
     "alerts": Alerts,
     "webhook": Webhook,

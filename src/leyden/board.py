@@ -57,6 +57,10 @@ class Cell(IntEnum):
 
     PLANNED = 20
 
+    TLS_ACCEPTED = 21
+    TLS_FAILED = 22
+    TLS_STALE = 23
+
     BUSY_NS = 24
     MADE = 25
     ARENA_BYTES = 26
@@ -97,6 +101,9 @@ MEANINGS = {
     Cell.CUT_OFF: Meaning("receiver", "", "objects of which the end did not come"),
     Cell.RESPONSE_NS: Meaning("receiver", "ns", "from the last fragment to the answer, in all"),
     Cell.PLANNED: Meaning("planner", "", "objects planned"),
+    Cell.TLS_ACCEPTED: Meaning("receiver", "", "of the inbound associations accepted: over TLS"),
+    Cell.TLS_FAILED: Meaning("receiver", "", "TLS handshakes that led to no session"),
+    Cell.TLS_STALE: Meaning("receiver", "", "1 = the files of tls can't be taken as they are now", gauge=True),
     Cell.BUSY_NS: Meaning("worker", "ns", "in which it had an object or a frame in hand"),
     Cell.MADE: Meaning("worker", "", "objects made, and durable"),
     Cell.ARENA_BYTES: Meaning("worker", "bytes", "of the arena that it has leased", gauge=True),

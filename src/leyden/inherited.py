@@ -24,8 +24,11 @@ from leyden.spool.store import Spool
 LISTEN_BACKLOG = 1024  # every listen(2) on a socket sets its backlog anew: the supervisor's and each receiver's
 
 _EVERY_ROLE = ("settings", "lifeline", "heartbeats", "board")
+LISTENERS = ("listen", "listen-tls")
+"""The listening sockets: that of scpPort, and that of tls. Either may be absent."""
+
 DESCRIPTORS = {
-    "receiver": (*_EVERY_ROLE, "listen"),
+    "receiver": (*_EVERY_ROLE, *LISTENERS),
     "planner": _EVERY_ROLE,
     "worker": (*_EVERY_ROLE, "arena"),
     "sender": _EVERY_ROLE,
@@ -88,7 +91,7 @@ def descriptors_from(role: str, text: str) -> dict[str, int]:
         if not (fd.isascii() and fd.isdigit()):
             raise ValueError(f"the descriptor {name} is not a number: {fd!r}")
         found[name] = int(fd)
-    if missing := [name for name in DESCRIPTORS[role] if name not in found]:
+    if missing := [name for name in DESCRIPTORS[role] if name not in found and name not in LISTENERS]:
         raise ValueError(f"a {role} needs more descriptors: {', '.join(missing)}")
     return found
 

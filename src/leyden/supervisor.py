@@ -292,7 +292,7 @@ class Supervisor:
                 logger.error("%s can't be started: %s; tried again in %.0f s", child.name, error, child.delay_s)
 
     def _start(self, child: _Child) -> None:
-        descriptors = {name: self.descriptors[name] for name in DESCRIPTORS[child.role]}
+        descriptors = {name: self.descriptors[name] for name in DESCRIPTORS[child.role] if name in self.descriptors}
         child.heartbeat.clear()
         child.started_s, child.restart_at_s, child.killed_as_stuck = time.monotonic(), 0.0, False
         child.process = subprocess.Popen(
@@ -318,17 +318,18 @@ class Supervisor:
         for destination in self.settings.destinations:
             logger.info("%s", describe(destination))
         title, workers = self.settings.my_ae_title, self.settings.workers
-        logger.info("ready: port %d, our title %s, %d workers", self._port, title, workers)
+        logger.info("ready: %s, our title %s, %d workers", self._ports, title, workers)
         self._systemd.tell(READY=1, STATUS=self._status())
 
     @property
-    def _port(self) -> int:
-        return int(self.listeners["listen"].getsockname()[1]) if self.listeners else 0
+    def _ports(self) -> str:
+        ports = {name: listener.getsockname()[1] for name, listener in self.listeners.items()}
+        return f"port {ports.get('listen', 0)}" + (f", TLS port {ports['listen-tls']}" if "listen-tls" in ports else "")
 
     def _status(self) -> str:
         """One line for `systemctl status`."""
         generation = self.settings.generation
-        return f"port {self._port}, {len(self.settings.destinations)} destinations, generation {generation} in force"
+        return f"{self._ports}, {len(self.settings.destinations)} destinations, generation {generation} in force"
 
     def _ping(self) -> None:
         """Feed systemd's watchdog, unless a role hangs that even SIGKILL does not end: then the service is ended."""
@@ -410,13 +411,17 @@ def _upkeep(settings: Settings) -> Upkeep:
 
 def _listeners(settings: Settings) -> dict[str, socket.socket]:
     """The listening sockets, by the names of their descriptors. OSError: a port cannot be opened; the text says why."""
-    if settings.scp_port == 0:
+    listeners = {}
+    if settings.scp_port:
+        listeners["listen"] = _bind(settings.scp_port, "scpPort")
+    if settings.tls.port:
+        listeners["listen-tls"] = _bind(settings.tls.port, "tls.port")
+    if not listeners:
         logger.warning("scpPort is 0: nothing is received")
-        return {}
-    return {"listen": _bind(settings.scp_port)}
+    return listeners
 
 
-def _bind(port: int) -> socket.socket:
+def _bind(port: int, key: str) -> socket.socket:
     """A socket that listens on all addresses, IPv4 and IPv6 where the system has it."""
     try:
         if socket.has_dualstack_ipv6():
@@ -427,11 +432,11 @@ def _bind(port: int) -> socket.socket:
         return socket.create_server(("", port), backlog=LISTEN_BACKLOG)
     except OSError as error:
         remedy = (
-            "choose another scpPort, or stop the program that listens there"
+            f"choose another {key}, or stop the program that listens there"
             if port > 1023
             else "another program listens there, or this user may not open ports below 1024"
         )
-        raise OSError(f"port {port} (scpPort) cannot be opened: {error.strerror}; {remedy}") from error
+        raise OSError(f"port {port} ({key}) cannot be opened: {error.strerror}; {remedy}") from error
 
 
 def _arena(size_mib: int) -> int:

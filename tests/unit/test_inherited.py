@@ -17,7 +17,7 @@ def test_a_role_gets_the_descriptors_that_it_was_given(role: str) -> None:
 @pytest.mark.parametrize(
     ("role", "text", "what"),
     [
-        ("receiver", "settings=3,lifeline=4,heartbeats=5,board=6", "a receiver needs more descriptors: listen"),
+        ("receiver", "settings=3,lifeline=4,listen=6", "a receiver needs more descriptors: heartbeats, board"),
         ("worker", "arena=3", "a worker needs more descriptors: settings, lifeline, heartbeats, board"),
         ("sender", "settings=3,lifeline=4,heartbeats=5,listen=6", "a sender has no descriptor 'listen'"),
         ("planner", "", "a planner has no descriptor ''"),

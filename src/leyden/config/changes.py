@@ -62,6 +62,12 @@ KEYS = {
     "console.require_token": "api.requireToken",
     "console.max_connections": "api.maxConnections",
     "console.requests_per_second": "api.requestsPerSecond",
+    "tls.certificate": "tls.certificate",
+    "tls.key": "tls.key",
+    "tls.authorities": "tls.authorities",
+    "tls.revocation_lists": "tls.revocationLists",
+    "tls.client_auth": "tls.clientAuth",
+    "tls.profile": "tls.profile",
     "schedule": "ProcessSchedule",
     "networks": "ProcessNetworks",
 }

@@ -16,12 +16,13 @@ from leyden.alerts.settings import AlertSettings, MailSettings, WebhookSettings
 from leyden.audit.settings import AuditSettings, CollectorSettings
 from leyden.config import doubtful_nodes, doubtful_rules
 from leyden.config.api import console
+from leyden.config.listener import listener
 from leyden.config.mutations import mutations, unmutated_copies
 from leyden.config.node_tls import Way, ways
 from leyden.config.nodes import Served, destinations, served, targets
 from leyden.config.report import FILES, Report, nearest
 from leyden.config.routings import routes
-from leyden.config.schema import Alerts, Api, Audit, Collector, Config, Mail, Webhook, place, read
+from leyden.config.schema import Alerts, Api, Audit, Collector, Config, ListenerEntry, Mail, Webhook, place, read
 from leyden.config.settings import ConsoleSettings, ReceiverSettings, Settings
 from leyden.config.sortings import sortings
 from leyden.config.yaml_text import SIZE_LIMIT_BYTES, At, Entries, Node, Text, YamlError, parse
@@ -29,6 +30,7 @@ from leyden.dicom.negotiate import PDU_LIMIT_BYTES, AcceptorPolicy
 from leyden.errors import ConfigError
 from leyden.journal.lines import JournalSettings
 from leyden.log import LogSettings
+from leyden.net.certificates import Listener
 from leyden.net.interfaces import local_addresses
 from leyden.plan.rules import PlanSettings
 
@@ -81,9 +83,10 @@ def load(
         report.warn(config.places["dropUnfilteredInstances"], "dropUnfilteredInstances", effect)
     unmutated_copies(plan, config.places, report)
     api = console(config.api, folder, report)
+    tls = listener(config, folder, report)
     if report.errors or known is None:
         raise ConfigError(report.errors, report.warnings)
-    settings = _settings(folder, log_dir, config, api, known, reached, plan)
+    settings = _settings(folder, log_dir, config, api, tls, known, reached, plan)
     _warn_of_doubts(known, config, settings, report)
     return settings, report.warnings
 
@@ -211,6 +214,7 @@ def _given(overrides: Mapping[str, str], environ: Mapping[str, str], report: Rep
     spelled = {_plain(key): key for key in (*Config.keys(), *Config.later, *Config.silent)}
     inner = (
         ("api.", (*Api.keys(), *Api.silent)),
+        ("tls.", (*ListenerEntry.keys(),)),
         ("audit.", (*Audit.keys(),)),
         ("audit.collector.", (*Collector.keys(),)),
         ("alerts.", (*Alerts.keys(),)),
@@ -309,6 +313,7 @@ def _settings(
     log_dir: Path | None,
     config: Config,
     api: ConsoleSettings,
+    tls: Listener,
     known: Served,
     reached: Mapping[str, Way],
     plan: PlanSettings,
@@ -351,6 +356,7 @@ def _settings(
         audit=_audit(folder, config),
         log=LogSettings(config.log_format, config.log_level),
         alerts=_alerts(folder, config.alerts),
+        tls=tls,
     )
 
 

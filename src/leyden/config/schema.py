@@ -326,6 +326,41 @@ class Alerts(Entry):
     mail: Mail | None = setting(None, "who gets messages as mail (below)", shown="none")
 
 
+class ListenerEntry(Strict):
+    """The listener for TLS: a mapping under the key tls of config.yml. The files are in PEM."""
+
+    model_config = ConfigDict(alias_generator=to_camel)
+    required = ("certificate", "key")
+
+    port: Annotated[int, Plain(values.whole(1, 65535))] = setting(
+        2762, "port for C-STORE and C-ECHO over TLS, on all addresses"
+    )
+    certificate: Annotated[Text | None, Plain(values.folder)] = setting(
+        None, "our certificate, with those in between behind it"
+    )
+    key: Annotated[Text | None, Plain(values.folder)] = setting(
+        None, "its private key, without a passphrase; only its owner may have rights to the file"
+    )
+    authorities: Annotated[Text | None, Plain(values.folder)] = setting(
+        None,
+        "certificates of the authorities that may vouch for a caller; needed unless clientAuth is off",
+        shown="none",
+    )
+    revocation_lists: Annotated[Text | None, Plain(values.folder)] = setting(
+        None,
+        "revocation lists (CRLs) of the authorities, one of each in one file. Callers whose authority has none there, "
+        "or one that has ended, are refused",
+        shown="nobody is asked",
+    )
+    client_auth: Annotated[str, Plain(values.word("required", "optional", "off"))] = setting(
+        "required",
+        "required: who shows no good certificate is refused; optional: who shows a bad one is; off: none is asked for",
+    )
+    profile: Annotated[str, Plain(values.word("bcp195", "modified"))] = setting(
+        "bcp195", "cipher suites under TLS 1.2, as PS3.15 B.12 (bcp195) or B.13 (modified) says"
+    )
+
+
 class Config(Entry):
     """config.yml."""
 
@@ -357,6 +392,7 @@ class Config(Entry):
         "allowedCallingAeTitles": "everybody may send",
         "alerts": "nobody is told",
         "audit": "its defaults hold, and nobody else gets the audit messages",
+        "tls": "there is no listener for TLS",
     }
     keeps_blank = ("aeTitlePrefix", "logSuffix")
 
@@ -515,7 +551,9 @@ class Config(Entry):
     verify_compression: Annotated[str, Plain(values.choice("first-of-series", "always", "off"))] = setting(
         "first-of-series", "what was compressed is decoded and compared: first-of-series, always or off"
     )
-    tls: Annotated[str, Plain(values.off)] = setting("off", "TLS is not there yet: anything but off is an error")
+    tls: Annotated[ListenerEntry | None, BeforeValidator(values.switch_or_keys)] = setting(
+        None, "a second listener, for TLS (below)", shown="off"
+    )
     allowed_calling_ae_titles: Titles = setting((), "the only AE titles that may call us", shown="all")
 
 

@@ -19,6 +19,7 @@ from leyden.deliver.destination import Destination
 from leyden.dicom.negotiate import AcceptorPolicy
 from leyden.journal.lines import NO_JOURNAL, JournalSettings
 from leyden.log import AS_EVER, LogSettings
+from leyden.net.certificates import NO_LISTENER, Listener
 from leyden.plan.rules import PlanSettings
 
 
@@ -93,6 +94,7 @@ class Settings:
     audit: AuditSettings = NO_AUDIT
     log: LogSettings = AS_EVER
     alerts: AlertSettings = NO_ALERTS
+    tls: Listener = NO_LISTENER
     generation: int = 1
 
     @property
@@ -136,6 +138,7 @@ AT_START = {
     "console.certificate": "api.certificate",
     "console.key": "api.key",
     "audit.enabled": "audit.enabled",
+    "tls.port": "tls.port",
 }
 """The fields that the processes look at when they start, and the key of config.yml that each comes from. A field that
 is not here takes effect at a reload: so whoever reads a field once only has to name it here."""
@@ -154,6 +157,8 @@ def without_restart(in_force: Settings, wanted: Settings) -> tuple[Settings, tup
         wanted = replace(
             wanted, **{outer or inner: replace(getattr(wanted, outer), **{inner: kept}) if outer else kept}
         )
+    if not in_force.tls.port or not wanted.tls.files:  # the listener stays what it is: closed, or open
+        wanted = replace(wanted, tls=in_force.tls)
     return replace(wanted, generation=in_force.generation + 1), lines
 
 

@@ -264,13 +264,6 @@ def local_network(value: Node) -> str:
     return written
 
 
-def off(value: Node) -> str:
-    """TLS is not there yet. Asking for it is an error: what was to be encrypted must not be sent in the clear."""
-    if not isinstance(value, Text) or value.strip().lower() not in (*_NO, "none"):
-        raise ValueError("TLS is not there yet in this version; leave the key out, or write off")
-    return "off"
-
-
 def switch_or_keys(value: Node) -> Entries | None:
     """Keys and values; true = without any, each with its default; false = None."""
     if isinstance(value, Entries):

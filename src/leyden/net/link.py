@@ -97,7 +97,7 @@ class Link(asyncio.BufferedProtocol):
         self._drained: asyncio.Future[None] | None = None  # set while the transport holds bytes of ours
         self._backstop_s = 0.0
         self._held = False
-        self._shaking = False  # a thread works on the handshake
+        self._shaking: asyncio.Future[None] | None = None  # a thread works on the handshake
         self._secured: asyncio.Future[None] | None = None  # set while somebody waits for its end
         self._ended = False
 
@@ -127,7 +127,7 @@ class Link(asyncio.BufferedProtocol):
             self.tls.take(self._buffer[:nbytes])
             if self.tls.ready:
                 self._decrypt(self.tls)
-            elif not self._ended and not self._shaking:
+            elif not self._ended and self._shaking is None:
                 self._shake_hands()
         elif not self._ended:
             self.received_bytes += nbytes
@@ -150,12 +150,14 @@ class Link(asyncio.BufferedProtocol):
     def _shake_hands(self) -> None:
         """Let a thread go on with the handshake; meanwhile nothing is read."""
         assert self.tls is not None
-        self._shaking = True
+        self._shaking = self._loop.run_in_executor(_hands(), self.tls.advance)
+        self._shaking.add_done_callback(self._shaken)
         self._read_or_not()
-        self._loop.run_in_executor(_hands(), self.tls.advance).add_done_callback(self._shaken)
 
     def _shaken(self, step: "asyncio.Future[None]") -> None:
-        self._shaking = False
+        self._shaking = None
+        if step.cancelled():
+            return
         error = step.exception()
         if self.tls is None or self._transport is None or self._transport.is_closing():
             return
@@ -188,13 +190,15 @@ class Link(asyncio.BufferedProtocol):
             self._give(tls.output())
 
     def eof_received(self) -> None:
-        if self.tls is not None and not self._shaking:
+        if self.tls is not None and self._shaking is None:
             self._farewell(self.tls)
         # the transport closes itself
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        if self._shaking is not None:
+            self._shaking.cancel()  # its turn may come late, if many knock
         self._wake_writer()
         words = f"connection lost: {exc}" if exc else CUT_OFF
         self._end(None if self.connection.is_over else ConnectionLost(words))
@@ -289,7 +293,7 @@ class Link(asyncio.BufferedProtocol):
     def _read_or_not(self) -> None:
         if self._transport is None or self._transport.is_closing():
             return
-        if self._held or self._shaking or (self._drained is not None and self.connection.is_acceptor):
+        if self._held or self._shaking is not None or (self._drained is not None and self.connection.is_acceptor):
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()

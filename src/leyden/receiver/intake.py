@@ -44,6 +44,7 @@ from leyden.errors import LeydenError, RemoteProtocolError
 from leyden.journal.events import Duplicate, Received
 from leyden.journal.lines import tell
 from leyden.net.link import ConnectionLost, Link
+from leyden.net.tls import HandshakeFailed, Session
 from leyden.spool.batch import begin_writing
 from leyden.spool.entry import NO_UID, key
 from leyden.spool.recent import Begun, key_of
@@ -88,11 +89,11 @@ class _Embryo:
 class Intake:
     """One connection: turns its events into files and answers. The owner of its Link."""
 
-    def __init__(self, receiver: "Receiver") -> None:
+    def __init__(self, receiver: "Receiver", tls: Session | None = None) -> None:
         self._receiver = receiver
         self._settings = receiver.settings  # to its end, whatever a reload changes
         self._connection = Connection.acceptor(self._settings.acceptor.max_pdu_bytes)
-        self.link = Link(self._connection, self, receiver.buffer, REQUEST_WITHIN_S)
+        self.link = Link(self._connection, self, receiver.buffer, REQUEST_WITHIN_S, tls)
         self._begin_s = time.monotonic()
         self._request: AssociateRequest | None = None
         self._source_key = ""  # of the calling AE title
@@ -116,6 +117,10 @@ class Intake:
     def busy(self) -> bool:
         """Whether an object is being received or waits for its answer."""
         return self._embryo is not None or bool(self._refusal) or self._pending > 0
+
+    def came_so_far(self) -> int:
+        """How far it is on its way to an association: silent, began to speak, or has shaken hands over TLS."""
+        return (self.link.received_bytes > 0) + self.link.secure
 
     # Called by the link
 
@@ -163,9 +168,13 @@ class Intake:
                 board.add(Cell.BROKEN)
             took_s = time.monotonic() - self._begin_s
             sizes = f"{self._objects} objects, {self._object_bytes} bytes in {took_s:.3f} s"
+            if self.link.tls is not None:
+                sizes += f", {self.link.tls.version} {self.link.tls.suite}"
             level = logging.WARNING if isinstance(why, RemoteProtocolError) else logging.INFO
             self._log(level, f"{sizes}, {how}")
         elif why is not None:
+            if isinstance(why, HandshakeFailed):
+                board.add(Cell.TLS_FAILED)
             health_check = type(why) is ConnectionLost and not self.link.received_bytes  # of a load balancer
             self._log(logging.DEBUG if health_check else logging.WARNING, f"no association: {how}")
         self._receiver.established.discard(self)
@@ -214,6 +223,7 @@ class Intake:
         receiver.unassociated.pop(self, None)
         receiver.associations.add(self)
         board.add(Cell.ACCEPTED)
+        board.add(Cell.TLS_ACCEPTED, self.link.secure)
         board.put(Cell.ASSOCIATIONS, len(receiver.associations))
         receiver.established.add(self)
         self.link.expect(settings.client_timeout_s)

@@ -12,8 +12,8 @@ import uvloop
 from leyden import board
 from leyden.board import Cell
 from leyden.inherited import LISTEN_BACKLOG, Inherited
-from leyden.net.link import Link
 from leyden.receiver.receiver import Receiver
+from leyden.receiver.secured import Secured
 
 PURGE_S = 60.0
 DRAIN_S = 7.0
@@ -34,23 +34,37 @@ async def _serve(inherited: Inherited) -> int:
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     receiver = Receiver(inherited.settings.of_each_receiver, inherited.spool, inherited.number)
+    secured = Secured(inherited.settings.tls) if "listen-tls" in inherited.descriptors else None
 
     def look_at_settings() -> None:
         if (newer := inherited.newer()) is not None:
             receiver.go_by(newer.of_each_receiver)
+            if secured is not None:
+                secured.listener = newer.tls
 
-    def connection() -> Link:
+    def connection() -> asyncio.BaseProtocol:
         look_at_settings()
         return receiver.connection()
 
-    listener = socket.socket(fileno=inherited.descriptors["listen"])
-    server = await loop.create_server(connection, sock=listener, backlog=LISTEN_BACKLOG)
+    def secured_connection() -> asyncio.BaseProtocol:
+        look_at_settings()
+        session = secured.session() if secured is not None else None
+        return receiver.connection(session) if session is not None else _Closed()
+
+    servers = []
+    for name, door in (("listen", connection), ("listen-tls", secured_connection)):
+        if name in inherited.descriptors:
+            listener = socket.socket(fileno=inherited.descriptors[name])
+            servers.append(await loop.create_server(door, sock=listener, backlog=LISTEN_BACKLOG))
+    looking: asyncio.Future[None] | None = None
     watching = loop.create_task(receiver.holding.watch(lambda: receiver.objects))
     purge_due_s = loop.time()
     while not stop.is_set():
         inherited.heartbeat.alive(ALIVE_S)
         look_at_settings()
         receiver.look_at_disk()
+        if secured is not None and (looking is None or looking.done()):
+            looking = loop.run_in_executor(None, secured.look)
         if inherited.number == 0 and loop.time() >= purge_due_s:
             purge_due_s = loop.time() + PURGE_S
             loop.run_in_executor(None, receiver.recent.purge, time.time())
@@ -60,6 +74,14 @@ async def _serve(inherited: Inherited) -> int:
             await asyncio.wait_for(stop.wait(), LOOK_S)
         board.late(loop.time() - due_s)
     watching.cancel()
-    server.close()
+    for server in servers:
+        server.close()
     await receiver.drain(DRAIN_S)
     return 0
+
+
+class _Closed(asyncio.Protocol):
+    """A connection that is closed at once."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()

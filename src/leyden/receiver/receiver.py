@@ -14,6 +14,7 @@ from leyden.board import Cell
 from leyden.config.settings import ReceiverSettings
 from leyden.holding import Holding
 from leyden.net.link import READ_BUFFER_BYTES, Link
+from leyden.net.tls import Session
 from leyden.receiver.intake import Intake
 from leyden.spool.batch import GroupCommit
 from leyden.spool.doorbell import Ringer
@@ -23,7 +24,7 @@ from leyden.spool.store import Spool
 
 logger = logging.getLogger("leyden.receiver")
 
-MAX_UNASSOCIATED = 200  # connections without an association; one more, and the oldest is dropped
+MAX_UNASSOCIATED = 200  # connections without an association; one more, and the least of them is dropped
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +65,14 @@ class Receiver:
         self.recent = Recent(self.spool.root, within_s)
         self.holding.go_by(settings.longest_hold_s, settings.minimum_age_s)
 
-    def connection(self) -> Link:
-        """The protocol for a new connection; the factory that create_server() wants."""
-        intake = Intake(self)
+    def connection(self, tls: Session | None = None) -> Link:
+        """The protocol for a new connection, encrypted or not."""
+        intake = Intake(self, tls)
         if len(self.unassociated) >= MAX_UNASSOCIATED:
-            oldest = next(iter(self.unassociated))
-            logger.warning("%d connections without an association, the oldest is dropped: %s", MAX_UNASSOCIATED, oldest)
-            oldest.link.drop()
-            self.unassociated.pop(oldest)
+            least = min(self.unassociated, key=Intake.came_so_far)  # the oldest of those that have done the least
+            logger.warning("%d connections without an association, one is dropped: %s", MAX_UNASSOCIATED, least)
+            least.link.drop()
+            self.unassociated.pop(least)
         self.unassociated[intake] = None
         return intake.link
 

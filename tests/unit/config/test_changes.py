@@ -10,7 +10,7 @@ import pytest
 from leyden.alerts.settings import AlertSettings, WebhookSettings
 from leyden.config import changes as changes_module
 from leyden.config.changes import KEYS, ONLY_IN_CONFIG, changes
-from leyden.config.schema import Alerts, Api, Audit, Collector, Config, Mail, NodeEntry, Webhook
+from leyden.config.schema import Alerts, Api, Audit, Collector, Config, ListenerEntry, Mail, NodeEntry, Webhook
 from leyden.config.settings import AT_START, ReceiverSettings, Settings, without_restart
 from leyden.deliver.destination import Destination
 from leyden.dicom.negotiate import AcceptorPolicy
@@ -161,6 +161,7 @@ def test_the_names_are_those_of_fields_and_of_keys() -> None:
     known |= {*map("alerts.{}".format, map(str.lower, Alerts.keys()))}
     known |= {*map("alerts.webhook.{}".format, map(str.lower, Webhook.keys()))}
     known |= {*map("alerts.mail.{}".format, map(str.lower, Mail.keys()))}
+    known |= {*map("tls.{}".format, map(str.lower, ListenerEntry.keys()))}
     known |= {AT_START[name].lower() for name in AT_START}
     found = dict(leaves(Settings))
     for name, key in (KEYS | ONLY_IN_CONFIG).items():
@@ -175,14 +176,14 @@ def test_the_names_are_those_of_fields_and_of_keys() -> None:
 
 @pytest.mark.parametrize("name", AT_START)
 def test_what_takes_a_restart_stays_and_is_said(name: str) -> None:
-    assert AT_START[name] in {*Config.keys(), *map("api.{}".format, Api.keys()), "audit.enabled"}
+    assert AT_START[name] in {*Config.keys(), *map("api.{}".format, Api.keys()), "audit.enabled", "tls.port"}
     old = settings(A, receipt_expiry_h=1.0)
     value = attrgetter(name)(old)
     other = f"{value}2" if isinstance(value, str) else (not value if isinstance(value, bool) else value + 7)
     got, said = without_restart(old, replace(made(old, name, other), receipt_expiry_h=2.0))
     assert got == replace(old, receipt_expiry_h=2.0, generation=2)
     value, other = (str(each).lower() if isinstance(each, bool) else each for each in (value, other))  # as in YAML
-    assert said == (f"{AT_START[name]} stays {value or 'none'}: it takes a restart to make it {other}",)
+    assert said == (f"{AT_START[name]} stays {'none' if value == '' else value}: it takes a restart to make it {other}",)
 
 
 def made(settings: Settings, name: str, value: object) -> Settings:

@@ -1,0 +1,74 @@
+"""What the connections to the TLS port begin with: the certificates as their files are now.
+
+New files are taken once they have not changed for a second, so that certificate and key can be exchanged one after the
+other. While they are wrong the old ones stay in force. A context is made anew every ten minutes, too: so nobody resumes
+a session whose certificate was checked longer ago.
+"""
+
+import logging
+import os
+import ssl
+import time
+
+from leyden import board
+from leyden.board import Cell
+from leyden.net.certificates import BadFile, Listener, server_context
+from leyden.net.tls import Session
+
+logger = logging.getLogger("leyden.receiver")
+
+ANEW_S = 600.0
+
+_Stamp = tuple[tuple[int, int, int] | None, ...]
+
+
+class Secured:
+    """The TLS of one receiver. `look` may take milliseconds and waits for a disk: not for an event loop."""
+
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
+        self._context: ssl.SSLContext | None = None
+        self._made_of: tuple[Listener, _Stamp] | None = None  # good or not
+        self._seen: _Stamp = ()
+        self._made_s = 0.0
+        self._read(_stamp(listener))
+
+    def session(self) -> Session | None:
+        """For one connection; None: there are no certificates that can be used."""
+        return Session(self._context, server_side=True) if self._context is not None else None
+
+    def look(self) -> None:
+        """Take over what has changed. One thread at a time."""
+        listener = self.listener
+        before, self._seen = self._seen, _stamp(listener)
+        changed = self._made_of != (listener, self._seen) and before == self._seen
+        if changed or time.monotonic() - self._made_s >= ANEW_S:
+            self._read(self._seen)
+
+    def _read(self, stamp: _Stamp) -> None:
+        listener, known = self.listener, self._made_of is not None
+        changed = self._made_of != (listener, stamp)
+        self._made_of, self._made_s = (listener, stamp), time.monotonic()
+        try:
+            self._context = server_context(listener)
+        except BadFile as error:
+            board.put(Cell.TLS_STALE, 1)
+            if changed:
+                rest = "the old ones stay in force" if self._context else "nobody gets in on the TLS port"
+                logger.error("the files of tls can't be taken, %s: %s", rest, error)
+        else:
+            board.put(Cell.TLS_STALE, 0)
+            if changed and known:
+                logger.info("the files of tls were read again: %s", ", ".join(listener.files))
+
+
+def _stamp(listener: Listener) -> _Stamp:
+    return tuple(_seen(path) for path in listener.files)
+
+
+def _seen(path: str) -> tuple[int, int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
