@@ -10,10 +10,11 @@ from functools import partial
 
 from leyden.deliver.destination import Credentials, TlsSettings
 from leyden.dicom.negotiate import UserIdentity
+from leyden.net.certificates import BadFile
 from leyden.net.identity import BadSecret, user_identity
 from leyden.net.scu import Association, ConnectionFailed
 from leyden.net.tls import Session
-from leyden.net.trust import BadFile, Contexts, Files
+from leyden.net.trust import Contexts, Files
 
 _CONTEXTS = Contexts()  # of this process
 

@@ -12,8 +12,9 @@ from leyden.config.report import Report
 from leyden.config.schema import CredentialsEntry, NodeEntry
 from leyden.config.yaml_text import Text
 from leyden.deliver.destination import Credentials, TlsSettings
+from leyden.net.certificates import BadFile
 from leyden.net.identity import BadSecret, read_secret
-from leyden.net.trust import BadFile, Files, client_context
+from leyden.net.trust import Files, client_context
 
 CREDENTIALS_DIRECTORY = "CREDENTIALS_DIRECTORY"  # systemd.exec(5)
 
@@ -47,7 +48,8 @@ def _tls(node: NodeEntry, folder: Path, report: Report) -> TlsSettings | None:
     try:
         client_context(files)
     except BadFile as error:
-        report.error(given.places[error.key], f"Tls.{error.key}", str(error))
+        key = error.key[0].upper() + error.key[1:]
+        report.error(given.places[key], f"Tls.{key}", str(error))
     return TlsSettings(
         given.name or node.host_name, files.authorities, files.certificate, files.key, files.revocation_lists
     )

@@ -8,6 +8,7 @@ wants to resume a session of another one shakes hands anew, and is checked again
 import os
 import ssl
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -70,9 +71,7 @@ NO_LISTENER = Listener()
 def server_context(listener: Listener) -> ssl.SSLContext:
     """For the connections of those who call us. Takes some milliseconds. Raises BadFile."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(":".join((*PROFILES[listener.profile], _LEVEL)))
-    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    restrict(context, listener.profile)
     context.options |= ssl.OP_NO_TICKET  # and under TLS 1.3, where there are tickets nevertheless:
     context.num_tickets = 0
     load_own(context, listener.certificate, listener.key)
@@ -82,17 +81,27 @@ def server_context(listener: Listener) -> ssl.SSLContext:
     return context
 
 
+def restrict(context: ssl.SSLContext, profile: str) -> None:
+    """To the versions and cipher suites of a profile of PS3.15 annex B. TLS 1.3 is what both sides prefer."""
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(":".join((*PROFILES[profile], _LEVEL)))
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
+
+
 def load_trusted(context: ssl.SSLContext, authorities: str, revocation_lists: str) -> None:
-    """Who may vouch for a peer, and whom to refuse nevertheless ("" = nobody). Raises BadFile.
+    """Who may vouch for a peer ("" = the authorities of the system), and whom to refuse nevertheless ("" = nobody).
 
     Any certificate of the file is trusted, one in between and a peer's own too. A list is needed from each authority of
     a chain; without it, or with one that has ended, the peer is refused (RFC 5280 section 6.3): else it would be enough
-    to keep a list from us.
+    to keep a list from us. Raises BadFile.
     """
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    _load(context, "authorities", authorities, _CERTIFICATE, "certificate")
+    if authorities:
+        _load(context, "authorities", authorities, _CERTIFICATE, "certificate")
+    else:
+        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
     if revocation_lists:
-        _load(context, "revocationLists", revocation_lists, _LIST, "revocation list")
+        _load(context, "revocationLists", revocation_lists, _LIST, "CRL")
         context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
 
 
@@ -111,12 +120,12 @@ def load_own(context: ssl.SSLContext, certificate: str, key: str) -> None:
     content = content_of("certificate", certificate)
     if _CERTIFICATE not in content:
         raise BadFile("certificate", f"{certificate} holds no certificate in PEM{_der(content, 'certificate')}")
-    check_private("key", key)
     secret = content_of("key", key)
     if _KEY not in secret:
         raise BadFile("key", f"{key} holds no private key in PEM")
     if b"ENCRYPTED" in secret:
         raise BadFile("key", f"{key} has a passphrase, which nobody is here to give; openssl pkey takes it off")
+    check_private("key", key)
     try:
         context.load_cert_chain(certificate, key)
     except (OSError, ValueError) as error:
@@ -161,8 +170,24 @@ def _unread(key: str, path: str, error: OSError) -> BadFile:
 
 def _der(content: bytes, what: str) -> str:
     """What to do with a file in binary form, as authorities publish them."""
-    tool = "crl" if what == "revocation list" else "x509"
+    tool = "crl" if what == "CRL" else "x509"
     return f"; it is in DER: openssl {tool} -inform DER makes PEM of it" if content[:1] == b"\x30" else ""
+
+
+Stamp = tuple[tuple[int, int, int] | None, ...]
+
+
+def stamp_of(paths: Iterable[str]) -> Stamp:
+    """Another one if one of the files was exchanged, written, removed or brought back."""
+    return tuple(map(_seen, paths))
+
+
+def _seen(path: str) -> tuple[int, int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _reason(error: Exception) -> str:

@@ -6,7 +6,7 @@ absent: Kerberos and SAML.
 
 from leyden.dicom.negotiate import JWT, USERNAME, USERNAME_AND_PASSCODE, UserIdentity
 from leyden.errors import LeydenError
-from leyden.net.trust import BadFile, check_private
+from leyden.net.certificates import BadFile, check_private
 
 SECRET_MAX_BYTES = 60_000  # a field has a length of 16 bits, and both share an item
 

@@ -6,20 +6,17 @@ a session whose certificate was checked longer ago.
 """
 
 import logging
-import os
 import ssl
 import time
 
 from leyden import board
 from leyden.board import Cell
-from leyden.net.certificates import BadFile, Listener, server_context
+from leyden.net.certificates import BadFile, Listener, Stamp, server_context, stamp_of
 from leyden.net.tls import Session
 
 logger = logging.getLogger("leyden.receiver")
 
 ANEW_S = 600.0
-
-_Stamp = tuple[tuple[int, int, int] | None, ...]
 
 
 class Secured:
@@ -28,10 +25,10 @@ class Secured:
     def __init__(self, listener: Listener) -> None:
         self.listener = listener
         self._context: ssl.SSLContext | None = None
-        self._made_of: tuple[Listener, _Stamp] | None = None  # good or not
-        self._seen: _Stamp = ()
+        self._made_of: tuple[Listener, Stamp] | None = None  # good or not
+        self._seen: Stamp = ()
         self._made_s = 0.0
-        self._read(_stamp(listener))
+        self._read(stamp_of(listener.files))
 
     def session(self) -> Session | None:
         """For one connection; None: there are no certificates that can be used."""
@@ -40,12 +37,12 @@ class Secured:
     def look(self) -> None:
         """Take over what has changed. One thread at a time."""
         listener = self.listener
-        before, self._seen = self._seen, _stamp(listener)
+        before, self._seen = self._seen, stamp_of(listener.files)
         changed = self._made_of != (listener, self._seen) and before == self._seen
         if changed or time.monotonic() - self._made_s >= ANEW_S:
             self._read(self._seen)
 
-    def _read(self, stamp: _Stamp) -> None:
+    def _read(self, stamp: Stamp) -> None:
         listener, known = self.listener, self._made_of is not None
         changed = self._made_of != (listener, stamp)
         self._made_of, self._made_s = (listener, stamp), time.monotonic()
@@ -60,15 +57,3 @@ class Secured:
             board.put(Cell.TLS_STALE, 0)
             if changed and known:
                 logger.info("the files of tls were read again: %s", ", ".join(listener.files))
-
-
-def _stamp(listener: Listener) -> _Stamp:
-    return tuple(_seen(path) for path in listener.files)
-
-
-def _seen(path: str) -> tuple[int, int, int] | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns

@@ -183,7 +183,9 @@ def test_what_takes_a_restart_stays_and_is_said(name: str) -> None:
     got, said = without_restart(old, replace(made(old, name, other), receipt_expiry_h=2.0))
     assert got == replace(old, receipt_expiry_h=2.0, generation=2)
     value, other = (str(each).lower() if isinstance(each, bool) else each for each in (value, other))  # as in YAML
-    assert said == (f"{AT_START[name]} stays {'none' if value == '' else value}: it takes a restart to make it {other}",)
+    assert said == (
+        f"{AT_START[name]} stays {'none' if value == '' else value}: it takes a restart to make it {other}",
+    )
 
 
 def made(settings: Settings, name: str, value: object) -> Settings:

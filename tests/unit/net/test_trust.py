@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from leyden.net.trust import BadFile, Contexts, Files, client_context
+from leyden.net.certificates import BadFile
+from leyden.net.trust import Contexts, Files, client_context
 from support.authority import Authority
 
 
