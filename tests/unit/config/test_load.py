@@ -460,7 +460,6 @@ def test_keys_without_effect_are_warned_of_once(folder: Write) -> None:
         ("processSchedule: 25:00 - 06:00", "processSchedule[0]: must be HH:MM - HH:MM"),
         ("processSchedule: 8 - 6", "processSchedule[0]: must be HH:MM - HH:MM"),
         ("rejectAbstractSyntaxes: [CTImageStorage]", "rejectAbstractSyntaxes[0]: 'CTImageStorage' is not a UID"),
-        ("tls: on", "tls.certificate: is missing"),
         ("duplicateBehavior: drop", "duplicateBehavior: must be one of accept, reject, ignore, not 'drop'"),
         ("cachePath:\n  - x: y", "cachePath: must be one text"),
         ("cachePath: ~/spool", "cachePath: ~ does not stand for a home folder here; write the whole path"),
