@@ -1,6 +1,7 @@
 """An acceptor in the event loop of the test, which behaves well or does what it is told."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import cast
@@ -69,16 +70,16 @@ def good(peer: Peer, event: Event) -> None:
 
 @asynccontextmanager
 async def listening(
-    act: Callable[[Peer, Event], bool | None] = good, max_pdu_bytes: int = 16384
+    act: Callable[[Peer, Event], bool | None] = good, max_pdu_bytes: int = 16384, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[tuple[int, list[Peer]]]:
-    """Run an acceptor: its port, and the peers of its connections."""
+    """Run an acceptor, plain or over TLS: its port, and the peers of its connections."""
     peers: list[Peer] = []
 
     def accept() -> Peer:
         peers.append(Peer(act, max_pdu_bytes))
         return peers[-1]
 
-    server = await asyncio.get_running_loop().create_server(accept, "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(accept, "127.0.0.1", 0, ssl=tls)
     try:
         yield server.sockets[0].getsockname()[1], peers
     finally:

@@ -1,10 +1,16 @@
-"""The requestor over real sockets, against acceptors that do what they are told, good or bad."""
+"""The requestor over real sockets, against acceptors that do what they are told, good or bad. Plain and over TLS: the
+bytes on the wire are others then, and nothing else is."""
 
 import asyncio
 import gc
 import os
+import socket
+import ssl
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from contextlib import AbstractAsyncContextManager, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +19,16 @@ import uvloop
 
 from leyden.dicom import uids
 from leyden.dicom.association import (
+    AssociationRequested,
+    Connection,
     Event,
     Payload,
+    ReleaseRequested,
     StoreEnded,
     StoreStarted,
 )
 from leyden.dicom.dimse import ECHO_REQUEST
-from leyden.dicom.negotiate import CALLED_UNKNOWN, AcceptorPolicy
+from leyden.dicom.negotiate import CALLED_UNKNOWN, AcceptorPolicy, answer
 from leyden.errors import Corrupt, LocalProtocolError, Transient
 from leyden.net.link import Link
 from leyden.net.scu import (
@@ -35,15 +44,51 @@ from leyden.net.scu import (
     StoreAnswer,
     TooSlow,
 )
-from support.acceptor import Peer, listening
+from leyden.net.tls import Session
+from leyden.net.trust import Files, client_context
+from support import acceptor
+from support.acceptor import Peer
+from support.authority import HOST, Authority
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 CT_CONTEXT = 1
 CONTEXTS = [(CT, uids.EXPLICIT_LE), (CT, "1.2.3.4"), (uids.VERIFICATION, uids.IMPLICIT_LE)]
 
 
-async def opened(port: int) -> Association:
-    return await Association.open("127.0.0.1", port, calling="LEYDEN", called="PACS", contexts=CONTEXTS)
+@dataclass
+class Way:
+    """How both ends of a test speak: plain, or over TLS."""
+
+    server: ssl.SSLContext | None = None
+    sessions: Callable[[], Session] | None = None
+
+
+WAY = Way()
+
+
+@pytest.fixture(scope="module")
+def over_tls(tmp_path_factory: pytest.TempPathFactory) -> Way:
+    authority = Authority(tmp_path_factory.mktemp("tls"))
+    own = authority.signed("own")
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(own.certificate, own.key)
+    context = client_context(Files(str(authority.path)))
+    return Way(server, lambda: Session(context, server_side=False, server_name=HOST))
+
+
+@pytest.fixture(autouse=True, params=["plain", "TLS"])
+def _way(request: pytest.FixtureRequest, over_tls: Way) -> None:
+    chosen = over_tls if request.param == "TLS" else Way()
+    WAY.server, WAY.sessions = chosen.server, chosen.sessions
+
+
+def listening(*words: Any, **more: Any) -> AbstractAsyncContextManager[tuple[int, list[Peer]]]:
+    return acceptor.listening(*words, tls=WAY.server, **more)
+
+
+async def opened(port: int, **more: Any) -> Association:
+    words = {"calling": "LEYDEN", "called": "PACS", "contexts": CONTEXTS, "sessions": WAY.sessions, **more}
+    return await Association.open(HOST, port, **words)
 
 
 @pytest.fixture
@@ -401,9 +446,7 @@ def test_no_proper_answer_to_the_request(how: str) -> None:
     async def main() -> None:
         async with listening(act) as (port, _):
             with pytest.raises(ConnectionFailed):
-                await Association.open(
-                    "127.0.0.1", port, calling="LEYDEN", called="PACS", contexts=CONTEXTS, answer_timeout_s=0.3
-                )
+                await opened(port, answer_timeout_s=0.3)
 
     uvloop.run(main())
 
@@ -411,9 +454,7 @@ def test_no_proper_answer_to_the_request(how: str) -> None:
 def test_echo_needs_its_context() -> None:
     async def main() -> None:
         async with listening() as (port, _):
-            association = await Association.open(
-                "127.0.0.1", port, calling="LEYDEN", called="PACS", contexts=[(CT, uids.EXPLICIT_LE)]
-            )
+            association = await opened(port, contexts=CONTEXTS[:1])
             with pytest.raises(Transient, match="Verification"):
                 await association.echo()
             await association.release()
@@ -449,6 +490,50 @@ def test_a_throttle_is_asked_for_every_piece(data_set: Callable[[int], int]) -> 
             await association.release()
 
     uvloop.run(main())
+
+
+@contextmanager
+def trickle(bytes_per_s: int) -> Iterator[int]:
+    """An acceptor with a small buffer that reads no faster; its port. It is a thread with plain calls, so that nothing
+    of an event loop reads ahead."""
+
+    def serve() -> None:
+        plain, _ = listener.accept()
+        peer = plain if WAY.server is None else WAY.server.wrap_socket(plain, server_side=True)
+        connection, policy = Connection.acceptor(262144), AcceptorPolicy(("PACS",))
+        with peer:
+            while data := peer.recv(bytes_per_s // 20):
+                for event in connection.feed(memoryview(data)):
+                    if isinstance(event, AssociationRequested):
+                        connection.accept(answer(policy, event.request))
+                    elif isinstance(event, StoreEnded):
+                        connection.store_answer(event.store, 0)
+                    elif isinstance(event, ReleaseRequested):
+                        connection.release_answer()
+                peer.sendall(connection.output())
+                time.sleep(0.05)  # this is its speed
+
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        listener.bind((HOST, 0))
+        listener.listen()
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listener.getsockname()[1]
+        thread.join()
+
+
+def test_a_peer_that_reads_20_kb_a_second_is_never_stalled(data_set: Callable[[int], int]) -> None:
+    """The bytes that its TCP acknowledges are what counts (DECISIONS.md 71), whatever stands in them."""
+    size = 100_000
+
+    async def main(port: int) -> None:
+        association = await opened(port)
+        assert await association.store(CT_CONTEXT, CT, "1.2.3", data_set(size), 8, size, stall_s=1) == StoreAnswer(0)
+        await association.release()
+
+    with trickle(20_000) as port:
+        uvloop.run(main(port))
 
 
 # -- when a transfer is stalled, too slow or too long, judged from counts and times alone
