@@ -2,15 +2,16 @@
 
 LEYDEN_CRASH_AT=[role/]point[:n[:file]] makes the process that passes the point for the n-th time (the first time, if
 there is no n) send itself SIGKILL; several points are separated by commas. The file, if there is one, is made at that
-moment, and a process that starts while it exists ignores that point: so the role that is restarted lives on. Without
-the variable a point is a call of an empty function (30 ns). Deliberately absent: any other way to end, any effect on
-a process that did not call arm().
+moment, and a process that starts while it exists ignores that point: so the role that is restarted lives on. @FILE
+instead of all this means what FILE holds when a point is passed. Without the variable a point is a call of an empty
+function (30 ns). Deliberately absent: any other way to end, any effect on a process that did not call arm().
 """
 
 import itertools
 import os
 import signal
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 
 ENVIRONMENT = "LEYDEN_CRASH_AT"
 
@@ -81,8 +82,36 @@ soon: Callable[[str], None] = _pass  # the same, after the event loop has handed
 def arm(role: str) -> None:
     """Apply what LEYDEN_CRASH_AT says about this role. ValueError: an unknown point, or not a number."""
     global point, soon
-    due: dict[str, tuple[int, str]] = {}
-    for asked in filter(None, os.environ.get(ENVIRONMENT, "").split(",")):
+    words = os.environ.get(ENVIRONMENT, "")
+    in_file = words[1:] if words.startswith("@") else ""
+    due = {} if in_file else _due(words, role)
+    if not due and not in_file:
+        return
+    passes: dict[tuple[str, int, str], Iterator[int]] = defaultdict(lambda: itertools.count(1))
+
+    def die(name: str) -> None:
+        due_now = due
+        if in_file:
+            with open(in_file, encoding="utf-8") as file:
+                due_now = _due(file.read(), role)
+        if name in due_now and next(passes[name, *due_now[name]]) == due_now[name][0]:  # several threads may pass
+            if mark := due_now[name][1]:
+                os.close(os.open(mark, os.O_WRONLY | os.O_CREAT, 0o600))
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def die_soon(name: str) -> None:
+        if name in due or in_file:
+            import asyncio
+
+            asyncio.get_running_loop().call_soon(die, name)
+
+    point, soon = die, die_soon
+
+
+def _due(words: str, role: str) -> dict[str, tuple[int, str]]:
+    """Point -> at which pass of it the role is to die, and the mark that it then makes."""
+    due = {}
+    for asked in filter(None, words.split(",")):
         where, _, rest = asked.partition(":")
         times, _, mark = rest.partition(":")
         wanted_role, _, wanted = where.rpartition("/")
@@ -90,20 +119,4 @@ def arm(role: str) -> None:
             raise ValueError(f"{ENVIRONMENT}: there is no point {wanted!r}; there are {', '.join(known)}")
         if wanted_role in ("", role) and not (mark and os.path.exists(mark)):
             due[wanted] = int(times or 1), mark
-    if not due:
-        return
-    passes = {name: itertools.count(1) for name in due}  # several threads may pass
-
-    def die(name: str) -> None:
-        if name in due and next(passes[name]) == due[name][0]:
-            if mark := due[name][1]:
-                os.close(os.open(mark, os.O_WRONLY | os.O_CREAT, 0o600))
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def die_soon(name: str) -> None:
-        if name in due:
-            import asyncio
-
-            asyncio.get_running_loop().call_soon(die, name)
-
-    point, soon = die, die_soon
+    return due

@@ -31,13 +31,14 @@ class Limits:
 
     `doubts`: how many times the fault may have taken answers that were on their way from destinations; `as_it_came`:
     objects that may arrive uncompressed; `ends_in`: stages in which objects may end; `journal`: False if the journal
-    cannot be written, and so need not know the reasons.
+    cannot be written, and so need not know the reasons; `strangers`: somebody has put objects into the spool by hand.
     """
 
     doubts: int = 0
     as_it_came: int = 0
     ends_in: tuple[str, ...] = ()
     journal: bool = True
+    strangers: bool = False
 
     def __add__(self, other: "Limits") -> "Limits":
         return Limits(
@@ -45,6 +46,7 @@ class Limits:
             self.as_it_came + other.as_it_came,
             tuple({*self.ends_in, *other.ends_in}),
             self.journal and other.journal,
+            self.strangers or other.strangers,
         )
 
 
@@ -116,6 +118,8 @@ def _wrong(seen: Seen, limits: Limits) -> Iterator[str]:
     for title, arrivals in seen.arrivals.items():
         for arrival in arrivals:
             wanted = seen.objects.get(arrival.uid)
+            if wanted is None and limits.strangers:
+                continue
             if wanted is None:
                 yield f"{title}: {arrival.uid} was never sent"
             elif title not in wanted.destinations:

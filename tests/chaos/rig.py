@@ -4,6 +4,7 @@ A rig is set up once for a Site and serves many rows. Between two of them it set
 delivered or has ended, judges all that was seen (oracle.py), and forgets it.
 """
 
+import itertools
 import json
 import os
 import re
@@ -26,8 +27,10 @@ import psutil
 from chaos import oracle
 from chaos.objects import AS_IS, CANARY, COMPRESSED, MUTATIONS, ROUTINGS, make, number_of
 from chaos.oracle import Arrival, Limits, Seen, Standing
+from leyden import crash
 from leyden.journal.index import Document
 from support import canary
+from support.codec_faults import CodecFaults
 from support.faults import Faults
 from support.peers import listens
 from support.roles import look, processes
@@ -37,6 +40,7 @@ from support.volume import Volume
 HERE = Path(__file__).resolve().parent
 SETTLES_WITHIN_S = 150.0  # what could not be planned is tried again after a minute
 NO_LIMITS = Limits()
+STRANGERS = 8_000_000  # numbers from here on are of objects that no source sends
 _UID = re.compile(rb"2\.25\.1001\.1\d{6}")
 _NO_OBJECTS = {"journal", "logs", "receipts", "recent", "state", "lost+found"}  # folders of the spool
 
@@ -186,10 +190,24 @@ class Rig:
         self.service = Service(folder / "leyden", nodes + self.destinations[AS_IS].node(), ROUTINGS, MUTATIONS, **keys)
         self.volume = Volume(folder / "image", self.service.spool, kind=site.disk) if site.disk else None
         self.faults = Faults(folder)
-        self.environment = dict(self.faults.environment)
+        self.codec = CodecFaults(folder)
+        self.crash_at = folder / "crash-at"  # what each process reads about where it is to die
+        self.crash_at.write_text("")
+        self.environment = {
+            **self.faults.environment,
+            **self.codec.environment,
+            crash.ENVIRONMENT: f"@{self.crash_at}",
+        }
         self._source: Source | None = None
-        self._next = 0
+        self.next = 0
+        self.strange: list[Path] = []  # files that somebody has put into the spool by hand, and may stay there
+        self._strangers = itertools.count(STRANGERS)
         self._first = 0  # number of the first object since the rig has settled
+
+    @property
+    def promised(self) -> int:
+        """Objects answered with Success since the rig has settled."""
+        return len(self.source.promised)
 
     @property
     def source(self) -> Source:
@@ -203,13 +221,18 @@ class Rig:
         self.service.start(60, **self.environment)
         return self
 
-    def restart(self, **environment: str) -> None:
-        """Start the service again, whose processes have all ended; `environment`: for this time only. Where another
-        fault has started it again already, nothing happens."""
+    def restart(self) -> None:
+        """Start the service again, whose processes have all ended. Where another fault has started it again already,
+        nothing happens."""
+        assert self.service.process is not None
+        if self.service.process.poll() is not None:
+            self.service.start(60, **self.environment)
+
+    def kill_all(self) -> None:
+        """SIGKILL for every process at once."""
         assert self.service.process is not None
         if self.service.process.poll() is None:
-            return
-        self.service.start(60, **{**self.environment, **environment})
+            self.service.kill_all()
 
     def kill(self, role: str) -> bool:
         """SIGKILL for a role ("worker-0", "supervisor"); False if it is dead, because another fault is there too."""
@@ -220,6 +243,14 @@ class Rig:
             processes(self.service)[role].kill()
             return True
         return False
+
+    def wait_killed(self, role: str) -> None:
+        """Until the supervisor has seen that. Where it would wait long before it starts a role that dies so often, the
+        service is stopped in good order and started."""
+        line = self.service.wait_line(f"{role} killed by SIGKILL")
+        if int(line.rpartition("starts again in ")[2].split()[0]) > 2:
+            assert self.service.stop() == 0
+            self.restart()
 
     def wait_dead(self) -> None:
         """Until the supervisor has ended, and its roles with it."""
@@ -243,8 +274,8 @@ class Rig:
         """Begin to send so many new objects, each until it is promised, or stop_load()."""
         with self.source.news:
             self.source.loads += 1
-        self.source.ask(first=self._next, count=objects, associations=associations, per_s=per_s)
-        self._next += objects
+        self.source.ask(first=self.next, count=objects, associations=associations, per_s=per_s)
+        self.next += objects
 
     def stop_load(self) -> None:
         self.source.ask(stop=True)
@@ -289,7 +320,7 @@ class Rig:
         folder = str(self.service.spool)
         ended = tuple(f"{folder}/{stage}/" for stage in limits.ends_in)
         self.service.wait_left(
-            lambda left: all(str(path).startswith(ended) if ended else False for path in left),
+            lambda left: all(str(path).startswith(ended) or path in self.strange for path in left),
             limit_s, "everything to be delivered or to end",
         )  # fmt: skip
         with suppress(AssertionError):
@@ -302,7 +333,7 @@ class Rig:
 
     def seen(self, limits: Limits) -> Seen:
         source = self.source
-        seen = Seen({(made := make(number)).uid: made for number in range(self._first, self._next)})
+        seen = Seen({(made := make(number)).uid: made for number in range(self._first, self.next)})
         seen.sends, seen.promised = Counter(source.sends), set(source.promised)
         for title, destination in self.destinations.items():
             seen.arrivals[title], seen.receipts[title] = destination.arrivals(), Counter()
@@ -346,6 +377,8 @@ class Rig:
             place = path.relative_to(self.service.spool)
             if place.parts[0] in _NO_OBJECTS or place.parts[0] in limits.ends_in or not path.is_file():
                 continue  # a doorbell is no file
+            if path in self.strange:
+                continue
             if place.name not in ("lock", "format", "ballast"):
                 found.append(str(place))
         return found
@@ -358,15 +391,22 @@ class Rig:
             contents.append(("metrics", said.read()))
         return [f"{what} in {where}" for where, content in contents for what in canary.found(content, CANARY)]
 
+    def stranger(self) -> int:
+        """The number of an object that no source sends."""
+        return next(self._strangers)
+
     def forget(self) -> None:
         self.source.forget()
+        for path in self.strange:
+            path.unlink(missing_ok=True)
+        self.strange = []
         for destination in self.destinations.values():
             destination.forget()
         for stage in ("rejected", "failed", "expired"):
             for path in files_below(self.service.spool / stage):
                 path.unlink()
         self.service.lines.clear()
-        self._first = self._next
+        self._first = self.next
 
 
 def lines(folder: Path, pattern: str) -> list[Document]:

@@ -4,19 +4,12 @@ import random
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from chaos.oracle import Limits, Seen
 from chaos.rig import Rig, Site
 
 OBJECTS = 48
 MIXED_AT_ONCE = 2
-
-
-class Need(StrEnum):
-    """What a row takes of the machine, beside what all tests take."""
-
-    ROOT = "root"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +26,7 @@ class Row:
     injection: str
     inject: Callable[[Rig, random.Random], AbstractContextManager[None]]
     holds: str = ""  # beside what the oracle holds for all
+    found: str = ""  # what it has shown to be wrong, and was mended
     limits: Limits = field(default_factory=Limits)
     hits: frozenset[str] = frozenset(("COMPRESSED", "ASIS"))
     site: Site = field(default_factory=Site)

@@ -1,6 +1,10 @@
 """All rows of the fault matrix, in the order of the table in docs/reliability.md."""
 
-from chaos import rows_processes
+from chaos import rows_disk, rows_processes, rows_spool
 from chaos.row import Row
 
-GROUPS: dict[str, tuple[Row, ...]] = {"processes": rows_processes.ROWS}
+GROUPS: dict[str, tuple[Row, ...]] = {
+    "processes": rows_processes.ROWS,
+    "disk": rows_disk.ROWS,
+    "spool": rows_spool.ROWS,
+}

@@ -1,19 +1,29 @@
 """Rows: what happens to the processes of the service."""
 
 import random
+import signal
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 
+from chaos.objects import called_by
 from chaos.oracle import Limits
 from chaos.rig import Rig
 from chaos.row import Row
+from leyden import crash
+from support import codec_faults
+from support.roles import processes
+from support.service import make_late, wait_for
+
+PASSES = (1, 2, 5)  # at which of its passes a point may be the end; of those that are passed once for many objects:
+ONCE = ("new-synced", "rules-kept", "plan-written", "one-link", "receipt-written", "receipt-synced")
 
 
 @contextmanager
-def killed(name: str, rig: Rig, chance: random.Random) -> Iterator[None]:
-    if rig.kill(name):
-        rig.service.wait_line(f"{name} killed by SIGKILL")
+def killed(role: str, rig: Rig, chance: random.Random) -> Iterator[None]:
+    if rig.kill(role):
+        rig.wait_killed(role)
     yield
 
 
@@ -27,38 +37,150 @@ def supervisor_killed(rig: Rig, chance: random.Random) -> Iterator[None]:
 
 @contextmanager
 def all_killed(rig: Rig, chance: random.Random) -> Iterator[None]:
-    rig.service.kill_all()
+    rig.kill_all()
     yield
     rig.restart()
 
 
-_LIMITS = {"sender": Limits(doubts=1), "worker": Limits(as_it_came=0)}
+@contextmanager
+def anybody_killed(rig: Rig, chance: random.Random) -> Iterator[None]:
+    for _ in range(chance.randint(2, 4)):
+        role = chance.choice(sorted(processes(rig.service)))
+        if rig.kill(role) and role == "supervisor":
+            rig.wait_dead()
+            rig.restart()
+        time.sleep(chance.random() * 0.3)
+    yield
+
+
+@contextmanager
+def dies_at(role: str, point: str, rig: Rig, chance: random.Random) -> Iterator[None]:
+    """It comes back; or everything is killed in that moment."""
+    mark = rig.folder / "died"
+    number = 1 if point in ONCE else chance.choice(PASSES)
+    rig.crash_at.write_text(f"{role}/{point}:{number}:{mark}")
+    wait_for(mark.exists, 60, f"the {role} to pass {point}")
+    if chance.random() < 0.25:
+        rig.kill_all()
+    else:
+        rig.wait_killed(f"{role}-0")
+    yield
+    rig.crash_at.write_text("")
+    mark.unlink()
+    rig.restart()
+
+
+@contextmanager
+def supervisor_dies_recovering(point: str, rig: Rig, chance: random.Random) -> Iterator[None]:
+    """A planner leaves a plan; the supervisor dies as it finishes it, and again as it recovers at the next start."""
+    marks = [rig.folder / name for name in ("died-planner", "died-finishing", "died-recovering")]
+    rig.kill_all()
+    rig.crash_at.write_text(
+        f"planner/plan-written:1:{marks[0]},supervisor/one-link:1:{marks[1]},supervisor/{point}:1:{marks[2]}"
+    )
+    for mark in marks[1:]:
+        with suppress(AssertionError):  # it may die before it says that it is ready
+            rig.restart()
+        wait_for(mark.exists, 60, f"the supervisor to pass {mark.name}")
+        rig.wait_dead()
+    yield
+    rig.crash_at.write_text("")
+    for mark in marks:
+        mark.unlink()
+    rig.restart()
+
+
+@contextmanager
+def hung(role: str, rig: Rig, chance: random.Random) -> Iterator[None]:
+    """It is stopped, and what it has promised to the supervisor is over (support/service.py)."""
+    process = processes(rig.service).get(role)
+    if process is not None:
+        process.send_signal(signal.SIGSTOP)
+        make_late(process)
+        rig.wait_killed(role)
+    yield
+
+
+@contextmanager
+def codec_dies(what: str, rig: Rig, chance: random.Random) -> Iterator[None]:
+    """One of the objects that have not been sent yet is the end of each worker that compresses it."""
+    waiting = [number for number in range(rig.next - 24, rig.next - 6) if called_by(number) == "COMPRESSED"]
+    with rig.codec.during(what, b"QZ000003%07d" % chance.choice(waiting)):
+        for _ in range(2):
+            rig.service.wait_line("MemoryError" if what == codec_faults.NO_MEMORY else "worker-0 killed by")
+        yield
+        rig.service.wait_line("2 workers died of it")
+
+
+_LIMITS = {"sender": Limits(doubts=1)}
+_ROLES = ("receiver", "planner", "worker", "sender", "console", "watcher")
 ROWS = (
     *(
         Row(
             f"{role} killed",
-            f"the {role} dies (SIGKILL)",
-            "kill -9 at a random moment under load",
+            f"the {role} dies",
+            "SIGKILL at a random moment",
             partial(killed, f"{role}-0"),
             limits=_LIMITS.get(role, Limits()),
             rounds=200,
         )
-        for role in ("receiver", "planner", "worker", "sender", "console", "watcher")
+        for role in _ROLES
     ),
-    Row(
-        "supervisor killed",
-        "the supervisor dies (SIGKILL)",
-        "kill -9 at a random moment under load; started again",
-        supervisor_killed,
-        limits=Limits(doubts=1),
-        rounds=200,
+    Row("supervisor killed", "the supervisor dies", "SIGKILL at a random moment, then a start", supervisor_killed,
+        limits=Limits(doubts=1), rounds=200),
+    Row("all killed", "every process dies at once", "SIGKILL for all at a random moment, then a start", all_killed,
+        limits=Limits(doubts=1), rounds=1000),
+    Row("anybody killed", "two to four of them die, one after the other",
+        "SIGKILL for random ones at random moments", anybody_killed, limits=Limits(doubts=4, as_it_came=2), rounds=200),
+    *(
+        Row(
+            f"{role} dies at {point}",
+            f"the {role} dies at the step `{point}`",
+            "SIGKILL there; every fourth time all processes die with it",
+            partial(dies_at, role, point),
+            limits=Limits(doubts=2),
+            mixes=False,
+        )
+        for point, roles in crash.POINTS.items()
+        for role in roles
+        if role != "supervisor"
     ),
-    Row(
-        "all killed",
-        "every process dies at once (SIGKILL)",
-        "kill -9 of all at a random moment under load; started again",
-        all_killed,
-        limits=Limits(doubts=1),
-        rounds=1000,
+    *(
+        Row(
+            f"supervisor dies at {point}",
+            f"the supervisor dies at the step `{point}` of a recovery",
+            "SIGKILL there, after one as it finished the plan of a dead planner",
+            partial(supervisor_dies_recovering, point),
+            limits=Limits(doubts=2),
+            mixes=False,
+        )
+        for point, roles in crash.POINTS.items()
+        if "supervisor" in roles
     ),
-)
+    *(
+        Row(
+            f"{role} hangs",
+            f"the {role} hangs",
+            "SIGSTOP, and its heartbeat is over",
+            partial(hung, f"{role}-0"),
+            limits=_LIMITS.get(role, Limits()),
+        )
+        for role in _ROLES
+    ),
+    *(
+        Row(
+            f"codec: {what}",
+            f"an object that kills the codec: {words}",
+            "the encoder of the worker does that to one object",
+            partial(codec_dies, what),
+            "it is tried twice and goes on as it came; all others are compressed",
+            limits=Limits(as_it_came=1),
+            mixes=False,
+        )
+        for what, words in {
+            codec_faults.SEGFAULT: "a segmentation fault",
+            codec_faults.KILLED: "the kernel's answer to too much memory (SIGKILL)",
+            codec_faults.NO_MEMORY: "no memory left",
+        }.items()
+    ),
+)  # fmt: skip

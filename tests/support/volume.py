@@ -1,6 +1,8 @@
 """Disks for the tests: a file system in an image on a loop device, whose power can be cut."""
 
+import contextlib
 import fcntl
+import itertools
 import os
 import shutil
 import struct
@@ -115,3 +117,12 @@ class Volume:
                 except OSError:
                     continue
         return ballast
+
+    def fill_inodes(self) -> Path:
+        """A folder of empty files that take all free inodes; remove it to get them back."""
+        folder = self.place / "ballast"
+        folder.mkdir()
+        with contextlib.suppress(OSError):
+            for number in itertools.count():
+                (folder / str(number)).touch()
+        return folder

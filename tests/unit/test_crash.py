@@ -46,6 +46,11 @@ def test_only_the_named_process_dies_at_the_named_point_and_count(told: str | No
     assert child.returncode == (0 if passed == 3 else -signal.SIGKILL)
 
 
+def test_what_is_asked_for_may_stand_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "asked").write_text("worker/encoded:3")
+    assert passes_three(f"@{tmp_path / 'asked'}").stdout.split() == ["0", "1"]
+
+
 def test_with_a_mark_a_process_dies_only_once(tmp_path: Path) -> None:
     mark = tmp_path / "died"
     told = f"worker/encoded:2:{mark}"
