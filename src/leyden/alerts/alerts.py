@@ -13,6 +13,7 @@ from leyden.alerts.channels import channels
 from leyden.alerts.post import Post
 from leyden.alerts.settings import AlertSettings
 from leyden.board import Cell
+from leyden.documents import decoded
 from leyden.journal.segments import FOLDER
 from leyden.journal.tail import Tail, Told
 from leyden.log import once
@@ -51,7 +52,7 @@ class State(msgspec.Struct):
 def read(root: Path) -> State:
     """The state as it was last written; an empty one if there is none that can be understood."""
     try:
-        return msgspec.json.decode((root / _NAME).read_bytes(), type=State)
+        return decoded((root / _NAME).read_bytes(), State)
     except (OSError, msgspec.DecodeError):
         return State()
 

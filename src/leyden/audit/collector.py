@@ -20,6 +20,7 @@ from leyden.audit.chain import seq_of
 from leyden.audit.keeper import Keeper
 from leyden.audit.settings import CollectorSettings
 from leyden.audit.syslog import Connection, frame
+from leyden.documents import decoded
 from leyden.spool.moves import make_folder, write_whole
 
 logger = logging.getLogger("leyden.watcher")
@@ -137,7 +138,7 @@ class Collector:
 
     def _noted(self) -> int:
         with contextlib.suppress(OSError, msgspec.DecodeError, KeyError):
-            return msgspec.json.decode(self._note.read_bytes(), type=dict[str, int])["seq"]
+            return decoded(self._note.read_bytes(), dict[str, int])["seq"]
         return 0
 
     def _close(self) -> None:

@@ -20,6 +20,7 @@ from leyden import crash, log
 from leyden.audit import files
 from leyden.audit.chain import Link, follows, key_id, opened, opened_after, record_of, sealed, seq_of
 from leyden.audit.settings import AuditSettings
+from leyden.documents import decoded
 from leyden.journal import events
 from leyden.journal.segments import FOLDER
 from leyden.journal.tail import Tail, Told
@@ -63,7 +64,7 @@ def note_path(root: Path) -> Path:
 def read_note(root: Path) -> Note | None:
     """What was noted last; None if there is nothing that can be understood. OSError."""
     try:
-        note = msgspec.json.decode(note_path(root).read_bytes(), type=Note)
+        note = decoded(note_path(root).read_bytes(), Note)
         return note if len(note.end.mac) == len(Link().mac) else None
     except (FileNotFoundError, msgspec.DecodeError, ValueError):
         return None
@@ -299,6 +300,6 @@ def _members(text: bytes) -> bytes:
 def _at_s(members: bytes) -> float:
     """The time of a record, of which the closing brace is missing."""
     try:
-        return float(msgspec.json.decode(members + b"}")["at_s"])
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError):
+        return float(decoded(members + b"}", dict)["at_s"])
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError, OverflowError):
         return 0.0

@@ -193,8 +193,9 @@ class Connection:
                     store, self._store = self._store, None
                     yield StoreEnded(store)
         except RemoteProtocolError as error:
-            if self.state is not AssociationState.AWAITING_CLOSE:
-                self.state = step(self.state, MachineEvent.INVALID_PDU).next[0]
+            if self.is_over:
+                return  # what follows an abort, a rejection or a release does not count, and may be garbage
+            self.state = step(self.state, MachineEvent.INVALID_PDU).next[0]
             self._output.append(pdu.abort_pdu(2, error.reason))
             raise
 

@@ -78,10 +78,12 @@ def tag_name(tag: int) -> str:
 
 @lru_cache(maxsize=8192)
 def dictionary_vr(tag: int) -> str:
-    """The VR of a tag in PS3.6, or a choice such as `US or SS`. UN for private and unknown tags, "" for delimiters."""
+    """The VR of a tag in PS3.6, or a choice such as `US or SS`. UN for private and unknown tags, "" in group FFFE."""
+    if tag >> 16 == 0xFFFE:
+        return ""
     entry = dictionary.entry(tag)
     if entry is not None:
-        return "" if tag >> 16 == 0xFFFE else entry[0]
+        return entry[0]
     element = tag & 0xFFFF
     if element == 0:
         return "UL"  # group length

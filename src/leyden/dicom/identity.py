@@ -8,7 +8,7 @@ people. Only the beginning of the dataset is read; if it is deflated, or begins 
 from dataclasses import dataclass, replace
 
 from leyden.dicom.edit import element
-from leyden.dicom.elements import ByteSource, encoding_of, level
+from leyden.dicom.elements import SHORT_FORM, ByteSource, encoding_of, level
 from leyden.dicom.part10 import FileMeta
 from leyden.dicom.uids import SYNTAXES, clean_uid, is_storage, is_well_formed
 from leyden.errors import Corrupt
@@ -27,25 +27,28 @@ class Identity:
     flag: str = ""
 
 
-def uids_in(beginning: bytes, syntax: str) -> tuple[str, str] | None:
+def uids_in(beginning: bytes, syntax: str, *, whole: bool = False) -> tuple[str, str] | None:
     """SOP class and instance UID at the beginning of a dataset in this transfer syntax; None = more bytes may tell.
 
-    "" = the dataset does not name it, or it is deflated or broken. 7 us for an image.
+    "" = the dataset does not name it, or it is deflated or broken. `whole`: there are no more bytes. 7 us for an image.
     """
     form = SYNTAXES.get(syntax)
     if form is None or form.deflated:
         return "", ""
     found = {_SOP_CLASS: "", _SOP_INSTANCE: ""}
+    encoding, final = encoding_of(form), whole or len(beginning) >= LOOK_BYTES
     source = ByteSource(lambda offset, length: beginning[offset : offset + length], len(beginning), beginning)
     try:
-        for tag, _, _, value, length, _ in level(source, 0, len(beginning), encoding_of(form)):
+        for tag, vr, at, value, length, _ in level(source, 0, len(beginning), encoding):
+            if not final and encoding.explicit and value - at == 8 and vr not in SHORT_FORM:
+                return None  # it has no VR, and what follows tells how long it is
             if tag in found:
                 found[tag] = clean_uid(beginning[value : value + length])
             if tag >= _SOP_INSTANCE:
                 return found[_SOP_CLASS], found[_SOP_INSTANCE]
     except Corrupt:
         pass  # it ends here, or it does not parse
-    return None if len(beginning) < LOOK_BYTES else (found[_SOP_CLASS], found[_SOP_INSTANCE])
+    return (found[_SOP_CLASS], found[_SOP_INSTANCE]) if final else None
 
 
 def identify(
@@ -64,10 +67,10 @@ def identify(
         usual += element(_SOP_INSTANCE, "UI", command_instance.encode("latin-1", "replace"), encoding)
         if usual in beginning:
             return Identity(command_class, command_instance)
-    found = uids_in(beginning, syntax)
-    if found is None and not whole:
+    found = uids_in(beginning, syntax, whole=whole)
+    if found is None:
         return None
-    dataset_class, dataset_instance = found or ("", "")
+    dataset_class, dataset_instance = found
     usable = is_well_formed(dataset_class) and is_storage(dataset_class)
     sop_class = dataset_class if usable else command_class
     believed = is_well_formed(dataset_instance) or not is_well_formed(command_instance)

@@ -84,7 +84,12 @@ def decode_head(head: bytes) -> tuple[FileMeta, int] | None:
             return None
         if head[at : at + 2] != b"\x02\x00":
             break
-        tag, vr, value, length = source.head(at, len(head), EXPLICIT)
+        try:
+            tag, vr, value, length = source.head(at, len(head), EXPLICIT)
+        except Corrupt:
+            if len(head) < at + _LONG_HEADER.size:
+                return None  # a group length that ends within this element
+            raise
         if vr == MISSING:
             raise Corrupt(f"file meta information without a VR at byte {at}")
         at = value + length

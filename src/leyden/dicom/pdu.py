@@ -133,14 +133,14 @@ class Reader:
                 f"a data value of {length} bytes, with {self._pdu_left_bytes} left in its PDU", INVALID_PARAMETER
             )
         self._pdu_left_bytes -= 4 + length
+        if 0 < self._pdu_left_bytes < _PDV.size:  # told before any byte of the value is, however the bytes are split
+            raise RemoteProtocolError(
+                f"{self._pdu_left_bytes} stray bytes at the end of a P-DATA PDU", INVALID_PARAMETER
+            )
         self._pdv_left_bytes = length - 2
 
     def _end_pdv(self) -> None:
         self._pdv_left_bytes = -1
-        if 0 < self._pdu_left_bytes < _PDV.size:
-            raise RemoteProtocolError(
-                f"{self._pdu_left_bytes} stray bytes at the end of a P-DATA PDU", INVALID_PARAMETER
-            )
         self._awaited_bytes = _PDV.size if self._pdu_left_bytes else _HEADER.size
 
 

@@ -12,6 +12,7 @@ import msgspec
 
 from leyden.dicom.negotiate import MAX_CONTEXTS
 from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE, JPEG_BASELINE, JPEG_EXTENDED, JPEGXL_JPEG, SYNTAXES
+from leyden.documents import decoded
 from leyden.errors import Corrupt
 
 KNOWN_FOR_S = 24 * 3600.0
@@ -128,6 +129,6 @@ def serialize(knowledge: Knowledge) -> bytes:
 def parse(document: bytes) -> dict[str, Acceptance]:
     """The inverse of serialize(). Corrupt if `document` is not such a content."""
     try:
-        return msgspec.json.decode(document, type=dict[str, Acceptance])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return decoded(document, dict[str, Acceptance])
+    except msgspec.DecodeError as error:
         raise Corrupt(f"not a table of accepted syntaxes: {error}") from error

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from leyden.documents import decoded
 from leyden.journal.append import open_lines
 from leyden.journal.events import Event
 
@@ -185,6 +186,6 @@ def _begun_s(fd: int, now_s: float) -> float:
     """When the first line of a segment was written; now, if that cannot be told."""
     line = os.pread(fd, _FIRST_LINE_BYTES, 0).partition(b"\n")[0]
     try:
-        return min(now_s, float(msgspec.json.decode(line)["at_s"]))
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError):
+        return min(now_s, float(decoded(line, dict)["at_s"]))
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError, OverflowError):
         return now_s

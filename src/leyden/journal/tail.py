@@ -179,5 +179,5 @@ def _event(line: bytes) -> Event | None:
     """None: it was cut off by a crash, or is of another version."""
     try:
         return _decoder.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None

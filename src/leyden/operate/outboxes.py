@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from leyden.documents import decoded
 from leyden.spool.moves import write_whole
 
 _NAME = "state/sender.outboxes.json"
@@ -56,7 +57,7 @@ def write(root: Path, service: int, outboxes: dict[str, Outbox]) -> None:
 def read(root: Path, service: int) -> dict[str, Outbox]:
     """By AE title, what the sender of this service says; {} if it has not said anything that can be understood."""
     try:
-        said = msgspec.json.decode((root / _NAME).read_bytes(), type=_Document)
+        said = decoded((root / _NAME).read_bytes(), _Document)
     except (OSError, msgspec.DecodeError):
         return {}
     return said.outboxes if said.service == service else {}

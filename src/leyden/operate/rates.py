@@ -89,7 +89,7 @@ def _since(path: str, since_s: float) -> Iterator[_Line]:
             for text in whole.splitlines():
                 try:
                     line = _decoder.decode(text)
-                except (msgspec.DecodeError, UnicodeDecodeError):
+                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                     continue
                 if line.at_s >= since_s:
                     yield line

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from leyden.documents import decoded
 from leyden.spool.moves import write_whole
 
 _NAME = "state/service.configuration.json"
@@ -57,6 +58,6 @@ def write(root: Path, reading: Reading) -> None:
 def read(root: Path) -> Reading | None:
     """The document; None if there is none that can be understood. It may be of a service that has ended."""
     try:
-        return msgspec.json.decode((root / _NAME).read_bytes(), type=Reading)
+        return decoded((root / _NAME).read_bytes(), Reading)
     except (FileNotFoundError, msgspec.DecodeError):
         return None

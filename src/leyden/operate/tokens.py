@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from leyden.documents import decoded
 from leyden.errors import LeydenError
 from leyden.journal.events import Operated
 from leyden.journal.lines import tell
@@ -61,7 +62,7 @@ def new(root: Path, name: str, role: str, *, who: str) -> str:
 def listed(root: Path) -> list[Token]:
     """All tokens, the oldest first. OSError: the file can't be read, or holds something else."""
     try:
-        return msgspec.json.decode((root / _NAME).read_bytes(), type=list[Token])
+        return decoded((root / _NAME).read_bytes(), list[Token])
     except FileNotFoundError:
         return []
     except msgspec.DecodeError as error:

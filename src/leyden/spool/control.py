@@ -17,6 +17,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from leyden import log
+from leyden.documents import decoded
 from leyden.spool.entry import folder, title
 from leyden.spool.listing import names
 from leyden.spool.lock import alone_in
@@ -108,7 +109,7 @@ class _File(Generic[_T]):
 def _decoded(path: str, what: type[_T]) -> _T:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)  # no FIFO that hangs us
     with open(fd, "rb") as file:
-        return msgspec.json.decode(file.read(_FILE_MAX_BYTES), type=what)
+        return decoded(file.read(_FILE_MAX_BYTES), what)
 
 
 class Controls:

@@ -17,9 +17,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import orjson
 
 from leyden import crash, log
+from leyden.documents import decoded
 from leyden.journal.events import ByHand
 from leyden.journal.lines import tell
 from leyden.spool import ended, listing
@@ -71,6 +73,14 @@ class Plan:
 def sent_from(deferred: Entry) -> Stage:
     """Where an entry in deferred/ came from, by its name."""
     return Stage.ASKING if deferred.syntax else Stage.PREPARED
+
+
+@dataclass(frozen=True, slots=True)
+class _PlanLine:
+    """A line of a plan file: what is read of it again. `source` is relative to the spool, `to` are names of claims."""
+
+    source: str
+    to: list[str]
 
 
 Stuck = tuple[Plan, OSError]  # a plan that could not be carried out completely, and why
@@ -224,13 +234,13 @@ class Spool:
         """
         plans: list[Plan] = []
         try:
-            documents = [orjson.loads(line) for line in path.read_bytes().splitlines()]
-        except orjson.JSONDecodeError:  # only by a power cut without sync; its objects are still in new/
+            documents = [decoded(line, _PlanLine) for line in path.read_bytes().splitlines()]
+        except msgspec.DecodeError:  # by a power cut without sync, or a bad disk; its objects are still in new/
             logger.warning("%s is not readable: its objects are planned again", path.name)
             documents = []
         for document in documents:
-            to = [claim for claim in (parse_claim(name) for name in document["to"]) if claim]
-            source = self.root / document["source"]
+            to = [claim for claim in (parse_claim(name) for name in document.to) if claim]
+            source = self.root / document.source
             if source.exists():
                 placements = tuple(Placement(c.entry, c.stage, c.destination, c.rank) for c in to)
                 plans.append(Plan(source, placements))
