@@ -15,13 +15,13 @@ from dataclasses import dataclass, replace
 from leyden import crash
 from leyden.config.changes import changes
 from leyden.config.load import emptied
-from leyden.config.settings import Settings, without_restart
+from leyden.config.settings import INNER_ROLES, Settings, without_restart
 from leyden.errors import ConfigError
 from leyden.journal.events import Operated
 from leyden.journal.lines import tell
 from leyden.operate import reading
 from leyden.operate.reading import Reading, Result
-from leyden.published import Published
+from leyden.published import Publisher
 from leyden.spool.doorbell import ring
 from leyden.spool.store import Spool
 
@@ -34,17 +34,21 @@ Load = Callable[[], tuple[Settings, tuple[str, ...]]]
 
 
 class Generations:
-    """What the supervisor knows of the settings. `fd` is what the roles read them from."""
+    """What the supervisor knows of the settings."""
 
     def __init__(self, settings: Settings, spool: Spool, load: Load) -> None:
         """OSError: there is no memory for them."""
         self.settings = settings
         self._spool = spool
         self._load = load
-        self.fd = os.memfd_create("leyden-settings", os.MFD_CLOEXEC)
-        self._published = Published(self.fd)
-        self._published.publish(settings.generation, settings.to_json())
+        self._all, self._inner = Publisher(), Publisher()
+        self._publish(settings)
         self._since_s = time.time()
+
+    def fd(self, role: str) -> int:
+        """What this role reads its settings from: the planner and the workers, which alone need not reach the network,
+        read them without what leads to a secret."""
+        return (self._inner if role in INNER_ROLES else self._all).fd
 
     def started(self, warnings: tuple[str, ...]) -> None:
         """Say which settings the service starts with."""
@@ -78,12 +82,20 @@ class Generations:
         changed = changes(before, settings) or ("nothing but the places of rules in their files",)
         self._spool.prepare(destination.ae_title for destination in settings.destinations)
         crash.point("folders-made")
-        self._published.publish(settings.generation, settings.to_json())
+        self._publish(settings)
         self.settings, self._since_s = settings, time.time()
         crash.point("published")
         for role in ("planner", "sender", *(f"worker-{number}" for number in range(settings.workers))):
             ring(self._spool.root, role)
         return _Outcome(Result.CHANGED, changed, warnings + waiting)
+
+    def _publish(self, settings: Settings) -> None:
+        """To all roles or to none. OSError."""
+        number = settings.generation
+        self._inner.write(number, settings.inner.to_json())
+        self._all.write(number, settings.to_json())
+        self._inner.put_in_force(number)
+        self._all.put_in_force(number)
 
     def _tell(self, outcome: "_Outcome", begun_ns: int) -> None:
         """For `leyden status`, and for `leyden reload`, which waits at its bell."""

@@ -166,7 +166,6 @@ class Supervisor:
         self._board = Board(roles)
         lifeline_fd, self._lifeline_end_fd = os.pipe2(os.O_CLOEXEC)  # the kernel closes this end with this process
         self.descriptors = {
-            "settings": self.generations.fd,
             "lifeline": lifeline_fd,
             "heartbeats": heartbeats_fd,
             "board": self._board.fd,
@@ -292,7 +291,8 @@ class Supervisor:
                 logger.error("%s can't be started: %s; tried again in %.0f s", child.name, error, child.delay_s)
 
     def _start(self, child: _Child) -> None:
-        descriptors = {name: self.descriptors[name] for name in DESCRIPTORS[child.role] if name in self.descriptors}
+        given = {**self.descriptors, "settings": self.generations.fd(child.role)}
+        descriptors = {name: given[name] for name in DESCRIPTORS[child.role] if name in given}
         child.heartbeat.clear()
         child.started_s, child.restart_at_s, child.killed_as_stuck = time.monotonic(), 0.0, False
         child.process = subprocess.Popen(

@@ -31,7 +31,7 @@ from leyden.form import ladder
 from leyden.heartbeat import ROW_BYTES, Heartbeat
 from leyden.inherited import Inherited, descriptors_as_text
 from leyden.plan.rules import PlanSettings
-from leyden.published import Published
+from leyden.published import Published, Publisher
 from leyden.spool import store as store_module
 from leyden.spool.doorbell import Bell, ring
 from leyden.spool.entry import Entry, ReceiptClock
@@ -72,8 +72,7 @@ class Workers:
         self.clock = ReceiptClock(0)
         self.workers = workers
         self.arena_fd = self._memfd(arena_mib << 20)
-        self._settings_fd = os.memfd_create("settings")
-        self.published = Published(self._settings_fd)
+        self.published = Publisher()
         self.published.publish(settings.generation, settings.to_json())
         self._heartbeats_fd = self._memfd(2 * ROW_BYTES)
         self._board = Board([("worker", number) for number in range(workers)])
@@ -88,7 +87,7 @@ class Workers:
 
     def start(self) -> None:
         descriptors = {
-            "settings": self._settings_fd, "lifeline": self._lifeline[0],
+            "settings": self.published.fd, "lifeline": self._lifeline[0],
             "heartbeats": self._heartbeats_fd, "board": self._board.fd, "arena": self.arena_fd,
         }  # fmt: skip
         fds = tuple(descriptors.values())
@@ -116,8 +115,8 @@ class Workers:
 
     def here(self) -> Worker:
         """A worker in this process, driven step by step: for a disk that fails at the right moment."""
-        heartbeat = Heartbeat(self._heartbeats_fd, 1)
-        return Worker(Inherited("worker", 0, self.settings, heartbeat, {"arena": self.arena_fd}, self.published))
+        heartbeat, published = Heartbeat(self._heartbeats_fd, 1), Published(self.published.fd)
+        return Worker(Inherited("worker", 0, self.settings, heartbeat, {"arena": self.arena_fd}, published))
 
     def takes(self, **classes: ladder.Acceptance) -> None:
         knowledge = {uid.replace("_", "."): taken for uid, taken in classes.items()}
@@ -164,7 +163,7 @@ class Workers:
             child.kill()
             child.wait()
         self.bell.close()
-        for fd in (self.arena_fd, self._settings_fd, self._heartbeats_fd, self._board.fd, *self._lifeline):
+        for fd in (self.arena_fd, self.published.fd, self._heartbeats_fd, self._board.fd, *self._lifeline):
             os.close(fd)
 
 

@@ -19,7 +19,7 @@ from leyden.dicom.uids import EXPLICIT_LE
 from leyden.heartbeat import ROW_BYTES
 from leyden.inherited import descriptors_as_text
 from leyden.plan.rules import PlanSettings, Sorting
-from leyden.published import Published
+from leyden.published import Publisher
 from leyden.spool import doorbell, recover
 from leyden.spool.entry import Entry, ReceiptClock, key
 from leyden.spool.stage import Stage
@@ -83,12 +83,12 @@ class Sender:
         return uid
 
     def start(self) -> "Sender":
-        settings_fd, heartbeats_fd = os.memfd_create("settings"), os.memfd_create("heartbeats")
-        Published(settings_fd).publish(self.settings.generation, self.settings.to_json())
+        published, heartbeats_fd = Publisher(), os.memfd_create("heartbeats")
+        published.publish(self.settings.generation, self.settings.to_json())
         os.ftruncate(heartbeats_fd, ROW_BYTES)
         board = Board([("sender", 0)])
         read_fd, self.lifeline = os.pipe()
-        fds = {"settings": settings_fd, "lifeline": read_fd, "heartbeats": heartbeats_fd, "board": board.fd}
+        fds = {"settings": published.fd, "lifeline": read_fd, "heartbeats": heartbeats_fd, "board": board.fd}
         words = ["--row", "0", "--descriptors", descriptors_as_text(fds)]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "leyden", "role", "sender", "0", *words],

@@ -1,5 +1,6 @@
 """A reload as the supervisor does it: all or nothing, and what came of it is written down."""
 
+import itertools
 import logging
 import os
 from collections.abc import Iterator
@@ -9,14 +10,16 @@ from pathlib import Path
 import pytest
 
 from leyden import generations as module
-from leyden.config.settings import ReceiverSettings, Settings
+from leyden.alerts.settings import AlertSettings, WebhookSettings
+from leyden.audit.settings import AuditSettings, CollectorSettings
+from leyden.config.settings import ConsoleSettings, ReceiverSettings, Settings
 from leyden.deliver.destination import Destination
 from leyden.dicom.negotiate import AcceptorPolicy
 from leyden.errors import ConfigError
 from leyden.generations import Generations
 from leyden.operate.reading import Reading, Result, read
 from leyden.plan.rules import Mutation, PlanSettings
-from leyden.published import Published
+from leyden.published import Published, Publisher
 from leyden.spool.doorbell import Bell
 from leyden.spool.store import Spool
 
@@ -53,14 +56,18 @@ class Site:
         return found
 
     def published(self) -> Settings:
-        return Settings.from_json(Published(self.generations.fd).newer_than(0) or b"")
+        return self.read_by("sender")
+
+    def read_by(self, role: str) -> Settings:
+        return Settings.from_json(Published(self.generations.fd(role)).newer_than(0) or b"")
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     made = Site(tmp_path)
     yield made
-    os.close(made.generations.fd)
+    for role in ("sender", "worker"):
+        os.close(made.generations.fd(role))
 
 
 def test_what_the_service_starts_with_is_said(site: Site) -> None:
@@ -75,16 +82,16 @@ def test_a_new_generation_has_its_folders_before_the_roles_see_it(
     caplog.set_level(logging.INFO)
     bells = [Bell(site.spool.root, role) for role in ("planner", "sender", "worker-0", "reload")]
     there: list[bool] = []
-    real = Published.publish
+    real = Publisher.put_in_force
 
-    def publish(self: Published, generation: int, document: bytes) -> None:
+    def put_in_force(self: Publisher, generation: int) -> None:
         there.append((site.spool.root / "prepared" / "B").is_dir())
-        real(self, generation, document)
+        real(self, generation)
 
-    monkeypatch.setattr(Published, "publish", publish)
+    monkeypatch.setattr(Publisher, "put_in_force", put_in_force)
     site.files = replace(site.first, destinations=(A, B), workers=9)
     said = site.reload()
-    assert there == [True]
+    assert there == [True, True]
     assert (said.generation, said.result, said.nodes) == (2, Result.CHANGED, ("A", "B"))
     assert said.changes == ("node B is added",)
     assert said.warnings == ("config.yml:7: odd", "workers stays 1: it takes a restart to make it 9")
@@ -158,17 +165,24 @@ def test_what_cannot_be_read_changes_nothing_and_is_said(
     assert (said.generation, said.errors) == (2, ())
 
 
-@pytest.mark.parametrize("what", ["prepare", "publish"])
+@pytest.mark.parametrize("what", ["prepare", "write", "second write"])
 def test_what_this_machine_refuses_changes_nothing(site: Site, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    real, tries = Publisher.write, itertools.count(1)
+
     def refuse(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(*((Spool, "prepare") if what == "prepare" else (Published, "publish")), refuse)
+    def refuse_second(self: Publisher, generation: int, document: bytes) -> None:
+        refuse() if next(tries) == 2 else real(self, generation, document)
+
+    where = (Spool, "prepare") if what == "prepare" else (Publisher, "write")
+    monkeypatch.setattr(*where, refuse_second if what == "second write" else refuse)
     site.files = replace(site.first, destinations=(A, B))
     said = site.reload()
     assert (said.generation, said.result, said.nodes) == (1, Result.FAILED, ("A",))
     assert "No space left" in said.errors[0]
     assert site.generations.settings == site.published() == site.first
+    assert site.read_by("worker").destinations == (A,)
 
 
 def test_a_result_that_cannot_be_written_down_is_in_force_all_the_same(
@@ -182,3 +196,23 @@ def test_a_result_that_cannot_be_written_down_is_in_force_all_the_same(
     site.generations.reload()
     assert site.published().generation == 2
     assert "what is in force can't be written down" in caplog.text
+
+
+SECRET = "hunter2"
+
+
+def test_planner_and_workers_read_no_secret(site: Site) -> None:
+    """They have no use for one, and workers run native code over received data. All else reads the whole."""
+    console = ConsoleSettings(enabled=True, token=SECRET, service_password=SECRET, key=f"/etc/{SECRET}.key")
+    alerts = AlertSettings(webhook=WebhookSettings(url=f"https://chat.example/{SECRET}", secret_file=SECRET))
+    audit = AuditSettings(enabled=True, key_file=SECRET, collector=CollectorSettings("siem", key=SECRET))
+    site.files = replace(site.first, console=console, alerts=alerts, audit=audit)
+    site.reload()
+    for role in ("planner", "worker"):
+        seen = site.read_by(role)
+        assert SECRET not in seen.to_json().decode()
+        assert seen.plan == site.files.plan
+        assert seen.generation == 2
+    assert SECRET in site.generations.settings.to_json().decode()
+    for role in ("receiver", "sender", "console", "watcher"):
+        assert site.read_by(role) == site.generations.settings

@@ -116,6 +116,17 @@ class Settings:
         """What one receiver goes by: `max_associations` is its share."""
         return replace(self.receiver, max_associations=math.ceil(self.receiver.max_associations / self.receivers))
 
+    @property
+    def inner(self) -> "Settings":
+        """What the planner and the workers go by: no secret, nor what leads to one or is of the network."""
+        return replace(
+            self,
+            receiver=ReceiverSettings(AcceptorPolicy(())),
+            console=ConsoleSettings(),
+            audit=NO_AUDIT,
+            alerts=NO_ALERTS,
+        )
+
     def to_json(self) -> bytes:
         return msgspec.json.encode(self)
 
@@ -123,6 +134,9 @@ class Settings:
     def from_json(cls, document: bytes) -> "Settings":
         return msgspec.json.decode(document, type=cls)
 
+
+INNER_ROLES = ("planner", "worker")
+"""The roles that read `Settings.inner`: no peer reaches them, and the workers run native code over received data."""
 
 AT_START = {
     "cache_path": "cachePath",
