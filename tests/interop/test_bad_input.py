@@ -16,7 +16,7 @@ from pynetdicom.pdu_primitives import (
 from pynetdicom.presentation import build_context
 
 from support.peers import Pacs, run_dcmtk
-from support.service import LIMIT_S, Service, descriptors, node, wait_for
+from support.service import LIMIT_S, Service, node, wait_for
 from support.wire import ABORT, pdv, read_pdu, store_rq
 
 
@@ -83,13 +83,6 @@ def test_an_announced_length_of_4_gb_is_aborted_unread(leyden: Service) -> None:
     assert_serves(leyden)
 
 
-def test_a_truncated_pdu_ends_with_its_connection(leyden: Service) -> None:
-    """A client that breaks off in the middle of a request harms nobody else."""
-    with connection(leyden) as link:
-        link.sendall(associate_rq()[:50])
-    assert_serves(leyden)
-
-
 def test_a_title_may_be_padded_with_blanks_and_nuls(leyden: Service) -> None:
     """Blanks around a title do not count (PS3.8 9.3.2), and it "ends at its first NUL" (DECISIONS.md 70)."""
     for called in (b"IMAGEPACS", b"IMAGEPACS\0\0\0\0\0\0\0", b"  IMAGEPACS", b"IMAGEPACS \0 \0"):
@@ -136,47 +129,3 @@ def test_a_request_without_its_uids_is_refused_with_a_status(leyden: Service, in
         link.sendall(struct.pack(">BxII", 5, 4, 0))
         assert read_pdu(link)[0] == 6
     assert not leyden.left()
-
-
-def test_a_thousand_bad_connections_leak_nothing(leyden: Service) -> None:
-    """However many connections end badly, no file, descriptor or memory is kept for them."""
-
-    def abuse(number: int) -> None:
-        with connection(leyden) as link:
-            match number % 5:
-                case 0:
-                    link.sendall(b"\x99" * 64)
-                    read_pdu(link)
-                case 1:
-                    link.sendall(associate_rq()[:70])
-                case 2:
-                    link.sendall(struct.pack(">BxI", 1, 0xFFFFFFF0))
-                    read_pdu(link)
-                case 3:
-                    pass
-                case 4:
-                    link.sendall(associate_rq())
-                    read_pdu(link)
-                    link.sendall(pdv(store_rq("2.25.8"), command=True, last=True))
-                    link.sendall(pdv(b"\x08\x00\x16\x00\x02\x00\x00\x001\0", command=False, last=False))
-
-    receiver = leyden.role("receiver-0")
-    for number in range(100):
-        abuse(number)
-    assert_serves(leyden)
-    wait_for(lambda: not any((leyden.spool / "embryo").iterdir()), why="embryos to go")
-    files, memory_bytes = descriptors(receiver), receiver.memory_info().rss
-    for number in range(1000):
-        abuse(number)
-    assert_serves(leyden)
-    wait_for(lambda: not any((leyden.spool / "embryo").iterdir()), why="embryos to go")
-    wait_for(lambda: descriptors(receiver) <= files, why=f"{files} descriptors again")
-    assert receiver.memory_info().rss - memory_bytes < 8 << 20
-    assert leyden.role("receiver-0").pid == receiver.pid
-
-
-def test_a_connection_that_says_nothing_is_closed(leyden: Service) -> None:
-    """A client that connects and asks for no association is cut off after a while (ARTIM, PS3.8 9.2)."""
-    with connection(leyden) as link:
-        assert read_pdu(link)[0] in (0, ABORT)
-    assert_serves(leyden)

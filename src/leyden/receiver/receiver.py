@@ -4,10 +4,12 @@ While the disk fills up, new associations are rejected first, and later each obj
 """
 
 import asyncio
+import itertools
 import logging
 import random
 from contextlib import suppress
 from dataclasses import dataclass
+from resource import RLIMIT_NOFILE, getrlimit
 
 from leyden import board
 from leyden.board import Cell
@@ -24,7 +26,11 @@ from leyden.spool.store import Spool
 
 logger = logging.getLogger("leyden.receiver")
 
-MAX_UNASSOCIATED = 200  # connections without an association; one more, and the least of them is dropped
+# Connections without an association; one more, and one is dropped. That is more than are made at once: of a burst all
+# are accepted before the first request is read.
+MAX_UNASSOCIATED = 2000
+MAX_UNASSOCIATED_SHARE = 4  # of the descriptors that this process may have: a quarter
+LOOKED_AT = 200  # of the oldest, for the one to drop
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,7 @@ class Receiver:
         self.low = False  # too little space is free for new associations
         self.full = False  # too little space is free for objects
         self.draining = False
+        self._max_unassociated = min(MAX_UNASSOCIATED, getrlimit(RLIMIT_NOFILE)[0] // MAX_UNASSOCIATED_SHARE)
         self._idle = asyncio.Event()
 
     def go_by(self, settings: ReceiverSettings) -> None:
@@ -68,9 +75,11 @@ class Receiver:
     def connection(self, tls: Session | None = None) -> Link:
         """The protocol for a new connection, encrypted or not."""
         intake = Intake(self, tls)
-        if len(self.unassociated) >= MAX_UNASSOCIATED:
-            least = min(self.unassociated, key=Intake.came_so_far)  # the oldest of those that have done the least
-            logger.warning("%d connections without an association, one is dropped: %s", MAX_UNASSOCIATED, least)
+        if len(self.unassociated) >= self._max_unassociated:
+            # the oldest of those that have done the least
+            least = min(itertools.islice(self.unassociated, LOOKED_AT), key=Intake.came_so_far)
+            count = self._max_unassociated
+            logger.warning("%d connections without an association, one is dropped: %s", count, least)
             least.link.drop()
             self.unassociated.pop(least)
         self.unassociated[intake] = None
