@@ -13,12 +13,14 @@ import pytest
 from leyden.config.schema import (
     ActionEntry,
     Api,
+    CallerEntry,
     CaseEntry,
     ConditionEntry,
     Config,
     Entry,
     ExpectedDeliveryEntry,
     ExpectEntry,
+    JwtEntry,
     NodeEntry,
     RouteEntry,
     SortActionEntry,
@@ -36,7 +38,7 @@ PAGES = sorted([*TOP.glob("*.md"), *DOCS.glob("*.md"), *(TOP / "examples").rglob
 PAST = ("CHANGELOG", "DECISIONS", "RESULTS")  # what is told there may be gone
 RULES = (RouteEntry, ConditionEntry, ActionEntry, SortingEntry, SortActionEntry)
 CASES = (CaseEntry, ExpectEntry, ExpectedDeliveryEntry)
-MODELS = (Config, Api, NodeEntry, *RULES, *CASES)
+MODELS = (Config, Api, NodeEntry, CallerEntry, JwtEntry, *RULES, *CASES)
 
 
 def script(name: str) -> ModuleType:

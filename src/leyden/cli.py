@@ -92,6 +92,7 @@ def whole_parser() -> argparse.ArgumentParser:
         init,
         install_service,
         override_schedule,
+        passcode,
         pause,
         queue,
         quit,
@@ -132,7 +133,7 @@ def whole_parser() -> argparse.ArgumentParser:
     groups = {
         "see": (status, trace, study, alert, audit),
         "act": (queue, pause, resume, override_schedule, reload),
-        "set up": (init, check, explain, test_rules, tune, token, certificate, backup_config),
+        "set up": (init, check, explain, test_rules, tune, token, passcode, certificate, backup_config),
         "install, run and try": (install_service, run, demo, echo, send, completion),
     }
     for heading, modules in groups.items():

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leyden import __version__, crash, log
+from leyden.admission.callers import who_may_call
 from leyden.board import Board
 from leyden.config.settings import Settings
 from leyden.deliver.destination import Destination
@@ -317,6 +318,9 @@ class Supervisor:
     def _announce(self) -> None:
         for destination in self.settings.destinations:
             logger.info("%s", describe(destination))
+        if self._port:
+            receiver = self.settings.receiver
+            logger.info("%s", who_may_call(receiver.callers, receiver.acceptor.allowed_calling))
         title, workers = self.settings.my_ae_title, self.settings.workers
         logger.info("ready: %s, our title %s, %d workers", self._ports, title, workers)
         self._systemd.tell(READY=1, STATUS=self._status())

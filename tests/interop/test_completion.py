@@ -39,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        (["pa"], ["pause"]),
+        (["pau"], ["pause"]),
         (["pause", "--path", "DIR", "I"], ["IMAGEPACS"]),
         (["pause", "--path", "DIR", ""], ["IMAGEPACS", "REPORTS"]),
         (["override-schedule", "--path", "DIR", "R"], ["REPORTS"]),

@@ -40,12 +40,13 @@ TRANSFERRED = Code("110104", "DCM", "DICOM Instances Transferred")  # A.5.3.7
 ALERT = Code("110113", "DCM", "Security Alert")  # A.5.3.11
 START, STOP = Code("110120", "DCM", "Application Start"), Code("110121", "DCM", "Application Stop")
 SOFTWARE = Code("110131", "DCM", "Software Configuration")
+AUTHENTICATION = Code("110126", "DCM", "Node Authentication")
 RESTRICTED = Code("110132", "DCM", "Use of Restricted Function")
 APPLICATION, LAUNCHER = Code("110150", "DCM", "Application"), Code("110151", "DCM", "Application Launcher")
 DESTINATION, SOURCE = Code("110152", "DCM", "Destination Role ID"), Code("110153", "DCM", "Source Role ID")
 STUDY = Code("110180", "DCM", "Study Instance UID")
 PATIENT, URI = Code("2", "RFC-3881", "Patient Number"), Code("12", "RFC-3881", "URI")
-SUCCESS, SERIOUS = "0", "8"
+SUCCESS, MINOR, SERIOUS = "0", "4", "8"
 
 
 class Participant(NamedTuple):
@@ -91,7 +92,8 @@ class Us(NamedTuple):
 
 
 def _received(us: Us, record: Record) -> tuple[Participant, ...]:
-    sender = Participant(record["calling"], record["calling"], record.get("peer", ""), SOURCE, asked=True)
+    user = record.get("user") or record["calling"]
+    sender = Participant(user, record["calling"], record.get("peer", ""), SOURCE, asked=True)
     return sender, us.as_participant(DESTINATION, title=record["called"])
 
 
@@ -161,6 +163,8 @@ class Grouping:
         self.learn(record)
         if event == "operated":
             yield self._operated(record, end)
+        elif event == "turnedaway":
+            yield self._turned_away(record, end)
         elif event == "received" and record["receipt"] not in self._studies:
             self._waiting[record["receipt"]] = seq, end, record
         elif told := TOLD.get(event):
@@ -217,6 +221,25 @@ class Grouping:
         participants = Participant(who, asked=True), self._us.as_participant()
         kind = SOFTWARE if did == "reload" else RESTRICTED
         return Message(ALERT, "E", *begin, participants, kind, alert=", ".join(filter(None, words)))
+
+    def _turned_away(self, record: Record, end: str) -> Message:
+        """A node that was not let in: the attempt failed, so the outcome is a minor failure (PS3.15 A.5.3.11)."""
+        who = Participant(record["calling"] or record["peer"] or UNKNOWN, record["calling"], record["peer"])
+        times = record.get("count", 1)
+        called = f"called {record['called']}" if record["called"] else ""
+        words = [record["why"], called, record.get("answer"), record.get("detail"), f"{times} times" * (times != 1)]
+        return Message(
+            ALERT,
+            "E",
+            MINOR,
+            record["seq"],
+            record["at_s"],
+            record["at_s"],
+            end,
+            (self._us.as_participant(asked=True), who),
+            AUTHENTICATION,
+            alert=", ".join(filter(None, words)),
+        )
 
 
 def xml(message: Message, us: Us) -> bytes:

@@ -11,6 +11,7 @@ def add_to(commands: Commands) -> None:
 
 
 def call(options: argparse.Namespace) -> int:
+    from leyden.admission.callers import who_may_call
     from leyden.supervisor import describe
 
     want_configuration(options)
@@ -20,6 +21,7 @@ def call(options: argparse.Namespace) -> int:
     for destination in settings.destinations:
         print(describe(destination))
     print(f"our title {settings.my_ae_title}, port {settings.scp_port}, spool {settings.cache_path}")
+    print(who_may_call(settings.receiver.callers, settings.receiver.acceptor.allowed_calling))
     plan = settings.plan
     read = {"route": plan.routes, "mutate": plan.mutations, "sort": plan.sortings}
     on = [

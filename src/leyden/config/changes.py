@@ -83,7 +83,12 @@ ONLY_IN_CONFIG = {
 }
 """Fields of a node that have no key in nodes.yml."""
 
-RULE_FILES = {"routes": "routings.yml", "mutations": "mutations.yml", "sortings": "sortings.yml"}
+RULE_FILES = {
+    "routes": "routings.yml",
+    "mutations": "mutations.yml",
+    "sortings": "sortings.yml",
+    "callers": "callers.yml",
+}
 DERIVED = (
     "generation",
     "titles",
@@ -184,9 +189,12 @@ def _rules(file: str, old: Sequence[Any] | None, new: Sequence[Any] | None) -> I
         places["removed"] += [f"was {rule.where}" for rule in old[i + common : i_end]]
     for what, where in places.items():
         if where:
-            count = f"{len(where)} rule{'s' if len(where) > 1 else ''}"
+            entry = "caller" if file == RULE_FILES["callers"] else "rule"
+            count = f"{len(where)} {entry}{'s' if len(where) > 1 else ''}"
             shown = where if len(where) <= PLACES_MAX else [*where[:PLACES_MAX], f"{len(where) - PLACES_MAX} more"]
             yield f"{file}: {count} {what} ({', '.join(shown)})"
+    if file == RULE_FILES["callers"] and bool(old) != bool(new):
+        yield f"{file}: {'only those in it may call now' if new else 'everybody may call now'}"
 
 
 def _meaning(value: Any) -> Any:

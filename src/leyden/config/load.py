@@ -12,10 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from leyden.admission.callers import Caller
 from leyden.alerts.settings import AlertSettings, MailSettings, WebhookSettings
 from leyden.audit.settings import AuditSettings, CollectorSettings
-from leyden.config import doubtful_nodes, doubtful_rules
+from leyden.config import doubtful_callers, doubtful_nodes, doubtful_rules
 from leyden.config.api import console
+from leyden.config.callers import callers
 from leyden.config.listener import listener
 from leyden.config.mutations import mutations, unmutated_copies
 from leyden.config.node_tls import Way, ways
@@ -84,9 +86,11 @@ def load(
     unmutated_copies(plan, config.places, report)
     api = console(config.api, folder, report)
     tls = listener(config, folder, report)
+    present, document = _document(folder, "callers.yml", report)
+    come_in = callers(document, known, folder, report) if present else ()
     if report.errors or known is None:
         raise ConfigError(report.errors, report.warnings)
-    settings = _settings(folder, log_dir, config, api, tls, known, reached, plan)
+    settings = _settings(folder, log_dir, config, api, tls, known, reached, plan, come_in)
     _warn_of_doubts(known, config, settings, report)
     return settings, report.warnings
 
@@ -96,6 +100,8 @@ def _warn_of_doubts(known: Served, config: Config, settings: Settings, report: R
     here = {*local_addresses(), socket.gethostname(), socket.gethostname().partition(".")[0]}
     for at, key, message in doubtful_nodes.doubts(known, config, here):
         report.warn(at, key, message)
+    for at, key, message in doubtful_callers.doubts(settings.receiver.callers, config, tls=False, certificates=False):
+        report.warn(at, key, message)
     for where, steps, message in doubtful_rules.into_the_spool(settings.plan.routes or (), settings.cache_path):
         file, _, line = where.rpartition(":")
         report.warn(At(file, int(line)), place(steps), message)
@@ -104,11 +110,12 @@ def _warn_of_doubts(known: Served, config: Config, settings: Settings, report: R
 def emptied(before: Settings, after: Settings) -> tuple[str, ...]:
     """Files that meant something before, and are empty or gone now: one may be in the middle of being written.
 
-    For a reload: without its mutations an object would leave as it came.
+    For a reload: without its mutations an object would leave as it came, and without its callers the door is open.
     """
     held = {
         "config.yml": (before.plan.filters, after.plan.filters, True),
         "nodes.yml": (before.destinations, after.destinations, True),
+        "callers.yml": (before.receiver.callers, after.receiver.callers, True),
         "routings.yml": (before.plan.routes, after.plan.routes, "route" in after.plan.filters),
         "mutations.yml": (before.plan.mutations, after.plan.mutations, "mutate" in after.plan.filters),
         "sortings.yml": (before.plan.sortings, after.plan.sortings, "sort" in after.plan.filters),
@@ -317,6 +324,7 @@ def _settings(
     known: Served,
     reached: Mapping[str, Way],
     plan: PlanSettings,
+    come_in: tuple[Caller, ...],
 ) -> Settings:
     return Settings(
         path=str(folder),
@@ -340,6 +348,7 @@ def _settings(
             duplicate_threshold_s=config.duplicate_threshold,
             longest_hold_s=_longest_hold_s(config),
             minimum_age_s=config.minimum_age,
+            callers=come_in,
         ),
         plan=plan,
         destinations=destinations(known, config, reached),

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from leyden.config.yaml_text import At
 
-FILES = ("config.yml", "nodes.yml", "routings.yml", "mutations.yml", "sortings.yml")
+FILES = ("config.yml", "nodes.yml", "callers.yml", "routings.yml", "mutations.yml", "sortings.yml")
 
 
 class Report:

@@ -23,6 +23,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel, to_pascal
 
+from leyden.admission.token import ALGORITHMS
 from leyden.config import values
 from leyden.config.report import Report, did_you_mean, nearest
 from leyden.config.yaml_text import NOWHERE, At, Entries, Items, Node, Text
@@ -944,6 +945,81 @@ class SortingEntry(Entry):
     )
     actions: Annotated[Items, Plain(values.some_entries)] = setting(
         NO_ITEMS, "each orders anew, so the last one decides; each has the keys of the table below"
+    )
+    description: AnyText | None = setting(None, "a text for people")
+
+
+class JwtEntry(Strict):
+    """Which JSON Web Tokens count: the value of Jwt of a caller."""
+
+    required = ("KeyFiles", "Issuer", "Audience")
+
+    key_files: Annotated[tuple[Annotated[Text, Plain(values.folder)], ...], BeforeValidator(values.listed)] = setting(
+        (), "files of the public keys that sign them: PEM (a key or a certificate) or a JSON Web Key Set"
+    )
+    issuer: AnyText = setting(Text("", NOWHERE), "who has to have made a token (`iss`)")
+    audience: AnyText = setting(Text("", NOWHERE), "for whom it has to be made (`aud`)")
+    algorithms: Annotated[
+        tuple[Annotated[str, Plain(values.choice(*ALGORITHMS))], ...], BeforeValidator(values.listed)
+    ] = setting(
+        ALGORITHMS,
+        "how it may be signed; none of these works with a shared secret",
+        shown="all of these: " + ", ".join(ALGORITHMS),
+    )
+
+
+class CallerEntry(Strict):
+    """One entry of callers.yml."""
+
+    required = ("AeTitle",)
+
+    ae_title: Title = setting(
+        Text("", NOWHERE),
+        "calling AE title, upper and lower case as the device sends it; `*`: every title that has no entry of its own",
+    )
+    addresses: Annotated[tuple[Annotated[str, Plain(values.caller_network)], ...], BeforeValidator(values.listed)] = (
+        setting(
+            (), "IP addresses or networks (10.1.0.0/16, 2001:db8::/32) that it calls from; no host names", shown="all"
+        )
+    )
+    certificates: Annotated[
+        tuple[Annotated[str, Plain(values.certificate_name)], ...], BeforeValidator(values.listed)
+    ] = setting(
+        (),
+        "its certificate has one of these names (common name, or DNS name, IP address or URI in subjectAltName), or "
+        "one of these hashes (sha256:9f86d0…); so it has to call with TLS",
+        shown="any or none",
+    )
+    called_ae_titles: Titles = setting((), "titles of ours that it may call", shown="all")
+    sop_classes: Annotated[tuple[Annotated[str, Plain(values.sop_class)], ...], BeforeValidator(values.listed)] = (
+        setting(
+            (),
+            "SOP classes that it may send, by UID or by name (CTImageStorage); others are refused in negotiation: "
+            "abstract syntax not supported",
+            shown="all",
+        )
+    )
+    max_associations: Annotated[int, Plain(values.whole(0, 10_000))] = setting(
+        0,
+        "associations at once from one address; one more is rejected for now (2,3,2). 0: no limit of its own. Several "
+        "receivers divide it up",
+        "associations",
+    )
+    maximum_line_speed: Speed = setting(
+        0,
+        "what comes from one address is read no faster than this, by each receiver; nothing is refused. 0: no limit",
+        "KB/s",
+    )
+    identity: Annotated[str, Plain(values.word("off", "optional", "required"))] = setting(
+        "off",
+        "the user identity that it sends with its request, which counts under TLS only. off: it is ignored; optional: "
+        "one that is sent has to be right; required: there has to be one",
+    )
+    users: Annotated[Entries, Plain(values.mapping)] = setting(
+        NO_ENTRIES, "user names, each with the hash of its passcode as `leyden passcode` gives it", shown="none"
+    )
+    jwt: Annotated[Entries | None, Plain(values.mapping)] = setting(
+        None, "which JSON Web Tokens count; its keys are in the table below", shown="none"
     )
     description: AnyText | None = setting(None, "a text for people")
 

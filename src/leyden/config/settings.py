@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from leyden.admission.callers import Caller
 from leyden.alerts.settings import NO_ALERTS, AlertSettings
 from leyden.audit.settings import NO_AUDIT, AuditSettings
 from leyden.deliver.destination import Destination
@@ -28,7 +29,8 @@ class ReceiverSettings:
     """What the receivers go by. `max_associations` is for all of them together.
 
     `nodes`: the node that each called AE title stands for ("" = ours). `duplicates`: accept, reject or ignore.
-    `longest_hold_s`: how long an answer is held back at most while much waits to be planned; 0 = not at all.
+    `longest_hold_s`: how long an answer is held back at most while much waits to be planned; 0 = not at all. `callers`:
+    the entries of callers.yml; none = everybody may call.
     """
 
     acceptor: AcceptorPolicy
@@ -41,6 +43,7 @@ class ReceiverSettings:
     duplicate_threshold_s: float = 900.0
     longest_hold_s: float = 0.0
     minimum_age_s: float = 0.0
+    callers: tuple[Caller, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +116,13 @@ class Settings:
 
     @property
     def of_each_receiver(self) -> ReceiverSettings:
-        """What one receiver goes by: `max_associations` is its share."""
-        return replace(self.receiver, max_associations=math.ceil(self.receiver.max_associations / self.receivers))
+        """What one receiver goes by: `max_associations`, of all and of a caller, is its share."""
+
+        def share(whole: int) -> int:
+            return math.ceil(whole / self.receivers)
+
+        callers = tuple(replace(each, max_associations=share(each.max_associations)) for each in self.receiver.callers)
+        return replace(self.receiver, max_associations=share(self.receiver.max_associations), callers=callers)
 
     @property
     def inner(self) -> "Settings":

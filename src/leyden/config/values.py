@@ -9,12 +9,12 @@ import re
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
-from leyden.config.report import did_you_mean
+from leyden.config.report import did_you_mean, nearest
 from leyden.config.yaml_text import Entries, Items, Node, Text
 from leyden.deliver.schedule import network
-from leyden.dicom.dictionary import keywords
+from leyden.dicom.dictionary import keywords, sop_classes
 from leyden.dicom.elements import LONG_FORM, SHORT_FORM
-from leyden.dicom.uids import MADE, SYNTAXES, is_well_formed, syntax_by_name
+from leyden.dicom.uids import MADE, SYNTAXES, is_storage, is_well_formed, syntax_by_name
 from leyden.plan.placeholders import split
 from leyden.plan.rules import PSEUDO_TAGS, Place, Step
 
@@ -287,6 +287,55 @@ def credential_name(value: Node) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}", written):
         raise ValueError(f"{str(written)!r} is no name of a credential (letters, digits, dots, - and _)")
     return str(written)
+
+
+def caller_network(value: Node) -> str:
+    """An address, or a network whose address has no bits of a host, as a.b.c.d/n. An IPv4 address in IPv6 is IPv4."""
+    written = text(value).strip()
+    address, slash, mask = (part.strip() for part in written.partition("/"))
+    try:
+        found = ipaddress.ip_network(f"{address}/{mask}" if slash else address.strip("[]"))
+    except ValueError:
+        try:
+            meant = ipaddress.ip_network(f"{address}/{mask}", strict=False)
+        except ValueError:
+            raise ValueError(f"{written!r} is neither an address nor a network such as 10.1.0.0/16; no names") from None
+        raise ValueError(f"{written!r} is an address in a network; write {meant} for that, or the address") from None
+    mapped = found.network_address.ipv4_mapped if isinstance(found.network_address, ipaddress.IPv6Address) else None
+    if mapped is not None and found.prefixlen >= 96:
+        found = ipaddress.ip_network(f"{mapped}/{found.prefixlen - 96}")
+    if found.num_addresses == 1 and (found.network_address.is_unspecified or found.network_address.is_multicast):
+        raise ValueError(f"nobody calls from {written}")
+    return str(found)
+
+
+def certificate_name(value: Node) -> str:
+    """A name that a certificate carries, or `sha256:` and its hash in hex, with or without colons."""
+    written = text(value).strip()
+    kind, colon, digits = written.partition(":")
+    if colon and kind.lower() == "sha256":
+        plain = digits.replace(":", "").strip().lower()
+        if not re.fullmatch(r"[0-9a-f]{64}", plain):
+            raise ValueError(f"{written!r} is no hash: sha256: and 64 hex digits")
+        return f"sha256:{plain}"
+    if not 0 < len(written) <= 253 or not written.isprintable():
+        raise ValueError(f"{written!r} is no name of a certificate")
+    return written
+
+
+def sop_class(value: Node) -> str:
+    """The UID of a SOP class whose objects can be sent, by UID or by keyword (PS3.6 annex A)."""
+    written = text(value).strip()
+    if not is_well_formed(written):
+        known = sop_classes()
+        name = nearest(written, known)
+        if name.casefold() != written.casefold():
+            meant = did_you_mean(written, known)
+            raise ValueError(f"there is no SOP class {written!r}; one is CTImageStorage{meant}")
+        written = known[name]
+    if not is_storage(written):
+        raise ValueError(f"{written} is not for C-STORE; C-ECHO is always allowed")
+    return written
 
 
 def tag(value: Node) -> str:

@@ -9,8 +9,11 @@ import os
 import time
 from pathlib import Path
 
+from leyden.admission.callers import ANY_TITLE, Caller, Callers, Visitor
 from leyden.config.settings import Settings
+from leyden.dicom.negotiate import CALLING_UNKNOWN
 from leyden.errors import LeydenError
+from leyden.net.scu import AssociationRejected
 from leyden.operate.peer import Peer, echo
 from leyden.spool.moves import sync_folder
 from leyden.spool.stage import Stage
@@ -18,6 +21,7 @@ from leyden.spool.store import Spool
 
 GOOD_S = 1.0
 WITHIN_S = 2.0  # an answer of the front door, and of the disk
+HERE = "127.0.0.1"
 CALLING = "HEALTHCHECK"  # by default the log is silent about it (suppressLogAeTitles)
 
 
@@ -55,15 +59,17 @@ class Health:
         settings = self._settings
         if not settings.scp_port:
             return ""  # it is not meant to receive
-        allowed, quiet = settings.receiver.acceptor.allowed_calling, settings.receiver.quiet_ae_titles
-        callers = [title for title in quiet if not allowed or title in allowed] or list(allowed) or [CALLING]
-        calling = CALLING if CALLING in callers else callers[0]
-        peer = Peer("127.0.0.1", settings.scp_port, settings.my_ae_title, calling, WITHIN_S)
+        peer = Peer(HERE, settings.scp_port, settings.my_ae_title, _calling(settings), WITHIN_S)
         try:
             async with asyncio.timeout(WITHIN_S):
                 answered = await echo(peer)
         except TimeoutError:
             return f"no receiver answers on port {settings.scp_port} within {WITHIN_S:g} s"
+        except AssociationRejected as error:
+            unknown = CALLING_UNKNOWN.result, CALLING_UNKNOWN.source, CALLING_UNKNOWN.reason
+            if settings.receiver.callers and (error.result, error.source, error.reason) == unknown:
+                return ""  # it answers, though callers.yml lets nobody call from here
+            return f"no association on port {settings.scp_port}: {error}"
         except (LeydenError, OSError) as error:
             return f"no association on port {settings.scp_port}: {error}"
         return "" if answered.status == 0 else f"a C-ECHO was answered 0x{answered.status:04X}"
@@ -76,6 +82,18 @@ class Health:
             self._writing = asyncio.get_running_loop().run_in_executor(None, disk, spool, least)
         done, _ = await asyncio.wait((self._writing,), timeout=WITHIN_S)
         return self._writing.result() if done else f"the spool's disk does not answer within {WITHIN_S:g} s"
+
+
+def _calling(settings: Settings) -> str:
+    """An AE title that may call from this machine, if there is one; one about which the log is silent, if possible."""
+    receiver = settings.receiver
+    allowed, callers = receiver.acceptor.allowed_calling, Callers(receiver.callers)
+    for title in (CALLING, *receiver.quiet_ae_titles, *allowed, *(caller.title for caller in receiver.callers)):
+        caller = callers.admit(Visitor(title, settings.my_ae_title, HERE))
+        comes_in = isinstance(caller, Caller) and caller.identity != "required"
+        if comes_in and (not allowed or title in allowed) and title != ANY_TITLE:
+            return title
+    return CALLING
 
 
 def disk(spool: Spool, least_percent: float) -> str:

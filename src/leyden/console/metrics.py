@@ -34,6 +34,7 @@ from leyden.journal.events import (
     Remade,
     Retried,
     Transformed,
+    TurnedAway,
 )
 from leyden.journal.tail import Told
 from leyden.operate import certificate, reading
@@ -102,6 +103,7 @@ class _Told:
         self._delivered = counter("delivered_objects", "Objects delivered.", "destination", "syntax")
         self._delivered_bytes = counter("delivered_bytes", "Bytes of the data sets delivered.", "destination", "syntax")
         self._warnings = counter("delivery_warnings", "Deliveries answered with a warning.", "destination")
+        self._turned_away = counter("turned_away", "Associations and TLS sessions that were refused, by reason.", "why")
         self._errors = counter("delivery_errors", "What went wrong with objects, by kind.", "destination", "kind")
         self._retries = counter("retries", "Objects put back, to be sent again.", "destination")
         self._latency = Histogram(
@@ -131,6 +133,8 @@ class _Told:
                     self._warnings.labels(destination).inc()
                 if event.receipt[:16].isdecimal():
                     self._latency.labels(destination).observe(max(0.0, event.at_s - int(event.receipt[:16]) / 1e6))
+            case TurnedAway():
+                self._turned_away.labels(event.why).inc(event.count)
             case Duplicate():
                 self._duplicates.labels(self._source(event.calling)).inc()
             case Dropped():

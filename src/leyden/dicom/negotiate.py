@@ -162,8 +162,11 @@ def ae_title(text: str) -> str:
     return text.partition("\0")[0].strip(" ")
 
 
-def answer(policy: AcceptorPolicy, request: AssociateRequest) -> AssociateAccept | AssociateReject:
-    """The acceptor's answer to a request: an answer to every context, or a rejection.
+def answer(
+    policy: AcceptorPolicy, request: AssociateRequest, classes: Container[str] | None = None
+) -> AssociateAccept | AssociateReject:
+    """The acceptor's answer to a request: an answer to every context, or a rejection. `classes`: the only SOP classes
+    that this caller may send; None = all.
 
     Only a context with an even ID is refused, not the whole request. Of contexts with the same ID the first counts:
     with one answer for each ID, the peer cannot take the answer to one context for that to another.
@@ -172,14 +175,14 @@ def answer(policy: AcceptorPolicy, request: AssociateRequest) -> AssociateAccept
         return PROTOCOL_VERSION_UNKNOWN
     if request.application_context != APPLICATION_CONTEXT:
         return APPLICATION_CONTEXT_UNKNOWN
+    if policy.allowed_calling and request.calling not in policy.allowed_calling:
+        return CALLING_UNKNOWN  # before the called title: a stranger does not learn which there are
     if request.called not in policy.titles:
         return CALLED_UNKNOWN
-    if policy.allowed_calling and request.calling not in policy.allowed_calling:
-        return CALLING_UNKNOWN
     return AssociateAccept(
         called=request.called,
         calling=request.calling,
-        contexts=tuple(_answer_context(policy, context) for context in request.by_id().values()),
+        contexts=tuple(_answer_context(policy, context, classes) for context in request.by_id().values()),
         max_pdu_bytes=policy.max_pdu_bytes,
         roles=tuple(Role(role.abstract, scu=role.scu, scp=False) for role in request.roles),
         raw_titles=request.raw_titles,
@@ -202,13 +205,19 @@ def asks_to_store(request: AssociateRequest) -> bool:
     return any(context.abstract != uids.VERIFICATION for context in request.contexts)
 
 
-def _answer_context(policy: AcceptorPolicy, context: ProposedContext) -> AnsweredContext:
+def _answer_context(
+    policy: AcceptorPolicy, context: ProposedContext, classes: Container[str] | None
+) -> AnsweredContext:
     context_id, abstract, syntaxes = context
     if context_id % 2 == 0:
         return AnsweredContext(context_id, NO_REASON, uids.IMPLICIT_LE)
     if abstract == uids.VERIFICATION:
         chosen = _first(syntaxes, _PLAIN)
-    elif abstract not in policy.rejected_abstract_syntaxes and uids.is_storage(abstract):
+    elif (
+        abstract not in policy.rejected_abstract_syntaxes
+        and uids.is_storage(abstract)
+        and (classes is None or abstract in classes)
+    ):
         chosen = _first(syntaxes, _LOSSLESS) or _first(
             syntaxes, uids.SYNTAXES
         )  # never make a modality compress with loss

@@ -39,13 +39,15 @@ class OfInstance(Event, frozen=True, kw_only=True):
 class Received(OfInstance, frozen=True, kw_only=True):
     """It is durable in new/ and answered with Success, or with 0xB007 (`flag`).
 
-    `syntax` is a UID, `bytes` the size of its data set, `peer` the address of the sender.
+    `syntax` is a UID, `bytes` the size of its data set, `peer` the address of the sender, `user` the one whose user
+    identity was checked.
     """
 
     called: str
     syntax: str
     bytes: int
     peer: str = ""
+    user: str = ""
 
 
 class Duplicate(OfInstance, frozen=True, kw_only=True):
@@ -230,6 +232,23 @@ class Operated(Event, frozen=True, kw_only=True):
     detail: str = ""
 
 
+class TurnedAway(Event, frozen=True, kw_only=True):
+    """Somebody was refused an association, or a TLS session; `receipt` is "".
+
+    `peer`: the address. `why`: a value of admission.callers.Why. `answer`: the rejection in words, "" = there was none.
+    `detail`: the rest, in words. `count`: how often the same happened since it was told before; of calling title,
+    address and `why` alone, so the rest is that of the last time. "" in all of these: various callers.
+    """
+
+    calling: str
+    called: str
+    peer: str
+    why: str
+    answer: str = ""
+    detail: str = ""
+    count: int = 1
+
+
 AnyEvent = (
     Received
     | Duplicate
@@ -249,5 +268,6 @@ AnyEvent = (
     | Moved
     | Deleted
     | Operated
+    | TurnedAway
 )
 """What a line of the journal may be."""

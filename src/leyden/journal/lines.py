@@ -31,6 +31,7 @@ from leyden.journal.events import (
     Remade,
     Retried,
     Transformed,
+    TurnedAway,
 )
 from leyden.journal.instance_logs import InstanceLogs
 from leyden.journal.segments import Journal
@@ -230,6 +231,12 @@ def _operated(e: Operated) -> str:
     return f"{e.who}, {e.through}: {what}"
 
 
+def _turned_away(e: TurnedAway) -> str:
+    who = f"{e.calling} -> {e.called} ({e.peer})" if e.calling else e.peer or "various callers"
+    what = ": ".join(filter(None, (e.answer, e.detail)))
+    return f"{who}: {what}" + (f"; {e.count} times more" if e.count != 1 else "")
+
+
 VIEWS: dict[type[Event], tuple[int, Callable[[Any], str]]] = {
     Received: (logging.DEBUG, _received),
     Duplicate: (logging.INFO, _duplicate),
@@ -248,6 +255,7 @@ VIEWS: dict[type[Event], tuple[int, Callable[[Any], str]]] = {
     Moved: (logging.INFO, _moved),
     Deleted: (logging.WARNING, _deleted),
     Operated: (logging.INFO, _operated),
+    TurnedAway: (logging.WARNING, _turned_away),
 }
 """The level and the line of each event; a dropped one is told by the line of its plan."""
 

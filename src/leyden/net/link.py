@@ -275,6 +275,8 @@ class Link(asyncio.BufferedProtocol):
         self._timer = self._loop.call_later(patience_s, self._look) if patience_s else None
 
     def _look(self) -> None:
+        if self._held and self._renewed:  # we do not listen, so the peer can't be heard
+            self._since_s = self._loop.time()
         left_s = self._since_s + self._patience_s - self._loop.time()
         if left_s > 0:
             self._timer = self._loop.call_later(left_s, self._look)
@@ -286,7 +288,11 @@ class Link(asyncio.BufferedProtocol):
             self.abort(TimedOut(f"{what} for {self._patience_s:g} s"))
 
     def hold_reading(self, held: bool) -> None:
-        """Stop reading from the peer, or go on. An acceptor also stops while the peer does not take its answers."""
+        """Stop reading from the peer, or go on; it does not count as silent meanwhile. An acceptor also stops while the
+        peer does not take its answers.
+        """
+        if self._held and self._renewed:
+            self._since_s = self._loop.time()
         self._held = held
         self._read_or_not()
 

@@ -12,6 +12,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # needs no quotes in YAML
 
 _CONFIG = """\
 # Leyden's own settings. All keys: `man leyden-config`, or docs/configure.md.
+# Any AE title may call from any address; a file callers.yml beside this one says who may.
 myAeTitle: {title}
 scpPort: {port}
 filters: route

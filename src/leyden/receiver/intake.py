@@ -8,14 +8,17 @@ import asyncio
 import logging
 import os
 import time
+from collections.abc import Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leyden import board, crash
+from leyden.admission.callers import Caller, Refused, Visitor, Why, to_check
 from leyden.board import Cell
+from leyden.deliver.throttle import Throttle
 from leyden.dicom.association import (
     Aborted,
     AssociationRequested,
@@ -31,8 +34,9 @@ from leyden.dicom.dimse import DOES_NOT_MATCH, DUPLICATE_INSTANCE, OUT_OF_RESOUR
 from leyden.dicom.identity import LOOK_BYTES, identify
 from leyden.dicom.negotiate import (
     ACCEPTED,
+    CALLED_UNKNOWN,
+    CALLING_UNKNOWN,
     CONGESTED,
-    TOO_MANY,
     AssociateReject,
     AssociateRequest,
     answer,
@@ -41,7 +45,7 @@ from leyden.dicom.negotiate import (
 )
 from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.errors import LeydenError, RemoteProtocolError
-from leyden.journal.events import Duplicate, Received
+from leyden.journal.events import Duplicate, Received, TurnedAway
 from leyden.journal.lines import tell
 from leyden.net.link import ConnectionLost, Link
 from leyden.net.tls import HandshakeFailed, Session
@@ -61,6 +65,7 @@ MAX_VIEWS = 512  # in one writev
 BUSY_LOOK_S = 0.005  # how often to look whether a commit of the same instance has ended
 BUSY_S = 10.0  # longer than that, and it is committed beside the other
 CLASSES_TOLD = 3  # abstract syntaxes of an association of which none is accepted
+WHY = {CALLED_UNKNOWN: Why.CALLED, CALLING_UNKNOWN: Why.CALLING}
 CONTRADICTS = "stored, but context, command and data set contradict"
 
 
@@ -108,6 +113,12 @@ class Intake:
         self._object_bytes = 0
         self._abort_text = ""  # what the peer's A-ABORT says
         self._flagged = False  # an object that contradicts itself was logged: the others are DEBUG
+        self._checking: asyncio.Task[None] | None = None  # of the user identity
+        self._user = ""  # whose identity was checked
+        self._visitor: Visitor | None = None  # once it has come in
+        self._line: Throttle | None = None  # if the caller may send only so fast
+        self._slowed = False  # it has sent faster than that
+        self._line_bytes = 0  # that were counted on the line
 
     def __str__(self) -> str:
         request = self._request
@@ -151,6 +162,8 @@ class Intake:
     def fed(self) -> None:
         if self._views:
             self._write()
+        if self._line is not None:
+            self._keep_pace(self._line)
 
     def ended(self, why: LeydenError | None) -> None:
         how = self._ending(why)
@@ -181,6 +194,8 @@ class Intake:
         self._receiver.drained()
 
     def gone(self) -> None:
+        if self._visitor is not None:
+            self._receiver.door.leave(self._visitor)
         self._receiver.gone(self)
 
     def _ending(self, why: LeydenError | None) -> str:
@@ -196,20 +211,56 @@ class Intake:
     # The association
 
     def _associate(self, request: AssociateRequest) -> None:
-        receiver, settings = self._receiver, self._settings
-        self._request = request
+        """Answer the request, now or once the user identity in it was checked."""
+        # A passcode must not outlive its check.
+        self._request = request if request.identity is None else replace(request, identity=None)
         self._source_key = key(request.calling)
-        self._quiet = request.calling in settings.quiet_ae_titles
-        reply = answer(settings.acceptor, request)
-        if not isinstance(reply, AssociateReject):
-            if receiver.low and asks_to_store(request):
-                reply = CONGESTED
-            elif len(receiver.associations) >= settings.max_associations:
-                reply = TOO_MANY
+        self._quiet = request.calling in self._settings.quiet_ae_titles
+        door, visitor = self._receiver.door, self._visitor_of(request)
+        caller = door.admit(visitor)
+        if isinstance(caller, Refused):
+            self._turn_away(caller)
+            return
+        identity = to_check(caller, visitor)
+        if isinstance(identity, Refused):
+            self._turn_away(identity)
+        elif identity is None:
+            self._answer_request(self._request, caller, visitor)
+        else:
+            checking = door.check(caller, identity)
+            self._checking = asyncio.get_running_loop().create_task(self._check(checking, caller, identity.respond))
+
+    def _visitor_of(self, request: AssociateRequest) -> Visitor:
+        found = self.link.certificate
+        names = None if found is None else (*found.names, f"sha256:{found.sha256}")
+        return Visitor(request.calling, request.called, self.link.peer, self.link.secure, names, request.identity)
+
+    async def _check(self, checking: Coroutine[None, None, str | Refused], caller: Caller, respond: bool) -> None:
+        user = await checking
+        if self.link.closing or self._request is None:
+            return  # the caller has not waited
+        if isinstance(user, Refused):
+            self._turn_away(user)
+        else:
+            self._user = user
+            self._log(logging.INFO, f"the user is {user}")
+            self._answer_request(self._request, caller, self._visitor_of(self._request), respond=respond)
+        self.link.flush()
+
+    def _answer_request(
+        self, request: AssociateRequest, caller: Caller, visitor: Visitor, *, respond: bool = False
+    ) -> None:
+        """Answer a request of a caller that may come in, if there is room. `respond`: say that the user is right."""
+        receiver, settings = self._receiver, self._settings
+        reply = answer(settings.acceptor, request, caller.classes or None)
         if isinstance(reply, AssociateReject):
-            self._connection.reject(reply)
-            board.add(Cell.TURNED_AWAY)
-            self._log(logging.WARNING, str(reply))
+            self._turn_away(Refused(reply, WHY.get(reply, Why.PROTOCOL), ""))
+            return
+        if receiver.low and asks_to_store(request):
+            self._turn_away(Refused(CONGESTED, Why.DISK, ""))
+            return
+        if refused := receiver.door.room(caller, visitor, len(receiver.associations)):
+            self._turn_away(refused)
             return
         if wrong := misnumbered(request):
             ids = ", ".join(map(str, wrong))
@@ -218,8 +269,10 @@ class Intake:
         if all(context.result != ACCEPTED for context in reply.contexts):
             asked = sorted({context.abstract for context in request.contexts})[:CLASSES_TOLD]
             self._log(logging.INFO, f"no presentation context is accepted: {', '.join(asked)}")
-        self._connection.accept(reply)
+        self._connection.accept(replace(reply, identity_response=b"") if respond else reply)
         self._accepted = True
+        self._line = receiver.door.enter(caller, visitor)
+        self._visitor = visitor
         receiver.unassociated.pop(self, None)
         receiver.associations.add(self)
         board.add(Cell.ACCEPTED)
@@ -228,9 +281,43 @@ class Intake:
         receiver.established.add(self)
         self.link.expect(settings.client_timeout_s)
 
+    def _turn_away(self, refused: Refused) -> None:
+        request = self._request
+        assert request is not None
+        self._connection.reject(refused.reject)
+        board.add(Cell.TURNED_AWAY)
+        self._receiver.door.turned_away(
+            TurnedAway(
+                "",
+                calling=request.calling,
+                called=request.called,
+                peer=self.link.peer,
+                why=refused.why,
+                answer=str(refused.reject),
+                detail=refused.detail,
+            )
+        )
+
     def _release_if_done(self) -> None:
         if self._releasing and not self._pending:
             self._connection.release_answer()
+
+    def _keep_pace(self, line: Throttle) -> None:
+        """Read no further for as long as the line of the caller needs for what has come."""
+        came_bytes = self.link.received_bytes - self._line_bytes
+        self._line_bytes = self.link.received_bytes
+        wait_s = line.permit(came_bytes, time.monotonic())
+        if wait_s > 0 and not self._slowed:
+            self._slowed = True
+            self._read_or_not()
+            asyncio.get_running_loop().call_later(wait_s, self._read_on)
+
+    def _read_on(self) -> None:
+        self._slowed = False
+        self._read_or_not()
+
+    def _read_or_not(self) -> None:
+        self.link.hold_reading(self._slowed or self._pending >= MAX_PENDING_COMMITS)
 
     def drain(self) -> None:
         """The service stops: abort the association unless it is busy."""
@@ -332,7 +419,7 @@ class Intake:
         crash.point("embryo-written")
         self._pending += 1
         if self._pending == MAX_PENDING_COMMITS:
-            self.link.hold_reading(True)
+            self._read_or_not()
         if embryo.meta is not None and self._receiver.settings.duplicates != "accept":
             self._commit_once(embryo, embryo.meta)
         else:
@@ -411,9 +498,9 @@ class Intake:
             self._end_commit(embryo, OUT_OF_RESOURCES, str(error))
 
     def _end_commit(self, embryo: _Embryo, status: int, comment: str = "") -> None:
-        if self._pending == MAX_PENDING_COMMITS:
-            self.link.hold_reading(False)
         self._pending -= 1
+        if self._pending == MAX_PENDING_COMMITS - 1:
+            self._read_or_not()
         self._answer(embryo.store, status, comment)
         board.answered(time.monotonic_ns() - embryo.ended_ns)
 
@@ -429,6 +516,7 @@ class Intake:
                 syntax=meta.transfer_syntax_uid,
                 bytes=embryo.size_bytes,
                 peer=self.link.peer,
+                user=self._user,
             ),
             logged=not self._quiet,
         )

@@ -63,6 +63,7 @@ async def _serve(inherited: Inherited) -> int:
         inherited.heartbeat.alive(ALIVE_S)
         look_at_settings()
         receiver.look_at_disk()
+        receiver.door.tell_due()
         if secured is not None and (looking is None or looking.done()):
             looking = loop.run_in_executor(None, secured.look)
         if inherited.number == 0 and loop.time() >= purge_due_s:

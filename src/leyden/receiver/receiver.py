@@ -17,6 +17,7 @@ from leyden.config.settings import ReceiverSettings
 from leyden.holding import Holding
 from leyden.net.link import READ_BUFFER_BYTES, Link
 from leyden.net.tls import Session
+from leyden.receiver.door import Door
 from leyden.receiver.intake import Intake
 from leyden.spool.batch import GroupCommit
 from leyden.spool.doorbell import Ringer
@@ -49,6 +50,7 @@ class Receiver:
     def __init__(self, settings: ReceiverSettings, spool: Spool, number: int) -> None:
         self.spool = spool
         self.holding = Holding(spool)
+        self.door = Door()
         self.go_by(settings)
         self._planner = Ringer(spool.root, "planner")
         self.commits = GroupCommit(spool, self._planner.ring)
@@ -71,6 +73,7 @@ class Receiver:
         within_s = settings.duplicate_threshold_s if settings.duplicates != "accept" else 0.0
         self.recent = Recent(self.spool.root, within_s)
         self.holding.go_by(settings.longest_hold_s, settings.minimum_age_s)
+        self.door.go_by(settings.callers, settings.max_associations, settings.quiet_ae_titles)
 
     def connection(self, tls: Session | None = None) -> Link:
         """The protocol for a new connection, encrypted or not."""
@@ -127,6 +130,7 @@ class Receiver:
         for intake in (*self.unassociated, *self.associations):
             intake.link.abort()
             intake.link.drop()
+        self.door.close()
         self.commits.close()
         self._planner.close()
 

@@ -1,0 +1,130 @@
+"""The door of one receiver: who may come in, who is inside, and who was turned away.
+
+How that is decided stands in admission/. A user identity is checked in one of two threads, because a passcode takes
+some 50 ms; meanwhile its association waits for the answer, and no other one does.
+"""
+
+import asyncio
+import time
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
+
+from leyden.admission import passcode, token
+from leyden.admission.callers import IDENTITY_REFUSED, Caller, Callers, Refused, Visitor, Why, room
+from leyden.admission.flood import Flood
+from leyden.deliver.throttle import Throttle
+from leyden.dicom.negotiate import CONGESTED, JWT, UserIdentity
+from leyden.journal.events import TurnedAway
+from leyden.journal.lines import tell
+
+CHECKS_AT_ONCE = 2  # 16 MiB each
+CHECKS_MAX = 32  # with those that wait, for a second or so
+HERE = "127.0.0.1"
+_BYTES_PER_KB = 1000
+_VARIOUS = TurnedAway(
+    "", calling="", called="", peer="", why=Why.VARIOUS, detail="turned away, in more ways than are told apart"
+)
+
+
+class _Inside:
+    """A caller, which is a title at an address, as long as it has associations."""
+
+    __slots__ = ("associations", "line")
+
+    def __init__(self) -> None:
+        self.associations = 0
+        self.line: Throttle | None = None
+
+
+class Door:
+    """What one receiver knows of its callers."""
+
+    def __init__(self) -> None:
+        self._callers = Callers(())
+        self._most = 0
+        self._quiet: Collection[str] = ()
+        self._inside: dict[tuple[str, str], _Inside] = {}
+        self._flood = Flood(_VARIOUS)
+        self._threads: ThreadPoolExecutor | None = None
+        self._checks = 0
+
+    def go_by(self, callers: Sequence[Caller], most: int, quiet: Collection[str]) -> None:
+        """Let in by these entries, and `most` associations at once. What concerns `quiet` titles is not logged."""
+        self._callers = Callers(callers)
+        self._most = most
+        self._quiet = quiet
+
+    def admit(self, visitor: Visitor) -> Caller | Refused:
+        """The entry of callers.yml that it comes by."""
+        return self._callers.admit(visitor)
+
+    def room(self, caller: Caller, visitor: Visitor, open_now: int) -> Refused | None:
+        """Whether one more association of it has room; `open_now`: associations of this receiver."""
+        inside = self._inside.get((visitor.calling, visitor.address))
+        return room(caller, inside.associations if inside else 0, open_now, self._most)
+
+    def enter(self, caller: Caller, visitor: Visitor) -> Throttle | None:
+        """It has one more association. Gives the line that all its associations share, if that has a limit."""
+        inside = self._inside.setdefault((visitor.calling, visitor.address), _Inside())
+        inside.associations += 1
+        if not caller.maximum_line_speed_kb_per_s:
+            return None
+        if inside.line is None:
+            inside.line = Throttle(caller.maximum_line_speed_kb_per_s * _BYTES_PER_KB)
+        return inside.line
+
+    def leave(self, visitor: Visitor) -> None:
+        """One of its associations is gone."""
+        key = visitor.calling, visitor.address
+        inside = self._inside[key]
+        inside.associations -= 1
+        if not inside.associations:
+            del self._inside[key]
+
+    async def check(self, caller: Caller, identity: UserIdentity) -> str | Refused:
+        """The name of the user, if the user identity is right."""
+        if self._checks >= CHECKS_MAX:
+            return Refused(CONGESTED, Why.IDENTITY, f"{self._checks} user identities are being checked")
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(CHECKS_AT_ONCE, "identity")
+        self._checks += 1
+        try:
+            checked = asyncio.get_running_loop().run_in_executor(self._threads, _user, caller, identity, time.time())
+            return await asyncio.shield(checked)
+        except ValueError as error:
+            return Refused(IDENTITY_REFUSED, Why.IDENTITY, str(error))
+        finally:
+            self._checks -= 1
+
+    def turned_away(self, event: TurnedAway) -> None:
+        """Tell that somebody was refused; if the same has just happened, within a minute and together."""
+        if event.calling in self._quiet and event.peer == HERE:
+            return  # we ourselves, who look whether somebody answers (console/health.py)
+        if self._flood.happened((event.calling, event.peer, event.why), event, time.monotonic()):
+            self._tell(event)
+
+    def tell_due(self, *, all_of_it: bool = False) -> None:
+        """Tell what has waited for a minute. `all_of_it`: what has not, too."""
+        for event, count in self._flood.due(time.monotonic(), all_of_it=all_of_it):
+            self._tell(msgspec.structs.replace(event, count=count))
+
+    def _tell(self, event: TurnedAway) -> None:
+        tell(event, logged=event.calling not in self._quiet)
+
+    def close(self) -> None:
+        self.tell_due(all_of_it=True)
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _user(caller: Caller, identity: UserIdentity, now_s: float) -> str:
+    """The name of the user, if that is right. ValueError says why not, and nothing of what was sent."""
+    if identity.kind == JWT:
+        assert caller.tokens is not None
+        return token.user_of(caller.tokens, identity.primary, now_s)
+    name = identity.primary.decode("utf-8", "replace")
+    if not passcode.is_right(dict(caller.users), name, identity.secondary):
+        raise ValueError("the user name or the passcode is wrong")
+    return name
