@@ -100,6 +100,11 @@ class Visitor:
     certificate: tuple[str, ...] | None = None
     identity: UserIdentity | None = None
 
+    @property
+    def who(self) -> tuple[str, str]:
+        """What a caller is that limits are for: a title at an address."""
+        return self.calling, self.address
+
 
 @dataclass(frozen=True, slots=True)
 class Refused:

@@ -1,4 +1,4 @@
-"""Passcodes of users, as scrypt hashes (RFC 7914), written as `$scrypt$ln=14,r=8,p=1$salt$hash`.
+"""Passcodes of users, as scrypt hashes (RFC 7914), written as `$scrypt$14$8$1$salt$hash`: log2 n, r, p.
 
 A check takes some 50 ms and 16 MiB, so it has to run in a thread. It takes as long for a name that is not there.
 """
@@ -13,7 +13,7 @@ SALT_BYTES = 16
 PASSCODE_MAX_BYTES = 1024
 _HASH_BYTES = 32
 _LOG_N, _R, _P = 14, 8, 1  # OWASP's least for scrypt with p = 8 is ln 14 too; we check a few an hour, not a web site
-_FORM = re.compile(r"\$scrypt\$ln=(\d{2}),r=(\d{1,2}),p=(\d{1,2})\$([A-Za-z0-9+/]{22})\$([A-Za-z0-9+/]{43})")
+_FORM = re.compile(r"\$scrypt\$(\d{2})\$(\d{1,2})\$(\d{1,2})\$([A-Za-z0-9+/]{22})\$([A-Za-z0-9+/]{43})")
 _WORK_MAX = 1 << 21  # n x r x p of a hash that is taken: 16 times ours, at most 256 MiB
 
 
@@ -22,7 +22,7 @@ def hashed(passcode: bytes, salt: bytes) -> str:
     if not 0 < len(passcode) <= PASSCODE_MAX_BYTES:
         raise ValueError(f"a passcode has 1 to {PASSCODE_MAX_BYTES} bytes")
     found = _scrypt(passcode, salt, 1 << _LOG_N, _R, _P)
-    return f"$scrypt$ln={_LOG_N},r={_R},p={_P}${_text(salt)}${_text(found)}"
+    return f"$scrypt${_LOG_N}${_R}${_P}${_text(salt)}${_text(found)}"
 
 
 def is_hash(text: str) -> bool:
@@ -54,4 +54,4 @@ def _text(data: bytes) -> str:
     return b64encode(data).decode().rstrip("=")
 
 
-_NOBODY = f"$scrypt$ln={_LOG_N},r={_R},p={_P}${'A' * 22}${'A' * 43}"
+_NOBODY = f"$scrypt${_LOG_N}${_R}${_P}${'A' * 22}${'A' * 43}"

@@ -27,9 +27,12 @@ _VARIOUS = TurnedAway(
     "", calling="", called="", peer="", why=Why.VARIOUS, detail="turned away, in more ways than are told apart"
 )
 
+Who = tuple[str, str]
+"""A caller: a title, and the address that it calls from."""
+
 
 class _Inside:
-    """A caller, which is a title at an address, as long as it has associations."""
+    """A caller as long as it has associations."""
 
     __slots__ = ("associations", "line")
 
@@ -45,7 +48,7 @@ class Door:
         self._callers = Callers(())
         self._most = 0
         self._quiet: Collection[str] = ()
-        self._inside: dict[tuple[str, str], _Inside] = {}
+        self._inside: dict[Who, _Inside] = {}
         self._flood = Flood(_VARIOUS)
         self._threads: ThreadPoolExecutor | None = None
         self._checks = 0
@@ -60,14 +63,14 @@ class Door:
         """The entry of callers.yml that it comes by."""
         return self._callers.admit(visitor)
 
-    def room(self, caller: Caller, visitor: Visitor, open_now: int) -> Refused | None:
+    def room(self, caller: Caller, who: Who, open_now: int) -> Refused | None:
         """Whether one more association of it has room; `open_now`: associations of this receiver."""
-        inside = self._inside.get((visitor.calling, visitor.address))
+        inside = self._inside.get(who)
         return room(caller, inside.associations if inside else 0, open_now, self._most)
 
-    def enter(self, caller: Caller, visitor: Visitor) -> Throttle | None:
+    def enter(self, caller: Caller, who: Who) -> Throttle | None:
         """It has one more association. Gives the line that all its associations share, if that has a limit."""
-        inside = self._inside.setdefault((visitor.calling, visitor.address), _Inside())
+        inside = self._inside.setdefault(who, _Inside())
         inside.associations += 1
         if not caller.maximum_line_speed_kb_per_s:
             return None
@@ -75,13 +78,12 @@ class Door:
             inside.line = Throttle(caller.maximum_line_speed_kb_per_s * _BYTES_PER_KB)
         return inside.line
 
-    def leave(self, visitor: Visitor) -> None:
+    def leave(self, who: Who) -> None:
         """One of its associations is gone."""
-        key = visitor.calling, visitor.address
-        inside = self._inside[key]
+        inside = self._inside[who]
         inside.associations -= 1
         if not inside.associations:
-            del self._inside[key]
+            del self._inside[who]
 
     async def check(self, caller: Caller, identity: UserIdentity) -> str | Refused:
         """The name of the user, if the user identity is right."""

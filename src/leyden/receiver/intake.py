@@ -54,6 +54,7 @@ from leyden.spool.entry import NO_UID, key
 from leyden.spool.recent import Begun, key_of
 
 if TYPE_CHECKING:
+    from leyden.receiver.door import Who
     from leyden.receiver.receiver import Receiver
 
 logger = logging.getLogger("leyden.receiver")
@@ -115,7 +116,7 @@ class Intake:
         self._flagged = False  # an object that contradicts itself was logged: the others are DEBUG
         self._checking: asyncio.Task[None] | None = None  # of the user identity
         self._user = ""  # whose identity was checked
-        self._visitor: Visitor | None = None  # once it has come in
+        self._who: Who | None = None  # once it has come in
         self._line: Throttle | None = None  # if the caller may send only so fast
         self._slowed = False  # it has sent faster than that
         self._line_bytes = 0  # that were counted on the line
@@ -194,8 +195,8 @@ class Intake:
         self._receiver.drained()
 
     def gone(self) -> None:
-        if self._visitor is not None:
-            self._receiver.door.leave(self._visitor)
+        if self._who is not None:
+            self._receiver.door.leave(self._who)
         self._receiver.gone(self)
 
     def _ending(self, why: LeydenError | None) -> str:
@@ -225,17 +226,19 @@ class Intake:
         if isinstance(identity, Refused):
             self._turn_away(identity)
         elif identity is None:
-            self._answer_request(self._request, caller, visitor)
+            self._answer_request(self._request, caller, visitor.who)
         else:
-            checking = door.check(caller, identity)
-            self._checking = asyncio.get_running_loop().create_task(self._check(checking, caller, identity.respond))
+            check = self._check(door.check(caller, identity), caller, visitor.who, respond=identity.respond)
+            self._checking = asyncio.get_running_loop().create_task(check)
 
     def _visitor_of(self, request: AssociateRequest) -> Visitor:
         found = self.link.certificate
         names = None if found is None else (*found.names, f"sha256:{found.sha256}")
         return Visitor(request.calling, request.called, self.link.peer, self.link.secure, names, request.identity)
 
-    async def _check(self, checking: Coroutine[None, None, str | Refused], caller: Caller, respond: bool) -> None:
+    async def _check(
+        self, checking: Coroutine[None, None, str | Refused], caller: Caller, who: "Who", *, respond: bool
+    ) -> None:
         user = await checking
         if self.link.closing or self._request is None:
             return  # the caller has not waited
@@ -244,12 +247,10 @@ class Intake:
         else:
             self._user = user
             self._log(logging.INFO, f"the user is {user}")
-            self._answer_request(self._request, caller, self._visitor_of(self._request), respond=respond)
+            self._answer_request(self._request, caller, who, respond=respond)
         self.link.flush()
 
-    def _answer_request(
-        self, request: AssociateRequest, caller: Caller, visitor: Visitor, *, respond: bool = False
-    ) -> None:
+    def _answer_request(self, request: AssociateRequest, caller: Caller, who: "Who", *, respond: bool = False) -> None:
         """Answer a request of a caller that may come in, if there is room. `respond`: say that the user is right."""
         receiver, settings = self._receiver, self._settings
         reply = answer(settings.acceptor, request, caller.classes or None)
@@ -259,7 +260,7 @@ class Intake:
         if receiver.low and asks_to_store(request):
             self._turn_away(Refused(CONGESTED, Why.DISK, ""))
             return
-        if refused := receiver.door.room(caller, visitor, len(receiver.associations)):
+        if refused := receiver.door.room(caller, who, len(receiver.associations)):
             self._turn_away(refused)
             return
         if wrong := misnumbered(request):
@@ -271,8 +272,8 @@ class Intake:
             self._log(logging.INFO, f"no presentation context is accepted: {', '.join(asked)}")
         self._connection.accept(replace(reply, identity_response=b"") if respond else reply)
         self._accepted = True
-        self._line = receiver.door.enter(caller, visitor)
-        self._visitor = visitor
+        self._line = receiver.door.enter(caller, who)
+        self._who = who
         receiver.unassociated.pop(self, None)
         receiver.associations.add(self)
         board.add(Cell.ACCEPTED)
