@@ -318,7 +318,7 @@ class Supervisor:
     def _announce(self) -> None:
         for destination in self.settings.destinations:
             logger.info("%s", describe(destination))
-        if self._port:
+        if self.listeners:
             receiver = self.settings.receiver
             logger.info("%s", who_may_call(receiver.callers, receiver.acceptor.allowed_calling))
         title, workers = self.settings.my_ae_title, self.settings.workers

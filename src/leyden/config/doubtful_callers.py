@@ -9,13 +9,14 @@ from collections.abc import Iterator, Sequence
 from leyden.admission.callers import ANY_TITLE, Caller, span
 from leyden.config.schema import Config
 from leyden.config.yaml_text import At
+from leyden.net.certificates import Listener
 
 Doubt = tuple[At, str, str]
 """Where, the key, and what is doubtful there."""
 
 
-def doubts(callers: Sequence[Caller], config: Config, *, tls: bool, certificates: bool) -> Iterator[Doubt]:
-    """Everything doubtful. `tls`: there is a listener for it; `certificates`: it asks callers for them."""
+def doubts(callers: Sequence[Caller], config: Config, tls: Listener) -> Iterator[Doubt]:
+    """Everything doubtful. `tls`: the listener for it, if there is one."""
     if not callers:
         return
     allowed = config.allowed_calling_ae_titles
@@ -25,7 +26,7 @@ def doubts(callers: Sequence[Caller], config: Config, *, tls: bool, certificates
             yield title.at, "allowedCallingAeTitles", f"{title} can't come in: callers.yml does not name it"
     for n, caller in enumerate(callers):
         for key, message in (
-            *_shut_out(caller, [str(title) for title in allowed], tls, certificates),
+            *_shut_out(caller, [str(title) for title in allowed], tls),
             *_unused(caller, callers[:n]),
             *_alike(caller, callers[:n]),
             *_networks(caller),
@@ -39,13 +40,13 @@ def _at(caller: Caller) -> At:
     return At(file, int(line))
 
 
-def _shut_out(caller: Caller, allowed: Sequence[str], tls: bool, certificates: bool) -> Iterator[tuple[str, str]]:
+def _shut_out(caller: Caller, allowed: Sequence[str], tls: Listener) -> Iterator[tuple[str, str]]:
     if allowed and caller.title not in (*allowed, ANY_TITLE):
         yield "AeTitle", f"{caller.title} can't come in: allowedCallingAeTitles (config.yml) does not name it"
-    if caller.certificates and not certificates:
-        why = "tls.clientAuth (config.yml) is off" if tls else "there is no TLS listener (tls in config.yml)"
+    if caller.certificates and (not tls.port or tls.client_auth == "off"):
+        why = "tls.clientAuth (config.yml) is off" if tls.port else "there is no TLS listener (tls in config.yml)"
         yield "Certificates", f"{caller.title} can't come in: {why}"
-    if caller.identity != "off" and not tls:
+    if caller.identity != "off" and not tls.port:
         what = "can't come in" if caller.identity == "required" else "is never asked for one"
         yield "Identity", f"{caller.title} {what}: there is no TLS listener (tls in config.yml)"
 

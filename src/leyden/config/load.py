@@ -100,7 +100,7 @@ def _warn_of_doubts(known: Served, config: Config, settings: Settings, report: R
     here = {*local_addresses(), socket.gethostname(), socket.gethostname().partition(".")[0]}
     for at, key, message in doubtful_nodes.doubts(known, config, here):
         report.warn(at, key, message)
-    for at, key, message in doubtful_callers.doubts(settings.receiver.callers, config, tls=False, certificates=False):
+    for at, key, message in doubtful_callers.doubts(settings.receiver.callers, config, settings.tls):
         report.warn(at, key, message)
     for where, steps, message in doubtful_rules.into_the_spool(settings.plan.routes or (), settings.cache_path):
         file, _, line = where.rpartition(":")

@@ -187,10 +187,16 @@ class Intake:
             level = logging.WARNING if isinstance(why, RemoteProtocolError) else logging.INFO
             self._log(level, f"{sizes}, {how}")
         elif why is not None:
+            health_check = type(why) is ConnectionLost and not self.link.received_bytes  # of a load balancer
             if isinstance(why, HandshakeFailed):
                 board.add(Cell.TLS_FAILED)
-            health_check = type(why) is ConnectionLost and not self.link.received_bytes  # of a load balancer
-            self._log(logging.DEBUG if health_check else logging.WARNING, f"no association: {how}")
+                self._receiver.door.turned_away(
+                    TurnedAway(
+                        "", calling="", called="", peer=self.link.peer, why=Why.TLS, detail=f"no association: {how}"
+                    )
+                )
+            else:
+                self._log(logging.DEBUG if health_check else logging.WARNING, f"no association: {how}")
         self._receiver.established.discard(self)
         self._receiver.drained()
 
