@@ -110,6 +110,8 @@ class Generations:
             changes=outcome.changes,
             warnings=outcome.warnings,
             errors=outcome.errors,
+            certificates=self.settings.certificates,
+            certificate_ends_s=self.settings.alerts.certificate_ends_s,
         )
         try:
             reading.write(self._spool.root, said)

@@ -70,7 +70,7 @@ class _Beside:
                 service=os.getppid(),
                 whose=settings.my_ae_title,
                 titles=[destination.ae_title for destination in settings.destinations],
-                certificates={"api": path} if (path := settings.console.certificate) else {},
+                certificates=settings.certificates,
             )
             yield partial(_alert, alerts, self._stop)
 
@@ -115,7 +115,7 @@ def _collect(collector: Collector, stop: threading.Event) -> None:
 def _parts(settings: Settings) -> tuple[object, ...]:
     """What the threads go by."""
     titles = [destination.ae_title for destination in settings.destinations]
-    return settings.audit, settings.alerts, settings.console.certificate, settings.my_ae_title, titles
+    return settings.audit, settings.alerts, settings.certificates, settings.my_ae_title, titles
 
 
 def _alert(alerts: Alerts, stop: threading.Event) -> None:

@@ -17,7 +17,8 @@ from leyden.documents import decoded
 from leyden.journal.segments import FOLDER
 from leyden.journal.tail import Tail, Told
 from leyden.log import once
-from leyden.operate import certificate, outboxes
+from leyden.net.certificates import ending
+from leyden.operate import outboxes
 from leyden.operate.counted import Counted
 from leyden.operate.nodes import flags
 from leyden.operate.vital import begun_ticks, vital
@@ -155,7 +156,11 @@ class Alerts:
             {(str(count.stage), count.destination): count.files for count in counts if count.stage in ENDED},
             Spool(self._root).free_percent()[0],
             {row.name: row[Cell.RESTARTS] for row in now.rows} if now is not None else self._state.memory.restarts,
-            {whose: _ends_s(path) for whose, path in self._certificates.items()},
+            {
+                whose: ending(whose, path, self._settings.certificate_ends_s)
+                for whose, path in self._certificates.items()
+            },
+            now is not None and now[Cell.TLS_STALE] > 0,
         )
 
     def _write(self) -> None:
@@ -165,13 +170,6 @@ class Alerts:
             make_folder(os.fspath(self._root / "state"))
             write_whole(os.fspath(self._root / _NAME), document)
             self._written = document
-
-
-def _ends_s(path: str) -> float:
-    try:
-        return certificate.ends_s(path)
-    except (OSError, ValueError):
-        return 0.0
 
 
 def _interrupted(seen_s: float, now_s: float) -> Message:

@@ -15,6 +15,7 @@ import msgspec
 from leyden.alerts.settings import AlertSettings
 from leyden.journal.events import Attempt, Deleted, Delivered, Expired, Failed, Moved, Rejected
 from leyden.journal.tail import Told
+from leyden.net.certificates import Ending
 
 AGAIN_S = 86400.0
 CALM_S = 600.0  # nothing new for so long, and nothing stands there: that is over
@@ -89,7 +90,8 @@ class Facts:
     `oldest`: destination -> when the oldest object that is on its way to it was received; "" = what is not planned
     yet, whose line can only be closed. `standing`: (stage,
     destination) -> how many objects stand in rejected, failed or expired. `restarts`: role -> how often it was started
-    again since the service began. `certificates`: whose -> when it ends.
+    again since the service began. `certificates`: whose -> when it ends. `stale`: the files of tls can't be taken as
+    they are now.
     """
 
     now_s: float
@@ -98,7 +100,8 @@ class Facts:
     standing: Mapping[tuple[str, str], int] = field(default_factory=dict)
     free_percent: float = 100.0
     restarts: Mapping[str, int] = field(default_factory=dict)
-    certificates: Mapping[str, float] = field(default_factory=dict)
+    certificates: Mapping[str, Ending] = field(default_factory=dict)
+    stale: bool = False
 
 
 class Finding(NamedTuple):
@@ -178,13 +181,11 @@ def _findings(memory: Memory, facts: Facts, limits: AlertSettings) -> Iterator[F
     wrong = True if free < least else False if free >= least + DISK_MARGIN_PERCENT or not least else None
     yield Finding("disk", "spool", wrong, f"{free:.1f} % of the spool's disk is free")
     yield from _crashes(memory, facts)
-    for whose, ends_s in facts.certificates.items():
-        text = (
-            f"the certificate for {whose} ends at {_clock(ends_s)}"
-            if ends_s
-            else f"the certificate for {whose} can't be read"
-        )
-        yield Finding("certificate", whose, ends_s - facts.now_s < limits.certificate_ends_s, text)
+    for whose, found in facts.certificates.items():
+        text = f"{found.what} ends at {_clock(found.ends_s)}" if found.ends_s else f"{found.what} can't be read"
+        yield Finding("certificate", whose, facts.now_s >= found.told_s, text)
+    stale = "the files of tls can't be taken as they are now, so the old ones stay in force; the log says why"
+    yield Finding("certificate", "tls files", facts.stale, stale)
 
 
 def _down(memory: Memory, facts: Facts, limit_s: float, title: str, line: Line) -> Finding:

@@ -41,7 +41,7 @@ class AlertSettings:
     destination_down_s: float = 900.0
     queue_older_s: float = 7200.0
     disk_below_percent: float = 15.0
-    certificate_ends_s: float = 14 * 86400.0
+    certificate_ends_s: float = 30 * 86400.0
     objects: bool = True
     webhook: WebhookSettings = WebhookSettings()
     mail: MailSettings = MailSettings()

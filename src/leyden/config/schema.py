@@ -318,7 +318,7 @@ class Alerts(Entry):
         15.0, "when less of the spool's volume is free; 0: never", "%"
     )
     certificate_ends: Annotated[float, Plain(values.number(0, 3650))] = setting(
-        14.0, "so long before a certificate ends", "days"
+        30.0, "so long before a certificate ends; a revocation list: when a tenth of its time is left", "days"
     )
     objects: Boolean = setting(
         True, "when objects are rejected, fail or expire, or associations end again and again under one"

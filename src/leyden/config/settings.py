@@ -115,6 +115,19 @@ class Settings:
         return self.audit.enabled or self.alerts.enabled
 
     @property
+    def certificates(self) -> dict[str, str]:
+        """What ends some day: whose certificates or revocation lists -> the PEM file."""
+        files = {"api": self.console.certificate, "tls": self.tls.certificate}
+        if self.tls.client_auth != "off":
+            files |= {"tls authorities": self.tls.authorities, "tls revocation lists": self.tls.revocation_lists}
+        for each in self.destinations:
+            if each.tls is not None:
+                of = f"node {each.ae_title}"
+                files |= {of: each.tls.certificate, f"{of} authorities": each.tls.authorities}
+                files[f"{of} revocation lists"] = each.tls.revocation_lists
+        return {of: path for of, path in files.items() if path}
+
+    @property
     def of_each_receiver(self) -> ReceiverSettings:
         """What one receiver goes by: `max_associations`, of all and of a caller, is its share."""
 

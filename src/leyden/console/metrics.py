@@ -37,7 +37,8 @@ from leyden.journal.events import (
     TurnedAway,
 )
 from leyden.journal.tail import Told
-from leyden.operate import certificate, reading
+from leyden.net.certificates import ending
+from leyden.operate import reading
 from leyden.operate.counted import Counted
 from leyden.operate.reading import Result
 from leyden.operate.vital import Vital, vital
@@ -256,16 +257,11 @@ class _Seen(Collector):
             yield _gauge(
                 "config_last_reload_timestamp_seconds", "When the configuration was last read.", [((), said.read_s)]
             )
-        path = self.settings.console.certificate
-        if path:
-            try:
-                ends_s = certificate.ends_s(path)
-            except (OSError, ValueError):
-                ends_s = 0.0  # one that can't be read is no better than one that has ended
+        if files := self.settings.certificates:
             yield _gauge(
                 "certificate_expiry_timestamp_seconds",
                 "When the certificate ends; 0 = it can't be read.",
-                [(("api",), ends_s)],
+                [((of,), ending(of, path, 0).ends_s) for of, path in files.items()],
                 "of",
             )
 
@@ -304,6 +300,10 @@ def _of_board(now: Vital | None) -> Iterator[Metric]:
         ],
         "direction", "result",
     )  # fmt: skip
+    yield _counter("tls_associations", "Of the inbound associations: over TLS.", [((), now[Cell.TLS_ACCEPTED])])
+    yield _counter("tls_failures", "Callers with whom there was no TLS connection.", [((), now[Cell.TLS_FAILED])])
+    text = "1 = certificate, key, authorities or revocation lists of tls can't be taken as they are now."
+    yield _gauge("tls_files_stale", text, [((), now[Cell.TLS_STALE] > 0)])
     text = "Inbound associations that did not end with a release."
     yield _counter("associations_broken", text, [((), now[Cell.BROKEN])])
     yield _counter(

@@ -10,6 +10,7 @@ import ssl
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from leyden.errors import LeydenError
@@ -238,6 +239,28 @@ def terms(path: str) -> list[Term]:
     return found
 
 
-def first_term(path: str) -> Term:
-    """That of a file that ends first. OSError, ValueError."""
-    return min(terms(path), key=lambda term: term.ends_s)
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """When the first of what a file holds ends, in seconds since 1970 (0 = it can't be read), and when to tell of it.
+
+    `what`: it, in words.
+    """
+
+    what: str
+    ends_s: float = 0.0
+    told_s: float = 0.0
+
+
+def ending(of: str, path: str, before_s: float) -> Ending:
+    """`of`: whose file it is. `before_s`: so long before its end a certificate is told of. Not for an event loop."""
+    try:
+        return _ending(of, path, before_s, stamp_of((path,)))
+    except (OSError, ValueError):
+        return Ending(f"the certificate for {of}")
+
+
+@lru_cache(maxsize=256)  # for as long as the file stays as it is: a revocation list may be long
+def _ending(of: str, path: str, before_s: float, stamp: Stamp) -> Ending:
+    first = min(terms(path), key=lambda term: term.warn_s(before_s))
+    what = f"the revocation list for {of}" if first.is_list else f"the certificate for {of}"
+    return Ending(f"{what}, {first.subject},", first.ends_s, first.warn_s(before_s))

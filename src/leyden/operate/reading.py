@@ -5,7 +5,7 @@ from the files of the destinations, whose titles have none there.
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -33,7 +33,7 @@ class Reading:
 
     `pid` is the service's, `nodes` are its destinations. The reading began at `begun_ns` of the monotonic clock, and
     its result was there at `read_s`. `changes`, `warnings` and `errors` are lines for an operator; with errors the
-    generation is the one from before.
+    generation is the one from before. `certificates`: whose -> file, told of `certificate_ends_s` before their end.
     """
 
     pid: int
@@ -46,6 +46,8 @@ class Reading:
     changes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
+    certificates: dict[str, str] = field(default_factory=dict)
+    certificate_ends_s: float = 0.0
 
 
 def write(root: Path, reading: Reading) -> None:

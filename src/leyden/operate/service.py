@@ -11,6 +11,7 @@ from pathlib import Path
 
 from leyden.board import Cell
 from leyden.form import ladder
+from leyden.net.certificates import ending
 from leyden.operate import outboxes, reading, waiting
 from leyden.operate.nodes import Asked, tell_operated
 from leyden.operate.outboxes import Outbox
@@ -92,7 +93,7 @@ class Status:
     `counts`: what stands in the spool, in the order of an object's trip. Without a service `pid` and `reading` are
     None; `roles` and the associations are None if we may not look into it. `flags`: what is paused for all nodes.
     `disk`: None if there is no spool yet. `rates`: of the last minute, by the journal. `problems`: what in control/
-    can't be read.
+    can't be read, and certificates that end.
     """
 
     at_s: float
@@ -164,7 +165,17 @@ def status(root: Path, nodes: Iterable[str] = (), seen: Callable[[str], ladder.K
         flags,
         found,
         _disk(root),
-        controls.errors(),
+        controls.errors() + (_ending(said, now_s) if said else ()),
+    )
+
+
+def _ending(said: Reading, now_s: float) -> tuple[str, ...]:
+    """The certificates and revocation lists that end soon, or have ended, as far as this user can read them."""
+    found = [ending(of, path, said.certificate_ends_s) for of, path in said.certificates.items()]
+    return tuple(
+        f"{each.what} {'ends' if each.ends_s > now_s else 'has ended'} at {waiting.moment(each.ends_s)}"
+        for each in found
+        if each.ends_s and each.told_s <= now_s
     )
 
 

@@ -21,6 +21,7 @@ from leyden.alerts.causes import (
 from leyden.alerts.settings import AlertSettings
 from leyden.journal import events
 from leyden.journal.tail import Told
+from leyden.net.certificates import Ending
 
 LIMITS = AlertSettings(destination_down_s=600.0, queue_older_s=1000.0, disk_below_percent=15.0)
 TO_PACS = {"destination": "PACS", "sop_class_uid": "1.2", "sop_instance_uid": "2.25.1", "calling": "CT1"}
@@ -60,7 +61,7 @@ def test_nothing_is_said_when_all_is_well() -> None:
     world = World()
     world.facts = Facts(
         NOW_S, {"PACS": Line(False)}, {"PACS": NOW_S - 5}, {("rejected", "PACS"): 3}, 50.0, {"worker-0": 2},
-        {"api": NOW_S + 1e7},
+        {"api": Ending("", NOW_S + 1e7, NOW_S + 1e6)},
     )  # fmt: skip
     assert world.look() == []
 
@@ -212,12 +213,18 @@ def test_slow_restarts_are_no_loop() -> None:
 
 def test_a_certificate_is_told_before_it_ends_and_when_it_cannot_be_read() -> None:
     world = World()
-    limit_s = LIMITS.certificate_ends_s
-    assert world.look(certificates={"api": NOW_S + limit_s + 10}) == []
+    what = "the certificate for api"
+    assert world.look(certificates={"api": Ending(what, NOW_S + 99, NOW_S + 10)}) == []
     assert world.look(10) == [("certificate", "api", "begins")]
-    assert world.look(certificates={"api": NOW_S + 2 * limit_s}) == [("certificate", "api", "over")]
-    assert world.look(certificates={"api": 0.0}) == [("certificate", "api", "begins")]
+    assert world.look(certificates={"api": Ending(what, NOW_S + 999, NOW_S + 900)}) == [("certificate", "api", "over")]
+    assert world.look(certificates={"api": Ending(what)}) == [("certificate", "api", "begins")]
     assert "can't be read" in world.messages[0].text
+
+
+def test_files_of_tls_that_cannot_be_taken_are_told() -> None:
+    world = World()
+    assert world.look(stale=True) == [("certificate", "tls files", "begins")]
+    assert world.look(stale=False) == [("certificate", "tls files", "over")]
 
 
 def test_no_message_holds_what_a_peer_said() -> None:
