@@ -10,29 +10,41 @@ with one association and with four; it takes the time itself, for all three alik
 object to the last answer. Leyden writes a receipt for each object and, unless syncSpool is false, syncs it before it
 removes the object; dcmsend and the SCU keep nothing. "sorted": with a rule of sortings.yml that turns the one series
 round. The native limit sends files over a plain socket, with an answer to each.
+
+--tls compares plain and TLS 1.3 instead, to the sink with four associations, both ends on this machine: objects a
+second, and the processor time of the sender.
 """
 
 import json
+import statistics
+from collections import defaultdict
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 import objects
 import peers
 import rig
+import roles
 import source
+from leyden.operate import trial
 
 DURABLE, UNSYNCED, SORTED, LIMIT = "Leyden durable", "Leyden, syncSpool: false", "Leyden durable, sorted", "native"
 SORTINGS = "- Actions:\n    - {SortTag: SOPInstanceUID, SortType: string, SortDirection: desc}\n"
+PLAIN, TLS = "Leyden durable, plain", "Leyden durable, TLS 1.3"
+WANTED = 0.7  # of plain, over TLS
 KIND = "ct"
 
 
 class Filled:
     """A service with `count` objects waiting for a destination that is off."""
 
-    def __init__(self, folder: Path, count: int, associations: int, sync: str, sortings: str = "") -> None:
+    def __init__(
+        self, folder: Path, count: int, associations: int, sync: str, sortings: str = "", tls: str = "false"
+    ) -> None:
         self.count, self.port = count, peers.free_port()
-        nodes = peers.node("DEST", self.port, MaxAssociations=associations, RetryDelays="[0.5]")
+        nodes = peers.node("DEST", self.port, MaxAssociations=associations, RetryDelays="[0.5]", Tls=tls)
         filters = {"filters": "sort"} if sortings else {}
         self.service = peers.Service(folder / "leyden", nodes, workers=1, arenaMib=64, syncSpool=sync, **filters)
         if sortings:
@@ -71,6 +83,41 @@ def by_leyden_to_sink(count: int, associations: int, sync: str, sortings: str, f
         finally:
             said = sink.stop()
         return between(said, count)
+
+
+def by_tls_to_sink(count: int, certificates: Path | None, spent: list[float], folder: Path) -> float:
+    """Plain without `certificates`. Adds the milliseconds of the sender's processor time an object to `spent`."""
+    tls, options = "false", ()
+    if certificates is not None:
+        tls = f"{{Authorities: {certificates / 'ca.pem'}}}"
+        options = ("--tls", *(str(certificates / f"{trial.OURS}.{ending}") for ending in ("pem", "key")))
+    filled = Filled(folder, count, 4, "true", tls=tls)
+    with peers.serving(filled.service):
+        filled.fill()
+        before = roles.spent(filled.service)
+        sink = peers.sink(*options, port=filled.port).start()
+        try:
+            peers.wait_delivered(filled.service, "DEST", count)
+        finally:
+            said = sink.stop()
+        took = roles.between(before, roles.spent(filled.service))
+        spent.append(1000 * sum(each.processor_s for role, each in took.items() if role.startswith("sender")) / count)
+    return between(said, count)
+
+
+def compare_tls(run: rig.Run, count: int) -> None:
+    certificates = run.folder / "certificates"
+    trial.make(certificates, (), 2, datetime.now(UTC))
+    spent: dict[str, list[float]] = defaultdict(list)
+    ways = {
+        PLAIN: partial(by_tls_to_sink, count, None, spent[PLAIN]),
+        TLS: partial(by_tls_to_sink, count, certificates, spent[TLS]),
+    }
+    found = run.compare(f"send {count} {KIND} to sink, 4 associations", "objects/s", ways, limits={TLS: PLAIN})
+    rows = [[name, f"{statistics.median(each):.2f}"] for name, each in spent.items()]
+    run.table("processor time", [["sender, processor ms an object, median", "ms"], *rows])
+    share = found.median(TLS) / found.median(PLAIN)
+    run.note(f"TLS ÷ plain: {share:.2f}; wanted {WANTED}{'' if share >= WANTED else ': short'}")
 
 
 def between(said: str, count: int) -> float:
@@ -125,9 +172,13 @@ LIMITS: Mapping[str, str] = {
 
 def main() -> None:
     parser = rig.parser(__doc__)
+    parser.add_argument("--tls", action="store_true", help="plain and TLS instead of other senders")
     parser.add_argument("--tables", default="storescp:1,sink:1,sink:4", help="default %(default)s; quick: the first")
     with rig.Run(parser.parse_args()) as run:
         count = 200 if run.quick else 600
+        if run.asked.tls:
+            compare_tls(run, count)
+            return
         files = objects.write_files(run.folder / "files", KIND, count)
         for word in run.asked.tables.split(",")[: 1 if run.quick else None]:
             where, _, associations = word.partition(":")

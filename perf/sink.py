@@ -6,6 +6,7 @@
     python perf/sink.py --port 11112 --status A700 --one-in 10
     python perf/sink.py --port 11112 --stall-after 100       then neither reads nor answers
     python perf/sink.py --port 11112 --die-after 100         kills itself with SIGKILL, the 101st object unanswered
+    python perf/sink.py --port 11112 --tls CERTIFICATE KEY   over TLS
     python perf/sink.py --port 11112 --check --uids FILE     every UID, how often, and a hash of each data set
     python perf/sink.py --port 11112 --order FILE            what came over which association, in the order of arrival
 
@@ -47,7 +48,9 @@ from leyden.dicom.header import peek
 from leyden.dicom.negotiate import PDU_LIMIT_BYTES, AcceptorPolicy, AssociateReject, answer
 from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.errors import Corrupt, LeydenError
+from leyden.net.certificates import Listener, server_context
 from leyden.net.link import READ_BUFFER_BYTES, Link
+from leyden.net.tls import Session
 
 HASH_BYTES = 16
 LOOK_BYTES = 65536  # of a data set, for its series and number
@@ -81,6 +84,7 @@ class Sink:
     def __init__(self, asked: argparse.Namespace) -> None:
         self.asked = asked
         self.counts = Counts()
+        self.tls = server_context(Listener(0, *map(str, asked.tls), client_auth="off")) if asked.tls else None
         self.buffer = memoryview(bytearray(READ_BUFFER_BYTES))
         self.seen: dict[str, int] = {}
         self.checks = bool(asked.check or asked.uids)
@@ -110,7 +114,8 @@ class Visit:
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
         self._connection = Connection.acceptor(PDU_LIMIT_BYTES)
-        self.link = Link(self._connection, self, sink.buffer)
+        session = Session(sink.tls, server_side=True) if sink.tls else None
+        self.link = Link(self._connection, self, sink.buffer, tls=session)
         self._number = 0  # of the association
         self._calling = ""
         self._beginning: bytearray | None = None  # of the data set, for --order
@@ -265,6 +270,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--tls", nargs=2, type=Path, metavar=("CERTIFICATE", "KEY"), help="PEM files; no plain TCP")
     parser.add_argument("--check", action="store_true", help="count the UIDs that come more than once")
     parser.add_argument("--uids", type=Path, metavar="FILE", help="write every UID and hash there; implies --check")
     parser.add_argument("--order", type=Path, metavar="FILE", help="write there what came over which association")

@@ -321,11 +321,14 @@ class Link(asyncio.BufferedProtocol):
         """Give `pieces` to the transport; do not change their memory until drained() has returned."""
         if self._transport is None or self._transport.is_closing():
             return
-        if self.tls is not None:
-            pieces = self.tls.seal(pieces)
-        self.sent_bytes += sum(map(len, pieces))
         if self._renewed:
             self._since_s = self._loop.time()
+        if self.tls is not None:
+            for sealed in self.tls.seal(pieces):  # each is on its way, and decrypted there, while we encrypt the next
+                self.sent_bytes += len(sealed)
+                self._transport.write(sealed)
+            return
+        self.sent_bytes += sum(map(len, pieces))
         if len(pieces) == 1:
             self._transport.write(pieces[0])
         else:

@@ -9,7 +9,7 @@ import hashlib
 import ipaddress
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
@@ -17,7 +17,7 @@ from typing import Any, cast
 from leyden.errors import Transient
 from leyden.net import distrust
 
-SEAL_BYTES = 128 * 1024  # encrypted at a time: what OpenSSL holds of a connection stays as small as that
+SEAL_BYTES = 64 * 1024  # encrypted at a time: what OpenSSL holds of a connection stays as small as that
 
 
 class ConnectionLost(Transient):
@@ -129,14 +129,12 @@ class Session:
             raise self._failure
         return done
 
-    def seal(self, pieces: Sequence[bytes | memoryview]) -> list[bytes]:
+    def seal(self, pieces: Sequence[bytes | memoryview]) -> Iterator[bytes]:
         """The ciphertext of these pieces, to be sent in this order. They are not needed any more afterwards."""
         whole = memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))  # few and full records
-        sealed = []
         for at in range(0, len(whole), SEAL_BYTES):
             self._tls.write(whole[at : at + SEAL_BYTES])
-            sealed.append(self._outgoing.read())
-        return sealed
+            yield self._outgoing.read()
 
     def close(self) -> None:
         """Say that we send no more (close_notify); it is in output()."""
