@@ -1,17 +1,20 @@
 """A long line in user space: a TCP proxy with a delay each way and a bandwidth, for kernels without netem.
 
-    python perf/line.py --port 11200 --to 11112 [--round-trip-ms 40] [--mbit-per-s 100]
+    python perf/line.py --port 11200 --to 11112 [--round-trip-ms 40] [--mbit-per-s 100] [--loss-percent 5]
 
 The line computes times: each piece departs when the one before it has left (at the bandwidth, for all connections
 together and each direction by itself) and arrives one delay later. So the pace is exact over any time, however late a
 timer fires. At most one bandwidth-delay product waits to depart, as in the buffer of a good router. Each connection may
 have two of them on the way, that is not acknowledged yet. Beyond that nothing is read, and TCP holds the sender. The
-first byte of a connection is carried one round trip after it was made, as the handshake would take.
-Deliberately absent: loss, slow start, the bytes of headers. A connection is closed both ways at once.
+first byte of a connection is carried one round trip after it was made, as the handshake would take. Of the pieces,
+--loss-percent are lost: they come when they are sent again, RETRANSMIT_S and one round trip later, and what follows on
+that connection waits for them. Deliberately absent: slow start, the bytes of headers. A connection is closed both ways
+at once.
 """
 
 import argparse
 import asyncio
+import random
 import socket
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,6 +22,7 @@ from dataclasses import dataclass, field
 import uvloop
 
 PIECE_BYTES = 16 * 1024
+RETRANSMIT_S = 0.2  # the least that Linux waits before it sends again
 
 
 @dataclass(slots=True)
@@ -27,6 +31,7 @@ class Direction:
 
     bytes_per_s: float
     delay_s: float
+    loss: float = 0.0  # the share of the pieces that is lost
     free_s: float = 0.0  # when everything that was taken has departed
 
     @property
@@ -40,7 +45,8 @@ class Direction:
             await asyncio.sleep(full_s)
             now_s = asyncio.get_running_loop().time()
         self.free_s = max(now_s, self.free_s) + size_bytes / self.bytes_per_s
-        return self.free_s + self.delay_s
+        again_s = RETRANSMIT_S + 2 * self.delay_s if random.random() < self.loss else 0.0
+        return self.free_s + self.delay_s + again_s
 
 
 @dataclass(slots=True)
@@ -92,9 +98,9 @@ async def _pump(direction: Direction, reader: asyncio.StreamReader, writer: asyn
         both.create_task(depart())
 
 
-async def serve(port: int, to: int, *, round_trip_s: float, bytes_per_s: float) -> asyncio.Server:
+async def serve(port: int, to: int, *, round_trip_s: float, bytes_per_s: float, loss: float = 0.0) -> asyncio.Server:
     """A line from `port` to `to`, both on this machine."""
-    there, back = (Direction(bytes_per_s, round_trip_s / 2) for _ in range(2))
+    there, back = (Direction(bytes_per_s, round_trip_s / 2, loss) for _ in range(2))
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -128,11 +134,16 @@ def main() -> None:
     parser.add_argument("--to", type=int, required=True)
     parser.add_argument("--round-trip-ms", type=float, default=40.0)
     parser.add_argument("--mbit-per-s", type=float, default=100.0)
+    parser.add_argument("--loss-percent", type=float, default=0.0)
     asked = parser.parse_args()
 
     async def run() -> None:
         server = await serve(
-            asked.port, asked.to, round_trip_s=asked.round_trip_ms / 1e3, bytes_per_s=asked.mbit_per_s * 1e6 / 8
+            asked.port,
+            asked.to,
+            round_trip_s=asked.round_trip_ms / 1e3,
+            bytes_per_s=asked.mbit_per_s * 1e6 / 8,
+            loss=asked.loss_percent / 100,
         )
         await server.serve_forever()
 

@@ -6,23 +6,19 @@ alone. Once each case has shown itself, all are mended; what was refused for goo
 
 import asyncio
 import json
-import os
 import random
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from chaos import small
 from chaos.scene import Scene
 from leyden.dicom.uids import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, JPEG2000_LOSSLESS
-from leyden.net.scu import Association
-from support import faulty, wire
+from support import faulty
 from support.faulty import Act, FaultyScp, Step, Talk, at
 from support.objects import split
-from support.proof import receipts
-from support.service import Service, files_below, node, wait_for
+from support.service import Service, node, wait_for
 
 OBJECTS = 4  # for each destination
 MAX_IN_FLIGHT = 2  # associations of a destination
@@ -150,34 +146,6 @@ CASES: dict[str, Case] = {
 
 RULE = "- Conditions: [{{Tag: Called, MatchExpression: LEYDEN}}]\n  Actions:\n{}"
 ALONE = ("STATUSES", "CHANCE")
-CANARY = "QZ000001"
-
-
-def data_set(uid: str, size_bytes: int, *, implicit: bool = False) -> bytes:
-    """A small object of the canary patient."""
-
-    def el(tag: int, vr: str, value: bytes, pad: bytes = b" ") -> bytes:
-        return wire.el(tag, "" if implicit else vr, value + pad * (len(value) % 2))
-
-    return b"".join((
-        el(0x00080016, "UI", wire.CT.encode(), b"\0"),
-        el(0x00080018, "UI", uid.encode(), b"\0"),
-        el(0x00100010, "PN", CANARY.encode()),
-        el(0x00204000, "LT", b"x" * size_bytes),
-    ))  # fmt: skip
-
-
-async def send(port: int, called: str, objects: dict[str, bytes]) -> None:
-    """Every object gets Success."""
-    pair = wire.CT, EXPLICIT_LE
-    association = await Association.open("127.0.0.1", port, calling="CT01", called=called, contexts=[pair])
-    fd = os.memfd_create("object")
-    for uid, data in objects.items():
-        os.pwrite(fd, data, 0)
-        answer = await association.store(association.accepted[pair], wire.CT, uid, fd, 0, len(data))
-        assert answer.status == 0, answer
-    os.close(fd)
-    await association.release()
 
 
 class Answers:
@@ -219,7 +187,7 @@ class Answers:
             peer.start()
         self.leyden.start()
         for called, uids in self.objects.items():
-            asyncio.run(send(self.leyden.port, called, {uid: data_set(uid, self.size_bytes[called]) for uid in uids}))
+            asyncio.run(small.send(self.leyden.port, called, uids, self.size_bytes[called]))
         wait_for(lambda: len(self.peers["WELL"].answered) == OBJECTS, why="all at a destination that is well")
         for title, case in self.cases.items():
             peer = self.peers[title]
@@ -246,27 +214,15 @@ class Answers:
             assert all(why["reason"] for why in refused[title].values())
             again = peer.answered.total() - len(peer.answered)
             assert again <= MAX_IN_FLIGHT * peer.misdeeds, f"{title} got {again} again"
-            size_bytes = self.size_bytes[title if title in ALONE else "LEYDEN"]
-            for uid, content in peer.content.items():
-                forms = {sha256(data_set(uid, size_bytes, implicit=each)).hexdigest() for each in (False, True)}
-                assert content <= forms, f"{title} got another {uid}"
+            assert small.came_unchanged(peer, self.size_bytes[title if title in ALONE else "LEYDEN"]), title
         return {title: len(those) for title, those in refused.items() if those}
 
     def retry(self) -> None:
         """An operator sends again what was refused; then each destination has everything, and one receipt for each."""
         assert self.leyden.leyden("queue", "retry").returncode == 0
-        self.leyden.wait_empty()
-        assert self.leyden.stop() == 0
-        proved = Counter((line["destination"], line["sop_instance_uid"]) for line in receipts(self.leyden.spool))
-        assert proved == Counter((title, uid) for title in self.peers for uid in self.of(title))
+        small.judge(self.leyden, {title: self.of(title) for title in self.peers})
         for title, peer in self.peers.items():
             assert set(peer.answered) == set(self.of(title)), title
-        said = self.leyden.log
-        assert "fault of ours" not in said
-        assert "Traceback" not in said
-        files = (path for path in files_below(self.leyden.folder) if path.is_file())  # no doorbells
-        told = [path for path in files if CANARY.encode() in path.read_bytes()]
-        assert not told, told
 
     def end(self) -> None:
         self.leyden.end()

@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 
+from chaos import small
 from chaos.oracle import CAPS
 from chaos.scene import Scene
 from leyden.dicom.uids import EXPLICIT_LE, VERIFICATION
@@ -26,6 +26,7 @@ from support.roles import look
 from support.service import LIMIT_S, Service, node, wait_for
 
 CLIENT_TIMEOUT_S = 8
+OBJECT_BYTES = 3000
 SILENT = 2000
 AT_ONCE = 500
 SLOW, SLOW_BYTES_PER_S, SLOW_PIECES = 100, 1000, 3
@@ -35,7 +36,6 @@ DEAF = 2
 ECHOES = 400_000  # of a caller that reads no answer: their answers are far more than the kernel holds (tcp_wmem)
 HELD_BACK_S = 3.0
 HERE, MORTAL = "127.0.0.1", "10.9.9.9"
-CANARY = b"QZ000001"
 
 
 @dataclass(slots=True)
@@ -90,20 +90,9 @@ class Caller:
         self.writer.transport.abort()
 
 
-def data_set(uid: str, size_bytes: int) -> bytes:
-    """A small object of the canary patient."""
-    padded = uid.encode() + b"\0" * (len(uid) % 2)
-    return (
-        wire.el(0x00080016, "UI", wire.CT.encode() + b"\0")
-        + wire.el(0x00080018, "UI", padded)
-        + wire.el(0x00100010, "PN", CANARY)
-        + wire.el(0x00204000, "LT", b"x" * size_bytes)
-    )
-
-
-def store(uid: str, size_bytes: int = 3000, pdus: int = 1) -> list[bytes]:
+def store(uid: str, pdus: int = 1) -> list[bytes]:
     """The PDUs of a C-STORE-RQ; its data set in so many."""
-    data = data_set(uid, size_bytes)
+    data = small.data_set(uid, OBJECT_BYTES)
     step = -(-len(data) // pdus) + 1 & ~1
     parts = [data[at : at + step] for at in range(0, len(data), step)]
     command = wire.pdv(wire.store_rq(uid), command=True, last=True)
@@ -243,8 +232,7 @@ class Callers:
         assert set(archive.answered) <= set(ledger.whole), "half an object was delivered"
         again = archive.answered - ledger.whole
         assert not again, [(uid, archive.answered[uid], ledger.whole[uid]) for uid in again]
-        for uid, content in archive.content.items():
-            assert content == {sha256(data_set(uid, 3000)).hexdigest()}
+        assert small.came_unchanged(archive, OBJECT_BYTES)
         assert held.own_bytes < CAPS["receiver"][1] * 1_000_000
         return {"promised": len(ledger.promised), "whole": len(ledger.whole), "delivered": archive.answered.total()}
 
@@ -280,7 +268,8 @@ SCENE = Scene(
          "the address of their host disappears (a network namespace)", _SERVED),
         (f"{SLOW} senders of 1 kB/s", "small pieces with pauses", "all get Success"),
         ("an object that is cut off",
-         "at each boundary of a PDU and at several places in each; by a close, a reset, an abort, or silence", "nothing of it is delivered, unless all of it had come"),
+         "at each boundary of a PDU and at several places in each; by a close, a reset, an abort, or silence",
+         "nothing of it is delivered, unless all of it had come"),
         ("the answer cannot be written", "the caller is gone when it is due, or never reads",
          "what is whole is kept; who reads no answers is not read from either, in bounded memory, and is dropped"),
     ),

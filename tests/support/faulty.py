@@ -183,6 +183,11 @@ class FaultyScp:
             with self._lock:
                 self._talks.discard(talk)
 
+    @property
+    def associations(self) -> int:
+        """How many there are now."""
+        return len(self._talks)
+
     def step(self, talk: Talk, step: Step) -> bool:
         """Whether it has done something else."""
         self.requests += step is Step.REQUESTED

@@ -67,6 +67,12 @@ def vanish(address: str) -> None:
     _ip("route", "add", "blackhole", f"{address}/32")
 
 
+def come_back(address: str) -> None:
+    """One that has vanished."""
+    _ip("route", "del", "blackhole", f"{address}/32")
+    appear(address)
+
+
 def _ip(*words: str) -> None:
     subprocess.run(["ip", *words], check=True, capture_output=True)
 
