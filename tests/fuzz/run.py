@@ -6,6 +6,7 @@ above MEMORY_BYTES for one input, a process that dies or hangs. Input N of a see
 
 import faulthandler
 import logging
+import math
 import multiprocessing
 import os
 import random
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 CORPUS = Path(__file__).parent / "corpus"
 LIMIT_S = 10.0  # of processor time, for one input of some kB; the slowest of millions took a hundredth of it
@@ -168,7 +170,7 @@ def shrunk(target: Target, data: bytes, fault: str) -> bytes:
     return data
 
 
-def _child(name: str, seed: int, numbers: range, portion: int, said: Connection, current: "object", log: str) -> None:
+def _child(name: str, seed: int, numbers: range, portion: int, said: Connection, current: Any, log: str) -> None:
     """Run a part in this process; tells its Outcomes after each portion."""
     from fuzz.targets import TARGETS
 
@@ -182,7 +184,7 @@ def _child(name: str, seed: int, numbers: range, portion: int, said: Connection,
         target.limited()
 
     def at(number: int) -> None:
-        current[0] = number  # type: ignore[index]
+        current[0] = number
 
     fifth = numbers.start + len(numbers) // 5
     with bounded(0 if target.limited else ADDRESS_SPACE_BYTES):
@@ -201,12 +203,11 @@ def resident_bytes() -> int:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
-def apart(
-    target: Target, seed: int, numbers: range, log: Path, tell: Callable[[Outcomes], None] = lambda _: None
-) -> Outcomes:
+def apart(target: Target, seed: int, numbers: range, log: Path, until_s: float = math.inf) -> Outcomes:
     """The same in a process of its own. One that dies or hangs is a fault, and the next begins behind that input.
 
-    `log`: a file that gets what the process writes to its standard output and error. `tell`: what was done so far.
+    `log`: a file that gets what the process writes to its standard output and error. `until_s`: by the monotonic clock,
+    when to stop before all is done.
     """
     context, done, begin = multiprocessing.get_context("spawn"), Outcomes(), numbers.start
     while begin < numbers.stop:
@@ -229,7 +230,10 @@ def apart(
                 child.join(HANGS_S)
                 return done
             done.add(part)
-            tell(done)
+            if time.monotonic() > until_s:
+                child.kill()
+                child.join()
+                return done
         child.kill()
         child.join()
         said.close()

@@ -44,7 +44,8 @@ def nearest(word: str, names: Iterable[str]) -> str:
 
 
 def _line(at: At, place: str, message: str) -> str:
-    return f"{at}: {place}: {message}" if place else f"{at}: {message}"
+    text = f"{at}: {place}: {message}" if place else f"{at}: {message}"
+    return text.replace("\n", " ")  # a value or a key of several lines
 
 
 def _in_order(found: dict[tuple[At, str], None]) -> tuple[str, ...]:

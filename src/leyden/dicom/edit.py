@@ -390,7 +390,8 @@ class _Converter:
         for tag, vr, at, value, length, _ in tokens:
             if keeps_lengths and at != here:
                 raise Corrupt(f"the {at - here} bytes before byte {at} belong to no element of their sequence")
-            if keeps_lengths and vr == MISSING and len(scopes) > 1:
+            lacks_vr = value - at == 8 and vr and vr not in SHORT_FORM and tag != ITEM
+            if keeps_lengths and lacks_vr and len(scopes) > 1:  # with one, it would be longer than the item says
                 raise Corrupt(f"{tag_name(tag)} at byte {at} has no VR")
             here = value
             if vr and length != UNDEFINED and (vr != "SQ" or not length):
