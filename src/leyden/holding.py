@@ -1,15 +1,16 @@
 """Back-pressure: while much waits to be planned, the receiver holds its answers back (holdIncomingStorageAssociations).
 
 An object is held after it is durable, so nothing but its sender waits: not other associations, no echo, release or
-abort. What waits in new/ is counted in a thread, once a second while objects come and more often while answers are
-held, so that they go as soon as the planner has caught up. Deliberately absent: a limit on what the codec or a
-destination has to do; that queue is on the disk, which has its own limit (minFreeSpace).
+abort. Nor do callers who have not sent more than an equal part of it, as the planner takes them in turn. What waits in
+new/ is counted in a thread, once a second while objects come and more often while answers are held, so that they go as
+soon as the planner has caught up. Deliberately absent: a limit on what the codec or a destination has to do; that queue
+is on the disk, which has its own limits (minFreeSpace, callerShare, destinationShare).
 """
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from leyden.spool.store import Spool
 
@@ -29,6 +30,15 @@ def hold_s(waiting: int, longest_s: float) -> float:
     return min(max(0, waiting - KEEPS_UP) / PER_S, longest_s)
 
 
+def crowd(waiting: Mapping[str, int]) -> frozenset[str] | None:
+    """The callers who have to wait for it: those with more than an equal part of KEEPS_UP; None = all.
+
+    `waiting`: the key of a caller ("" = not known) -> how many objects of it wait to be planned.
+    """
+    found = frozenset(caller for caller, count in waiting.items() if count * len(waiting) > KEEPS_UP)
+    return None if "" in found else found
+
+
 class Holding:
     """The answers that one receiver holds back, each for `now_s` at most; it is 0 while the planner keeps up."""
 
@@ -37,6 +47,7 @@ class Holding:
         self._spool = spool
         self._longest_s = 0.0
         self._minimum_age_s = 0.0
+        self._crowd: frozenset[str] | None = None  # the callers whose answers are held back; None = all
         self._held: deque[tuple[float, object, Answer]] = deque()  # since when, whose, what
         self._timer: asyncio.TimerHandle | None = None
         self._said = False  # the log says that answers are held back
@@ -46,6 +57,10 @@ class Holding:
     def held(self) -> int:
         """How many answers are held back."""
         return len(self._held)
+
+    def holds(self, caller: str) -> bool:
+        """Whether the answers to this caller (the key of its title) are held back now."""
+        return self.now_s > 0 and (self._crowd is None or caller in self._crowd)
 
     def go_by(self, longest_s: float, minimum_age_s: float) -> None:
         """Hold no answer longer than this from now on; 0 = not at all."""
@@ -63,12 +78,13 @@ class Holding:
             if self._longest_s and (self._said or came() != seen):
                 seen = came()
                 most = KEEPS_UP + int(self._longest_s * PER_S)
-                waiting = await loop.run_in_executor(None, self._spool.unplanned, most, self._minimum_age_s)
-                self.measured(waiting, loop.time())
+                waiting, whose = await loop.run_in_executor(None, self._spool.unplanned, most, self._minimum_age_s)
+                self.measured(waiting, loop.time(), crowd(whose))
             await asyncio.sleep(LOOK_HELD_S if self.now_s else LOOK_S)
 
-    def measured(self, waiting: int, at_s: float) -> None:
-        """So many objects wait to be planned."""
+    def measured(self, waiting: int, at_s: float, crowded: frozenset[str] | None = None) -> None:
+        """So many objects wait to be planned, and these callers have sent them (None: nobody knows who)."""
+        self._crowd = crowded
         self.now_s = hold_s(waiting, self._longest_s)
         if self.now_s:
             self._last_s = at_s

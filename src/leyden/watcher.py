@@ -20,6 +20,9 @@ from leyden.audit.collector import Collector
 from leyden.audit.keeper import Keeper
 from leyden.config.settings import Settings
 from leyden.inherited import Inherited
+from leyden.log import once
+from leyden.operate.select import head_of
+from leyden.shares import LEAST_S, Measurer
 
 logger = logging.getLogger("leyden.watcher")
 
@@ -74,6 +77,11 @@ class _Beside:
             )
             yield partial(_alert, alerts, self._stop)
 
+        if settings.receiver.shares.enabled:
+            shares = settings.receiver.shares
+            measurer = Measurer(settings.spool_root, shares, os.getppid(), lambda path: head_of(path).sending)
+            yield partial(_measure, measurer, self._stop)
+
     def adopt(self, settings: Settings) -> None:
         """Begin anew if a reload has changed something."""
         if _parts(settings) != self._by:
@@ -115,7 +123,21 @@ def _collect(collector: Collector, stop: threading.Event) -> None:
 def _parts(settings: Settings) -> tuple[object, ...]:
     """What the threads go by."""
     titles = [destination.ae_title for destination in settings.destinations]
-    return settings.audit, settings.alerts, settings.certificates, settings.my_ae_title, titles
+    return (
+        settings.audit, settings.alerts, settings.certificates, settings.my_ae_title, titles,
+        settings.receiver.shares,
+    )  # fmt: skip
+
+
+def _measure(measurer: Measurer, stop: threading.Event) -> None:
+    """Measure who takes how much of the disk."""
+    wait_s = 0.0
+    while not stop.wait(wait_s):
+        try:
+            wait_s = measurer.turn()
+        except OSError as error:
+            once(logger, logging.WARNING, "shares", f"who takes how much of the disk can't be told: {error}")
+            wait_s = LEAST_S
 
 
 def _alert(alerts: Alerts, stop: threading.Event) -> None:

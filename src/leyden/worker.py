@@ -50,7 +50,7 @@ from leyden.spool.control import PREPARE, Controls, flags_at
 from leyden.spool.doorbell import Bell, Ringer
 from leyden.spool.entry import Queued
 from leyden.spool.stage import Stage
-from leyden.spool.store import Spool
+from leyden.spool.store import AHEAD, Spool
 from leyden.transcode import job
 from leyden.transcode.arena import Arena
 from leyden.transcode.blank import blank
@@ -63,6 +63,7 @@ logger = logging.getLogger("leyden.worker")
 
 LOOK_S = 1.0  # how often it looks without being rung
 RESCAN_S = 0.02  # how long an empty queue is not listed again
+AHEAD_SHARE = 25  # a look far ahead takes so small a part of the time at most
 IN_VIEW = 16  # entries of a destination that are listed at a time
 DRAIN_S = 4.0
 TURN_S = 0.05  # between two small objects that overtake a large one
@@ -101,9 +102,11 @@ def _limit_memory(arena_mib: int, max_frame_mib: int) -> None:
 
 
 class TransformQueue:
-    """The entries that wait in transform/: the destinations take turns, each with its lowest rank and oldest first.
+    """The entries that wait in transform/: the destinations take turns, each with its lowest rank first, and within a
+    rank the callers.
 
-    Only a few entries of each destination are listed at a time: those in view.
+    Only a few entries of each destination are listed at a time: those in view. So that this costs little, most looks do
+    not go far beyond: whoever has sent little while a long queue was there has a turn now and then.
     """
 
     def __init__(self, spool: Spool, claimant: str) -> None:
@@ -111,6 +114,7 @@ class TransformQueue:
         self._claimant = claimant
         self._view: deque[Queued] = deque()
         self._found_nothing_s = 0.0
+        self._ahead_s = 0.0  # when to look far ahead again
 
     def claim(self) -> Queued | None:
         """Claim the next object; None if none waits."""
@@ -142,11 +146,15 @@ class TransformQueue:
         """List what waits now; False if nothing does, or nothing did a moment ago."""
         if time.monotonic() - self._found_nothing_s < RESCAN_S:
             return False
+        start_s = time.monotonic()
+        ahead = AHEAD if start_s >= self._ahead_s else 0
         found = [
             (turn, waiting.entry.receipt, waiting)
             for destination in self._spool.destinations(Stage.TRANSFORM)
-            for turn, waiting in enumerate(self._spool.waiting(Stage.TRANSFORM, destination, IN_VIEW))
+            for turn, waiting in enumerate(self._spool.waiting(Stage.TRANSFORM, destination, IN_VIEW, ahead))
         ]
+        if ahead:
+            self._ahead_s = start_s + AHEAD_SHARE * (time.monotonic() - start_s)
         self._view = deque(waiting for _, _, waiting in sorted(found, key=lambda each: each[:2]))
         self._found_nothing_s = 0.0 if found else time.monotonic()
         return bool(found)

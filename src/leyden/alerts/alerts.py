@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from leyden import shares
 from leyden.alerts.causes import Cause, Facts, Line, Memory, Message, hear, step
 from leyden.alerts.channels import channels
 from leyden.alerts.post import Post
@@ -161,7 +162,16 @@ class Alerts:
                 for whose, path in self._certificates.items()
             },
             now is not None and now[Cell.TLS_STALE] > 0,
+            self._shares(),
         )
+
+    def _shares(self) -> dict[str, float]:
+        walk = shares.read(self._root)
+        if walk is None or not walk.valid(self._service, time.monotonic()):
+            return {}
+        found = {f"caller {share.title}": share.used for share in walk.callers}
+        found |= {f"destination {share.title}": share.used for share in walk.destinations}
+        return {whose: used for whose, used in found.items() if used > 0}
 
     def _write(self) -> None:
         self._state.waiting = self._post.waiting()

@@ -21,6 +21,7 @@ AGAIN_S = 86400.0
 CALM_S = 600.0  # nothing new for so long, and nothing stands there: that is over
 OLD_SHARE = 0.8  # of the limit: a queue is old until its oldest object is younger than this
 DISK_MARGIN_PERCENT = 2.0
+SHARE_FROM, SHARE_TO = 0.9, 0.8  # from the first on it is refused associations, below the other it is not
 CRASHES, CRASHES_WITHIN_S, CRASHES_CALM_S = 3, 600.0, 900.0
 LOST = 3  # associations that ended under one object; one is most likely the line
 LOST_MAX = 1000  # objects that are remembered
@@ -92,6 +93,7 @@ class Facts:
     destination) -> how many objects stand in rejected, failed or expired. `restarts`: role -> how often it was started
     again since the service began. `certificates`: whose -> when it ends. `stale`: the files of tls can't be taken as
     they are now.
+    `shares`: "caller CT01" or "destination PACS" -> how much of its share of the disk it takes, 1.0 = all.
     """
 
     now_s: float
@@ -102,6 +104,7 @@ class Facts:
     restarts: Mapping[str, int] = field(default_factory=dict)
     certificates: Mapping[str, Ending] = field(default_factory=dict)
     stale: bool = False
+    shares: Mapping[str, float] = field(default_factory=dict)
 
 
 class Finding(NamedTuple):
@@ -180,6 +183,9 @@ def _findings(memory: Memory, facts: Facts, limits: AlertSettings) -> Iterator[F
     free, least = facts.free_percent, limits.disk_below_percent
     wrong = True if free < least else False if free >= least + DISK_MARGIN_PERCENT or not least else None
     yield Finding("disk", "spool", wrong, f"{free:.1f} % of the spool's disk is free")
+    for whose, used in facts.shares.items():
+        wrong = True if used >= SHARE_FROM else False if used < SHARE_TO else None
+        yield Finding("share", whose, wrong, f"{whose} takes {100 * used:.0f} % of its share of the spool's disk")
     yield from _crashes(memory, facts)
     for whose, found in facts.certificates.items():
         text = f"{found.what} ends at {_clock(found.ends_s)}" if found.ends_s else f"{found.what} can't be read"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from leyden.spool.control import Order
 
 _EACH_S = 2.0
+_NEAR = 0.8  # of its share of the disk: worth a line
 _AGAIN = "\x1b[H\x1b[J"  # ECMA-48: to the upper left corner, and erase what is below
 _SYNTAXES = 6  # named of those that a destination takes
 
@@ -103,6 +104,13 @@ def _of_service(found: "Status", root: Path) -> Iterator[str]:
     if found.disk is not None:
         free, total = found.disk.free_bytes, found.disk.total_bytes
         yield f"disk: {free / 1e9:.1f} GB of {total / 1e9:.1f} GB free ({100 * free / max(1, total):.0f} %)"
+    for share in found.shares:
+        if share.used >= _NEAR:
+            what = "takes" if share.key else "has waiting"
+            yield (
+                f"{share.title} {what} {share.bytes / 1e9:.1f} GB of the disk, {100 * share.used:.0f} % of its share"
+                + (": refused" if share.used >= 1 else "")
+            )
 
 
 def _of_reading(reading: "Reading") -> Iterator[str]:
@@ -233,6 +241,15 @@ def document(found: "Status", root: Path) -> dict[str, Any]:
         "delivered": _rate(found.rates.delivered),
         "paused": found.flags,
         "disk": found.disk,
+        "shares": [
+            {
+                "of": "caller" if share.key else "destination",
+                "title": share.title,
+                "bytes": round(share.bytes),
+                "share_bytes": round(share.share_bytes),
+            }
+            for share in found.shares
+        ],
         "problems": found.problems,
     }
 

@@ -27,6 +27,8 @@ KEYS = {
     "syntax": "TransferSyntax",
     "receiver.duplicates": "duplicateBehavior",
     "receiver.longest_hold_s": "holdIncomingStorageAssociations",
+    "receiver.shares.caller_percent": "callerShare",
+    "receiver.shares.destination_percent": "destinationShare",
     "log.form": "logFormat",
     "log.level": "logLevel",
     "journal.mib": "journalMib",
@@ -94,6 +96,8 @@ DERIVED = (
     "titles",
     "receiver.nodes",
     "receiver.minimum_age_s",
+    "receiver.shares.of_callers",
+    "receiver.shares.of_destinations",
     "plan.my_ae_title",
 )  # of what is said already
 UNITS = ("_kb_per_s", "_bytes", "_percent", "_ms", "_s", "_h")

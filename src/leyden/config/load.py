@@ -35,6 +35,7 @@ from leyden.log import LogSettings
 from leyden.net.certificates import Listener
 from leyden.net.interfaces import local_addresses
 from leyden.plan.rules import PlanSettings
+from leyden.shares import ShareSettings
 
 DEFAULT_FOLDERS = (Path("/var/lib/leyden/data"), Path("data"))
 PREFIXES = ("CAPACITOR_", "LEYDEN_")  # of environment variables; the last one wins
@@ -326,6 +327,7 @@ def _settings(
     plan: PlanSettings,
     come_in: tuple[Caller, ...],
 ) -> Settings:
+    nodes = destinations(known, config, reached)
     return Settings(
         path=str(folder),
         log_dir=str((log_dir or folder / "log").absolute()),
@@ -349,9 +351,14 @@ def _settings(
             longest_hold_s=_longest_hold_s(config),
             minimum_age_s=config.minimum_age,
             callers=come_in,
+            shares=ShareSettings(
+                caller_percent=config.caller_share,
+                destination_percent=config.destination_share,
+                of_destinations={each.ae_title: each.disk_share_percent for each in nodes},
+            ),
         ),
         plan=plan,
-        destinations=destinations(known, config, reached),
+        destinations=nodes,
         receivers=config.receivers,
         workers=config.workers or len(os.sched_getaffinity(0)),
         arena_mib=config.arena_mib,

@@ -137,6 +137,7 @@ def _destination(
         keep_rejected=config.move_rejected_cached_files,
         tls=ways[title].tls,
         credentials=ways[title].credentials,
+        disk_share_percent=_either(node.disk_share, config.destination_share),
     )
 
 

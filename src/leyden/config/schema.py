@@ -58,6 +58,7 @@ Seconds = Annotated[float, Plain(values.number(0, 366 * DAY_S))]
 Speed = Annotated[int, Plain(values.whole(0, 100_000_000))]
 Count = Annotated[int, Plain(values.whole(0, 1_000_000))]
 Milliseconds = Annotated[int, Plain(values.whole(0, 86_400_000))]
+Share = Annotated[float, Plain(values.number(0, 100))]
 
 
 def _filter(value: Node) -> str:
@@ -471,6 +472,18 @@ class Config(Entry):
         "1.25 times this, new associations are, too",
         "%",
     )
+    caller_share: Share = setting(
+        0.0,
+        "what one caller has sent may take so much of the spool's volume, all stages together; with more, its objects "
+        "are refused for now (0xA700), and from nine tenths on its new associations; others go on. 0: no limit",
+        "%",
+    )
+    destination_share: Share = setting(
+        0.0,
+        "what is for one node may take so much of the spool's volume; with more, what is sent to a title of that node "
+        "is refused in the same way. 0: no limit",
+        "%",
+    )
     expiry_threshold: Annotated[float, Plain(values.number(0, 36600 * DAY_S))] = setting(
         604800.0, "what could not be delivered for so long moves to expired/, where it is kept; 0: never", "s"
     )
@@ -661,6 +674,7 @@ class NodeEntry(Entry):
     credentials: CredentialsEntry | None = setting(
         None, "the user identity with which we call, over TLS only; its keys are in the table below", shown="none"
     )
+    disk_share: Share | None = setting(None, "as destinationShare", "%", shown="destinationShare")
     retry_delays: Annotated[
         tuple[Annotated[float, Plain(values.number(0.1, 7 * DAY_S))], ...], BeforeValidator(values.listed)
     ] = setting(

@@ -22,6 +22,7 @@ from leyden.journal.lines import NO_JOURNAL, JournalSettings
 from leyden.log import AS_EVER, LogSettings
 from leyden.net.certificates import NO_LISTENER, Listener
 from leyden.plan.rules import PlanSettings
+from leyden.shares import NO_SHARES, ShareSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class ReceiverSettings:
     longest_hold_s: float = 0.0
     minimum_age_s: float = 0.0
     callers: tuple[Caller, ...] = ()
+    shares: ShareSettings = NO_SHARES
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ class Settings:
     @property
     def watched(self) -> bool:
         """Whether anything asks for the watcher."""
-        return self.audit.enabled or self.alerts.enabled
+        return self.audit.enabled or self.alerts.enabled or self.receiver.shares.enabled
 
     @property
     def certificates(self) -> dict[str, str]:

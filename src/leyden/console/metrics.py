@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from leyden import __version__, board
+from leyden import __version__, board, shares
 from leyden.board import Cell
 from leyden.config.settings import Settings
 from leyden.console.forecast import Forecast
@@ -234,12 +234,26 @@ class _Seen(Collector):
         yield _gauge(
             "spool_refused_below_bytes", "With less than that free, objects are refused.", [((), refused_below)]
         )
+        yield from self._of_shares()
         lasts_s = self._forecast.lasts_s(free - refused_below)
         yield _gauge(
             "spool_full_in_seconds",
             "Until objects are refused, as the volume fills now; +Inf = it does not.",
             [((), lasts_s)],
         )
+
+    def _of_shares(self) -> Iterator[Metric]:
+        """What callers and destinations take of the disk, while anybody has a share of it."""
+        walk = shares.read(self._root)
+        if walk is None or not self.settings.receiver.shares.enabled or time.monotonic() > walk.due_s + shares.LATE_S:
+            return
+        found = [("caller", share) for share in walk.callers[:SOURCES_MAX]]
+        found += [("destination", share) for share in walk.destinations if share.title in self._destinations]
+        text = "What the spool's disk holds for a caller or a destination."
+        yield _gauge("spool_taken_bytes", text, [((of, each.title), each.bytes) for of, each in found], "of", "title")
+        text = "What it may take; objects are refused beyond."
+        limits = [((of, each.title), each.share_bytes) for of, each in found if each.share_bytes]
+        yield _gauge("spool_share_bytes", text, limits, "of", "title")
 
     def _of_configuration(self) -> Iterator[Metric]:
         try:

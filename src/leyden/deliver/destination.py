@@ -41,6 +41,7 @@ class Destination:
     of ProcessNetworks; empty = always and everywhere. A limit of 0 is off.
     `tls` None = plain TCP; `credentials` only go over TLS.
     `keep_rejected` False: what it answers no to for good is removed, once there is a receipt of that.
+    `disk_share_percent`: what is for it may take so much of the spool's volume.
     """
 
     ae_title: str
@@ -71,3 +72,4 @@ class Destination:
     keep_rejected: bool = True
     tls: TlsSettings | None = None
     credentials: Credentials | None = None
+    disk_share_percent: float = 0.0

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from leyden import shares
 from leyden.board import Cell
 from leyden.form import ladder
 from leyden.net.certificates import ending
@@ -18,6 +19,7 @@ from leyden.operate.outboxes import Outbox
 from leyden.operate.rates import Flow, Rates, rates
 from leyden.operate.reading import Reading
 from leyden.operate.vital import vital
+from leyden.shares import Share
 from leyden.spool import control
 from leyden.spool.control import Control, Controls, Flags
 from leyden.spool.doorbell import Bell
@@ -93,7 +95,8 @@ class Status:
     `counts`: what stands in the spool, in the order of an object's trip. Without a service `pid` and `reading` are
     None; `roles` and the associations are None if we may not look into it. `flags`: what is paused for all nodes.
     `disk`: None if there is no spool yet. `rates`: of the last minute, by the journal. `problems`: what in control/
-    can't be read, and certificates that end.
+    can't be read, and certificates that end. `shares`: the callers, and then the
+    destinations, whose share of the disk has a limit.
     """
 
     at_s: float
@@ -108,6 +111,7 @@ class Status:
     rates: Rates
     disk: Disk | None
     problems: tuple[str, ...] = ()
+    shares: tuple[Share, ...] = ()
 
 
 def _nothing_seen(_destination: str) -> ladder.Knowledge:
@@ -166,6 +170,7 @@ def status(root: Path, nodes: Iterable[str] = (), seen: Callable[[str], ladder.K
         found,
         _disk(root),
         controls.errors() + (_ending(said, now_s) if said else ()),
+        _shares(root, pid),
     )
 
 
@@ -177,6 +182,13 @@ def _ending(said: Reading, now_s: float) -> tuple[str, ...]:
         for each in found
         if each.ends_s and each.told_s <= now_s
     )
+
+
+def _shares(root: Path, pid: int | None) -> tuple[Share, ...]:
+    walk = shares.read(root)
+    if walk is None or pid is None or not walk.valid(pid, time.monotonic()):
+        return ()
+    return tuple(share for share in (*walk.callers, *walk.destinations) if share.share_bytes)
 
 
 def _disk(root: Path) -> Disk | None:

@@ -86,7 +86,7 @@ class SendQueue:
         wall_s: float,
         suspected: Callable[[Request], bool] = lambda _: False,
     ) -> list[Instance]:
-        """The instances that may be sent now: at most WINDOW, lowest rank first, then the oldest; see in_order().
+        """The instances that may be sent now: at most WINDOW, lowest rank first, then as Spool.waiting() has them.
 
         `known` holds those of the last look by receipt, and all that are claimed; their files are not read again.
         Instances of the calling AE titles in `passed_over` are left out, so that they can't fill the window. Those that
@@ -106,7 +106,7 @@ class SendQueue:
             return self.in_order(self._choose(ready, known, suspected, not_made))
 
     def in_order(self, instances: Iterable[Instance]) -> list[Instance]:
-        """`instances` (by rank and receipt) in the order of sending: those of a series that is sorted stand together,
+        """`instances` (as look() finds them) in the order of sending: those of a series that is sorted stand together,
         where the oldest of them stood."""
         if not self._sortings:
             return list(instances)
@@ -189,7 +189,7 @@ class SendQueue:
             recover.give_back(self._spool, lost)
 
     def _ready(self, passed_over: set[str], wall_s: float) -> Generator[Queued]:
-        """What is not to wait any longer, lowest rank first, then the oldest; what is too old expires."""
+        """What is not to wait any longer, lowest rank first, then in turn; what is too old expires."""
         title = self._destination.ae_title
         expired = 0
         queues = (self._spool.waiting(stage, title, LISTED_MAX) for stage in SENT_FROM)

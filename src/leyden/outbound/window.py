@@ -34,6 +34,7 @@ class Window:
         self.waiting: dict[str, Instance] = {}
         self.suspects: dict[str, Instance] = {}
         self.in_hand: dict[str, Instance] = {}
+        self._order: dict[str, int] = {}  # receipt -> its place in the order of sending, of all that wait
         self._by_series: dict[str, dict[str, Instance]] = {}  # of those that wait
         self._next: dict[str, Instance] | None = None  # see in_turn(); None = no series is sorted
         self._title = title
@@ -134,8 +135,8 @@ class Window:
     def sort(self) -> None:
         """Tell the suspects apart anew if the suspicion has changed."""
         if self._sorted_version != self._suspicion.version:
-            by_age = sorted(self.all_waiting(), key=lambda instance: (instance.rank, instance.receipt))
-            self._tell_apart(self._queue.in_order(by_age))
+            in_order = sorted(self.all_waiting(), key=lambda instance: self._order[instance.receipt])
+            self._tell_apart(self._queue.in_order(in_order))
 
     def _tell_apart(self, instances: Iterable[Instance]) -> None:
         """`instances` in the order of sending."""
@@ -143,7 +144,9 @@ class Window:
         waiting: dict[str, Instance] = {}
         suspects: dict[str, Instance] = {}
         by_series: dict[str, dict[str, Instance]] = {}
+        self._order = {}
         for instance in instances:
+            self._order[instance.receipt] = len(self._order)
             if self._suspicion.suspects(instance):
                 suspects[instance.receipt] = instance
             else:

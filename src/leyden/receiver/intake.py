@@ -103,6 +103,7 @@ class Intake:
         self._begin_s = time.monotonic()
         self._request: AssociateRequest | None = None
         self._source_key = ""  # of the calling AE title
+        self._node = ""  # that the called AE title stands for; "" = ours
         self._accepted = False
         self._quiet = False
         self._embryo: _Embryo | None = None
@@ -222,6 +223,7 @@ class Intake:
         # A passcode must not outlive its check.
         self._request = request if request.identity is None else replace(request, identity=None)
         self._source_key = key(request.calling)
+        self._node = self._settings.nodes.get(request.called, "")
         self._quiet = request.calling in self._settings.quiet_ae_titles
         door, visitor = self._receiver.door, self._visitor_of(request)
         caller = door.admit(visitor)
@@ -263,7 +265,7 @@ class Intake:
         if isinstance(reply, AssociateReject):
             self._turn_away(Refused(reply, WHY.get(reply, Why.PROTOCOL), ""))
             return
-        if receiver.low and asks_to_store(request):
+        if asks_to_store(request) and (receiver.low or receiver.shares.low(self._source_key, self._node)):
             self._turn_away(Refused(CONGESTED, Why.DISK, ""))
             return
         if refused := receiver.door.room(caller, who, len(receiver.associations)):
@@ -338,6 +340,9 @@ class Intake:
         receiver = self._receiver
         if receiver.full or not receiver.commits.healthy:
             self._refusal = "the spool accepts no objects at the moment"
+            return
+        if why := receiver.shares.full(self._source_key, self._node):
+            self._refusal = why
             return
         receipt = receiver.receipt_ids.next(time.time_ns() // 1000)
         try:
@@ -489,11 +494,12 @@ class Intake:
             self._object_bytes += embryo.size_bytes
             self._receiver.objects += 1
             self._receiver.object_bytes += embryo.size_bytes
+            self._receiver.shares.took(self._source_key, self._node, embryo.size_bytes)
             board.add(Cell.RECEIVED)
             board.add(Cell.RECEIVED_BYTES, embryo.size_bytes)
             status, comment = (DOES_NOT_MATCH, CONTRADICTS) if embryo.meta.flag else (SUCCESS, "")
             holding = self._receiver.holding
-            if holding.now_s and not self._releasing and not self._receiver.draining:
+            if holding.holds(self._source_key) and not self._releasing and not self._receiver.draining:
                 holding.hold(self, partial(self._end_commit, embryo, status, comment))
             else:
                 self._end_commit(embryo, status, comment)

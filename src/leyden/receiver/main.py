@@ -1,6 +1,7 @@
 """The receiver's main: listens until SIGTERM, then finishes what is being received, and aborts everything else."""
 
 import asyncio
+import os
 import resource
 import signal
 import socket
@@ -64,6 +65,7 @@ async def _serve(inherited: Inherited) -> int:
         look_at_settings()
         receiver.look_at_disk()
         receiver.door.tell_due()
+        receiver.shares.look(time.monotonic(), os.getppid())
         if secured is not None and (looking is None or looking.done()):
             looking = loop.run_in_executor(None, secured.look)
         if inherited.number == 0 and loop.time() >= purge_due_s:

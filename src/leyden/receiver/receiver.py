@@ -1,6 +1,7 @@
 """One receiver process: what its connections share.
 
-While the disk fills up, new associations are rejected first, and later each object is refused.
+While the disk fills up, new associations are rejected first, and later each object is refused. So they are while one
+caller or one destination has its share of it (shares.py), for that one alone.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from leyden.net.link import READ_BUFFER_BYTES, Link
 from leyden.net.tls import Session
 from leyden.receiver.door import Door
 from leyden.receiver.intake import Intake
+from leyden.shares import Shares
 from leyden.spool.batch import GroupCommit
 from leyden.spool.doorbell import Ringer
 from leyden.spool.entry import ReceiptClock
@@ -51,6 +53,7 @@ class Receiver:
         self.spool = spool
         self.holding = Holding(spool)
         self.door = Door()
+        self.shares = Shares(spool.root)
         self.go_by(settings)
         self._planner = Ringer(spool.root, "planner")
         self.commits = GroupCommit(spool, self._planner.ring)
@@ -74,6 +77,7 @@ class Receiver:
         self.recent = Recent(self.spool.root, within_s)
         self.holding.go_by(settings.longest_hold_s, settings.minimum_age_s)
         self.door.go_by(settings.callers, settings.max_associations, settings.quiet_ae_titles)
+        self.shares.go_by(settings.shares)
 
     def connection(self, tls: Session | None = None) -> Link:
         """The protocol for a new connection, encrypted or not."""

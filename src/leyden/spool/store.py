@@ -12,6 +12,7 @@ import logging
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from leyden import crash, log
 from leyden.documents import decoded
 from leyden.journal.events import ByHand
 from leyden.journal.lines import tell
-from leyden.spool import ended, listing
+from leyden.spool import ended, listing, turns
 from leyden.spool.control import PREPARE, Controls, flags_at
 from leyden.spool.entry import (
     UNRANKED,
@@ -35,6 +36,7 @@ from leyden.spool.entry import (
     folder,
     is_bucket,
     is_rank,
+    of_source,
     parse,
     parse_claim,
     title,
@@ -49,6 +51,8 @@ logger = logging.getLogger("leyden.spool")
 
 _FOLDERS = (*Stage, "receipts", "journal", "state", "control", "bell")
 _LAST_BUCKET = "99999999"
+NEAR = 4096  # of a queue: among these the callers take turns
+AHEAD = 100_000  # and so many more are looked at for the sake of those who have sent little
 _SET_ASIDE = "state/set-aside"  # how many entries the planner leaves in new/ on purpose; no file: none
 
 
@@ -146,9 +150,11 @@ class Spool:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), Path(path)
 
     def newcomers(self, limit: int) -> list[Path]:
-        """The oldest entries of new/, at most `limit`; each name can be parsed. Files put there by hand are adopted."""
-        found = (f"{place}/{name}" for place in self._buckets(Stage.NEW) for name, _ in self._entries(place, Stage.NEW))
-        return [Path(path) for path in itertools.islice(found, limit)]
+        """The entries of new/ that are to be planned next, at most `limit`: the callers take turns (spool/turns.py).
+
+        Each name can be parsed. Files put there by hand are adopted.
+        """
+        return [Path(path) for path, _ in itertools.islice(self._in_turn(Stage.NEW), limit)]
 
     def _buckets(self, queue: str, last: str = _LAST_BUCKET) -> Iterator[str]:
         """The bucket folders of a queue (a path below the root), oldest first; adopts files beside them."""
@@ -164,22 +170,70 @@ class Spool:
         found = folders_of(self._root, f"{queue}/{UNRANKED}", f"{self._root}/{queue}", is_rank)
         return [f"{queue}/{rank}" for rank in found]
 
-    def _entries(self, place: str, queue: str) -> Iterator[tuple[str, Entry]]:
-        """The entries of a bucket, oldest first; adopts other files, and removes the bucket if it is old and empty."""
+    def _in_turn(self, queue: str, ahead: int = AHEAD) -> Iterator[tuple[str, Entry]]:
+        """The entries of a queue as they are to be served, as (path, entry): the callers take turns (turns.py).
+
+        They do so within the first NEAR names, together with those of the next `ahead` whose callers have few in these.
+        Then follow the others, the oldest first. `ahead` 0: within the first few.
+        """
+        near_most = NEAR if ahead else turns.FEW
+        buckets = list(self._buckets(queue))
+        places: dict[str, str] = {}  # of the names
+        left: list[str] = []  # of the bucket in which there were enough
+        looked_into = 0
+        while looked_into < len(buckets) and len(places) < near_most:
+            found = self._names(buckets[looked_into])
+            room = near_most - len(places)
+            places.update(dict.fromkeys(found[:room], buckets[looked_into]))
+            left = found[room:]
+            looked_into += 1
+        near = list(places)
+        if queue == Stage.NEW and not all(map(of_source, near)):  # somebody put it there: which instance is it?
+            order = near
+        else:
+            if ahead and (left or looked_into < len(buckets)):
+                places.update(self._of_others(near, left, buckets[looked_into - 1 :], ahead))
+            order = turns.in_turn(list(places))
+        for name in order:
+            yield from self._entry(places[name], name, queue)
+        for number, place in enumerate(buckets[max(0, looked_into - 1) :]):
+            for name in self._names(place) if number else left:
+                if name not in places:
+                    yield from self._entry(place, name, queue)
+
+    def _of_others(
+        self, near: Sequence[str], left: Sequence[str], buckets: Sequence[str], ahead: int
+    ) -> Iterator[tuple[str, str]]:
+        """Beyond the `near` names: those of callers who have few of them, and their places. `left` are the first."""
+        others = turns.Others(near)
+        for number, place in enumerate(buckets):
+            names = self._names(place) if number else left
+            found = len(others.found)
+            others.look(names)
+            yield from ((name, place) for name in others.found[found:])
+            ahead -= len(names)
+            if ahead <= 0:
+                return
+
+    def _names(self, place: str) -> list[str]:
+        """The names in a bucket, oldest first; removes the bucket if it is old and empty."""
         try:
             found = listing.names(place)
         except OSError as error:  # it was put there by hand and belongs to another user: the others must go on
             log.once(logger, logging.WARNING, place, f"{place} cannot be listed: {error.strerror}")
-            return
-        for name in found:
-            entry = parse(name)
-            if entry is not None:
-                yield name, entry
-            else:
-                adopt(self._root, queue, place, name)
+            return []
         if not found and os.path.basename(place) < bucket_of(time.time()):
             with contextlib.suppress(OSError):  # it holds a file by now, or another process has removed it
                 os.rmdir(place)
+        return found
+
+    def _entry(self, place: str, name: str, queue: str) -> Iterator[tuple[str, Entry]]:
+        """The path and the entry of a name; what has none is adopted."""
+        entry = parse(name)
+        if entry is not None:
+            yield f"{place}/{name}", entry
+        else:
+            adopt(self._root, queue, place, name)
 
     # -- planning (the planner only)
 
@@ -291,23 +345,22 @@ class Spool:
         """The AE titles that have a folder in a stage (one of BY_DESTINATION)."""
         return [title(name) for name in listing.names(f"{self._root}/{stage}")]
 
-    def waiting(self, stage: Stage, destination: str, limit: int) -> Iterator[Queued]:
-        """The entries that wait in a stage (one of CLAIMED_FROM), at most `limit`: lowest rank first, then the oldest.
+    def waiting(self, stage: Stage, destination: str, limit: int, ahead: int = AHEAD) -> Iterator[Queued]:
+        """The entries that wait in a stage (one of CLAIMED_FROM), at most `limit`: lowest rank first.
 
-        The names of a bucket are read when the first of them is wanted (about 1 us a name).
+        Within a rank the callers take turns, each with its oldest first (turns.py). The names of the first buckets are
+        read at once (about 1 us a name), and of `ahead` more if these are many.
         """
         left = limit
         for queue in self._ranks(stage, destination):
-            for place in self._buckets(queue):
-                for name, entry in self._entries(place, queue):
-                    if left <= 0:
-                        return
-                    if entry.edits and stage is not Stage.TRANSFORM:  # moved by hand; it must not leave as it is
-                        to_edit = self._bucket(Stage.TRANSFORM, destination, queue[-2:], entry)
-                        move(f"{place}/{name}", to_edit, name)
-                        continue
-                    left -= 1
-                    yield Queued(f"{place}/{name}", entry, stage, destination, queue[-2:])
+            for path, entry in self._in_turn(queue, ahead):
+                if left <= 0:
+                    return
+                if entry.edits and stage is not Stage.TRANSFORM:  # moved by hand; it must not leave as it is
+                    move(path, self._bucket(Stage.TRANSFORM, destination, queue[-2:], entry), os.path.basename(path))
+                    continue
+                left -= 1
+                yield Queued(path, entry, stage, destination, queue[-2:])
 
     def held_back(self, destination: str, entries: Iterable[Entry]) -> set[str]:
         """The receipts of those entries for which an older one of the same instance is on its way to the destination.
@@ -427,11 +480,12 @@ class Spool:
         moved = 0
         for queue in self._ranks(Stage.DEFERRED, destination):
             for place in self._buckets(queue, last=bucket_of(now_s)):
-                for name, entry in self._entries(place, queue):
-                    if entry.due_s <= now_s:
-                        moved += self.release(Queued(f"{place}/{name}", entry, Stage.DEFERRED, destination, queue[-2:]))
-                        if moved >= limit:
-                            return moved
+                for name in self._names(place):
+                    for path, entry in self._entry(place, name, queue):
+                        if entry.due_s <= now_s:
+                            moved += self.release(Queued(path, entry, Stage.DEFERRED, destination, queue[-2:]))
+                    if moved >= limit:
+                        return moved
         return moved
 
     def release(self, deferred: Queued) -> bool:
@@ -491,24 +545,27 @@ class Spool:
 
     # -- figures
 
-    def unplanned(self, limit: int, minimum_age_s: float = 0.0) -> int:
-        """How many entries of new/ the planner is behind with; it stops counting at about `limit`.
+    def unplanned(self, limit: int, minimum_age_s: float = 0.0) -> tuple[int, Counter[str]]:
+        """How many entries of new/ the planner is behind with, and how many stand there by the key of their source.
+
+        It stops counting at about `limit`.
 
         Not counted are those younger than `minimum_age_s`, and as many as the planner has set aside, because they
         cannot be moved or their copies cannot be saved: that may last for days. 0 while an operator has paused the
         planner, and if the disk does not tell.
         """
         if PREPARE in flags_at(Controls(self.root).flags(), time.time()):
-            return 0
+            return 0, Counter()
         place = f"{self._root}/{Stage.NEW}"
         aside = 0
         with contextlib.suppress(OSError, ValueError):
             aside = int(Path(self._root, _SET_ASIDE).read_bytes())
         try:
             before = f"{int((time.time() - minimum_age_s) * 1e6):016d}"
-            return max(0, listing.received_before(place, before, limit + aside) - aside)
+            found = listing.received_before(place, before, limit + aside)
         except OSError:
-            return 0
+            return 0, Counter()
+        return max(0, found.total() - aside), found
 
     def counts(self) -> list[Count]:
         """How many objects stand where, in the order of the trip; the service may be running or not."""

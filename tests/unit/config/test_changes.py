@@ -170,6 +170,7 @@ def test_the_names_are_those_of_fields_and_of_keys() -> None:
     said = {changes_module._key(path, name).lower() for path, name in found.items() if path not in AT_START}
     from_the_command_line = {"path", "logdir", "generation"}
     derived = {"titles", "nodes", "routes", "mutations", "sortings", "callers", "aetitle", "aliases"}
+    derived |= {"ofcallers", "ofdestinations"}
     only_in_config = {changes_module._key(name, name).lower() for name in ONLY_IN_CONFIG}
     assert said - known <= from_the_command_line | derived | only_in_config
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from leyden.spool import listing, moves
+from leyden.spool import listing, moves, store
 from leyden.spool.entry import Entry, folder, key, parse
 from leyden.spool.moves import make_folder
 from leyden.spool.stage import CLAIMED_FROM, Stage
@@ -119,7 +119,8 @@ def test_lowest_rank_first_then_oldest(spool):
     assert [w.entry for w in waiting(spool, limit=2)] == [first, second]
 
 
-def test_the_listing_is_lazy(spool):
+def test_beyond_its_beginning_a_queue_is_listed_when_it_is_wanted(spool, monkeypatch):
+    monkeypatch.setattr(store, "NEAR", 1)
     first = spool.put(Stage.PREPARED, now_s=OLD_S)
     second = spool.put(Stage.PREPARED, now_s=OLD_S + 1000)
     listing = spool.waiting(Stage.PREPARED, "PACS", 100)
