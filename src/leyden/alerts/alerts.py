@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from leyden import shares
-from leyden.alerts.causes import Cause, Facts, Line, Memory, Message, hear, step
+from leyden.alerts.causes import Cause, Clock, Facts, Line, Memory, Message, hear, step
 from leyden.alerts.channels import channels
 from leyden.alerts.post import Post
 from leyden.alerts.settings import AlertSettings
@@ -163,6 +163,7 @@ class Alerts:
             },
             now is not None and now[Cell.TLS_STALE] > 0,
             self._shares(),
+            _clock(now_s),
         )
 
     def _shares(self) -> dict[str, float]:
@@ -180,6 +181,14 @@ class Alerts:
             make_folder(os.fspath(self._root / "state"))
             write_whole(os.fspath(self._root / _NAME), document)
             self._written = document
+
+
+def _clock(now_s: float) -> Clock | None:
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+    return Clock(boot, now_s - time.clock_gettime(time.CLOCK_BOOTTIME))
 
 
 def _interrupted(seen_s: float, now_s: float) -> Message:

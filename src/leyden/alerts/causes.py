@@ -26,6 +26,7 @@ CRASHES, CRASHES_WITHIN_S, CRASHES_CALM_S = 3, 600.0, 900.0
 LOST = 3  # associations that ended under one object; one is most likely the line
 LOST_MAX = 1000  # objects that are remembered
 LOST_FOR_S = 86400.0
+CLOCK_SET_S = 5.0  # a smaller step is none that matters
 _ENDINGS = {"rejected": "were rejected", "failed": "could not be processed", "expired": "were not delivered in time"}
 
 
@@ -64,6 +65,13 @@ class Lost(msgspec.Struct):
     last_s: float = 0.0
 
 
+class Clock(msgspec.Struct, frozen=True):
+    """How far the time of day is ahead of the time since the boot (`boot` tells one from another), in seconds."""
+
+    boot: str
+    ahead_s: float
+
+
 class Memory(msgspec.Struct):
     """All that has to be known at the next look, kept over restarts. The keys of `ended` are (stage, destination),
     those of `lost` (destination, receipt), both as one text with a blank between.
@@ -75,6 +83,7 @@ class Memory(msgspec.Struct):
     lost: dict[str, Lost] = {}
     restarts: dict[str, int] = {}  # role -> how many were seen
     crashes: dict[str, list[float]] = {}  # role -> when, of late
+    clock: Clock | None = None  # at the last look
 
 
 class Line(NamedTuple):
@@ -105,6 +114,7 @@ class Facts:
     certificates: Mapping[str, Ending] = field(default_factory=dict)
     stale: bool = False
     shares: Mapping[str, float] = field(default_factory=dict)
+    clock: Clock | None = None
 
 
 class Finding(NamedTuple):
@@ -144,6 +154,7 @@ def _ended(memory: Memory, stage: str, destination: str, at_s: float) -> None:
 
 def step(memory: Memory, facts: Facts, limits: AlertSettings) -> list[Message]:
     """Compare what is with what was: the messages that are due."""
+    _follow(memory, facts.clock)
     messages: list[Message] = []
     open_before = dict(memory.open)
     for finding in _findings(memory, facts, limits):
@@ -161,6 +172,25 @@ def step(memory: Memory, facts: Facts, limits: AlertSettings) -> list[Message]:
                 messages.append(_message(cause, "again", facts.now_s))
     messages += [_over(memory, key, facts.now_s) for key in open_before]  # of nodes and roles that are gone
     return messages
+
+
+def _follow(memory: Memory, clock: Clock | None) -> None:
+    """If the clock was set, all that is remembered moves with it: what has lasted for a minute goes on to have."""
+    before, memory.clock = memory.clock, clock
+    if before is None or clock is None or before.boot != clock.boot:
+        return
+    by_s = clock.ahead_s - before.ahead_s
+    if abs(by_s) < CLOCK_SET_S:
+        return
+    memory.failing_s = {title: since_s + by_s for title, since_s in memory.failing_s.items()}
+    memory.crashes = {role: [at_s + by_s for at_s in times] for role, times in memory.crashes.items()}
+    for ended in memory.ended.values():
+        ended.last_s += by_s
+    for lost in memory.lost.values():
+        lost.last_s += by_s
+    for cause in memory.open.values():
+        cause.since_s += by_s
+        cause.told_s += by_s
 
 
 def _over(memory: Memory, key: str, now_s: float) -> Message:

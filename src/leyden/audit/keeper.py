@@ -124,6 +124,9 @@ class Keeper:
             told = self._tail.read(MORE)
             more = len(told) >= MORE
             self._pending = [body for body in map(_body, filter(_audited, told)) if not self._known(body)]
+            if gone_bytes := self._tail.take_gone():
+                logger.error("%d bytes of the journal were gone before they were audited (journalMib)", gone_bytes)
+                self._pending.insert(0, _body(Told("watcher", events.Missed("", bytes=gone_bytes))))
         if self._pending:
             self._append(self._pending)
             self._pending = []

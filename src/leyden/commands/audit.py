@@ -72,7 +72,11 @@ def _verify(options: argparse.Namespace) -> int:
 def _in_words(said: "Verified") -> Iterator[str]:
     if said.fault:
         yield f"{said.fault.file}:{said.fault.line}: {said.fault.what}: {said.fault.detail}"
-    count = f"{said.records} records, numbers {said.first} to {said.last}" if said.records else "no record"
+    count = "no record"
+    if said.first:
+        all_records = said.last - said.first + 1
+        opening = all_records - said.records
+        count = f"{all_records} records, numbers {said.first} to {said.last}, of which {opening} only begin a file,"
     span = f", {_shown(said.begin_s)} to {_shown(said.end_s)}" if said.end_s else ""
     yield f"{'before that' if said.fault else 'OK'}: {count} in {said.files} file{'' if said.files == 1 else 's'}{span}"
     if not (said.fault or said.to_the_end):

@@ -249,6 +249,12 @@ class TurnedAway(Event, frozen=True, kw_only=True):
     count: int = 1
 
 
+class Missed(Event, frozen=True, kw_only=True):
+    """So many bytes of the journal were removed before they were audited. It stands in the audit log alone."""
+
+    bytes: int
+
+
 AnyEvent = (
     Received
     | Duplicate

@@ -32,6 +32,8 @@ SEGMENTS = 32  # a journal is divided into so many at least
 SEGMENT_S = 86400.0
 PAUSE_S = 60.0
 _FIRST_LINE_BYTES = 4096
+_REMOVED = "removed"
+_REMOVED_MAX_BYTES = 64 << 10
 _NAME = re.compile(r"(?:(\d{8}-\d{6})-(\d{3})-)?([a-z]+-?\d*)\.jsonl")
 _encoder = msgspec.json.Encoder()
 
@@ -72,6 +74,40 @@ def _closed_s(name: "re.Match[str]") -> float:
         return timegm(time.strptime(name[1], "%Y%m%d-%H%M%S")) + int(name[2]) / 1000
     except ValueError:
         return 0.0  # no name of ours: the first to be removed
+
+
+class Removed(NamedTuple):
+    """A segment that was removed, as there was no room for it any more."""
+
+    closed_s: float
+    inode: int
+    bytes: int
+    writer: str
+
+
+def note_removed(folder: str, segment: Segment) -> None:
+    """Note a segment that is about to be removed, for readers that have not read it yet. OSError."""
+    path = f"{folder}/{_REMOVED}"
+    with contextlib.suppress(FileNotFoundError):
+        if os.stat(path).st_size > _REMOVED_MAX_BYTES:
+            os.rename(path, f"{path}.old")
+    with open(path, "a", encoding="ascii", opener=_private) as file:
+        file.write(f"{segment.closed_s:.3f} {segment.inode} {segment.bytes} {writer_of(segment.path)}\n")
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+
+def removed(folder: str) -> list[Removed]:
+    """The segments that were removed lately, 1,000 at least."""
+    found = []
+    for path in (f"{folder}/{_REMOVED}.old", f"{folder}/{_REMOVED}"):
+        with contextlib.suppress(OSError, ValueError), open(path, encoding="ascii") as file:
+            for line in file:
+                closed_s, inode, size, writer = line.split()
+                found.append(Removed(float(closed_s), int(inode), int(size), writer))
+    return found
 
 
 def close_segment(path: Path, now_s: float) -> None:

@@ -1,7 +1,7 @@
 """What is told right now: follows the segments of every writer, over their renaming, from where one stopped.
 
 A reader keeps its place by itself and holds up nobody: the journal is not told that it is read. What was removed before
-it was read is skipped, as is a line that is no event of this version.
+it was read is skipped and counted (take_gone()); a line that is no event of this version is skipped.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from typing import BinaryIO, NamedTuple
 import msgspec
 
 from leyden.journal.events import AnyEvent, Event
-from leyden.journal.segments import Segment, segments, writer_of
+from leyden.journal.segments import Removed, Segment, removed, segments, writer_of
 
 _CHUNK_BYTES = 1 << 20
 _LINE_MAX_BYTES = 1 << 20  # an event is far below; a longer line is none
@@ -55,6 +55,7 @@ class Tail:
     def __init__(self, folder: str, positions: Positions | None = None) -> None:
         self._folder = folder
         self._places: dict[str, _Place] = {}
+        self._gone_bytes = 0
         if positions is not None:
             self._places = {writer: _Place(*position) for writer, position in positions.items()}
             return
@@ -76,18 +77,36 @@ class Tail:
         About 2 us an event, and 1 ms for the folder. Fewer than `limit` means that there is no more now.
         """
         told: list[Told] = []
+        gone = removed(self._folder)
         by_writer: dict[str, list[Segment]] = {}
         for segment in segments(self._folder):
             by_writer.setdefault(writer_of(segment.path), []).append(segment)
+        self._count(gone)
         for writer in self._places.keys() - by_writer.keys():
             self._places.pop(writer).close()
         for writer, found in by_writer.items():
-            place = self._places.setdefault(writer, _Place())
+            removed_s = [each.closed_s for each in gone if each.writer == writer]
+            place = self._places.setdefault(writer, _Place(after_s=max(removed_s, default=0.0)))
             for segment in _unread(found, place):
                 if len(told) >= limit:
                     break
                 self._read(writer, segment, place, told, limit)
         return told
+
+    def take_gone(self) -> int:
+        """How many bytes of the journal were removed before they were read, since the last call."""
+        gone_bytes, self._gone_bytes = self._gone_bytes, 0
+        return gone_bytes
+
+    def _count(self, gone: list[Removed]) -> None:
+        """Go on behind what was removed."""
+        for segment in sorted(gone):
+            place = self._places.get(segment.writer)
+            if place is not None and segment.closed_s > place.after_s:
+                read_bytes = place.offset if place.inode == segment.inode else 0
+                self._gone_bytes += max(0, segment.bytes - read_bytes)
+                place.close()
+                place.after_s, place.inode, place.offset = segment.closed_s, 0, 0
 
     def close(self) -> None:
         for place in self._places.values():

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from leyden import log
 from leyden.journal import index, instance_logs
-from leyden.journal.segments import FOLDER, SEGMENT_S, close_segment, segments
+from leyden.journal.segments import FOLDER, SEGMENT_S, close_segment, note_removed, segments
 
 logger = logging.getLogger("leyden.journal")
 
@@ -61,6 +61,7 @@ class Upkeep:
             if still_open:
                 continue
             if left_bytes < 0:
+                note_removed(self._journal, segment)
                 _remove(index.index_path(segment.path))
                 _remove(segment.path)
             elif not index_bytes:

@@ -11,6 +11,7 @@ from leyden.alerts.causes import (
     LOST,
     LOST_FOR_S,
     LOST_MAX,
+    Clock,
     Facts,
     Line,
     Memory,
@@ -88,6 +89,32 @@ def test_a_destination_is_down_when_it_has_failed_for_long_enough_and_told_once(
     assert world.look(lines={"PACS": Line(False)}) == [("destination down", "PACS", "over")]
     assert world.look(lines={"PACS": Line(True)}) == []
     assert world.look(599) == []
+
+
+@pytest.mark.parametrize("by_s", [86400.0, -86400.0])
+def test_a_clock_that_is_set_makes_no_destination_down_or_up(by_s: float) -> None:
+    """How long it has been down is not the difference of two times of day."""
+    world = World()
+    down = {"lines": {"PACS": Line(True)}, "oldest": {"PACS": NOW_S}, "clock": Clock("boot", 1000.0)}
+    assert world.look(**down) == []
+    assert world.look(by_s + 300, clock=Clock("boot", 1000.0 + by_s), oldest={"PACS": NOW_S + by_s}) == []
+    assert world.look(299) == []
+    assert world.look(1) == [("destination down", "PACS", "begins")]
+
+
+def test_a_boot_is_no_clock_that_was_set() -> None:
+    """The time since the boot begins anew, and a destination that was down is down."""
+    world = World()
+    world.look(lines={"PACS": Line(True)}, oldest={"PACS": NOW_S}, clock=Clock("boot", 1000.0))
+    assert world.look(600, clock=Clock("another", 5000.0)) == [("destination down", "PACS", "begins")]
+
+
+def test_a_caller_that_has_its_share_of_the_disk_is_told_of_until_it_has_clearly_less() -> None:
+    world = World()
+    assert world.look(shares={"caller CT01": 0.89}) == []
+    assert world.look(shares={"caller CT01": 0.9}) == [("share", "caller CT01", "begins")]
+    assert world.look(shares={"caller CT01": 0.8}) == []
+    assert world.look(shares={"caller CT01": 0.79}) == [("share", "caller CT01", "over")]
 
 
 def test_a_destination_for_which_nothing_waits_is_not_down() -> None:

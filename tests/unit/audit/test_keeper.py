@@ -14,6 +14,8 @@ from leyden.audit import files, keeper
 from leyden.audit.keeper import Keeper, note_path
 from leyden.audit.settings import AuditSettings
 from leyden.journal.events import Attempt, Deferred, Operated, Transformed
+from leyden.journal.segments import segments
+from leyden.journal.upkeep import Upkeep
 from leyden.spool.secret import audit_key
 from support.audited import SETTINGS, checked, delivered, keep, numbers, records, rewrite, tell
 
@@ -323,3 +325,38 @@ def test_a_quiet_journal_costs_no_write(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(os, "open", lambda *_: pytest.fail("a file is opened"))
     kept.turn()
     assert logging.getLogger("leyden.watcher")
+
+
+def test_what_was_removed_from_the_journal_before_it_was_read_is_audited_and_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An audit log whose disk is full for long loses what the journal has no room for (journalMib), and says so."""
+    tell(tmp_path, [delivered(1)])
+    keep(tmp_path)
+    tell(tmp_path, [delivered(2)])  # each begins a segment, as what the one before holds is old
+    tell(tmp_path, [delivered(3)])
+    read, closed, _ = segments(str(tmp_path / "journal"))
+    Upkeep(tmp_path, closed.bytes + 1, 0).turn()
+    assert not Path(read.path).exists()
+    assert not Path(closed.path).exists()
+    keeper = keep(tmp_path)
+    found = records(tmp_path)
+    assert [record["event"] for record in found] == ["delivered", "missed", "delivered"]
+    assert found[1]["bytes"] == closed.bytes
+    assert f"{closed.bytes} bytes of the journal were gone before they were audited" in caplog.text
+    tell(tmp_path, [delivered(4)])
+    keeper.turn()
+    assert [record["event"] for record in records(tmp_path)][3:] == ["delivered"]
+    assert checked(tmp_path).fault is None
+    keep(tmp_path)
+    assert len(records(tmp_path)) == 4
+
+
+def test_a_log_that_begins_late_misses_nothing(tmp_path: Path) -> None:
+    """What was removed before there was an audit log was never to be in it."""
+    tell(tmp_path, [delivered(1)])
+    tell(tmp_path, [delivered(2)])
+    Upkeep(tmp_path, 1, 0).turn()
+    assert len(segments(str(tmp_path / "journal"))) == 1
+    keep(tmp_path)
+    assert numbers(tmp_path) == [2]

@@ -9,7 +9,7 @@ import pytest
 
 from leyden.journal import index, upkeep
 from leyden.journal.events import ByHand
-from leyden.journal.segments import SEGMENT_S, Journal, Segment, segments
+from leyden.journal.segments import SEGMENT_S, Journal, Segment, removed, segments
 from leyden.journal.upkeep import Upkeep
 
 RECEIPT = "1764000000123456000001"
@@ -56,7 +56,10 @@ def test_the_oldest_segments_go_when_all_together_are_beyond_the_limit(tmp_path:
     until_idle(Upkeep(tmp_path, limit_bytes, 0))
     assert total(tmp_path) <= limit_bytes
     left_names = {Path(each.path).name for each in segments(str(tmp_path / "journal"))}
-    assert {path.name.removesuffix(".index") for path in (tmp_path / "journal").iterdir()} == left_names
+    there = {path.name.removesuffix(".index") for path in (tmp_path / "journal").iterdir()}
+    assert there == {*left_names, "removed"}
+    gone = removed(str(tmp_path / "journal"))
+    assert {each.inode for each in gone} == {each.inode for each in before[: len(gone)]}
 
 
 def test_a_journal_that_is_off_is_left_alone(tmp_path: Path) -> None:
