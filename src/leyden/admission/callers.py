@@ -10,6 +10,7 @@ import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from leyden.dicom.negotiate import (
     CALLED_UNKNOWN,
@@ -173,6 +174,7 @@ def span(network: str) -> tuple[int, int]:
     return begin + int(found.network_address), begin + int(found.broadcast_address)
 
 
+@lru_cache(maxsize=1024)  # a device that opens an association for each image is the usual one
 def _number(address: str) -> int:
     """An address as span() counts; -1 if it is none."""
     try:
