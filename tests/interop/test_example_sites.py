@@ -39,6 +39,8 @@ def start(service: Callable[..., Service]) -> Callable[..., Service]:
         for peer in peers:
             nodes = re.sub(rf"(AeTitle: {peer.title}\n(?:(?!- AeTitle).*\n)*?  Port: )\d+", rf"\g<1>{peer.port}", nodes)
         (leyden.folder / "nodes.yml").write_text(nodes)
+        if (callers := leyden.folder / "callers.yml").exists():
+            callers.write_text(re.sub(r"Addresses: .*31", "Addresses: 127.0.0.1", callers.read_text()))
         return leyden.start(
             LEYDEN_SCP_PORT=str(leyden.port),
             LEYDEN_CACHE_PATH=str(leyden.spool),
@@ -76,7 +78,8 @@ def test_the_clinic_passes_everything_on_to_its_pacs(
 def test_the_site_with_an_archive_sends_it_a_compressed_copy(
     start: Callable[..., Service], pacs: Callable[..., Pacs], tmp_path: Path
 ) -> None:
-    """A rule sends a copy ... to ARCHIVE, which gets it as JPEG 2000 Lossless (examples/archive/config.yml)."""
+    """A rule sends a copy ... to ARCHIVE, which gets it as JPEG 2000 Lossless (examples/archive/config.yml).
+    "Nobody from outside" may send (examples/archive/callers.yml)."""
     house = pacs("PACS")
     leyden = start("archive", house)
     send(leyden, "PACS", make_cts(tmp_path, 1)[0])

@@ -101,7 +101,7 @@ def check(document: bytes) -> Element:
         assert kind in ("110120", "110121")
         assert not objects
     elif code == "110113":  # A.5.3.11
-        assert kind in ("110131", "110132")
+        assert kind in ("110126", "110131", "110132")
         assert objects == [("2", "13")]
         assert detail(root, "Alert Description")
     else:  # A.5.3.6, A.5.3.7: a study and a patient

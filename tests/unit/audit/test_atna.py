@@ -133,6 +133,36 @@ def test_what_an_operator_does_is_told_at_once() -> None:
     assert detail(paused, "Alert Description") == "pause, PA<CS\x00>, 3 objects, through api"
 
 
+def test_who_was_turned_away_is_a_failed_authentication_of_a_node() -> None:
+    event = {"event": "turnedaway", "receipt": "", "calling": "CT9", "called": "PACS", "peer": "10.9.9.9"}
+    one, many, tls = told(Grouping(US), [
+        {**event, "why": "address", "answer": "rejected permanently", "detail": "not from this address"},
+        {**event, "why": "address", "answer": "rejected permanently", "count": 7},
+        {**event, "why": "tls", "calling": "", "called": "", "detail": "no TLS"},
+    ])  # fmt: skip
+    documents = checked([one, many, tls])
+    for document in documents:
+        assert coded(document, "EventIdentification/EventID") == "110113"
+        assert coded(document, "EventIdentification/EventTypeCode") == "110126"
+        assert document.find("EventIdentification").get("EventOutcomeIndicator") == "4"
+    assert [detail(document, "Alert Description") for document in documents] == [
+        "address, called PACS, rejected permanently, not from this address",
+        "address, called PACS, rejected permanently, 7 times",
+        "tls, no TLS",
+    ]
+    users = [[each.get("UserID") for each in document.findall("ActiveParticipant")] for document in documents]
+    assert users == [["leyden", "CT9"], ["leyden", "CT9"], ["leyden", "10.9.9.9"]]
+
+
+def test_a_user_whose_identity_was_checked_is_the_one_who_sent_it() -> None:
+    grouping = Grouping(US)
+    told(grouping, [received(1, user="dr.who"), planned(1)])
+    (document,) = checked(grouping.due(2000.0))
+    sender = document.find("ActiveParticipant")
+    assert sender.get("UserID") == "dr.who"
+    assert "CT1" in sender.get("AlternativeUserID", "")
+
+
 @pytest.mark.parametrize("title", ["A\x00B", "<&\"'>", "\udcff", "ü"])
 def test_no_title_breaks_the_document(title: str) -> None:
     grouping = Grouping(US)

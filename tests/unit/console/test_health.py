@@ -2,12 +2,16 @@
 
 import asyncio
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from leyden.admission.callers import Caller
 from leyden.console import health as health_module
 from leyden.console.health import Health, disk
+from leyden.dicom.negotiate import CALLED_UNKNOWN, CALLING_UNKNOWN
+from leyden.net.scu import AssociationRejected
 from leyden.spool.store import Spool
 from support.console import settings
 from support.service import free_port
@@ -45,6 +49,45 @@ def test_a_closed_front_door_is_said(tmp_path: Path, spool: Spool) -> None:
     port = free_port()
     (reason,) = asyncio.run(Health(settings(tmp_path, scp_port=port)).reasons())
     assert reason.startswith(f"no association on port {port}: ")
+
+
+@pytest.mark.parametrize(
+    ("callers", "allowed", "quiet", "title"),
+    [
+        ((), (), ("HEALTHCHECK",), "HEALTHCHECK"),
+        ((), ("CT1",), ("HEALTHCHECK",), "CT1"),
+        ((), ("CT1", "Q"), ("Q",), "Q"),
+        ((Caller("CT1"), Caller("HEALTHCHECK")), (), (), "HEALTHCHECK"),
+        ((Caller("CT1", addresses=("10.0.0.1/32",)), Caller("MR1", identity="required"), Caller("US1")), (), (), "US1"),
+        ((Caller("*", addresses=("127.0.0.1/32",)),), (), (), "HEALTHCHECK"),
+        ((Caller("CT1"), Caller("CT2")), ("CT2",), (), "CT2"),
+        ((Caller("CT1", certificates=("a",)),), (), (), "HEALTHCHECK"),
+    ],
+)
+def test_the_look_at_the_front_door_calls_by_a_title_that_may_call(
+    tmp_path: Path, callers: tuple[Caller, ...], allowed: tuple[str, ...], quiet: tuple[str, ...], title: str
+) -> None:
+    found = settings(tmp_path)
+    acceptor = replace(found.receiver.acceptor, allowed_calling=allowed)
+    receiver = replace(found.receiver, acceptor=acceptor, callers=callers, quiet_ae_titles=quiet)
+    assert health_module._calling(replace(found, receiver=receiver)) == title
+
+
+def test_a_door_that_lets_nobody_in_from_here_answers_all_the_same(
+    tmp_path: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rejected = [CALLING_UNKNOWN, CALLED_UNKNOWN]
+
+    async def reject(*_: object) -> None:
+        raise AssociationRejected(rejected.pop(0))
+
+    monkeypatch.setattr(health_module, "echo", reject)
+    found = settings(tmp_path, scp_port=1040)
+    health = Health(replace(found, receiver=replace(found.receiver, callers=(Caller("CT1", certificates=("a",)),))))
+    assert asyncio.run(health.reasons()) == ()
+    health.go_by(found)
+    (reason,) = asyncio.run(health.reasons())
+    assert "called AE title not recognized" in reason
 
 
 def test_many_who_ask_at_once_get_one_finding(tmp_path: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,6 +113,8 @@ def test_what_was_planned_made_and_dropped_is_counted(metrics: Metrics) -> None:
         ),
         events.Dropped(RECEIPT, **INSTANCE, called="PACS", dropped_by="routings.yml:3"),
         events.Duplicate(RECEIPT, **INSTANCE, called="PACS", status=0),
+        events.TurnedAway("", calling="X", called="PACS", peer="10.9.9.9", why="address"),
+        events.TurnedAway("", calling="X", called="PACS", peer="10.9.9.9", why="address", count=41),
     )  # fmt: skip
     assert values(metrics, "planned_deliveries_total") == {("PACS",): 2}
     assert values(metrics, "made_objects_total") == {("HTJ2KLossless",): 1}
@@ -120,6 +122,7 @@ def test_what_was_planned_made_and_dropped_is_counted(metrics: Metrics) -> None:
     assert values(metrics, "made_bytes_total") == {("HTJ2KLossless",): 30}
     assert values(metrics, "dropped_objects_total") == {(): 1}
     assert values(metrics, "duplicate_objects_total") == {("CT1",): 1}
+    assert values(metrics, "turned_away_total") == {("address",): 42}
 
 
 def test_what_comes_from_outside_makes_no_labels_without_end(metrics: Metrics) -> None:
