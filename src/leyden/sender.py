@@ -143,15 +143,15 @@ class Sender:
         now_s = time.time()
         local = time.localtime(now_s)
         minute = local.tm_hour * 60 + local.tm_min
-        whole = flags_at(self._controls.flags(), now_s).get(STORAGE_SCU)
+        paused = flags_at(self._controls.flags(), now_s).get(STORAGE_SCU)
         addresses = cache(local_addresses)
         before, self._closed_by = self._closed_by, {}
         for title, outbox in self._outboxes.items():
             destination = outbox.destination
             control = self._controls.of(title).at(now_s)
             closed_by = ""
-            if whole is not None:
-                closed_by = _by(whole, ", with the whole service")
+            if paused is not None:
+                closed_by = _by(paused, ", with the whole service")
             elif control.pause is not None:
                 closed_by = _by(control.pause)
             elif control.override is None and not schedule.is_open(destination.schedule, minute):
@@ -159,6 +159,9 @@ class Sender:
             elif destination.networks and not schedule.is_here(destination.networks, addresses()):
                 closed_by = "ProcessNetworks"
             self._closed_by[title] = closed_by
+            if (whole := self._controls.take_now(title)) is not None:
+                logger.info("%s: tried now, as an operator asks", title)
+                outbox.try_now(whole)
             if closed_by != before.get(title, "") or bool(closed_by) == outbox.serving:
                 outbox.serving = not closed_by
                 state = f"paused by {closed_by}" if closed_by else "resumed"

@@ -28,6 +28,7 @@ LEAST_S = 2.0  # between two walks
 TIMES_COST = 10  # the walks take at most a tenth of one core
 LATE_S = 60.0  # a walk that is not there so long after it was due: nobody knows who has how much
 CALLERS_MAX = 1000  # that are written down, those with the most
+ANY_TITLE = "*"  # as in callers.yml
 _BLOCK_BYTES = 4096
 _NAME = "state/shares.json"
 
@@ -35,12 +36,16 @@ _NAME = "state/shares.json"
 @dataclass(frozen=True, slots=True)
 class ShareSettings:
     """In percent of the volume that the spool is on; 0 = no limit. `of_callers` and `of_destinations`: titles that
-    have another one than `caller_percent` and `destination_percent`."""
+    have another one than `caller_percent` and `destination_percent`; ANY_TITLE stands for all that are not named."""
 
     caller_percent: float = 0.0
     destination_percent: float = 0.0
     of_callers: dict[str, float] = field(default_factory=dict)
     of_destinations: dict[str, float] = field(default_factory=dict)
+
+    def of_caller(self, title: str) -> float:
+        """What a caller may take, in percent."""
+        return self.of_callers.get(title, self.of_callers.get(ANY_TITLE, self.caller_percent))
 
     @property
     def enabled(self) -> bool:
@@ -128,7 +133,7 @@ class Measurer:
             title = before.get(key) or self._title(found.samples[key])
             if title:
                 self._titles[key] = title
-                percent = self._settings.of_callers.get(title, self._settings.caller_percent)
+                percent = self._settings.of_caller(title)
                 yield Share(title, key, found.callers[key], size * percent / 100)
 
     def _of_destinations(self, found: Taken, size: int) -> Iterable[Share]:

@@ -12,6 +12,7 @@ import pytest
 from leyden.operate import nodes, outboxes
 from leyden.operate.nodes import Asked
 from leyden.operate.outboxes import Outbox
+from leyden.operate.queue import Filter, release
 from leyden.spool.control import FLAGS, PREPARE, STORAGE_SCU
 from leyden.spool.entry import Entry, key
 from leyden.spool.stage import Stage
@@ -296,3 +297,23 @@ def test_beside_files_with_errors_a_running_service_is_paused(service: Callable[
     (leyden.folder / "nodes.yml").write_text("- AeTitle: [")
     assert leyden.leyden("pause", "PACS").stdout == "PACS is paused\n"
     leyden.wait_line("PACS: deliveries paused by ")
+
+
+def test_a_release_tries_a_destination_at_once_and_does_not_wait_for_the_rest_of_a_study(
+    sender: Callable[..., Sender], pacs: Callable[..., Pacs]
+) -> None:
+    """ "The destination is tried at once, however long it has not answered ... no study waits for its ProcessDelay"
+    (docs/operate.md)."""
+    never = {"retry_delays_s": (3600.0,)}
+    port = free_port()
+    late = pacs("LATE")
+    one = sender(destination(port, **never), destination(late.port, "LATE", process_delay_ms=3_600_000))
+    one.put(1)
+    one.put(2, to="LATE")
+    one.start()
+    wait_for(lambda: said(one).failures > 0)
+    peer = pacs("PACS", port=port)
+    release(one.root, Filter(destinations=frozenset({"PACS", "LATE"})), who="alice", through="command line")
+    peer.wait(1)
+    late.wait(1)
+    assert not list((one.root / "control").glob("*.now"))

@@ -124,3 +124,8 @@ def test_the_measurer_says_who_has_how_much_by_title_and_what_each_may(tmp_path:
         ("PACS", pytest.approx(0.05))
     ]
     assert walk.callers[0].bytes == pytest.approx(2 * walk.callers[1].bytes)
+
+
+def test_an_entry_for_all_titles_is_for_those_that_are_not_named():
+    settings = ShareSettings(10.0, 0.0, {"MR02": 0.0, "*": 5.0})
+    assert [settings.of_caller(title) for title in ("MR02", "CT01")] == [0.0, 5.0]

@@ -70,7 +70,8 @@ class Caller:
 
     `where`: its place in the file. `addresses`: networks, as a.b.c.d/n. `certificates`: names, or `sha256:` and the
     hash of a certificate, of which the caller's has one. `called`: the titles that it may call. `classes`: the SOP
-    classes that it may send. `identity`: off, optional or required; `users`: names with their scrypt hashes.
+    classes that it may send. `disk_share_percent`: None = as callerShare says. `identity`: off, optional or required;
+    `users`: names with their scrypt hashes.
     """
 
     title: str
@@ -81,6 +82,7 @@ class Caller:
     classes: tuple[str, ...] = ()
     max_associations: int = 0
     maximum_line_speed_kb_per_s: int = 0
+    disk_share_percent: float | None = None
     identity: str = "off"
     users: tuple[tuple[str, str], ...] = ()
     tokens: TokenRules | None = None

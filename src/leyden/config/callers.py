@@ -51,6 +51,7 @@ def _caller(entry: CallerEntry, served: Served | None, folder: Path, report: Rep
         classes=entry.sop_classes,
         max_associations=entry.max_associations,
         maximum_line_speed_kb_per_s=entry.maximum_line_speed,
+        disk_share_percent=entry.disk_share,
         identity=entry.identity,
         users=users,
         tokens=tokens,

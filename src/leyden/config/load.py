@@ -7,7 +7,7 @@ written here, and neither port nor spool is touched.
 
 import os
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -316,6 +316,15 @@ def _longest_hold_s(config: Config) -> float:
     return patience_s / 2 if config.hold_incoming_storage_associations else 0.0
 
 
+def _shares(come_in: Sequence[Caller]) -> dict[str, float]:
+    """Title -> its share of the disk, where callers.yml says one. Several entries of a title: the largest, 0 = none."""
+    given: dict[str, list[float]] = {}
+    for caller in come_in:
+        if caller.disk_share_percent is not None:
+            given.setdefault(caller.title, []).append(caller.disk_share_percent)
+    return {title: 0.0 if 0.0 in percents else max(percents) for title, percents in given.items()}
+
+
 def _settings(
     folder: Path,
     log_dir: Path | None,
@@ -354,6 +363,7 @@ def _settings(
             shares=ShareSettings(
                 caller_percent=config.caller_share,
                 destination_percent=config.destination_share,
+                of_callers=_shares(come_in),
                 of_destinations={each.ae_title: each.disk_share_percent for each in nodes},
             ),
         ),

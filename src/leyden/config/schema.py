@@ -1024,6 +1024,7 @@ class CallerEntry(Strict):
         "what comes from one address is read no faster than this, by each receiver; nothing is refused. 0: no limit",
         "KB/s",
     )
+    disk_share: Share | None = setting(None, "as callerShare; 0: no limit", "%", shown="callerShare")
     identity: Annotated[str, Plain(values.word("off", "optional", "required"))] = setting(
         "off",
         "the user identity that it sends with its request, which counts under TLS only. off: it is ignored; optional: "

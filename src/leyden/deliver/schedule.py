@@ -57,10 +57,15 @@ class StudyDelay:
         self._delay_s = delay_s
         self._window_s = delay_s * multiplier
         self._first_s: dict[str, float] = {}
+        self._until_s = float("-inf")
+
+    def skip(self, now_s: float) -> None:
+        """What was received up to now goes at once."""
+        self._until_s = now_s
 
     def ready_s(self, study_key: str, received_s: float) -> float:
         """When an instance received at `received_s` may go (seconds since 1970). Ask for the older ones first."""
-        if not self._delay_s:
+        if not self._delay_s or received_s <= self._until_s:
             return received_s
         first_s = self._first_s.get(study_key)
         # The listing is by rank first, so an instance older than the first one seen can come after it.

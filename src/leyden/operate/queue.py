@@ -5,22 +5,25 @@ How a verb goes about it, and what it tells: verbs.py. Nothing here needs the ru
 change is not put back without those of now.
 """
 
+import contextlib
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from leyden import crash
 from leyden.errors import Corrupt, LeydenError
-from leyden.journal.events import Deleted, Moved
+from leyden.journal.events import Deleted, Moved, Operated
 from leyden.journal.lines import tell
 from leyden.operate import reading
 from leyden.operate.export import EXPORT, export
 from leyden.operate.moving import MOVE, move
-from leyden.operate.select import STATES, Filter, Item, Page, Selection, head_of, page, select, stages_of
+from leyden.operate.select import LOOKED_INTO, STATES, Filter, Item, Page, Selection, head_of, page, select, stages_of
 from leyden.operate.shape import Shape, shape
 from leyden.operate.show import Shown, show
-from leyden.operate.verbs import GONE, Done, Verb, What, count, do
-from leyden.spool import ended, listing
+from leyden.operate.verbs import GONE, Done, Verb, What, count, do, filter_of
+from leyden.spool import doorbell, ended, listing
+from leyden.spool.control import try_now
 from leyden.spool.entry import Queued, claim_name, folder, title
 from leyden.spool.moves import sync_disk
 from leyden.spool.stage import BY_DESTINATION, CLAIMED_FROM, ENDED, Stage
@@ -93,9 +96,15 @@ def retry(
             return f"{back.destination} is not a node"
         if back.entry.edits and renewed is None:
             return "it is to be changed by mutations, which can't be read: correct the configuration"
-        return "" if ended.bring_back(str(root), back, renewed) else GONE
+        if not ended.bring_back(str(root), back, renewed):
+            return GONE
+        titles.add(back.destination)
+        return ""
 
-    return do(root, what, RETRY, act, who, through)
+    titles: set[str] = set()
+    done = do(root, what, RETRY, act, who, through)
+    _try_now(root, titles - {""}, whole=False)
+    return done
 
 
 def reject(root: Path, what: What, *, who: str, through: str) -> Done:
@@ -139,11 +148,15 @@ def _origin(item: Item) -> Stage:
 
 
 def release(root: Path, what: What, *, who: str, through: str) -> Done:
-    """Let objects in deferred/ go now, whatever their time.
+    """Let objects in deferred/ go now, whatever their time, and have their destinations tried now.
 
-    The pauses of a destination and the process delay of a study are in the memory of the sender, not in the spool.
+    Whole destinations (a filter that names nothing but some, or nothing at all) are tried even if nothing is deferred
+    there, and without process delays.
     """
     spool = Spool(root)
+    wanted = filter_of(what)
+    whole = Filter(destinations=wanted.destinations) == replace(wanted, look_into=LOOKED_INTO, stages=frozenset())
+    titles = set((wanted.destinations or _served(root)) if whole else ())
 
     def act(item: Item) -> str:
         if item.entry is None:
@@ -151,10 +164,24 @@ def release(root: Path, what: What, *, who: str, through: str) -> Done:
         if not spool.release(Queued(item.path, item.entry, item.stage, item.destination, item.rank)):
             return GONE
         crash.point("released")
+        titles.add(item.destination)
         tell(_moved(item, item.destination, sent_from(item.entry), who))
         return ""
 
-    return do(root, what, RELEASE, act, who, through)
+    done = do(root, what, RELEASE, act, who, through)
+    if titles and not done.count:
+        only = next(iter(titles)) if len(titles) == 1 else ""
+        tell(Operated("", who=who, through=through, did=RELEASE.did, destination=only, detail=str(wanted)))
+    _try_now(root, titles, whole)
+    return done
+
+
+def _try_now(root: Path, titles: Iterable[str], whole: bool) -> None:
+    """Nothing that was done fails for it: without it, they are tried when their time has come."""
+    for each in sorted(titles):
+        with contextlib.suppress(OSError):
+            try_now(root, each, whole)
+    doorbell.ring(root, "sender")
 
 
 def delete(root: Path, what: What, *, who: str, through: str) -> Done:

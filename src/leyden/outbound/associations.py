@@ -144,6 +144,11 @@ class Associations:
         self._health.begin_anew(destination.max_associations, destination.retry_delays_s)
         self.act()
 
+    def try_now(self) -> None:
+        """Forget what is held against the destination."""
+        self._health.begin_anew(self._destination.max_associations, self._destination.retry_delays_s)
+        self.act()
+
     # -- what is to be done
 
     def filled(self) -> None:

@@ -140,6 +140,12 @@ class Outbox:
         self._window.ring()
         self._associations.act()
 
+    def try_now(self, whole: bool) -> None:
+        """Do not wait for the next try; with `whole`, send without process delays what has come up to now."""
+        if whole:
+            self._window.skip_delays(time.time())
+        self._associations.try_now()
+
     def tick(self) -> None:
         """To be called a few times a second."""
         self._window.pulse()

@@ -105,6 +105,10 @@ class SendQueue:
         with closing(self._ready({key(calling) for calling in passed_over}, wall_s)) as ready:
             return self.in_order(self._choose(ready, known, suspected, not_made))
 
+    def skip_delays(self, wall_s: float) -> None:
+        """What was received up to this time of day does not wait for the rest of its study."""
+        self._delay.skip(wall_s)
+
     def in_order(self, instances: Iterable[Instance]) -> list[Instance]:
         """`instances` (as look() finds them) in the order of sending: those of a series that is sorted stand together,
         where the oldest of them stood."""

@@ -93,6 +93,11 @@ class Window:
         self.suspects = {}
         self.ring()
 
+    def skip_delays(self, wall_s: float) -> None:
+        """As for SendQueue."""
+        self._queue.skip_delays(wall_s)
+        self.ring()
+
     async def emptied(self) -> None:
         """Until nothing is in hand any more; looked for at each pulse(). Not beside run()."""
         while self.in_hand:

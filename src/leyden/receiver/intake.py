@@ -265,8 +265,9 @@ class Intake:
         if isinstance(reply, AssociateReject):
             self._turn_away(Refused(reply, WHY.get(reply, Why.PROTOCOL), ""))
             return
-        if asks_to_store(request) and (receiver.low or receiver.shares.low(self._source_key, self._node)):
-            self._turn_away(Refused(CONGESTED, Why.DISK, ""))
+        too_much = receiver.shares.low(self._source_key, self._node)
+        if asks_to_store(request) and (receiver.low or too_much):
+            self._turn_away(Refused(CONGESTED, Why.DISK, too_much))
             return
         if refused := receiver.door.room(caller, who, len(receiver.associations)):
             self._turn_away(refused)

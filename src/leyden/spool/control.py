@@ -4,6 +4,7 @@
 `control/service.flags.json` what the whole service is not to do; the dot keeps its name apart from those of the
 destinations. A file is written whole and synced, by whoever the operator works with (change()), and read by the
 processes that go by it (Controls). So an order holds with and without a running service, and over restarts.
+`control/<DEST>.now` is an order for once: to try it now.
 A file that cannot be read changes nothing: it is logged once, and the last known orders stay.
 """
 
@@ -32,6 +33,7 @@ FLAGS = (STORAGE_SCU, "worklistScu", "storageCommitScu", PREPARE)
 _FOLDER = "control"
 _FLAGS_FILE = "service.flags.json"
 _FILE_MAX_BYTES = 64 << 10
+_WHOLE = b"without process delays"
 _NO_FILE = (0, 0, 0)
 
 
@@ -137,6 +139,21 @@ class Controls:
         found = (name.partition(".") for name in names(os.fspath(self._root / _FOLDER)))
         return [title(name) for name, _, ending in found if ending == "json"]
 
+    def take_now(self, destination: str) -> bool | None:
+        """Whether the destination is to be tried at once, and without process delays (try_now()); None = it is not."""
+        path = _now(self._root, destination)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)  # as in _decoded()
+            with open(fd, "rb") as file:
+                whole = file.read(len(_WHOLE)) == _WHOLE
+            path.unlink()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            log.once(logger, logging.WARNING, os.fspath(path), f"{path} can't be taken away: {error.strerror}")
+            return None
+        return whole
+
     def changed(self) -> bool:
         """Whether any file was put in place or removed since the last call, by the time stamp of their folder.
 
@@ -174,6 +191,18 @@ def change_flags(root: Path, how: Callable[[Flags], Flags]) -> Flags:
         wanted = how(_readable(path, Flags))
         _put(path, wanted, not wanted)
     return wanted
+
+
+def try_now(root: Path, destination: str, whole: bool) -> None:
+    """Have the sender try a destination at once, whatever it holds against it. OSError.
+
+    With `whole`, without process delays, too. It is an order for once: the sender takes it away (Controls.take_now()).
+    """
+    write_whole(os.fspath(_now(root, destination)), _WHOLE if whole else b"")
+
+
+def _now(root: Path, destination: str) -> Path:
+    return root / _FOLDER / f"{folder(destination)}.now"
 
 
 def _readable(path: Path, what: type[_T]) -> _T:

@@ -276,3 +276,14 @@ def test_keys_come_from_a_set_a_certificate_or_a_key(tmp_path: Path) -> None:
     assert caller.tokens is not None
     assert [json.loads(key) for key in caller.tokens.keys] == [{"kty": "RSA", "n": JWK["n"], "e": JWK["e"], "kid": "a"}]
     assert caller.tokens.algorithms == ALGORITHMS
+
+
+def test_a_caller_has_its_own_share_of_the_disk_and_the_largest_of_its_entries_counts(tmp_path: Path) -> None:
+    two = "- AeTitle: A\n  DiskShare: 5\n- AeTitle: A\n  DiskShare: 7.5\n"
+    shares = read(tmp_path, f"{two}- AeTitle: B\n- AeTitle: '*'\n  DiskShare: 1\n", "callerShare: 25\n")[
+        0
+    ].receiver.shares
+    assert [shares.of_caller(title) for title in ("A", "B", "C")] == [7.5, 1.0, 1.0]
+    assert shares.enabled
+    none = read(tmp_path, f"{two}- AeTitle: A\n  DiskShare: 0\n")[0].receiver.shares
+    assert none.of_caller("A") == 0.0

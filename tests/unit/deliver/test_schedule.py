@@ -67,6 +67,13 @@ def test_we_are_in_a_network_if_one_of_our_addresses_is():
 
 
 class TestStudyDelay:
+    def test_what_is_skipped_goes_at_once_and_what_comes_later_waits(self) -> None:
+        delay = StudyDelay(10, 1)
+        assert delay.ready_s("study", 100.0) == 110.0
+        delay.skip(101.0)
+        assert delay.ready_s("study", 100.0) == 100.0
+        assert delay.ready_s("study", 102.0) == 110.0
+
     def test_a_study_waits_from_its_first_instance_on(self):
         delay = StudyDelay(10, 1)
         assert delay.ready_s("s", 100) == 110

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from leyden.spool.control import PREPARE, STORAGE_SCU, Control, Controls, Order, change, change_flags, flags_at
+from leyden.spool.control import PREPARE, STORAGE_SCU, Control, Controls, Order, change, change_flags, flags_at, try_now
 
 ORDER = Order("alice", 1000.0, 2000.0, "the archive is being moved")
 
@@ -110,3 +110,16 @@ def test_two_operators_at_once_lose_nothing(tmp_path: Path) -> None:
     running = [subprocess.Popen([*words, name]) for name in "ab"]
     assert [process.wait(60) for process in running] == [0, 0]
     assert len(Controls(tmp_path).flags()) == 80
+
+
+def test_a_try_is_ordered_once_and_taken_once(tmp_path: Path) -> None:
+    change(tmp_path, "PACS", lambda _: Control(pause=ORDER))
+    controls = Controls(tmp_path)
+    assert controls.take_now("PACS") is None
+    try_now(tmp_path, "PACS", whole=False)
+    try_now(tmp_path, "OTHER", whole=True)
+    assert controls.titles() == ["PACS"]  # it is no order that holds
+    assert (controls.take_now("PACS"), controls.take_now("PACS")) == (False, None)
+    assert (controls.take_now("OTHER"), controls.take_now("OTHER")) == (True, None)
+    os.mkfifo(tmp_path / "control" / "PACS.now")
+    controls.take_now("PACS")  # hangs nobody
