@@ -47,7 +47,8 @@ def _not_now(code: int, chain: Sequence[Mapping[str, Any]], now_s: float) -> str
         if (at_s < now_s) if code == _EXPIRED else (at_s > now_s):
             whose = "its certificate" if not number else f"the authority {_subject(each)} of its certificate"
             return f"{whose} {what} {time.strftime('%Y-%m-%d', time.localtime(at_s))}"
-    return f"an authority of its certificate {'has expired' if code == _EXPIRED else 'is not valid yet'}"
+    which = "an authority of its certificate" if chain else "its certificate, or an authority of it,"
+    return f"{which} {'has expired' if code == _EXPIRED else 'is not valid yet'}"
 
 
 def _names(certificate: Mapping[str, Any]) -> list[str]:

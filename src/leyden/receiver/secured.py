@@ -32,7 +32,8 @@ class Secured:
 
     def session(self) -> Session | None:
         """For one connection; None: there are no certificates that can be used."""
-        return Session(self._context, server_side=True) if self._context is not None else None
+        trusted = self.listener.authorities
+        return Session(self._context, server_side=True, trusted=trusted) if self._context is not None else None
 
     def look(self) -> None:
         """Take over what has changed. One thread at a time."""
