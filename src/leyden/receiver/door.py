@@ -104,7 +104,8 @@ class Door:
         """Tell that somebody was refused; if the same has just happened, within a minute and together."""
         if event.calling in self._quiet and event.peer == HERE:
             return  # we ourselves, who look whether somebody answers (console/health.py)
-        if self._flood.happened((event.calling, event.peer, event.why), event, time.monotonic()):
+        how = event.detail if event.why == Why.TLS else ""  # there is no title to tell them apart by
+        if self._flood.happened((event.calling, event.peer, event.why, how), event, time.monotonic()):
             self._tell(event)
 
     def tell_due(self, *, all_of_it: bool = False) -> None:

@@ -48,7 +48,7 @@ from leyden.errors import LeydenError, RemoteProtocolError
 from leyden.journal.events import Duplicate, Received, TurnedAway
 from leyden.journal.lines import tell
 from leyden.net.link import ConnectionLost, Link
-from leyden.net.tls import HandshakeFailed, Session
+from leyden.net.tls import Session
 from leyden.spool.batch import begin_writing
 from leyden.spool.entry import NO_UID, key
 from leyden.spool.recent import Begun, key_of
@@ -189,7 +189,7 @@ class Intake:
             self._log(level, f"{sizes}, {how}")
         elif why is not None:
             health_check = type(why) is ConnectionLost and not self.link.received_bytes  # of a load balancer
-            if isinstance(why, HandshakeFailed):
+            if self.link.tls is not None and not self.link.secure and not health_check:
                 board.add(Cell.TLS_FAILED)
                 self._receiver.door.turned_away(
                     TurnedAway(
