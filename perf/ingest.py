@@ -9,12 +9,16 @@ association, its start included). Leyden's destination is off, so that nothing i
 the receiver. The other SCPs, each with 128 KiB PDUs: storescp --bit-preserving (one association at a time; it never
 syncs), the same with --fork, pynetdicom's SCP, Orthanc (which syncs). The native limit is a C program that only reads
 from a socket and writes files; for the durable row with fdatasync, rename and fsync of the folder.
+--tls compares plain and TLS 1.3 instead, durable, with source.py on this machine: objects a second, and the processor
+time of the receiver, which does not depend on what the client takes of the same cores.
 A column `÷ it` is Leyden's rate divided by that of the row, round by round.
 """
 
 import statistics
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from operator import methodcaller
 from pathlib import Path
@@ -22,7 +26,9 @@ from pathlib import Path
 import objects
 import peers
 import rig
+import roles
 import source
+from leyden.operate import trial
 from leyden.tune import plot
 
 DURABLE, UNSYNCED = "Leyden durable", "Leyden, syncSpool: false"
@@ -30,6 +36,8 @@ LIMIT, DURABLE_LIMIT = "native, no sync", "native, durable"
 STORESCP, FORK = "storescp", "storescp --fork"
 CASES = "ct:1,ct:4,ct:16,cr:1,cr:4,cr:16,ct:1:each"
 QUICK_CASES = "ct:1,ct:4"
+PLAIN, TLS = "Leyden durable, plain", "Leyden durable, TLS 1.3"
+WANTED = 0.7  # of plain, over TLS
 COUNTS = {"ct": 400, "cr": 40, "small": 1500}
 CONTEXTS = 64
 PERCENTS = (50, 95, 99)
@@ -56,7 +64,7 @@ class Case:
         over = f"an association an object, {CONTEXTS} contexts, {self.associations} at once"
         return f"receive {self.kind}, " + (over if self.each else f"{self.associations} associations")
 
-    def by_source(self, port: int) -> source.Report:
+    def by_source(self, port: int, authorities: Path | None = None) -> source.Report:
         report = source.run(
             source.Load(
                 port,
@@ -66,6 +74,7 @@ class Case:
                 objects=self.count,
                 per_association=1 if self.each else 0,
                 contexts=CONTEXTS if self.each else 0,
+                authorities=authorities,
             )
         )
         peers.must_be_whole(report.objects, self.count)
@@ -128,6 +137,37 @@ def measure(run: rig.Run, case: Case, client: str) -> dict[str, list[source.Repo
     return reports
 
 
+def by_tls(case: Case, certificates: Path | None, spent: list[float], folder: Path) -> float:
+    """Plain without `certificates`. Adds the milliseconds of the receiver's processor time an object to `spent`."""
+    port = peers.free_port()
+    own = certificates / trial.OURS if certificates else Path()
+    tls = f"{{port: {port}, certificate: {own}.pem, key: {own}.key, clientAuth: off}}" if certificates else "off"
+    with peers.leyden(folder, {"DEST": peers.free_port()}, tls=tls) as service:
+        before = roles.spent(service)
+        authorities = certificates / f"{trial.AUTHORITY}.pem" if certificates else None
+        report = case.by_source(port if certificates else service.port, authorities)
+        took = roles.between(before, roles.spent(service))
+        spent.append(
+            1000 * sum(each.processor_s for role, each in took.items() if role.startswith("receiver")) / case.count
+        )
+    return report.per_s
+
+
+def compare_tls(run: rig.Run, case: Case) -> None:
+    certificates = run.folder / "certificates"
+    trial.make(certificates, (), 2, datetime.now(UTC))
+    spent: dict[str, list[float]] = defaultdict(list)
+    ways = {
+        PLAIN: partial(by_tls, case, None, spent[PLAIN]),
+        TLS: partial(by_tls, case, certificates, spent[TLS]),
+    }
+    found = run.compare(f"{case.title}, by source", "objects/s", ways, limits={TLS: PLAIN})
+    rows = [[name, f"{statistics.median(each):.2f}"] for name, each in spent.items()]
+    run.table("processor time", [["receiver, processor ms an object, median", "ms"], *rows])
+    share = statistics.median(found.ratios(TLS, PLAIN))
+    run.note(f"TLS ÷ plain, round by round: {share:.2f}; wanted {WANTED}{'' if share >= WANTED else ': short'}")
+
+
 def response_table(case: Case, reports: Mapping[str, list[source.Report]]) -> list[list[str]]:
     """The response times of one case: medians of the percentiles of each round."""
     rows = [[f"response, {case.title}, ms", *(f"p{percent}" for percent in PERCENTS), "max"]]
@@ -165,8 +205,13 @@ def _median(reports: list[source.Report] | None, of: Callable[[source.Report], f
 def main() -> None:
     parser = rig.parser(__doc__, svg=True)
     parser.add_argument("--cases", help=f"default {CASES}; with --quick {QUICK_CASES}")
+    parser.add_argument("--tls", action="store_true", help="plain and TLS instead of other SCPs; 4 associations of ct")
     parser.add_argument("--clients", help="source, dcmsend or both (default: both; with --quick source)")
     with rig.Run(parser.parse_args()) as run:
+        if run.asked.tls:
+            for word in (run.asked.cases or "ct:4").split(","):
+                compare_tls(run, Case.parse(word, quick=run.quick))
+            return
         words = run.asked.cases or (QUICK_CASES if run.quick else CASES)
         clients = (run.asked.clients or ("source" if run.quick else "source,dcmsend")).split(",")
         measured = {}

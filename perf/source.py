@@ -37,6 +37,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from leyden.dicom.uids import IMPLICIT_LE
 from leyden.errors import LeydenError
 from leyden.net.scu import Association
+from leyden.net.tls import Session
+from leyden.net.trust import Files, client_context
 from leyden.tune.load import Stock, Template, Uids
 from objects import templates
 
@@ -62,6 +64,7 @@ class Load:
     contexts: int = 0  # proposed at least
     uids: Path | None = None
     process: int = 0
+    authorities: Path | None = None  # over TLS, to a peer that they vouch for
 
 
 @dataclass(slots=True)
@@ -139,6 +142,7 @@ class Source:
         self._tickets: Iterator[int] = iter(range(load.objects)) if load.objects else itertools.count()
         self._ledger: TextIO | None = load.uids.open("w") if load.uids else None
         self._contexts = contexts(load.templates, load.contexts)
+        self._tls = client_context(Files(str(load.authorities))) if load.authorities else None
         self._begin_s = 0.0
         self._end_s = float("inf")
 
@@ -188,7 +192,12 @@ class Source:
         load, begin_ns = self.load, time.monotonic_ns()
         try:
             link = await Association.open(
-                load.host, load.port, calling=load.calling, called=load.called, contexts=self._contexts
+                load.host,
+                load.port,
+                calling=load.calling,
+                called=load.called,
+                contexts=self._contexts,
+                sessions=self._session if self._tls else None,
             )
         except LeydenError as error:
             self.report.failures[type(error).__name__] += 1
@@ -197,6 +206,10 @@ class Source:
         self.report.opened += 1
         self.report.opening_us.append((time.monotonic_ns() - begin_ns) // 1000)
         return link
+
+    def _session(self) -> Session:
+        assert self._tls is not None
+        return Session(self._tls, server_side=False, server_name=self.load.host)
 
     async def _send(self, link: Association) -> None:
         template, uid, fd = self._stock.take()
@@ -299,6 +312,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--per-association", type=int, default=0, metavar="N", help="objects; 1 = as many devices do")
     parser.add_argument("--contexts", type=int, default=0, metavar="N", help="propose at least this many, up to 128")
     parser.add_argument("--uids", type=Path, metavar="FILE", help="UIDs answered Success (of processes: FILE.0, ...)")
+    parser.add_argument("--tls", type=Path, metavar="FILE", help="over TLS; the authorities that vouch for the peer")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--as-child", type=int, help=argparse.SUPPRESS)
@@ -324,6 +338,7 @@ def load_of(asked: argparse.Namespace) -> Load:
         per_association=asked.per_association,
         contexts=asked.contexts,
         uids=asked.uids,
+        authorities=asked.tls,
     )
 
 
