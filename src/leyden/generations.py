@@ -41,14 +41,16 @@ class Generations:
         self.settings = settings
         self._spool = spool
         self._load = load
-        self._all, self._inner = Publisher(), Publisher()
+        self._all, self._outer, self._inner = Publisher(), Publisher(), Publisher()
         self._publish(settings)
         self._since_s = time.time()
 
     def fd(self, role: str) -> int:
         """What this role reads its settings from: the planner and the workers, which alone need not reach the network,
-        read them without what leads to a secret."""
-        return (self._inner if role in INNER_ROLES else self._all).fd
+        read them without what leads to a secret; only the sender reads a passcode of a node."""
+        if role in INNER_ROLES:
+            return self._inner.fd
+        return (self._all if role == "sender" else self._outer).fd
 
     def started(self, warnings: tuple[str, ...]) -> None:
         """Say which settings the service starts with."""
@@ -92,10 +94,11 @@ class Generations:
     def _publish(self, settings: Settings) -> None:
         """To all roles or to none. OSError."""
         number = settings.generation
-        self._inner.write(number, settings.inner.to_json())
-        self._all.write(number, settings.to_json())
-        self._inner.put_in_force(number)
-        self._all.put_in_force(number)
+        audiences = ((self._inner, settings.inner), (self._outer, settings.outer), (self._all, settings))
+        for publisher, document in audiences:
+            publisher.write(number, document.to_json())
+        for publisher, _ in audiences:
+            publisher.put_in_force(number)
 
     def _tell(self, outcome: "_Outcome", begun_ns: int) -> None:
         """For `leyden status`, and for `leyden reload`, which waits at its bell."""

@@ -57,6 +57,8 @@ def _means(
     """What makes the TLS sessions of a call, and who we say that we are. Raises ConnectionFailed."""
     if tls is None:
         raise ConnectionFailed("a user's name and passcode never go over a connection without TLS")
+    if credentials is not None and credentials.withheld:
+        raise ConnectionFailed("only the sender has a passcode that nodes.yml holds in clear; PasscodeFile is for all")
     try:
         files = Files(tls.authorities, tls.certificate, tls.key, tls.revocation_lists)
         context = _CONTEXTS.current(files, called)

@@ -136,6 +136,7 @@ def test_keys_of_config_yml_on_the_command_line(folder: Path) -> None:
         ["echo", "nowhere"],
         ["echo", "127.0.0.1:104", "--called", "LONGER_THAN_SIXTEEN"],
         ["send", "127.0.0.1:104"],
+        ["echo", "127.0.0.1:104", "--cert", "x.pem"],
         ["check", "--path", "/nonexistent"],
     ],
 )

@@ -194,10 +194,7 @@ class Asking:
     """A storage SCP of pynetdicom over TLS that knows one user."""
 
     def __init__(self, authority: Authority, own: Signed, version: ssl.TLSVersion) -> None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(own.certificate, own.key)
-        context.load_verify_locations(authority.path)
-        context.verify_mode = ssl.CERT_REQUIRED
+        context = authority.server(own)
         context.maximum_version = version
         self.asked: list[tuple[int, bytes, bytes]] = []
         entity = pynetdicom.AE("PACS")
@@ -234,6 +231,8 @@ def test_pynetdicom_is_told_who_calls(
         assert "wrong" not in str(raised.value)
         with pytest.raises(ConnectionFailed, match="never go over a connection without TLS"):
             call(peer.port, None, None, Credentials("leyden", str(secret)))
+        with pytest.raises(ConnectionFailed, match="only the sender has a passcode"):
+            call(peer.port, authority.trusted(own), None, Credentials("leyden", withheld=True))
         kinds = [(2, b"leyden", b"geheim"), (5, b"a.b.c", b""), (1, b"leyden", b""), (2, b"leyden", b"wrong")]
         assert peer.asked == kinds
     finally:

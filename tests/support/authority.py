@@ -1,6 +1,7 @@
 """An authority of a test, and certificates of it: good ones, and such as must not be taken."""
 
 import datetime
+import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,6 +56,14 @@ class Authority:
         path = self.folder / f"{self.name}.crl"
         path.write_bytes(builder.sign(key, SHA256()).public_bytes(Encoding.PEM))
         return path
+
+    def server(self, own: Signed) -> ssl.SSLContext:
+        """How a peer listens that wants a certificate of this authority."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(own.certificate, own.key)
+        context.load_verify_locations(self.path)
+        context.verify_mode = ssl.CERT_REQUIRED
+        return context
 
     def trusted(self, own: Signed | None = None, **more: str) -> TlsSettings:
         """How to call a peer that this authority vouches for, with our certificate `own`."""

@@ -1,6 +1,7 @@
 """Peers of other makers: DCMTK's tools as child processes, pynetdicom's SCP in threads of the test."""
 
 import os
+import ssl
 import subprocess
 import threading
 import time
@@ -61,7 +62,8 @@ class Arrival:
 class Pacs:
     """A storage SCP of pynetdicom. It remembers what arrived; `answer` may give another status than Success.
 
-    `syntaxes`: what it takes (None = everything); `refuse`: SOP classes that it does not take.
+    `syntaxes`: what it takes (None = everything); `refuse`: SOP classes that it does not take. `tls`: how it speaks it;
+    `callers` are the common names of the certificates that it was shown, one an association.
     """
 
     def __init__(
@@ -75,7 +77,10 @@ class Pacs:
         answer: Callable[[Arrival], int] = lambda arrival: 0x0000,
         associations: int | None = None,
         max_pdu_bytes: int = 131072,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        self.tls = tls
+        self.callers: list[str] = []
         self.title = title
         self.host = host
         self.port = port or free_port()
@@ -101,7 +106,9 @@ class Pacs:
                 entity.add_supported_context(context.abstract_syntax, self.syntaxes)
         entity.add_supported_context("1.2.840.10008.1.1")
         handlers = [(evt.EVT_C_STORE, self._on_store), (evt.EVT_ACCEPTED, self._on_accepted)]
-        self._server = entity.start_server((self.host, self.port), block=False, evt_handlers=handlers)
+        self._server = entity.start_server(
+            (self.host, self.port), block=False, evt_handlers=handlers, ssl_context=self.tls
+        )
         return self
 
     def stop(self) -> None:
@@ -111,6 +118,9 @@ class Pacs:
 
     def _on_accepted(self, event: evt.Event) -> None:
         self.associations_seen.append(event.assoc.requestor.ae_title)
+        if self.tls is not None:
+            shown = event.assoc.dul.socket.socket.getpeercert() or {}
+            self.callers += [value for name in shown.get("subject", ()) for kind, value in name if kind == "commonName"]
 
     def _on_store(self, event: evt.Event) -> int:
         request = event.request

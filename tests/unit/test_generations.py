@@ -13,7 +13,7 @@ from leyden import generations as module
 from leyden.alerts.settings import AlertSettings, WebhookSettings
 from leyden.audit.settings import AuditSettings, CollectorSettings
 from leyden.config.settings import ConsoleSettings, ReceiverSettings, Settings
-from leyden.deliver.destination import Destination
+from leyden.deliver.destination import Credentials, Destination, TlsSettings
 from leyden.dicom.negotiate import AcceptorPolicy
 from leyden.errors import ConfigError
 from leyden.generations import Generations
@@ -66,8 +66,28 @@ class Site:
 def site(tmp_path: Path) -> Iterator[Site]:
     made = Site(tmp_path)
     yield made
-    for role in ("sender", "worker"):
+    for role in ("sender", "worker", "console"):
         os.close(made.generations.fd(role))
+
+
+def test_only_the_sender_reads_a_passcode(site: Site) -> None:
+    secret = replace(A, tls=TlsSettings("a"), credentials=Credentials("leyden", passcode="geheim"))
+    other = replace(B, tls=TlsSettings("b"), credentials=Credentials("leyden", "/etc/passcode"))
+    site.files = replace(site.first, destinations=(secret, other))
+    assert site.reload().changes == (
+        "node B is added", "node A: Tls none -> {Name: a}", "node A: Credentials none -> (not shown)",
+    )  # fmt: skip
+    assert site.read_by("sender").destinations == (secret, other)
+    for role in ("receiver", "console", "watcher"):
+        read, as_it_is = site.read_by(role).destinations
+        assert (read.credentials, as_it_is) == (Credentials("leyden", withheld=True), other)
+    for role in ("planner", "worker"):
+        assert all((each.tls, each.credentials) == (None, None) for each in site.read_by(role).destinations)
+    longer = replace(secret, credentials=Credentials("leyden", passcode="geheimer"))
+    before = site.generations.settings.fingerprint
+    site.files = replace(site.files, destinations=(longer, other))
+    assert site.reload().changes == ("node A: Credentials (not shown) -> (not shown)",)
+    assert site.generations.settings.fingerprint == before
 
 
 def test_what_the_service_starts_with_is_said(site: Site) -> None:
@@ -91,7 +111,7 @@ def test_a_new_generation_has_its_folders_before_the_roles_see_it(
     monkeypatch.setattr(Publisher, "put_in_force", put_in_force)
     site.files = replace(site.first, destinations=(A, B), workers=9)
     said = site.reload()
-    assert there == [True, True]
+    assert there == [True, True, True]
     assert (said.generation, said.result, said.nodes) == (2, Result.CHANGED, ("A", "B"))
     assert said.changes == ("node B is added",)
     assert said.warnings == ("config.yml:7: odd", "workers stays 1: it takes a restart to make it 9")

@@ -164,18 +164,16 @@ def age_in_words(age_s: float) -> str:
 
 
 def add_peer(parser: argparse.ArgumentParser, *, called: str | None = None) -> None:
-    """HOST:PORT and the titles; --called must be given unless `called` is its default."""
-    parser.add_argument("address", type=address, metavar="HOST:PORT", help="where to send to")
+    """An address or a node, and the titles; to an address --called must be given unless `called` is its default."""
     parser.add_argument(
-        "--called",
-        required=called is None,
-        default=called,
-        type=title,
-        metavar="TITLE",
-        help="called AE title" + (f" (default {called})" if called else ""),
-    )
+        "address", type=address_or_title, metavar="HOST:PORT|NODE",
+        help="an address, or the title of a node of nodes.yml, which is called as the service calls it",
+    )  # fmt: skip
+    default = f"that of the node, or {called}" if called else "that of the node"
+    parser.add_argument("--called", type=title, metavar="TITLE", help=f"called AE title (default: {default})")
+    parser.set_defaults(called_else=called)
     parser.add_argument(
-        "--calling", default="LEYDEN", type=title, metavar="TITLE", help="our own AE title (default LEYDEN)"
+        "--calling", type=title, metavar="TITLE", help="our own AE title (default LEYDEN, to a node myAeTitle)"
     )
     parser.add_argument(
         "--timeout",
@@ -201,11 +199,32 @@ def peer(options: argparse.Namespace) -> "Peer":
 
     if bool(options.cert) != bool(options.key):
         raise ConfigError(("--cert and --key belong together; one of them is missing",))
-    host, port = options.address
     files = [str(path or "") for path in (options.ca, options.cert, options.key, options.crl)]
     over_tls = options.tls or options.tls_name or any(files)
+    if isinstance(options.address, str):
+        if over_tls:
+            raise ConfigError((f"nodes.yml says how {options.address} is reached; leave out the options of TLS",))
+        return _node(options)
+    host, port = options.address
+    called = options.called or options.called_else
+    if called is None:
+        raise ConfigError(("--called is missing: the AE title to call at that address",))
     tls = TlsSettings(options.tls_name or host, *files) if over_tls else None
-    return Peer(host, port, options.called, options.calling, options.timeout, tls)
+    return Peer(host, port, called, options.calling or "LEYDEN", options.timeout, tls)
+
+
+def _node(options: argparse.Namespace) -> "Peer":
+    """A node of nodes.yml, by its title or an alias. Raises ConfigError."""
+    from leyden.errors import ConfigError
+    from leyden.operate.peer import Peer
+
+    settings, _ = load(options)
+    named = settings.plan.titles.get(options.address, options.address)
+    for node in settings.destinations:
+        if node.ae_title == named:
+            called, calling = options.called or node.ae_title, options.calling or settings.my_ae_title
+            return Peer(node.host, node.port, called, calling, options.timeout, node.tls, node.credentials)
+    raise ConfigError((f"{options.address}: no such node in nodes.yml, and no HOST:PORT",))
 
 
 def address(text: str) -> tuple[str, int]:
@@ -214,6 +233,11 @@ def address(text: str) -> tuple[str, int]:
     if not colon or not port.isdigit() or not 0 < int(port) < 65536:
         raise argparse.ArgumentTypeError(f"{text} is not HOST:PORT, for example 192.168.1.200:104")
     return host.strip("[]"), int(port)
+
+
+def address_or_title(text: str) -> tuple[str, int] | str:
+    """HOST:PORT, or an AE title, given as an option."""
+    return address(text) if ":" in text else title(text)
 
 
 def title(text: str) -> str:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any
 
+from pydantic.alias_generators import to_pascal
+
 from leyden.config.settings import Settings
 from leyden.dicom.uids import SYNTAXES, syntax_name
 
@@ -238,7 +240,7 @@ def _suffix(value: Any) -> str:
 
 def _tls(value: Any) -> str:
     """How a node is reached, by its keys."""
-    return _shown(value and {_key(name, name): said for name, said in asdict(value).items() if said})
+    return _shown(value and {to_pascal(name): said for name, said in asdict(value).items() if said})
 
 
 def _secret(value: Any) -> str:
@@ -264,12 +266,14 @@ def _shown(value: object) -> str:
             return f"{value:.15g}"
         case str():
             return _shortened(syntax_name(value) if value in SYNTAXES else value) or "none"
-        case None | () | {}:
+        case None | ():
             return "none"
         case tuple():
             return _shortened(f"[{', '.join(_shown(item) for item in value)}]")
-        case Mapping():
+        case Mapping() if value:
             return _shortened(f"{{{', '.join(f'{key}: {_shown(item)}' for key, item in value.items())}}}")
+        case Mapping():
+            return "none"
         case _:
             return _shortened(str(value))
 

@@ -12,7 +12,7 @@ from leyden.config.report import Report
 from leyden.config.schema import CredentialsEntry, NodeEntry
 from leyden.config.yaml_text import Text
 from leyden.deliver.destination import Credentials, TlsSettings
-from leyden.net.certificates import BadFile
+from leyden.net.certificates import BadFile, NotOurs
 from leyden.net.identity import BadSecret, read_secret
 from leyden.net.trust import Files, client_context
 
@@ -47,12 +47,19 @@ def _tls(node: NodeEntry, folder: Path, report: Report) -> TlsSettings | None:
     )))  # fmt: skip
     try:
         client_context(files)
+    except NotOurs as error:
+        at = given.places[_spelled(error.key)]
+        report.warn(at, f"Tls.{_spelled(error.key)}", f"{error}: this user can't check the files of the node")
     except BadFile as error:
-        key = error.key[0].upper() + error.key[1:]
-        report.error(given.places[key], f"Tls.{key}", str(error))
+        report.error(given.places[_spelled(error.key)], f"Tls.{_spelled(error.key)}", str(error))
     return TlsSettings(
         given.name or node.host_name, files.authorities, files.certificate, files.key, files.revocation_lists
     )
+
+
+def _spelled(key: str) -> str:
+    """A key of config.yml as nodes.yml has it."""
+    return key[0].upper() + key[1:]
 
 
 def _credentials(node: NodeEntry, folder: Path, environ: Mapping[str, str], report: Report) -> Credentials | None:

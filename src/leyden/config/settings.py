@@ -108,8 +108,9 @@ class Settings:
 
     @property
     def fingerprint(self) -> str:
-        """The same for two starts or reloads that mean the same: the begin of a SHA-256, in hex digits."""
-        return hashlib.sha256(replace(self, generation=0).to_json()).hexdigest()[:16]
+        """The same for two starts or reloads that mean the same: the begin of a SHA-256, in hex digits. Of no passcode,
+        as it is written down, and short ones could be found by it."""
+        return hashlib.sha256(replace(self.outer, generation=0).to_json()).hexdigest()[:16]
 
     @property
     def watched(self) -> bool:
@@ -140,11 +141,17 @@ class Settings:
         return replace(self.receiver, max_associations=share(self.receiver.max_associations), callers=callers)
 
     @property
+    def outer(self) -> "Settings":
+        """What all roles but the sender go by: without the passcodes that nodes.yml holds in clear."""
+        return replace(self, destinations=tuple(map(_withheld, self.destinations)))
+
+    @property
     def inner(self) -> "Settings":
         """What the planner and the workers go by: no secret, nor what leads to one or is of the network."""
         return replace(
             self,
             receiver=ReceiverSettings(AcceptorPolicy(())),
+            destinations=tuple(replace(each, tls=None, credentials=None) for each in self.destinations),
             console=ConsoleSettings(),
             audit=NO_AUDIT,
             alerts=NO_ALERTS,
@@ -156,6 +163,12 @@ class Settings:
     @classmethod
     def from_json(cls, document: bytes) -> "Settings":
         return msgspec.json.decode(document, type=cls)
+
+
+def _withheld(node: Destination) -> Destination:
+    if node.credentials is None or not node.credentials.passcode:
+        return node
+    return replace(node, credentials=replace(node.credentials, passcode="", withheld=True))
 
 
 INNER_ROLES = ("planner", "worker")

@@ -22,12 +22,14 @@ class TlsSettings:
 class Credentials:
     """Who we say that we are (PS3.7 D.3.3.7). The passcode, or without `username` the JWT, stands in `secret_file`.
 
-    `passcode` is one that nodes.yml holds in clear: only the settings of the sender have it.
+    `passcode` is one that nodes.yml holds in clear: only the settings of the sender have it, and all others say that it
+    is `withheld`.
     """
 
     username: str = ""
     secret_file: str = ""
     passcode: str = field(default="", repr=False)
+    withheld: bool = False
 
 
 @dataclass(frozen=True, slots=True)
