@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ from chaos.oracle import Seen
 from chaos.rig import FOLDER, Rig, Site
 from chaos.row import Row, mix, play
 from chaos.rows import GROUPS
+from chaos.scene import Scene
+from chaos.scenes import SCENES
 
 ROUNDS_A_TURN = 10
 ROUNDS_A_RIG = 200  # its ledgers of receipts and its journal grow
@@ -52,7 +55,10 @@ class Tally:
 
     def add(self, name: str, seen: Seen, seconds: float, **more: int) -> None:
         arrived = sum(map(len, seen.arrivals.values()))
-        figures = {"rounds": 1, "objects": len(seen.promised), "arrived": arrived, "again": oracle.again(seen), **more}
+        again = oracle.again(seen)
+        self.count(name, seconds, rounds=1, objects=len(seen.promised), arrived=arrived, again=again, **more)
+
+    def count(self, name: str, seconds: float, **figures: int) -> None:
         row = self.counts.setdefault(name, {})
         for key, figure in figures.items():
             row[key] = row.get(key, 0) + figure
@@ -115,27 +121,53 @@ class Player:
             self._tally.add(name, seen, time.monotonic() - began_s, **more)
         return True
 
+    def scene(self, scene: Scene, number: int) -> bool:
+        """The same for a scene, which has a service of its own."""
+        self.end()
+        seed, began_s = f"{self._seed} {scene} {number}", time.monotonic()
+        folder = self._folder / "scene"
+        folder.mkdir()
+        try:
+            said = scene.play(folder, random.Random(seed))
+        except pytest.skip.Exception as why:
+            self._tally.skip(scene.name, str(why))
+            print(f"{scene}: skipped: {why}", flush=True)
+            return False
+        except Exception as why:
+            print(f"FAILED: {seed}\n{why}\n", flush=True)
+            self._tally.fail(scene.name, seed, str(why))
+        else:
+            print(f"{scene}: {said}", flush=True)
+            self._tally.count(scene.name, time.monotonic() - began_s, rounds=1)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return True
+
     @property
     def over(self) -> bool:
         return time.monotonic() >= self.until_s
 
 
-def alone(player: Player, rows: Sequence[Row], save: Callable[[], None]) -> None:
-    """All rows in turn, until each has had its rounds."""
-    left = {row: row.rounds for row in sorted(rows, key=lambda row: str(row.site))}
+def alone(player: Player, whole: Sequence[Row | Scene], save: Callable[[], None]) -> None:
+    """All rows and scenes in turn, until each has had its rounds."""
+    left = {each: each.rounds for each in whole}
     while left and not player.over:
-        for row in list(left):
-            for _ in range(min(ROUNDS_A_TURN, left[row])):
+        for each in list(left):
+            for _ in range(min(ROUNDS_A_TURN, left[each])):
                 if player.over:
                     return
-                left[row] -= 1
-                if not player.round(row.name, row.site, left[row], lambda rig, chance, row=row: play(row, rig, chance)):
-                    left[row] = 0
+                left[each] -= 1
+                if not (
+                    player.scene(each, left[each])
+                    if isinstance(each, Scene)
+                    else player.round(each.name, each.site, left[each], partial(play, each))
+                ):
+                    left[each] = 0
                     break
-            print(f"{row.name}: {row.rounds - left[row]} of {row.rounds}", flush=True)
+            print(f"{each}: {each.rounds - left[each]} of {each.rounds}", flush=True)
             save()
-            if not left[row]:
-                del left[row]
+            if not left[each]:
+                del left[each]
 
 
 def mixed(player: Player, rows: Sequence[Row], save: Callable[[], None]) -> None:
@@ -144,9 +176,7 @@ def mixed(player: Player, rows: Sequence[Row], save: Callable[[], None]) -> None
     number = 0
     while those and not player.over:
         number += 1
-        player.round(
-            "mixed", FOLDER, number, lambda rig, chance: mix(those, rig, chance, FAULTS_A_LOAD), faults=FAULTS_A_LOAD
-        )
+        player.round("mixed", FOLDER, number, partial(mix, those, count=FAULTS_A_LOAD), faults=FAULTS_A_LOAD)
         print(f"mixed: {number} loads", flush=True)
         save()
 
@@ -155,7 +185,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hours", type=float, default=0.1)
     parser.add_argument("--seed", type=int, default=int(time.time()))
-    parser.add_argument("--rows", default="", help="names of rows or of groups, separated by commas (default: all)")
+    parser.add_argument(
+        "--rows", default="", help="names of rows, groups or scenes, separated by commas (default: all)"
+    )
     parser.add_argument("--rounds", type=int, default=0, help="of each row (default: as the row says)")
     parser.add_argument("--mixed", action="store_true")
     parser.add_argument("--page", action="store_true", help="write the table of docs/reliability.md from the counts")
@@ -163,11 +195,13 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the rigs are put")
     asked = parser.parse_args()
     if asked.page:
-        page.PAGE.write_text(page.with_table(page.PAGE.read_text(), GROUPS, page.counts()))
+        page.PAGE.write_text(page.with_table(page.PAGE.read_text(), GROUPS, SCENES, page.counts()))
         return
     names = {name.strip() for name in asked.rows.split(",") if name.strip()}
     rows = [row for group, rows in GROUPS.items() for row in rows if not names or {row.name, group} & names]
-    if unknown := names - {row.name for row in rows} - GROUPS.keys():
+    scenes = [scene for scene in SCENES if not names or scene.name in names]
+    whole = [replace(each, rounds=asked.rounds or each.rounds) for each in (*rows, *scenes)]
+    if unknown := names - {each.name for each in whole} - GROUPS.keys():
         parser.error(f"no such rows: {', '.join(sorted(unknown))}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     tally = Tally(asked.json)
@@ -176,7 +210,7 @@ def main() -> None:
     print(f"seed {asked.seed}", flush=True)
     try:
         if not asked.mixed:
-            alone(player, [replace(row, rounds=asked.rounds or row.rounds) for row in rows], tally.save)
+            alone(player, sorted(whole, key=lambda each: str(getattr(each, "site", "~"))), tally.save)
         if not asked.rounds or asked.mixed:
             mixed(player, rows, tally.save)
     finally:

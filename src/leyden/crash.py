@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 
 ENVIRONMENT = "LEYDEN_CRASH_AT"
 
-# In the order in which an object passes them: each point, and the roles that pass it. tests/crash kills each of these
+# In the order in which an object passes them: each point, and the roles that pass it. tests/chaos kills each of these
 # roles at its points, and fails at a point that no role passes any more.
 POINTS: dict[str, tuple[str, ...]] = {
     "embryo-written": ("receiver",),
@@ -42,7 +42,7 @@ POINTS: dict[str, tuple[str, ...]] = {
     "delivered-unlinked": ("sender",),
 }
 
-# The same for a reload: tests/crash/test_reload_crash.py.
+# The same for a reload.
 RELOAD_POINTS: dict[str, tuple[str, ...]] = {
     "folders-made": ("supervisor",),  # those of new destinations
     "published": ("supervisor",),  # the roles may adopt the new generation

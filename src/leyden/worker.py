@@ -130,16 +130,24 @@ class TransformQueue:
         return self._claim(lambda waiting: waiting.size <= SMALL_BYTES and not waiting.entry.crashes)
 
     def _claim(self, suits: Callable[[Queued], bool]) -> Queued | None:
+        """OSError: something could not be claimed, and nothing else is in view."""
         passed: list[Queued] = []
         claim = None
+        why: OSError | None = None
         while self._view and claim is None:
             waiting = self._view.popleft()
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 if suits(waiting):
                     claim = self._spool.claim(waiting, self._claimant)
                 else:
                     passed.append(waiting)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                why = error
         self._view.extendleft(reversed(passed))
+        if claim is None and why is not None:
+            raise why
         return claim
 
     def look(self) -> bool:
@@ -278,7 +286,7 @@ class Worker:
             while self._drain_until_s is None:
                 self.alive(0)
                 self.give_back_left()
-                if not self._paused() and (claim := self.queue.claim()):
+                if claim := self._next():
                     self._at_work = True
                     self.do(claim)
                     continue
@@ -288,6 +296,14 @@ class Worker:
                     self.queue.rung()
         self.commits.close()
         return 0
+
+    def _next(self) -> Queued | None:
+        """Claim the next object; None if nothing waits, an operator has paused this, or the disk refuses."""
+        try:
+            return None if self._paused() else self.queue.claim()
+        except OSError as error:
+            logger.error("the spool can't be worked on, next try in %.0f s: %s", LOOK_S, error)
+            return None
 
     def drain(self, _number: int, _frame: FrameType | None) -> None:
         """The handler of SIGTERM."""
@@ -330,7 +346,10 @@ class Worker:
         """Make a whole small object while the large one in hand waits: do() within do(), one level deep."""
         if not self._may_be_overtaken or self._paused():
             return
-        if claim := self.queue.claim_small():
+        claim = None
+        with contextlib.suppress(OSError):  # who looks next says so
+            claim = self.queue.claim_small()
+        if claim is not None:
             with self._undisturbed():
                 self.do(claim)
         self._overtaken_s = time.monotonic()

@@ -15,6 +15,7 @@ from leyden.dicom.uids import EXPLICIT_LE, JPEG2000_LOSSLESS
 from support.roles import Held
 from support.wire import el
 
+ANY = 10**6
 IN_FLIGHT = 4 + 4 + 256  # of one sender: on the associations of both destinations, and receipts not written yet
 PATIENT_NAME, PIXEL_DATA = 0x00100010, 0x7FE00010
 _LONG = (b"OB", b"OW", b"OF", b"SQ", b"UN", b"UT")
@@ -31,14 +32,18 @@ class Limits:
 
     `doubts`: how many times the fault may have taken answers that were on their way from destinations; `as_it_came`:
     objects that may arrive uncompressed; `ends_in`: stages in which objects may end; `journal`: False if the journal
-    cannot be written, and so need not know the reasons; `strangers`: somebody has put objects into the spool by hand.
+    cannot be written, and so need not know the reasons; `receipts`: False if they cannot be written (what is delivered
+    is delivered all the same); `strangers`: somebody has put objects into the spool by hand; `exits`:
+    True if a role may end by itself.
     """
 
     doubts: int = 0
     as_it_came: int = 0
     ends_in: tuple[str, ...] = ()
     journal: bool = True
+    receipts: bool = True
     strangers: bool = False
+    exits: bool = False
 
     def __add__(self, other: "Limits") -> "Limits":
         return Limits(
@@ -46,7 +51,9 @@ class Limits:
             self.as_it_came + other.as_it_came,
             tuple({*self.ends_in, *other.ends_in}),
             self.journal and other.journal,
+            self.receipts and other.receipts,
             self.strangers or other.strangers,
+            self.exits or other.exits,
         )
 
 
@@ -85,22 +92,33 @@ class Seen:
     left: list[str] = field(default_factory=list)  # files that are neither delivered nor ended
     held: dict[str, Held] = field(default_factory=dict)
     canary: list[str] = field(default_factory=list)  # where it was found
+    exits: list[str] = field(default_factory=list)  # lines about roles that have ended by themselves
 
 
-def again(seen: Seen) -> int:
-    """Arrivals beyond those that a receipt proves: the answer was lost, or its receipt not written."""
+def again(seen: Seen, receipts: bool = True) -> int:
+    """Arrivals beyond those that a receipt proves: the answer was lost, or its receipt not written. Without receipts,
+    those beyond what the source has sent."""
     return sum(
-        (Counter(each.uid for each in arrivals if each.status == 0) - seen.receipts.get(title, Counter())).total()
+        (
+            Counter(each.uid for each in arrivals if each.status == 0)
+            - (seen.receipts.get(title, Counter()) if receipts else seen.sends)
+        ).total()
         for title, arrivals in seen.arrivals.items()
     )
 
 
 def faults(seen: Seen, limits: Limits) -> list[str]:
     """What does not hold; [] = everything does."""
-    return [*_lost(seen), *_wrong(seen, limits), *_again(seen, limits), *_left(seen, limits), *_beyond(seen)]
+    return [
+        *_lost(seen, limits),
+        *_wrong(seen, limits),
+        *_again(seen, limits),
+        *_left(seen, limits),
+        *_beyond(seen, limits),
+    ]
 
 
-def _lost(seen: Seen) -> Iterator[str]:
+def _lost(seen: Seen, limits: Limits) -> Iterator[str]:
     there = {title: {each.uid for each in arrivals} for title, arrivals in seen.arrivals.items()}
     standing = {(each.uid, each.destination) for each in seen.standing}
     for uid in sorted(seen.promised):
@@ -109,7 +127,7 @@ def _lost(seen: Seen) -> Iterator[str]:
                 continue
             if uid not in there.get(title, ()):
                 yield f"lost: {uid} for {title}"
-            elif not seen.receipts.get(title, Counter())[uid]:
+            elif limits.receipts and not seen.receipts.get(title, Counter())[uid]:
                 yield f"no receipt: {uid} for {title}"
 
 
@@ -184,8 +202,8 @@ def _fragments(items: bytes) -> Iterator[bytes]:
 
 
 def _again(seen: Seen, limits: Limits) -> Iterator[str]:
-    if again(seen) > limits.doubts * IN_FLIGHT:
-        yield f"{again(seen)} arrived again, with {limits.doubts} faults that may have taken answers"
+    if (times := again(seen, limits.receipts)) > limits.doubts * IN_FLIGHT:
+        yield f"{times} arrived again, with {limits.doubts} faults that may have taken answers"
     yield from (f"delivered again though its receipt was there: {each}" for each in seen.twice_proved)
     for title, proved in seen.receipts.items():
         yield from (f"{title}: {n} receipts of {uid}" for uid, n in proved.items() if n > seen.sends[uid])
@@ -202,7 +220,7 @@ def _left(seen: Seen, limits: Limits) -> Iterator[str]:
             yield f"the journal does not know that {each.uid} stands in {each.stage}"
 
 
-def _beyond(seen: Seen) -> Iterator[str]:
+def _beyond(seen: Seen, limits: Limits) -> Iterator[str]:
     for name, held in seen.held.items():
         descriptors, mb = CAPS[name.rpartition("-")[0] or name]
         if held.descriptors > descriptors:
@@ -210,3 +228,5 @@ def _beyond(seen: Seen) -> Iterator[str]:
         if held.own_bytes > mb * 1_000_000:
             yield f"{name} holds {held.own_bytes / 1e6:.0f} MB, more than {mb}"
     yield from (f"patient data: {where}" for where in seen.canary)
+    if not limits.exits:
+        yield from (f"ended by itself: {line}" for line in seen.exits)

@@ -25,7 +25,7 @@ import orjson
 import psutil
 
 from chaos import oracle
-from chaos.objects import AS_IS, CANARY, COMPRESSED, MUTATIONS, ROUTINGS, make, number_of
+from chaos.objects import AS_IS, CANARY, COMPRESSED, MUTATIONS, ROUTINGS, called_by, make, number_of
 from chaos.oracle import Arrival, Limits, Seen, Standing
 from leyden import crash
 from leyden.journal.index import Document
@@ -118,6 +118,9 @@ class Destination:
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> Self:
+        """Nothing happens if it has not died."""
+        if self._process is not None:
+            return self
         words = [sys.executable, HERE / "destination.py", str(self.port), self.folder]
         self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         wait_for(lambda: listens(self.port), why=f"{self.title} to listen")
@@ -178,7 +181,8 @@ class Rig:
     def __init__(self, folder: Path, site: Site = FOLDER) -> None:
         self.folder, self.site = folder, site
         self.destinations = {title: Destination(title, folder / title) for title in (COMPRESSED, AS_IS)}
-        nodes = self.destinations[COMPRESSED].node(TransferSyntax="JPEG2000Lossless")
+        self.nodes = self.destinations[COMPRESSED].node(TransferSyntax="JPEG2000Lossless")
+        self.nodes += self.destinations[AS_IS].node()
         self.api_port = free_port()
         keys: dict[str, object] = {
             "workers": 1,
@@ -187,7 +191,7 @@ class Rig:
             "audit": "{enabled: true}",
             **dict(site.config),
         }
-        self.service = Service(folder / "leyden", nodes + self.destinations[AS_IS].node(), ROUTINGS, MUTATIONS, **keys)
+        self.service = Service(folder / "leyden", self.nodes, ROUTINGS, MUTATIONS, **keys)
         self.volume = Volume(folder / "image", self.service.spool, kind=site.disk) if site.disk else None
         self.faults = Faults(folder)
         self.codec = CodecFaults(folder)
@@ -199,10 +203,9 @@ class Rig:
             crash.ENVIRONMENT: f"@{self.crash_at}",
         }
         self._source: Source | None = None
-        self.next = 0
+        self._next = 0
         self.strange: list[Path] = []  # files that somebody has put into the spool by hand, and may stay there
         self._strangers = itertools.count(STRANGERS)
-        self._first = 0  # number of the first object since the rig has settled
 
     @property
     def promised(self) -> int:
@@ -233,6 +236,11 @@ class Rig:
         assert self.service.process is not None
         if self.service.process.poll() is None:
             self.service.kill_all()
+
+    def signal(self, number: int) -> None:
+        """To the supervisor."""
+        assert self.service.process is not None
+        self.service.process.send_signal(number)
 
     def kill(self, role: str) -> bool:
         """SIGKILL for a role ("worker-0", "supervisor"); False if it is dead, because another fault is there too."""
@@ -270,12 +278,17 @@ class Rig:
 
     # -- load
 
-    def load(self, objects: int, associations: int = 4, per_s: float = 0.0) -> None:
+    def load(self, objects: int = 5000, associations: int = 4, per_s: float = 0.0) -> None:
         """Begin to send so many new objects, each until it is promised, or stop_load()."""
         with self.source.news:
             self.source.loads += 1
-        self.source.ask(first=self.next, count=objects, associations=associations, per_s=per_s)
-        self.next += objects
+        self.source.ask(first=self._next, count=objects, associations=associations, per_s=per_s)
+        self._next += objects
+
+    def coming(self, called: str) -> int:
+        """The number of an object that will be sent soon, to this title."""
+        last = max((number_of(uid) for uid in self.source.sends), default=self._next)
+        return next(number for number in itertools.count(last + 12) if called_by(number) == called)
 
     def stop_load(self) -> None:
         self.source.ask(stop=True)
@@ -327,14 +340,14 @@ class Rig:
             wait_for(lambda: not self._left(limits), 20)  # claims and plans that are being finished
         seen = self.seen(limits)
         faults = oracle.faults(seen, limits)
-        assert not faults, "\n".join([*faults[:20], *self.service.lines[-20:]])
+        said = [line.rstrip() for line in self.service.lines if " INFO " not in line]
+        assert not faults, "\n".join([*faults[:20], *said[-20:]])
         self.forget()
         return seen
 
     def seen(self, limits: Limits) -> Seen:
         source = self.source
-        seen = Seen({(made := make(number)).uid: made for number in range(self._first, self.next)})
-        seen.sends, seen.promised = Counter(source.sends), set(source.promised)
+        seen = Seen({uid: make(number_of(uid)) for uid in source.sends}, Counter(source.sends), set(source.promised))
         for title, destination in self.destinations.items():
             seen.arrivals[title], seen.receipts[title] = destination.arrivals(), Counter()
         proofs: Counter[tuple[str, str]] = Counter()
@@ -347,6 +360,7 @@ class Rig:
         seen.left = self._left(limits)
         seen.held = look(self.service)
         seen.canary = self._canary()
+        seen.exits = [line for line in self.service.lines if "ended with exit code" in line]
         return seen
 
     def _standing(self) -> list[Standing]:
@@ -406,7 +420,6 @@ class Rig:
             for path in files_below(self.service.spool / stage):
                 path.unlink()
         self.service.lines.clear()
-        self._first = self.next
 
 
 def lines(folder: Path, pattern: str) -> list[Document]:

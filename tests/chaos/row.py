@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from chaos.oracle import Limits, Seen
 from chaos.rig import Rig, Site
 
-OBJECTS = 48
+PER_S = 150.0  # objects that the source offers
+BEFORE = (4, 30)  # objects that are promised before a fault
+AFTER = 8  # that are promised after one: the service is back
+BACK_S = 120.0
 MIXED_AT_ONCE = 2
 
 
@@ -30,7 +33,6 @@ class Row:
     limits: Limits = field(default_factory=Limits)
     hits: frozenset[str] = frozenset(("COMPRESSED", "ASIS"))
     site: Site = field(default_factory=Site)
-    objects: int = OBJECTS
     mixes: bool = True
     rounds: int = 20
 
@@ -40,28 +42,27 @@ class Row:
 
 def play(row: Row, rig: Rig, chance: random.Random) -> Seen:
     """One round of a row alone. Raises AssertionError for what does not hold."""
-    if row.hits < set(rig.destinations):
-        rig.load(10**5, per_s=200)
-        rig.wait_promised(chance.randrange(10, 30))
-    else:
-        rig.load(row.objects)
-        rig.wait_promised(chance.randrange(1, max(2, row.objects // 2)))
+    rig.load(per_s=PER_S)
+    rig.wait_promised(chance.randint(*BEFORE))
     with row.inject(rig, chance):
         rig.others_go_on(set(row.hits))
-    if row.hits < set(rig.destinations):
-        rig.stop_load()
-    return rig.settle(row.limits)
+    return _over(rig, row.limits)
 
 
 def mix(rows: Sequence[Row], rig: Rig, chance: random.Random, count: int) -> Seen:
-    """`count` faults of these rows under one load, two at once half of the time. Raises AssertionError."""
+    """`count` times one or two faults of these rows under one load. Raises AssertionError."""
     limits = Limits()
-    rig.load(10**5, per_s=100)
-    rig.wait_promised(10)
+    rig.load(per_s=PER_S)
+    rig.wait_promised(chance.randint(*BEFORE))
     for _ in range(count):
         with ExitStack() as stack:
             for row in chance.sample(rows, min(len(rows), chance.randint(1, MIXED_AT_ONCE))):
                 limits += row.limits
                 stack.enter_context(row.inject(rig, chance))
+    return _over(rig, limits)
+
+
+def _over(rig: Rig, limits: Limits) -> Seen:
+    rig.wait_promised(rig.promised + AFTER, BACK_S)
     rig.stop_load()
     return rig.settle(limits)

@@ -5,6 +5,7 @@ from chaos.row import Row
 
 GROUPS: dict[str, tuple[Row, ...]] = {
     "processes": rows_processes.ROWS,
+    "steps": rows_processes.STEPS,
     "disk": rows_disk.ROWS,
     "spool": rows_spool.ROWS,
 }

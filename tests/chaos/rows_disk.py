@@ -6,21 +6,23 @@ import random
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from chaos.oracle import Limits
+from chaos.oracle import ANY, Limits
 from chaos.rig import Rig, Site
 from chaos.row import Row
 from support.faults import Call
 from support.service import files_below, wait_for
+from support.volume import Volume
 
 EXT4 = Site("ext4")
 FEW = 60  # calls that a fault at the n-th is tried for: an object makes about half as many
 BATCHES = 3
 
 
-def volume(rig: Rig):
+def volume(rig: Rig) -> Volume:
     assert rig.volume is not None
     return rig.volume
 
@@ -33,6 +35,18 @@ def power_cut(rig: Rig, chance: random.Random) -> Iterator[None]:
         rig.kill_all()
     volume(rig).cut()
     rig.kill_all()
+    volume(rig).remount()
+    yield
+    rig.restart()
+
+
+@contextmanager
+def sync_fails_then_power(rig: Rig, chance: random.Random) -> Iterator[None]:
+    """What was promised before the disk began to say no, and nothing else, is there after a cut."""
+    with rig.faults.rule(Call.SYNC | Call.FOLDER_SYNC, errno.EIO, path=rig.service.spool):
+        rig.wait_refused(4)
+        volume(rig).cut()
+        rig.kill_all()
     volume(rig).remount()
     yield
     rig.restart()
@@ -133,7 +147,7 @@ def breaks_down(rig: Rig, chance: random.Random) -> Iterator[None]:
     rig.restart()
 
 
-_NO_JOURNAL = Limits(journal=False)
+_FULL = Limits(doubts=2, as_it_came=ANY, journal=False, receipts=False)
 _CHANGES = "for as long as it lasts, an answer that promises nothing; it is back by itself"
 ROWS = (
     *(
@@ -153,24 +167,30 @@ ROWS = (
             ("btrfs", "all killed under load; the image as it is then is mounted anew, and a start", 100),
         )
     ),
+    Row("fsync fails, then the power", "every sync fails, and then the power is cut", "EIO for each fsync and "
+        "fdatasync; then as for a power cut on ext4", sync_fails_then_power, limits=_FULL, site=EXT4, mixes=False),
     Row("torn writes", "what was being written is there in part", "all killed; embryos cut at random, half a line at "
         "the end of receipts and journal, half a file beside each state", torn, limits=Limits(doubts=1), mixes=False),
-    Row("full in intake", "the disk is full", "an image filled up to its last block", full, _CHANGES, site=EXT4),
-    Row("no inodes", "no inode is free", "an image filled with empty files", no_inodes, _CHANGES, site=EXT4),
+    Row("full in intake", "the disk is full", "an image filled up to its last block", full, _CHANGES, limits=_FULL,
+        site=EXT4),
+    Row("no inodes", "no inode is free", "an image filled with empty files", no_inodes, _CHANGES,
+        limits=_FULL, site=EXT4),
     Row("full in transcoding", "the disk is full when a copy is made", "ENOSPC for each write of the worker",
-        partial(fails, Call.WRITE | Call.OPEN, errno.ENOSPC, ("worker",), "/cache/", False)),
+        partial(fails, Call.WRITE | Call.OPEN, errno.ENOSPC, ("worker",), "/cache/", False),
+        "what is not to be changed goes on as it came, which makes room", limits=_FULL),
     Row("full in receipts", "the disk is full when a receipt is written", "ENOSPC for each write below receipts/",
-        partial(fails, Call.WRITE, errno.ENOSPC, ("sender",), "/receipts/", False), limits=Limits(doubts=4)),
+        partial(fails, Call.WRITE, errno.ENOSPC, ("sender",), "/receipts/", False),
+        "what is delivered is done with, and the log says so", limits=_FULL),
     Row("full in the journal", "the disk is full when the journal is written", "ENOSPC for each write below journal/",
         partial(fails, Call.WRITE, errno.ENOSPC, ("receiver", "planner", "worker", "sender"), "/journal/", False),
-        "no object waits for that", limits=_NO_JOURNAL),
+        "no object waits for that", limits=Limits(journal=False)),
     *(
         Row(
             f"{name} at the n-th change {'for good' if for_good else 'once'}",
             f"a write, rename, link, removal or sync fails with {name}, {'and all later ones' if for_good else 'once'}",
             "the n-th such call of any role, n at random",
             partial(nth, getattr(errno, name), for_good),
-            limits=Limits(doubts=4, journal=False, as_it_came=48),
+            limits=replace(_FULL, doubts=4),
             rounds=200,
         )
         for name in ("EIO", "ENOSPC")
@@ -180,9 +200,9 @@ ROWS = (
         partial(fails_once, Call.SYNC, errno.EIO, ("receiver",), "/cache/")),
     Row("fsync fails", "every sync fails (EIO)", "EIO for each fsync and fdatasync",
         partial(fails, Call.SYNC | Call.FOLDER_SYNC, errno.EIO, ("receiver", "planner", "worker", "sender"), "/cache/",
-                True), _CHANGES, limits=Limits(doubts=2)),
+                True), _CHANGES, limits=Limits(doubts=2, receipts=False)),
     Row("fsync of receipts fails once", "the sync of a receipt fails (EIO)", "EIO for one fsync below receipts/",
-        partial(fails_once, Call.SYNC, errno.EIO, ("sender",), "/receipts/"), limits=Limits(doubts=1)),
+        partial(fails_once, Call.SYNC, errno.EIO, ("sender",), "/receipts/"), limits=Limits(doubts=1, receipts=False)),
     Row("EIO at send", "an object cannot be read when it is sent", "EIO for one read of the sender in active/",
         partial(fails_once, Call.READ, errno.EIO, ("sender",), "/active/"), limits=Limits(doubts=1)),
     Row("short reads", "reads give half of what was asked for", "half of each read of planner, worker and sender",
@@ -191,8 +211,8 @@ ROWS = (
         "nobody is held to be stuck"),
     Row("read-only for a while", "the disk is read-only for a while", "EROFS for each change",
         partial(fails, Call.CHANGE, errno.EROFS, ("receiver", "planner", "worker", "sender", "supervisor"), "/cache/",
-                True), _CHANGES, limits=Limits(doubts=2, journal=False)),
+                True), _CHANGES, limits=_FULL),
     Row("file system breaks down", "the file system finds an error in itself and is read-only from then on",
-        "trigger_fs_error of ext4; mounted anew, and a start", breaks_down, limits=Limits(doubts=2, journal=False),
+        "trigger_fs_error of ext4; mounted anew, and a start", breaks_down, limits=_FULL,
         site=EXT4, mixes=False),
 )  # fmt: skip

@@ -87,7 +87,7 @@ def put(what: Callable[[Path, Rig, random.Random], None], rig: Rig, chance: rand
 @contextmanager
 def few_descriptors(rig: Rig, chance: random.Random) -> Iterator[None]:
     """256 for each process, while more connections than that come."""
-    before = {process.pid: _limit(process.pid, (256, 256)) for process in rig.service.processes()}
+    before = {process.pid: _limit(process.pid, 256) for process in rig.service.processes()}
     with ExitStack() as stack:
         for _ in range(CONNECTIONS):
             link = stack.enter_context(socket.socket())
@@ -96,13 +96,16 @@ def few_descriptors(rig: Rig, chance: random.Random) -> Iterator[None]:
                 link.connect(("127.0.0.1", rig.service.port))
         time.sleep(0.5)
         yield
-    for pid, limits in before.items():
+    for pid, descriptors in before.items():
         with suppress(ProcessLookupError):
-            _limit(pid, limits)
+            _limit(pid, descriptors)
 
 
-def _limit(pid: int, limits: tuple[int, int]) -> tuple[int, int]:
-    return resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+def _limit(pid: int, descriptors: int) -> int:
+    """Set the soft limit; returns what it was."""
+    before, most = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (descriptors, most))
+    return before
 
 
 @contextmanager

@@ -52,7 +52,11 @@ def on(rig: Callable[[Site], Rig], site: Site, what: Callable[[Rig], object]) ->
 
 @pytest.mark.parametrize(
     ("group", "row"),
-    [pytest.param(group, row, id=f"{group}-{row}") for group, rows in GROUPS.items() for row in rows],
+    [
+        pytest.param(group, row, id=f"{group}-{row.site} {row}")
+        for group, rows in GROUPS.items()
+        for row in sorted(rows, key=lambda row: str(row.site))  # a rig serves one site at a time
+    ],
 )
 def test_row(group: str, row: Row, rig: Callable[[Site], Rig]) -> None:
     """Whatever fails, what was acknowledged is delivered, or stands somewhere with a reason (docs/reliability.md)."""

@@ -2,7 +2,8 @@
 
 A real service, whose workers alone load FAULTS before anything else: their OpenJPEG does the wrong thing to images of
 certain heights, and nothing to others. It is tried once more alone; then an image goes on as it came, or stands in
-failed/ with the reason if its destination does not take that. What came beside it is compressed and delivered.
+failed/ with the reason if its destination does not take that. What came beside it is compressed and delivered. Some of
+them are rows of tests/chaos, too.
 """
 
 import os
@@ -133,7 +134,7 @@ def assert_arrived(pacs: Pacs, paths: list[Path], syntax: str) -> None:
         assert np.array_equal(decode(arrival.syntax, arrival.data).pixel_array, sent.pixel_array)
 
 
-@pytest.mark.parametrize("killer", KILLERS, ids=str)
+@pytest.mark.parametrize("killer", [each for each in KILLERS if each.frames > 1 or each.rows == HANGS], ids=str)
 def test_what_kills_the_codec_goes_on_as_it_came(killer: Killer, tmp_path: Path) -> None:
     """After two deaths under one object, the object goes on as it came (docs/troubleshoot.md).
     The destination takes everything; the images before and after this one arrive compressed."""
