@@ -30,10 +30,13 @@ _JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
 _SIZ = struct.Struct(">HHHHIIIIIIIIH")  # SOC, SIZ, Lsiz, Rsiz, X, Y, XO, YO, XT, YT, XTO, YTO, Csiz
 _COD = 0xFF52
 _COC = 0xFF53
+_TLM = 0xFF55
 _PRF = 0xFF56
 _SOT = 0xFF90
 _SOD = 0xFF93
 _EOC = 0xFFD9
+# Behind SIZ: CAP COD COC TLM PRF PLM CPF QCD QCC RGN POC PPM CRG COM MCT MCC MCO CBD (A.2, part 2 A.2, part 15 A.2).
+_MAIN_HEADER = frozenset(0xFF00 | number for number in bytes.fromhex("50525355565759 5c5d5e5f 606364 74757778"))
 BEGINS = b"\xff\x4f\xff\x51|" + _JP2_SIGNATURE
 # Bytes of COD and COC (for up to 256 components) after their lengths.
 _TRANSFORM = 4
@@ -135,17 +138,27 @@ def expect(codestream: memoryview, wanted: Planes) -> None:
         raise Corrupt("a codestream of another shape than the ones before it")
 
 
-def without_profile(codestream: memoryview) -> memoryview:
-    """The codestream without its PRF segment (Part 1 of 2019), which only names a profile; OpenJPEG rejects it."""
-    at = _SIZ.size + 3 * _SIZ.unpack_from(codestream)[-1]
+def for_openjpeg(codestream: memoryview) -> memoryview:
+    """The codestream without two kinds of segments of its main header.
+
+    TLM, the lengths of the tile-parts: with fewer of them than there are tile-parts, OpenJPEG 2.5.3 and 2.5.4 write
+    behind the end of an array (its issues 1620 and 1652; we read from end to end anyway). PRF, a profile's number (Part
+    1 of 2019), which it rejects. Corrupt: a segment that it does not know, behind which it would search for one that
+    may be a TLM; or no tile.
+    """
+    begin = at = _SIZ.size + 3 * _SIZ.unpack_from(codestream)[-1]
+    kept = [codestream[:begin]]
     for marker, content in _segments(codestream, at):
-        end = at + 4 + len(content)
-        if marker == _PRF:
-            return memoryview(b"".join((codestream[:at], codestream[end:])))
         if marker == _SOT:
-            break
+            return memoryview(b"".join([*kept, codestream[begin:]])) if len(kept) > 1 else codestream
+        if marker not in _MAIN_HEADER:
+            raise Corrupt(f"a codestream with a segment 0x{marker:04X} in its main header")
+        end = at + 4 + len(content)
+        if marker in (_TLM, _PRF):
+            kept.append(codestream[begin:at])
+            begin = end
         at = end
-    return codestream
+    raise Corrupt("a codestream without a tile")
 
 
 def set_depth(codestream: memoryview, wanted: Planes) -> None:

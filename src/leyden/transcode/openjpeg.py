@@ -255,7 +255,7 @@ def decode(codestream: memoryview, planes: Planes, pixels: memoryview, threads: 
     """
     codestream = jpeg2000.bare(codestream)
     jpeg2000.expect(codestream, planes)
-    codestream = jpeg2000.without_profile(codestream)
+    codestream = jpeg2000.for_openjpeg(codestream)
     image = None
     with _codec(_opj.create_decompress, codestream, reading=True) as (codec, stream, messages):
         try:

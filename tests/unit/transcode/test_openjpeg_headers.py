@@ -153,6 +153,25 @@ def test_a_profile_in_the_main_header_is_no_damage() -> None:
     assert jpeg2000.inspect(memoryview(profiled), CT) == jpeg2000.inspect(memoryview(codestream), CT)
 
 
+TLM, SOT = b"\xff\x55\0\4\0\0", b"\xff\x90\0\x0a" + bytes(8)
+
+
+@pytest.mark.parametrize("tlm", [TLM, TLM * 2, TLM + b"\xff\x64\0\2" + TLM])
+def test_openjpeg_sees_no_lengths_of_tile_parts(tlm: bytes) -> None:
+    """Where they are fewer than the tile-parts, OpenJPEG 2.5.4 writes behind an array."""
+    head, rest = siz(64, 64) + cod(0), SOT + TLM + b"data"
+    seen = bytes(jpeg2000.for_openjpeg(memoryview(head + tlm + rest)))
+    assert seen == head + tlm.replace(TLM, b"") + rest
+    assert bytes(jpeg2000.for_openjpeg(memoryview(seen))) == seen
+
+
+@pytest.mark.parametrize("hidden", [b"\xff\x30\0\x06", b"\xff\x93\0\x06", b"\xff\x61\0\x06", b"\0\0", b""])
+def test_nothing_hides_a_segment_from_our_checks(hidden: bytes) -> None:
+    """Behind what it does not know, OpenJPEG searches for the next segment that it does know."""
+    with pytest.raises(Corrupt):
+        jpeg2000.for_openjpeg(memoryview(siz(64, 64) + cod(0) + hidden + TLM + (SOT if hidden else b"")))
+
+
 def test_a_jp2_file_is_opened() -> None:
     planes = Planes(3, 20, 30, 8, rct=True)
     codestream = bytes(encoded(planes))
