@@ -15,8 +15,9 @@ from dataclasses import dataclass, replace
 from leyden import crash
 from leyden.config.changes import changes
 from leyden.config.load import emptied
-from leyden.config.settings import INNER_ROLES, Settings, without_restart
+from leyden.config.settings import Settings, without_restart
 from leyden.errors import ConfigError
+from leyden.inherited import DESCRIPTORS
 from leyden.journal.events import Operated
 from leyden.journal.lines import tell
 from leyden.operate import reading
@@ -41,16 +42,13 @@ class Generations:
         self.settings = settings
         self._spool = spool
         self._load = load
-        self._all, self._outer, self._inner = Publisher(), Publisher(), Publisher()
+        self._publishers = {role: Publisher() for role in DESCRIPTORS}
         self._publish(settings)
         self._since_s = time.time()
 
     def fd(self, role: str) -> int:
-        """What this role reads its settings from: the planner and the workers, which alone need not reach the network,
-        read them without what leads to a secret; only the sender reads a passcode of a node."""
-        if role in INNER_ROLES:
-            return self._inner.fd
-        return (self._all if role == "sender" else self._outer).fd
+        """What this role reads its settings from."""
+        return self._publishers[role].fd
 
     def started(self, warnings: tuple[str, ...]) -> None:
         """Say which settings the service starts with."""
@@ -93,12 +91,10 @@ class Generations:
 
     def _publish(self, settings: Settings) -> None:
         """To all roles or to none. OSError."""
-        number = settings.generation
-        audiences = ((self._inner, settings.inner), (self._outer, settings.outer), (self._all, settings))
-        for publisher, document in audiences:
-            publisher.write(number, document.to_json())
-        for publisher, _ in audiences:
-            publisher.put_in_force(number)
+        for role, publisher in self._publishers.items():
+            publisher.write(settings.generation, settings.seen_by(role).to_json())
+        for publisher in self._publishers.values():
+            publisher.put_in_force(settings.generation)
 
     def _tell(self, outcome: "_Outcome", begun_ns: int) -> None:
         """For `leyden status`, and for `leyden reload`, which waits at its bell."""

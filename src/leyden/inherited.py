@@ -7,6 +7,7 @@ of file the supervisor is gone, and the role ends at once, wherever it is: recov
 """
 
 import contextlib
+import logging
 import os
 import signal
 import threading
@@ -14,13 +15,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from leyden import board, crash, log
+from leyden import board, confine, crash, log
 from leyden.config.settings import Settings
 from leyden.heartbeat import Heartbeat
 from leyden.journal.lines import set_up
+from leyden.kept_rules import KeptRules, mapping_folders
 from leyden.published import Published
 from leyden.spool.store import Spool
 
+logger = logging.getLogger("leyden.role")
+
+BEGINS_ANEW = 75  # the exit code of a worker that has to; EX_TEMPFAIL of sysexits(3)
 LISTEN_BACKLOG = 1024  # every listen(2) on a socket sets its backlog anew: the supervisor's and each receiver's
 
 _EVERY_ROLE = ("settings", "lifeline", "heartbeats", "board")
@@ -48,6 +53,7 @@ class Inherited:
     heartbeat: Heartbeat
     descriptors: Mapping[str, int]
     published: Published
+    reads: frozenset[Path] = frozenset()  # folders of mapping files, of those that a worker may read
 
     @property
     def name(self) -> str:
@@ -56,6 +62,11 @@ class Inherited:
     @property
     def spool(self) -> Spool:
         return Spool(self.settings.spool_root, sync=self.settings.sync_spool)
+
+    @property
+    def lacks_a_folder(self) -> bool:
+        """Whether the settings name a folder that this worker gave up when it started: it has to begin anew."""
+        return confine.has_landlock() and not self.reads.issuperset(mapping_folders(self.settings.plan.mutations or ()))
 
     def newer(self) -> Settings | None:
         """The settings of a newer generation, if a reload has made one; `settings` are these from now on.
@@ -97,7 +108,7 @@ def descriptors_from(role: str, text: str) -> dict[str, int]:
 
 
 def take(role: str, number: int, row: int, descriptors: Mapping[str, int]) -> Inherited:
-    """Read the settings, begin logging, and tie this process's life to the supervisor's."""
+    """Read the settings, begin logging, give up what the role needs not, and tie its life to the supervisor's."""
     published = Published(descriptors["settings"])
     settings = Settings.from_json(published.newer_than(0) or b"")
     with contextlib.suppress(OSError):  # lines go to standard error until the file can be opened
@@ -105,11 +116,22 @@ def take(role: str, number: int, row: int, descriptors: Mapping[str, int]) -> In
     set_up(settings.spool_root, f"{role}-{number}", settings.journal)
     board.use(descriptors["board"], row)
     crash.arm(role)
+    reads = frozenset(_read_by(settings)) if role == "worker" else frozenset()
+    try:
+        confine.confine(role, writes=(settings.spool_root, Path(settings.log_dir)), reads=tuple(reads))
+    except OSError as error:
+        logger.warning("this role keeps rights that it does not need: %s", error)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     lifeline_fd = descriptors["lifeline"]
     threading.Thread(target=_end_with_supervisor, args=(lifeline_fd,), name="lifeline", daemon=True).start()
-    return Inherited(role, number, settings, Heartbeat(descriptors["heartbeats"], row), descriptors, published)
+    return Inherited(role, number, settings, Heartbeat(descriptors["heartbeats"], row), descriptors, published, reads)
+
+
+def _read_by(settings: Settings) -> set[Path]:
+    """The folders of the mapping files that the settings name, or rules that copies still wait for."""
+    kept = [mutation for rules in KeptRules(settings.spool_root).everything() for mutation in rules.mutations]
+    return mapping_folders([*(settings.plan.mutations or ()), *kept])
 
 
 def _end_with_supervisor(lifeline_fd: int) -> None:

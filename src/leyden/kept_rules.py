@@ -5,8 +5,9 @@ names its rules by their hash, and the file of that name is durable before the e
 that no entry names any more is removed at the next start.
 """
 
+import contextlib
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
@@ -15,7 +16,7 @@ import msgspec
 
 from leyden.errors import Corrupt
 from leyden.plan.mutate import for_destination
-from leyden.plan.rules import CopyRules, PlanSettings
+from leyden.plan.rules import CopyRules, Mutation, PlanSettings
 from leyden.spool.moves import make_folder, sync_folder, write_whole
 
 
@@ -44,6 +45,14 @@ class KeptRules:
         if _digest(document) != digest:
             raise Corrupt(f"state/rules/{digest}.json is not what was written")
         return msgspec.json.decode(document, type=CopyRules)
+
+    def everything(self) -> list[CopyRules]:
+        """All that can be read."""
+        rules = []
+        for path in Path(self._folder).glob("*.json"):
+            with contextlib.suppress(OSError, Corrupt):
+                rules.append(self._read(path.stem))
+        return rules
 
     def renewing(self, settings: PlanSettings) -> Callable[[str, str], str]:
         """For a retry: the hash of the rules of these settings, given that of the rules before, and the destination.
@@ -78,6 +87,11 @@ class KeptRules:
         for name in found:
             if name.partition(".")[0] not in kept:
                 os.unlink(f"{self._folder}/{name}")
+
+
+def mapping_folders(mutations: Iterable[Mutation]) -> set[Path]:
+    """Where the mapping files stand that these rules name."""
+    return {Path(edit.mapping).parent for mutation in mutations for edit in mutation.actions if edit.mapping}
 
 
 def _digest(document: bytes) -> str:

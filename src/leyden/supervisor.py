@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from leyden import __version__, crash, log
+from leyden import __version__, confine, crash, log
 from leyden.admission.callers import who_may_call
 from leyden.board import Board
 from leyden.config.settings import Settings
@@ -29,7 +29,7 @@ from leyden.dicom.uids import syntax_name
 from leyden.errors import Transient, Unsafe, WrongFormat
 from leyden.generations import Generations, Load
 from leyden.heartbeat import ROW_BYTES, Heartbeat
-from leyden.inherited import DESCRIPTORS, LISTEN_BACKLOG, descriptors_as_text
+from leyden.inherited import BEGINS_ANEW, DESCRIPTORS, LISTEN_BACKLOG, descriptors_as_text
 from leyden.journal.events import Operated
 from leyden.journal.lines import set_up, tell
 from leyden.journal.upkeep import Upkeep
@@ -92,6 +92,7 @@ def run(settings: Settings, warnings: tuple[str, ...], load: Load) -> int:
 
     `load` reads the configuration again, for a reload.
     """
+    confine.no_core_dumps()
     os.umask(0o077)  # before anything is made; the roles inherit it
     crash.arm("supervisor")
     systemd = Systemd(os.environ)
@@ -121,6 +122,10 @@ def _prepare(settings: Settings, warnings: tuple[str, ...], load: Load, systemd:
         logger.warning(
             "runs as %s, as --as-root asked for: a fault in it would be one in all of this machine", user_name(0)
         )
+    if not confine.has_seccomp():
+        logger.warning("no role gives up calls of the system: libseccomp.so.2 is not there (Debian: libseccomp2)")
+    if not confine.has_landlock():
+        logger.info("no role gives up files: this kernel has no Landlock, or an old one")
     check_folder(Path(settings.path), "the configuration, which says where images go")
     check_folder(Path(settings.log_dir), "the folder of the log")
     check_spool(settings.spool_root)
@@ -248,6 +253,10 @@ class Supervisor:
         """Give back what an ended process had claimed, and decide when the next one starts."""
         child.process = None
         self._board.ended(child.row)
+        if code == BEGINS_ANEW:
+            logger.info("%s begins anew, as the new settings name a folder that it gave up", child.name)
+            child.restart_at_s = 0.0
+            return
         lived_s = time.monotonic() - child.started_s
         try:
             given_back = self._reclaim(child, crashed=child.role == "worker")  # only workers run native code over data

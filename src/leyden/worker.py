@@ -36,7 +36,7 @@ from leyden.errors import Corrupt
 from leyden.form import ladder
 from leyden.form.choose import CRASHES_MAX, AsItCame, Ask, Fail, Make, Node, Past, choose
 from leyden.form.obstacle import Facts
-from leyden.inherited import Inherited
+from leyden.inherited import BEGINS_ANEW, Inherited
 from leyden.journal.events import ByHand, Failed, Transformed
 from leyden.journal.lines import tell
 from leyden.kept_rules import KeptRules
@@ -256,6 +256,7 @@ class Worker:
         self._overtaken_s = 0.0
         self._may_be_overtaken = True
         self._drain_until_s: float | None = None
+        self._exit_code = 0
         self._at_work = False
         self._looked_ns = 0  # when alive() was called the last time
         self._controls = Controls(self.spool.root)
@@ -295,7 +296,7 @@ class Worker:
                     self.sleep(LOOK_S)
                     self.queue.rung()
         self.commits.close()
-        return 0
+        return self._exit_code
 
     def _next(self) -> Queued | None:
         """Claim the next object; None if nothing waits, an operator has paused this, or the disk refuses."""
@@ -305,7 +306,7 @@ class Worker:
             logger.error("the spool can't be worked on, next try in %.0f s: %s", LOOK_S, error)
             return None
 
-    def drain(self, _number: int, _frame: FrameType | None) -> None:
+    def drain(self, _number: int = 0, _frame: FrameType | None = None) -> None:
         """The handler of SIGTERM."""
         if self._drain_until_s is None:
             self._drain_until_s = time.monotonic() + DRAIN_S
@@ -378,6 +379,9 @@ class Worker:
             crash.point("claimed")
             if (newer := self.inherited.newer()) is not None:  # once it is claimed: it may have been planned by these
                 self._go_by(newer)
+                if self.inherited.lacks_a_folder:
+                    self._exit_code = BEGINS_ANEW
+                    self.drain()
             self.alive(claim.size)
             if claim.entry.crashes:
                 self._attempt_alone(claim)

@@ -17,6 +17,8 @@ from leyden.deliver.destination import Credentials, Destination, TlsSettings
 from leyden.dicom.negotiate import AcceptorPolicy
 from leyden.errors import ConfigError
 from leyden.generations import Generations
+from leyden.inherited import DESCRIPTORS
+from leyden.net.certificates import Listener
 from leyden.operate.reading import Reading, Result, read
 from leyden.plan.rules import Mutation, PlanSettings
 from leyden.published import Published, Publisher
@@ -66,7 +68,7 @@ class Site:
 def site(tmp_path: Path) -> Iterator[Site]:
     made = Site(tmp_path)
     yield made
-    for role in ("sender", "worker", "console"):
+    for role in DESCRIPTORS:
         os.close(made.generations.fd(role))
 
 
@@ -111,7 +113,7 @@ def test_a_new_generation_has_its_folders_before_the_roles_see_it(
     monkeypatch.setattr(Publisher, "put_in_force", put_in_force)
     site.files = replace(site.first, destinations=(A, B), workers=9)
     said = site.reload()
-    assert there == [True, True, True]
+    assert there == [True] * len(DESCRIPTORS)
     assert (said.generation, said.result, said.nodes) == (2, Result.CHANGED, ("A", "B"))
     assert said.changes == ("node B is added",)
     assert said.warnings == ("config.yml:7: odd", "workers stays 1: it takes a restart to make it 9")
@@ -221,18 +223,32 @@ def test_a_result_that_cannot_be_written_down_is_in_force_all_the_same(
 SECRET = "hunter2"
 
 
-def test_planner_and_workers_read_no_secret(site: Site) -> None:
-    """They have no use for one, and workers run native code over received data. All else reads the whole."""
-    console = ConsoleSettings(enabled=True, token=SECRET, service_password=SECRET, key=f"/etc/{SECRET}.key")
-    alerts = AlertSettings(webhook=WebhookSettings(url=f"https://chat.example/{SECRET}", secret_file=SECRET))
-    audit = AuditSettings(enabled=True, key_file=SECRET, collector=CollectorSettings("siem", key=SECRET))
-    site.files = replace(site.first, console=console, alerts=alerts, audit=audit)
+def test_each_role_reads_the_secrets_that_it_needs_and_no_other(site: Site) -> None:
+    """Workers run native code over received data, and receivers what strangers send: they could give a secret away."""
+    node = replace(
+        A, tls=TlsSettings("a.example", key="KEY-OF-NODE"), credentials=Credentials("us", passcode="PASSCODE")
+    )
+    alerts = AlertSettings(webhook=WebhookSettings(url="https://chat.example/WEBHOOK"))
+    audit = AuditSettings(collector=CollectorSettings("siem", key="KEY-OF-AUDIT"))
+    site.files = replace(
+        site.first, destinations=(node,), console=ConsoleSettings(token="TOKEN"), alerts=alerts, audit=audit
+    )
     site.reload()
-    for role in ("planner", "worker"):
-        seen = site.read_by(role)
-        assert SECRET not in seen.to_json().decode()
-        assert seen.plan == site.files.plan
-        assert seen.generation == 2
-    assert SECRET in site.generations.settings.to_json().decode()
-    for role in ("receiver", "sender", "console", "watcher"):
-        assert site.read_by(role) == site.generations.settings
+    everything = {"KEY-OF-NODE", "PASSCODE", "WEBHOOK", "KEY-OF-AUDIT", "TOKEN"}
+    seen = {role: site.read_by(role) for role in DESCRIPTORS}
+    found = {
+        role: {secret for secret in everything if secret in settings.to_json().decode()}
+        for role, settings in seen.items()
+    }
+    assert found == {
+        "receiver": set(),
+        "planner": set(),
+        "worker": set(),
+        "sender": {"KEY-OF-NODE", "PASSCODE"},
+        "console": everything - {"PASSCODE"},
+        "watcher": everything - {"PASSCODE"},
+    }
+    assert all((each.generation, each.plan) == (2, site.files.plan) for each in seen.values())
+    secured = replace(site.first, tls=Listener(port=2762, key="KEY-OF-LISTENER"))
+    told = {role for role in DESCRIPTORS if "KEY-OF-LISTENER" in secured.seen_by(role).to_json().decode()}
+    assert told == {"receiver", "console", "watcher"}  # the last two tell when a certificate ends

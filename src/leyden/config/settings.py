@@ -110,7 +110,7 @@ class Settings:
     def fingerprint(self) -> str:
         """The same for two starts or reloads that mean the same: the begin of a SHA-256, in hex digits. Of no passcode,
         as it is written down, and short ones could be found by it."""
-        return hashlib.sha256(replace(self.outer, generation=0).to_json()).hexdigest()[:16]
+        return hashlib.sha256(replace(self.seen_by("console"), generation=0).to_json()).hexdigest()[:16]
 
     @property
     def watched(self) -> bool:
@@ -140,22 +140,19 @@ class Settings:
         callers = tuple(replace(each, max_associations=share(each.max_associations)) for each in self.receiver.callers)
         return replace(self.receiver, max_associations=share(self.receiver.max_associations), callers=callers)
 
-    @property
-    def outer(self) -> "Settings":
-        """What all roles but the sender go by: without the passcodes that nodes.yml holds in clear."""
-        return replace(self, destinations=tuple(map(_withheld, self.destinations)))
-
-    @property
-    def inner(self) -> "Settings":
-        """What the planner and the workers go by: no secret, nor what leads to one or is of the network."""
-        return replace(
-            self,
-            receiver=ReceiverSettings(AcceptorPolicy(())),
-            destinations=tuple(replace(each, tls=None, credentials=None) for each in self.destinations),
-            console=ConsoleSettings(),
-            audit=NO_AUDIT,
-            alerts=NO_ALERTS,
-        )
+    def seen_by(self, role: str) -> "Settings":
+        """What a role is given: no secret that it has no use for, nor what leads to one. Planner and workers, which no
+        peer reaches, also get nothing of the network. The passcode of a node is the sender's alone."""
+        if role in ("console", "watcher"):
+            return replace(self, destinations=tuple(map(_withheld, self.destinations)))
+        quiet = replace(self, console=ConsoleSettings(), audit=NO_AUDIT, alerts=NO_ALERTS)
+        if role == "sender":
+            return replace(quiet, tls=NO_LISTENER)
+        destinations = tuple(replace(each, tls=None, credentials=None) for each in self.destinations)
+        if role == "receiver":
+            return replace(quiet, destinations=destinations)
+        nothing = ReceiverSettings(AcceptorPolicy(()))
+        return replace(quiet, destinations=destinations, receiver=nothing, tls=NO_LISTENER)
 
     def to_json(self) -> bytes:
         return msgspec.json.encode(self)
@@ -170,9 +167,6 @@ def _withheld(node: Destination) -> Destination:
         return node
     return replace(node, credentials=replace(node.credentials, passcode="", withheld=True))
 
-
-INNER_ROLES = ("planner", "worker")
-"""The roles that read `Settings.inner`: no peer reaches them, and the workers run native code over received data."""
 
 AT_START = {
     "cache_path": "cachePath",

@@ -10,7 +10,6 @@ of rows after the data (DNL), sides over 65535.
 
 import contextlib
 import ctypes
-import ctypes.util
 import importlib.util
 import re
 import struct
@@ -73,8 +72,7 @@ class _FrameInfo(ctypes.Structure):
 
 def _load() -> Any:
     """CharLS 2 from the pyjpegls wheel, whose extension module exports it, or from the system; None = neither."""
-    for find in (_in_pyjpegls, lambda: ctypes.util.find_library("charls")):
-        path = find()
+    for path in (_in_pyjpegls(), "libcharls.so.2"):  # not find_library: it starts a compiler, which a worker may not
         if path is not None:
             with contextlib.suppress(OSError, AttributeError):
                 return _bind(ctypes.CDLL(path))

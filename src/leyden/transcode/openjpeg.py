@@ -40,9 +40,13 @@ def _library_path() -> str:
         inside = sorted(Path(imagecodecs.origin).parents[1].glob("imagecodecs.libs/libopenjp2*.so*"))
         if inside:
             return str(inside[0])
-    system = ctypes.util.find_library("openjp2")
-    if system is None:
-        raise LeydenError("no libopenjp2: install imagecodecs' wheel, or the system's package (Debian: libopenjp2-7)")
+    system = "libopenjp2.so.7"  # not by find_library: it starts a compiler, which a worker may not
+    try:
+        ctypes.CDLL(system)
+    except OSError:
+        raise LeydenError(
+            "no libopenjp2: install imagecodecs' wheel, or the system's package (Debian: libopenjp2-7)"
+        ) from None
     return system
 
 
