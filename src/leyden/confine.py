@@ -23,7 +23,7 @@ import sys
 import sysconfig
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 # -- the table
@@ -70,16 +70,23 @@ KEPT = {
 def confine(role: str, *, writes: Sequence[Path], reads: Sequence[Path] = ()) -> None:
     """Give up what KEPT does not say, for this thread and all that it starts: so before there is another one.
 
-    `writes`: folders that it may write and read; `reads`: files and folders that a role which may not read all reads
-    besides its code. OSError: the kernel refuses what it has.
+        `writes`: folders that it may write and read; `reads`: files and folders that a role which may not read all reads
+    besides its code. OSError: the kernel refuses one of them; the others are done all the same.
     """
     kept = KEPT[role]
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    _drop_capabilities(kept.capabilities)
+    steps = [partial(_prctl, _PR_SET_NO_NEW_PRIVS, 1), partial(_drop_capabilities, kept.capabilities)]
     if not kept.writes_all and has_landlock():
-        _landlock([*writes, Path("/dev")], None if kept.reads_all else [*code(), *reads])
+        steps.append(partial(_landlock, [*writes, Path("/dev")], None if kept.reads_all else [*code(), *reads]))
     if (library := _libseccomp()) is not None:
-        _seccomp(library, kept.calls)
+        steps.append(partial(_seccomp, library, kept.calls))
+    refused = []
+    for step in steps:
+        try:
+            step()
+        except OSError as error:
+            refused.append(f"{step.func.__name__.strip('_')}: {error.strerror}")
+    if refused:
+        raise OSError(errno.EPERM, "; ".join(refused))
 
 
 def no_core_dumps() -> None:
@@ -232,7 +239,7 @@ def _seccomp(library: ctypes.CDLL, kept: Sequence[str]) -> None:
 
     try:
         _done(library.seccomp_attr_set(rules, _ATTRIBUTE_BAD_ARCHITECTURE, _ERRNO | errno.EPERM))
-        _done(library.seccomp_attr_set(rules, _ATTRIBUTE_NO_SSB, 1))  # else Linux before 5.16 slows the process down
+        library.seccomp_attr_set(rules, _ATTRIBUTE_NO_SSB, 1)  # else Linux before 5.16 slows the process down
         for name in (*_NEVER, *_DIAL, *_SERVE, *_PROCESSES):
             if name not in kept:
                 deny(name)

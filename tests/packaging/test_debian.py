@@ -77,6 +77,9 @@ def test_the_service_runs_under_its_unit(machine: Machine) -> None:
     process = machine.run("cat", f"/proc/{pid}/status")
     assert re.findall(r"^(?:NoNewPrivs|Seccomp):\t(\d)$", process, re.MULTILINE) == ["1", "2"]
     assert re.findall(r"^CapBnd:\t(\w+)$", process, re.MULTILINE) == ["0000000000000400"]
+    log = (machine.root / "var/log/leyden/leyden.log").read_text()
+    assert "rights that it does not need" not in log  # the roles can give up more than the unit takes
+    assert "no role gives up" not in log
     for number in range(len(SYNTAXES)):
         machine.run("leyden", "send", "127.0.0.1:104", "--called", f"N{number}", "/srv/ct.dcm")
     spool = machine.root / DATA / "cache"

@@ -75,6 +75,7 @@ def unit(site: Site) -> str:
         writes="\n".join(writes),
         home="read-only" if at_home else "true",
         capabilities="\n".join(bounds),
+        calls=" capset" if low else "",  # with which the roles give the capability up
     )
 
 
