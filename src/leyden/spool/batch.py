@@ -2,7 +2,8 @@
 
 A few threads fdatasync the files as they arrive. A thread that finds synced files, and no other thread publishing,
 publishes them all: rename embryo -> new, one fsync of the folder, then the answers. Files synced meanwhile make up the
-next round. So no file waits for a batch to fill, and sixteen associations share one fsync of the folder. On a fast
+next round. So no file waits for a batch to fill, and sixteen associations share one fsync of the folder. Callers take
+turns at the threads, so that none waits for the hundreds of files that another one may have on their way. On a fast
 disk a lone association does all this in the event loop: the way to a thread and back would take as long as the sync.
 After a failed sync the kernel marks the pages clean, and a second sync would report a success that is none (tried). So
 the file is discarded, and the spool takes in nothing until a probe write succeeds.
@@ -26,6 +27,7 @@ from queue import SimpleQueue
 from leyden import crash
 from leyden.errors import Transient
 from leyden.inline import Inline
+from leyden.spool.entry import of_source
 from leyden.spool.moves import into, sync_folder
 from leyden.spool.stage import Stage
 from leyden.spool.store import Spool
@@ -46,6 +48,35 @@ class _Job:
     loop: AbstractEventLoop
     place: str = ""
     error: Exception | None = None
+
+
+class _Jobs:
+    """The files that wait for a thread: the callers take turns, each with its oldest first. For any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._of_callers: dict[str, deque[_Job]] = {}  # the next one first
+        self._tokens: SimpleQueue[bool] = SimpleQueue()  # one for each job, and False for each thread that is to end
+
+    def put(self, job: _Job) -> None:
+        with self._lock:
+            self._of_callers.setdefault(of_source(f"{job.name}.dcm"), deque()).append(job)
+        self._tokens.put(True)
+
+    def end(self) -> None:
+        """Have one thread end, once nothing waits."""
+        self._tokens.put(False)
+
+    def get(self) -> _Job | None:
+        """The next one, as soon as there is one; None = end."""
+        if not self._tokens.get():
+            return None
+        with self._lock:
+            caller, jobs = next(iter(self._of_callers.items()))
+            del self._of_callers[caller]
+            if len(jobs) > 1:
+                self._of_callers[caller] = jobs  # behind the others
+            return jobs.popleft()
 
 
 _WRITE = 2  # SYNC_FILE_RANGE_WRITE
@@ -70,7 +101,7 @@ class GroupCommit:
         """`ready()` is called, from whichever thread, when something new stands in new/."""
         self.healthy = True
         self._spool = spool
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._jobs = _Jobs()
         self._synced: deque[_Job] = deque()
         self._publishing = threading.Lock()
         self._fault = threading.Lock()
@@ -110,7 +141,7 @@ class GroupCommit:
         """Finish the commits handed in so far, then end the threads."""
         self._closed.set()
         for _ in self._threads:
-            self._jobs.put(None)
+            self._jobs.end()
         for thread in self._threads:
             thread.join()
 

@@ -14,6 +14,7 @@ from leyden.errors import Transient
 from leyden.spool import batch
 from leyden.spool.batch import GroupCommit
 from leyden.spool.doorbell import Bell, Ringer
+from leyden.spool.entry import NO_UID, key
 from leyden.spool.store import Spool
 
 
@@ -311,3 +312,33 @@ def test_a_file_removed_by_hand_says_nothing_about_the_volume(either):
 
     asyncio.run(main())
     assert len(either.newcomers(10)) == 1
+
+
+def test_callers_take_turns_at_the_threads(spool, monkeypatch):
+    """A file does not wait for all those that another caller has on their way."""
+    begun, go_on = threading.Event(), threading.Event()
+    fdatasync, order = os.fdatasync, []
+
+    def slow(fd):
+        begun.set()
+        assert go_on.wait(30)
+        fdatasync(fd)
+
+    monkeypatch.setattr(os, "fdatasync", slow)
+
+    async def main():
+        commit = GroupCommit(spool, threads=1)
+        futures = []
+        for caller in ("FLOOD", "FLOOD", "FLOOD", "QUIET"):
+            fd, path, receipt = embryo(spool)
+            name = f"{receipt}.{key('1')}.{NO_UID}.{key(caller)}"
+            futures.append(commit.commit(fd, path, name))
+            futures[-1].add_done_callback(lambda _, caller=caller: order.append(caller))
+            await asyncio.to_thread(begun.wait, 30)
+        go_on.set()
+        await asyncio.gather(*futures)
+        commit.close()
+
+    asyncio.run(main())
+    assert order == ["FLOOD", "FLOOD", "QUIET", "FLOOD"]
+    assert len(spool.newcomers(10)) == 4
