@@ -11,7 +11,7 @@ from functools import partial
 from leyden.deliver.destination import Credentials, TlsSettings
 from leyden.dicom.negotiate import UserIdentity
 from leyden.net.certificates import BadFile
-from leyden.net.identity import BadSecret, user_identity
+from leyden.net.identity import user_identity
 from leyden.net.scu import Association, ConnectionFailed
 from leyden.net.tls import Session
 from leyden.net.trust import Contexts, Files
@@ -65,7 +65,7 @@ def _means(
         who = None
         if credentials is not None:
             who = user_identity(credentials.username, credentials.secret_file, credentials.passcode)
-    except (BadFile, BadSecret) as error:
+    except BadFile as error:
         raise ConnectionFailed(str(error)) from error
     trusted = tls.authorities or "the system's certificate store"
     return partial(Session, context, server_side=False, server_name=tls.name, trusted=trusted), who

@@ -13,7 +13,7 @@ from leyden.config.schema import CredentialsEntry, NodeEntry
 from leyden.config.yaml_text import Text
 from leyden.deliver.destination import Credentials, TlsSettings
 from leyden.net.certificates import BadFile, NotOurs
-from leyden.net.identity import BadSecret, read_secret
+from leyden.net.identity import read_secret
 from leyden.net.trust import Files, client_context
 
 CREDENTIALS_DIRECTORY = "CREDENTIALS_DIRECTORY"  # systemd.exec(5)
@@ -87,10 +87,13 @@ def _credentials(node: NodeEntry, folder: Path, environ: Mapping[str, str], repo
             report.warn(given.places["Credential"], "Credentials.Credential", unknown)
             return Credentials(given.username, secret_file)
     if secret_file:
+        where = f"Credentials.{secrets[0]}"
         try:
             read_secret(secret_file)
-        except BadSecret as error:
-            report.error(given.places[secrets[0]], f"Credentials.{secrets[0]}", str(error))
+        except NotOurs as error:
+            report.warn(given.places[secrets[0]], where, f"{error}: this user can't check it")
+        except BadFile as error:
+            report.error(given.places[secrets[0]], where, str(error))
     return Credentials(given.username, secret_file, given.passcode)
 
 

@@ -5,21 +5,16 @@ absent: Kerberos and SAML.
 """
 
 from leyden.dicom.negotiate import JWT, USERNAME, USERNAME_AND_PASSCODE, UserIdentity
-from leyden.errors import LeydenError
-from leyden.net.certificates import BadFile, check_private
+from leyden.net.certificates import BadFile, check_private, content_of
 
 SECRET_MAX_BYTES = 60_000  # a field has a length of 16 bits, and both share an item
-
-
-class BadSecret(LeydenError):
-    """A file that holds no passcode or JWT; the text does not hold it either."""
 
 
 def user_identity(username: str, secret_file: str, passcode: str = "") -> UserIdentity:
     """The identity: a user, with the passcode if there is one; without `username`, the JWT in `secret_file`.
 
     No positive response is asked for: who does not accept the user rejects the association, and what an acceptor that
-    knows no user identity ignores was sent by then. Raises BadSecret.
+    knows no user identity ignores was sent by then. Raises BadFile.
     """
     secret = read_secret(secret_file) if secret_file else passcode.encode()
     if not username:
@@ -28,18 +23,12 @@ def user_identity(username: str, secret_file: str, passcode: str = "") -> UserId
 
 
 def read_secret(path: str) -> bytes:
-    """The first line of a file that only its owner has rights to. Raises BadSecret."""
-    try:
-        check_private("", path)
-        with open(path, "rb") as file:
-            content = file.read(SECRET_MAX_BYTES + 1)
-    except OSError as error:
-        raise BadSecret(f"{path}: {error.strerror}") from error
-    except BadFile as error:
-        raise BadSecret(str(error)) from error
+    """The first line of a file that only its owner has rights to. Raises BadFile, which never holds it."""
+    check_private("", path)
+    content = content_of("", path)
     secret = content.partition(b"\n")[0].strip(b"\r\n \t")
     if not secret:
-        raise BadSecret(f"{path} is empty, or its first line is")
-    if len(content) > SECRET_MAX_BYTES:
-        raise BadSecret(f"{path} is larger than {SECRET_MAX_BYTES} bytes")
+        raise BadFile("", f"{path} is empty, or its first line is")
+    if len(secret) > SECRET_MAX_BYTES:
+        raise BadFile("", f"the first line of {path} has more than {SECRET_MAX_BYTES} bytes")
     return secret

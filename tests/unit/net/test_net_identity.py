@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from leyden.dicom.negotiate import JWT, USERNAME, USERNAME_AND_PASSCODE, UserIdentity
-from leyden.net.identity import BadSecret, user_identity
+from leyden.net.certificates import BadFile
+from leyden.net.identity import user_identity
 
 
 def written(tmp_path: Path, content: bytes, mode: int = 0o600) -> str:
@@ -29,12 +30,12 @@ def test_the_kinds(tmp_path: Path) -> None:
     [
         (b"", 0o600, "is empty"),
         (b"\nsecret", 0o600, "is empty, or its first line is"),
-        (b"s" * 60_001, 0o600, "is larger than 60000 bytes"),
+        (b"s" * 60_001, 0o600, "has more than 60000 bytes"),
         (b"secret", 0o604, "others than its owner have rights"),
     ],
 )
 def test_what_is_no_secret_is_told_without_it(tmp_path: Path, content: bytes, mode: int, said: str) -> None:
     path = written(tmp_path, content, mode)
-    with pytest.raises(BadSecret, match=said) as raised:
+    with pytest.raises(BadFile, match=said) as raised:
         user_identity("u", path)
     assert "secret" not in str(raised.value).replace(path, "")
