@@ -34,7 +34,7 @@ class Limits:
     objects that may arrive uncompressed; `ends_in`: stages in which objects may end; `journal`: False if the journal
     cannot be written, and so need not know the reasons; `receipts`: False if they cannot be written (what is delivered
     is delivered all the same); `strangers`: somebody has put objects into the spool by hand; `exits`:
-    True if a role may end by itself.
+    True if a role may end by itself; `embryos`: True if files that were half received may stay until the next start.
     """
 
     doubts: int = 0
@@ -44,6 +44,7 @@ class Limits:
     receipts: bool = True
     strangers: bool = False
     exits: bool = False
+    embryos: bool = False
 
     def __add__(self, other: "Limits") -> "Limits":
         return Limits(
@@ -54,6 +55,7 @@ class Limits:
             self.receipts and other.receipts,
             self.strangers or other.strangers,
             self.exits or other.exits,
+            self.embryos or other.embryos,
         )
 
 

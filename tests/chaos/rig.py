@@ -331,11 +331,14 @@ class Rig:
         """Wait until all is promised and nothing is on its way any more; judge, and forget. Raises AssertionError."""
         self.source.wait(lambda: not self.source.loads, limit_s, "all sources to end")
         folder = str(self.service.spool)
-        ended = tuple(f"{folder}/{stage}/" for stage in limits.ends_in)
+        ended = tuple(f"{folder}/{stage}/" for stage in (*limits.ends_in, *["embryo"] * limits.embryos))
         self.service.wait_left(
             lambda left: all(str(path).startswith(ended) or path in self.strange for path in left),
             limit_s, "everything to be delivered or to end",
         )  # fmt: skip
+        if limits.embryos and self.service.left():
+            assert self.service.stop() == 0
+            self.restart()
         with suppress(AssertionError):
             wait_for(lambda: not self._left(limits), 20)  # claims and plans that are being finished
         seen = self.seen(limits)

@@ -147,7 +147,7 @@ def breaks_down(rig: Rig, chance: random.Random) -> Iterator[None]:
     rig.restart()
 
 
-_FULL = Limits(doubts=2, as_it_came=ANY, journal=False, receipts=False)
+_FULL = Limits(doubts=2, as_it_came=ANY, journal=False, receipts=False, embryos=True)
 _CHANGES = "for as long as it lasts, an answer that promises nothing; it is back by itself"
 ROWS = (
     *(
@@ -200,7 +200,7 @@ ROWS = (
         partial(fails_once, Call.SYNC, errno.EIO, ("receiver",), "/cache/")),
     Row("fsync fails", "every sync fails (EIO)", "EIO for each fsync and fdatasync",
         partial(fails, Call.SYNC | Call.FOLDER_SYNC, errno.EIO, ("receiver", "planner", "worker", "sender"), "/cache/",
-                True), _CHANGES, limits=Limits(doubts=2, receipts=False)),
+                True), _CHANGES, limits=Limits(doubts=2, receipts=False, embryos=True)),
     Row("fsync of receipts fails once", "the sync of a receipt fails (EIO)", "EIO for one fsync below receipts/",
         partial(fails_once, Call.SYNC, errno.EIO, ("sender",), "/receipts/"), limits=Limits(doubts=1, receipts=False)),
     Row("EIO at send", "an object cannot be read when it is sent", "EIO for one read of the sender in active/",

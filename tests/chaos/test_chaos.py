@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from chaos import page
 from chaos.rig import FOLDER, Rig, Site
 from chaos.row import Row, mix, play
 from chaos.rows import GROUPS
+from chaos.scenes import SCENES
 
 SEED = int(os.environ.get("LEYDEN_CHAOS_SEED", "20261129"))
 MIXED = 6
@@ -68,3 +70,9 @@ def test_mixed(group: str, rig: Callable[[Site], Rig]) -> None:
     """The same while several fail at random, two at once (docs/reliability.md)."""
     rows = [row for row in GROUPS[group] if row.mixes and row.site == FOLDER]
     on(rig, FOLDER, lambda there: mix(rows, there, random.Random(f"{SEED} {group}"), MIXED))
+
+
+def test_the_page_is_that_of_the_rows() -> None:
+    """The table of docs/reliability.md is made of the rows and the counts: perf/chaos.py --page."""
+    there = page.PAGE.read_text()
+    assert there == page.with_table(there, GROUPS, SCENES, page.counts())
