@@ -57,6 +57,8 @@ RETRY_LEFT_S = 30.0
 CONSOLE, WATCHER = "console", "watcher"  # no object needs them: the service is ready without
 ROUND_S = 0.5  # of the loop, if no signal comes
 STARTING_ROUND_S = 0.02
+FROZEN_S = 10.0  # a round that took so long: this process stood still, and so did the roles
+THAWED_S = 10.0  # so long after that they need not have shown that they live
 
 
 @dataclass(slots=True)
@@ -161,6 +163,7 @@ class Supervisor:
         self._ready, self._stopping = False, False
         self._upkeep = _upkeep(settings)
         self._leftovers: dict[str, list[Queued]] = {}  # of ended roles: the disk failed to give them back
+        self._judged_s = self._judge_from_s = time.monotonic()
         self._retry_leftovers_at_s = time.monotonic() + RETRY_LEFT_S
         roles = [("planner", 0), ("sender", 0)]
         roles += [("worker", number) for number in range(settings.workers)]
@@ -278,10 +281,17 @@ class Supervisor:
         receiver = child.number if child.role == "receiver" else None
         return recover.reclaim(self.spool, child.name, crashed=crashed, receiver=receiver)
 
+    def _late(self, now_s: float) -> list[_Child]:
+        """The roles that have been silent for longer than they may be; none after a time in which all stood still: a
+        container that was paused, a virtual machine that was moved."""
+        if now_s - self._judged_s > FROZEN_S:
+            self._judge_from_s = now_s + THAWED_S
+        self._judged_s = now_s
+        return [child for child in self.children if child.is_late(now_s)] if now_s >= self._judge_from_s else []
+
     def _kill_stuck(self) -> None:
-        now_s = time.monotonic()
-        for child in self.children:
-            if child.process is not None and not child.killed_as_stuck and child.is_late(now_s):
+        for child in self._late(time.monotonic()):
+            if child.process is not None and not child.killed_as_stuck:
                 child.killed_as_stuck = True
                 child.process.kill()
 
@@ -347,8 +357,7 @@ class Supervisor:
     def _ping(self) -> None:
         """Feed systemd's watchdog, unless a role hangs that even SIGKILL does not end: then the service is ended."""
         if self._ready and self._systemd.ping_due():
-            now_s = time.monotonic()
-            late = [child.name for child in self._needed() if child.is_late(now_s)]
+            late = [child.name for child in self._late(time.monotonic()) if child in self._needed()]
             if late:
                 self._systemd.tell(STATUS=f"stuck: {', '.join(late)}")
             else:

@@ -17,6 +17,7 @@ HEADINGS = {
     "steps": "Processes, at each step of the trip and of a reload",
     "disk": "The disk",
     "spool": "The spool and the machine",
+    "service": "The clock, the configuration, stops and starts",
 }
 
 

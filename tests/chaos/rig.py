@@ -30,6 +30,7 @@ from chaos.oracle import Arrival, Limits, Seen, Standing
 from leyden import crash
 from leyden.journal.index import Document
 from support import canary
+from support.clock import Clock
 from support.codec_faults import CodecFaults
 from support.faults import Faults
 from support.peers import listens
@@ -41,6 +42,7 @@ HERE = Path(__file__).resolve().parent
 SETTLES_WITHIN_S = 150.0  # what could not be planned is tried again after a minute
 NO_LIMITS = Limits()
 STRANGERS = 8_000_000  # numbers from here on are of objects that no source sends
+SUMMER_S = 10_000.0, 20_000.0  # from the start of the rig: when summer time begins and ends
 _UID = re.compile(rb"2\.25\.1001\.1\d{6}")
 _NO_OBJECTS = {"journal", "logs", "receipts", "recent", "state", "lost+found"}  # folders of the spool
 
@@ -194,18 +196,28 @@ class Rig:
         self.service = Service(folder / "leyden", self.nodes, ROUTINGS, MUTATIONS, **keys)
         self.volume = Volume(folder / "image", self.service.spool, kind=site.disk) if site.disk else None
         self.faults = Faults(folder)
+        self.clock = Clock(folder)
         self.codec = CodecFaults(folder)
         self.crash_at = folder / "crash-at"  # what each process reads about where it is to die
         self.crash_at.write_text("")
         self.environment = {
             **self.faults.environment,
             **self.codec.environment,
+            **self.clock.environment,
+            "TZ": self._time_zone(),
             crash.ENVIRONMENT: f"@{self.crash_at}",
         }
         self._source: Source | None = None
         self._next = 0
         self.strange: list[Path] = []  # files that somebody has put into the spool by hand, and may stay there
         self._strangers = itertools.count(STRANGERS)
+
+    def _time_zone(self) -> str:
+        """One in which summer time begins and ends soon (POSIX, TZ): in UTC, and then an hour more."""
+        self.summer_s = tuple(time.time() + from_now_s for from_now_s in SUMMER_S)
+        begins, ends = (time.gmtime(at_s + local_s) for at_s, local_s in zip(self.summer_s, (0, 3600), strict=True))
+        rules = (f"{at.tm_yday - 1}/{at.tm_hour}:{at.tm_min}:{at.tm_sec}" for at in (begins, ends))
+        return f"NORMAL0SUMMER,{','.join(rules)}"
 
     @property
     def promised(self) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-_SOURCE = Path(__file__).with_suffix(".c")
+_SOURCES = [Path(__file__).with_name(name) for name in ("faults.c", "clock.c")]
 _RULE = struct.Struct("=IIiIqqqqII200s")
 _RULES = 4
 _SEEN = struct.Struct("=qq")
@@ -85,12 +85,12 @@ class Faults:
 
 
 def _library(folder: Path) -> str:
-    """Build faults.c; its path. Skips the test where there is no C compiler."""
+    """Build faults.c and clock.c; the path of the library. Skips the test where there is no C compiler."""
     compiler = shutil.which("cc")
     if compiler is None:
         pytest.skip("no C compiler here: the library that makes a disk fail cannot be built")
     library = folder / "faults.so"
     assert not set(" :") & set(os.fspath(library)), "LD_PRELOAD is a list"
-    subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", library, _SOURCE, "-ldl"], check=True)
+    subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", library, *_SOURCES, "-ldl"], check=True)
     ctypes.CDLL(os.fspath(library))  # shows why, if it cannot be loaded
     return os.fspath(library)

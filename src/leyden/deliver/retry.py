@@ -77,6 +77,11 @@ def delay_s(failures: int, jitter: float, delays_s: Sequence[float] = (), longes
     return min(FIRST_DELAY_S * 2.0 ** min(failures - 1, 20), longest_s) * (0.75 + jitter / 2)
 
 
+def longest_s(delays_s: Sequence[float] = ()) -> float:
+    """No wait is longer than this; what is to wait longer was told so by another clock."""
+    return max(delays_s, default=LONGEST_DELAY_S * 1.25)
+
+
 def loss_delay_s(losses: int, jitter: float, delays_s: Sequence[float] = ()) -> float:
     """Seconds that an object waits after the n-th association (from 1) that ended under it."""
     return delay_s(losses, jitter, delays_s, LONGEST_LOSS_DELAY_S if losses <= LOSSES_SOON else LONGEST_DELAY_S)

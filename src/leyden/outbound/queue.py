@@ -17,6 +17,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 
+from leyden.deliver import retry
 from leyden.deliver.destination import Destination
 from leyden.deliver.pool import SERIES_S, Request
 from leyden.deliver.schedule import StudyDelay
@@ -75,7 +76,7 @@ class SendQueue:
         self._destination = destination
         self._claimant = claimant
         self._my_ae_title = my_ae_title
-        self._reclaim_s = 0.0
+        self._reclaimed_s = float("-inf")
         self._skipped: dict[str, tuple[str, Pair]] = {}  # calling AE title and pair of the suspects beyond WINDOW
         self._delay = StudyDelay(destination.process_delay_ms / 1000, destination.process_delay_window_multiplier)
 
@@ -95,11 +96,11 @@ class SendQueue:
         expired/, what is no DICOM file to failed/, with a line in the log. OSError: the folders cannot be read.
         """
         title = self._destination.ae_title
-        if wall_s >= self._reclaim_s:
-            self._reclaim_s = wall_s + RECLAIM_S
+        if abs(wall_s - self._reclaimed_s) >= RECLAIM_S:  # the clock may have been set back
+            self._reclaimed_s = wall_s
             self._reclaim(known)
         self._delay.forget(wall_s)
-        self._spool.due(title, wall_s)
+        self._spool.due(title, wall_s, retry.longest_s(self._destination.retry_delays_s))
         # Before the listing: what is made meanwhile is listed then.
         not_made = self._spool.not_made(title) if self._sortings else {}
         with closing(self._ready({key(calling) for calling in passed_over}, wall_s)) as ready:
@@ -205,8 +206,8 @@ class SendQueue:
                     expired += self._expire(queued)
                 elif entry.source_key in passed_over:
                     continue
-                elif self._delay.ready_s(entry.study_key, entry.received_s) <= wall_s:
-                    yield queued
+                elif age_s < 0 or self._delay.ready_s(entry.study_key, entry.received_s) <= wall_s:
+                    yield queued  # the former: the clock was set back after it came
         finally:
             if expired:
                 logger.warning("%s: %d objects older than expiryThreshold moved to expired/", title, expired)

@@ -472,17 +472,21 @@ class Spool:
         )
         self._move_on(claim, Stage.DEFERRED, entry)
 
-    def due(self, destination: str, now_s: float, limit: int = 1000) -> int:
+    def due(self, destination: str, now_s: float, longest_s: float = math.inf, limit: int = 1000) -> int:
         """Bring back the deferred entries whose time has come, at most `limit`; returns how many.
 
         They go to prepared/, or to asking/ if their name holds a syntax that the destination still has to be asked for.
+        Nobody waits for longer than `longest_s`: what seems to is due, because the clock was set back.
         """
         moved = 0
+        now, last = bucket_of(now_s), bucket_of(now_s + longest_s + 1) if longest_s < math.inf else _LAST_BUCKET
         for queue in self._ranks(Stage.DEFERRED, destination):
-            for place in self._buckets(queue, last=bucket_of(now_s)):
+            for place in self._buckets(queue):
+                if now < os.path.basename(place) < last:
+                    continue
                 for name in self._names(place):
                     for path, entry in self._entry(place, name, queue):
-                        if entry.due_s <= now_s:
+                        if not now_s < entry.due_s <= now_s + longest_s + 1:  # it was rounded up
                             moved += self.release(Queued(path, entry, Stage.DEFERRED, destination, queue[-2:]))
                     if moved >= limit:
                         return moved
@@ -561,7 +565,7 @@ class Spool:
         with contextlib.suppress(OSError, ValueError):
             aside = int(Path(self._root, _SET_ASIDE).read_bytes())
         try:
-            before = f"{int((time.time() - minimum_age_s) * 1e6):016d}"
+            before = f"{int((time.time() - minimum_age_s) * 1e6):016d}" if minimum_age_s else _LAST_BUCKET
             found = listing.received_before(place, before, limit + aside)
         except OSError:
             return 0, Counter()

@@ -211,6 +211,18 @@ def test_a_claim_that_nobody_holds_any_more_goes_back_to_the_queue(tmp_path):
     assert [claim.entry.receipt for claim in spool.claims("sender-0")] == [held]
 
 
+def test_a_clock_that_is_set_back_holds_nothing_up(tmp_path):
+    spool, queue = make(tmp_path)
+    came_by_the_old_clock = put(spool, 1, received_s=NOW_S + 86_400)
+    assert receipts(queue.look({}, (), NOW_S)) == [came_by_the_old_clock]
+    (claim,) = (spool.claim(each.queued, "sender-0") for each in queue.look({}, (), NOW_S))
+    spool.defer(claim, NOW_S + 86_400 + 300)
+    assert receipts(queue.look({}, (), NOW_S)) == [came_by_the_old_clock]
+    stranded = put(spool, 2)
+    assert spool.claim(queue.look({}, (), NOW_S)[0].queued, "sender-0")
+    assert stranded in receipts(queue.look({}, (), NOW_S - 86_400))
+
+
 IN_ORDER = Sorting("", actions=(SortAction("00200013"),))
 BACKWARDS = Sorting("", actions=(SortAction("00200013", descending=True),))
 ONLY_MR = Sorting("", conditions=(Condition("00080060", Kind.LITERAL, "MR"),), actions=IN_ORDER.actions)

@@ -256,6 +256,13 @@ def test_an_entry_deferred_before_its_destination_was_asked_goes_back_to_asking(
     assert waiting(spool) == []
 
 
+def test_what_seems_to_wait_longer_than_anybody_does_is_due(spool):
+    spool.put(Stage.PREPARED)
+    spool.defer(spool.first(Stage.PREPARED), 1_800_000_050.0)
+    assert spool.due("PACS", 1_799_999_900.0, 300.0) == 0
+    assert spool.due("PACS", 1_799_000_000.0, 300.0) == 1
+
+
 def test_due_stops_at_its_limit(spool):
     for _ in range(5):
         spool.put(Stage.PREPARED)
