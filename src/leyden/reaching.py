@@ -68,4 +68,10 @@ def _means(
     except BadFile as error:
         raise ConnectionFailed(str(error)) from error
     trusted = tls.authorities or "the system's certificate store"
-    return partial(Session, context, server_side=False, server_name=tls.name, trusted=trusted), who
+    name = tls.name.partition("%")[0].rstrip(".")  # no certificate holds the zone of an address, nor the root's dot
+    sessions = partial(Session, context, server_side=False, server_name=name, trusted=trusted)
+    try:
+        sessions()
+    except ValueError as error:  # a label is empty, or too long
+        raise ConnectionFailed(f"{tls.name} is no name that a certificate can have") from error
+    return sessions, who

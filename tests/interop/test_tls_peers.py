@@ -132,6 +132,9 @@ def test_a_certificate_that_is_not_good(
     assert f"no TLS connection: {said}" in why(peer.port, authority.trusted())
     if names:
         call(peer.port, authority.trusted(name=names[0]))
+        call(peer.port, authority.trusted(name=f"{names[0]}."))
+        for name in (".pacs", "pacs..org", f"{'p' * 64}.org"):
+            assert "is no name that a certificate can have" in why(peer.port, authority.trusted(name=name))
 
 
 def test_a_certificate_of_another_authority_and_one_that_is_revoked(

@@ -48,7 +48,10 @@ class PeerCertificate:
 
 
 class Session:
-    """One side of one connection. `ready` = the handshake is done; `certificate` is known from then on."""
+    """One side of one connection. `ready` = the handshake is done; `certificate` is known from then on.
+
+    `trusted`: where the authorities are that may vouch for the peer, in words, for the text of an error.
+    """
 
     def __init__(
         self,
