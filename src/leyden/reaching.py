@@ -37,7 +37,12 @@ async def associate(
     """
     sessions, identity = None, None
     if tls is not None or credentials is not None:
-        sessions, identity = await asyncio.get_running_loop().run_in_executor(None, _means, called, tls, credentials)
+        means = asyncio.get_running_loop().run_in_executor(None, _means, called, tls, credentials)
+        try:
+            async with asyncio.timeout(connect_timeout_s or None):
+                sessions, identity = await means
+        except TimeoutError:  # a file system that hangs
+            raise ConnectionFailed(f"the files for TLS are not read within {connect_timeout_s:g} s") from None
     return await Association.open(
         host,
         port,

@@ -1,9 +1,11 @@
 """Calling peers over TLS that others wrote: DCMTK's storescp, pynetdicom's SCP, openssl s_server."""
 
+import os
 import re
 import socket
 import ssl
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -247,3 +249,14 @@ def test_a_silent_peer_is_given_up_after_the_time_for_connecting(authority: Auth
 
     with socket.create_server((HOST, 0)) as silent, pytest.raises(ConnectionFailed, match="no TLS handshake within"):
         call(silent.getsockname()[1], authority.trusted(), connect_timeout_s=0.5)
+
+
+def test_files_on_a_disk_that_hangs_are_a_failed_connection(authority: Authority, tmp_path: Path) -> None:
+    """Nothing is waited for without a limit."""
+    hangs = tmp_path / "hangs"
+    os.mkfifo(hangs, 0o600)
+    released = threading.Timer(2.0, lambda: hangs.open("wb").close())  # for the thread that reads, at the end
+    released.start()
+    with pytest.raises(ConnectionFailed, match="the files for TLS are not read within"):
+        call(1, authority.trusted(), None, Credentials("leyden", str(hangs)), connect_timeout_s=0.3)
+    released.join()
