@@ -2,22 +2,27 @@ import gc
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from leyden import board
 from leyden.board import CODECS, Board, Cell, use
-from leyden.config.settings import ConsoleSettings
+from leyden.config.settings import ConsoleSettings, Settings
 from leyden.console.metrics import KINDS, LATENCY_S, OTHER, SOURCES_MAX, Metrics
 from leyden.dicom.uids import EXPLICIT_LE, JPEG2000_LOSSLESS
 from leyden.journal import events
 from leyden.journal.tail import Told
 from leyden.operate import reading
 from leyden.operate.reading import Reading, Result
+from leyden.shares import Share, ShareSettings, Walk
+from leyden.spool.entry import key
 from leyden.spool.lock import SpoolLock
+from leyden.spool.moves import write_whole
 from leyden.spool.store import Spool
 from support.promtool import promtool
 from support.settings import settings_of
@@ -228,9 +233,33 @@ def test_a_certificate_that_cannot_be_read_has_ended(tmp_path: Path, root: Path)
     assert values(metrics, "certificate_expiry_timestamp_seconds") == {("api",): 0}
 
 
-def test_promtool_finds_nothing_to_say_against_it(metrics: Metrics, service: Board, root: Path) -> None:
+def share(metrics: Metrics, root: Path, settings: Settings) -> None:
+    """The watcher has measured just now who takes how much of the disk."""
+    metrics.go_by(replace(settings, receiver=replace(settings.receiver, shares=ShareSettings(caller_percent=1.0))))
+    now_s = time.monotonic()
+    callers = Share("CT1", key("CT1"), 3e9, 1e10), Share("MR2", key("MR2"), 1e9, 0.0)
+    nodes = Share("PACS", "", 4e9, 2e10), Share("GONE", "", 1e9, 2e10)
+    write_whole(
+        os.fspath(root / "state/shares.json"),
+        msgspec.json.encode(Walk(os.getpid(), now_s, now_s + 2, time.time(), 10**12, callers, nodes)),
+    )
+
+
+def test_what_callers_and_destinations_take_of_the_disk_is_told_while_it_has_a_limit(
+    metrics: Metrics, tmp_path: Path, root: Path
+) -> None:
+    assert values(metrics, "spool_taken_bytes") == {}
+    share(metrics, root, settings_of(tmp_path, "PACS"))
+    assert values(metrics, "spool_taken_bytes") == {
+        ("caller", "CT1"): 3e9, ("caller", "MR2"): 1e9, ("destination", "PACS"): 4e9,
+    }  # fmt: skip
+    assert values(metrics, "spool_share_bytes") == {("caller", "CT1"): 1e10, ("destination", "PACS"): 2e10}
+
+
+def test_promtool_finds_nothing_to_say_against_it(metrics: Metrics, service: Board, root: Path, tmp_path: Path) -> None:
     """Every metric that there is, with a sample: names, units and types follow the rules of Prometheus."""
     reading.write(root, Reading(1, 7, 1.0, ("PACS",), Result.CHANGED, 1, 99.5))
+    share(metrics, root, settings_of(tmp_path, "PACS"))
     tell(metrics, received('A"\\\n'), delivered())
     assert promtool("check", "metrics", given=metrics.text()) == ""
 
