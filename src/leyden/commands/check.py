@@ -20,7 +20,8 @@ def call(options: argparse.Namespace) -> int:
         print(f"warning: {warning}")
     for destination in settings.destinations:
         print(describe(destination))
-    print(f"our title {settings.my_ae_title}, port {settings.scp_port}, spool {settings.cache_path}")
+    ports = f"port {settings.scp_port}" + (f", TLS port {settings.tls.port}" if settings.tls.port else "")
+    print(f"our title {settings.my_ae_title}, {ports}, spool {settings.cache_path}")
     print(who_may_call(settings.receiver.callers, settings.receiver.acceptor.allowed_calling))
     plan = settings.plan
     read = {"route": plan.routes, "mutate": plan.mutations, "sort": plan.sortings}

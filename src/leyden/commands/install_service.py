@@ -63,7 +63,7 @@ def _site(options: argparse.Namespace, root: Path) -> "Site":
     spool = Path(settings.cache_path)
     if root != Path("/") and spool.is_relative_to(root):
         spool = Path("/") / spool.relative_to(root)
-    ports = (settings.scp_port, settings.console.port if settings.console.enabled else 0)
+    ports = (settings.scp_port, settings.tls.port, settings.console.port if settings.console.enabled else 0)
     return Site(started, path, spool, log_dir or _default_log(path), user, ports, _written(settings))
 
 

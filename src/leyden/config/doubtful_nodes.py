@@ -97,8 +97,8 @@ def _times(node: NodeEntry, config: Config) -> Iterator[tuple[str, str]]:
 def _places(node: NodeEntry, config: Config, here: Collection[str]) -> Iterator[tuple[str, str]]:
     addresses = [name for name in here if _is_address(name)]
     host = node.host_name.lower().strip("[]")
-    if node.port == config.scp_port and host in {name.lower() for name in here}:
-        what = f"{node.host_name}:{node.port} seems to be Leyden itself (scpPort), which would get back what it sends"
+    if (key := config.ports.get(node.port)) and host in {name.lower() for name in here}:
+        what = f"{node.host_name}:{node.port} seems to be Leyden itself ({key}), which would get back what it sends"
         yield "HostName", what
     if node.process_networks and not is_here(node.process_networks, addresses):
         yield "ProcessNetworks", "this machine has no address in any of them now, and delivers nothing until it has"

@@ -168,9 +168,9 @@ def _warn_of_idle_keys(node: NodeEntry, syntax: str, report: Report) -> None:
 
 
 def _check_not_ourselves(node: NodeEntry, config: Config, report: Report) -> None:
-    if node.port == config.scp_port and _is_loopback(node.host_name):
+    if (key := config.ports.get(node.port)) and _is_loopback(node.host_name):
         at = node.places.get("HostName") or node.places.get("Port") or node.ae_title.at
-        what = f"{node.host_name}:{node.port} is Leyden itself (scpPort), which would get back what it sends"
+        what = f"{node.host_name}:{node.port} is Leyden itself ({key}), which would get back what it sends"
         report.error(at, "HostName", f"{what}; name the destination's address")
 
 

@@ -570,6 +570,11 @@ class Config(Entry):
     )
     allowed_calling_ae_titles: Titles = setting((), "the only AE titles that may call us", shown="all")
 
+    @property
+    def ports(self) -> dict[int, str]:
+        """Those on which we receive, and the key that names each."""
+        return {self.scp_port: "scpPort"} | ({self.tls.port: "tls.port"} if self.tls else {})
+
 
 class TlsEntry(Strict):
     """How a node is reached over TLS: true, or a mapping under its key Tls. The files are in PEM."""

@@ -16,6 +16,8 @@ _CONFIG = """\
 myAeTitle: {title}
 scpPort: {port}
 filters: route
+# A second port, 2762, for what comes encrypted; `leyden certificate new` makes files for a trial.
+# tls: {{certificate: tls/leyden.pem, key: tls/leyden.key, authorities: tls/ca.pem}}
 """
 _NODES = """\
 # The destinations. Leyden answers under the AE title of each; what comes for one goes there.
