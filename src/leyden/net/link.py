@@ -18,8 +18,8 @@ import fcntl
 import socket
 import struct
 import termios
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import Protocol, cast
 
@@ -61,10 +61,37 @@ class Owner(Protocol):
         """The connection is closed, after ended()."""
 
 
+class _Hands:
+    """Threads that work on handshakes; not those of the loop, in which the disk is waited for.
+
+    Of those that wait, the newest is next: so a crowd that came before keeps nobody waiting.
+    """
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(HANDSHAKE_THREADS, thread_name_prefix="handshake")
+        self._waiting: list[tuple[Future[None], Callable[[], None]]] = []
+
+    def work(self, step: Callable[[], None]) -> "Future[None]":
+        job: Future[None] = Future()
+        self._waiting.append((job, step))
+        self._threads.submit(self._newest)  # as often as there are steps: each takes one
+        return job
+
+    def _newest(self) -> None:
+        job, step = self._waiting.pop()
+        if not job.set_running_or_notify_cancel():
+            return
+        try:
+            step()
+        except BaseException as error:
+            job.set_exception(error)
+        else:
+            job.set_result(None)
+
+
 @cache
-def _hands() -> ThreadPoolExecutor:
-    """The threads that work on handshakes. Not those of the loop, in which the disk is waited for."""
-    return ThreadPoolExecutor(HANDSHAKE_THREADS, thread_name_prefix="handshake")
+def _hands() -> _Hands:
+    return _Hands()
 
 
 class Link(asyncio.BufferedProtocol):
@@ -150,7 +177,7 @@ class Link(asyncio.BufferedProtocol):
     def _shake_hands(self) -> None:
         """Let a thread go on with the handshake; meanwhile nothing is read."""
         assert self.tls is not None
-        self._shaking = self._loop.run_in_executor(_hands(), self.tls.advance)
+        self._shaking = asyncio.wrap_future(_hands().work(self.tls.advance), loop=self._loop)
         self._shaking.add_done_callback(self._shaken)
         self._read_or_not()
 

@@ -5,10 +5,13 @@ import random
 import socket
 import ssl
 import subprocess
+import threading
+import time
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,7 +22,7 @@ from leyden.dicom.negotiate import AcceptorPolicy, AssociateAccept, AssociateReq
 from leyden.dicom.uids import IMPLICIT_LE, VERIFICATION
 from leyden.errors import LeydenError
 from leyden.net.certificates import Listener, server_context
-from leyden.net.link import ConnectionLost, Link, TimedOut
+from leyden.net.link import HANDSHAKE_THREADS, ConnectionLost, Link, TimedOut, _Hands
 from leyden.net.tls import Closed, HandshakeFailed, Session
 from leyden.net.trust import Files, client_context
 from support.authority import HOST, Authority, Signed
@@ -378,3 +381,22 @@ def test_why_there_is_no_connection_is_said_in_words(site: Site, call: Callable[
             assert why in str(error)
 
     run(scene)
+
+
+def _wait(event: threading.Event) -> None:
+    event.wait(60)
+
+
+def test_the_newest_handshake_is_worked_on_first() -> None:
+    """A crowd that came before would keep everybody waiting for as long as it takes to work on all of it."""
+    hands, go_on, order = _Hands(), threading.Event(), []
+    held = [hands.work(partial(_wait, go_on)) for _ in range(HANDSHAKE_THREADS)]
+    while not all(job.running() for job in held):
+        time.sleep(0.001)
+    jobs = [hands.work(partial(order.append, number)) for number in range(20)]
+    assert jobs[7].cancel()
+    go_on.set()
+    for job in (*held, *jobs[:7], *jobs[8:]):
+        job.result(60)
+    assert order[0] == 19
+    assert 7 not in order
