@@ -70,7 +70,7 @@ KEPT = {
 def confine(role: str, *, writes: Sequence[Path], reads: Sequence[Path] = ()) -> None:
     """Give up what KEPT does not say, for this thread and all that it starts: so before there is another one.
 
-        `writes`: folders that it may write and read; `reads`: files and folders that a role which may not read all reads
+    `writes`: folders that it may write and read; `reads`: files and folders that a role which may not read all reads
     besides its code. OSError: the kernel refuses one of them; the others are done all the same.
     """
     kept = KEPT[role]
