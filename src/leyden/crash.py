@@ -108,6 +108,13 @@ def arm(role: str) -> None:
     point, soon = die, die_soon
 
 
+def places() -> tuple[str, ...]:
+    """The folders in which this process, if a crash is asked for, reads what it is to do and makes its marks."""
+    words = os.environ.get(ENVIRONMENT, "")
+    files = [words[1:]] if words.startswith("@") else [asked.split(":", 2)[-1] for asked in words.split(",")]
+    return tuple(os.path.dirname(file) for file in files if os.path.isabs(file))
+
+
 def _due(words: str, role: str) -> dict[str, tuple[int, str]]:
     """Point -> at which pass of it the role is to die, and the mark that it then makes."""
     due = {}

@@ -39,7 +39,7 @@ class CodecFaults:
     def __init__(self, folder: Path) -> None:
         (folder / "hook").mkdir()
         (folder / "hook" / "sitecustomize.py").write_text(_HOOK)
-        self._orders = folder / "codec.fault"
+        self._orders = folder / "hook" / "codec.fault"  # beside code, which workers may read
         self._orders.write_bytes(b"")
         path = os.pathsep.join(filter(None, (str(folder / "hook"), os.environ.get("PYTHONPATH"))))
         self.environment = {"PYTHONPATH": path, "CODEC_FAULT": str(self._orders)}

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from leyden import crash
+
 PASSES_THREE = """
 import sys
 from leyden import crash
@@ -63,3 +65,19 @@ def test_a_point_that_does_not_exist_is_an_error() -> None:
     child = passes_three("worker/encodde")
     assert child.returncode == 1
     assert "no point 'encodde'" in child.stderr
+
+
+@pytest.mark.parametrize(
+    ("told", "places"),
+    [
+        ("", ()),
+        ("encoded:4,worker/claimed", ()),
+        ("worker/encoded:2:/a/died,sender/sent:1:/b/died", ("/a", "/b")),
+        ("@/c/crash-at", ("/c",)),
+    ],
+)
+def test_where_a_process_that_is_to_die_reads_and_writes(
+    told: str, places: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(crash.ENVIRONMENT, told)
+    assert crash.places() == places
