@@ -102,10 +102,10 @@ def fails(
 
 @contextmanager
 def fails_once(
-    calls: Call, error: int, roles: Iterable[str], path: str, rig: Rig, chance: random.Random
+    calls: Call, error: int, roles: Iterable[str], path: str, rig: Rig, chance: random.Random, times: int = 1
 ) -> Iterator[None]:
-    with rig.faults.rule(calls, error, roles=roles, path=path, times=1) as rule:
-        wait_for(lambda: rule.hits, why="a call to fail")
+    with rig.faults.rule(calls, error, roles=roles, path=path, times=times) as rule:
+        wait_for(lambda: rule.hits == times, why="calls to fail")
         yield
 
 
@@ -203,8 +203,9 @@ ROWS = (
                 True), _CHANGES, limits=Limits(doubts=2, receipts=False, embryos=True)),
     Row("fsync of receipts fails once", "the sync of a receipt fails (EIO)", "EIO for one fsync below receipts/",
         partial(fails_once, Call.SYNC, errno.EIO, ("sender",), "/receipts/"), limits=Limits(doubts=1, receipts=False)),
-    Row("EIO at send", "an object cannot be read when it is sent", "EIO for one read of the sender in active/",
-        partial(fails_once, Call.READ, errno.EIO, ("sender",), "/active/"), limits=Limits(doubts=1)),
+    Row("EIO at send", "an object cannot be read when it is sent", "EIO for six reads of objects by the sender",
+        partial(fails_once, Call.READ, errno.EIO, ("sender",), ".dcm", times=6),
+        "it stands in failed/, and is tried again at the next start", limits=Limits(doubts=1, ends_in=("failed",))),
     Row("short reads", "reads give half of what was asked for", "half of each read of planner, worker and sender",
         short_reads),
     Row("slow disk", "each sync takes 2 s", "a pause before each fsync and fdatasync", slow,

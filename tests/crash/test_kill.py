@@ -79,7 +79,7 @@ def test_the_supervisor_killed_alone_takes_every_role_with_it(service: Callable[
     """If the parent is killed, all others end with it (docs/operate.md)."""
     leyden = service(node("IMAGEPACS", 1)).start()
     parent, *roles = leyden.processes()
-    assert len(roles) == 5
+    assert len(roles) == 4
     parent.kill()
     wait_ended(roles)
     assert leyden.process is not None
