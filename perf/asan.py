@@ -2,9 +2,9 @@
 
     python perf/asan.py SOURCE [--inputs 20000] [--minutes N] [--seed N] [--reports FOLDER]
 
-SOURCE is a source tree of OpenJPEG, of the version that our wheel carries (`leyden version --libraries`); Debian has it:
-`apt-get source openjpeg2`. It is built once, below --reports; needs gcc, libasan and cmake. Two kinds of inputs, half and half:
-codestreams as our decoder gets them (tests/fuzz/codestreams.py), and whole images through job.make (images.py). A
+SOURCE is a source tree of OpenJPEG, of the version that our wheel carries (`leyden version --libraries`); Debian has
+it: `apt-get source openjpeg2`. It is built once, below --reports; needs gcc, libasan and cmake. Two kinds of inputs,
+half and half: codestreams as our decoder gets them (tests/fuzz/codestreams.py), and whole images through job.make (images.py). A
 process that ends by a report of ASan is a fault, and is told with the input; what UBSan says is counted by its place.
 """
 
@@ -79,8 +79,8 @@ def child(library: str, seed: int, begin: int, end: int, current: Path) -> None:
         except (Corrupt, Unfit):
             return "refused by our checks"
         described = Description(
-            planes.rows, planes.columns, planes.samples, 8 * planes.sample_bytes, planes.precision, planes.precision - 1,
-            planes.signed, "MONOCHROME2" if planes.samples == 1 else "RGB",
+            planes.rows, planes.columns, planes.samples, 8 * planes.sample_bytes, planes.precision,
+            planes.precision - 1, planes.signed, "MONOCHROME2" if planes.samples == 1 else "RGB",
         )  # fmt: skip
         if pixels.undecodable(described, planes, MAX_FRAME_BYTES) is not None:
             return "refused by our checks"
@@ -119,9 +119,12 @@ def main() -> int:
     library = built(given.source, folder / "build")
     first = " ".join(map(beside_gcc, ("libasan.so", "libstdc++.so.6")))  # ASan has to find what throws, for CharLS
     environment = {
-        **os.environ, "LD_PRELOAD": first, "ASAN_OPTIONS": f"{ASAN}{folder}/asan", "UBSAN_OPTIONS": f"{UBSAN}{folder}/ubsan",
+        **os.environ,
+        "LD_PRELOAD": first,
+        "ASAN_OPTIONS": f"{ASAN}{folder}/asan",
+        "UBSAN_OPTIONS": f"{UBSAN}{folder}/ubsan",
         "PYTHONMALLOC": "malloc",
-    }  # fmt: skip
+    }
     for old in folder.glob("*san.*"):
         old.unlink()
     counts: Counter[str] = Counter()

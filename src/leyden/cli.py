@@ -106,6 +106,7 @@ def whole_parser() -> argparse.ArgumentParser:
         token,
         trace,
         tune,
+        version,
     )
     from leyden.commands.options import folders, run_options
 
@@ -134,7 +135,7 @@ def whole_parser() -> argparse.ArgumentParser:
         "see": (status, trace, study, alert, audit),
         "act": (queue, pause, resume, override_schedule, reload),
         "set up": (init, check, explain, test_rules, tune, token, passcode, certificate, backup_config),
-        "install, run and try": (install_service, run, demo, echo, send, completion),
+        "install, run and try": (install_service, run, demo, echo, send, completion, version),
     }
     for heading, modules in groups.items():
         before = len(commands.choices)

@@ -176,7 +176,7 @@ def _read(name: str, found: Node | None, report: Report) -> None:
             made = served(found, _config(), report)
             targets(made)
             if not report.errors:
-                destinations(made, _config())
+                destinations(made, _config(), {})
         case "routings.yml":
             routes(found, known, "/etc/leyden", report)  # type: ignore[arg-type]
         case "mutations.yml":

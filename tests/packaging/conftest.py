@@ -54,6 +54,17 @@ def sdist(dists: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
+    """The interpreter of an environment with nothing in it but the wheel and what it brings."""
+
+    def make(folder: Path) -> None:
+        run([sys.executable, "-m", "venv", str(folder)])
+        run([str(folder / "bin/pip"), "install", "--quiet", "--no-compile", str(wheel)])
+
+    return _once(tmp_path_factory, "installed", make) / "bin/python"
+
+
+@pytest.fixture(scope="session")
 def wheelhouse(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
     """The wheels that Leyden and its build need on Debian, from pip's cache where they are: loaded once."""
     needed = [str(wheel), "hatchling", "pydantic", "pyyaml", "regex", "pydicom"]
