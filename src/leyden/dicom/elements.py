@@ -188,8 +188,9 @@ class ByteSource:
             lengths = [short]
         else:
             lengths = [implicit, short] if implicit <= 0xFFFF else [short, implicit]
-        if implicit == UNDEFINED and self.take(value, 4) == _ITEM_BYTES:
-            known = dictionary_vr(tag)
+        known = dictionary_vr(tag)
+        may_nest = known in ("SQ", "UN") or tag in PIXEL_ELEMENTS  # others would not be read again in implicit VR
+        if implicit == UNDEFINED and may_nest and self.take(value, 4) == _ITEM_BYTES:
             return tag, "SQ" if known == "SQ" else MISSING if tag in PIXEL_ELEMENTS else "UN", value, implicit
         for length in lengths:
             if value + length <= bound and self._may_follow(tag, value + length, bound, encoding):

@@ -150,14 +150,16 @@ class _Padder:
             scope.growth -= 1
         if not scope.growth:
             return
+        growth = scope.growth
         if scope.length != UNDEFINED:
             header = _header(scope.tag, scope.vr, scope.length + scope.growth, scope.encoding)
             self._put((scope.at, scope.value - scope.at, header))
+            growth += len(header) - (scope.value - scope.at)  # a sequence without a VR gets one
         if scope.pads:
             self._put(*_recounted_table(self._source, scope, "L", *_basic_offset_table(self._source, scope)))
             if top_level_pixels:
                 self._put(*_recounted_table(self._source, scope, "Q", *self.extended_table))
-        self._grow(scope.growth, scope.tag)
+        self._grow(growth, scope.tag)
 
     def finish(self, size: int) -> tuple[Change, ...]:
         """All changes in order, with those of group lengths; `size`: of the dataset before them, in bytes."""
