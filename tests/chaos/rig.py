@@ -197,8 +197,10 @@ class Rig:
         self.volume = Volume(folder / "image", self.service.spool, kind=site.disk) if site.disk else None
         self.faults = Faults(folder)
         self.clock = Clock(folder)
-        self.codec = CodecFaults(folder)
-        self.crash_at = folder / "crash-at"  # what each process reads about where it is to die
+        self.orders = self.service.folder / "log"  # where all roles may read and write
+        self.orders.mkdir(mode=0o700)
+        self.codec = CodecFaults(folder, self.orders)
+        self.crash_at = self.orders / "crash-at"  # what each process reads about where it is to die
         self.crash_at.write_text("")
         self.environment = {
             **self.faults.environment,

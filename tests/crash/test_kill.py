@@ -140,7 +140,8 @@ def test_a_worker_that_dies_with_an_object_in_hand_is_replaced_at_once(
 
 def test_answered_means_that_the_source_has_the_answer(tmp_path: Path) -> None:
     """Who dies after the step `answered` has sent the answer: the source sends its object once only."""
-    rig, mark = Rig(tmp_path), tmp_path / "died"
+    rig = Rig(tmp_path)
+    mark = rig.orders / "died"
     try:
         rig.crash_at.write_text(f"receiver/answered:1:{mark}")
         rig.start().load(1, 1)

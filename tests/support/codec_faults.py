@@ -36,10 +36,11 @@ if "role" in sys.orig_argv and "worker" in sys.orig_argv:
 class CodecFaults:
     """`environment` is for the service whose JPEG 2000 encoder shall have faults: a hook of the site."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, orders: Path) -> None:
+        """`folder`: an empty one may be made there; `orders`: one that the workers may read in."""
         (folder / "hook").mkdir()
         (folder / "hook" / "sitecustomize.py").write_text(_HOOK)
-        self._orders = folder / "hook" / "codec.fault"  # beside code, which workers may read
+        self._orders = orders / "codec.fault"
         self._orders.write_bytes(b"")
         path = os.pathsep.join(filter(None, (str(folder / "hook"), os.environ.get("PYTHONPATH"))))
         self.environment = {"PYTHONPATH": path, "CODEC_FAULT": str(self._orders)}
