@@ -190,6 +190,7 @@ ROWS = (
             f"a write, rename, link, removal or sync fails with {name}, {'and all later ones' if for_good else 'once'}",
             "the n-th such call of any role, n at random",
             partial(nth, getattr(errno, name), for_good),
+            found="a worker ended when it could not claim an object" if not for_good and name == "EIO" else "",
             limits=replace(_FULL, doubts=4),
             rounds=200,
         )
