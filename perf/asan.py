@@ -4,8 +4,9 @@
 
 SOURCE is a source tree of OpenJPEG, of the version that our wheel carries (`leyden version --libraries`); Debian has
 it: `apt-get source openjpeg2`. It is built once, below --reports; needs gcc, libasan and cmake. Two kinds of inputs,
-half and half: codestreams as our decoder gets them (tests/fuzz/codestreams.py), and whole images through job.make (images.py). A
-process that ends by a report of ASan is a fault, and is told with the input; what UBSan says is counted by its place.
+half and half: codestreams as our decoder gets them (tests/fuzz/codestreams.py), and whole images through job.make
+(images.py). A process that ends by a report of ASan is a fault, and is told with the input; what UBSan says is
+counted by its place.
 """
 
 import argparse
