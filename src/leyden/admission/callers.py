@@ -231,6 +231,14 @@ def room(caller: Caller, has: int, open_now: int, most: int) -> Refused | None:
     return None
 
 
+def titles_of(callers: Sequence[Caller], allowed: Sequence[str]) -> tuple[str, ...]:
+    """The only titles that may call, as both lists say; empty = all. `allowed`: allowedCallingAeTitles."""
+    titles = dict.fromkeys(caller.title for caller in callers)
+    if not titles or ANY_TITLE in titles:
+        return tuple(allowed)
+    return tuple(title for title in titles if not allowed or title in allowed) or tuple(titles)
+
+
 def who_may_call(callers: Sequence[Caller], allowed: Sequence[str]) -> str:
     """In a line, who may call. `allowed`: allowedCallingAeTitles, empty = all."""
     titles = {caller.title for caller in callers}

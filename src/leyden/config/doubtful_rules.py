@@ -70,7 +70,7 @@ def of_rule(rule: Rule, served: Served) -> Iterator[Doubt]:
             which = "of the nodes in AeTitles " if _is_bound(rule) else ""
             yield ("Conditions", n), f"can never hold: no title {which}that we answer to is one such"
         if each.tag == "Source" and served.calling and not any(holds_for(each, title) for title in served.calling):
-            yield ("Conditions", n), "can never hold: allowedCallingAeTitles (config.yml) names no such title"
+            yield ("Conditions", n), "can never hold: no AE title that may call us is one such"
 
 
 def behind_a_drop(routes: Sequence[Route]) -> Iterator[Told]:

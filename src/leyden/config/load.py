@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from leyden.admission.callers import Caller
+from leyden.admission.callers import Caller, titles_of
 from leyden.alerts.settings import AlertSettings, MailSettings, WebhookSettings
 from leyden.audit.settings import AuditSettings, CollectorSettings
 from leyden.config import doubtful_callers, doubtful_nodes, doubtful_rules
@@ -61,6 +61,10 @@ def load(
     if report.errors and "scpPort" not in config.places:
         config = config.model_copy(update={"scp_port": 0})  # in doubt too: no node is compared with it
     known = _served(folder, config, report)
+    present, document = _document(folder, "callers.yml", report)
+    come_in = callers(document, known, folder, report) if present else ()
+    if known is not None:
+        known = replace(known, calling=titles_of(come_in, known.calling))
     reached = ways((node for node, _ in known.nodes) if known else (), folder, environ, report)
 
     def rules(name: str, file: str, read_all: Callable[[Node | None], tuple[Rule, ...]]) -> tuple[Rule, ...] | None:
@@ -87,8 +91,6 @@ def load(
     unmutated_copies(plan, config.places, report)
     api = console(config.api, folder, report)
     tls = listener(config, folder, report)
-    present, document = _document(folder, "callers.yml", report)
-    come_in = callers(document, known, folder, report) if present else ()
     if report.errors or known is None:
         raise ConfigError(report.errors, report.warnings)
     settings = _settings(folder, log_dir, config, api, tls, known, reached, plan, come_in)

@@ -287,3 +287,14 @@ def test_a_caller_has_its_own_share_of_the_disk_and_the_largest_of_its_entries_c
     assert shares.enabled
     none = read(tmp_path, f"{two}- AeTitle: A\n  DiskShare: 0\n")[0].receiver.shares
     assert none.of_caller("A") == 0.0
+
+
+def test_a_rule_for_a_caller_that_can_not_come_in_is_told(tmp_path: Path) -> None:
+    """`Source` in a condition: a title that neither list lets in never sends anything."""
+    rule = "- AeTitles: PACS\n  Conditions:\n    - {Tag: Source, MatchExpression: US01}\n  Actions:\n    - Type: drop\n"
+    (tmp_path / "routings.yml").write_text(rule)
+    told = "routings.yml:3: Conditions[0]: can never hold: no AE title that may call us is one such"
+    assert told in read(tmp_path, "- AeTitle: CT01\n", "filters: route\n")[1]
+    assert told not in read(tmp_path, "- AeTitle: CT01\n- AeTitle: '*'\n", "filters: route\n")[1]
+    assert told not in read(tmp_path, "- AeTitle: US01\n", "filters: route\n")[1]
+    assert told not in read(tmp_path, None, "filters: route\n")[1]

@@ -146,7 +146,7 @@ def test_items_are_looked_into(tmp_path: Path) -> None:
 def test_a_title_that_may_not_call_us(tmp_path: Path) -> None:
     assert warnings(tmp_path, rule("Source = CT*"), "allowedCallingAeTitles: [CT1, MR1]\n") == []
     assert warnings(tmp_path, rule("Source = US*"), "allowedCallingAeTitles: [CT1, MR1]\n") == [
-        "routings.yml:3: Conditions[0]: can never hold: allowedCallingAeTitles (config.yml) names no such title"
+        "routings.yml:3: Conditions[0]: can never hold: no AE title that may call us is one such"
     ]
 
 
