@@ -89,18 +89,21 @@ def arm(role: str) -> None:
         return
     passes: dict[tuple[str, int, str], Iterator[int]] = defaultdict(lambda: itertools.count(1))
 
+    def asked() -> dict[str, tuple[int, str]]:
+        if not in_file:
+            return due
+        with open(in_file, encoding="utf-8") as file:
+            return _due(file.read(), role)
+
     def die(name: str) -> None:
-        due_now = due
-        if in_file:
-            with open(in_file, encoding="utf-8") as file:
-                due_now = _due(file.read(), role)
+        due_now = asked()
         if name in due_now and next(passes[name, *due_now[name]]) == due_now[name][0]:  # several threads may pass
             if mark := due_now[name][1]:
                 os.close(os.open(mark, os.O_WRONLY | os.O_CREAT, 0o600))
             os.kill(os.getpid(), signal.SIGKILL)
 
     def die_soon(name: str) -> None:
-        if name in due or in_file:
+        if name in asked():
             import asyncio
 
             asyncio.get_running_loop().call_soon(die, name)
