@@ -39,6 +39,7 @@ from support.service import ENDS_WITHIN_S, Service, files_below, free_port, node
 from support.volume import Volume
 
 HERE = Path(__file__).resolve().parent
+ALONE_SHOWS_S, MIXED_SHOWS_S = 60.0, 5.0
 SETTLES_WITHIN_S = 150.0  # what could not be planned is tried again after a minute
 NO_LIMITS = Limits()
 STRANGERS = 8_000_000  # numbers from here on are of objects that no source sends
@@ -209,6 +210,7 @@ class Rig:
             "TZ": self._time_zone(),
             crash.ENVIRONMENT: f"@{self.crash_at}",
         }
+        self.mixed = False  # another fault may be there too, and keep one from showing
         self._source: Source | None = None
         self._next = 0
         self.strange: list[Path] = []  # files that somebody has put into the spool by hand, and may stay there
@@ -271,7 +273,7 @@ class Rig:
         service is stopped in good order and started."""
         line = self.service.wait_line(f"{role} killed by SIGKILL")
         if int(line.rpartition("starts again in ")[2].split()[0]) > 2:
-            assert self.service.stop() == 0
+            assert self.service.stop() == 0 or self.mixed
             self.restart()
 
     def wait_dead(self) -> None:
@@ -311,10 +313,18 @@ class Rig:
         """Until so many objects were answered with Success since the rig has settled."""
         self.source.wait(lambda: len(self.source.promised) >= count, limit_s, f"{count} objects promised")
 
-    def wait_refused(self, more: int = 1, limit_s: float = 60.0) -> None:
+    def wait_refused(self, more: int = 1) -> None:
         """Until so many more objects were refused than now, or associations have ended badly."""
         before = self.source.refused
-        self.source.wait(lambda: self.source.refused >= before + more, limit_s, "an object to be refused")
+        self.wait_shown(lambda: self.source.refused >= before + more, "objects to be refused")
+
+    def wait_shown(self, holds: Callable[[], bool], why: str) -> None:
+        """Until a fault has shown. Beside another one it may never show, so that is not waited for long."""
+        try:
+            wait_for(holds, MIXED_SHOWS_S if self.mixed else ALONE_SHOWS_S, why)
+        except AssertionError:
+            if not self.mixed:
+                raise
 
     def others_go_on(self, hit: set[str], share: float = 0.8, at_least: int = 30, limit: int = 3000) -> None:
         """Destinations that the fault does not hit keep this share: of what is promised to them from now on, so much

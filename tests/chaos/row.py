@@ -51,7 +51,7 @@ def play(row: Row, rig: Rig, chance: random.Random) -> Seen:
 
 def mix(rows: Sequence[Row], rig: Rig, chance: random.Random, count: int) -> Seen:
     """`count` times one or two faults of these rows under one load. Raises AssertionError."""
-    limits = Limits()
+    limits, rig.mixed = Limits(), True
     rig.load(per_s=PER_S)
     rig.wait_promised(chance.randint(*BEFORE))
     for _ in range(count):
@@ -59,6 +59,7 @@ def mix(rows: Sequence[Row], rig: Rig, chance: random.Random, count: int) -> See
             for row in chance.sample(rows, min(len(rows), chance.randint(1, MIXED_AT_ONCE))):
                 limits += row.limits
                 stack.enter_context(row.inject(rig, chance))
+    rig.mixed = False
     return _over(rig, limits)
 
 

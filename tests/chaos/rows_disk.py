@@ -14,7 +14,7 @@ from chaos.oracle import ANY, Limits
 from chaos.rig import Rig, Site
 from chaos.row import Row
 from support.faults import Call
-from support.service import files_below, wait_for
+from support.service import files_below
 from support.volume import Volume
 
 EXT4 = Site("ext4")
@@ -96,7 +96,7 @@ def fails(
         if refused:
             rig.wait_refused(4)
         else:
-            wait_for(lambda: rule.hits >= BATCHES, why="a call to fail")
+            rig.wait_shown(lambda: rule.hits >= BATCHES, "calls to fail")
         yield
 
 
@@ -105,7 +105,7 @@ def fails_once(
     calls: Call, error: int, roles: Iterable[str], path: str, rig: Rig, chance: random.Random, times: int = 1
 ) -> Iterator[None]:
     with rig.faults.rule(calls, error, roles=roles, path=path, times=times) as rule:
-        wait_for(lambda: rule.hits == times, why="calls to fail")
+        rig.wait_shown(lambda: rule.hits == times, "calls to fail")
         yield
 
 
@@ -115,7 +115,7 @@ def nth(error: int, for_good: bool, rig: Rig, chance: random.Random) -> Iterator
     after = chance.randrange(FEW)
     calls = Call.CHANGE | Call.SYNC | Call.FOLDER_SYNC
     with rig.faults.rule(calls, error, path=rig.service.spool, after=after, times=-1 if for_good else 1) as rule:
-        wait_for(lambda: rule.hits or not rig.source.loads, why="a call to fail")
+        rig.wait_shown(lambda: rule.hits > 0, "a call to fail")
         if for_good:
             time.sleep(0.3)
         yield
@@ -124,14 +124,14 @@ def nth(error: int, for_good: bool, rig: Rig, chance: random.Random) -> Iterator
 @contextmanager
 def short_reads(rig: Rig, chance: random.Random) -> Iterator[None]:
     with rig.faults.rule(Call.READ, roles=["sender", "worker", "planner"], path=rig.service.spool, half=True) as rule:
-        wait_for(lambda: rule.hits > 20, why="reads to be short")
+        rig.wait_shown(lambda: rule.hits > 20, "reads to be short")
         yield
 
 
 @contextmanager
 def slow(rig: Rig, chance: random.Random) -> Iterator[None]:
     with rig.faults.rule(Call.SYNC | Call.FOLDER_SYNC, delay_s=2.0, path=rig.service.spool) as rule:
-        wait_for(lambda: rule.hits >= 8, why="the disk to be slow")
+        rig.wait_shown(lambda: rule.hits >= 8, "the disk to be slow")
         yield
     assert not any("as it was stuck" in line for line in rig.service.lines), "who waits for the disk is not stuck"
 
