@@ -248,23 +248,25 @@ SCENE = Scene(
     play,
     (
         ("the association is rejected: for good, for now, with values that no table has",
-         "13 destinations, each with another A-ASSOCIATE-RJ", "nothing is refused for good: it is asked again"),
+         "13 destinations, each with another A-ASSOCIATE-RJ", "nothing is refused for good: it is asked again", ""),
         ("no answer, or rubbish, instead of an A-ASSOCIATE-AC", "12 destinations, each with another one",
-         "nothing is refused for good: it is asked again"),
+         "nothing is refused for good: it is asked again", ""),
         ("contexts are refused in every way: each result, results that no table has, no answer, wrong or unknown "
          "transfer syntaxes, wrong, even and doubled IDs", "14 destinations",
-         "what can be sent in another syntax is; the rest stands in rejected/, with the reason"),
+         "what can be sent in another syntax is; the rest stands in rejected/, with the reason",
+         "what was made anew during a look was rejected as refused"),
         ("every status of PS3.4 B.2.3 and PS3.7 annex C, and some that no table has",
          f"one destination with a status for each of {len(STATUSES)} objects, one that answers at random, two that "
          "refuse the SOP class",
          "warnings are deliveries; what is for now waits; the rest stands in rejected/ with its "
-         "status"),
+         "status", ""),
         ("no answer to an object, a late one, a wrong one (message ID, command, class, instance, context, status), "
          "rubbish, two of them, an abort or a close instead or after it", "21 destinations",
-         "no lie is believed; extra sends stay within the wrong answers times the associations"),
+         "no lie is believed; extra sends stay within the wrong answers times the associations",
+         "an answer to another command, or a Success too early, was believed"),
         ("an abort, a refusal or silence while an object is sent, or instead of the A-RELEASE-RP", "5 destinations",
-         _HOLDS),
+         _HOLDS, ""),
         ("PDU limits of 0, 1, 7, 8, 9, 127, 4096, 4097, 65535 and 2^32 - 1 bytes", "10 destinations",
-         "down to 8 bytes every byte arrives; what takes less gets nothing, and it is said"),
+         "down to 8 bytes every byte arrives; what takes less gets nothing, and it is said", ""),
     ),
 )  # fmt: skip

@@ -33,7 +33,8 @@ def table(groups: Mapping[str, Sequence[Row]], scenes: Sequence[Scene], counted:
         words = [(row.fault, row.injection, row.holds, _rounds(row.name, counted), row.found) for row in rows]
         parts.append(f"\n### {HEADINGS[group]}\n\n{_table(words)}")
     for scene in scenes:
-        words = [(*row, _rounds(scene.name, counted), "") for row in scene.rows]
+        rounds = _rounds(scene.name, counted)
+        words = [(fault, injection, holds, rounds, found) for fault, injection, holds, found in scene.rows]
         parts.append(f"\n### Played together: {scene}\n\n{_table(words)}")
     mixed = counted.get("mixed", {})
     parts.append(f"\nMixed at random: {mixed.get('rounds', 0)} loads with {mixed.get('faults', 0)} faults.\n\n")

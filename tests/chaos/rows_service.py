@@ -1,6 +1,7 @@
 """Rows: the clock, the configuration, and how the service is stopped and started."""
 
 import random
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from support.roles import processes
 from support.service import LIMIT_S, wait_for
 
 DAY_S = 86_400.0
+RELOADS = 2  # each good, and each followed by a bad one
 BUSY = 0xA700
 
 
@@ -77,12 +79,57 @@ def back_after_an_hour(rig: Rig, chance: random.Random) -> Iterator[None]:
     yield
 
 
+@contextmanager
+def stopped(rig: Rig, chance: random.Random) -> Iterator[None]:
+    """SIGTERM, and SIGKILL for whatever has not ended a moment later; started again."""
+    assert rig.service.process is not None
+    rig.service.process.send_signal(signal.SIGTERM)
+    time.sleep(chance.random() * 0.5)
+    rig.kill_all()
+    rig.wait_dead()
+    yield
+    rig.restart()
+
+
+@contextmanager
+def reloaded(rig: Rig, chance: random.Random) -> Iterator[None]:
+    """In turn settings that are good, others that are good, and some that cannot be read or hold mistakes."""
+    nodes = rig.service.folder / "nodes.yml"
+    routings = rig.service.folder / "routings.yml"
+    good, rules = nodes.read_text(), routings.read_text()
+    before = pids(rig)
+    bad = "\0", "- AeTitle: [", good + "- HostName: 127.0.0.1\n", good.replace("Port:", "Port: x"), good + good, ""
+    try:
+        for turn in range(RELOADS):
+            other = good.replace("NodeRole: Storage", f"NodeRole: Storage\n  BatchSize: {turn + 1}")
+            nodes.write_text(other)
+            routings.write_text(chance.choice((rules, rules + f"# {turn}\n")))
+            assert rig.service.leyden("reload").returncode == 0
+            wrong, text = chance.choice(((nodes, chance.choice(bad[:-1])), (routings, rules.replace("ASIS", "NOBODY"))))
+            wrong.write_text(text)
+            assert rig.service.leyden("reload").returncode != 0, text
+            routings.write_text(rules)
+    finally:
+        nodes.write_text(good)
+        routings.write_text(rules)
+    assert rig.service.leyden("reload").returncode == 0
+    assert pids(rig) == before
+    yield
+
+
 _JUMP = 'a library before the others; a destination says "later" before each jump, and back'
+_CLOCK = "nothing was sent until the old time was reached"
 ROWS = (
+    Row("stopped", "the service is stopped under load",
+        "SIGTERM, and SIGKILL for all at most half a second later; a start", stopped,
+        limits=Limits(doubts=1), rounds=200),
+    Row("reloaded", "the configuration changes under load, and is wrong each second time",
+        "leyden reload: other settings, YAML that cannot be read, nodes without a title, rules for nobody", reloaded,
+        "a bad one changes nothing; no process is ended", mixes=False, rounds=50),
     Row("clock a day forward", "the clock is a day ahead, and then right again", _JUMP,
-        partial(clock_jumps, DAY_S), "nobody waits for a day", mixes=False),
+        partial(clock_jumps, DAY_S), "nobody waits for a day", _CLOCK, mixes=False),
     Row("clock a day back", "the clock is a day behind, and then right again", _JUMP,
-        partial(clock_jumps, -DAY_S), "nobody waits for a day", mixes=False),
+        partial(clock_jumps, -DAY_S), "nobody waits for a day", _CLOCK, mixes=False),
     Row("summer time", "summer time begins or ends", "a clock that is set a second before", summer_time,
         mixes=False),
     Row("back after an hour", "a destination refuses connections, and is there again after an hour",
@@ -90,5 +137,5 @@ ROWS = (
         back_after_an_hour, limits=Limits(doubts=1), mixes=False),
     Row("frozen", "the service stands still for minutes: a paused container, a virtual machine that is moved",
         "minutes pass at once on the clocks of all processes", frozen, "no process is ended for it",
-        limits=Limits(doubts=1), mixes=False),
+        "all roles were ended as stuck", limits=Limits(doubts=1), mixes=False),
 )  # fmt: skip

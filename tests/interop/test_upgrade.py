@@ -1,52 +1,15 @@
-"""Upgrades and downgrades: a spool that an earlier version left under load, and one of a later version."""
+"""A spool of a later version. One of an earlier version: tests/chaos/upgrade.py."""
 
 import os
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-import orjson
 import pytest
 
 from leyden.spool.format import FORMAT
-from support.proof import Rig, count, make_objects, missing, receipts
-from support.recorded_spool import OBJECTS, unpack
 from support.service import Service, files_below, node
-
-RECORDED = sorted((Path(__file__).parents[1] / "data").glob("spool-format-*.tar.xz"))
-
-
-@pytest.mark.parametrize("recorded", RECORDED, ids=lambda path: path.name)
-def test_what_an_earlier_version_left_is_delivered_while_more_comes_in(recorded: Path, tmp_path: Path) -> None:
-    """A newer version reads an older spool: each stage, the rules of copies, what peers took, receipts, the journal."""
-    rig = Rig(tmp_path, expiryThreshold=0, storageReceiptExpiryHours=87600)
-    unpack(recorded, rig.service.spool)
-    left = make_objects(tmp_path / "objects", OBJECTS)
-    delivered = {(line["sop_instance_uid"], line["destination"]) for line in receipts(rig.service.spool)}
-    stages = {path.relative_to(rig.service.spool).parts[0] for path in rig.service.left()}
-    assert stages >= {"new", "transform", "prepared", "deferred", "rejected"}
-    assert delivered
-    rig.objects += left
-    rig._made = OBJECTS
-    try:
-        rig.start_archives()
-        rig.service.start()
-        load = rig.load(60, 4).join()
-        rig.service.wait_empty()
-        story = orjson.loads(rig.service.leyden("trace", left[0].uid, "--json").stdout)
-        assert rig.service.stop() == 0
-    finally:
-        rig.end()
-    assert (rig.service.spool / "format").read_text().startswith(f"{FORMAT}\n")
-    sends = Counter({each.uid: 1 for each in left}) + load.sends
-    found = count(rig.service.spool, rig.archives, rig.objects, sends)
-    assert not found.faults
-    lost = missing(found, rig.objects, {each.uid for each in rig.objects})
-    assert set(lost) == {f"{uid} for {title}" for uid, title in delivered}, "delivered before, and not again"
-    assert not found.again
-    assert {"received", "delivered"} <= {event["event"] for event in story["objects"][0]["events"]}
 
 
 @pytest.fixture
