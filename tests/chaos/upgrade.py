@@ -1,4 +1,4 @@
-"""A spool that an earlier version left when it was killed at work, in every stage (tests/data, support/recorded_spool.py)."""
+"""A spool that an earlier version left when it was killed at work, in every stage (support/recorded_spool.py)."""
 
 import random
 from collections import Counter
