@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fuzz.damage import Part, Seed, mutant
 from leyden.config.mutations import mutations
+from leyden.config.node_tls import ways
 from leyden.config.nodes import destinations, served, targets
 from leyden.config.report import Report
 from leyden.config.routings import routes
@@ -176,7 +177,9 @@ def _read(name: str, found: Node | None, report: Report) -> None:
             made = served(found, _config(), report)
             targets(made)
             if not report.errors:
-                destinations(made, _config(), {})
+                found_ways = ways((node for node, _ in made.nodes), Path("/etc/leyden"), {}, report)
+                if not report.errors:
+                    destinations(made, _config(), found_ways)
         case "routings.yml":
             routes(found, known, "/etc/leyden", report)  # type: ignore[arg-type]
         case "mutations.yml":
