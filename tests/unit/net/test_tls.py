@@ -315,7 +315,7 @@ def test_keys_are_renewed_within_an_association(site: Site) -> None:
                 while what not in said:
                     said += await client.stdout.read(65536)
             await client.wait()
-            assert said.count(b"KeyUpdate") == 2, "ours answers theirs"
+            assert said.count(b"KeyUpdate") == 2, "ours answers theirs, before what we send next"
             await hosts[0].over.wait()
             assert [type(event) for event in hosts[0].events] == [AssociationRequested]
 
