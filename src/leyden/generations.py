@@ -42,7 +42,7 @@ class Generations:
         self.settings = settings
         self._spool = spool
         self._load = load
-        self._publishers = {role: Publisher() for role in DESCRIPTORS}
+        self._publishers = {role: Publisher(len(settings.seen_by(role).to_json())) for role in DESCRIPTORS}
         self._publish(settings)
         self._since_s = time.time()
 

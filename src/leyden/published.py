@@ -13,7 +13,8 @@ import fcntl
 import mmap
 import os
 
-HALF_BYTES = 64 << 20  # far above what the files may hold; only what is written takes memory
+LEAST_BYTES = 2 << 20  # of a half; only what is written takes memory
+GROWTH = 8  # a half has room for so many documents like the first one: the mapping can't be made larger later
 _HEAD_BYTES = mmap.PAGESIZE
 _LENGTH_BYTES = 8
 # Nobody maps it to write any more, nor writes by a call, and nobody unseals it; the mapping that is there stays. Linux
@@ -25,13 +26,16 @@ _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | _F_SEAL_F
 class Publisher:
     """The one who writes; `fd` is for those who read."""
 
-    def __init__(self) -> None:
-        """OSError: the system has no memory for it."""
+    def __init__(self, first_bytes: int = 0) -> None:
+        """`first_bytes`: how long the first document is. OSError: the system has no memory for it."""
+        self._half_bytes = -(-max(LEAST_BYTES, GROWTH * first_bytes) // mmap.PAGESIZE) * mmap.PAGESIZE
+        whole_bytes = _HEAD_BYTES + 2 * self._half_bytes
         self.fd = os.memfd_create("leyden-settings", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        os.ftruncate(self.fd, _HEAD_BYTES + 2 * HALF_BYTES)
-        self._memory = mmap.mmap(self.fd, _HEAD_BYTES + 2 * HALF_BYTES)
-        # One aligned machine word, written as one, as those of heartbeat.py are.
-        self._generation = memoryview(self._memory)[:_HEAD_BYTES].cast("Q")
+        os.ftruncate(self.fd, whole_bytes)
+        self._memory = mmap.mmap(self.fd, whole_bytes)
+        # Two aligned machine words, each written as one, as those of heartbeat.py are: generation, bytes of a half.
+        self._words = memoryview(self._memory)[:_HEAD_BYTES].cast("Q")
+        self._words[1] = self._half_bytes
         with contextlib.suppress(OSError):  # an older Linux
             fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, _SEALS)
 
@@ -40,16 +44,16 @@ class Publisher:
 
         OSError: it is too long, or there is no memory for it; the last one stays the newest.
         """
-        if len(document) > HALF_BYTES - _LENGTH_BYTES:
-            raise OSError(errno.EFBIG, "the configuration is too large")
+        if len(document) > self._half_bytes - _LENGTH_BYTES:
+            raise OSError(errno.EFBIG, "the configuration has grown too large for a reload: it takes a restart")
         content = len(document).to_bytes(_LENGTH_BYTES, "little") + document
-        at = _half(generation)
+        at = _HEAD_BYTES + generation % 2 * self._half_bytes
         os.posix_fallocate(self.fd, at, len(content))  # else a lack of memory would be a SIGBUS
         self._memory[at : at + len(content)] = content
 
     def put_in_force(self, generation: int) -> None:
         """Make what was written last the newest. It can't fail."""
-        self._generation[0] = generation
+        self._words[0] = generation
 
     def publish(self, generation: int, document: bytes) -> None:
         """Both. OSError."""
@@ -62,18 +66,15 @@ class Published:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._generation = memoryview(mmap.mmap(fd, _HEAD_BYTES, access=mmap.ACCESS_READ)).cast("Q")
+        self._words = memoryview(mmap.mmap(fd, _HEAD_BYTES, access=mmap.ACCESS_READ)).cast("Q")
 
     def newer_than(self, generation: int) -> bytes | None:
         """The newest document; None if it is of this generation."""
-        while (newest := self._generation[0]) != generation:
-            at = _half(newest)
+        while (newest := self._words[0]) != generation:
+            half_bytes = self._words[1]
+            at = _HEAD_BYTES + newest % 2 * half_bytes
             length = int.from_bytes(os.pread(self._fd, _LENGTH_BYTES, at), "little")
-            document = os.pread(self._fd, min(length, HALF_BYTES), at + _LENGTH_BYTES)
-            if self._generation[0] == newest:
+            document = os.pread(self._fd, min(length, half_bytes), at + _LENGTH_BYTES)
+            if self._words[0] == newest:
                 return document  # while it was the newest, only the other half was written
         return None
-
-
-def _half(generation: int) -> int:
-    return _HEAD_BYTES + generation % 2 * HALF_BYTES

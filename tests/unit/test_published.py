@@ -32,8 +32,8 @@ def test_a_reader_gets_the_newest_and_each_once(writer: Publisher) -> None:
 def test_what_cannot_be_published_leaves_the_last_one(writer: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
     box = Published(writer.fd)
     writer.publish(1, b"first")
-    with pytest.raises(OSError, match="too large"):
-        writer.publish(2, bytes(module.HALF_BYTES))
+    with pytest.raises(OSError, match="grown too large for a reload"):
+        writer.publish(2, bytes(module.LEAST_BYTES))
 
     def no_memory(*_: object) -> int:
         raise OSError(12, "Cannot allocate memory")
@@ -96,3 +96,14 @@ def test_a_role_can_not_write_to_it(writer: Publisher) -> None:
     subprocess.run(command, pass_fds=[writer.fd], check=True)
     writer.publish(2, b"second")
     assert Published(writer.fd).newer_than(1) == b"second"
+
+
+def test_there_is_room_for_a_configuration_that_grows() -> None:
+    """Without much address space: the supervisor has such memory for each role."""
+    large = Publisher(first_bytes=10 << 20)
+    try:
+        large.publish(1, bytes(10 << 20))
+        large.publish(2, b"x" * (70 << 20))
+        assert Published(large.fd).newer_than(1) == b"x" * (70 << 20)
+    finally:
+        os.close(large.fd)
