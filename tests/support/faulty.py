@@ -7,6 +7,7 @@ promised (`answered`) and a hash of each data set that it had whole (`content`).
 import contextlib
 import select
 import socket
+import ssl
 import struct
 import threading
 from collections import Counter
@@ -145,8 +146,16 @@ class FaultyScp:
     that it answered with Success or a warning.
     """
 
-    def __init__(self, act: Act = well, *, host: str = "127.0.0.1", port: int | None = None) -> None:
+    def __init__(
+        self,
+        act: Act = well,
+        *,
+        host: str = "127.0.0.1",
+        port: int | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.act = act
+        self.tls = tls  # may be changed at any time, and counts for the next connection
         self.host, self.port = host, port or free_port()
         self.requests = 0
         self.misdeeds = 0
@@ -174,6 +183,14 @@ class FaultyScp:
                 self._run(self._serve, listener.accept()[0])
 
     def _serve(self, client: socket.socket) -> None:
+        if self.tls is not None:
+            try:
+                client = self.tls.wrap_socket(client, server_side=True)
+            except OSError:
+                client.close()
+                with self._lock:
+                    self.misdeeds += 1
+                return
         with client:
             talk = Talk(self, client)
             with self._lock:
