@@ -142,12 +142,14 @@ class Settings:
 
     def seen_by(self, role: str) -> "Settings":
         """What a role is given: no secret that it has no use for, nor what leads to one. Planner and workers, which no
-        peer reaches, also get nothing of the network. The passcode of a node is the sender's alone."""
+        peer reaches, also get nothing of the network. The passcode of a node is the sender's alone, and the hashes of
+        users' passcodes are the receiver's."""
+        outside = replace(self.receiver, callers=tuple(replace(each, users=()) for each in self.receiver.callers))
         if role in ("console", "watcher"):
-            return replace(self, destinations=tuple(map(_withheld, self.destinations)))
+            return replace(self, destinations=tuple(map(_withheld, self.destinations)), receiver=outside)
         quiet = replace(self, console=ConsoleSettings(), audit=NO_AUDIT, alerts=NO_ALERTS)
         if role == "sender":
-            return replace(quiet, tls=NO_LISTENER)
+            return replace(quiet, tls=NO_LISTENER, receiver=outside)
         destinations = tuple(replace(each, tls=None, credentials=None) for each in self.destinations)
         if role == "receiver":
             return replace(quiet, destinations=destinations)

@@ -298,3 +298,9 @@ def test_a_rule_for_a_caller_that_can_not_come_in_is_told(tmp_path: Path) -> Non
     assert told not in read(tmp_path, "- AeTitle: CT01\n- AeTitle: '*'\n", "filters: route\n")[1]
     assert told not in read(tmp_path, "- AeTitle: US01\n", "filters: route\n")[1]
     assert told not in read(tmp_path, None, "filters: route\n")[1]
+
+
+@pytest.mark.parametrize("role", ["receiver", "planner", "worker", "sender", "console", "watcher"])
+def test_the_hashes_of_passcodes_are_the_receivers_alone(tmp_path: Path, role: str) -> None:
+    settings, _ = read(tmp_path, f"- AeTitle: A\n  Identity: optional\n  Users:\n    u: {HASH}\n")
+    assert (HASH.encode() in settings.seen_by(role).to_json()) is (role == "receiver")
