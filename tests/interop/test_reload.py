@@ -343,7 +343,7 @@ def test_what_takes_a_restart_is_said_and_stays(service: Callable[..., Service],
     assert "warning: workers stays 1: it takes a restart to make it 3" in said
     assert "warning: arenaMib stays 64: it takes a restart to make it 96" in said
     assert "config.yml: clientTimeout 600 -> 77" in said
-    assert len(leyden.processes()) == 1 + 2 + 2 + 1
+    assert len(leyden.processes()) == 1 + 2 + 1 + 1
     assert "warning: workers stays 1" in leyden.leyden("status").stdout
     assert "nothing is new, generation 2 stays in force" in reload_with(leyden)
     assert leyden.stop() == 0
