@@ -399,7 +399,7 @@ class Rig:
         found = []
         for path in self.service.left():
             stage = path.relative_to(self.service.spool).parts[0]
-            if stage not in ("rejected", "failed", "expired"):
+            if stage not in ("rejected", "failed", "expired") or not path.is_file():
                 continue
             why: Document = {}
             with suppress(OSError, orjson.JSONDecodeError):

@@ -158,6 +158,7 @@ def _row(name: str, what: Callable[[Path, Rig, random.Random], None], words: str
         partial(put, what),
         "it goes to failed/ with a reason, or is delivered as it is; nobody else waits for it",
         limits=Limits(ends_in=("failed", "rejected"), doubts=1, strangers=True),
+        mixes=False,
     )
 
 
