@@ -151,10 +151,12 @@ class Link(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         if self.tls is not None:
             self.received_bytes += nbytes
+            if self._ended and not self.tls.ready:
+                return  # nobody would ever take it out of the session
             self.tls.take(self._buffer[:nbytes])
             if self.tls.ready:
                 self._decrypt(self.tls)
-            elif not self._ended and self._shaking is None:
+            elif self._shaking is None:
                 self._shake_hands()
         elif not self._ended:
             self.received_bytes += nbytes

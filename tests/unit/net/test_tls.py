@@ -337,6 +337,26 @@ def test_the_time_for_a_request_includes_the_handshake(site: Site) -> None:
     run(scene)
 
 
+def test_what_comes_after_a_failed_handshake_is_not_kept(site: Site) -> None:
+    def call(port: int) -> None:
+        with socket.create_connection((HOST, port)) as peer:
+            peer.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            while peer.recv(65536):  # the alert, and their end
+                pass
+            peer.sendall(bytes(1 << 20))
+
+    async def scene() -> None:
+        async with accepting(server_context(site.listener)) as (port, hosts):
+            await asyncio.to_thread(call, port)
+            await hosts[0].over.wait()
+            link = hosts[0].link
+            assert link.received_bytes > 1 << 20
+            assert link.tls is not None
+            assert link.tls._incoming.pending < 65536
+
+    run(scene)
+
+
 def _plain(port: int) -> None:
     with socket.create_connection((HOST, port)) as peer:
         peer.sendall(request()[1])
