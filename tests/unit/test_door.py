@@ -353,6 +353,26 @@ def test_a_check_holds_up_nobody_and_may_be_overtaken(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.usefixtures("secure")
+def test_a_check_that_fails_in_itself_lets_nobody_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As by a token that a library chokes on; the text of such an error may hold what was sent."""
+
+    def fails(*_: object) -> str:
+        raise RecursionError("open sesame")
+
+    monkeypatch.setattr(door, "_user", fails)
+
+    async def main() -> None:
+        async with receiving(tmp_path, Caller("CT01", identity="required", users=USERS)) as (_, port):
+            assert await answer(port, identity=identity(b"dr.who", b"open sesame")) == "1,1,1"
+
+    uvloop.run(main())
+    assert "can't be checked: RecursionError" in caplog.text
+    assert "open sesame" not in caplog.text
+
+
+@pytest.mark.usefixtures("secure")
 def test_what_fills_up_during_a_check_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     go_on = threading.Event()
     monkeypatch.setattr(door, "_user", lambda *_: "dr.who" if go_on.wait(30) else "")

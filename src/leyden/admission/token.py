@@ -17,6 +17,7 @@ ALGORITHMS = (
 TOKEN_MAX_BYTES = 16 * 1024
 LEEWAY_S = 60.0  # by which clocks may differ
 USER_MAX_CHARS = 64
+_TIME_MAX_S = 1e12  # some 30,000 years
 _TYPES = {"RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "OKP"}  # of keys, by how the algorithm begins
 _CURVES = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}
 
@@ -78,7 +79,7 @@ def _words(error: Exception) -> str:
 
 def _in_time(claims: dict[str, Any], now_s: float) -> str:
     end_s, begin_s, user = claims["exp"], claims.get("nbf", 0), claims["sub"]
-    if isinstance(end_s, bool) or not isinstance(end_s, int | float) or not isinstance(begin_s, int | float):
+    if not (_is_time(end_s) and _is_time(begin_s)):
         raise ValueError("the token's times can't be read")
     if end_s + LEEWAY_S <= now_s:
         raise ValueError("the token has expired")
@@ -87,3 +88,8 @@ def _in_time(claims: dict[str, Any], now_s: float) -> str:
     if not isinstance(user, str) or not 0 < len(user) <= USER_MAX_CHARS or not user.isprintable():
         raise ValueError(f"the token's user has no name of 1 to {USER_MAX_CHARS} printable characters")
     return user
+
+
+def _is_time(value: object) -> bool:
+    """JSON as Python reads it knows NaN, which is never over, and numbers that no float holds."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _TIME_MAX_S

@@ -5,6 +5,7 @@ some 50 ms; meanwhile its association waits for the answer, and no other one doe
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,8 @@ from leyden.deliver.throttle import Throttle
 from leyden.dicom.negotiate import CONGESTED, JWT, UserIdentity
 from leyden.journal.events import TurnedAway
 from leyden.journal.lines import tell
+
+logger = logging.getLogger("leyden.receiver")
 
 CHECKS_AT_ONCE = 2  # 16 MiB each
 CHECKS_MAX = 32  # with those that wait, for a second or so
@@ -97,6 +100,9 @@ class Door:
             return await asyncio.shield(checked)
         except ValueError as error:
             return Refused(IDENTITY_REFUSED, Why.IDENTITY, str(error))
+        except Exception as error:  # a fault of ours or of a library; its text may hold what was sent
+            logger.error("a user identity can't be checked: %s", type(error).__name__)
+            return Refused(IDENTITY_REFUSED, Why.IDENTITY, "it can't be checked")
         finally:
             self._checks -= 1
 
