@@ -33,8 +33,9 @@ class Limits:
     `doubts`: how many times the fault may have taken answers that were on their way from destinations; `as_it_came`:
     objects that may arrive uncompressed; `ends_in`: stages in which objects may end; `journal`: False if the journal
     cannot be written, and so need not know the reasons; `receipts`: False if they cannot be written (what is delivered
-    is delivered all the same); `strangers`: somebody has put objects into the spool by hand; `exits`:
-    True if a role may end by itself; `embryos`: True if files that were half received may stay until the next start.
+    is delivered all the same); `strangers`: somebody has put objects into the spool by hand; `exits`: True if a role
+    may end by itself, or is ended as stuck; `embryos`: True if files that were half received may stay until the next
+    start.
     """
 
     doubts: int = 0
@@ -94,7 +95,8 @@ class Seen:
     left: list[str] = field(default_factory=list)  # files that are neither delivered nor ended
     held: dict[str, Held] = field(default_factory=dict)
     canary: list[str] = field(default_factory=list)  # where it was found
-    exits: list[str] = field(default_factory=list)  # lines about roles that have ended by themselves
+    exits: list[str] = field(default_factory=list)  # lines about roles that have ended by themselves, or were stuck
+    ours: list[str] = field(default_factory=list)  # lines about what nobody has thought of
 
 
 def again(seen: Seen, receipts: bool = True) -> int:
@@ -230,5 +232,6 @@ def _beyond(seen: Seen, limits: Limits) -> Iterator[str]:
         if held.own_bytes > mb * 1_000_000:
             yield f"{name} holds {held.own_bytes / 1e6:.0f} MB, more than {mb}"
     yield from (f"patient data: {where}" for where in seen.canary)
+    yield from (f"a fault of ours: {line}" for line in seen.ours)
     if not limits.exits:
         yield from (f"ended by itself: {line}" for line in seen.exits)

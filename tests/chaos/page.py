@@ -18,6 +18,7 @@ HEADINGS = {
     "disk": "The disk",
     "spool": "The spool and the machine",
     "service": "The clock, the configuration, stops and starts",
+    "destinations": "One destination of two",
 }
 
 

@@ -40,11 +40,13 @@ from support.volume import Volume
 
 HERE = Path(__file__).resolve().parent
 ALONE_SHOWS_S, MIXED_SHOWS_S = 60.0, 5.0
+GOES_ON_S = 120.0
 SETTLES_WITHIN_S = 150.0  # what could not be planned is tried again after a minute
 NO_LIMITS = Limits()
 STRANGERS = 8_000_000  # numbers from here on are of objects that no source sends
 SUMMER_S = 10_000.0, 20_000.0  # from the start of the rig: when summer time begins and ends
 _UID = re.compile(rb"2\.25\.1001\.1\d{6}")
+_ENDED = re.compile(r"ended with exit code|killed by SIG(?!KILL|TERM)|, as it was stuck")
 _NO_OBJECTS = {"journal", "logs", "receipts", "recent", "state", "lost+found"}  # folders of the spool
 
 
@@ -329,7 +331,7 @@ class Rig:
     def others_go_on(self, hit: set[str], share: float = 0.8, at_least: int = 30, limit: int = 3000) -> None:
         """Destinations that the fault does not hit keep this share: of what is promised to them from now on, so much
         arrives meanwhile. This is a count and no time: a slow machine promises less, too. It is looked at from
-        `at_least` objects on, and fails when it does not hold after `limit`."""
+        `at_least` objects on, and fails when it does not hold after `limit`, or so much is not promised at all."""
         healthy = set(self.destinations) - hit
         if not healthy:
             return
@@ -346,8 +348,7 @@ class Rig:
                 raise AssertionError(f"{hit} hit, and the others got {arrived} of {due}")
             return offered >= at_least and all(len(due[t] & arrived[t]) >= share * len(due[t]) for t in healthy)
 
-        while not kept():
-            time.sleep(0.1)
+        wait_for(kept, GOES_ON_S, f"objects for others than {', '.join(sorted(hit))}")
 
     # -- the end of a row
 
@@ -387,7 +388,9 @@ class Rig:
         seen.left = self._left(limits)
         seen.held = look(self.service)
         seen.canary = self._canary()
-        seen.exits = [line for line in self.service.lines if "ended with exit code" in line]
+        said = [line.rstrip() for line in self.service.lines]
+        seen.exits = [line for line in said if _ENDED.search(line)]
+        seen.ours = [line for line in said if "Traceback" in line or "fault of ours" in line]
         return seen
 
     def _standing(self) -> list[Standing]:

@@ -1,6 +1,6 @@
 """All rows of the fault matrix, in the order of the table in docs/reliability.md."""
 
-from chaos import rows_disk, rows_processes, rows_service, rows_spool
+from chaos import rows_destinations, rows_disk, rows_processes, rows_service, rows_spool
 from chaos.row import Row
 
 GROUPS: dict[str, tuple[Row, ...]] = {
@@ -9,4 +9,5 @@ GROUPS: dict[str, tuple[Row, ...]] = {
     "disk": rows_disk.ROWS,
     "spool": rows_spool.ROWS,
     "service": rows_service.ROWS,
+    "destinations": rows_destinations.ROWS,
 }

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 
 from chaos.objects import COMPRESSED, ROUTINGS
@@ -177,7 +178,7 @@ ROWS = (
             f"the {role} hangs",
             "SIGSTOP, and its heartbeat is over",
             partial(hung, f"{role}-0"),
-            limits=_LIMITS.get(role, Limits()),
+            limits=replace(_LIMITS.get(role, Limits()), exits=True),
         )
         for role in _ROLES
     ),
@@ -188,7 +189,7 @@ ROWS = (
             "the encoder of the worker does that to one object",
             partial(codec_dies, what),
             "it is tried twice and goes on as it came; all others are compressed",
-            limits=Limits(as_it_came=1),
+            limits=Limits(as_it_came=1, exits=what == codec_faults.SEGFAULT),
             mixes=False,
         )
         for what, words in {
