@@ -10,9 +10,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from chaos.objects import COMPRESSED
 from chaos.oracle import ANY, Limits
 from chaos.rig import Rig, Site
 from chaos.row import Row
+from leyden.dicom.uids import EXPLICIT_LE
 from support.faults import Call
 from support.service import files_below
 from support.volume import Volume
@@ -110,6 +112,16 @@ def fails_once(
 
 
 @contextmanager
+def full_in_transcoding(rig: Rig, chance: random.Random) -> Iterator[None]:
+    """Until it was hit over objects that are to be changed, which wait, and over one that is not."""
+    there = rig.destinations[COMPRESSED]
+    with rig.faults.rule(Call.WRITE | Call.OPEN, errno.ENOSPC, roles=["worker"], path="/cache/") as rule:
+        rig.wait_shown(lambda: rule.hits >= BATCHES, "copies to fail")
+        rig.wait_shown(lambda: any(each.syntax == EXPLICIT_LE for each in there.arrivals()), "an object as it came")
+        yield
+
+
+@contextmanager
 def nth(error: int, for_good: bool, rig: Rig, chance: random.Random) -> Iterator[None]:
     """The n-th change on the disk from now on fails, whoever makes it; or this one and all later ones, for a moment."""
     after = chance.randrange(FEW)
@@ -176,7 +188,7 @@ ROWS = (
     Row("no inodes", "no inode is free", "an image filled with empty files", no_inodes, _CHANGES,
         limits=_FULL, site=EXT4),
     Row("full in transcoding", "the disk is full when a copy is made", "ENOSPC for each write of the worker",
-        partial(fails, Call.WRITE | Call.OPEN, errno.ENOSPC, ("worker",), "/cache/", False),
+        full_in_transcoding,
         "what is not to be changed goes on as it came, which makes room", limits=_FULL),
     Row("full in receipts", "the disk is full when a receipt is written", "ENOSPC for each write below receipts/",
         partial(fails, Call.WRITE, errno.ENOSPC, ("sender",), "/receipts/", False),
