@@ -288,6 +288,13 @@ def test_a_user_identity_is_checked_answered_and_told(tmp_path: Path, told: list
 
     uvloop.run(main())
     assert {why for _, why in turned_away(told)} == {"user identity"}
+    counts = [(e.calling, e.detail, e.count) for e, _ in told if isinstance(e, TurnedAway)]
+    assert counts == [
+        ("CT01", "the user name or the passcode is wrong", 1),
+        ("CT01", "a user identity is required", 1),
+        ("MR01", "the user name or the passcode is wrong", 1),
+        ("CT01", "the user name or the passcode is wrong", 1),
+    ], "a missing identity is told at once after a wrong one; the second wrong one is told at the end"
     assert [event.user for event, _ in told if isinstance(event, Received)] == ["dr.who", "dr.who"]
     for event, _ in told:
         assert "sesame" not in repr(event)
