@@ -1,7 +1,7 @@
 """callers.yml as the callers that may come in.
 
-A file that names nobody opens the door, as no file does. So an unknown key in it is an error, and so is a restriction
-that can't work: what was to be checked must not come in unchecked.
+No file opens the door to all, and so does `[]`. So a blank file is an error (it may have been cut off), and so is an
+unknown key, or a restriction that can't work: what was to be checked must not come in unchecked.
 """
 
 from pathlib import Path
@@ -24,7 +24,9 @@ def callers(document: Node | None, served: Served | None, folder: Path, report: 
     if document is not None and not isinstance(document, Items):
         report.error(document.at, "", "must be a list: each caller begins with a dash (- AeTitle: ...)")
         return ()
-    if not document:
+    if document is None:
+        report.error(At(FILE), "", "is empty; name who may call, or write [] if everybody may")
+    elif not document:
         report.warn(At(FILE), "", "names nobody, so everybody may call")
     entries = (read(CallerEntry, given, report) for given in document or ())
     return tuple(_caller(entry, served, folder, report) for entry in entries if entry is not None and entry.ae_title)
