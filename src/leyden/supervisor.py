@@ -487,7 +487,7 @@ def describe(destination: Destination) -> str:
     aliases = f" (also {', '.join(destination.aliases)})" if destination.aliases else ""
     syntax = syntax_name(destination.syntax) if destination.syntax else "as received"
     caller = "the modality's title" if destination.impersonate else "our title"
-    address = f"{destination.host}:{destination.port}"
+    address = f"{destination.host}:{destination.port}" + (" over TLS" if destination.tls is not None else "")
     return f"destination {destination.ae_title}{aliases} -> {address}, {syntax}, calling with {caller}"
 
 

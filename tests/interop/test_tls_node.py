@@ -103,6 +103,7 @@ def test_what_the_service_shows_of_a_node_over_tls(
     good.wait(1)
     why = "no TLS connection: its certificate expired on 20"
     wait_for(lambda: why in leyden.leyden("status").stdout, why="the reason in leyden status")
+    assert f"127.0.0.1:{good.port} over TLS" in leyden.leyden("check").stdout
     echoed = leyden.leyden("echo", "OLD")
     assert (echoed.returncode, why in echoed.stderr) == (1, True)
     assert leyden.leyden("echo", "GOOD").returncode == 0
