@@ -21,7 +21,7 @@ def add_to(commands: Commands) -> None:
         "--name", action="extend", nargs="+", default=[], type=_host, metavar="HOST",
         help="host name or IP address of a peer that gets a certificate, too",
     )  # fmt: skip
-    new.add_argument("--days", type=_days, default=30, metavar="N", help="how long they are good (default 30)")
+    new.add_argument("--days", type=_days, default=60, metavar="N", help="how long they are good (default 60)")
 
 
 def _nothing(_options: argparse.Namespace) -> int:
