@@ -352,7 +352,7 @@ class ListenerEntry(Strict):
         None,
         "revocation lists (CRLs) of the authorities, one of each in one file. Callers whose authority has none there, "
         "or one that has ended, are refused",
-        shown="nobody is asked",
+        shown="nothing is checked",
     )
     client_auth: Annotated[str, Plain(values.word("required", "optional", "off"))] = setting(
         "required",
@@ -589,7 +589,7 @@ class TlsEntry(Strict):
         None, "its private key, without a passphrase; only its owner may have rights to the file", shown="none"
     )
     revocation_lists: Annotated[Text | None, Plain(values.folder)] = setting(
-        None, "CRLs of the authorities: one for each that signs; what they name is refused", shown="none is asked"
+        None, "CRLs of the authorities: one for each that signs; what they name is refused", shown="nothing is checked"
     )
     name: Annotated[str, Plain(values.host)] = setting(
         "", "name or IP address that must stand in the node's certificate", shown="HostName"
