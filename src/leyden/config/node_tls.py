@@ -13,7 +13,7 @@ from leyden.config.schema import CredentialsEntry, NodeEntry
 from leyden.config.yaml_text import Text
 from leyden.deliver.destination import Credentials, TlsSettings
 from leyden.net.certificates import BadFile, NotOurs
-from leyden.net.identity import read_secret
+from leyden.net.identity import NOT_GIVEN, read_secret
 from leyden.net.trust import Files, client_context
 
 CREDENTIALS_DIRECTORY = "CREDENTIALS_DIRECTORY"  # systemd.exec(5)
@@ -81,7 +81,7 @@ def _credentials(node: NodeEntry, folder: Path, environ: Mapping[str, str], repo
     secret_file = _path(given.passcode_file or given.jwt_file, folder)
     if given.credential:
         held = environ.get(CREDENTIALS_DIRECTORY, "")
-        secret_file = f"{held or '$' + CREDENTIALS_DIRECTORY}/{given.credential}"
+        secret_file = f"{held}/{given.credential}" if held else f"{NOT_GIVEN}{given.credential}"
         if not held:
             unknown = "is not looked at here: systemd gives it to the service alone (LoadCredential=)"
             report.warn(given.places["Credential"], "Credentials.Credential", unknown)

@@ -7,6 +7,7 @@ absent: Kerberos and SAML.
 from leyden.dicom.negotiate import JWT, USERNAME, USERNAME_AND_PASSCODE, UserIdentity
 from leyden.net.certificates import BadFile, check_private, content_of
 
+NOT_GIVEN = "$CREDENTIALS_DIRECTORY/"  # in front of the name of a credential that systemd has not given to us
 SECRET_MAX_BYTES = 60_000  # a field has a length of 16 bits, and both share an item
 
 
@@ -24,6 +25,9 @@ def user_identity(username: str, secret_file: str, passcode: str = "") -> UserId
 
 def read_secret(path: str) -> bytes:
     """The first line of a file that only its owner has rights to. Raises BadFile, which never holds it."""
+    if path.startswith(NOT_GIVEN):
+        name = path.removeprefix(NOT_GIVEN)
+        raise BadFile("", f"systemd gives the credential {name} to the service alone, by LoadCredential= in its unit")
     check_private("", path)
     content = content_of("", path)
     secret = content.partition(b"\n")[0].strip(b"\r\n \t")

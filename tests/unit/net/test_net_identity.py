@@ -6,7 +6,7 @@ import pytest
 
 from leyden.dicom.negotiate import JWT, USERNAME, USERNAME_AND_PASSCODE, UserIdentity
 from leyden.net.certificates import BadFile
-from leyden.net.identity import user_identity
+from leyden.net.identity import NOT_GIVEN, user_identity
 
 
 def written(tmp_path: Path, content: bytes, mode: int = 0o600) -> str:
@@ -39,3 +39,8 @@ def test_what_is_no_secret_is_told_without_it(tmp_path: Path, content: bytes, mo
     with pytest.raises(BadFile, match=said) as raised:
         user_identity("u", path)
     assert "secret" not in str(raised.value).replace(path, "")
+
+
+def test_outside_of_the_service_there_is_no_credential() -> None:
+    with pytest.raises(BadFile, match="systemd gives the credential pacs to the service alone, by LoadCredential="):
+        user_identity("u", f"{NOT_GIVEN}pacs")
