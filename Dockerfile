@@ -10,7 +10,7 @@ RUN python3 -m venv /opt/leyden \
 
 FROM debian:12-slim
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends python3 libseccomp2 libstdc++6 \
+    && apt-get install --yes --no-install-recommends ca-certificates python3 libseccomp2 libstdc++6 \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=build /opt/leyden /opt/leyden
 RUN groupadd --gid 1000 leyden \

@@ -65,6 +65,12 @@ def test_compose_is_what_its_specification_allows_and_fits_the_image() -> None:
     assert leyden["read_only"]
 
 
+def test_the_image_knows_the_authorities_of_the_system() -> None:
+    """`Tls: true`, a webhook and a mail server are checked by them. The Debian of the test below has them anyway."""
+    last_stage = FILE.read_text().rpartition("\nFROM ")[2]
+    assert "ca-certificates" in last_stage
+
+
 @pytest.fixture(scope="module")
 def image(debian: Path, sdist: Path, wheelhouse: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a build makes. Both stages begin with the same Debian, so the second one takes place in a copy of the first.
