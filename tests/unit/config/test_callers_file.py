@@ -304,3 +304,10 @@ def test_a_rule_for_a_caller_that_can_not_come_in_is_told(tmp_path: Path) -> Non
 def test_the_hashes_of_passcodes_are_the_receivers_alone(tmp_path: Path, role: str) -> None:
     settings, _ = read(tmp_path, f"- AeTitle: A\n  Identity: optional\n  Users:\n    u: {HASH}\n")
     assert (HASH.encode() in settings.seen_by(role).to_json()) is (role == "receiver")
+
+
+def test_another_passcode_of_a_user_is_another_configuration(tmp_path: Path) -> None:
+    """For the audit log, which names configurations by their fingerprint."""
+    entry = "- AeTitle: A\n  Identity: optional\n  Users:\n    u: {}\n"
+    one, again, other = (read(tmp_path, entry.format(each))[0] for each in (HASH, HASH, hashed(b"other", bytes(16))))
+    assert one.fingerprint == again.fingerprint != other.fingerprint
