@@ -155,13 +155,20 @@ def check_private(key: str, path: str) -> None:
 def content_of(key: str, path: str) -> bytes:
     """Of a file that the configuration names. Raises BadFile."""
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise BadFile(key, f"{path} is no file")
             content = file.read(_FILE_MAX_BYTES + 1)
     except OSError as error:
         raise _unread(key, path, error) from error
     if len(content) > _FILE_MAX_BYTES:
         raise BadFile(key, f"{path} is larger than {_FILE_MAX_BYTES >> 20} MiB")
     return content
+
+
+def _at_once(path: str, flags: int) -> int:
+    """A FIFO would wait for its writer for ever, and the service with it."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _unread(key: str, path: str, error: OSError) -> BadFile:
@@ -175,20 +182,20 @@ def _der(content: bytes, what: str) -> str:
     return f"; it is in DER: openssl {tool} -inform DER makes PEM of it" if content[:1] == b"\x30" else ""
 
 
-Stamp = tuple[tuple[int, int, int] | None, ...]
+Stamp = tuple[tuple[int, ...] | None, ...]
 
 
 def stamp_of(paths: Iterable[str]) -> Stamp:
-    """Another one if one of the files was exchanged, written, removed or brought back."""
+    """Another one if one of the files was exchanged, written, removed or brought back, or is open to others now."""
     return tuple(map(_seen, paths))
 
 
-def _seen(path: str) -> tuple[int, int, int] | None:
+def _seen(path: str) -> tuple[int, ...] | None:
     try:
         status = os.stat(path)
     except OSError:
         return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_mode, status.st_uid
 
 
 def _reason(error: Exception) -> str:
@@ -217,7 +224,7 @@ def terms(path: str) -> list[Term]:
     """Of all certificates and revocation lists of a PEM file; at least one. OSError; ValueError: it holds none."""
     from cryptography import x509  # lazily: 0.1 s, and only who looks at ends needs it
 
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=_at_once) as file:
         content = file.read(_FILE_MAX_BYTES)
     found = []
     for block in content.split(b"-----BEGIN ")[1:]:

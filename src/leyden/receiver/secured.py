@@ -28,6 +28,7 @@ class Secured:
         self._made_of: tuple[Listener, Stamp] | None = None  # good or not
         self._seen: Stamp = ()
         self._made_s = 0.0
+        self._wrong = ""  # what is wrong with the files as they are now
         self._read(stamp_of(listener.files))
 
     def session(self) -> Session | None:
@@ -51,10 +52,12 @@ class Secured:
             self._context = server_context(listener)
         except BadFile as error:
             board.put(Cell.TLS_STALE, 1)
-            if changed:
+            before, self._wrong = self._wrong, str(error)
+            if changed or self._wrong != before:
                 rest = "the old ones stay in force" if self._context else "nobody gets in on the TLS port"
                 logger.error("the files of tls can't be taken, %s: %s", rest, error)
         else:
             board.put(Cell.TLS_STALE, 0)
-            if changed and known:
+            if (changed or self._wrong) and known:
                 logger.info("the files of tls were read again: %s", ", ".join(listener.files))
+            self._wrong = ""
