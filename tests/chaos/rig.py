@@ -431,9 +431,26 @@ class Rig:
         """Where the patient stands who may stand nowhere but in objects."""
         places = [self.service.folder / "log", *(self.service.spool / name for name in _NO_OBJECTS)]
         contents = [(str(path), path.read_bytes()) for place in places for path in files_below(place)]
-        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{self.api_port}/metrics", timeout=20) as said:
-            contents.append(("metrics", said.read()))
+        contents.append(("names of files", "\n".join(map(str, files_below(self.service.folder))).encode()))
+        contents.append(("standard error", "".join(self.service.lines).encode()))
+        contents.append(("metrics", self._metrics()))
         return [f"{what} in {where}" for where, content in contents for what in canary.found(content, CANARY)]
+
+    def _metrics(self) -> bytes:
+        """What the console says, as soon as it is back."""
+        said = b""
+
+        def asked() -> bytes:
+            nonlocal said
+            with (
+                suppress(OSError),
+                urllib.request.urlopen(f"http://127.0.0.1:{self.api_port}/metrics", timeout=20) as got,
+            ):
+                said = got.read()
+            return said
+
+        wait_for(asked, why="the metrics")
+        return said
 
     def stranger(self) -> int:
         """The number of an object that no source sends."""

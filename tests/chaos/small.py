@@ -61,5 +61,6 @@ def judge(leyden: Service, wanted: Mapping[str, Iterable[str]]) -> None:
     assert "fault of ours" not in said
     assert "Traceback" not in said
     files = (path for path in files_below(leyden.folder) if path.is_file())  # no doorbells
-    told = [path for path in files if CANARY.encode() in path.read_bytes()]
+    told = [path for path in files if CANARY.encode() in path.read_bytes() or CANARY in str(path)]
     assert not told, told
+    assert CANARY not in said
