@@ -72,6 +72,8 @@ def test_the_audit_log_tells_who_did_what_and_nothing_of_the_patient(
     assert "mutations.yml:6" in records[events.index("transformed")]["changed_by"]
     assert "CANARY" not in shown
     assert "2.25.1001.3" in leyden.leyden("audit", "show", "--event", "delivered", "--holding", "2.25.1001.3").stdout
+    misspelt = leyden.leyden("audit", "show", "--event", "deliverd")
+    assert (misspelt.stdout, misspelt.stderr.startswith("no record is deliverd; there are delivered, ")) == ("", True)
     leyden.start()
     wait_for(lambda: sum(coded(each, "EventIdentification/EventID") == "110104" for each in there.documents) >= 2)
     assert leyden.stop() == 0

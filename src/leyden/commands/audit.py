@@ -1,6 +1,7 @@
 """`leyden audit`: whether the audit log is what was written, and what it tells."""
 
 import argparse
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from leyden.audit.chain import Link
     from leyden.audit.verify import Verified
 
+_EVENT = re.compile(rb'"event":"(\w+)"')
 _NOT_SHOWN = ("seq", "writer", "event", "at_s", "mac")
 
 
@@ -89,11 +91,13 @@ def _show(options: argparse.Namespace) -> int:
     from leyden.audit.files import lines
     from leyden.log import escaped
 
-    wanted = [f'"event":"{name}"'.encode() for name in options.event or ()]
+    wanted, seen = options.event or (), set()
     holding = (options.holding or "").encode()
     for path in _files(options, load(options)[0].log_dir):
         for line in lines(path):
-            if holding not in line or (wanted and not any(event in line for event in wanted)):
+            event = found[1].decode() if (found := _EVENT.search(line)) else ""
+            seen.add(event)
+            if holding not in line or (wanted and event not in wanted):
                 continue
             if options.json:
                 sys.stdout.write(line.decode())
@@ -104,8 +108,11 @@ def _show(options: argparse.Namespace) -> int:
             except (orjson.JSONDecodeError, KeyError, TypeError):
                 print(f"{path}: a line that is no record")
             else:
-                rest = (f"{name}={value}" for name, value in record.items() if name not in _NOT_SHOWN)
+                rest = (f"{name}={value}" for name, value in record.items() if name not in _NOT_SHOWN and value != "")
                 print(escaped(" ".join((begin, *rest))))  # of texts that peers have given
+    for name in wanted:
+        if name not in seen:  # misspelt, perhaps: nobody should read that as "it never happened"
+            print(f"no record is {name}; there are {', '.join(sorted(seen - {''}))}", file=sys.stderr)
     return 0
 
 
