@@ -38,7 +38,7 @@ def listener(config: Config, folder: Path, report: Report) -> Listener:
     try:
         server_context(found)
     except NotOurs as error:
-        report.warn(given.places[error.key], f"tls.{error.key}", f"{error}: this user can't check the files of tls")
+        report.warn(given.places[error.key], f"tls.{error.key}", f"{error}, and this user can't check it")
     except BadFile as error:
         report.error(given.places[error.key], f"tls.{error.key}", str(error))
     else:

@@ -49,7 +49,7 @@ def _tls(node: NodeEntry, folder: Path, report: Report) -> TlsSettings | None:
         client_context(files)
     except NotOurs as error:
         at = given.places[_spelled(error.key)]
-        report.warn(at, f"Tls.{_spelled(error.key)}", f"{error}: this user can't check the files of the node")
+        report.warn(at, f"Tls.{_spelled(error.key)}", f"{error}, and this user can't check it")
     except BadFile as error:
         report.error(given.places[_spelled(error.key)], f"Tls.{_spelled(error.key)}", str(error))
     return TlsSettings(
@@ -91,7 +91,7 @@ def _credentials(node: NodeEntry, folder: Path, environ: Mapping[str, str], repo
         try:
             read_secret(secret_file)
         except NotOurs as error:
-            report.warn(given.places[secrets[0]], where, f"{error}: this user can't check it")
+            report.warn(given.places[secrets[0]], where, f"{error}, and this user can't check it")
         except BadFile as error:
             report.error(given.places[secrets[0]], where, str(error))
     return Credentials(given.username, secret_file, given.passcode)

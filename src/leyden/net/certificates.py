@@ -172,8 +172,9 @@ def _at_once(path: str, flags: int) -> int:
 
 
 def _unread(key: str, path: str, error: OSError) -> BadFile:
-    kind = NotOurs if isinstance(error, PermissionError) else BadFile
-    return kind(key, f"{path}: {error.strerror}")
+    if isinstance(error, PermissionError):
+        return NotOurs(key, f"{path}: {error.strerror}; it has to belong to the user of the service")
+    return BadFile(key, f"{path}: {error.strerror}")
 
 
 def _der(content: bytes, what: str) -> str:

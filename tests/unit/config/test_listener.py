@@ -1,5 +1,6 @@
 """The key tls of config.yml: what is wrong with its files is told, with the line and what to do."""
 
+import errno
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from leyden.config.load import load
 from leyden.config.settings import Settings
 from leyden.errors import ConfigError
+from leyden.net import certificates
 from support.authority import Authority
 
 NODES = "- {AeTitle: PACS, HostName: 192.0.2.1, Port: 104}\n"
@@ -116,3 +118,21 @@ def test_the_tls_port_of_ours_is_no_destination(read: Read, files: Path) -> None
     (files / "nodes.yml").write_text("- {AeTitle: PACS, HostName: 127.0.0.1, Port: 2762}\n")
     with pytest.raises(ConfigError, match=r"127.0.0.1:2762 is Leyden itself \(tls.port\)"):
         load(files, {}, {})
+
+
+def test_a_key_of_another_user_is_a_warning_with_the_remedy(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs `leyden check` need not be the user of the service."""
+
+    really = certificates.content_of
+
+    def content_of(key: str, path: str) -> bytes:
+        if path.endswith("own.key"):
+            raise certificates._unread(key, path, PermissionError(errno.EACCES, "Permission denied"))
+        return really(key, path)
+
+    monkeypatch.setattr(certificates, "content_of", content_of)
+    (said,) = (line for line in read(tls())[1] if "tls" in line)
+    assert said.endswith(
+        "own.key: Permission denied; it has to belong to the user of the service, and this user can't check it"
+    )
+    assert "tls.key" in said
