@@ -223,11 +223,11 @@ def room(caller: Caller, has: int, open_now: int, most: int) -> Refused | None:
     known as a dynamic threshold: Choudhury and Hahne, 1998.)
     """
     if open_now >= most:
-        return Refused(TOO_MANY, Why.FULL, f"{most} are open")
+        return Refused(TOO_MANY, Why.FULL, f"all {most} are in use (maxClientsPerServer)")
     if caller.max_associations and has >= caller.max_associations:
-        return Refused(TOO_MANY, Why.LIMIT, f"{has} of it are open ({caller.where})")
+        return Refused(TOO_MANY, Why.LIMIT, f"it has {has}, and MaxAssociations allows no more ({caller.where})")
     if has >= SHARE * (most - open_now):
-        return Refused(TOO_MANY, Why.SHARE, f"{has} of it are open, and only {most - open_now} are left for others")
+        return Refused(TOO_MANY, Why.SHARE, f"it has {has}, and only {most - open_now} are left for others")
     return None
 
 

@@ -155,7 +155,8 @@ def test_room_for_one_more(has: int, open_now: int, most: int, why: Why | None) 
 def test_an_entry_may_allow_fewer() -> None:
     said = room(MR_HERE, 2, 2, 1000)
     assert said is not None
-    assert (said.why, said.reject, said.detail) == (Why.LIMIT, TOO_MANY, "2 of it are open (callers.yml:4)")
+    detail = "it has 2, and MaxAssociations allows no more (callers.yml:4)"
+    assert (said.why, said.reject, said.detail) == (Why.LIMIT, TOO_MANY, detail)
     assert room(MR_HERE, 1, 900, 1000) is None
 
 
