@@ -44,7 +44,7 @@ def test_all_that_makes_the_service_is_in_it_and_no_object(leyden: Service, tmp_
     mapping = f"elsewhere{tmp_path}/elsewhere/patients.csv"
     wanted = {"data/config.yml", "data/nodes.yml", "data/mutations.yml", "spool/control/ARCHIVE.json", mapping}
     assert set(said["files"]) == wanted | {"spool/state/pseudonym.key"}
-    assert said["secrets"] == ["spool/state/pseudonym.key"]
+    assert set(said["secrets"]) == {"spool/state/pseudonym.key", mapping}
     assert to.stat().st_mode & 0o777 == 0o600
     with tarfile.open(to) as pack:
         assert set(pack.getnames()) == {*said["files"], "manifest.json"}
@@ -53,9 +53,30 @@ def test_all_that_makes_the_service_is_in_it_and_no_object(leyden: Service, tmp_
 def test_without_keys_it_may_be_shown_to_others(leyden: Service, tmp_path: Path) -> None:
     """--without-keys leaves out what only the owner may have."""
     to = tmp_path / "pack.tar.gz"
-    assert leyden.leyden("backup-config", "--without-keys", str(to)).returncode == 0
+    (leyden.folder / "tls").mkdir()
+    (leyden.folder / "secrets").mkdir()
+    (leyden.folder / "tls/own.key").write_text("-----BEGIN PRIVATE KEY-----\nMC4\n-----END PRIVATE KEY-----\n")
+    (leyden.folder / "tls/ca.pem").write_text("-----BEGIN CERTIFICATE-----\n")
+    for name in ("pacs", "hook"):
+        (leyden.folder / "secrets" / name).write_text("hush")
+        (leyden.folder / "secrets" / name).chmod(0o600)
+    nodes, config = leyden.folder / "nodes.yml", leyden.folder / "config.yml"
+    nodes.write_text(nodes.read_text() + "  Tls: true\n  Credentials: {Username: u, PasscodeFile: secrets/pacs}\n")
+    hook = "alerts: {webhook: {url: 'https://192.0.2.1/', secretFile: secrets/hook}}\n"
+    config.write_text(config.read_text() + hook + "api: {token: 0123456789abcdef0123456789abcdef}\n")
+    done = leyden.leyden("backup-config", "--without-keys", str(to))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "it holds secrets" not in done.stdout
+    assert "warning: config.yml holds the token or the password of the console in clear" in done.stdout
     with tarfile.open(to) as pack:
-        assert not [name for name in pack.getnames() if "state" in name]
+        names = pack.getnames()
+    assert {"data/nodes.yml", "data/tls/ca.pem"} < set(names)
+    assert not [name for name in names if "state" in name or "secrets" in name or name.endswith((".key", ".csv"))]
+    with_them = json.loads(leyden.leyden("backup-config", str(tmp_path / "all.tar.gz"), "--json").stdout)
+    assert {"data/tls/own.key", "data/secrets/pacs", "data/secrets/hook"} < set(with_them["secrets"])
+    nodes.write_text("- AeTitle: [")
+    refused = leyden.leyden("backup-config", "--without-keys", str(tmp_path / "none"))
+    assert (refused.returncode, "it can't be told which files hold secrets" in refused.stderr) == (1, True)
 
 
 def test_it_works_beside_files_with_errors_and_never_writes_over_a_file(leyden: Service, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from leyden.spool.format import FORMAT
 FILE_MAX_BYTES = 64 << 20  # of one file; a configuration is far below
 FILES_MAX = 10_000
 _SECRETS = ("*.key", "*.tokens.json")  # in state/
+_PRIVATE_KEY = b"PRIVATE KEY-----"
 
 
 class NotBackedUp(LeydenError):
@@ -36,7 +37,7 @@ class NotBackedUp(LeydenError):
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """What was packed: the names in the pack; `secrets` are those of them that are keys or tokens."""
+    """What was packed: the names in the pack; `secrets` are those of them that hold a secret."""
 
     path: Path
     files: tuple[str, ...]
@@ -44,14 +45,24 @@ class Backup:
 
 
 def backup(
-    folder: Path, root: Path, log_dir: Path, named: Collection[Path], to: Path, *, with_keys: bool = True
+    folder: Path,
+    root: Path,
+    log_dir: Path,
+    named: Collection[Path],
+    to: Path,
+    *,
+    secret: Collection[Path] = (),
+    with_keys: bool = True,
 ) -> Backup:
     """Pack the configuration in `folder` and what belongs to it in the spool `root` into the new file `to` (0600).
 
-    `log_dir` is left out; `named`: files that the configuration names. Raises NotBackedUp, FileExistsError, OSError.
+    `log_dir` is left out; `named`: files that the configuration names, `secret`: those that hold a secret, as every
+    private key in PEM does. Without `with_keys` no secret is packed. Raises NotBackedUp, FileExistsError, OSError.
     """
-    found = list(_files(folder, root, log_dir, named, with_keys))
+    found = list(_files(folder, root, log_dir, named))
+    hidden = {path.resolve() for path in secret}
     packed: list[str] = []
+    secrets: list[str] = []
     manifest: dict[str, dict[str, object]] = {}
     fd = os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
@@ -59,6 +70,10 @@ def backup(
             for name, path in found:
                 with contextlib.suppress(FileNotFoundError):  # an editor may be at work
                     content = _content(path)
+                    if name.startswith("spool/state/") or path.resolve() in hidden or _PRIVATE_KEY in content:
+                        if not with_keys:
+                            continue
+                        secrets.append(name)
                     _add(pack, name, content, path.stat())
                     packed.append(name)
                     manifest[name] = {"from": str(path), "sha256": hashlib.sha256(content).hexdigest()}
@@ -72,12 +87,10 @@ def backup(
     except BaseException:
         os.unlink(to)
         raise
-    return Backup(to, tuple(packed), tuple(name for name in packed if name.startswith("spool/state/")))
+    return Backup(to, tuple(packed), tuple(secrets))
 
 
-def _files(
-    folder: Path, root: Path, log_dir: Path, named: Collection[Path], with_keys: bool
-) -> Iterator[tuple[str, Path]]:
+def _files(folder: Path, root: Path, log_dir: Path, named: Collection[Path]) -> Iterator[tuple[str, Path]]:
     """(name in the pack, file) of everything that belongs to it."""
     left_out = {root.resolve(), log_dir.resolve()}
     number = 0
@@ -90,9 +103,8 @@ def _files(
                 if number > FILES_MAX:
                     raise NotBackedUp(f"{folder} holds over {FILES_MAX} files, so it is no folder of a configuration")
                 yield f"data/{path.relative_to(folder)}", path
-    if with_keys:
-        for pattern in _SECRETS:
-            yield from ((f"spool/state/{path.name}", path) for path in sorted((root / "state").glob(pattern)))
+    for pattern in _SECRETS:
+        yield from ((f"spool/state/{path.name}", path) for path in sorted((root / "state").glob(pattern)))
     yield from ((f"spool/control/{path.name}", path) for path in sorted((root / "control").glob("*.json")))
     for path in sorted(named):
         if folder not in path.parents and path.is_file():
