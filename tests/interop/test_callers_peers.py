@@ -220,7 +220,7 @@ def test_the_start_says_who_may_call_and_a_reload_changes_it(site: Site) -> None
     reload("callers.yml: 1 caller added")
     assert site.sends("NEWCOMER") == ""
     path.write_text("")
-    reload("callers.yml: is empty or gone")
+    reload("callers.yml: is empty; name who may call")
     assert UNKNOWN in site.sends("NOBODY")
     path.write_text("[]\n")
     reload("callers.yml: everybody may call now")
