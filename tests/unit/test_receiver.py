@@ -479,6 +479,19 @@ def test_a_connection_without_an_association_has_little_time(
     assert "127.0.0.1: no association: no association request for 0.2 s" in caplog.messages
 
 
+def test_a_flood_of_connections_is_none_of_lines(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with receiving(tmp_path) as (receiver, _):
+            receiver._max_unassociated = 2
+            links = [receiver.connection() for _ in range(20)]
+            assert receiver.statistics().unassociated == 2
+            receiver.unassociated.clear()
+            del links
+
+    uvloop.run(main())
+    assert sum("one is dropped" in message for message in caplog.messages) == 1
+
+
 def test_connections_without_an_association_are_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(receiver_module, "MAX_UNASSOCIATED", 3)
 

@@ -110,8 +110,8 @@ class Door:
         """Tell that somebody was refused; if the same has just happened, within a minute and together."""
         if event.calling in self._quiet and event.peer == HERE:
             return  # we ourselves, who look whether somebody answers (console/health.py)
-        # Over TLS there is no title yet to tell them apart by; a wrong passcode is news after a missing one.
-        how = event.detail if event.why in (Why.TLS, Why.IDENTITY) else ""
+        # Without a title there is nothing else to tell them apart by; a wrong passcode is news after a missing one.
+        how = event.detail if not event.calling or event.why == Why.IDENTITY else ""
         if self._flood.happened((event.calling, event.peer, event.why, how), event, time.monotonic()):
             self._tell(event)
 

@@ -188,18 +188,24 @@ class Intake:
             level = logging.WARNING if isinstance(why, RemoteProtocolError) else logging.INFO
             self._log(level, f"{sizes}, {how}")
         elif why is not None:
-            health_check = type(why) is ConnectionLost and not self.link.received_bytes  # of a load balancer
-            if self.link.tls is not None and not self.link.secure and not health_check:
-                board.add(Cell.TLS_FAILED)
-                self._receiver.door.turned_away(
-                    TurnedAway(
-                        "", calling="", called="", peer=self.link.peer, why=Why.TLS, detail=f"no association: {how}"
-                    )
-                )
+            if type(why) is ConnectionLost and not self.link.received_bytes:  # the health check of a load balancer
+                self._log(logging.DEBUG, f"no association: {how}")
             else:
-                self._log(logging.DEBUG if health_check else logging.WARNING, f"no association: {how}")
+                self._tell_of_none(how)
         self._receiver.established.discard(self)
         self._receiver.drained()
+
+    def _tell_of_none(self, how: str) -> None:
+        """The connection has ended before there was an association."""
+        unheard = self.link.tls is not None and not self.link.secure
+        board.add(Cell.TLS_FAILED, unheard)
+        calling, called = (self._request.calling, self._request.called) if self._request else ("", "")
+        why = Why.TLS if unheard else Why.PROTOCOL
+        self._receiver.door.turned_away(
+            TurnedAway(
+                "", calling=calling, called=called, peer=self.link.peer, why=why, detail=f"no association: {how}"
+            )
+        )
 
     def gone(self) -> None:
         if self._who is not None:

@@ -7,12 +7,15 @@ caller or one destination has its share of it (shares.py), for that one alone.
 import asyncio
 import itertools
 import logging
+import math
 import random
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from resource import RLIMIT_NOFILE, getrlimit
 
 from leyden import board
+from leyden.admission.flood import AGAIN_S
 from leyden.board import Cell
 from leyden.config.settings import ReceiverSettings
 from leyden.holding import Holding
@@ -68,6 +71,7 @@ class Receiver:
         self.full = False  # too little space is free for objects
         self.draining = False
         self._max_unassociated = min(MAX_UNASSOCIATED, getrlimit(RLIMIT_NOFILE)[0] // MAX_UNASSOCIATED_SHARE)
+        self._told_of_drop_s = -math.inf
         self._idle = asyncio.Event()
 
     def go_by(self, settings: ReceiverSettings) -> None:
@@ -85,12 +89,20 @@ class Receiver:
         if len(self.unassociated) >= self._max_unassociated:
             # the oldest of those that have done the least
             least = min(itertools.islice(self.unassociated, LOOKED_AT), key=Intake.came_so_far)
-            count = self._max_unassociated
-            logger.warning("%d connections without an association, one is dropped: %s", count, least)
+            self._told_of_drop_s = self._tell_of_drop(least)
             least.link.drop()
             self.unassociated.pop(least)
         self.unassociated[intake] = None
         return intake.link
+
+    def _tell_of_drop(self, least: Intake) -> float:
+        """Once a minute: a flood of connections is none of lines. Returns when it was told the last time."""
+        now_s = time.monotonic()
+        if now_s - self._told_of_drop_s < AGAIN_S:
+            return self._told_of_drop_s
+        count = self._max_unassociated
+        logger.warning("%d connections without an association, one is dropped: %s", count, least)
+        return now_s
 
     def statistics(self) -> Statistics:
         return Statistics(len(self.unassociated), len(self.associations), self.objects, self.object_bytes)
