@@ -222,7 +222,8 @@ class Planner:
 
     def close(self) -> None:
         """Sync and close the receipts, and let another process write the mapping files."""
-        self._receipts.close()
+        with suppress(OSError):  # each was synced when it was written
+            self._receipts.close()
         self._pseudonymizer.close()
 
     def _is_paused(self, now_s: float) -> bool:

@@ -388,7 +388,7 @@ class Worker:
             else:
                 self._attempt(claim)
         except OSError as error:
-            if not claim.path.exists():
+            if _is_gone(claim.path):
                 tell(ByHand(receipt, what="was taken away", destination=destination))
                 return
             logger.error(
@@ -680,6 +680,17 @@ class Worker:
                 f"{claim.entry.receipt} for {claim.destination} goes on as it came, not as {wanted}: {reason}; "
                 "so do others for which the reason is the same",
             )  # fmt: skip
+
+
+def _is_gone(path: Path) -> bool:
+    """Whether there is no such file; not so where the disk can't say."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _unedited(source: Source) -> dict[str, Any]:

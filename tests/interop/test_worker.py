@@ -351,6 +351,29 @@ def test_no_claim_is_lost_on_a_disk_that_refuses_everything(
     worker.arena.close()
 
 
+def test_an_object_over_which_the_disk_says_nothing_is_not_held_to_be_gone(
+    workers: Callable[..., Workers], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = workers()
+    worker = service.here()
+    monkeypatch.setattr(worker_module, "LOOK_S", 0.01)
+    receipt = service.put(sample("CT_small.dcm"))
+    claim = worker.queue.claim()
+    assert claim is not None
+
+    def broken_down(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker.spool, "making", broken_down)
+        patch.setattr(Path, "stat", broken_down)
+        worker.do(claim)
+    (place,) = service.spool.root.rglob(f"*{receipt}*.dcm")
+    assert place.is_relative_to(service.spool.root / "transform")
+    assert "will be tried again" in caplog.text
+    worker.arena.close()
+
+
 def test_without_room_on_the_disk_it_goes_on_as_it_came_if_the_destination_accepts_that(
     workers: Callable[..., Workers], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,6 +1,7 @@
 """Proof of delivery, made durable by the group: while one batch is synced the next one gathers."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -106,4 +107,5 @@ class GroupReceipts:
         if self._running is not None:
             await self._running
         self._thread.shutdown()
-        self._log.close()
+        with contextlib.suppress(OSError):  # each batch was synced when it was written
+            self._log.close()

@@ -91,8 +91,10 @@ class ReceiptLog:
             fd = self._fd
             self._fd = -1
             self._hour = ""
-            os.fdatasync(fd)
-            os.close(fd)
+            try:
+                os.fdatasync(fd)
+            finally:
+                os.close(fd)
 
 
 def delivered(root: Path, wanted: Collection[tuple[str, str]]) -> set[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 
 import pytest
 
@@ -97,3 +98,21 @@ async def test_a_fault_of_ours_ends_the_process_at_the_next_check(spool):
         await receipts.close()
     with pytest.raises(ValueError, match="ours"):
         receipts.check()
+
+
+@on_a_loop
+async def test_a_disk_that_refuses_at_the_end_is_no_fault_of_ours(spool, monkeypatch):
+    """Each batch was synced when it was written, so the sender ends in good order."""
+    receipts = GroupReceipts(spool, "sender-0")
+    claim = claimed(spool, 1)
+    told = asyncio.Event()
+    receipts.add(claim, {"receipt": claim.entry.receipt}, told.set)
+    await told.wait()
+
+    def read_only(fd):
+        raise OSError(30, "Read-only file system")
+
+    open_before = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(os, "fdatasync", read_only)
+    await receipts.close()
+    assert len(os.listdir("/proc/self/fd")) == open_before - 1
