@@ -262,13 +262,18 @@ class Rig:
 
     def kill(self, role: str) -> bool:
         """SIGKILL for a role ("worker-0", "supervisor"); False if it is dead, because another fault is there too."""
-        assert self.service.process is not None
-        if self.service.process.poll() is not None:
-            return False
         with suppress(psutil.NoSuchProcess, KeyError):
-            processes(self.service)[role].kill()
+            self.processes()[role].kill()
             return True
         return False
+
+    def processes(self) -> dict[str, psutil.Process]:
+        """By their roles, the supervisor among them; none while another fault has ended them all."""
+        assert self.service.process is not None
+        if self.service.process.poll() is None:
+            with suppress(psutil.NoSuchProcess):
+                return processes(self.service)
+        return {}
 
     def wait_killed(self, role: str) -> None:
         """Until the supervisor has seen that. Where it would wait long before it starts a role that dies so often, the

@@ -15,7 +15,6 @@ from chaos.rig import Rig
 from chaos.row import Row
 from leyden import crash
 from support import codec_faults
-from support.roles import processes
 from support.service import make_late, wait_for
 
 PASSES = (1, 2, 5)  # at which of its passes a point may be the end; of those that are passed once for many objects:
@@ -48,7 +47,7 @@ def all_killed(rig: Rig, chance: random.Random) -> Iterator[None]:
 @contextmanager
 def anybody_killed(rig: Rig, chance: random.Random) -> Iterator[None]:
     for _ in range(chance.randint(2, 4)):
-        victim = chance.choice([*sorted(processes(rig.service)), *rig.destinations])
+        victim = chance.choice([*sorted(rig.processes()), *rig.destinations])
         if victim in rig.destinations:
             rig.destinations[victim].die()
         elif rig.kill(victim) and victim == "supervisor":
@@ -135,7 +134,7 @@ def no_room_for_a_worker(rig: Rig, chance: random.Random) -> Iterator[None]:
 @contextmanager
 def hung(role: str, rig: Rig, chance: random.Random) -> Iterator[None]:
     """It is stopped, and what it has promised to the supervisor is over (support/service.py)."""
-    process = processes(rig.service).get(role)
+    process = rig.processes().get(role)
     if process is not None:
         process.send_signal(signal.SIGSTOP)
         make_late(process)
