@@ -84,7 +84,9 @@ class Walk(msgspec.Struct, frozen=True):
 
     def valid(self, service: int, now_s: float) -> bool:
         """Whether it is of this service, and still true enough. `now_s`: of the monotonic clock."""
-        return self.service == service and now_s < self.due_s + LATE_S
+        return (
+            self.service == service and self.began_s <= now_s < self.due_s + LATE_S
+        )  # the clock begins anew at a boot
 
 
 def read(root: Path) -> Walk | None:

@@ -91,6 +91,13 @@ def test_if_nobody_has_walked_for_long_nobody_is_refused(tmp_path: Path, here: S
     assert "nobody knows who takes how much of the disk" in caplog.text
 
 
+def test_a_walk_from_before_the_machine_was_started_anew_counts_for_nothing():
+    """In a container the service often has the same process id; the monotonic clock begins anew."""
+    walk = Walk(SERVICE, 9000.0, 9002.0, 1.7e9, 100 * MIB, (), ())
+    assert walk.valid(SERVICE, 9003.0)
+    assert not walk.valid(SERVICE, 60.0)
+
+
 def test_without_shares_nothing_is_counted(tmp_path: Path, here: Shares):
     now_s = time.monotonic()
     walked(tmp_path, now_s, (Share("CT01", CT01, 11 * MIB, 10 * MIB),))

@@ -3,7 +3,7 @@
 Titles are compared as they are written, without the blanks around them (PS3.5 section 6.2): `CT01` is not `ct01`. The
 title, the address and the certificate are answered alike if they are wrong, as an unknown title is (1,1,3): whoever
 tries learns nothing. Two limits are for each caller, which is a title at an address: what its entry allows, and a fair
-share of all associations.
+share of all associations; of these there is a larger one for an address, too.
 """
 
 import ipaddress
@@ -27,6 +27,7 @@ from leyden.dicom.negotiate import (
 
 ANY_TITLE = "*"  # an entry for each title that has none of its own
 SHARE = 3  # a caller has at most so many times what is left for others
+ADDRESS_SHARE = 9  # so have all titles at an address together that have no entry of their own: titles can be invented
 IDENTITY_REFUSED = AssociateReject(1, 1, 1)
 
 _MAPPED_BEGIN = 0xFFFF << 32  # of ::ffff:0:0/96, IPv4 addresses as IPv6 ones (RFC 4291 section 2.5.5.2)
@@ -215,19 +216,24 @@ def _no_user(detail: str) -> Refused:
     return Refused(IDENTITY_REFUSED, Why.IDENTITY, detail)
 
 
-def room(caller: Caller, has: int, open_now: int, most: int) -> Refused | None:
+def room(caller: Caller, has: int, open_now: int, most: int, at_address: int = 0) -> Refused | None:
     """Whether there is room for one more association of a caller that `has` so many of the `open_now` that are open.
 
-    `most` may be open at once. A caller may have three times what is then left for others: so one alone gets three
-    quarters, two get three sevenths each, and there is always something left for the next one. (In switches this is
-    known as a dynamic threshold: Choudhury and Hahne, 1998.)
+    `most` may be open at once. `at_address`: how many all callers at its address have together. A caller may have three
+    times what is then left for others: so one alone gets three quarters, two get three sevenths each, and there is
+    always something left for the next one. (In switches this is known as a dynamic threshold: Choudhury and Hahne,
+    1998.)
     """
     if open_now >= most:
         return Refused(TOO_MANY, Why.FULL, f"all {most} are in use (maxClientsPerServer)")
     if caller.max_associations and has >= caller.max_associations:
         return Refused(TOO_MANY, Why.LIMIT, f"it has {has}, and MaxAssociations allows no more ({caller.where})")
     if has >= SHARE * (most - open_now):
-        return Refused(TOO_MANY, Why.SHARE, f"it has {has}, and only {most - open_now} are left for others")
+        return Refused(TOO_MANY, Why.SHARE, f"{has} of it are open, and only {most - open_now} are left for others")
+    if caller.title == ANY_TITLE and at_address >= ADDRESS_SHARE * (most - open_now):
+        return Refused(
+            TOO_MANY, Why.SHARE, f"{at_address} of its address are open, and only {most - open_now} are left"
+        )
     return None
 
 

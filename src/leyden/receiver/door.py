@@ -7,6 +7,7 @@ some 50 ms; meanwhile its association waits for the answer, and no other one doe
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -52,6 +53,7 @@ class Door:
         self._most = 0
         self._quiet: Collection[str] = ()
         self._inside: dict[Who, _Inside] = {}
+        self._at_address: Counter[str] = Counter()
         self._flood = Flood(_VARIOUS)
         self._threads: ThreadPoolExecutor | None = None
         self._checks = 0
@@ -69,12 +71,13 @@ class Door:
     def room(self, caller: Caller, who: Who, open_now: int) -> Refused | None:
         """Whether one more association of it has room; `open_now`: associations of this receiver."""
         inside = self._inside.get(who)
-        return room(caller, inside.associations if inside else 0, open_now, self._most)
+        return room(caller, inside.associations if inside else 0, open_now, self._most, self._at_address[who[1]])
 
     def enter(self, caller: Caller, who: Who) -> Throttle | None:
         """It has one more association. Gives the line that all its associations share, if that has a limit."""
         inside = self._inside.setdefault(who, _Inside())
         inside.associations += 1
+        self._at_address[who[1]] += 1
         if not caller.maximum_line_speed_kb_per_s:
             return None
         if inside.line is None:
@@ -87,6 +90,9 @@ class Door:
         inside.associations -= 1
         if not inside.associations:
             del self._inside[who]
+        self._at_address[who[1]] -= 1
+        if not self._at_address[who[1]]:
+            del self._at_address[who[1]]
 
     async def check(self, caller: Caller, identity: UserIdentity) -> str | Refused:
         """The name of the user, if the user identity is right."""

@@ -160,6 +160,16 @@ def test_an_entry_may_allow_fewer() -> None:
     assert room(MR_HERE, 1, 900, 1000) is None
 
 
+def test_who_invents_titles_leaves_room_for_others() -> None:
+    """Each association of an address under another title; a title with an entry of its own is not invented."""
+    open_now = 0
+    while room(ANYBODY, 0, open_now, 1000, open_now) is None:
+        open_now += 1
+    assert open_now == 900
+    assert room(MR_HERE, 0, 900, 1000, 900) is None
+    assert room(ANYBODY, 0, 900, 1000, 0) is None
+
+
 @pytest.mark.parametrize("most", [4, 5, 10, 64, 200, 1000])
 @pytest.mark.parametrize("floods", [1, 2, 3])
 def test_however_many_flood_the_next_one_comes_in(most: int, floods: int) -> None:
