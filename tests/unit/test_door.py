@@ -21,6 +21,7 @@ from leyden.dicom.negotiate import AcceptorPolicy, AssociateRequest, UserIdentit
 from leyden.journal.events import Event as Told
 from leyden.journal.events import Received, TurnedAway
 from leyden.net.link import Link
+from leyden.net.tls import PeerCertificate
 from leyden.receiver import door
 from leyden.receiver import intake as intake_module
 from leyden.receiver.receiver import Receiver
@@ -411,5 +412,24 @@ def test_a_passcode_is_forgotten_with_the_request(tmp_path: Path) -> None:
             known = [each for each in gc.get_objects() if isinstance(each, UserIdentity)]
             assert [each.secondary for each in known].count(b"known to one") == 1, "that of the caller"
             await caller.leave()
+
+    uvloop.run(main())
+
+
+def test_a_name_that_looks_like_a_hash_is_no_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An authority that signs any name that it is asked for must not let in who asks for the hash of another one."""
+    pinned, own = "ab" * 32, "cd" * 32
+    shown = PeerCertificate("CN=x", ("x.example.org", f"SHA256:{pinned}"), own)
+    monkeypatch.setattr(Link, "certificate", shown)
+
+    async def main() -> None:
+        entries = [
+            Caller(title, certificates=(name,))
+            for title, name in (("PIN", f"sha256:{pinned}"), ("OWN", f"sha256:{own}"), ("NAME", "x.example.org"))
+        ]
+        async with receiving(tmp_path, *entries) as (_, port):
+            assert await answer(port, "PIN") == "1,1,3"
+            assert await answer(port, "OWN") == "000"
+            assert await answer(port, "NAME") == "000"
 
     uvloop.run(main())

@@ -66,6 +66,7 @@ MAX_VIEWS = 512  # in one writev
 BUSY_LOOK_S = 0.005  # how often to look whether a commit of the same instance has ended
 BUSY_S = 10.0  # longer than that, and it is committed beside the other
 CLASSES_TOLD = 3  # abstract syntaxes of an association of which none is accepted
+HASH = "sha256:"  # in Certificates of callers.yml
 WHY = {CALLED_UNKNOWN: Why.CALLED, CALLING_UNKNOWN: Why.CALLING}
 CONTRADICTS = "stored, but context, command and data set contradict"
 
@@ -247,7 +248,11 @@ class Intake:
 
     def _visitor_of(self, request: AssociateRequest) -> Visitor:
         found = self.link.certificate
-        names = None if found is None else (*found.names, f"sha256:{found.sha256}")
+        if found is None:
+            names = None
+        else:  # a name that looks like a hash is none: who gets a name signed must not be taken for another one by it
+            named = (name for name in found.names if not name.casefold().startswith(HASH))
+            names = (*named, f"{HASH}{found.sha256}")
         return Visitor(request.calling, request.called, self.link.peer, self.link.secure, names, request.identity)
 
     async def _check(
