@@ -121,7 +121,7 @@ def _prepare(settings: Settings, warnings: tuple[str, ...], load: Load, systemd:
     for warning in warnings:
         logger.warning("%s", warning)
     if os.geteuid() == 0:
-        logger.warning(
+        logger.info(
             "runs as %s, as --as-root asked for: a fault in it would be one in all of this machine", user_name(0)
         )
     if not confine.has_seccomp():
