@@ -18,10 +18,12 @@ import fcntl
 import socket
 import struct
 import termios
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import Protocol, cast
+from weakref import WeakKeyDictionary
 
 from leyden.dicom.association import Connection, Event
 from leyden.dicom.machine import AssociationState
@@ -30,6 +32,11 @@ from leyden.net.tls import Closed, PeerCertificate, Session
 from leyden.net.tls import ConnectionLost as ConnectionLost
 
 READ_BUFFER_BYTES = 256 * 1024
+# 256 KiB of C-ECHO requests are 2,900, which take 0.1 s. Of a peer whose reads are full of small messages little is
+# read at a time, and between two reads every other one has its turn.
+CROWDED_BYTES = 4096
+CROWDED_EVENTS = 16
+EVENT_BYTES = 512
 LINGER_S = 3.0
 HANDSHAKE_THREADS = 2
 CUT_OFF = "the peer closed the connection without a release"
@@ -94,6 +101,16 @@ def _hands() -> _Hands:
     return _Hands()
 
 
+_crowds = WeakKeyDictionary[asyncio.AbstractEventLoop, "deque[Link]"]()
+"""Of each loop the links whose peers send many small messages: one of them reads in each turn of the loop."""
+
+
+def _next_of(crowd: "deque[Link]") -> None:
+    crowd.popleft().rested()
+    if crowd:
+        asyncio.get_running_loop().call_soon(_next_of, crowd)
+
+
 class Link(asyncio.BufferedProtocol):
     """One connection. `received_bytes` and `sent_bytes` count the bytes from and to the transport.
 
@@ -127,6 +144,9 @@ class Link(asyncio.BufferedProtocol):
         self._shaking: asyncio.Future[None] | None = None  # a thread works on the handshake
         self._secured: asyncio.Future[None] | None = None  # set while somebody waits for its end
         self._ended = False
+        self._events = 0  # of the latest read
+        self._crowded = False
+        self._resting = False  # while the others have their turn
 
     # asyncio's side
 
@@ -146,9 +166,26 @@ class Link(asyncio.BufferedProtocol):
         self.flush()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._buffer
+        return self._buffer[:CROWDED_BYTES] if self._crowded else self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
+        self._events = 0
+        self._read(nbytes)
+        self._crowded = self._events > CROWDED_EVENTS and nbytes < self._events * EVENT_BYTES
+        if self._crowded and not self._resting:
+            self._resting = True
+            self._read_or_not()
+            crowd = _crowds.setdefault(self._loop, deque())
+            crowd.append(self)
+            if len(crowd) == 1:
+                self._loop.call_soon(_next_of, crowd)
+
+    def rested(self) -> None:
+        """Go on reading from a peer that sends many small messages."""
+        self._resting = False
+        self._read_or_not()
+
+    def _read(self, nbytes: int) -> None:
         if self.tls is not None:
             self.received_bytes += nbytes
             if self._ended and not self.tls.ready:
@@ -168,6 +205,7 @@ class Link(asyncio.BufferedProtocol):
             self._since_s = self._loop.time()
         try:
             for event in self.connection.feed(self._buffer[:nbytes]):
+                self._events += 1
                 self._owner.handle(event)
         except RemoteProtocolError as error:
             self._end(error)
@@ -328,7 +366,8 @@ class Link(asyncio.BufferedProtocol):
     def _read_or_not(self) -> None:
         if self._transport is None or self._transport.is_closing():
             return
-        if self._held or self._shaking is not None or (self._drained is not None and self.connection.is_acceptor):
+        full = self._drained is not None and self.connection.is_acceptor
+        if self._held or self._resting or full or self._shaking is not None:
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()
