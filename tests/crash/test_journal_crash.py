@@ -94,7 +94,8 @@ def full(tmp_path: Path) -> Iterator[Callable[[Path], None]]:
     mounted: list[Path] = []
 
     def mount(place: Path) -> None:
-        place.mkdir(parents=True, mode=0o700)
+        place.parent.mkdir(mode=0o700)
+        place.mkdir(mode=0o700)
         command = ["mount", "-t", "tmpfs", "-o", "size=8k,mode=700", "tmpfs", str(place)]
         if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
             pytest.skip("no mounts here: that takes root")
