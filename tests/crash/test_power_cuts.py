@@ -19,8 +19,8 @@ TRIES = 5
 )
 def test_a_power_cut_loses_what_is_not_synced(what: str, lost: bool, tmp_path: Path) -> None:
     """syncSpool "false: earlier, and a power cut may lose objects" (docs/configure.md); true: none.
-    A few objects are promised, and the power is cut at once: how many stand in the spool after it? Any other sync of the
-    disk takes what came before it along, so what may be lost is not always lost."""
+    A few objects are promised, and the power is cut at once: how many stand in the spool after it? Any other sync of
+    the disk takes what came before it along, so what may be lost is not always lost."""
     tries = TRIES if lost else 1
     assert any(_lost(what, tmp_path / str(number)) for number in range(tries)) == lost
 
