@@ -5,9 +5,11 @@ import os
 import re
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
@@ -17,6 +19,7 @@ from leyden.config.settings import ConsoleSettings
 from leyden.console.metrics import Metrics
 from leyden.operate import reading
 from leyden.operate.reading import Reading, Result
+from leyden.shares import Share, ShareSettings, Walk
 from leyden.spool.lock import SpoolLock
 from support.promtool import promtool
 from support.settings import settings_of
@@ -39,13 +42,18 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, str]
 
 
 def every_metric(folder: Path) -> str:
-    """The metrics of a running service with a certificate: this process is the service."""
+    """The metrics of a running service with a certificate and shares of the disk: this process is the service."""
     lock = SpoolLock(folder / "cache")
     board = Board([("worker", 0)])
     reading.write(folder / "cache", Reading(1, 1, 1.0, (), Result.STARTED, 1, time.time()))
     try:
         console = ConsoleSettings(certificate="missing.pem")
-        return Metrics(folder / "cache", settings_of(folder, "PACS", console=console)).text().decode()
+        settings = settings_of(folder, "PACS", console=console)
+        limited = replace(settings, receiver=replace(settings.receiver, shares=ShareSettings(caller_percent=1.0)))
+        walk = Walk(os.getpid(), 0.0, 1e9, time.time(), 1, callers=(Share("CT01", "", 1.0, 1.0),))
+        (folder / "cache" / "state").mkdir(exist_ok=True)
+        (folder / "cache" / "state" / "shares.json").write_bytes(msgspec.json.encode(walk))
+        return Metrics(folder / "cache", limited).text().decode()
     finally:
         os.close(board.fd)
         lock.release()
