@@ -11,6 +11,7 @@ decoded and compared.
 import ctypes
 import ctypes.util
 import importlib.util
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,6 +59,7 @@ def _load() -> Any:
     """
     path, ask_system = _library_path(), ctypes.util.find_library
     ctypes.util.find_library = lambda name: path if name == "openjp2" else None
+    os.environ.setdefault("HOME", "/")  # glymur looks for its settings there; a worker can't read /etc/passwd for it
     try:
         from glymur.lib import openjp2
     finally:
