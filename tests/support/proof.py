@@ -22,35 +22,12 @@ from pathlib import Path
 import orjson
 import pydicom
 
+from chaos.objects import AS_IS, COMPRESSED, KINDS, MUTATIONS, ROUTINGS
 from leyden.dicom.uids import SYNTAXES
 from support.objects import make_ct
 from support.peers import DCMTK_ENVIRONMENT, dcmtk, listens
 from support.service import Service, files_below, free_port, node, wait_for
 
-COMPRESSED, AS_IS = "COMPRESSED", "ASIS"
-ROUTINGS = f"""\
-- AeTitles:
-    - {COMPRESSED}
-  Conditions:
-    - Tag: 0008,0060
-      MatchExpression: ^MR$
-  Actions:
-    - Type: add_destination
-      Target: {AS_IS}
-"""
-MUTATIONS = "".join(
-    f"""\
-- AeTitles: [{title}]
-  Conditions: [{{Tag: Modality, MatchExpression: MR}}]
-  Actions: [{{Destination: {{Tag: PatientName, Value: {title}}}}}]
-"""
-    for title in (COMPRESSED, AS_IS)
-)
-KINDS = (  # called title, modality, destinations
-    (COMPRESSED, b"CT", frozenset({COMPRESSED})),
-    (AS_IS, b"CT", frozenset({AS_IS})),
-    (COMPRESSED, b"MR", frozenset({COMPRESSED, AS_IS})),
-)
 UNCHANGED = "Test^Image"  # the patient's name in the template
 SIDE = 64
 AGAIN_S = 0.2  # after an association without a success
