@@ -38,7 +38,7 @@ from leyden.operate.who import who
 from leyden.spool import format as formats
 from leyden.spool import listing, recover
 from leyden.spool.entry import Queued
-from leyden.spool.guarded import check_folder, check_spool, user_name
+from leyden.spool.guarded import check_owner, check_rights, user_name
 from leyden.spool.listing import names
 from leyden.spool.lock import SpoolLock
 from leyden.spool.store import Spool
@@ -128,9 +128,8 @@ def _prepare(settings: Settings, warnings: tuple[str, ...], load: Load, systemd:
         logger.warning("no role gives up calls of the system: libseccomp.so.2 is not there (Debian: libseccomp2)")
     if not confine.has_landlock():
         logger.info("no role gives up files: this kernel has no Landlock, or an old one")
-    check_folder(Path(settings.path), "the configuration, which says where images go")
-    check_folder(Path(settings.log_dir), "the folder of the log")
-    check_spool(settings.spool_root)
+    check_rights(settings.spool_root, Path(settings.path), Path(settings.log_dir))
+    check_owner(settings.spool_root)
     formats.check(settings.spool_root)  # before the lock, which is a file too
     lock = SpoolLock(settings.spool_root)
     formats.mark(settings.spool_root)

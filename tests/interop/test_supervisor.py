@@ -293,5 +293,9 @@ def test_a_spool_that_others_can_read_is_refused_with_the_remedy(service: Callab
     leyden.stop()
     leyden.spool.chmod(0o750)
     done = leyden.leyden("run", "--as-root")
+    said = f"others than its owner may come into the spool {leyden.spool} (mode 0750)"
     assert done.returncode == 2
-    assert f"not started: others than its owner may come into the spool {leyden.spool} (mode 0750)" in done.stderr
+    assert f"not started: {said}" in done.stderr
+    checked = leyden.leyden("check")
+    assert checked.returncode == 2
+    assert said in checked.stderr

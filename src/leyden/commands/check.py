@@ -1,6 +1,7 @@
 """`leyden check`."""
 
 import argparse
+from pathlib import Path
 
 from leyden.commands.options import Commands, add_command, load, want_configuration
 
@@ -12,10 +13,12 @@ def add_to(commands: Commands) -> None:
 
 def call(options: argparse.Namespace) -> int:
     from leyden.admission.callers import who_may_call
+    from leyden.spool.guarded import check_rights
     from leyden.supervisor import describe
 
     want_configuration(options)
     settings, warnings = load(options)
+    check_rights(settings.spool_root, Path(settings.path), Path(settings.log_dir))  # Unsafe: the service won't start
     for warning in warnings:
         print(f"warning: {warning}")
     for destination in settings.destinations:

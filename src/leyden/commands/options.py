@@ -76,15 +76,18 @@ def want_configuration(options: argparse.Namespace) -> None:
         raise Unconfigured(guide(folder.absolute()))
 
 
-def load(options: argparse.Namespace) -> "tuple[Settings, tuple[str, ...]]":
-    """The settings and the warnings. Raises ConfigError, and WrongFormat: the spool is of a newer version."""
+def load(options: argparse.Namespace, *, serves: bool = False) -> "tuple[Settings, tuple[str, ...]]":
+    """The settings and the warnings. `serves`: this process goes by them, and no other user's.
+
+    Raises ConfigError, and WrongFormat: the spool is of a newer version.
+    """
     from leyden.config.load import load
     from leyden.spool.format import check
 
     path, log_dir = getattr(options, "path", None), getattr(options, "log", None)
     given = {key: getattr(options, flag[2:].replace("-", "_"), None) for flag, (key, _) in _LOGGING.items()}
     overrides = options.overrides | {key: value for key, value in given.items() if value is not None}
-    settings, warnings = load(path, overrides, os.environ, log_dir=log_dir)
+    settings, warnings = load(path, overrides, os.environ, log_dir=log_dir, serves=serves)
     check(settings.spool_root)
     return settings, warnings
 

@@ -26,8 +26,8 @@ def call(options: argparse.Namespace) -> int:
     from leyden import supervisor
 
     want_configuration(options)
-    settings, warnings = load(options)
+    settings, warnings = load(options, serves=True)
     if os.geteuid() == 0 and not getattr(options, "as_root", False):
         raise Unsafe(_ROOT)
     options.path = Path(settings.path)  # a reload reads the same folder, whatever has come up since
-    return supervisor.run(settings, warnings, partial(load, options))
+    return supervisor.run(settings, warnings, partial(load, options, serves=True))

@@ -38,7 +38,7 @@ def listener(config: Config, folder: Path, report: Report) -> Listener:
     try:
         server_context(found)
     except NotOurs as error:
-        report.warn(given.places[error.key], f"tls.{error.key}", f"{error}, and this user can't check it")
+        report.unreadable(given.places[error.key], f"tls.{error.key}", str(error))
     except BadFile as error:
         report.error(given.places[error.key], f"tls.{error.key}", str(error))
     else:

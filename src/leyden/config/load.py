@@ -46,15 +46,20 @@ Rule = TypeVar("Rule")
 
 
 def load(
-    path: Path | None, overrides: Mapping[str, str], environ: Mapping[str, str], log_dir: Path | None = None
+    path: Path | None,
+    overrides: Mapping[str, str],
+    environ: Mapping[str, str],
+    log_dir: Path | None = None,
+    *,
+    serves: bool = False,
 ) -> tuple[Settings, tuple[str, ...]]:
     """The settings and the warnings to log.
 
     `path` is the folder of the YAML files (None = the default one), `overrides` is what --config.key=value gave,
-    `log_dir` replaces <path>/log. Raises ConfigError with all errors and warnings.
+    `log_dir` replaces <path>/log, `serves`: as for Report. Raises ConfigError with all errors and warnings.
     """
     folder = folder_of(path)
-    report = Report()
+    report = Report(serves=serves)
     _misnamed(folder, report)
     config = _config(folder, overrides, environ, report)
     in_doubt = bool(report.errors) and "filters" not in config.places  # the key may stand where nothing could be read

@@ -48,8 +48,7 @@ def _tls(node: NodeEntry, folder: Path, report: Report) -> TlsSettings | None:
     try:
         client_context(files)
     except NotOurs as error:
-        at = given.places[_spelled(error.key)]
-        report.warn(at, f"Tls.{_spelled(error.key)}", f"{error}, and this user can't check it")
+        report.unreadable(given.places[_spelled(error.key)], f"Tls.{_spelled(error.key)}", str(error))
     except BadFile as error:
         report.error(given.places[_spelled(error.key)], f"Tls.{_spelled(error.key)}", str(error))
     return TlsSettings(
@@ -91,7 +90,7 @@ def _credentials(node: NodeEntry, folder: Path, environ: Mapping[str, str], repo
         try:
             read_secret(secret_file)
         except NotOurs as error:
-            report.warn(given.places[secrets[0]], where, f"{error}, and this user can't check it")
+            report.unreadable(given.places[secrets[0]], where, str(error))
         except BadFile as error:
             report.error(given.places[secrets[0]], where, str(error))
     return Credentials(given.username, secret_file, given.passcode)

@@ -9,9 +9,13 @@ FILES = ("config.yml", "nodes.yml", "callers.yml", "routings.yml", "mutations.ym
 
 
 class Report:
-    """Errors and warnings, each a line `file:line: place: message`, in the order of the files and their lines."""
+    """Errors and warnings, each a line `file:line: place: message`, in the order of the files and their lines.
 
-    def __init__(self) -> None:
+    `serves`: this process serves by what is read. Else another user may do so, who can read other files.
+    """
+
+    def __init__(self, *, serves: bool = False) -> None:
+        self._serves = serves
         self._errors: dict[tuple[At, str], None] = {}
         self._warnings: dict[tuple[At, str], None] = {}
 
@@ -20,6 +24,13 @@ class Report:
 
     def warn(self, at: At, place: str, message: str) -> None:
         self._warnings[at, _line(at, place, message)] = None
+
+    def unreadable(self, at: At, place: str, message: str) -> None:
+        """This user may not read a file that the service needs."""
+        if self._serves:
+            self.error(at, place, message)
+        else:
+            self.warn(at, place, f"{message}, and this user can't check it")
 
     @property
     def errors(self) -> tuple[str, ...]:

@@ -15,37 +15,41 @@ from leyden.errors import Unsafe
 _OTHERS_WRITE = stat.S_IWOTH
 
 
-def check_spool(root: Path) -> None:
-    """Raise Unsafe if the folder is another user's, or if anyone else has rights to it. One that is missing is made
-    later, with mode 0700. Reads only. OSError."""
-    try:
-        status = root.stat()
-    except FileNotFoundError:
-        return
-    if not stat.S_ISDIR(status.st_mode):
-        return  # what needs it says so
-    me, mode = os.geteuid(), stat.S_IMODE(status.st_mode)
-    if status.st_uid != me:
+def check_owner(spool: Path) -> None:
+    """Raise Unsafe if the folder is another user's. One that is missing is made later. Reads only. OSError."""
+    status, me = _status(spool), os.geteuid()
+    if status is not None and status.st_uid != me:
         raise Unsafe(
-            f"the spool {root} belongs to {user_name(status.st_uid)}, but the service runs as {user_name(me)}. Run it "
-            f"as that user, or give it the spool: chown -R {me}:{os.getegid()} {root}; where that is a volume, let "
+            f"the spool {spool} belongs to {user_name(status.st_uid)}, but the service runs as {user_name(me)}. Run it "
+            f"as that user, or give it the spool: chown -R {me}:{os.getegid()} {spool}; where that is a volume, let "
             "cachePath name a folder in it, which Leyden makes"
         )
-    if mode & 0o077:
+
+
+def check_rights(spool: Path, configuration: Path, log: Path) -> None:
+    """Raise Unsafe if anyone but its owner has rights to the spool, or everyone may write into one of the others. What
+    is missing is made later, with mode 0700. Reads only. OSError.
+    """
+    for folder, what in ((configuration, "the configuration, which says where images go"), (log, "the log")):
+        status = _status(folder)
+        if status is not None and status.st_mode & _OTHERS_WRITE:
+            raise Unsafe(f"everyone may write into {folder}, {what}. Remedy: chmod o-w {folder}")
+    status = _status(spool)
+    if status is not None and status.st_mode & 0o077:
+        mode = stat.S_IMODE(status.st_mode)
         raise Unsafe(
-            f"others than its owner may come into the spool {root} (mode {mode:04o}), which "
-            f"holds patients' images; nothing in it was touched. Remedy: chmod 700 {root} (mount.cifs: dir_mode=0700)"
+            f"others than its owner may come into the spool {spool} (mode {mode:04o}), which "
+            f"holds patients' images; nothing in it was touched. Remedy: chmod 700 {spool} (mount.cifs: dir_mode=0700)"
         )
 
 
-def check_folder(folder: Path, what: str) -> None:
-    """Raise Unsafe if everyone may write into it: the log, or the files that say where images go. OSError."""
+def _status(folder: Path) -> os.stat_result | None:
+    """None: it is missing, or no folder at all; what needs it says so."""
     try:
-        mode = folder.stat().st_mode
+        status = folder.stat()
     except FileNotFoundError:
-        return
-    if mode & _OTHERS_WRITE:
-        raise Unsafe(f"everyone may write into {folder}, {what}. Remedy: chmod o-w {folder}")
+        return None
+    return status if stat.S_ISDIR(status.st_mode) else None
 
 
 def user_name(uid: int) -> str:

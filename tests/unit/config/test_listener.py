@@ -120,8 +120,11 @@ def test_the_tls_port_of_ours_is_no_destination(read: Read, files: Path) -> None
         load(files, {}, {})
 
 
-def test_a_key_of_another_user_is_a_warning_with_the_remedy(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever runs `leyden check` need not be the user of the service."""
+def test_a_key_of_another_user_is_a_warning_with_the_remedy(
+    read: Read, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever runs `leyden check` need not be the user of the service. To the service itself it is an error: nobody
+    could call."""
 
     really = certificates.content_of
 
@@ -136,3 +139,5 @@ def test_a_key_of_another_user_is_a_warning_with_the_remedy(read: Read, monkeypa
         "own.key: Permission denied; it has to belong to the user of the service, and this user can't check it"
     )
     assert "tls.key" in said
+    with pytest.raises(ConfigError, match=r"tls\.key: .*own\.key: Permission denied; it has to belong to the user"):
+        load(files, {}, {}, serves=True)
