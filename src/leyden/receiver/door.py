@@ -118,7 +118,7 @@ class Door:
             return  # we ourselves, who look whether somebody answers (console/health.py)
         # Without a title there is nothing else to tell them apart by; a wrong passcode is news after a missing one.
         how = event.detail if not event.calling or event.why == Why.IDENTITY else ""
-        if self._flood.happened((event.calling, event.peer, event.why, how), event, time.monotonic()):
+        if self._flood.happened((event.calling, event.called, event.peer, event.why, how), event, time.monotonic()):
             self._tell(event)
 
     def tell_due(self, *, all_of_it: bool = False) -> None:
