@@ -367,11 +367,11 @@ class Rig:
             lambda left: all(str(path).startswith(ended) or path in self.strange for path in left),
             limit_s, "everything to be delivered or to end",
         )  # fmt: skip
-        if limits.embryos and self.service.left():
+        self._wait_empty(limits)
+        if limits.embryos and self._left(limits):
             assert self.service.stop() == 0
             self.restart()
-        with suppress(AssertionError):
-            wait_for(lambda: not self._left(limits), 20)  # claims and plans that are being finished
+            self._wait_empty(limits)
         seen = self.seen(limits)
         faults = oracle.faults(seen, limits)
         said = [line.rstrip() for line in self.service.lines if " INFO " not in line]
@@ -419,6 +419,11 @@ class Rig:
             title = str(why.get("origin", {}).get("destination", ""))
             found.append(Standing(uid[0].decode() if uid else "", stage, title, str(why.get("reason", "")), told_of))
         return found
+
+    def _wait_empty(self, limits: Limits) -> None:
+        """Wait for claims and plans that are being finished; what stays is for the judge."""
+        with suppress(AssertionError):
+            wait_for(lambda: not self._left(limits), 5 if limits.embryos else 20)
 
     def _left(self, limits: Limits) -> list[str]:
         """Files that an empty spool does not have."""

@@ -51,6 +51,8 @@ def machine(installed: Path) -> Iterator[Machine]:
     """The same, running, with Leyden configured: a destination for each syntax, none of which answers."""
     nodes = [f"--node=N{number}=127.0.0.1:9,{name}" for number, name in enumerate(SYNTAXES)]
     run(inside(installed, ["leyden", "init", "--path", f"/{DATA}", "--port", "104", *nodes]))
+    with (installed / DATA / "config.yml").open("a") as config:
+        config.write("minFreeSpace: 1\n")  # for the machine that tests run on
     make_ct(installed / "srv/ct.dcm", 1, rows=64, columns=64)
     with booted(installed) as running:
         yield running
