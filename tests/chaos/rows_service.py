@@ -10,11 +10,12 @@ from functools import partial
 from chaos.oracle import Limits
 from chaos.rig import Rig
 from chaos.row import Row
+from chaos.rows_processes import dies_at
 from leyden.supervisor import ROUND_S
 from support.roles import processes
 from support.service import LIMIT_S, wait_for
 
-DAY_S = 86_400.0
+DAY_S, HOUR_S = 86_400.0, 3600.0
 RELOADS = 2  # each good, and each followed by a bad one
 BUSY = 0xA700
 
@@ -39,6 +40,18 @@ def clock_jumps(by_s: float, rig: Rig, chance: random.Random) -> Iterator[None]:
         rig.wait_promised(before + 1)
         wait_for(lambda: not deferred(rig) and not deferred(rig), 2 * LIMIT_S, "nothing to wait for the old time")
     yield
+
+
+@contextmanager
+def dies_in_the_past(rig: Rig, chance: random.Random) -> Iterator[None]:
+    """The sender dies over a receipt while there are receipts of two hours of the future."""
+    for ahead_s in (DAY_S, DAY_S + HOUR_S):
+        rig.clock.set(ahead_s)
+        name = time.strftime("%Y%m%d%H-sender-0.log", time.gmtime(time.time() + ahead_s))
+        wait_for((rig.service.spool / "receipts" / name).exists, why=f"a receipt of {name}")
+    rig.clock.set()
+    with dies_at("sender", "receipt-synced", rig, chance):
+        yield
 
 
 @contextmanager
@@ -130,6 +143,10 @@ ROWS = (
         partial(clock_jumps, DAY_S), "nobody waits for a day", _CLOCK, mixes=False),
     Row("clock a day back", "the clock is a day behind, and then right again", _JUMP,
         partial(clock_jumps, -DAY_S), "nobody waits for a day", _CLOCK, mixes=False),
+    Row("dies in the past", "the clock was ahead for hours, and is right again; then the sender dies over a receipt",
+        "a library before the others; SIGKILL at the step `receipt-synced`", dies_in_the_past,
+        "what has a receipt is not sent again", "recovery looked for receipts in the future, and sent again",
+        limits=Limits(doubts=1), mixes=False),
     Row("summer time", "summer time begins or ends", "a clock that is set a second before", summer_time,
         mixes=False),
     Row("back after an hour", "a destination refuses connections, and is there again after an hour",

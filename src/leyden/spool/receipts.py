@@ -23,6 +23,7 @@ from leyden.spool.moves import sync_folder
 
 _KEY = b'"receipt":"'
 _HOURS_BACK = 2
+_HOUR = "%Y%m%d%H"
 _encoder = msgspec.json.Encoder()
 
 
@@ -40,7 +41,7 @@ class ReceiptLog:
 
     def append(self, *events: msgspec.Struct) -> None:
         """Write events, a line of JSON each, with one write(2) for all. OSError: the disk refuses."""
-        hour = time.strftime("%Y%m%d%H", time.gmtime())
+        hour = time.strftime(_HOUR, time.gmtime())
         if hour != self._hour:
             self._open_hour(hour)
         text = b"".join(_encoder.encode(event) + b"\n" for event in events)
@@ -73,7 +74,7 @@ class ReceiptLog:
         removed = 0
         for name in names(os.fspath(self._folder)):
             try:
-                end_s = timegm(time.strptime(name[:10], "%Y%m%d%H")) + 3600
+                end_s = timegm(time.strptime(name[:10], _HOUR)) + 3600
             except ValueError:
                 continue  # not a file of receipts
             if end_s + expiry_h * 3600 <= now_s:
@@ -100,8 +101,9 @@ class ReceiptLog:
 def delivered(root: Path, wanted: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
     """Those of the wanted (receipt, destination) that are proved to be delivered by the two newest hours of any writer.
 
-    A delivery that a crash left half done took place just before the crash, so older hours are not needed. A receipt of
-    what a destination refused (moveRejectedCachedFiles) proves no delivery.
+    A delivery that a crash left half done took place just before the crash, so older hours are not needed; after the
+    clock was set back, the newest ones are those of now. A receipt of what a destination refused
+    (moveRejectedCachedFiles) proves no delivery.
     """
     found: set[tuple[str, str]] = set()
     receipts = {receipt.encode() for receipt, _ in wanted}
@@ -110,7 +112,10 @@ def delivered(root: Path, wanted: Collection[tuple[str, str]]) -> set[tuple[str,
     newest: dict[str, list[str]] = {}
     for name in names(os.fspath(root / "receipts")):
         newest.setdefault(name[10:], []).append(name)
-    for name in (name for hours in newest.values() for name in hours[-_HOURS_BACK:]):
+    now_s = time.time()
+    running = {time.strftime(_HOUR, time.gmtime(now_s - back * 3600)) for back in range(_HOURS_BACK)}
+    read = {name for hours in newest.values() for name in hours if name in hours[-_HOURS_BACK:] or name[:10] in running}
+    for name in sorted(read):
         try:
             file = open(root / "receipts" / name, "rb")  # noqa: SIM115
         except FileNotFoundError:

@@ -78,6 +78,14 @@ def test_the_two_newest_hours_of_each_writer_are_read(root):
     assert delivered(root, set()) == set()
 
 
+def test_the_hours_of_now_are_read_after_the_clock_was_set_back(root):
+    now, before = (time.strftime("%Y%m%d%H", time.gmtime(time.time() - back_s)) for back_s in (0, 3600))
+    for name, number in (("2999010110", "1"), ("2999010111", "2"), ("2999010112", "3"), (now, "4"), (before, "5")):
+        hour(root, f"{name}-sender-0.log", number * 22)
+    wanted = {(str(n) * 22, "PACS") for n in range(1, 6)}
+    assert {receipt[0] for receipt, _ in delivered(root, wanted)} == {"2", "3", "4", "5"}
+
+
 def test_whole_hours_expire_and_the_current_one_stays(root):
     now_s = 1764000000.0  # 2025-11-24 16:00 UTC
     for h in (14, 15, 16):
