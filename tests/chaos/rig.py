@@ -29,6 +29,7 @@ from chaos.objects import AS_IS, CANARY, COMPRESSED, MUTATIONS, ROUTINGS, called
 from chaos.oracle import Arrival, Limits, Seen, Standing
 from leyden import crash
 from leyden.journal.index import Document
+from leyden.plan.memory import POSTPONED_S
 from support import canary
 from support.clock import Clock
 from support.codec_faults import CodecFaults
@@ -41,7 +42,9 @@ from support.volume import Volume
 HERE = Path(__file__).resolve().parent
 ALONE_SHOWS_S, MIXED_SHOWS_S = 60.0, 5.0
 GOES_ON_S = 120.0
-SETTLES_WITHIN_S = 150.0  # what could not be planned is tried again after a minute
+SETTLES_WITHIN_S = 150.0
+PLANS_WITHIN_S = 3.0
+TOLD_WITHIN_S = 10.0
 NO_LIMITS = Limits()
 STRANGERS = 8_000_000  # numbers from here on are of objects that no source sends
 SUMMER_S = 10_000.0, 20_000.0  # from the start of the rig: when summer time begins and ends
@@ -360,18 +363,14 @@ class Rig:
 
     def settle(self, limits: Limits = NO_LIMITS, limit_s: float = SETTLES_WITHIN_S) -> Seen:
         """Wait until all is promised and nothing is on its way any more; judge, and forget. Raises AssertionError."""
-        self.source.wait(lambda: not self.source.loads, limit_s, "all sources to end")
-        folder = str(self.service.spool)
-        ended = tuple(f"{folder}/{stage}/" for stage in (*limits.ends_in, *["embryo"] * limits.embryos))
-        self.service.wait_left(
-            lambda left: all(str(path).startswith(ended) or path in self.strange for path in left),
-            limit_s, "everything to be delivered or to end",
-        )  # fmt: skip
+        self._wait_ended(limits, limit_s)
         self._wait_empty(limits)
         if limits.embryos and self._left(limits):
             assert self.service.stop() == 0
             self.restart()
             self._wait_empty(limits)
+        with suppress(AssertionError):  # the journal is written a moment later
+            wait_for(lambda: not limits.journal or all(each.told for each in self._standing()), TOLD_WITHIN_S)
         seen = self.seen(limits)
         faults = oracle.faults(seen, limits)
         said = [line.rstrip() for line in self.service.lines if " INFO " not in line]
@@ -419,6 +418,27 @@ class Rig:
             title = str(why.get("origin", {}).get("destination", ""))
             found.append(Standing(uid[0].decode() if uid else "", stage, title, str(why.get("reason", "")), told_of))
         return found
+
+    def _wait_ended(self, limits: Limits, limit_s: float) -> None:
+        self.source.wait(lambda: not self.source.loads, limit_s, "all sources to end")
+        ends_in = [*limits.ends_in, *["embryo"] * limits.embryos]
+
+        def none_but(left: list[Path], stages: list[str]) -> bool:
+            folders = tuple(f"{self.service.spool}/{stage}/" for stage in stages)
+            return all(str(path).startswith(folders) or path in self.strange for path in left)
+
+        self.service.wait_left(
+            lambda left: none_but(left, [*ends_in, "new"]), limit_s, "everything to be delivered, to end or to wait"
+        )
+        try:
+            self.service.wait_left(lambda left: none_but(left, ends_in), PLANS_WITHIN_S)
+        except AssertionError:  # what could not be planned: it is tried again after a minute, which passes here
+            self.clock.pass_by(all_s=POSTPONED_S)
+            self.load(objects=2)  # new ones have the planner look
+            self.source.wait(lambda: not self.source.loads, limit_s, "the last two to be promised")
+            self.service.wait_left(
+                lambda left: none_but(left, ends_in), limit_s, "everything to be delivered or to end"
+            )
 
     def _wait_empty(self, limits: Limits) -> None:
         """Wait for claims and plans that are being finished; what stays is for the judge."""

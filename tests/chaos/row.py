@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from chaos.oracle import Limits, Seen
 from chaos.rig import Rig, Site
@@ -57,7 +57,8 @@ def mix(rows: Sequence[Row], rig: Rig, chance: random.Random, count: int) -> See
     for _ in range(count):
         with ExitStack() as stack:
             for row in chance.sample(rows, min(len(rows), chance.randint(1, MIXED_AT_ONCE))):
-                limits += row.limits
+                # Where two faults kill the worker over one object, that goes as it came.
+                limits += replace(row.limits, as_it_came=max(row.limits.as_it_came, 1))
                 stack.enter_context(row.inject(rig, chance))
     rig.mixed = False
     return _over(rig, limits)

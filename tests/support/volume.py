@@ -18,7 +18,7 @@ _COMMIT_S = 300  # the journal writes nothing by itself within a test
 
 
 _MKFS = {"ext4": ("-F", "-q"), "xfs": ("-f", "-q"), "btrfs": ("-f", "-q")}
-_MOUNT = {"ext4": f"loop,errors=remount-ro,commit={_COMMIT_S}", "xfs": "loop", "btrfs": f"loop,commit={_COMMIT_S}"}
+_MOUNT = {"ext4": f"loop,errors=remount-ro,commit={_COMMIT_S}", "xfs": "loop,nouuid", "btrfs": f"loop,commit={_COMMIT_S}"}
 _LEAST_MIB = {"ext4": 64, "xfs": 300, "btrfs": 128}  # that mkfs takes; the images are sparse
 
 
@@ -87,10 +87,14 @@ class Volume:
         return self._image.with_suffix(".kept")
 
     def remount(self) -> None:
-        """Mount it anew after a cut; no file there may be open."""
+        """Mount it anew after a cut; no file there may be open.
+
+        The image is a copy: another test may have begun a mount namespace meanwhile, and holds the old one there.
+        """
         self.umount()
-        if self._kept.exists():
-            self._kept.replace(self._image)
+        if not self._kept.exists():
+            subprocess.run(["cp", "--sparse=always", self._image, self._kept], check=True)
+        self._kept.replace(self._image)
         self.mount()
 
     def sync(self) -> None:

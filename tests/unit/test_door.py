@@ -140,18 +140,21 @@ def test_who_is_not_let_in_gets_one_answer_and_the_journal_another(
             )
             assert await answer(port, "CT01", "RESEARCH") == "1,1,7"
             assert await answer(port, "CT01", "NOWHERE") == "1,1,7"
+            for _ in range(2):
+                assert await answer(port, "CT01", "RESEARCH") == "1,1,7"
 
     uvloop.run(main())
     assert turned_away(told) == [
         ("AWAY", "address"),
         ("BOUND", "certificate"),
         ("NOBODY", "calling title"),
-        ("CT01", "called title"),
         ("NOBODY", "calling title"),
+        ("CT01", "called title"),
+        ("CT01", "called title"),
         ("CT01", "called title"),
     ]
     events = [event for event, _ in told if isinstance(event, TurnedAway)]
-    assert [event.count for event in events] == [1] * 6, "the last two are told at the end"
+    assert [event.count for event in events] == [1] * 6 + [2], "what came again is told at the end, with how often"
     assert events[0].answer == "rejected permanently: calling AE title not recognized (1,1,3)"
     assert events[0].detail == "not from this address (c:2)"
     assert events[0].peer == "127.0.0.1"
