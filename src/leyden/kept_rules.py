@@ -15,8 +15,7 @@ from pathlib import Path
 import msgspec
 
 from leyden.errors import Corrupt
-from leyden.plan.mutate import for_destination
-from leyden.plan.rules import CopyRules, Mutation, PlanSettings
+from leyden.plan.rules import CopyRules, Mutation, PlanSettings, for_destination
 from leyden.spool.moves import make_folder, sync_folder, write_whole
 
 

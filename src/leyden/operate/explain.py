@@ -35,9 +35,9 @@ from leyden.plan import words
 from leyden.plan.changes import Change, changes
 from leyden.plan.conditions import Clock, Finding, examine
 from leyden.plan.match import NO_RECEIPT, AcceptanceOf, Decision, Delivery, plan, plan_unread
-from leyden.plan.mutate import Circumstances, EditRan, Mutated, for_destination, mutate
+from leyden.plan.mutate import Circumstances, EditRan, Mutated, mutate
 from leyden.plan.pseudonym import Pseudonymizer
-from leyden.plan.rules import Condition, Place, PlanSettings, Route
+from leyden.plan.rules import Condition, Place, PlanSettings, Route, for_destination
 
 SHOWN_CHARS = 200  # of a value
 SHOWN_VALUES = 20  # of an element

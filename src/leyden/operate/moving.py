@@ -25,8 +25,7 @@ from leyden.operate.select import Item
 from leyden.operate.verbs import GONE, Done, Verb, What, do
 from leyden.placing import place
 from leyden.plan.match import AcceptanceOf, delivery, nothing_known
-from leyden.plan.mutate import for_destination
-from leyden.plan.rules import CopyRules, PlanSettings
+from leyden.plan.rules import CopyRules, PlanSettings, for_destination
 from leyden.spool import ended, listing, receipts
 from leyden.spool.entry import Entry, folder, key
 from leyden.spool.moves import link

@@ -36,7 +36,7 @@ from leyden.plan.conditions import (
 from leyden.plan.deidentify import anonymize, deidentify
 from leyden.plan.profile import Option
 from leyden.plan.pseudonym import PATIENT_ID, Patient, Pseudonymizer, Unsafe, patient_of
-from leyden.plan.rules import CopyRules, Edit, EditType, Kind, Mutation, OnError, Place, Step
+from leyden.plan.rules import CopyRules, Edit, EditType, Kind, Mutation, OnError, Place, Step, for_destination
 from leyden.plan.template import parts_of
 
 SOP_CLASS, SOP_INSTANCE = 0x00080016, 0x00080018
@@ -135,11 +135,6 @@ class Mutated:
         """What has to be made black in each frame: left, top, width and height in pixels."""
         profiles = (done.edit.profile for each in self.ran if each.held for done in each.edits)
         return tuple(each for profile in profiles if profile for each in profile.rectangles)
-
-
-def for_destination(mutations: Sequence[Mutation], destination: str) -> tuple[Mutation, ...]:
-    """The mutations that look at what goes to a destination (AE title; "" = nowhere in particular)."""
-    return tuple(each for each in mutations if not each.ae_titles or destination in each.ae_titles)
 
 
 def mutate(mutations: Sequence[Mutation], header: Header, circumstances: Circumstances) -> Mutated:

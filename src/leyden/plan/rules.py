@@ -4,6 +4,7 @@ config/ makes them; match.py, mutate.py and sort.py apply them. Nothing here par
 `where` is kept so that a log line can name the place in the file.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -185,6 +186,11 @@ class Mutation:
     actions: tuple[Edit, ...] = ()
     description: str = ""
     original_attributes: bool = False
+
+
+def for_destination(mutations: Sequence[Mutation], destination: str) -> tuple[Mutation, ...]:
+    """The mutations that look at what goes to a destination (AE title; "" = nowhere in particular)."""
+    return tuple(each for each in mutations if not each.ae_titles or destination in each.ae_titles)
 
 
 class SortType(StrEnum):
