@@ -12,6 +12,7 @@ Rounds of rows that cannot run here (no root, no file system of that kind) are c
 """
 
 import argparse
+import os
 import random
 import shutil
 import signal
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+os.environ["LEYDEN_LONG"] = "1"
 
 import orjson
 import pytest

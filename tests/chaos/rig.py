@@ -39,6 +39,7 @@ from support.roles import look, processes
 from support.service import ENDS_WITHIN_S, Service, files_below, free_port, node, wait_for
 from support.volume import Volume
 
+LONG = os.environ.get("LEYDEN_LONG") == "1"  # perf/chaos.py
 HERE = Path(__file__).resolve().parent
 ALONE_SHOWS_S, MIXED_SHOWS_S = 60.0, 5.0
 GOES_ON_S = 120.0
@@ -444,6 +445,10 @@ class Rig:
         """Wait for claims and plans that are being finished; what stays is for the judge."""
         with suppress(AssertionError):
             wait_for(lambda: not self._left(limits), 5 if limits.embryos else 20)
+
+    def is_empty(self) -> bool:
+        """Whether nothing is on its way, nor has ended in the spool."""
+        return not self._left(NO_LIMITS)
 
     def _left(self, limits: Limits) -> list[str]:
         """Files that an empty spool does not have."""

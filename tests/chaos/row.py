@@ -6,9 +6,9 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 
 from chaos.oracle import Limits, Seen
-from chaos.rig import Rig, Site
+from chaos.rig import LONG, Rig, Site
 
-PER_S = 150.0  # objects that the source offers
+PER_S = 150.0 if LONG else 60.0  # objects that the source offers
 BEFORE = (4, 30)  # objects that are promised before a fault
 AFTER = 8  # that are promised after one: the service is back
 BACK_S = 120.0

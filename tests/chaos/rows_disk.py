@@ -20,7 +20,7 @@ from support.service import files_below
 from support.volume import Volume
 
 EXT4 = Site("ext4")
-FEW = 60  # calls that a fault at the n-th is tried for: an object makes about half as many
+FEW = 60  # an object makes about half as many
 BATCHES = 3
 
 
@@ -122,8 +122,8 @@ def full_in_transcoding(rig: Rig, chance: random.Random) -> Iterator[None]:
 
 
 @contextmanager
-def nth(error: int, for_good: bool, rig: Rig, chance: random.Random) -> Iterator[None]:
-    """The n-th change on the disk from now on fails, whoever makes it; or this one and all later ones, for a moment."""
+def any_change(error: int, for_good: bool, rig: Rig, chance: random.Random) -> Iterator[None]:
+    """One of the next changes on the disk fails, whoever makes it; or this one and all later ones, for a moment."""
     after = chance.randrange(FEW)
     calls = Call.CHANGE | Call.SYNC | Call.FOLDER_SYNC
     with rig.faults.rule(calls, error, path=rig.service.spool, after=after, times=-1 if for_good else 1) as rule:
@@ -159,7 +159,7 @@ def breaks_down(rig: Rig, chance: random.Random) -> Iterator[None]:
     rig.restart()
 
 
-_FULL = Limits(doubts=2, as_it_came=ANY, journal=False, receipts=False, embryos=True)
+FULL = Limits(doubts=2, as_it_came=ANY, journal=False, receipts=False, embryos=True)
 _CHANGES = "for as long as it lasts, an answer that promises nothing; it is back by itself"
 ROWS = (
     *(
@@ -180,30 +180,30 @@ ROWS = (
         )
     ),
     Row("fsync fails, then the power", "every sync fails, and then the power is cut", "EIO for each fsync and "
-        "fdatasync; then as for a power cut on ext4", sync_fails_then_power, limits=_FULL, site=EXT4, mixes=False),
+        "fdatasync; then as for a power cut on ext4", sync_fails_then_power, limits=FULL, site=EXT4, mixes=False),
     Row("torn writes", "what was being written is there in part", "all killed; embryos cut at random, half a line at "
         "the end of receipts and journal, half a file beside each state", torn, limits=Limits(doubts=1), mixes=False),
-    Row("full in intake", "the disk is full", "an image filled up to its last block", full, _CHANGES, limits=_FULL,
+    Row("full in intake", "the disk is full", "an image filled up to its last block", full, _CHANGES, limits=FULL,
         site=EXT4),
     Row("no inodes", "no inode is free", "an image filled with empty files", no_inodes, _CHANGES,
-        limits=_FULL, site=EXT4),
+        limits=FULL, site=EXT4),
     Row("full in transcoding", "the disk is full when a copy is made", "ENOSPC for each write of the worker",
         full_in_transcoding,
-        "what is not to be changed goes on as it came, which makes room", limits=_FULL),
+        "what is not to be changed goes on as it came, which makes room", limits=FULL),
     Row("full in receipts", "the disk is full when a receipt is written", "ENOSPC for each write below receipts/",
         partial(fails, Call.WRITE, errno.ENOSPC, ("sender",), "/receipts/", False),
-        "what is delivered is done with, and the log says so", limits=_FULL),
+        "what is delivered is done with, and the log says so", limits=FULL),
     Row("full in the journal", "the disk is full when the journal is written", "ENOSPC for each write below journal/",
         partial(fails, Call.WRITE, errno.ENOSPC, ("receiver", "planner", "worker", "sender"), "/journal/", False),
         "no object waits for that", limits=Limits(journal=False)),
     *(
         Row(
-            f"{name} at the n-th change {'for good' if for_good else 'once'}",
+            f"{name} at any change {'for good' if for_good else 'once'}",
             f"a write, rename, link, removal or sync fails with {name}, {'and all later ones' if for_good else 'once'}",
-            "the n-th such call of any role, n at random",
-            partial(nth, getattr(errno, name), for_good),
+            "one such call of any role under load, at random",
+            partial(any_change, getattr(errno, name), for_good),
             found="a worker ended when it could not claim an object" if not for_good and name == "EIO" else "",
-            limits=replace(_FULL, doubts=4),
+            limits=replace(FULL, doubts=4),
             rounds=200,
         )
         for name in ("EIO", "ENOSPC")
@@ -225,8 +225,8 @@ ROWS = (
         "nobody is held to be stuck"),
     Row("read-only for a while", "the disk is read-only for a while", "EROFS for each change",
         partial(fails, Call.CHANGE, errno.EROFS, ("receiver", "planner", "worker", "sender", "supervisor"), "/cache/",
-                True), _CHANGES, limits=_FULL),
+                True), _CHANGES, limits=FULL),
     Row("file system breaks down", "the file system finds an error in itself and is read-only from then on",
-        "trigger_fs_error of ext4; mounted anew, and a start", breaks_down, limits=_FULL,
+        "trigger_fs_error of ext4; mounted anew, and a start", breaks_down, limits=FULL,
         site=EXT4, mixes=False),
 )  # fmt: skip
