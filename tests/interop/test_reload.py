@@ -410,7 +410,7 @@ def test_a_service_that_is_reloaded_each_second_under_load_stays_as_it_is(
         return [descriptors(process) for process in processes], [p.memory_full_info().uss for p in processes]
 
     before_fds, before_bytes = under_load(4.0)
-    after_fds, after_bytes = under_load(60.0 if LONG else 8.0)
+    after_fds, after_bytes = under_load(60.0 if LONG else 4.0)
     assert after_fds == before_fds
     grown = [after - before for before, after in zip(before_bytes, after_bytes, strict=True)]
     print(grown, len(sent))

@@ -78,7 +78,7 @@ TestNoObjectIsLostOrSentTwice = PoolMachine.TestCase
 TestNoObjectIsLostOrSentTwice.settings = settings(max_examples=60, stateful_step_count=20, deadline=None)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     hangs=st.booleans(),
     notices_after_s=st.sampled_from((0.0, 0.5)),

@@ -19,7 +19,7 @@ def queues(draw):
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     queue=queues(),
     capacity=st.integers(1, 4),
@@ -53,7 +53,7 @@ def test_whatever_a_peer_does_not_survive_every_other_object_is_delivered_after_
     assert max(world.tries[receipt] for receipt in harmless) <= TRIES_MAX
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     bad=st.integers(1, 200),
     misdeed=st.sampled_from(("ends", "all end")),
