@@ -7,11 +7,13 @@
 
 The rows take turns, a few rounds each, so that a run that ends early has played all of them. The oracle of tests/chaos
 judges each round; one that fails is shown with its seed, and the next one gets a new rig. The counts are added to
-perf/chaos.json (--json: another file). The exit code is 1 if a round failed. What is started is ended, at SIGTERM too.
-Rounds of rows that cannot run here (no root, no file system of that kind) are counted as skipped, with the reason.
+perf/chaos.json (--json: another file); several runs may do so at the same time, each with a --seed of its own. The exit
+code is 1 if a round failed. What is started is ended, at SIGTERM too. Rounds of rows that cannot run here (no root, no
+file system of that kind) are counted as skipped, with the reason.
 """
 
 import argparse
+import fcntl
 import os
 import random
 import shutil
@@ -52,7 +54,7 @@ class Tally:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.counts: dict[str, Any] = dict(orjson.loads(path.read_bytes())) if path.exists() else {}
+        self._counts: dict[str, dict[str, Any]] = {}  # since the last save()
         self.failed = 0
 
     def add(self, name: str, seen: Seen, seconds: float, **more: int) -> None:
@@ -61,20 +63,32 @@ class Tally:
         self.count(name, seconds, rounds=1, objects=len(seen.promised), arrived=arrived, again=again, **more)
 
     def count(self, name: str, seconds: float, **figures: int) -> None:
-        row = self.counts.setdefault(name, {})
+        row = self._counts.setdefault(name, {})
         for key, figure in figures.items():
             row[key] = row.get(key, 0) + figure
-        row["seconds"] = round(row.get("seconds", 0.0) + seconds, 1)
+        row["seconds"] = row.get("seconds", 0.0) + seconds
 
     def fail(self, name: str, seed: str, why: str) -> None:
         self.failed += 1
-        self.counts.setdefault(name, {}).setdefault("failed", []).append(f"{seed}: {why[:FAULT_MAX_CHARS]}")
+        self._counts.setdefault(name, {}).setdefault("failed", []).append(f"{seed}: {why[:FAULT_MAX_CHARS]}")
 
     def skip(self, name: str, why: str) -> None:
-        self.counts.setdefault(name, {})["skipped"] = why
+        self._counts.setdefault(name, {})["skipped"] = why
 
     def save(self) -> None:
-        self._path.write_bytes(orjson.dumps(self.counts, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n")
+        """Add the counts to those of the file, to which another run may be adding too."""
+        with open(self._path, "a+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.seek(0)
+            there = orjson.loads(file.read() or b"{}")
+            for name, row in self._counts.items():
+                before = there.setdefault(name, {})
+                for key, value in row.items():
+                    before[key] = value if key == "skipped" else before.get(key, type(value)()) + value
+                before["seconds"] = round(before.get("seconds", 0.0), 1)
+            file.truncate(0)
+            file.write(orjson.dumps(there, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n")
+        self._counts = {}
 
 
 class Player:
