@@ -1,6 +1,6 @@
 """All targets: what reads bytes of strangers, or bytes that stood on a disk for long. One row each."""
 
-from fuzz import codestreams, datasets, images, spool, texts, upper_layer
+from fuzz import codestreams, datasets, images, spool, texts, tokens, upper_layer
 from fuzz.run import Target
 
 TARGETS: dict[str, Target] = {
@@ -21,6 +21,7 @@ TARGETS: dict[str, Target] = {
         Target("codestream", codestreams.codestream, codestreams.claims),
         Target("fragments", codestreams.fragments, codestreams.places),
         Target("configuration", texts.document, texts.configuration),
+        Target("token", tokens.token, tokens.users),
         Target("names", spool.name, spool.names),
         Target("records", spool.record, spool.records),
         Target("images", images.image, images.images, native=True, left=images.left, limited=images.limited),
