@@ -18,7 +18,11 @@ _COMMIT_S = 300  # the journal writes nothing by itself within a test
 
 
 _MKFS = {"ext4": ("-F", "-q"), "xfs": ("-f", "-q"), "btrfs": ("-f", "-q")}
-_MOUNT = {"ext4": f"loop,errors=remount-ro,commit={_COMMIT_S}", "xfs": "loop,nouuid", "btrfs": f"loop,commit={_COMMIT_S}"}
+_MOUNT = {
+    "ext4": f"loop,errors=remount-ro,commit={_COMMIT_S}",
+    "xfs": "loop,nouuid",
+    "btrfs": f"loop,commit={_COMMIT_S}",
+}
 _LEAST_MIB = {"ext4": 64, "xfs": 300, "btrfs": 128}  # that mkfs takes; the images are sparse
 
 
