@@ -40,7 +40,7 @@ class Volume:
         with open(image, "wb") as file:
             file.truncate((size_mib or _LEAST_MIB[kind]) << 20)
         options = ("-N", str(inodes)) if inodes else ()
-        subprocess.run([mkfs, *_MKFS[kind], *options, image], check=True)
+        subprocess.run([mkfs, *_MKFS[kind], *options, image], check=True, capture_output=True)
         try:
             self.mount()
         except subprocess.CalledProcessError as error:
