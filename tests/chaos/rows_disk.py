@@ -168,15 +168,21 @@ ROWS = (
             f"the power is cut ({disk})",
             how,
             power_cut,
+            found=found,
             limits=Limits(doubts=1),
             site=Site(disk),
             mixes=False,
             rounds=rounds,
         )
-        for disk, how, rounds in (
-            ("ext4", "FS_IOC_SHUTDOWN on an image under load; all killed, mounted anew, started", 500),
-            ("xfs", "FS_IOC_SHUTDOWN on an image under load; all killed, mounted anew, started", 100),
-            ("btrfs", "all killed under load; the image as it is then is mounted anew, and a start", 100),
+        for disk, how, rounds, found in (
+            ("ext4", "FS_IOC_SHUTDOWN on an image under load; all killed, mounted anew, started", 500, ""),
+            ("xfs", "FS_IOC_SHUTDOWN on an image under load; all killed, mounted anew, started", 100, ""),
+            (
+                "btrfs",
+                "all killed under load; the image as it is then is mounted anew, and a start",
+                100,
+                "what was delivered in the last half minute stood there again, and was sent again",
+            ),
         )
     ),
     Row("fsync fails, then the power", "every sync fails, and then the power is cut", "EIO for each fsync and "

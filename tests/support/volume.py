@@ -102,12 +102,8 @@ class Volume:
         self.mount()
 
     def sync(self) -> None:
-        """Force everything so far to the disk."""
-        fd = os.open(self.place, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        """Force everything so far to the disk (syncfs(2))."""
+        subprocess.run(["sync", "--file-system", self.place], check=True)
 
     def break_down(self) -> None:
         """The file system finds an error in itself and becomes read-only (errors=remount-ro)."""

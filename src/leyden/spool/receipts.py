@@ -6,6 +6,7 @@ delivered. A last line that a crash has cut short is ignored, and the next one s
 Deliberately absent: an index. Recovery reads the newest hours once, for the few entries in question.
 """
 
+import contextlib
 import errno
 import os
 import threading
@@ -24,6 +25,8 @@ from leyden.spool.moves import sync_folder
 _KEY = b'"receipt":"'
 _HOURS_BACK = 2
 _HOUR = "%Y%m%d%H"
+_NO_DELIVERY = "", ""
+TAIL_BYTES = 16 << 20  # some 50,000 deliveries
 _encoder = msgspec.json.Encoder()
 
 
@@ -107,20 +110,8 @@ def delivered(root: Path, wanted: Collection[tuple[str, str]]) -> set[tuple[str,
     """
     found: set[tuple[str, str]] = set()
     receipts = {receipt.encode() for receipt, _ in wanted}
-    if not receipts:
-        return found
-    newest: dict[str, list[str]] = {}
-    for name in names(os.fspath(root / "receipts")):
-        newest.setdefault(name[10:], []).append(name)
-    now_s = time.time()
-    running = {time.strftime(_HOUR, time.gmtime(now_s - back * 3600)) for back in range(_HOURS_BACK)}
-    read = {name for hours in newest.values() for name in hours if name in hours[-_HOURS_BACK:] or name[:10] in running}
-    for name in sorted(read):
-        try:
-            file = open(root / "receipts" / name, "rb")  # noqa: SIM115
-        except FileNotFoundError:
-            continue
-        with file:
+    for path in _newest(root) if receipts else ():
+        with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
             for line in file:
                 at = line.find(_KEY) + len(_KEY)
                 if line[at : at + 22] in receipts:
@@ -130,10 +121,34 @@ def delivered(root: Path, wanted: Collection[tuple[str, str]]) -> set[tuple[str,
     return found
 
 
+def latest(root: Path) -> set[tuple[str, str]]:
+    """The (receipt, destination) of the latest deliveries: of each file that delivered() reads, its last TAIL_BYTES."""
+    found: set[tuple[str, str]] = set()
+    for path in _newest(root):
+        with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
+            found.update(map(_pair, file))
+    found.discard(_NO_DELIVERY)
+    return found
+
+
+def _newest(root: Path) -> list[Path]:
+    """The files of the two newest hours of any writer, and of the hours of now."""
+    newest: dict[str, list[str]] = {}
+    for name in names(os.fspath(root / "receipts")):
+        newest.setdefault(name[10:], []).append(name)
+    now_s = time.time()
+    running = {time.strftime(_HOUR, time.gmtime(now_s - back * 3600)) for back in range(_HOURS_BACK)}
+    found = {
+        name for hours in newest.values() for name in hours if name in hours[-_HOURS_BACK:] or name[:10] in running
+    }
+    return [root / "receipts" / name for name in sorted(found)]
+
+
 def _pair(line: bytes) -> tuple[str, str]:
     try:
         document = orjson.loads(line)
         pair = str(document["receipt"]), str(document["destination"])
-        return pair if document.get("event") != "rejected" else ("", "")
+        return pair if document.get("event") != "rejected" else _NO_DELIVERY
     except (orjson.JSONDecodeError, KeyError, TypeError):
-        return "", ""
+        return _NO_DELIVERY

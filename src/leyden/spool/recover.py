@@ -22,6 +22,8 @@ from leyden.spool.store import Spool, Stuck
 
 logger = logging.getLogger("leyden.spool")
 
+_WAITS = (Stage.ASKING, Stage.TRANSFORM, Stage.PREPARED, Stage.DEFERRED)
+
 
 @dataclass(slots=True)
 class Recovered:
@@ -42,7 +44,8 @@ def recover(
 ) -> Recovered:
     """Put the spool in order before the roles start.
 
-    Embryos are removed and plans finished. Every claim is given back, or unlinked if it is proved to be delivered.
+    Embryos are removed and plans finished. Every claim is given back, or unlinked if it is proved to be delivered, and
+    so is what waits to be sent though it was delivered lately.
     What stands in failed/ is tried again, and what stands in rejected/ if `retry_rejected`; both only for the `known`
     AE titles, if these are given, and by the rules of now (`renewed`, see ended.retry). What an operator has put there
     stays.
@@ -59,14 +62,15 @@ def recover(
             logger.warning("what %s had in hand stays in active/, to be tried again later: %s", claimant, error)
         with contextlib.suppress(OSError):
             os.rmdir(spool.root / Stage.ACTIVE / claimant)
+    done.already_done += _drop_delivered(spool.root)
     ended.sweep(os.fspath(spool.root))
     done.retried += spool.retry(Stage.FAILED, known=known, renewed=renewed, at_start=True)
     if retry_rejected:
         done.retried += spool.retry(Stage.REJECTED, known=known, renewed=renewed, at_start=True)
     if any(astuple(done)):
         logger.info(
-            "recovery: %d half-received files removed, %d claims given back, %d claims were delivered or made already, "
-            "%d plans finished, %d failed or rejected files to be tried again",
+            "recovery: %d half-received files removed, %d claims given back, %d objects were delivered or made "
+            "already, %d plans finished, %d failed or rejected files to be tried again",
             *astuple(done),
         )
     return done
@@ -163,6 +167,25 @@ def _give_back(spool: Spool, claims: list[Queued], done: Recovered, *, crashed: 
     if left:
         logger.warning("%d claims stay in active/, to be tried again later: %s", len(left), why)
     return left
+
+
+def _drop_delivered(root: Path) -> int:
+    """Unlink what waits though a receipt proves its delivery; returns how many. After a power cut, a file system may
+    have forgotten the moves and removals of the last seconds, as nobody syncs a folder for them (btrfs: half a minute).
+    """
+    delivered = receipts.latest(root)
+    numbers = {receipt for receipt, _ in delivered}
+    buckets = {receipt[:8] for receipt in numbers}
+    dropped = 0
+    for each in listing.standing(os.fspath(root), lambda name: name[:22] in numbers, buckets.__contains__):
+        if each.stage in _WAITS and (each.name[:22], each.destination) in delivered:
+            try:
+                os.unlink(each.path)
+            except OSError as error:
+                logger.warning("%s was delivered and could not be removed: %s", each.name, error.strerror)
+            else:
+                dropped += 1
+    return dropped
 
 
 def _done(root: Path, wanted: set[tuple[str, str]]) -> set[tuple[str, str]]:

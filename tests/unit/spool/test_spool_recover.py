@@ -54,6 +54,22 @@ def test_a_delivery_that_a_receipt_proves_is_not_repeated(spool):
     assert [w.entry for w in waiting(spool)] == [replace(open_, unanswered=1)]  # who held it may have sent it
 
 
+def test_what_waits_again_after_a_power_cut_though_it_was_delivered_goes(spool):
+    """The removal of its file was forgotten, its receipt was not."""
+    proved, open_ = spool.put(Stage.PREPARED), spool.put(Stage.PREPARED)
+    spool.put(Stage.TRANSFORM, syntax="JPEG2000Lossless")
+    made = waiting(spool, Stage.TRANSFORM)[0].entry
+    log = ReceiptLog(spool.root, "sender-0")
+    for each in (proved, made):
+        log.append({"receipt": each.receipt, "destination": "PACS"})
+    log.append({"receipt": open_.receipt, "destination": "REPORTS"})
+    log.append({"event": "rejected", "receipt": open_.receipt, "destination": "PACS"})
+    log.close()
+    assert recover(spool) == Recovered(already_done=2)
+    assert [w.entry for w in waiting(spool)] == [open_]
+    assert waiting(spool, Stage.TRANSFORM) == []
+
+
 @pytest.mark.parametrize("further", ["prepared", "active", "deferred", "rejected", "failed", "expired", "delivered"])
 def test_a_claim_whose_result_stands_in_a_later_stage_is_dropped(spool, further):
     """The worker died between the link and the unlink of its claim, and the sender went on with the result."""
