@@ -182,7 +182,7 @@ def _drop_delivered(root: Path) -> int:
             try:
                 os.unlink(each.path)
             except OSError as error:
-                logger.warning("%s was delivered and could not be removed: %s", each.name, error.strerror)
+                logger.error("%s is done with but cannot be removed: %s", each.name, error)
             else:
                 dropped += 1
     return dropped
