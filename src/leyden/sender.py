@@ -195,6 +195,8 @@ class Sender:
         outboxes = [*self._outboxes.values(), *(outbox for outbox, _ in leaving)]
         await asyncio.gather(*(outbox.drain(DRAIN_S) for outbox in outboxes))
         await self.receipts.close()
+        if self._saying is not None:
+            await asyncio.gather(self._saying, return_exceptions=True)  # nobody asks a sender that stops how it does
         self._threads.shutdown()
         self._delivered_before += sum(outbox.statistics().delivered for outbox, _ in leaving)
 

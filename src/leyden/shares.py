@@ -26,6 +26,7 @@ LOW = 0.9  # of the share: from here on new associations are rejected
 AGAIN = 0.8  # below that, they are taken again
 LEAST_S = 2.0  # between two walks
 TIMES_COST = 10  # the walks take at most a tenth of one core
+MOST_S = 600.0  # a machine that stood still meanwhile has a walk of hours
 LATE_S = 60.0  # a walk that is not there so long after it was due: nobody knows who has how much
 CALLERS_MAX = 1000  # that are written down, those with the most
 ANY_TITLE = "*"  # as in callers.yml
@@ -113,7 +114,7 @@ class Measurer:
         began_s = time.monotonic()
         found = taken(os.fspath(self._root))
         took_s = time.monotonic() - began_s
-        wait_s = max(LEAST_S, TIMES_COST * took_s)
+        wait_s = min(max(LEAST_S, TIMES_COST * took_s), MOST_S)
         volume = os.statvfs(self._root)
         size = volume.f_blocks * volume.f_frsize
         walk = Walk(

@@ -154,5 +154,6 @@ ROWS = (
         back_after_an_hour, limits=Limits(doubts=1), hits=frozenset(("ASIS",)), mixes=False),
     Row("frozen", "the service stands still for minutes: a paused container, a virtual machine that is moved",
         "minutes pass at once on the clocks of all processes", frozen, "no process is ended for it",
-        "all roles were ended as stuck", limits=Limits(doubts=1), mixes=False),
+        "all roles were ended as stuck; a destination got nothing for four times as long", limits=Limits(doubts=1),
+        mixes=False),
 )  # fmt: skip

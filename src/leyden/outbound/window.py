@@ -21,6 +21,7 @@ logger = logging.getLogger("leyden.sender")
 LOOK_S = 1.0
 LOOK_BLOCKED_S = 60.0  # while nothing can be sent: only for the sake of expiryThreshold
 LOOK_SHARE = 4  # after a look of t seconds the next one comes 4 t later
+REST_MAX_S = 30.0  # at most so much; a machine that stood still meanwhile has a look of hours
 
 
 class Window:
@@ -69,7 +70,7 @@ class Window:
             except Exception:
                 logger.exception("%s: a fault of ours", self._title)
             took_s = self._looked_s - start_s
-            next_s = max(self._looked_s + LOOK_SHARE * took_s, start_s + doorbell.gather_s(fresh))
+            next_s = max(self._looked_s + min(LOOK_SHARE * took_s, REST_MAX_S), start_s + doorbell.gather_s(fresh))
             await asyncio.sleep(next_s - time.monotonic())
 
     def ring(self) -> None:

@@ -1,7 +1,9 @@
 """What of a queue is held in memory: when it is looked at, and who waits where."""
 
 import asyncio
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import ANY
 
 import pytest
@@ -10,6 +12,7 @@ from leyden.deliver.destination import Destination
 from leyden.deliver.suspicion import KIND_LOSSES
 from leyden.dicom.part10 import FileMeta, encode_head
 from leyden.dicom.uids import EXPLICIT_LE, IMPLICIT_LE
+from leyden.outbound import window
 from leyden.outbound.queue import WINDOW, Instance
 from support.outbound import DATA, Parts, on_a_loop
 
@@ -63,6 +66,26 @@ async def test_a_ring_makes_it_look(tmp_path):
         second = running.parts.put(2)
         running.window.ring()
         assert await running.looked() == [first, second]
+
+
+@on_a_loop
+async def test_a_machine_that_stood_still_in_a_look_rests_no_longer_than_after_the_longest_one(tmp_path, monkeypatch):
+    clock = SimpleNamespace(monotonic=time.monotonic, time=time.time)
+    monkeypatch.setattr(window, "time", clock)
+    monkeypatch.setattr(window, "REST_MAX_S", 0.2)
+    async with Running(tmp_path) as running:
+        really, look = clock.monotonic, running.parts.window._queue.look
+
+        def paused(*asked):
+            clock.monotonic = lambda: really() + 1000.0
+            return look(*asked)
+
+        monkeypatch.setattr(running.parts.window._queue, "look", paused)
+        running.window.ring()
+        await running.looked()
+        first = running.parts.put(1)
+        running.window.ring()
+        assert await running.looked() == [first]
 
 
 @on_a_loop
