@@ -56,8 +56,8 @@ def _fails(rig: Rig, error: int, after: int, *, for_good: bool) -> bool:
         failed = rule.hits > 0
     try:
         rig.settle(LIMITS)
-    except AssertionError as error:
-        raise AssertionError(f"after change {after} failed {'for good' if for_good else 'once'}: {error}") from None
+    except AssertionError as fault:
+        raise AssertionError(f"after change {after} failed {'for good' if for_good else 'once'}: {fault}") from None
     return failed
 
 

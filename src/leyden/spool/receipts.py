@@ -3,7 +3,8 @@
 The files are receipts/<YYYYMMDDHH>-<writer>.log, in UTC; they expire as a whole. Each line holds `receipt`, that of a
 delivery also `destination`. It is synced before the entry is unlinked, so that recovery knows which entries were
 delivered. A last line that a crash has cut short is ignored, and the next one starts on a new line.
-Deliberately absent: an index. Recovery reads the newest hours once, for the few entries in question.
+Deliberately absent: an index. Recovery reads the newest hours for the few entries in question, and at a start their
+ends for what waits though it was delivered.
 """
 
 import contextlib

@@ -174,6 +174,8 @@ def _drop_delivered(root: Path) -> int:
     have forgotten the moves and removals of the last seconds, as nobody syncs a folder for them (btrfs: half a minute).
     """
     delivered = receipts.latest(root)
+    if not delivered:
+        return 0
     numbers = {receipt for receipt, _ in delivered}
     buckets = {receipt[:8] for receipt in numbers}
     dropped = 0
