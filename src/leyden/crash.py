@@ -70,6 +70,8 @@ AUDIT_POINTS: dict[str, tuple[str, ...]] = {
     "audit-archived": ("watcher",),  # and not removed yet from where it was
 }
 
+_FILE_BYTES = 4096  # of FILE, at most
+
 
 def _pass(name: str) -> None:
     """Do nothing: what a point is while no crash is asked for."""
@@ -83,17 +85,15 @@ def arm(role: str) -> None:
     """Apply what LEYDEN_CRASH_AT says about this role. ValueError: an unknown point, or not a number."""
     global point, soon
     words = os.environ.get(ENVIRONMENT, "")
-    in_file = words[1:] if words.startswith("@") else ""
-    due = {} if in_file else _due(words, role)
-    if not due and not in_file:
+    # Opened once: a point must not fail where the process may open nothing more.
+    in_file = os.open(words[1:], os.O_RDONLY | os.O_CLOEXEC) if words.startswith("@") else -1
+    due = _due(words, role) if in_file < 0 else {}
+    if not due and in_file < 0:
         return
     passes: dict[tuple[str, int, str], Iterator[int]] = defaultdict(lambda: itertools.count(1))
 
     def asked() -> dict[str, tuple[int, str]]:
-        if not in_file:
-            return due
-        with open(in_file, encoding="utf-8") as file:
-            return _due(file.read(), role)
+        return due if in_file < 0 else _due(os.pread(in_file, _FILE_BYTES, 0).decode(), role)
 
     def die(name: str) -> None:
         due_now = asked()

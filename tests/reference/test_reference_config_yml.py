@@ -33,7 +33,7 @@ from leyden.holding import crowd, hold_s
 from leyden.net.scu import Association, ConnectionFailed, Pace, Stalled, StoreAnswer, TooSlow
 from leyden.outbound.attempt import Attempts
 from leyden.outbound.outcome import Ending, Outcome
-from leyden.spool import recover
+from leyden.spool import batch, recover
 from leyden.spool.entry import Queued, ReceiptClock
 from leyden.spool.entry import key as key_in_name
 from leyden.spool.lock import SpoolLock
@@ -153,13 +153,17 @@ def test_duplicateBehavior_what_failed_is_no_duplicate(tmp_path: Path, monkeypat
     def failing(_fd: int) -> None:
         raise OSError(28, os.strerror(28))
 
+    monkeypatch.setattr(batch, "PROBE_S", 0.01)
+
     async def main() -> None:
         async with receiving(tmp_path, settings(duplicates="ignore")) as (receiver, port):
             association = await opened(port)
             with monkeypatch.context() as patched:
                 patched.setattr(os, "fdatasync", failing)
                 assert (await store_by(association, tmp_path, b"data")).status == 0xA700
-            receiver.commits.healthy = True  # as the probe says a second later
+            async with asyncio.timeout(10):  # until a probe write has succeeded
+                while not receiver.commits.healthy:
+                    await asyncio.sleep(0.01)
             assert not entries(receiver)
             assert await store_by(association, tmp_path, b"data") == StoreAnswer(0)
             assert len(entries(receiver)) == 1

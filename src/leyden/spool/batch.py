@@ -99,7 +99,6 @@ class GroupCommit:
 
     def __init__(self, spool: Spool, ready: Callable[[], None] = lambda: None, threads: int = 4) -> None:
         """`ready()` is called, from whichever thread, when something new stands in new/."""
-        self.healthy = True
         self._spool = spool
         self._jobs = _Jobs()
         self._synced: deque[_Job] = deque()
@@ -109,13 +108,20 @@ class GroupCommit:
         self._in_threads = 0  # jobs that the threads have not answered yet
         self._inline = Inline(FAST_S, at_first=True)
         self._bucket = ""  # the bucket whose name in new/ this process has synced
+        self._broken = threading.Event()  # a write has failed, and no probe write has succeeded since
         self._closed = threading.Event()
+        # Now, and not when a write has failed: then there may be no more threads either.
+        threading.Thread(target=self._heal, name="probe", daemon=True).start()
         self._threads = [
             threading.Thread(target=self._work, name=f"commit-{n}", daemon=True)
             for n in range(threads if spool.sync else 0)
         ]
         for thread in self._threads:
             thread.start()
+
+    @property
+    def healthy(self) -> bool:
+        return not self._broken.is_set()
 
     def commit(self, fd: int, path: Path, name: str, alone: bool = False) -> "Future[None]":
         """`await commit(...)` returns once the file and its name are durable. Takes over `fd` and closes it.
@@ -144,6 +150,7 @@ class GroupCommit:
             self._jobs.end()
         for thread in self._threads:
             thread.join()
+        self._broken.set()  # wakes the thread that probes
 
     # -- in the threads
 
@@ -236,13 +243,12 @@ class GroupCommit:
         self._discard(jobs, error.strerror or str(error))
         with self._fault:
             if self.healthy:
-                self.healthy = False
+                self._broken.set()
                 logger.error("a write to the spool failed, so nothing is received until a probe succeeds: %s", error)
-                threading.Thread(target=self._probe, name="probe", daemon=True).start()
 
-    def _probe(self) -> None:
+    def _heal(self) -> None:
         path = self._spool.root / Stage.EMBRYO / f"probe-{os.getpid()}"
-        while not self._closed.wait(PROBE_S):
+        while self._broken.wait() and not self._closed.wait(PROBE_S):
             try:
                 fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
                 try:
@@ -256,8 +262,7 @@ class GroupCommit:
             except OSError:
                 continue
             logger.info("a probe write to the spool has succeeded: objects are received again")
-            self.healthy = True
-            return
+            self._broken.clear()
 
 
 def _answer(jobs: Sequence[_Job]) -> None:

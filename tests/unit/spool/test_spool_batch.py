@@ -299,6 +299,31 @@ def test_a_probe_that_succeeds_in_between_lets_no_unsynced_object_through(either
     assert os.listdir(either.root / "embryo") == []
 
 
+def test_the_probe_needs_no_new_thread(spool, monkeypatch):
+    """Where the disk has failed there may be no more threads either: the spool takes objects in again all the same."""
+
+    def refused(_thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(batch, "PROBE_S", 0.01)
+
+    async def main():
+        commit = GroupCommit(spool)
+        monkeypatch.setattr(batch.threading.Thread, "start", refused)
+        with monkeypatch.context() as broken:
+            recorded(broken, lambda call, _what: errno.EIO if call == "fdatasync" else None)
+            with pytest.raises(Transient):
+                await commit.commit(*embryo(spool))
+        async with asyncio.timeout(10):
+            while not commit.healthy:
+                await asyncio.sleep(0.01)
+        await commit.commit(*embryo(spool))
+        commit.close()
+
+    asyncio.run(main())
+    assert len(spool.newcomers(10)) == 1
+
+
 def test_a_file_removed_by_hand_says_nothing_about_the_volume(either):
     async def main():
         commit = GroupCommit(either)
