@@ -80,6 +80,7 @@ class Source:
         self.promised: set[str] = set()
         self.refused = 0  # objects answered with anything else, and associations that ended badly
         self.loads = 0  # that are being sent
+        self.hears = True  # else an answer promises nothing
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
@@ -92,7 +93,8 @@ class Source:
                         case [">", uid]:
                             self.sends[uid] += 1
                         case ["<", uid, "0000"]:
-                            self.promised.add(uid)
+                            if self.hears:
+                                self.promised.add(uid)
                         case ["done"]:
                             self.loads -= 1
                         case _:
@@ -252,6 +254,19 @@ class Rig:
         assert self.service.process is not None
         if self.service.process.poll() is not None:
             self.service.start(60, **self.environment)
+        self.source.hears = True
+
+    def cut_power(self) -> None:
+        """Cut the power of the disk, end all processes, and mount the disk anew.
+
+        Until the next start an answer promises nothing: without power none would come. Ours still can, and after the
+        order to stop a sync in XFS returns success for a few ms, for what is lost (DECISIONS.md 281).
+        """
+        assert self.volume is not None
+        self.source.hears = False
+        self.volume.cut()
+        self.kill_all()
+        self.volume.remount()
 
     def kill_all(self) -> None:
         """SIGKILL for every process at once."""

@@ -35,9 +35,7 @@ def power_cut(rig: Rig, chance: random.Random) -> Iterator[None]:
     time.sleep(chance.random() * 0.2)
     if volume(rig).kind == "btrfs":
         rig.kill_all()
-    volume(rig).cut()
-    rig.kill_all()
-    volume(rig).remount()
+    rig.cut_power()
     yield
     rig.restart()
 
@@ -47,9 +45,7 @@ def sync_fails_then_power(rig: Rig, chance: random.Random) -> Iterator[None]:
     """What was promised before the disk began to say no, and nothing else, is there after a cut."""
     with rig.faults.rule(Call.SYNC | Call.FOLDER_SYNC, errno.EIO, path=rig.service.spool):
         rig.wait_refused(4)
-        volume(rig).cut()
-        rig.kill_all()
-    volume(rig).remount()
+        rig.cut_power()
     yield
     rig.restart()
 
