@@ -26,9 +26,8 @@ POINTS: dict[str, tuple[str, ...]] = {
     "rules-kept": ("planner",),  # those that change copies, before the first entry names them
     "planned-one": ("planner",),  # one delivery: its rename
     "plan-written": ("planner",),  # several: the plan file and its name are durable
-    "one-link": ("planner", "supervisor"),  # the first of them, and each one after it
-    "last-link": ("planner", "supervisor"),
-    "newcomer-unlinked": ("planner", "supervisor"),
+    "one-placed": ("planner", "supervisor"),  # the first of them, and each one after it
+    "last-placed": ("planner", "supervisor"),  # nothing is in new/ any more
     "claimed": ("worker", "sender"),
     "encoded": ("worker",),
     "made-synced": ("worker",),
@@ -56,8 +55,7 @@ QUEUE_POINTS: dict[str, tuple[str, ...]] = {
     "put-away": ("queue",),  # both do, and nothing is told
     "brought-back": ("queue",),  # the object is in the queue again, its note still there
     "released": ("queue",),
-    "copy-linked": ("queue",),  # it stands in both queues
-    "copy-unlinked": ("queue",),
+    "copy-renamed": ("queue",),
     "deleted": ("queue",),
 }
 

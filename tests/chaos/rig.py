@@ -481,7 +481,10 @@ class Rig:
     def _canary(self) -> list[str]:
         """Where the patient stands who may stand nowhere but in objects."""
         places = [self.service.folder / "log", *(self.service.spool / name for name in _NO_OBJECTS)]
-        contents = [(str(path), path.read_bytes()) for place in places for path in files_below(place)]
+        contents = []
+        for path in (path for place in places for path in files_below(place)):
+            with suppress(FileNotFoundError):  # it was renamed or removed meanwhile
+                contents.append((str(path), path.read_bytes()))
         contents.append(("names of files", "\n".join(map(str, files_below(self.service.folder))).encode()))
         contents.append(("standard error", "".join(self.service.lines).encode()))
         contents.append(("metrics", self._metrics()))

@@ -18,7 +18,7 @@ from support import codec_faults
 from support.service import make_late, wait_for
 
 PASSES = (1, 2, 5)  # at which of its passes a point may be the end; of those that are passed once for many objects:
-ONCE = ("new-synced", "rules-kept", "plan-written", "one-link", "receipt-written", "receipt-synced")
+ONCE = ("new-synced", "rules-kept", "plan-written", "one-placed", "receipt-written", "receipt-synced")
 WORKER_BYTES = 120 << 20  # of address space: too little for one
 
 
@@ -84,7 +84,7 @@ def supervisor_dies_recovering(point: str, rig: Rig, chance: random.Random) -> I
     marks = [rig.orders / name for name in ("died-planner", "died-finishing", "died-recovering")]
     rig.kill_all()
     for asked, mark in (
-        (f"planner/plan-written:1:{marks[0]},supervisor/one-link:1:{marks[1]}", marks[1]),
+        (f"planner/plan-written:1:{marks[0]},supervisor/one-placed:1:{marks[1]}", marks[1]),
         (f"supervisor/{point}:1:{marks[2]}", marks[2]),
     ):
         rig.crash_at.write_text(asked)

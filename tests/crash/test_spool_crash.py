@@ -141,7 +141,7 @@ def half_planned(world: World) -> None:
     """A planner that died after its first link."""
     pid = os.fork()
     if pid == 0:
-        die_at(3, only="link")
+        die_at(2, only="rename")  # the first one is that of the plan file
         world.plan(both(Stage.PREPARED))
         os._exit(1)
     os.waitpid(pid, 0)

@@ -1,9 +1,9 @@
 """Moving objects to another destination's queue: each in the form that this one gets, chosen anew.
 
-An object is linked into the other queue, then unlinked here, so a kill leaves it in both at the worst; the same move
-once more finishes that. What the other destination has already (in any stage, or with a receipt) is unlinked here only.
-Copies that mutations change, or would, are moved only if both destinations get the same; everything else has to be
-planned, which means to send the original again. Lossy copies stay: they were made for the one that asked for them.
+An object is renamed into the other queue, so it stands in one of them whatever happens. What the other destination has
+already (in any stage, or with a receipt) is unlinked here only. Copies that mutations change, or would, are moved only
+if both destinations get the same; everything else has to be planned, which means to send the original again. Lossy
+copies stay: they were made for the one that asked for them.
 """
 
 import math
@@ -26,9 +26,8 @@ from leyden.operate.verbs import GONE, Done, Verb, What, do
 from leyden.placing import place
 from leyden.plan.match import AcceptanceOf, delivery, nothing_known
 from leyden.plan.rules import CopyRules, PlanSettings, for_destination
-from leyden.spool import ended, listing, receipts
+from leyden.spool import ended, listing, moves, receipts
 from leyden.spool.entry import Entry, folder, key
-from leyden.spool.moves import link
 from leyden.spool.stage import CLAIMED_FROM, ENDED, Stage
 from leyden.spool.store import Placement
 
@@ -103,18 +102,15 @@ class _Mover:
                 return found
             stage = found.stage
             bucket = f"{self._root}/{found.stage}/{folder(self._to)}/{found.rank}/{found.entry.bucket}"
+            if not moves.move(item.path, bucket, found.entry.name):
+                return GONE
+            self._there.add(item.receipt)  # the copy for a third destination may be the next one
+            crash.point("copy-renamed")
+        else:
             try:
-                link(item.path, bucket, found.entry.name)
+                os.unlink(item.path)
             except FileNotFoundError:
                 return GONE
-            self._there.add(item.receipt)
-            crash.point("copy-linked")
-            self._there.add(item.receipt)  # the copy for a third destination may be the next one
-        try:
-            os.unlink(item.path)
-        except FileNotFoundError:
-            return "it was taken up at that moment: it goes to both"
-        crash.point("copy-unlinked")
         if item.stage in ENDED:
             ended.forget(item.path)  # its note
         tell(

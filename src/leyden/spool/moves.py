@@ -111,7 +111,7 @@ def into(act: Callable[[str, str], None], source: str, place: str, name: str) ->
 def move(source: str, place: str, name: str) -> bool:
     """Rename a file: one change of state. False if the source is gone."""
     try:
-        into(_rename, source, place, name)
+        into(rename, source, place, name)
     except FileNotFoundError:
         return False
     return True
@@ -125,7 +125,8 @@ def link(source: str, place: str, name: str) -> bool:
     return into(_link, source, place, name)
 
 
-def _rename(source: str, target: str) -> None:
+def rename(source: str, target: str) -> None:
+    """For into(): rename(2), also where both are names of one inode."""
     os.rename(source, target)
     if os.path.lexists(source):
         os.unlink(source)

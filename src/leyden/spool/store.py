@@ -42,7 +42,7 @@ from leyden.spool.entry import (
     title,
 )
 from leyden.spool.listing import Count
-from leyden.spool.moves import adopt, folders_of, link, make_folder, move, sync_folder, write_whole
+from leyden.spool.moves import adopt, folders_of, into, link, make_folder, move, rename, sync_folder, write_whole
 from leyden.spool.stage import BY_DESTINATION, Stage
 
 __all__ = ["Count", "Placement", "Plan", "Spool", "Stuck"]
@@ -250,7 +250,7 @@ class Spool:
         return move(os.fspath(source), self._bucket(stage, destination, rank, entry), entry.name)
 
     def plan_many(self, plans: Sequence[Plan], generation: int, claimant: str) -> list[Stuck]:
-        """Place objects with several deliveries each: one synced plan file for all, then the links, then the unlinks.
+        """Place objects with several deliveries each: one synced plan file for all, then links and renames.
 
         The plan file stands in active/<claimant>/, where recover.finish_plans() finds it. It records `generation`, that
         of the settings that decided. Returns the plans that could not be carried out: the plan file stays for these, so
@@ -308,7 +308,10 @@ class Spool:
         for plan in plans:
             left = tuple(p for p in plan.placements if (p.entry.receipt, p.destination) not in proved)
             try:
-                self._place(os.fspath(plan.source), left)
+                if left:
+                    self._place(os.fspath(plan.source), left)
+                else:
+                    plan.source.unlink(missing_ok=True)
             except OSError as error:
                 stuck.append((plan, error))
         if not stuck:
@@ -316,14 +319,18 @@ class Spool:
                 os.unlink(path)
         return stuck
 
-    def _place(self, source: str, placements: Iterable[Placement]) -> None:
+    def _place(self, source: str, placements: Sequence[Placement]) -> None:
+        """Link an entry to its places, but rename it to the last one: a file system that syncs each folder by itself
+        may forget links for which the next sync of new/ would remember an unlink, and then nothing is left.
+        """
+        *others, last = ((self._bucket(p.stage, p.destination, p.rank, p.entry), p.entry.name) for p in placements)
         try:
-            for p in placements:
-                link(source, self._bucket(p.stage, p.destination, p.rank, p.entry), p.entry.name)
-                crash.point("one-link")
-            crash.point("last-link")
-            os.unlink(source)
-            crash.point("newcomer-unlinked")
+            for place, name in others:
+                link(source, place, name)
+                crash.point("one-placed")
+            into(rename, source, *last)
+            crash.point("one-placed")
+            crash.point("last-placed")
         except FileNotFoundError:
             tell(ByHand(os.path.basename(source)[:22], what="was taken away"))
 

@@ -108,20 +108,17 @@ def test_a_receipt_says_that_the_other_one_has_it(site) -> None:
     assert standing(s) == []
 
 
-def test_a_kill_between_link_and_unlink_leaves_it_in_both_and_the_next_move_ends_it(site, monkeypatch) -> None:
+def test_what_the_disk_refuses_to_move_stays_and_the_next_move_takes_it(site, monkeypatch) -> None:
     s = site()
     receipt = planned(s)
-    real = os.unlink
 
-    def unlink(path, **more):
-        if "prepared/REPORTS" in os.fspath(path):
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        real(path, **more)
+    def rename(path, target):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(os, "unlink", unlink)
-    assert moved(s, "PACS").left == {os.strerror(errno.EIO): 1}
-    assert sorted(standing(s)) == [("prepared", "PACS", receipt), ("prepared", "REPORTS", receipt)]
-    monkeypatch.undo()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rename", rename)
+        assert moved(s, "PACS").left == {os.strerror(errno.EIO): 1}
+    assert standing(s) == [("prepared", "REPORTS", receipt)]
     assert moved(s, "PACS", {f"{receipt}@REPORTS"}).count == 1
     assert standing(s) == [("prepared", "PACS", receipt)]
 
