@@ -2,7 +2,6 @@
 
 from collections import Counter
 
-import pytest
 from pydicom.datadict import DicomDictionary, RepeatersDictionary
 from pydicom.sr.codedict import codes
 
@@ -34,8 +33,12 @@ def test_options_keep_or_clean() -> None:
     assert set(ROWS[0]) == {"tag", "name", "basic", *Option}
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["tag"])
-def test_a_row_fits_the_dictionary(row: dict[str, str]) -> None:
+def test_each_row_fits_the_dictionary() -> None:
+    for row in ROWS:
+        _fits(row)
+
+
+def _fits(row: dict[str, str]) -> None:
     assert row["basic"] in BASIC
     if row["tag"] == "private":
         assert row["basic"] == "X"
