@@ -78,10 +78,15 @@ class Caller_:
 
     @classmethod
     async def asks(
-        cls, port: int, calling: str = "CT01", called: str = "PACS", identity: UserIdentity | None = None
+        cls,
+        port: int,
+        calling: str = "CT01",
+        called: str = "PACS",
+        identity: UserIdentity | None = None,
+        address: str = "127.0.0.1",
     ) -> "Caller_":
         caller = cls(AssociateRequest(called, calling, CONTEXTS, identity=identity))
-        caller.reader, caller.writer = await asyncio.open_connection("127.0.0.1", port)
+        caller.reader, caller.writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
         caller.say()
         return caller
 
@@ -337,7 +342,7 @@ def test_a_check_holds_up_nobody_and_may_be_overtaken(tmp_path: Path, monkeypatc
         required = Caller("CT01", identity="required", users=USERS)
         async with receiving(tmp_path, required, Caller("MR01")) as (receiver, port):
             leaves, aborts, babbles, waits = [await Caller_.asks(port, identity=right) for _ in range(4)]
-            while receiver.door._checks < 4:
+            while receiver.door._checks.total() < 4:
                 await asyncio.sleep(0.001)
             assert await answer(port, "MR01") == "000"
             await leaves.leave()
@@ -347,14 +352,20 @@ def test_a_check_holds_up_nobody_and_may_be_overtaken(tmp_path: Path, monkeypatc
             assert (await babbles.reader.readexactly(10))[0] == 7, "A-ABORT"
             while receiver.statistics().unassociated > 3:
                 await asyncio.sleep(0.001)
-            more = [await Caller_.asks(port, identity=right) for _ in range(door.CHECKS_MAX - 4)]
-            while receiver.door._checks < door.CHECKS_MAX:
+            more = [await Caller_.asks(port, identity=right) for _ in range(door.CHECKS_OF_ONE_ADDRESS - 4)]
+            while receiver.door._checks.total() < door.CHECKS_OF_ONE_ADDRESS:
                 await asyncio.sleep(0.001)
             assert await answer(port, identity=right) == "2,3,1"
+            left = door.CHECKS_MAX - door.CHECKS_OF_ONE_ADDRESS
+            more += [await Caller_.asks(port, identity=right, address="127.0.0.2") for _ in range(left)]
+            while receiver.door._checks.total() < door.CHECKS_MAX:
+                await asyncio.sleep(0.001)
+            refused = await Caller_.asks(port, identity=right, address="127.0.0.3")
+            assert isinstance(await refused.hear(), Rejected)
             go_on.set()
             assert isinstance(await waits.hear(), Accepted)
             assert all([isinstance(await caller.hear(), Accepted) for caller in more])
-            for caller in (*more, waits, babbles, aborts):
+            for caller in (*more, waits, babbles, aborts, refused):
                 await caller.leave()
             while receiver.statistics().associations or receiver.door._checks:
                 await asyncio.sleep(0.001)

@@ -25,6 +25,7 @@ logger = logging.getLogger("leyden.receiver")
 
 CHECKS_AT_ONCE = 2  # 16 MiB each
 CHECKS_MAX = 32  # with those that wait, for a second or so
+CHECKS_OF_ONE_ADDRESS = 24  # so that one leaves room for the others
 HERE = "127.0.0.1"
 _BYTES_PER_KB = 1000
 _VARIOUS = TurnedAway(
@@ -56,7 +57,7 @@ class Door:
         self._at_address: Counter[str] = Counter()
         self._flood = Flood(_VARIOUS)
         self._threads: ThreadPoolExecutor | None = None
-        self._checks = 0
+        self._checks: Counter[str] = Counter()  # by the address
 
     def go_by(self, callers: Sequence[Caller], most: int, quiet: Collection[str]) -> None:
         """Let in by these entries, and `most` associations at once. What concerns `quiet` titles is not logged."""
@@ -94,13 +95,15 @@ class Door:
         if not self._at_address[who[1]]:
             del self._at_address[who[1]]
 
-    async def check(self, caller: Caller, identity: UserIdentity) -> str | Refused:
+    async def check(self, caller: Caller, identity: UserIdentity, address: str) -> str | Refused:
         """The name of the user, if the user identity is right."""
-        if self._checks >= CHECKS_MAX:
-            return Refused(CONGESTED, Why.IDENTITY, f"{self._checks} user identities are being checked")
+        if (checks := self._checks.total()) >= CHECKS_MAX:
+            return Refused(CONGESTED, Why.IDENTITY, f"{checks} user identities are being checked")
+        if (checks := self._checks[address]) >= CHECKS_OF_ONE_ADDRESS:
+            return Refused(CONGESTED, Why.IDENTITY, f"{checks} user identities of this address are being checked")
         if self._threads is None:
             self._threads = ThreadPoolExecutor(CHECKS_AT_ONCE, "identity")
-        self._checks += 1
+        self._checks[address] += 1
         try:
             checked = asyncio.get_running_loop().run_in_executor(self._threads, _user, caller, identity, time.time())
             return await asyncio.shield(checked)
@@ -110,7 +113,9 @@ class Door:
             logger.error("a user identity can't be checked: %s", type(error).__name__)
             return Refused(IDENTITY_REFUSED, Why.IDENTITY, "it can't be checked")
         finally:
-            self._checks -= 1
+            self._checks[address] -= 1
+            if not self._checks[address]:
+                del self._checks[address]
 
     def turned_away(self, event: TurnedAway) -> None:
         """Tell that somebody was refused; if the same has just happened, within a minute and together."""

@@ -243,7 +243,9 @@ class Intake:
         elif identity is None:
             self._answer_request(self._request, caller, visitor.who)
         else:
-            check = self._check(door.check(caller, identity), caller, visitor.who, respond=identity.respond)
+            check = self._check(
+                door.check(caller, identity, visitor.address), caller, visitor.who, respond=identity.respond
+            )
             self._checking = asyncio.get_running_loop().create_task(check)
 
     def _visitor_of(self, request: AssociateRequest) -> Visitor:
