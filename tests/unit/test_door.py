@@ -13,6 +13,7 @@ import pytest
 import uvloop
 
 from leyden.admission.callers import Caller
+from leyden.admission.flood import KINDS_OF_ONE
 from leyden.admission.passcode import hashed
 from leyden.config.settings import ReceiverSettings
 from leyden.dicom import uids
@@ -163,6 +164,18 @@ def test_who_is_not_let_in_gets_one_answer_and_the_journal_another(
     assert events[0].answer == "rejected permanently: calling AE title not recognized (1,1,3)"
     assert events[0].detail == "not from this address (c:2)"
     assert events[0].peer == "127.0.0.1"
+
+
+def test_who_invents_titles_is_named_and_hides_nobody(told: list[tuple[Told, bool]]) -> None:
+    here = door.Door()
+    for number in range(200):
+        here.turned_away(TurnedAway("", calling=f"X{number}", called="PACS", peer="192.0.2.6", why="calling title"))
+    here.turned_away(TurnedAway("", calling="CT01", called="PACS", peer="192.0.2.7", why="address"))
+    here.close()
+    *apart, good, rest = [event for event, _ in told if isinstance(event, TurnedAway)]
+    assert [event.calling for event in apart] == [f"X{number}" for number in range(KINDS_OF_ONE)]
+    assert (good.calling, good.peer) == ("CT01", "192.0.2.7")
+    assert (rest.calling, rest.peer, rest.why, rest.count) == ("", "192.0.2.6", "various", 200 - KINDS_OF_ONE)
 
 
 def test_a_quiet_title_is_not_logged_and_our_own_look_is_not_told(

@@ -28,9 +28,6 @@ CHECKS_MAX = 32  # with those that wait, for a second or so
 CHECKS_OF_ONE_ADDRESS = 24  # so that one leaves room for the others
 HERE = "127.0.0.1"
 _BYTES_PER_KB = 1000
-_VARIOUS = TurnedAway(
-    "", calling="", called="", peer="", why=Why.VARIOUS, detail="turned away, in more ways than are told apart"
-)
 
 Who = tuple[str, str]
 """A caller: a title, and the address that it calls from."""
@@ -55,7 +52,7 @@ class Door:
         self._quiet: Collection[str] = ()
         self._inside: dict[Who, _Inside] = {}
         self._at_address: Counter[str] = Counter()
-        self._flood = Flood(_VARIOUS)
+        self._flood = Flood(_various)
         self._threads: ThreadPoolExecutor | None = None
         self._checks: Counter[str] = Counter()  # by the address
 
@@ -123,7 +120,8 @@ class Door:
             return  # we ourselves, who look whether somebody answers (console/health.py)
         # Without a title there is nothing else to tell them apart by; a wrong passcode is news after a missing one.
         how = event.detail if not event.calling or event.why == Why.IDENTITY else ""
-        if self._flood.happened((event.calling, event.called, event.peer, event.why, how), event, time.monotonic()):
+        kind = (event.calling, event.called, event.why, how)
+        if self._flood.happened(event.peer, kind, event, time.monotonic()):
             self._tell(event)
 
     def tell_due(self, *, all_of_it: bool = False) -> None:
@@ -138,6 +136,12 @@ class Door:
         self.tell_due(all_of_it=True)
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _various(peer: str) -> TurnedAway:
+    """What is told of an address that is turned away in too many ways; "" = of all of them."""
+    detail = "turned away, in more ways than are told apart"
+    return TurnedAway("", calling="", called="", peer=peer, why=Why.VARIOUS, detail=detail)
 
 
 def _user(caller: Caller, identity: UserIdentity, now_s: float) -> str:
