@@ -169,13 +169,32 @@ def test_who_is_not_let_in_gets_one_answer_and_the_journal_another(
 def test_who_invents_titles_is_named_and_hides_nobody(told: list[tuple[Told, bool]]) -> None:
     here = door.Door()
     for number in range(200):
-        here.turned_away(TurnedAway("", calling=f"X{number}", called="PACS", peer="192.0.2.6", why="calling title"))
-    here.turned_away(TurnedAway("", calling="CT01", called="PACS", peer="192.0.2.7", why="address"))
+        here.turned_away(TurnedAway("", calling=f"X{number}", called="PACS", peer="192.0.2.6", why="calling title"), "")
+    here.turned_away(TurnedAway("", calling="CT01", called="PACS", peer="192.0.2.7", why="address"), "")
     here.close()
     *apart, good, rest = [event for event, _ in told if isinstance(event, TurnedAway)]
     assert [event.calling for event in apart] == [f"X{number}" for number in range(KINDS_OF_ONE)]
     assert (good.calling, good.peer) == ("CT01", "192.0.2.7")
     assert (rest.calling, rest.peer, rest.why, rest.count) == ("", "192.0.2.6", "various", 200 - KINDS_OF_ONE)
+
+
+def test_a_wrong_certificate_is_told_at_once_after_a_missing_one(
+    tmp_path: Path, told: list[tuple[Told, bool]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with receiving(tmp_path, Caller("BOUND", "c:1", certificates=("bound.example.org",))) as (_, port):
+            assert await answer(port, "BOUND") == "1,1,3"
+            monkeypatch.setattr(Link, "certificate", PeerCertificate("CN=x", ("x.example.org",), "ab" * 32))
+            for _ in range(3):
+                assert await answer(port, "BOUND") == "1,1,3"
+
+    uvloop.run(main())
+    events = [(event.detail, event.count) for event, _ in told if isinstance(event, TurnedAway)]
+    assert events == [
+        ("not without a certificate (c:1)", 1),
+        ("not with this certificate (c:1)", 1),
+        ("not with this certificate (c:1)", 2),
+    ]
 
 
 def test_a_quiet_title_is_not_logged_and_our_own_look_is_not_told(

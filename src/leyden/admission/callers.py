@@ -112,11 +112,19 @@ class Visitor:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The answer, and why: for the log and the journal, not for the caller."""
+    """The answer, and why: for the log and the journal, not for the caller.
+
+    `detail`: one of a few texts. `more`: what a peer can make differ, such as numbers; it makes no other kind of it.
+    """
 
     reject: AssociateReject
     why: Why
     detail: str
+    more: str = ""
+
+    @property
+    def words(self) -> str:
+        return ", ".join(filter(None, (self.detail, self.more)))
 
 
 class Callers:
@@ -209,11 +217,13 @@ def to_check(caller: Caller, visitor: Visitor) -> UserIdentity | Refused | None:
         return _no_user(f"no Users are named ({caller.where})")
     if given.kind == JWT:
         return _no_user(f"no Jwt is set up ({caller.where})")
-    return _no_user(_KINDS.get(given.kind, f"a user identity of kind {given.kind} can't be checked"))
+    if given.kind in _KINDS:
+        return _no_user(_KINDS[given.kind])
+    return _no_user("a user identity of an unknown kind can't be checked", f"it says {given.kind}")
 
 
-def _no_user(detail: str) -> Refused:
-    return Refused(IDENTITY_REFUSED, Why.IDENTITY, detail)
+def _no_user(detail: str, more: str = "") -> Refused:
+    return Refused(IDENTITY_REFUSED, Why.IDENTITY, detail, more)
 
 
 def room(caller: Caller, has: int, open_now: int, most: int, at_address: int = 0) -> Refused | None:
@@ -227,13 +237,12 @@ def room(caller: Caller, has: int, open_now: int, most: int, at_address: int = 0
     if open_now >= most:
         return Refused(TOO_MANY, Why.FULL, f"all {most} are in use (maxClientsPerServer)")
     if caller.max_associations and has >= caller.max_associations:
-        return Refused(TOO_MANY, Why.LIMIT, f"it has {has}, and MaxAssociations allows no more ({caller.where})")
+        return Refused(TOO_MANY, Why.LIMIT, f"MaxAssociations allows no more ({caller.where})", f"it has {has}")
+    left = f"and only {most - open_now} are left for others"
     if has >= SHARE * (most - open_now):
-        return Refused(TOO_MANY, Why.SHARE, f"{has} of it are open, and only {most - open_now} are left for others")
+        return Refused(TOO_MANY, Why.SHARE, "it has its fair share", f"{has} are open, {left}")
     if caller.title == ANY_TITLE and at_address >= ADDRESS_SHARE * (most - open_now):
-        return Refused(
-            TOO_MANY, Why.SHARE, f"{at_address} of its address are open, and only {most - open_now} are left"
-        )
+        return Refused(TOO_MANY, Why.SHARE, "its address has its fair share", f"{at_address} are open, {left}")
     return None
 
 

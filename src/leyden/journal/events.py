@@ -236,8 +236,8 @@ class TurnedAway(Event, frozen=True, kw_only=True):
     """Somebody was refused an association, or a TLS session; `receipt` is "".
 
     `peer`: the address. `why`: a value of admission.callers.Why. `answer`: the rejection in words, "" = there was none.
-    `detail`: the rest, in words. `count`: how often the same happened since it was told before; of calling title,
-    address and `why` alone, so the rest is that of the last time. "" in all of these: various callers.
+    `detail`: the rest, in words. `count`: how often the same happened since it was told before; numbers in
+    the rest, and what the peer has shown, are those of the last time. Why.VARIOUS: of this address alone, or of all.
     """
 
     calling: str

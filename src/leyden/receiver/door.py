@@ -94,10 +94,11 @@ class Door:
 
     async def check(self, caller: Caller, identity: UserIdentity, address: str) -> str | Refused:
         """The name of the user, if the user identity is right."""
-        if (checks := self._checks.total()) >= CHECKS_MAX:
-            return Refused(CONGESTED, Why.IDENTITY, f"{checks} user identities are being checked")
-        if (checks := self._checks[address]) >= CHECKS_OF_ONE_ADDRESS:
-            return Refused(CONGESTED, Why.IDENTITY, f"{checks} user identities of this address are being checked")
+        if self._checks.total() >= CHECKS_MAX:
+            return Refused(CONGESTED, Why.IDENTITY, f"{CHECKS_MAX} user identities are being checked")
+        if self._checks[address] >= CHECKS_OF_ONE_ADDRESS:
+            what = f"{CHECKS_OF_ONE_ADDRESS} user identities of this address are being checked"
+            return Refused(CONGESTED, Why.IDENTITY, what)
         if self._threads is None:
             self._threads = ThreadPoolExecutor(CHECKS_AT_ONCE, "identity")
         self._checks[address] += 1
@@ -114,13 +115,14 @@ class Door:
             if not self._checks[address]:
                 del self._checks[address]
 
-    def turned_away(self, event: TurnedAway) -> None:
-        """Tell that somebody was refused; if the same has just happened, within a minute and together."""
+    def turned_away(self, event: TurnedAway, detail: str) -> None:
+        """Tell that somebody was refused; if the same has just happened, within a minute and together.
+
+        `detail`: what of its detail says something new; a wrong passcode is news after a missing one.
+        """
         if event.calling in self._quiet and event.peer == HERE:
             return  # we ourselves, who look whether somebody answers (console/health.py)
-        # Without a title there is nothing else to tell them apart by; a wrong passcode is news after a missing one.
-        how = event.detail if not event.calling or event.why == Why.IDENTITY else ""
-        kind = (event.calling, event.called, event.why, how)
+        kind = (event.calling, event.called, event.why, detail)
         if self._flood.happened(event.peer, kind, event, time.monotonic()):
             self._tell(event)
 

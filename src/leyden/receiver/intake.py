@@ -202,10 +202,9 @@ class Intake:
         board.add(Cell.TLS_FAILED, unheard)
         calling, called = (self._request.calling, self._request.called) if self._request else ("", "")
         why = Why.TLS if unheard else Why.PROTOCOL
+        detail = f"no association: {how}"
         self._receiver.door.turned_away(
-            TurnedAway(
-                "", calling=calling, called=called, peer=self.link.peer, why=why, detail=f"no association: {how}"
-            )
+            TurnedAway("", calling=calling, called=called, peer=self.link.peer, why=why, detail=detail), detail
         )
 
     def gone(self) -> None:
@@ -280,7 +279,7 @@ class Intake:
             return
         too_much = receiver.shares.low(self._source_key, self._node)
         if asks_to_store(request) and (receiver.low or too_much):
-            self._turn_away(Refused(CONGESTED, Why.DISK, too_much))
+            self._turn_away(Refused(CONGESTED, Why.DISK, "", too_much))
             return
         if refused := receiver.door.room(caller, who, len(receiver.associations)):
             self._turn_away(refused)
@@ -317,8 +316,9 @@ class Intake:
                 peer=self.link.peer,
                 why=refused.why,
                 answer=str(refused.reject),
-                detail=refused.detail,
-            )
+                detail=refused.words,
+            ),
+            refused.detail,
         )
 
     def _release_if_done(self) -> None:

@@ -106,7 +106,7 @@ BY_NAME = (("u", "$scrypt$"),)
         ("optional", BY_NAME, None, True, UserIdentity(1, b"u"), "a user name without a passcode proves nothing"),
         ("optional", BY_NAME, None, True, UserIdentity(3, b"u"), "Kerberos tickets are not checked here"),
         ("required", BY_NAME, None, True, UserIdentity(4, b"u"), "SAML assertions are not checked here"),
-        ("required", BY_NAME, None, True, UserIdentity(0, b""), "a user identity of kind 0 can't be checked"),
+        ("required", BY_NAME, None, True, UserIdentity(0, b""), "a user identity of an unknown kind can't be checked"),
     ],
 )
 def test_which_user_identity_has_to_be_checked(
@@ -155,8 +155,8 @@ def test_room_for_one_more(has: int, open_now: int, most: int, why: Why | None) 
 def test_an_entry_may_allow_fewer() -> None:
     said = room(MR_HERE, 2, 2, 1000)
     assert said is not None
-    detail = "it has 2, and MaxAssociations allows no more (callers.yml:4)"
-    assert (said.why, said.reject, said.detail) == (Why.LIMIT, TOO_MANY, detail)
+    words = "MaxAssociations allows no more (callers.yml:4), it has 2"
+    assert (said.why, said.reject, said.words) == (Why.LIMIT, TOO_MANY, words)
     assert room(MR_HERE, 1, 900, 1000) is None
 
 
