@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from leyden.admission.bucket import Buckets
 from leyden.admission.callers import Caller
 from leyden.admission.flood import KINDS_OF_ONE
 from leyden.admission.passcode import hashed
@@ -108,9 +109,15 @@ class Caller_:
         await asyncio.sleep(0)
 
 
-async def answer(port: int, calling: str = "CT01", called: str = "PACS", identity: UserIdentity | None = None) -> str:
+async def answer(
+    port: int,
+    calling: str = "CT01",
+    called: str = "PACS",
+    identity: UserIdentity | None = None,
+    address: str = "127.0.0.1",
+) -> str:
     """The answer to a request, in words: the contexts that are accepted, or the rejection."""
-    caller = await Caller_.asks(port, calling, called, identity)
+    caller = await Caller_.asks(port, calling, called, identity, address)
     event = await caller.hear()
     await caller.leave()
     match event:
@@ -402,6 +409,67 @@ def test_a_check_holds_up_nobody_and_may_be_overtaken(tmp_path: Path, monkeypatc
             while receiver.statistics().associations or receiver.door._checks:
                 await asyncio.sleep(0.001)
             assert not receiver.door._inside
+
+    uvloop.run(main())
+
+
+@pytest.mark.usefixtures("secure")
+def test_who_guesses_passcodes_has_to_wait_and_nobody_else(tmp_path: Path, told: list[tuple[Told, bool]]) -> None:
+    now_s = 0.0
+    right, wrong = identity(b"dr.who", b"open sesame"), identity(b"dr.who", b"open barley")
+
+    async def main() -> None:
+        nonlocal now_s
+        async with receiving(tmp_path, Caller("CT01", "c:1", identity="required", users=USERS)) as (receiver, port):
+            receiver.door._guesses = Buckets(3, 1 / door.GUESS_S, lambda: now_s)
+            many = [await Caller_.asks(port, identity=wrong) for _ in range(2)]  # checked at the same time
+            assert all([isinstance(await caller.hear(), Rejected) for caller in many])
+            assert await answer(port, identity=right) == "000"
+            assert await answer(port, identity=wrong) == "1,1,1"
+            assert await answer(port, identity=wrong) == "2,3,1"
+            assert await answer(port, identity=right) == "2,3,1", "right or wrong is not told any more"
+            assert await answer(port, identity=UserIdentity(5, b"x.y.z")) == "1,1,1", "a token can't be guessed"
+            assert await answer(port, identity=right, address="127.0.0.2") == "000"
+            now_s = door.GUESS_S
+            for _ in range(3):
+                assert await answer(port, identity=right) == "000", "a right one takes nothing"
+            for caller in many:
+                await caller.leave()
+
+    uvloop.run(main())
+    assert [(e.detail, e.answer[-7:], e.count) for e, _ in told if isinstance(e, TurnedAway)] == [
+        ("the user name or the passcode is wrong", "(1,1,1)", 1),
+        ("too many wrong ones, again in 3 s", "(2,3,1)", 1),
+        ("no Jwt is set up (c:1)", "(1,1,1)", 1),
+        ("the user name or the passcode is wrong", "(1,1,1)", 2),
+        ("too many wrong ones, again in 3 s", "(2,3,1)", 1),
+    ]
+
+
+@pytest.mark.usefixtures("secure")
+def test_what_is_wrong_in_many_checks_at_once_counts_for_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else who asks for many at the same moment could guess so many each time that there is one left."""
+    go_on = threading.Event()
+    really = door._user
+
+    def slowly(*given: object) -> str:
+        assert go_on.wait(30)
+        return really(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(door, "_user", slowly)
+    wrong = identity(b"dr.who", b"open barley")
+
+    async def main() -> None:
+        async with receiving(tmp_path, Caller("CT01", identity="required", users=USERS)) as (receiver, port):
+            receiver.door._guesses = Buckets(1, 1 / door.GUESS_S, lambda: 0.0)
+            callers = [await Caller_.asks(port, identity=wrong) for _ in range(4)]
+            while receiver.door._checks.total() < 4:
+                await asyncio.sleep(0.001)
+            go_on.set()
+            assert all([isinstance(await caller.hear(), Rejected) for caller in callers])
+            assert receiver.door._guesses.wait_s("127.0.0.1") == 4 * door.GUESS_S
+            for caller in callers:
+                await caller.leave()
 
     uvloop.run(main())
 

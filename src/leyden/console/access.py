@@ -14,8 +14,8 @@ from hmac import compare_digest
 from pathlib import Path
 
 from leyden import log
+from leyden.admission.bucket import Buckets
 from leyden.config.settings import ConsoleSettings
-from leyden.console.bucket import Buckets
 from leyden.console.call import Needs, Refused
 from leyden.operate.tokens import Token, Tokens, hashed
 
@@ -54,7 +54,7 @@ class Access:
         self._settings = settings
         self._tokens = Tokens(root)
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
-        self._guesses = Buckets(GUESSES, 1 / GUESS_S)
+        self._guesses = Buckets(GUESSES, 1 / GUESS_S, time.monotonic)
 
     def go_by(self, settings: ConsoleSettings) -> None:
         self._settings = settings

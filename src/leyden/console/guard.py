@@ -8,12 +8,13 @@ import asyncio
 import ipaddress
 import logging
 import socket
+import time
 from collections.abc import Callable, Iterable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from leyden.admission.bucket import Buckets
 from leyden.config.settings import ConsoleSettings
-from leyden.console.bucket import Buckets
 from leyden.console.call import Refused
 from leyden.console.envelope import refusal
 
@@ -42,7 +43,7 @@ class Guard:
         self._app = app
         self._settings = settings
         self._names = own_names()
-        self._rates = Buckets(0, 0)  # none yet
+        self._rates = Buckets(0, 0, time.monotonic)  # none yet
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -72,7 +73,7 @@ class Guard:
         settings = self._settings()
         per_s = settings.requests_per_second
         if self._rates.per_s != per_s:
-            self._rates = Buckets(BURST_S * per_s, per_s)
+            self._rates = Buckets(BURST_S * per_s, per_s, time.monotonic)
         address = scope["client"][0] if scope["client"] else ""
         if not self._rates.take(address):
             raise Refused(429, "slow_down", f"more than {per_s} requests a second", wait_s=1)

@@ -6,6 +6,7 @@ some 50 ms; meanwhile its association waits for the answer, and no other one doe
 
 import asyncio
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -14,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 
 from leyden.admission import passcode, token
+from leyden.admission.bucket import Buckets
 from leyden.admission.callers import IDENTITY_REFUSED, Caller, Callers, Refused, Visitor, Why, room
 from leyden.admission.flood import Flood
 from leyden.deliver.throttle import Throttle
@@ -26,6 +28,7 @@ logger = logging.getLogger("leyden.receiver")
 CHECKS_AT_ONCE = 2  # 16 MiB each
 CHECKS_MAX = 32  # with those that wait, for a second or so
 CHECKS_OF_ONE_ADDRESS = 24  # so that one leaves room for the others
+GUESSES, GUESS_S = 20, 3.0  # wrong passcodes of an address at once, and how long until there is one more
 HERE = "127.0.0.1"
 _BYTES_PER_KB = 1000
 
@@ -55,6 +58,7 @@ class Door:
         self._flood = Flood(_various)
         self._threads: ThreadPoolExecutor | None = None
         self._checks: Counter[str] = Counter()  # by the address
+        self._guesses = Buckets(GUESSES, 1 / GUESS_S, time.monotonic)
 
     def go_by(self, callers: Sequence[Caller], most: int, quiet: Collection[str]) -> None:
         """Let in by these entries, and `most` associations at once. What concerns `quiet` titles is not logged."""
@@ -93,12 +97,18 @@ class Door:
             del self._at_address[who[1]]
 
     async def check(self, caller: Caller, identity: UserIdentity, address: str) -> str | Refused:
-        """The name of the user, if the user identity is right."""
+        """The name of the user, if the user identity is right.
+
+        Who has sent too many wrong passcodes waits; a token is signed, so nobody guesses one.
+        """
         if self._checks.total() >= CHECKS_MAX:
             return Refused(CONGESTED, Why.IDENTITY, f"{CHECKS_MAX} user identities are being checked")
         if self._checks[address] >= CHECKS_OF_ONE_ADDRESS:
             what = f"{CHECKS_OF_ONE_ADDRESS} user identities of this address are being checked"
             return Refused(CONGESTED, Why.IDENTITY, what)
+        guessable = identity.kind != JWT
+        if guessable and (wait_s := self._guesses.wait_s(address)) > 0:
+            return Refused(CONGESTED, Why.IDENTITY, "too many wrong ones", f"again in {math.ceil(wait_s)} s")
         if self._threads is None:
             self._threads = ThreadPoolExecutor(CHECKS_AT_ONCE, "identity")
         self._checks[address] += 1
@@ -106,6 +116,8 @@ class Door:
             checked = asyncio.get_running_loop().run_in_executor(self._threads, _user, caller, identity, time.time())
             return await asyncio.shield(checked)
         except ValueError as error:
+            if guessable:
+                self._guesses.owe(address)  # several may have been checked at once, so there may be none left
             return Refused(IDENTITY_REFUSED, Why.IDENTITY, str(error))
         except Exception as error:  # a fault of ours or of a library; its text may hold what was sent
             logger.error("a user identity can't be checked: %s", type(error).__name__)

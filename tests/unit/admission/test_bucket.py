@@ -1,6 +1,6 @@
 """How much an address may do."""
 
-from leyden.console.bucket import ADDRESSES_MAX, Buckets
+from leyden.admission.bucket import ADDRESSES_MAX, Buckets
 
 
 def test_a_bucket_fills_up_again() -> None:
@@ -13,6 +13,18 @@ def test_a_bucket_fills_up_again() -> None:
     assert [buckets.take("a") for _ in range(2)] == [True, False]
     now_s = 1000.0
     assert [buckets.take("a") for _ in range(4)] == [True, True, True, False], "never more than it holds"
+
+
+def test_what_is_owed_comes_in_first() -> None:
+    now_s = 0.0
+    buckets = Buckets(2, 1.0, lambda: now_s)
+    for _ in range(5):
+        buckets.owe("a")
+    assert buckets.wait_s("a") == 4.0
+    assert not buckets.take("a")
+    assert buckets.wait_s("a") == 4.0, "who is refused owes no more by that"
+    now_s = 4.0
+    assert buckets.take("a")
 
 
 def test_the_table_is_bounded() -> None:
