@@ -178,8 +178,12 @@ def test_who_invents_titles_is_named_and_hides_nobody(told: list[tuple[Told, boo
     for number in range(200):
         here.turned_away(TurnedAway("", calling=f"X{number}", called="PACS", peer="192.0.2.6", why="calling title"), "")
     here.turned_away(TurnedAway("", calling="CT01", called="PACS", peer="192.0.2.7", why="address"), "")
+    for number in range(200):  # with an address of its own each time, as whoever has a network has
+        here.turned_away(TurnedAway("", calling="X", called="PACS", peer=f"2001:db8::{number}", why="address"), "")
     here.close()
-    *apart, good, rest = [event for event, _ in told if isinstance(event, TurnedAway)]
+    *told_of_6, rest_6 = [event for event, _ in told if isinstance(event, TurnedAway) and ":" in event.peer]
+    assert (len(told_of_6), rest_6.peer, rest_6.count) == (KINDS_OF_ONE, "2001:db8::/64", 200 - KINDS_OF_ONE)
+    *apart, good, rest = [event for event, _ in told if isinstance(event, TurnedAway) and ":" not in event.peer]
     assert [event.calling for event in apart] == [f"X{number}" for number in range(KINDS_OF_ONE)]
     assert (good.calling, good.peer) == ("CT01", "192.0.2.7")
     assert (rest.calling, rest.peer, rest.why, rest.count) == ("", "192.0.2.6", "various", 200 - KINDS_OF_ONE)

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 
 from leyden.admission import passcode, token
-from leyden.admission.bucket import Buckets
+from leyden.admission.bucket import Buckets, counted
 from leyden.admission.callers import IDENTITY_REFUSED, Caller, Callers, Refused, Visitor, Why, room
 from leyden.admission.flood import Flood
 from leyden.deliver.throttle import Throttle
@@ -57,7 +57,7 @@ class Door:
         self._at_address: Counter[str] = Counter()
         self._flood = Flood(_various)
         self._threads: ThreadPoolExecutor | None = None
-        self._checks: Counter[str] = Counter()  # by the address
+        self._checks: Counter[str] = Counter()  # as addresses are counted
         self._guesses = Buckets(GUESSES, 1 / GUESS_S, time.monotonic)
 
     def go_by(self, callers: Sequence[Caller], most: int, quiet: Collection[str]) -> None:
@@ -101,6 +101,7 @@ class Door:
 
         Who has sent too many wrong passcodes waits; a token is signed, so nobody guesses one.
         """
+        address = counted(address)
         if self._checks.total() >= CHECKS_MAX:
             return Refused(CONGESTED, Why.IDENTITY, f"{CHECKS_MAX} user identities are being checked")
         if self._checks[address] >= CHECKS_OF_ONE_ADDRESS:
@@ -134,8 +135,8 @@ class Door:
         """
         if event.calling in self._quiet and event.peer == HERE:
             return  # we ourselves, who look whether somebody answers (console/health.py)
-        kind = (event.calling, event.called, event.why, detail)
-        if self._flood.happened(event.peer, kind, event, time.monotonic()):
+        kind = (event.calling, event.called, event.peer, event.why, detail)
+        if self._flood.happened(counted(event.peer), kind, event, time.monotonic()):
             self._tell(event)
 
     def tell_due(self, *, all_of_it: bool = False) -> None:

@@ -1,6 +1,31 @@
 """How much an address may do."""
 
-from leyden.admission.bucket import ADDRESSES_MAX, Buckets
+import pytest
+
+from leyden.admission.bucket import ADDRESSES_MAX, Buckets, counted
+
+
+@pytest.mark.parametrize(
+    ("address", "counts_as"),
+    [
+        ("10.1.20.7", "10.1.20.7"),
+        ("::ffff:10.1.20.7", "10.1.20.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("?", "?"),
+        ("", ""),
+    ],
+)
+def test_what_an_address_counts_as(address: str, counts_as: str) -> None:
+    assert counted(address) == counts_as
+
+
+def test_whoever_has_a_network_has_one_bucket() -> None:
+    buckets = Buckets(2, 1.0, lambda: 0.0)
+    assert [buckets.take(f"2001:db8::{n}") for n in range(3)] == [True, True, False]
+    assert buckets.wait_s("2001:db8::ffff") == 1.0
+    assert buckets.take("2001:db8:0:1::1")
 
 
 def test_a_bucket_fills_up_again() -> None:
