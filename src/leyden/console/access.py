@@ -9,7 +9,7 @@ import logging
 import secrets
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from hmac import compare_digest
 from pathlib import Path
 
@@ -32,10 +32,13 @@ _LEVELS = {"read": Needs.READ, "operate": Needs.OPERATE}
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Somebody known. `name`: of the token, `config.yml` or `service password`. `by_cookie`: a browser sent it."""
+    """Somebody known. `name`: of the token, `config.yml` or `service password`. `secret`: the hash of what it is known
+    by, and is known no longer than that counts. `by_cookie`: a browser sent it.
+    """
 
     name: str
     level: Needs
+    secret: str = field(repr=False)
     by_cookie: bool = False
 
 
@@ -44,7 +47,6 @@ class _Session:
     caller: Caller
     begun_s: float
     seen_s: float
-    secret: str  # the hash by which it was begun: it ends with it
 
 
 class Access:
@@ -67,8 +69,10 @@ class Access:
         return self._of_session(cookie) if cookie else None
 
     def again(self, caller: Caller | None, cookie: str) -> Caller | None:
-        """The same caller, as long as it is known. That of a session that has ended meanwhile is not."""
-        return self._of_session(cookie) if caller is not None and caller.by_cookie else caller
+        """The same caller, as long as it is known. One whose session or token has ended meanwhile is not."""
+        if caller is not None and caller.by_cookie:
+            return self._of_session(cookie)
+        return caller if caller is not None and self._counts(caller.secret) else None
 
     def check(self, caller: Caller | None, needs: Needs) -> None:
         """Refused (403): the caller may not do that."""
@@ -94,8 +98,8 @@ class Access:
         session, now_s = secrets.token_urlsafe(32), time.monotonic()
         while len(self._sessions) >= SESSIONS_MAX:
             self._sessions.popitem(last=False)
-        caller = Caller(found.name, found.level, by_cookie=True)
-        self._sessions[hashed(session)] = _Session(caller, now_s, now_s, hashed(secret))
+        caller = replace(found, by_cookie=True)
+        self._sessions[hashed(session)] = _Session(caller, now_s, now_s)
         return session, caller
 
     def sign_out(self, cookie: str) -> None:
@@ -119,7 +123,7 @@ class Access:
             )
         for name, kept in chosen:
             if compare_digest(kept, given):
-                return Caller(name, Needs.OPERATE)
+                return Caller(name, Needs.OPERATE, given)
         self._guesses.take(address)
         return None
 
@@ -127,8 +131,12 @@ class Access:
         """The holder of a token of ours."""
         for token in self._current():
             if compare_digest(token.sha256, given):
-                return Caller(token.name, _LEVELS.get(token.role, Needs.READ))
+                return Caller(token.name, _LEVELS.get(token.role, Needs.READ), given)
         return None
+
+    def _counts(self, secret: str) -> bool:
+        """Whether what has this hash is still worth something."""
+        return secret in (self._settings.token, self._settings.service_password) or self._known(secret) is not None
 
     def _current(self) -> list[Token]:
         try:
@@ -142,8 +150,8 @@ class Access:
         session = self._sessions.get(name)
         if session is None:
             return None
-        valid = session.secret in (self._settings.token, self._settings.service_password) or self._known(session.secret)
-        if now_s - session.begun_s > SESSION_S or now_s - session.seen_s > IDLE_S or not valid:
+        late = now_s - session.begun_s > SESSION_S or now_s - session.seen_s > IDLE_S
+        if late or not self._counts(session.caller.secret):
             del self._sessions[name]
             return None
         session.seen_s = now_s

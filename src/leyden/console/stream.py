@@ -1,7 +1,7 @@
 """Server-sent events: a document, made once a second for all who watch, and only while somebody does.
 
 A watcher gets the newest document when it is ready for one, and never a queue of older ones. Its connection ends when
-it takes nothing for a while, when its session does, or with the console.
+it takes nothing for a while, when its session or its token does, or with the console.
 """
 
 import asyncio

@@ -72,7 +72,10 @@ def test_a_revoked_token_is_worth_nothing_at_once(root: Path) -> None:
     found, token = access(root), tokens.new(root, "a", "operate", who="root")
     cookie, _ = found.sign_in(token, "10.0.0.1")
     assert may(found, f"Bearer {token}") == may(found, cookie=cookie) == set(ALL)
+    by_token, by_cookie = found.caller(f"Bearer {token}", "", ""), found.caller("", cookie, "")
+    assert (found.again(by_token, ""), found.again(by_cookie, cookie)) == (by_token, by_cookie)
     tokens.revoke(root, "a", who="root")
+    assert (found.again(by_token, ""), found.again(by_cookie, cookie)) == (None, None)
     assert may(found, f"Bearer {token}") == {Needs.NO_PATIENT_DATA}
     assert may(found, cookie=cookie) == {Needs.NO_PATIENT_DATA}, "nor the session that it began"
 

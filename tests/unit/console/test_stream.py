@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 
 from leyden.console.stream import ANYBODY_MAX, WATCHERS_MAX
+from leyden.operate import tokens
 from support.console import PASSWORD, TOKEN, bearer, serving, sha256
 from support.service import wait_for
 
@@ -45,6 +46,22 @@ def test_a_stream_ends_with_the_session_that_it_began_with(tmp_path: Path) -> No
             assert next(seen) == {"whole": True}
             assert client.post("/api/logout").status_code == 200
             assert list(seen) in ([], [{"whole": True}]), "at most what was under way"
+
+
+def test_a_stream_ends_with_the_token_that_it_began_with(tmp_path: Path) -> None:
+    with serving(tmp_path, document=lambda whole: {"whole": whole}) as web, web.client() as client:
+        root = web.console.root
+        token, other = (tokens.new(root, name, "read", who="root") for name in ("a", "b"))
+        with (
+            client.stream("GET", "/api/live", headers=bearer(token)) as revoked,
+            client.stream("GET", "/api/live", headers=bearer(other)) as stays,
+        ):
+            seen = documents(revoked)
+            assert next(seen) == {"whole": True}
+            tokens.revoke(root, "a", who="root")
+            assert list(seen) in ([], [{"whole": True}]), "at most what was under way"
+            seen = documents(stays)
+            assert [next(seen), next(seen)] == [{"whole": True}] * 2
 
 
 def test_one_who_takes_nothing_holds_up_nobody(tmp_path: Path) -> None:
