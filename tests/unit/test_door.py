@@ -203,8 +203,8 @@ def test_a_wrong_certificate_is_told_at_once_after_a_missing_one(
     events = [(event.detail, event.count) for event, _ in told if isinstance(event, TurnedAway)]
     assert events == [
         ("not without a certificate (c:1)", 1),
-        ("not with this certificate (c:1)", 1),
-        ("not with this certificate (c:1)", 2),
+        (f"not with this certificate (c:1), it has x.example.org, sha256:{'ab' * 32}", 1),
+        (f"not with this certificate (c:1), it has x.example.org, sha256:{'ab' * 32}", 2),
     ]
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+from string import ascii_lowercase, ascii_uppercase
 
 from leyden.dicom.negotiate import (
     CALLED_UNKNOWN,
@@ -29,6 +30,10 @@ ANY_TITLE = "*"  # an entry for each title that has none of its own
 SHARE = 3  # a caller has at most so many times what is left for others
 ADDRESS_SHARE = 9  # so have all titles at an address together that have no entry of their own: titles can be invented
 IDENTITY_REFUSED = AssociateReject(1, 1, 1)
+HASH = "sha256:"  # before the hash of a certificate, among its names
+NAMES_TOLD, NAME_MAX_CHARS = 3, 64  # of a certificate that does not fit
+
+_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 _MAPPED_BEGIN = 0xFFFF << 32  # of ::ffff:0:0/96, IPv4 addresses as IPv6 ones (RFC 4291 section 2.5.5.2)
 _KINDS = {
@@ -149,11 +154,13 @@ class Callers:
         here = [entry for entry in entries if not entry.networks or entry.holds(address)]
         if not here:
             return Refused(CALLING_UNKNOWN, Why.ADDRESS, f"not from this address ({_places(entries)})")
-        shown = frozenset(map(str.casefold, visitor.certificate or ()))
+        shown = frozenset(map(folded, visitor.certificate or ()))
         fitting = [entry for entry in here if not entry.certificates or entry.certificates & shown]
+        if not fitting and visitor.certificate is None:
+            return Refused(CALLING_UNKNOWN, Why.CERTIFICATE, f"not without a certificate ({_places(here)})")
         if not fitting:
-            what = "without a certificate" if visitor.certificate is None else "with this certificate"
-            return Refused(CALLING_UNKNOWN, Why.CERTIFICATE, f"not {what} ({_places(here)})")
+            detail = f"not with this certificate ({_places(here)})"
+            return Refused(CALLING_UNKNOWN, Why.CERTIFICATE, detail, f"it has {_told(visitor.certificate or ())}")
         caller = fitting[0].caller
         if caller.called and visitor.called not in caller.called:
             return Refused(CALLED_UNKNOWN, Why.CALLED, f"not one of its CalledAeTitles ({caller.where})")
@@ -167,11 +174,30 @@ class _Entry:
 
     def __init__(self, caller: Caller) -> None:
         self.caller = caller
-        self.certificates = frozenset(map(str.casefold, caller.certificates))
+        self.certificates = frozenset(map(folded, caller.certificates))
         self.networks = [span(text) for text in caller.addresses]
 
     def holds(self, address: int) -> bool:
         return any(first <= address <= last for first, last in self.networks)
+
+
+def folded(name: str) -> str:
+    """A name of a certificate as it is compared: A to Z as a to z (RFC 4343), all else as it is. Unicode takes more
+    letters for the same, and an authority may sign each of them to another owner.
+    """
+    return name.translate(_LOWER)
+
+
+def _told(certificate: Sequence[str]) -> str:
+    """What could stand in Certificates for it; its names are a peer's text."""
+    names = list(dict.fromkeys(name for name in certificate if not name.startswith(HASH)))
+    told = [
+        "".join(each if each.isprintable() else "?" for each in name[:NAME_MAX_CHARS])
+        + ("..." if len(name) > NAME_MAX_CHARS else "")
+        for name in names[:NAMES_TOLD]
+    ]
+    more = ["..."] if len(names) > NAMES_TOLD else []
+    return ", ".join((*told, *more, *(name for name in certificate if name.startswith(HASH))))
 
 
 def _places(entries: Sequence[_Entry]) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leyden import board, crash
-from leyden.admission.callers import Caller, Refused, Visitor, Why, to_check
+from leyden.admission.callers import HASH, Caller, Refused, Visitor, Why, folded, to_check
 from leyden.board import Cell
 from leyden.deliver.throttle import Throttle
 from leyden.dicom.association import (
@@ -66,7 +66,6 @@ MAX_VIEWS = 512  # in one writev
 BUSY_LOOK_S = 0.005  # how often to look whether a commit of the same instance has ended
 BUSY_S = 10.0  # longer than that, and it is committed beside the other
 CLASSES_TOLD = 3  # abstract syntaxes of an association of which none is accepted
-HASH = "sha256:"  # in Certificates of callers.yml
 WHY = {CALLED_UNKNOWN: Why.CALLED, CALLING_UNKNOWN: Why.CALLING}
 CONTRADICTS = "stored, but context, command and data set contradict"
 
@@ -252,7 +251,7 @@ class Intake:
         if found is None:
             names = None
         else:  # a name that looks like a hash is none: who gets a name signed must not be taken for another one by it
-            named = (name for name in found.names if not name.casefold().startswith(HASH))
+            named = (name for name in found.names if not folded(name).startswith(HASH))
             names = (*named, f"{HASH}{found.sha256}")
         return Visitor(request.calling, request.called, self.link.peer, self.link.secure, names, request.identity)
 

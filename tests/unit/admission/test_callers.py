@@ -75,6 +75,27 @@ def test_the_detail_names_the_entries_that_do_not_fit() -> None:
     assert said.detail == "not without a certificate (callers.yml:0, callers.yml:1, callers.yml:2, ...)"
 
 
+def test_only_ascii_letters_are_compared_in_any_case() -> None:
+    """What Unicode takes for the same letters, an authority may have signed to somebody else."""
+    callers = Callers([Caller("X", certificates=(name,)) for name in ("Kiosk.example.org", "Müller", "straße")])
+    for name in ("kiosk.EXAMPLE.org", "mülleR", "STRAßE"):
+        assert isinstance(callers.admit(visitor("X", certificate=(name,))), Caller)
+    for name in ("\u212aiosk.example.org", "MÜLLER", "strasse", "kio\u017fk.example.org"):
+        assert isinstance(callers.admit(visitor("X", certificate=(name,))), Refused)
+
+
+def test_a_certificate_that_does_not_fit_is_told_in_bounds() -> None:
+    own = "sha256:" + "cd" * 32
+    callers = Callers([Caller("X", "callers.yml:1", certificates=("ws7.example.org",))])
+    said = callers.admit(visitor("X", certificate=("ws8.example.org", "ws8.example.org", "10.1.2.3", own)))
+    assert isinstance(said, Refused)
+    assert said.words == f"not with this certificate (callers.yml:1), it has ws8.example.org, 10.1.2.3, {own}"
+    other = callers.admit(visitor("X", certificate=("a\nb\x1b[2J", "x" * 65, "c", "d", "e", own)))
+    assert isinstance(other, Refused)
+    assert other.more == f"it has a?b?[2J, {'x' * 64}..., c, ..., {own}"
+    assert other.detail == said.detail, "whatever it is called, that is the same kind of refusal"
+
+
 def test_an_ipv4_network_is_the_same_in_ipv6() -> None:
     assert span("10.0.0.0/8") == span("::ffff:10.0.0.0/104")
     assert span("0.0.0.0/0") == span("::ffff:0:0/96")
