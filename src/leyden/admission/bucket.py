@@ -7,7 +7,6 @@ from functools import lru_cache
 
 ADDRESSES_MAX = 1024  # one more, and the address that was silent for the longest time is forgotten
 
-
 _HOST_BITS = 64  # of an IPv6 address: a host may take any in its network (RFC 4291 section 2.5.1)
 
 

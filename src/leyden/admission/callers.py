@@ -119,7 +119,7 @@ class Visitor:
 class Refused:
     """The answer, and why: for the log and the journal, not for the caller.
 
-    `detail`: one of a few texts. `more`: what a peer can make differ, such as numbers; it makes no other kind of it.
+    `detail`: one of a few texts. `more`: what differs each time, as numbers and names of peers; it makes no new kind.
     """
 
     reject: AssociateReject
