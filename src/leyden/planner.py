@@ -56,7 +56,7 @@ from leyden.spool.control import PREPARE, Controls, flags_at
 from leyden.spool.doorbell import Bell, Ringer, gather_s
 from leyden.spool.entry import NO_UID, Entry, key, parse
 from leyden.spool.receipts import ReceiptLog
-from leyden.spool.recover import finish_plans
+from leyden.spool.recover import finish_plans, planned_before
 from leyden.spool.secret import journal_key, make_secret
 from leyden.spool.stage import Stage
 from leyden.spool.store import Placement, Plan, Spool, Stuck
@@ -165,6 +165,7 @@ class Planner:
         self._edits: dict[tuple[int, str], str] = {}  # generation, destination -> the hash of the rules that are kept
         self._go_by(settings, generation, journal)
         self._planned_lately = PlannedLately(spool.bound())
+        self._planned_before = _planned_before(spool.root)
         self._postponed = Postponed()
         self._reasons: dict[str, str] = {}  # receipt -> why it was postponed, as far as the journal was told
         self._receipts = ReceiptLog(spool.root, _CLAIMANT)
@@ -415,7 +416,7 @@ class Planner:
         for newcomer in newcomers:
             if self._put_behind_older(newcomer):
                 continue
-            if not self._try(partial(self._set_places, newcomer), newcomer):
+            if self._is_done_with(newcomer) or not self._try(partial(self._set_places, newcomer), newcomer):
                 continue
             tried.append(newcomer)
             if newcomer.failure:
@@ -437,6 +438,19 @@ class Planner:
                 self._tell(newcomer)
         if self._errors and not decided:
             raise self._errors[-1]
+
+    def _is_done_with(self, newcomer: Newcomer) -> bool:
+        """Take out what was planned before a power cut that brought the newcomer back; True if nothing else is left."""
+        had = self._planned_before.get(newcomer.entry.receipt)
+        if not had or not newcomer.decision.deliveries:
+            return False
+        left = tuple(each for each in newcomer.decision.deliveries if each.destination not in had)
+        newcomer.decision = replace(newcomer.decision, deliveries=left)
+        if left:
+            return False
+        logger.info("%s was delivered before a power cut brought it back: it is removed", newcomer.entry.receipt)
+        self._try(partial(self._spool.dropped, newcomer.path), newcomer)
+        return True
 
     def _set_places(self, newcomer: Newcomer) -> None:
         """Find out where a newcomer goes. OSError: the rules that change it could not be kept."""
@@ -573,6 +587,14 @@ class Planner:
 
 def _first(header: Header, tag: int) -> str:
     return next(iter(header.texts(tag) or ()), "")
+
+
+def _planned_before(root: Path) -> dict[str, set[str]]:
+    try:
+        return planned_before(root)
+    except OSError as error:
+        logger.warning("what was delivered lately can't be read, and may be sent again: %s", error)
+        return {}
 
 
 def _accession_key(root: Path) -> bytes:

@@ -36,6 +36,7 @@ from leyden.planner import Planner
 from leyden.spool import moves, store
 from leyden.spool.doorbell import Bell
 from leyden.spool.entry import ReceiptClock, folder, key
+from leyden.spool.receipts import ReceiptLog
 from leyden.spool.stage import Stage
 from leyden.spool.store import Spool
 
@@ -550,6 +551,22 @@ def test_an_object_that_reveals_a_fault_does_not_stop_the_others(site, monkeypat
     here.planner.batch()
     assert len(here.waiting(Stage.TRANSFORM)) == 1
     assert "a bug" in here.reasons()[0]
+
+
+def test_what_a_power_cut_brought_back_goes_only_where_it_was_not_delivered(site):
+    """Of files that stand in new/ again: what a receipt proves is not planned once more, nor what stands elsewhere."""
+    here = site(routes=(route(add("REPORTS"), titles=("PACS",)),))
+    done, half, never = (here.receive(SR, called) for called in ("REPORTS", "PACS", "PACS"))
+    here.planner.close()
+    log = ReceiptLog(here.spool.root, "sender-0")
+    for receipt, destination in ((done, "REPORTS"), (half, "PACS")):
+        log.append({"receipt": receipt, "destination": destination})
+    log.close()
+    here.planner = here.make()
+    here.planner.batch()
+    assert [each.entry.receipt for each in here.waiting()] == [never]
+    assert [each.entry.receipt for each in here.waiting(destination="REPORTS")] == [half, never]
+    assert here.spool.newcomers(10) == []
 
 
 def test_no_patient_data_in_the_log(site, caplog):

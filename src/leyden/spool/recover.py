@@ -11,7 +11,8 @@ start on a full disk, as its deliveries make room; and the planner must start ev
 import contextlib
 import logging
 import os
-from collections.abc import Collection, Iterable
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -169,17 +170,38 @@ def _give_back(spool: Spool, claims: list[Queued], done: Recovered, *, crashed: 
     return left
 
 
+def planned_before(root: Path) -> dict[str, set[str]]:
+    """Of objects that stand in new/ though a receipt proves a delivery (see _drop_delivered): receipt -> destinations
+    that must not get them again, as they have them or will get them from another stage. OSError: it can't be read.
+    """
+    delivered = receipts.latest(root)
+    newcomers: set[str] = set()
+    planned: dict[str, set[str]] = defaultdict(set)
+    for receipt, destination in delivered:
+        planned[receipt].add(destination)
+    for each in _standing(root, delivered):
+        if each.stage is Stage.NEW:
+            newcomers.add(each.name[:22])
+        else:
+            planned[each.name[:22]].add(each.destination)
+    return {receipt: planned[receipt] for receipt in newcomers}
+
+
+def _standing(root: Path, delivered: set[tuple[str, str]]) -> Iterator[listing.Standing]:
+    """What stands in the spool of objects that were delivered, somewhere."""
+    numbers = {receipt for receipt, _ in delivered}
+    buckets = {receipt[:8] for receipt in numbers}
+    if numbers:
+        yield from listing.standing(os.fspath(root), lambda name: name[:22] in numbers, buckets.__contains__)
+
+
 def _drop_delivered(root: Path) -> int:
     """Unlink what waits though a receipt proves its delivery; returns how many. After a power cut, a file system may
     have forgotten the moves and removals of the last seconds, as nobody syncs a folder for them (btrfs: half a minute).
     """
     delivered = receipts.latest(root)
-    if not delivered:
-        return 0
-    numbers = {receipt for receipt, _ in delivered}
-    buckets = {receipt[:8] for receipt in numbers}
     dropped = 0
-    for each in listing.standing(os.fspath(root), lambda name: name[:22] in numbers, buckets.__contains__):
+    for each in _standing(root, delivered):
         if each.stage in _WAITS and (each.name[:22], each.destination) in delivered:
             try:
                 os.unlink(each.path)

@@ -343,7 +343,7 @@ class Spool:
             logger.warning(what, error)
 
     def dropped(self, source: Path) -> None:
-        """Unlink an object in new/ that a rule has dropped. Its receipt must have been synced before."""
+        """Unlink an object in new/ whose trip has ended. Its receipt must have been synced before."""
         source.unlink(missing_ok=True)
 
     # -- work
