@@ -8,7 +8,8 @@ logged, never a silent death), and can't be undone by the process:
 - seccomp, by libseccomp: calls that no role makes fail, and those of the network and of other processes as the table
   says. A list of what is denied, not of what is allowed: glibc, Python and the codecs may use a new harmless call
   tomorrow, and the service must not stop for it. Where systemd starts it, its unit has such a list besides;
-- Landlock (Linux 5.19): what it may write, and what a worker may read, which is no key file, whoever owns it.
+- Landlock (Linux 5.19): what it may write, and what a worker may read, which is no key file of the configuration,
+  whoever owns it; and no role reads or writes the memory of another one (/proc/PID/mem).
 
 A machine that lacks one of the last two runs without it, which is logged at the start. Deliberately absent:
 PR_SET_DUMPABLE, which would hide the board from `leyden status`, and a process from those who look for a fault in it.
@@ -48,18 +49,26 @@ CAP_NET_BIND_SERVICE = 10
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What a role keeps: calls that others are denied, capabilities, and files beyond the spool and the log."""
+    """What a role keeps: calls that others are denied, capabilities, and files beyond the spool and the log. `spool`:
+    the folders of the spool that it may write to; () = all of it.
+    """
 
     calls: tuple[str, ...] = ()
     capabilities: tuple[int, ...] = ()
     reads_all: bool = True
     writes_all: bool = False
+    spool: tuple[str, ...] = ()
 
 
+# Receivers and workers read what strangers send, so they write neither keys and tokens (state/) nor orders (control/).
 KEPT = {
-    "receiver": Kept(("listen", "accept", "accept4")),  # it listens on what the supervisor has opened
+    "receiver": Kept(  # it listens on what the supervisor has opened
+        ("listen", "accept", "accept4"), spool=("embryo", "new", "recent", "journal", "logs", "bell")
+    ),
     "planner": Kept(writes_all=True),  # mapping files and the folders of save_file, which a reload may change
-    "worker": Kept(reads_all=False),
+    "worker": Kept(
+        reads_all=False, spool=("transform", "asking", "prepared", "active", "failed", "journal", "logs", "bell")
+    ),
     "sender": Kept((*_DIAL, "bind")),
     # It checks nodes.yml by `leyden check`, signals the supervisor, and opens its own port, which may be below 1024.
     "console": Kept((*_DIAL, *_SERVE, *_PROCESSES, *_SIGNALS), (CAP_NET_BIND_SERVICE,), writes_all=True),
@@ -67,16 +76,19 @@ KEPT = {
 }
 
 
-def confine(role: str, *, writes: Sequence[Path], reads: Sequence[Path] = ()) -> None:
+def confine(role: str, *, spool: Path, writes: Sequence[Path], reads: Sequence[Path] = ()) -> None:
     """Give up what KEPT does not say, for this thread and all that it starts: so before there is another one.
 
-    `writes`: folders that it may write and read; `reads`: files and folders that a role which may not read all reads
-    besides its code. OSError: the kernel refuses one of them; the others are done all the same.
+    `writes`: folders beside the spool that it may write and read; `reads`: files and folders that a role which may not
+    read all reads besides its code and the spool. OSError: the kernel refuses one of them; the others are done all the
+    same.
     """
     kept = KEPT[role]
     steps = [partial(_prctl, _PR_SET_NO_NEW_PRIVS, 1), partial(_drop_capabilities, kept.capabilities)]
-    if not kept.writes_all and has_landlock():
-        steps.append(partial(_landlock, [*writes, Path("/dev")], None if kept.reads_all else [*code(), *reads]))
+    if has_landlock():
+        of_spool = [spool / name for name in kept.spool] or [spool]
+        written = [Path("/")] if kept.writes_all else [*of_spool, *writes, Path("/dev")]
+        steps.append(partial(_landlock, written, None if kept.reads_all else [*code(), spool, *reads]))
     if (library := _libseccomp()) is not None:
         steps.append(partial(_seccomp, library, kept.calls))
     refused = []
@@ -111,8 +123,7 @@ def has_landlock() -> bool:
 
 def code() -> Iterator[Path]:
     """What a Python with compiled modules reads while it runs."""
-    here = os.getcwd()  # `python -m` puts it into the path, and it may be any folder
-    yield from map(Path, {*sys.path, *sysconfig.get_paths().values(), sys.prefix} - {"", here})
+    yield from map(Path, {*sys.path, *sysconfig.get_paths().values(), sys.prefix, sys.base_prefix} - {""})
     yield Path(__file__).parent
     for system in ("/usr/lib", "/usr/lib64", "/usr/local/lib", "/lib", "/lib64", "/usr/share/zoneinfo", "/dev"):
         yield Path(system)
@@ -167,7 +178,10 @@ def landlock_version() -> int:
 
 
 def _landlock(writes: Iterable[Path], reads: Iterable[Path] | None) -> None:
-    """Allow these folders, and what is in them, and nothing else. `reads` None: everything may be read."""
+    """Allow these folders, and what is in them, and nothing else. `reads` None: everything may be read.
+
+    Even where nothing is denied so: processes that have no Landlock in common can't look into each other.
+    """
     truncate = _TRUNCATE if landlock_version() >= _TRUNCATE_SINCE else 0
     write_file = _WRITE_FILE | truncate
     read = 0 if reads is None else _READ_FILE | _READ_FOLDER | _EXECUTE

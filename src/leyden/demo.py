@@ -138,7 +138,9 @@ def run() -> int:
     (folder / "routings.yml").write_text(ROUTINGS)
     print(f"Leyden's demo in {folder}: two PACS, four modalities, one router on port {port}", flush=True)
     service = subprocess.Popen(
-        [sys.executable, "-m", "leyden", "run", "--as-root", "--path", str(folder)], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-P", "-m", "leyden", "run", "--as-root", "--path", str(folder)],
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         if not _ready(service):

@@ -117,9 +117,9 @@ def take(role: str, number: int, row: int, descriptors: Mapping[str, int]) -> In
     board.use(descriptors["board"], row)
     crash.arm(role)
     reads = frozenset(_read_by(settings)) if role == "worker" else frozenset()
-    writes = (settings.spool_root, Path(settings.log_dir), *map(Path, crash.places()))
+    writes = (Path(settings.log_dir), *map(Path, crash.places()))
     try:
-        confine.confine(role, writes=writes, reads=tuple(reads))
+        confine.confine(role, spool=settings.spool_root, writes=writes, reads=tuple(reads))
     except OSError as error:
         logger.warning("this role keeps rights that it does not need: %s", error)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides

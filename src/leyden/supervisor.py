@@ -316,7 +316,8 @@ class Supervisor:
         child.started_s, child.restart_at_s, child.killed_as_stuck = time.monotonic(), 0.0, False
         child.process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "leyden", "role", child.role, str(child.number)),
+                # -P: no module is taken from the current folder, which may be anybody's.
+                *(sys.executable, "-P", "-m", "leyden", "role", child.role, str(child.number)),
                 *("--row", str(child.row), "--descriptors", descriptors_as_text(descriptors)),
             ],
             stdin=subprocess.DEVNULL,

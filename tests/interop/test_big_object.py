@@ -50,7 +50,7 @@ class Memory:
 
     def __init__(self, service: Service) -> None:
         self.growth_bytes: dict[str, int] = {}
-        self._processes = {p.pid: (" ".join(p.cmdline()[2:6]), _private_bytes(p)) for p in service.processes()}
+        self._processes = {p.pid: (" ".join(p.cmdline()[3:7]), _private_bytes(p)) for p in service.processes()}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()

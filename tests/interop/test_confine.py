@@ -26,6 +26,7 @@ from leyden import heartbeat
 libc = ctypes.CDLL(None, use_errno=True)
 folder = Path(os.environ["PROBED"])
 me = sys.orig_argv[sys.orig_argv.index("role") + 1] if "role" in sys.orig_argv else ""
+mine = ("active", "prepared") if me == "worker" else ("embryo", "new")
 
 def call(*words):
     if libc.syscall(*words) < 0:
@@ -67,8 +68,11 @@ ACTS = {
     "read the configuration": lambda: (folder / "config.yml").read_bytes(),
     "change the configuration": lambda: (folder / "nodes.yml").open("ab").close(),
     "write elsewhere": lambda: Path(os.environ["ELSEWHERE"], f"probe-{me}").touch(),
-    "write to the spool": lambda: (folder / "cache" / f"probe-{me}").touch(),
-    "move in the spool": lambda: os.rename(folder / "cache" / f"probe-{me}", folder / "cache" / "new" / f"probe-{me}"),
+    "write to the spool": lambda: (folder / "cache" / mine[0] / f"probe-{me}").touch(),
+    "move in the spool": lambda: os.rename(*(folder / "cache" / each / f"probe-{me}" for each in mine)),
+    "write to state": lambda: (folder / "cache" / "state" / f"probe-{me}").touch(),
+    "give an order": lambda: (folder / "cache" / "control" / f"probe-{me}").touch(),
+    "read the memory of another": lambda: open(f"/proc/{os.getppid()}/mem", "rb").close(),
 }
 
 def outcome(act):
@@ -101,13 +105,14 @@ def send(leyden: Service, path: Path) -> None:
 MAY = {"signal itself", "start a thread", "socketpair", "write to the spool", "move in the spool"}
 READS = {"read a key", "read the configuration"}
 WRITES = {"change the configuration", "write elsewhere"}
+ORDERS = {"write to state", "give an order"}
 MAY_ALSO = {
     "receiver": READS,
-    "planner": READS | WRITES,
+    "planner": READS | WRITES | ORDERS,
     "worker": set[str](),
-    "sender": READS | {"dial"},
-    "console": READS | WRITES | {"dial", "serve", "execve", "fork", "signal another"},
-    "watcher": READS | WRITES | {"dial"},
+    "sender": READS | ORDERS | {"dial"},
+    "console": READS | WRITES | ORDERS | {"dial", "serve", "execve", "fork", "signal another"},
+    "watcher": READS | WRITES | ORDERS | {"dial"},
 }
 
 

@@ -7,6 +7,8 @@ import shutil
 import socket
 import ssl
 import subprocess
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -205,12 +207,30 @@ def test_status_names_what_ends_soon(there: Listening) -> None:
 
 
 def test_scp_port_0_leaves_the_tls_port_alone(tmp_path: Path, there: Listening) -> None:
-    """With `scpPort: 0` nothing comes in that is not encrypted."""
+    """With `scpPort: 0` nothing comes in that is not encrypted. /health looks there, too, and is told to nobody."""
+
+    def health() -> int:
+        try:
+            return int(urllib.request.urlopen(f"http://127.0.0.1:{api}/health", timeout=30).status)
+        except urllib.error.HTTPError as error:
+            return error.code
+        except OSError:
+            return 0
+
+    api = free_port()
     port = free_port()
     files = f"certificate: {there.ours.certificate}, key: {there.ours.key}, authorities: {there.authority.path}"
-    alone = Service(tmp_path, node("DEST", free_port()), workers=1, scpPort=0, tls=f"{{port: {port}, {files}}}")
+    keys = {"scpPort": 0, "tls": f"{{port: {port}, {files}}}", "api": f"{{enabled: true, port: {api}}}"}
+    alone = Service(tmp_path, node("DEST", free_port()), workers=1, minFreeSpace=0, **keys)
     try:
         alone.start()
+        wait_for(lambda: health() == 200, why="a healthy service")
+        receiver = alone.role("receiver-0")
+        receiver.suspend()
+        wait_for(lambda: health() == 503, why="a receiver that does not answer")
+        receiver.resume()
+        wait_for(lambda: health() == 200, why="a healthy service again")
+        assert not [line for line in alone.lines if "127.0.0.2" in line]
         own = ["+tls", str(there.caller.key), str(there.caller.certificate), "+cf", str(there.authority.path)]
         assert run_dcmtk("echoscu", "-aec", "DEST", *own, HOST, str(port)).returncode == 0
         with suppress(OSError), socket.create_connection((HOST, alone.port), 1):

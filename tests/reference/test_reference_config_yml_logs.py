@@ -127,7 +127,7 @@ def test_daysToKeepLogs_is_0_and_there_are_none(
     archive = pacs("ARCHIVE")
     leyden = service(archive_node(archive))
     forwarded(leyden, archive, tmp_path)
-    assert not (leyden.spool / "logs").exists()
+    assert not list((leyden.spool / "logs").iterdir())
 
 
 def test_in_the_form_json_all_of_it_holds_too(

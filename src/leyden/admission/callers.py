@@ -30,6 +30,7 @@ ANY_TITLE = "*"  # an entry for each title that has none of its own
 SHARE = 3  # a caller has at most so many times what is left for others
 ADDRESS_SHARE = 9  # so have all titles at an address together that have no entry of their own: titles can be invented
 IDENTITY_REFUSED = AssociateReject(1, 1, 1)
+KNOCKS = "127.0.0.2"  # from there console/health.py shakes hands over TLS, and asks for no association
 HASH = "sha256:"  # before the hash of a certificate, among its names
 NAMES_TOLD, NAME_MAX_CHARS = 3, 64  # of a certificate that does not fit
 

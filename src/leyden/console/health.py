@@ -1,4 +1,5 @@
-"""Whether the service can receive: asked at its own front door, with a C-ECHO, and of the disk, with a write.
+"""Whether the service can receive: asked at its own front door, with a C-ECHO, over TLS with a handshake alone, and of
+the disk, with a write.
 
 What an administrator is told has to be what a modality would see, so nothing is believed that some process says of
 itself. An answer is good for a second, and however many ask for it, one is found out at a time.
@@ -6,10 +7,11 @@ itself. An answer is good for a second, and however many ask for it, one is foun
 
 import asyncio
 import os
+import ssl
 import time
 from pathlib import Path
 
-from leyden.admission.callers import ANY_TITLE, Caller, Callers, Visitor
+from leyden.admission.callers import ANY_TITLE, KNOCKS, Caller, Callers, Visitor
 from leyden.config.settings import Settings
 from leyden.dicom.negotiate import CALLING_UNKNOWN
 from leyden.errors import LeydenError
@@ -49,7 +51,7 @@ class Health:
 
     async def _find(self) -> tuple[str, ...]:
         try:
-            found = await asyncio.gather(self._front_door(), self._disk())
+            found = await asyncio.gather(self._front_door(), self._tls_door(), self._disk())
             self._reasons, self._found_s = tuple(filter(None, found)), time.monotonic()
             return self._reasons
         finally:
@@ -73,6 +75,25 @@ class Health:
         except (LeydenError, OSError) as error:
             return f"no association on port {settings.scp_port}: {error}"
         return "" if answered.status == 0 else f"a C-ECHO was answered 0x{answered.status:04X}"
+
+    async def _tls_door(self) -> str:
+        """Whether the receiver shakes hands. The console has no certificate, which it may want after that."""
+        port = self._settings.tls.port
+        if not port:
+            return ""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        try:
+            async with asyncio.timeout(WITHIN_S):
+                _, writer = await asyncio.open_connection(HERE, port, local_addr=(KNOCKS, 0), ssl=context)
+        except TimeoutError:
+            return f"no receiver answers on port {port} (TLS) within {WITHIN_S:g} s"
+        except ssl.SSLError:
+            return ""  # it answers, though it does not let us in: without a certificate, for example
+        except OSError as error:
+            return f"no connection on port {port} (TLS): {error.strerror}"
+        writer.transport.abort()
+        return ""
 
     async def _disk(self) -> str:
         """A disk that hangs keeps one thread, whoever asks."""

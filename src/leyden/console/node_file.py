@@ -75,7 +75,7 @@ def _problems(folder: Path, content: bytes) -> list[str]:
         Path(place, FILE).write_bytes(content)
         try:
             done = subprocess.run(
-                [sys.executable, "-m", "leyden", "--path", place, "check"],
+                [sys.executable, "-P", "-m", "leyden", "--path", place, "check"],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leyden import board, crash
-from leyden.admission.callers import HASH, Caller, Refused, Visitor, Why, folded, to_check
+from leyden.admission.callers import HASH, KNOCKS, Caller, Refused, Visitor, Why, folded, to_check
 from leyden.board import Cell
 from leyden.deliver.throttle import Throttle
 from leyden.dicom.association import (
@@ -188,12 +188,17 @@ class Intake:
             level = logging.WARNING if isinstance(why, RemoteProtocolError) else logging.INFO
             self._log(level, f"{sizes}, {how}")
         elif why is not None:
-            if type(why) is ConnectionLost and not self.link.received_bytes:  # the health check of a load balancer
+            if self._only_looked(why):
                 self._log(logging.DEBUG, f"no association: {how}")
             else:
                 self._tell_of_none(how)
         self._receiver.established.discard(self)
         self._receiver.drained()
+
+    def _only_looked(self, why: LeydenError) -> bool:
+        """Whether it was the health check of a load balancer, or our own over TLS (console/health.py)."""
+        knocked = self.link.tls is not None and self.link.peer == KNOCKS and self._request is None
+        return knocked or (type(why) is ConnectionLost and not self.link.received_bytes)
 
     def _tell_of_none(self, how: str) -> None:
         """The connection has ended before there was an association."""

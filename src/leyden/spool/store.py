@@ -49,7 +49,7 @@ __all__ = ["Count", "Placement", "Plan", "Spool", "Stuck"]
 
 logger = logging.getLogger("leyden.spool")
 
-_FOLDERS = (*Stage, "receipts", "journal", "state", "control", "bell")
+_FOLDERS = (*Stage, "receipts", "recent", "journal", "logs", "state", "control", "bell")
 _LAST_BUCKET = "99999999"
 NEAR = 4096  # of a queue: among these the callers take turns
 AHEAD = 100_000  # and so many more are looked at for the sake of those who have sent little
