@@ -197,9 +197,13 @@ def _document(folder: Path, file: str, report: Report) -> tuple[bool, Node | Non
 
 def _misnamed(folder: Path, report: Report) -> None:
     """Warn of a file whose name is almost right: it is not read, so its rules would be off without a word."""
-    for name in sorted(os.listdir(folder)):
-        meant = name.lower().removesuffix(".yaml").removesuffix(".yml") + ".yml"
-        if name.lower().endswith((".yml", ".yaml")) and name not in FILES and meant in FILES:
+    there = sorted(os.listdir(folder))
+    for name in there:
+        if not name.lower().endswith((".yml", ".yaml")) or name in FILES:
+            continue
+        exactly = name.lower().removesuffix(".yaml").removesuffix(".yml") + ".yml"
+        meant = exactly if exactly in FILES else nearest(name, set(FILES).difference(there))
+        if meant:
             report.warn(At(name), "", f"is not read; the file has to be called {meant}")
 
 

@@ -20,7 +20,7 @@ FLOORS = {
     "libjxl": ("0.11.2", "CVE-2026-1837, a write to memory of others"),
     "libdeflate": ("1.0", "no CVE that we know; it encodes only"),
     "zlib": ("1.2.13", "CVE-2022-37434, a write beyond the heap"),
-    "OpenSSL": ("3.0.7", "CVE-2022-3602, a write beyond the stack by a certificate"),
+    "OpenSSL": ("3.0.15", "CVE-2024-6119, a crash by a certificate when the name of a node is checked"),
     "libuv": ("1.48.0", "CVE-2024-24806, an address other than the one that was asked for"),
 }
 

@@ -598,10 +598,14 @@ def test_which_rule_files_are_used_is_said(folder: Write) -> None:
     (path / "mutations.yml").unlink()
     (path / "sortings.yml").unlink()
     (path / "routings.yml").rename(path / "Routings.yaml")
+    (path / "caller.yml").touch()
+    (path / "nodes-of-last-year.yml").touch()
+    (path / "node.yml").touch()  # that one is there under its name
     said = warnings(path, filters="route")
     assert said == (
         "routings.yml: is missing: the filter route, named in filters, is off",
         "Routings.yaml: is not read; the file has to be called routings.yml",
+        "caller.yml: is not read; the file has to be called callers.yml",
     )
 
 
