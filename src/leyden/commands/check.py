@@ -13,12 +13,13 @@ def add_to(commands: Commands) -> None:
 
 def call(options: argparse.Namespace) -> int:
     from leyden.admission.callers import who_may_call
-    from leyden.spool.guarded import check_rights
+    from leyden.spool.guarded import check_rights, check_secrets
     from leyden.supervisor import describe
 
     want_configuration(options)
     settings, warnings = load(options)
     check_rights(settings.spool_root, Path(settings.path), Path(settings.log_dir))  # Unsafe: the service won't start
+    check_secrets(settings.spool_root, settings.secrets)
     for warning in warnings:
         print(f"warning: {warning}")
     for destination in settings.destinations:

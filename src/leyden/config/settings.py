@@ -132,6 +132,17 @@ class Settings:
         return {of: path for of, path in files.items() if path}
 
     @property
+    def secrets(self) -> dict[str, str]:
+        """The files that their owner alone may read: the key of the configuration -> the path."""
+        files = {"tls.key": self.tls.key, "api.key": self.console.key if self.console.enabled else ""}
+        for each in self.destinations:
+            if each.tls is not None:
+                files[f"Tls.Key of {each.ae_title}"] = each.tls.key
+            if each.credentials is not None:
+                files[f"Credentials of {each.ae_title}"] = each.credentials.secret_file
+        return {key: path for key, path in files.items() if path}
+
+    @property
     def of_each_receiver(self) -> ReceiverSettings:
         """What one receiver goes by: `max_associations`, of all and of a caller, is its share."""
 

@@ -8,6 +8,7 @@ control list, those bits are the most that it gives (acl(5)).
 import os
 import pwd
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 
 from leyden.errors import Unsafe
@@ -41,6 +42,27 @@ def check_rights(spool: Path, configuration: Path, log: Path) -> None:
             f"others than its owner may come into the spool {spool} (mode {mode:04o}), which "
             f"holds patients' images; nothing in it was touched. Remedy: chmod 700 {spool} (mount.cifs: dir_mode=0700)"
         )
+
+
+def check_secrets(spool: Path, files: Mapping[str, str]) -> None:
+    """Raise Unsafe if one of the files, each of which its owner alone may read, is not the user's whose spool it is.
+
+    `files`: the key of the configuration that names each -> its path. Nothing is said of one that can't be looked at,
+    nor while there is no spool. Reads only. OSError.
+    """
+    status = _status(spool)
+    if status is None:
+        return
+    for key, path in files.items():
+        try:
+            owner = os.stat(path).st_uid
+        except OSError:
+            continue
+        if owner != status.st_uid:
+            raise Unsafe(
+                f"{key}: {path} belongs to {user_name(owner)}, so that the service, which runs as "
+                f"{user_name(status.st_uid)}, whose spool it is, can't read it. Remedy: chown {status.st_uid} {path}"
+            )
 
 
 def _status(folder: Path) -> os.stat_result | None:

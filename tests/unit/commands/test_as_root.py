@@ -92,3 +92,21 @@ def test_the_service_is_not_run_as_root(tmp_path: Path, words: tuple[str, ...]) 
     assert "the service is not run as root" in done.stderr
     assert "leyden install-service" in done.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"config.yml", "nodes.yml"}
+
+
+def test_check_tells_of_a_secret_that_the_service_can_not_read(tmp_path: Path) -> None:
+    (tmp_path / "nodes.yml").write_text(
+        "- AeTitle: PACS\n  Tls: true\n  Credentials: {Username: u, PasscodeFile: passcode}\n"
+    )
+    (tmp_path / "cache").mkdir(0o700)
+    os.chown(tmp_path / "cache", SERVICE, SERVICE)
+    secret = tmp_path / "passcode"
+    secret.write_text("geheim\n")
+    secret.chmod(0o600)
+    command = [sys.executable, "-m", "leyden", "check", "--path", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"Credentials of PACS: {secret} belongs to root, so that the service" in done.stderr
+    assert f"Remedy: chown {SERVICE} {secret}" in done.stderr
+    os.chown(secret, SERVICE, SERVICE)
+    run(tmp_path, "check")
