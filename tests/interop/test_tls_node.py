@@ -78,7 +78,7 @@ def test_a_passcode_file_is_read_for_each_association_and_stands_in_no_log(
     one = sender(destination(peer.port, tls=tls, credentials=Credentials("leyden", str(secret)), retry_delays_s=(0.2,)))
     one.put(1)
     one.start()
-    one.wait_line(f"{secret}: No such file or directory; next try in")
+    one.wait_line(f"{secret}: No such file or directory; put the file there, or mend its path; next try in")
     secret.touch(0o600)
     secret.write_text(PASSCODE)
     peer.wait(1)

@@ -13,6 +13,7 @@ from pathlib import Path
 from leyden.config.report import Report
 from leyden.config.schema import Api
 from leyden.config.settings import ConsoleSettings
+from leyden.net.certificates import unread
 
 SHORT_CHARS = 16  # of a token: fewer can be guessed
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -64,7 +65,7 @@ def _file(api: Api, name: str, folder: Path, report: Report) -> str:
     try:
         mode = os.stat(path).st_mode
     except OSError as error:
-        report.error(at, place, f"{path}: {error.strerror}")
+        report.error(at, place, str(unread(name, path, error)))
         return path
     if not stat.S_ISREG(mode):
         report.error(at, place, f"{path} is not a file")

@@ -147,7 +147,7 @@ def check_private(key: str, path: str) -> None:
     try:
         mode = os.stat(path).st_mode
     except OSError as error:
-        raise _unread(key, path, error) from error
+        raise unread(key, path, error) from error
     if mode & _OTHERS:
         raise BadFile(key, f"others than its owner have rights to {path}; chmod 600 takes them away")
 
@@ -160,7 +160,7 @@ def content_of(key: str, path: str) -> bytes:
                 raise BadFile(key, f"{path} is no file")
             content = file.read(_FILE_MAX_BYTES + 1)
     except OSError as error:
-        raise _unread(key, path, error) from error
+        raise unread(key, path, error) from error
     if len(content) > _FILE_MAX_BYTES:
         raise BadFile(key, f"{path} is larger than {_FILE_MAX_BYTES >> 20} MiB")
     return content
@@ -171,10 +171,12 @@ def _at_once(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def _unread(key: str, path: str, error: OSError) -> BadFile:
+def unread(key: str, path: str, error: OSError) -> BadFile:
+    """Why a file can't be read, and what to do."""
     if isinstance(error, PermissionError):
         return NotOurs(key, f"{path}: {error.strerror}; it has to belong to the user of the service")
-    return BadFile(key, f"{path}: {error.strerror}")
+    remedy = "; put the file there, or mend its path" if isinstance(error, FileNotFoundError) else ""
+    return BadFile(key, f"{path}: {error.strerror}{remedy}")
 
 
 def _der(content: bytes, what: str) -> str:

@@ -68,7 +68,8 @@ def test_good_files_are_taken(read: Read, files: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "line", "what"),
     [
-        ({"certificate": "nowhere.pem"}, 2, "tls.certificate: FOLDER/nowhere.pem: No such file or directory"),
+        ({"certificate": "nowhere.pem"}, 2, "tls.certificate: FOLDER/nowhere.pem: No such file or directory; put"),
+        ({"key": "nowhere.key"}, 3, "tls.key: FOLDER/nowhere.key: No such file or directory; put the file there, or"),
         ({"certificate": "text"}, 2, "tls.certificate: FOLDER/text holds no certificate in PEM"),
         ({"certificate": ""}, 2, "tls.certificate: is missing"),
         ({"key": ""}, 2, "tls.key: is missing"),
@@ -130,7 +131,7 @@ def test_a_key_of_another_user_is_a_warning_with_the_remedy(
 
     def content_of(key: str, path: str) -> bytes:
         if path.endswith("own.key"):
-            raise certificates._unread(key, path, PermissionError(errno.EACCES, "Permission denied"))
+            raise certificates.unread(key, path, PermissionError(errno.EACCES, "Permission denied"))
         return really(key, path)
 
     monkeypatch.setattr(certificates, "content_of", content_of)
