@@ -17,9 +17,11 @@ Doubt = tuple[At, str, str]
 
 def doubts(callers: Sequence[Caller], config: Config, tls: Listener) -> Iterator[Doubt]:
     """Everything doubtful. `tls`: the listener for it, if there is one."""
+    allowed = config.allowed_calling_ae_titles
+    if not allowed and (at := config.places.get("allowedCallingAeTitles")):
+        yield at, "allowedCallingAeTitles", "names nobody, so it keeps nobody out"
     if not callers:
         return
-    allowed = config.allowed_calling_ae_titles
     titles = {caller.title for caller in callers}
     for title in allowed:
         if str(title) not in titles and ANY_TITLE not in titles:

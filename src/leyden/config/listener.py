@@ -53,7 +53,7 @@ def _contradictions(given: ListenerEntry, config: Config, report: Report) -> Non
     if config.scp_port == given.port:
         at = given.places.get("port", given.at)
         report.error(at, "tls.port", f"{given.port} is scpPort too; what is encrypted needs a port of its own")
-    if given.client_auth != "off" and given.authorities is None:
+    if given.client_auth != "off" and "authorities" not in given.places:
         why = f"is missing: with clientAuth {given.client_auth} a caller's certificate is checked by it"
         report.error(given.at, "tls.authorities", f"{why}; name the authorities, or write clientAuth: off")
     unused = [key for key in ("authorities", "revocationLists") if key in given.places]

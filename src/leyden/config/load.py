@@ -231,16 +231,8 @@ def _given(overrides: Mapping[str, str], environ: Mapping[str, str], report: Rep
     Names are compared without case, underscores and dots. An empty variable counts as not set.
     """
     spelled = {_plain(key): key for key in (*Config.keys(), *Config.later, *Config.silent)}
-    inner = (
-        ("api.", (*Api.keys(), *Api.silent)),
-        ("tls.", (*ListenerEntry.keys(),)),
-        ("audit.", (*Audit.keys(),)),
-        ("audit.collector.", (*Collector.keys(),)),
-        ("alerts.", (*Alerts.keys(),)),
-        ("alerts.webhook.", (*Webhook.keys(),)),
-        ("alerts.mail.", (*Mail.keys(),)),
-    )
-    spelled |= {_plain(within + key): within + key for within, keys in inner for key in keys}
+    inner = (Api, ListenerEntry, Audit, Collector, Alerts, Webhook, Mail)
+    spelled |= {_plain(name): name for model in inner for name in map(model.within.__add__, model.keys())}
     found: list[tuple[str, Text]] = []
     for prefix in PREFIXES:
         for name, value in sorted(environ.items()):

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from leyden.config.yaml_text import At
 
 FILES = ("config.yml", "nodes.yml", "callers.yml", "routings.yml", "mutations.yml", "sortings.yml")
+_STEM_MIN_CHARS = 3
 
 
 class Report:
@@ -52,6 +53,17 @@ def nearest(word: str, names: Iterable[str]) -> str:
     spelled = {name.casefold(): name for name in names}
     found = difflib.get_close_matches(word.casefold(), spelled, 1, 0.75 if len(word) > 3 else 0.6)  # Tsl is Tls
     return spelled[found[0]] if found else ""
+
+
+def nearest_key(word: str, keys: Iterable[str]) -> str:
+    """As nearest(); else the only key that the word begins, or that begins it: Host is HostName, keyFile is key."""
+    keys, stem = tuple(keys), word.casefold().removesuffix("file")
+    begun = [key for key in keys if _one_begins_the_other(stem, key.casefold())]
+    return nearest(word, keys) or (begun[0] if len(begun) == 1 else "")
+
+
+def _one_begins_the_other(word: str, key: str) -> bool:
+    return min(len(word), len(key)) >= _STEM_MIN_CHARS and (key.startswith(word) or word.startswith(key))
 
 
 def _line(at: At, place: str, message: str) -> str:

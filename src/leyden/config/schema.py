@@ -25,7 +25,7 @@ from pydantic.alias_generators import to_camel, to_pascal
 
 from leyden.admission.token import ALGORITHMS
 from leyden.config import values
-from leyden.config.report import Report, did_you_mean, nearest
+from leyden.config.report import Report, did_you_mean, nearest_key
 from leyden.config.yaml_text import NOWHERE, At, Entries, Items, Node, Text
 from leyden.plan.profile import Option
 from leyden.plan.rules import BurnedIn, OnError, Place
@@ -88,8 +88,8 @@ def setting(
 
 
 class Entry(BaseModel):
-    """An entry of a file: its keys in any case. A blank value counts as absent; an unknown key, and one that has no
-    effect yet, is a warning."""
+    """An entry of a file: its keys in any case. A blank value counts as absent, but for `never_blank`; an unknown key,
+    and one that has no effect yet, is a warning."""
 
     model_config = ConfigDict(alias_generator=to_pascal, extra="ignore", frozen=True, arbitrary_types_allowed=True)
     synonyms: ClassVar[dict[str, str]] = {}  # another name in lower case -> the key
@@ -98,8 +98,10 @@ class Entry(BaseModel):
     silent: ClassVar[dict[str, str]] = {}  # keys without effect of which nobody needs to be told -> why
     vital: ClassVar[dict[str, str]] = {}  # keys whose misspelling is an error -> what would happen without them
     keeps_blank: ClassVar[tuple[str, ...]] = ()  # keys for which a blank value is a value
+    never_blank: ClassVar[tuple[str, ...]] = ()  # those of `vital` whose absence opens something: blank is an error
     required: ClassVar[tuple[str, ...]] = ()
     deciding: ClassVar[tuple[str, ...]] = ()  # keys without which the others cannot be understood
+    within: ClassVar[str] = ""  # what stands before its keys where they are named, such as `tls.`
 
     places: SkipValidation[dict[str, At]] = Field(alias="@")  # of each key that is given, and of the entry itself as ""
 
@@ -134,16 +136,25 @@ class Entry(BaseModel):
                 report.warn(key.at, key, NO_EFFECT)
             elif name in named:
                 raise ValueError(f"{key} in line {key.at.line} and {name} are the same; remove one of them")
+            elif name in cls.never_blank and cls._says_nothing(value):
+                places[name] = key.at
+                remedy = "Write its value behind it, or below it and indented further; or remove the key"
+                report.error(key.at, cls.within + key, f"is empty; without it {cls.vital[name]}. {remedy}")
             elif not isinstance(value, Text) or (value.strip() and not value.blank) or name in cls.keeps_blank:
                 named[name], places[name] = value, key.at
         return named
+
+    @classmethod
+    def _says_nothing(cls, value: Node) -> bool:
+        return isinstance(value, Text) and (value.blank or not value.strip(", \n"))
 
     @classmethod
     def _unknown(cls, key: Text, report: Report) -> None:
         if key.lower().startswith(tuple(cls.later_families)):
             report.warn(key.at, key, NO_EFFECT)
         else:
-            cls.tell_unknown(key.at, key, nearest(key, (*cls.keys(), *cls.later, *cls.silent)), report)
+            meant = nearest_key(key, (*cls.keys(), *cls.later, *cls.silent))
+            cls.tell_unknown(key.at, cls.within + key, meant, report)
 
     @classmethod
     def tell_unknown(cls, at: At, where: str, meant: str, report: Report) -> None:
@@ -156,22 +167,28 @@ class Entry(BaseModel):
 
 
 class Strict(Entry):
-    """An entry in which an unknown key is an error: what was meant would not be checked."""
+    """An entry in which an unknown key is an error: what was meant would not be checked. [] and {} are blank, too."""
 
     @classmethod
     def tell_unknown(cls, at: At, where: str, meant: str, report: Report) -> None:
         report.error(at, where, f"unknown key (did you mean {meant}?)" if meant else "unknown key")
+
+    @classmethod
+    def _says_nothing(cls, value: Node) -> bool:
+        return super()._says_nothing(value) or not value
 
 
 class Api(Entry):
     """The HTTP console: a mapping of its own under the key api of config.yml."""
 
     model_config = ConfigDict(alias_generator=to_camel)
+    within = "api."
     vital = {
         "token": "nobody could use it",
         "requireToken": "what shows no patient data would be open",
         "certificate": "there is no TLS",
     }
+    never_blank = ("requireToken",)
 
     enabled: Boolean = setting(False, "true: the console runs")
     port: Annotated[int, Plain(values.whole(1, 65535))] = setting(
@@ -222,7 +239,10 @@ class Collector(Entry):
     """Who gets ATNA messages: a mapping of its own under the key collector of audit."""
 
     model_config = ConfigDict(alias_generator=to_camel)
+    within = "audit.collector."
     required = ("host",)
+    vital = {"caFile": "any authority of the system may vouch for it"}
+    never_blank = ("caFile",)
 
     host: Annotated[str, Plain(values.host)] = setting("", "name or IP address of the audit repository")
     port: Annotated[int, Plain(values.whole(1, 65535))] = setting(6514, "its port for syslog over TLS")
@@ -241,6 +261,7 @@ class Audit(Entry):
     """The audit log: a mapping of its own under the key audit of config.yml."""
 
     model_config = ConfigDict(alias_generator=to_camel)
+    within = "audit."
     vital = {"collector": "nobody else gets the audit messages", "keyFile": "the key is beside the spool"}
 
     enabled: Boolean = setting(True, "false: no audit log is written")
@@ -261,8 +282,10 @@ class Webhook(Entry):
     """Who gets alerts as JSON: a mapping of its own under the key webhook of alerts."""
 
     model_config = ConfigDict(alias_generator=to_camel)
+    within = "alerts.webhook."
     required = ("url",)
     vital = {"secretFile": "messages would be unsigned"}
+    never_blank = ("secretFile",)
 
     url: Annotated[str, Plain(values.web_address)] = setting("", "the URL that a message is sent to (POST)")
     secret_file: Annotated[Text | None, Plain(values.folder)] = setting(
@@ -280,6 +303,7 @@ class Mail(Entry):
     """Who gets alerts as mail: a mapping of its own under the key mail of alerts."""
 
     model_config = ConfigDict(alias_generator=to_camel)
+    within = "alerts.mail."
     required = ("server", "from", "to")
     vital = {"security": "the default holds", "passwordFile": "there is no login"}
 
@@ -305,6 +329,7 @@ class Alerts(Entry):
     """Alerts: a mapping of its own under the key alerts of config.yml."""
 
     model_config = ConfigDict(alias_generator=to_camel)
+    within = "alerts."
     vital = {"webhook": "nobody is told", "mail": "nobody is told"}
 
     destination_down: Annotated[float, Plain(values.number(0, 10_080))] = setting(
@@ -332,7 +357,14 @@ class ListenerEntry(Strict):
     """The listener for TLS: a mapping under the key tls of config.yml. The files are in PEM."""
 
     model_config = ConfigDict(alias_generator=to_camel)
+    within = "tls."
     required = ("certificate", "key")
+    vital = {
+        "authorities": "no caller's certificate can be checked",
+        "revocationLists": "a certificate that was revoked is taken",
+        "clientAuth": "every caller needs a certificate",
+    }
+    never_blank = tuple(vital)
 
     port: Annotated[int, Plain(values.whole(1, 65535))] = setting(
         2762, "port for C-STORE and C-ECHO over TLS, on all addresses"
@@ -397,6 +429,7 @@ class Config(Entry):
         "tls": "there is no listener for TLS",
     }
     keeps_blank = ("aeTitlePrefix", "logSuffix")
+    never_blank = ("allowedCallingAeTitles", "tls")
 
     scp_port: Annotated[int, Plain(values.whole(0, 65535))] = setting(
         1040, "port for C-STORE and C-ECHO, on all addresses; 0: nothing is received"
@@ -579,6 +612,13 @@ class Config(Entry):
 class TlsEntry(Strict):
     """How a node is reached over TLS: true, or a mapping under its key Tls. The files are in PEM."""
 
+    within = "Tls."
+    vital = {
+        "Authorities": "any authority of the system may vouch for the node",
+        "RevocationLists": "a certificate that was revoked is taken",
+    }
+    never_blank = tuple(vital)
+
     authorities: Annotated[Text | None, Plain(values.folder)] = setting(
         None, "certificates of the authorities, one of which must have signed the node's", shown="those of the system"
     )
@@ -598,6 +638,10 @@ class TlsEntry(Strict):
 
 class CredentialsEntry(Strict):
     """With which user identity a node is called (PS3.7 D.3.3.7): a mapping under its key Credentials."""
+
+    within = "Credentials."
+    vital = dict.fromkeys(("PasscodeFile", "Credential", "Passcode"), "no passcode is sent")
+    never_blank = tuple(vital)
 
     username: Annotated[str, Plain(values.one_line)] = setting("", "the user's name", shown="none")
     passcode_file: Annotated[Text | None, Plain(values.folder)] = setting(
@@ -628,6 +672,7 @@ class NodeEntry(Entry):
         "Tls": "what is sent can be read on the way",
         "Credentials": "the node is not told who calls",
     }
+    never_blank = ("Tls", "Credentials")
 
     ae_title: Title = setting(Text("", NOWHERE), "AE title of the destination, which we answer to as well")
     aliases: Titles = setting((), "further titles that we answer to for this node")
@@ -971,6 +1016,7 @@ class SortingEntry(Entry):
 class JwtEntry(Strict):
     """Which JSON Web Tokens count: the value of Jwt of a caller."""
 
+    within = "Jwt."
     required = ("KeyFiles", "Issuer", "Audience")
 
     key_files: Annotated[tuple[Annotated[Text, Plain(values.folder)], ...], BeforeValidator(values.listed)] = setting(
@@ -991,6 +1037,16 @@ class CallerEntry(Strict):
     """One entry of callers.yml."""
 
     required = ("AeTitle",)
+    vital = {
+        "Addresses": "it may call from anywhere",
+        "Certificates": "it needs no certificate",
+        "CalledAeTitles": "it may call every title of ours",
+        "SopClasses": "it may send every SOP class",
+        "Identity": "no user identity is asked for",
+        "Users": "no passcode is asked for",
+        "Jwt": "no token is asked for",
+    }
+    never_blank = tuple(vital)
 
     ae_title: Title = setting(
         Text("", NOWHERE),

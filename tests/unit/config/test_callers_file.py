@@ -93,6 +93,15 @@ def test_an_empty_list_opens_the_door_and_says_so(tmp_path: Path) -> None:
     assert "callers.yml: names nobody, so everybody may call" in warnings
 
 
+def test_an_empty_key_that_restricts_a_caller_is_an_error(tmp_path: Path) -> None:
+    for key in ("Addresses", "Certificates", "CalledAeTitles", "SopClasses", "Identity", "Users", "Jwt"):
+        for nothing in ("", "[]", "{}", "','"):
+            with pytest.raises(ConfigError) as caught:
+                read(tmp_path, f"- AeTitle: A\n  {key}: {nothing}\n")
+            (problem,) = caught.value.problems
+            assert problem.startswith(f"callers.yml:2: {key}: is empty; without it ")
+
+
 @pytest.mark.parametrize(
     ("callers", "wrong"),
     [

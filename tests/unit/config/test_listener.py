@@ -87,7 +87,12 @@ def test_good_files_are_taken(read: Read, files: Path) -> None:
         ({"clientAuth": "maybe"}, 5, "tls.clientAuth: must be"),
         ({"profile": "old"}, 5, "tls.profile: must be"),
         ({"port": "1040"}, 5, "tls.port: 1040 is scpPort too"),
-        ({"clientAuthentication": "off"}, 5, "unknown key"),
+        ({"clientAuthentication": "off"}, 5, "tls.clientAuthentication: unknown key (did you mean clientAuth?)"),
+        ({"keyFile": "own.key"}, 5, "tls.keyFile: unknown key (did you mean key?)"),
+        ({"certFile": "own.pem"}, 5, "tls.certFile: unknown key (did you mean certificate?)"),
+        ({"authorities": "~"}, 4, "tls.authorities: is empty; without it no caller's certificate can be checked"),
+        ({"revocationLists": "~"}, 5, "tls.revocationLists: is empty; without it a certificate that was revoked"),
+        ({"clientAuth": "~"}, 5, "tls.clientAuth: is empty; without it every caller needs a certificate"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_line(

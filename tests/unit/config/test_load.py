@@ -344,6 +344,7 @@ def test_unknown_names_are_warned_of_with_the_nearest(folder: Write) -> None:
     [
         ("- AeTitle: A\n  HostNmae: x\n  Port: 104", "nodes.yml:2: HostNmae: unknown key (did you mean HostName?); "),
         ("- AeTitle: A\n  HostName: x\n  Prot: 104", "nodes.yml:3: Prot: unknown key (did you mean Port?); "),
+        ("- AeTitle: A\n  Host: x\n  Port: 104", "nodes.yml:2: Host: unknown key (did you mean HostName?); "),
     ],
 )
 def test_a_misspelt_key_of_an_address_is_an_error(folder: Write, lines: str, problem: str) -> None:
@@ -366,9 +367,33 @@ def test_a_misspelt_key_of_who_may_send_is_an_error_wherever_it_is_given(folder:
 
 
 @pytest.mark.parametrize(
+    ("config", "place", "effect"),
+    [
+        ("allowedCallingAeTitles:\n", "allowedCallingAeTitles", "everybody may send"),
+        ("allowedCallingAeTitles: ','\n", "allowedCallingAeTitles", "everybody may send"),
+        ("tls:\n", "tls", "there is no listener for TLS"),
+        ("api: {requireToken: }\n", "api.requireToken", "what shows no patient data would be open"),
+    ],
+)
+def test_an_empty_key_whose_absence_opens_something_is_an_error(
+    folder: Write, config: str, place: str, effect: str
+) -> None:
+    (found,) = problems(folder(config=config))
+    assert found.startswith(f"config.yml:1: {place}: is empty; without it {effect}. Write its value behind it")
+
+
+def test_an_empty_list_of_who_may_send_is_a_warning(folder: Write) -> None:
+    path = folder(config="allowedCallingAeTitles: []\n")
+    assert "config.yml:1: allowedCallingAeTitles: names nobody, so it keeps nobody out" in warnings(path)
+
+
+@pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("audit: {colector: {host: a}}", "colector: unknown key (did you mean collector?); without collector nobody"),
+        (
+            "audit: {colector: {host: a}}",
+            "audit.colector: unknown key (did you mean collector?); without collector nobody",
+        ),
         ("audits: {collector: {host: a}}", "audits: unknown key (did you mean audit?); without audit its defaults"),
         ("alert: {mail: {server: a}}", "alert: unknown key (did you mean alerts?); without alerts nobody is told"),
     ],

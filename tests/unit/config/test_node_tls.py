@@ -44,7 +44,7 @@ def test_true_is_the_systems_authorities_and_the_host(tmp_path: Path, written: s
     assert settings.destinations[0].tls == TlsSettings("10.0.0.5")
 
 
-@pytest.mark.parametrize("written", ["false", "off", "none", ""])
+@pytest.mark.parametrize("written", ["false", "off", "none"])
 def test_off_is_plain(tmp_path: Path, written: str) -> None:
     settings, _ = loaded(tmp_path, f"  Tls: {written}\n")
     assert settings.destinations[0].tls is None
@@ -77,7 +77,7 @@ def test_all_keys(tmp_path: Path, tls: Path) -> None:
         ("Certificate: own.pem, Key: theirs.key", "Tls.Key: FOLDER/theirs.key is not the key of FOLDER/own.pem"),
         ("Certificate: own.pem, Key: open.key", "Tls.Key: others than its owner have rights to FOLDER/open.key"),
         ("Certificate: own.pem, Key: locked.key", "Tls.Key: FOLDER/locked.key has a passphrase"),
-        ("Authorites: authority.pem", "Authorites: unknown key (did you mean Authorities?)"),
+        ("Authorites: authority.pem", "Tls.Authorites: unknown key (did you mean Authorities?)"),
         ("Name: a b", "Tls.Name: 'a b' is not a host name or an IP address"),
     ],
 )
@@ -89,6 +89,20 @@ def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, tls: Path, keys: s
 
 def test_neither_true_nor_keys(tmp_path: Path) -> None:
     assert "nodes.yml:3: Tls: must be true, false, or keys and values" in problem(tmp_path, "  Tls: perhaps\n")
+
+
+@pytest.mark.parametrize("nothing", ["", "~", "''", "\n  Authorities: ca.pem  # not indented: a key of the node"])
+def test_an_empty_tls_is_no_plain_node(tmp_path: Path, nothing: str) -> None:
+    said = problem(tmp_path, f"  Tls: {nothing}\n")
+    assert said.startswith(
+        "nodes.yml:3: Tls: is empty; without it what is sent can be read on the way. Write its value"
+    )
+    assert said.endswith("; or remove the key")
+
+
+@pytest.mark.parametrize("key", ["Authorities", "RevocationLists"])
+def test_an_empty_key_that_restricts_who_is_trusted_is_an_error(tmp_path: Path, key: str) -> None:
+    assert f"nodes.yml:4: Tls.{key}: is empty; without it" in problem(tmp_path, f"  Tls:\n    {key}:\n")
 
 
 def test_a_misspelt_tls_is_no_plain_node(tmp_path: Path) -> None:
@@ -143,7 +157,9 @@ def test_a_passcode_in_clear_is_a_warning_and_never_said(tmp_path: Path) -> None
         ("{Username: u, JwtFile: a}", "Credentials: a JWT says by itself who calls; leave out Username or JwtFile"),
         ("{PasscodeFile: a}", "Credentials: Username is missing"),
         ("{Username: u, Credential: ../key}", "Credentials.Credential: '../key' is no name of a credential"),
-        ("{Username: u, Passwort: geheim}", "unknown key"),
+        ("{Username: u, Passwort: geheim}", "Credentials.Passwort: unknown key"),
+        ("", "Credentials: is empty; without it the node is not told who calls"),
+        ("{Username: u, PasscodeFile: }", "Credentials.PasscodeFile: is empty; without it no passcode is sent"),
     ],
 )
 def test_wrong_credentials_are_told_without_the_passcode(tmp_path: Path, credentials: str, said: str) -> None:
