@@ -29,6 +29,7 @@ from chaos.objects import AS_IS, CANARY, COMPRESSED, MUTATIONS, ROUTINGS, called
 from chaos.oracle import Arrival, Limits, Seen, Standing
 from leyden import crash
 from leyden.journal.index import Document
+from leyden.journal.segments import PAUSE_S
 from leyden.plan.memory import POSTPONED_S
 from support import canary
 from support.clock import Clock
@@ -391,6 +392,8 @@ class Rig:
         faults = oracle.faults(seen, limits)
         said = [line.rstrip() for line in self.service.lines if " INFO " not in line]
         assert not faults, "\n".join([*faults[:20], *said[-20:]])
+        if not limits.journal:
+            self.clock.pass_by(all_s=PAUSE_S)  # else it would not be written for the next row either
         self.forget()
         return seen
 
