@@ -197,14 +197,15 @@ def _document(folder: Path, file: str, report: Report) -> tuple[bool, Node | Non
 
 def _misnamed(folder: Path, report: Report) -> None:
     """Warn of a file whose name is almost right: it is not read, so its rules would be off without a word."""
+    stems = {file.removesuffix(".yml") for file in FILES}
     there = sorted(os.listdir(folder))
+    missing = stems.difference(name.removesuffix(".yml") for name in there)
     for name in there:
         if not name.lower().endswith((".yml", ".yaml")) or name in FILES:
             continue
-        exactly = name.lower().removesuffix(".yaml").removesuffix(".yml") + ".yml"
-        meant = exactly if exactly in FILES else nearest(name, set(FILES).difference(there))
-        if meant:
-            report.warn(At(name), "", f"is not read; the file has to be called {meant}")
+        stem = name.lower().rpartition(".")[0]
+        if meant := stem if stem in stems else nearest(stem, missing):
+            report.warn(At(name), "", f"is not read; the file has to be called {meant}.yml")
 
 
 def _config(folder: Path, overrides: Mapping[str, str], environ: Mapping[str, str], report: Report) -> Config:

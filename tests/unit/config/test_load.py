@@ -625,6 +625,7 @@ def test_which_rule_files_are_used_is_said(folder: Write) -> None:
     (path / "routings.yml").rename(path / "Routings.yaml")
     (path / "caller.yml").touch()
     (path / "nodes-of-last-year.yml").touch()
+    (path / "cases.yml").touch()
     (path / "node.yml").touch()  # that one is there under its name
     said = warnings(path, filters="route")
     assert said == (
