@@ -1077,7 +1077,7 @@ class CallerEntry(Strict):
     max_associations: Annotated[int, Plain(values.whole(0, 10_000))] = setting(
         0,
         "associations at once from one address; one more is rejected for now (2,3,2). 0: no limit of its own. Several "
-        "receivers divide it up",
+        "receivers divide it up, each gets one at least",
         "associations",
     )
     maximum_line_speed: Speed = setting(
