@@ -49,6 +49,7 @@ from support.peers import Pacs
 from support.service import Service, free_port, node, wait_for
 from support.volume import Volume
 from support.wire import read_pdu, rq
+from unit.spool.test_spool_batch import healthy
 from unit.test_planner import Site
 from unit.test_receiver import SETTINGS, Client, entries, file_of, opened, receiving, until
 from unit.test_receiver import store as store_by
@@ -161,9 +162,7 @@ def test_duplicateBehavior_what_failed_is_no_duplicate(tmp_path: Path, monkeypat
             with monkeypatch.context() as patched:
                 patched.setattr(os, "fdatasync", failing)
                 assert (await store_by(association, tmp_path, b"data")).status == 0xA700
-            async with asyncio.timeout(10):  # until a probe write has succeeded
-                while not receiver.commits.healthy:
-                    await asyncio.sleep(0.01)
+            await healthy(receiver.commits)
             assert not entries(receiver)
             assert await store_by(association, tmp_path, b"data") == StoreAnswer(0)
             assert len(entries(receiver)) == 1

@@ -163,6 +163,13 @@ def test_the_order_of_the_steps_that_make_a_file_durable(spool, monkeypatch):
     assert calls[6:] == [("fdatasync", second), ("rename", second), ("fsync", bucket), ("answer", second)]
 
 
+async def healthy(commit):
+    """Until a probe write has succeeded."""
+    async with asyncio.timeout(10):
+        while not commit.healthy:
+            await asyncio.sleep(0.01)
+
+
 @pytest.mark.parametrize(("name", "number"), [("fdatasync", errno.EIO), ("rename", errno.ENOSPC), ("fsync", errno.EIO)])
 def test_a_failed_sync_is_no_success(spool, monkeypatch, caplog, name, number):
     """The file is discarded, nothing is committed until a probe write succeeds, and then all is as before."""
@@ -179,9 +186,7 @@ def test_a_failed_sync_is_no_success(spool, monkeypatch, caplog, name, number):
             with pytest.raises(Transient, match="no probe write has succeeded"):
                 await commit.commit(*embryo(spool))
         broken.clear()
-        async with asyncio.timeout(10):
-            while not commit.healthy:
-                await asyncio.sleep(0.01)
+        await healthy(commit)
         await commit.commit(*embryo(spool))
         commit.close()
 
@@ -314,9 +319,7 @@ def test_the_probe_needs_no_new_thread(spool, monkeypatch):
             recorded(broken, lambda call, _what: errno.EIO if call == "fdatasync" else None)
             with pytest.raises(Transient):
                 await commit.commit(*embryo(spool))
-        async with asyncio.timeout(10):
-            while not commit.healthy:
-                await asyncio.sleep(0.01)
+        await healthy(commit)
         await commit.commit(*embryo(spool))
         commit.close()
 
