@@ -19,7 +19,7 @@ from pathlib import Path
 from leyden.spool import ended, listing, receipts, recent
 from leyden.spool.entry import Queued, parse
 from leyden.spool.stage import SENT_FROM, Stage
-from leyden.spool.store import Spool, Stuck
+from leyden.spool.store import NEAR, Spool, Stuck
 
 logger = logging.getLogger("leyden.spool")
 
@@ -63,7 +63,7 @@ def recover(
             logger.warning("what %s had in hand stays in active/, to be tried again later: %s", claimant, error)
         with contextlib.suppress(OSError):
             os.rmdir(spool.root / Stage.ACTIVE / claimant)
-    done.already_done += _drop_delivered(spool.root)
+    done.already_done += _drop_delivered(spool.root) + _drop_made(spool)
     ended.sweep(os.fspath(spool.root))
     done.retried += spool.retry(Stage.FAILED, known=known, renewed=renewed, at_start=True)
     if retry_rejected:
@@ -209,6 +209,20 @@ def _drop_delivered(root: Path) -> int:
                 logger.error("%s is done with but cannot be removed: %s", each.name, error)
             else:
                 dropped += 1
+    return dropped
+
+
+def _drop_made(spool: Spool) -> int:
+    """Unlink what waits for a worker though its result waits to be sent, for the same reason; returns how many. Only
+    what is to be taken first can have been made shortly before a power cut.
+    """
+    dropped = 0
+    for destination in spool.destinations(Stage.TRANSFORM):
+        for waiting in spool.waiting(Stage.TRANSFORM, destination, NEAR):
+            if spool.is_made(waiting):
+                with contextlib.suppress(OSError):  # then it is made once more
+                    os.unlink(waiting.file)
+                    dropped += 1
     return dropped
 
 

@@ -430,8 +430,7 @@ class Spool:
         success that may be none.
         """
         stage = Stage.ASKING if asking else Stage.PREPARED
-        entry = replace(claim.entry, syntax=asking, crashes=0, edits="")
-        place = self._bucket(stage, claim.destination, claim.rank, entry)
+        place, name = self._made(claim, stage, asking)
         if self.sync:
             fd = os.open(made, os.O_RDONLY | os.O_CLOEXEC)
             try:
@@ -439,7 +438,7 @@ class Spool:
             finally:
                 os.close(fd)
         crash.point("made-synced")
-        folder_made = link(os.fspath(made), place, entry.name)
+        folder_made = link(os.fspath(made), place, name)
         crash.point("made-linked")
         if self.sync:
             sync_folder(place)
@@ -451,6 +450,15 @@ class Spool:
         claim.path.unlink(missing_ok=True)
         crash.point("claim-unlinked")
         made.unlink(missing_ok=True)
+
+    def _made(self, waiting: Queued, stage: Stage, syntax: str) -> tuple[str, str]:
+        """The folder and the name of what is made of an entry."""
+        entry = replace(waiting.entry, syntax=syntax, crashes=0, edits="")
+        return self._bucket(stage, waiting.destination, waiting.rank, entry), entry.name
+
+    def is_made(self, waiting: Queued) -> bool:
+        """Whether what a worker is to make of this entry waits to be sent already."""
+        return os.path.lexists("/".join(self._made(waiting, Stage.PREPARED, "")))
 
     def passed_on(self, claim: Queued) -> None:
         """Move a claim to prepared/ as it came: it could not be changed, or need not be. One rename.

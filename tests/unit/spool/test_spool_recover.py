@@ -70,6 +70,21 @@ def test_what_waits_again_after_a_power_cut_though_it_was_delivered_goes(spool):
     assert waiting(spool, Stage.TRANSFORM) == []
 
 
+def test_what_waits_for_a_worker_again_after_a_power_cut_though_it_was_made_goes(spool):
+    """Its claim and the removal of that were forgotten; its result was synced."""
+    spool.put(Stage.TRANSFORM, syntax="JPEG2000Lossless", edits="0" * 16)
+    spool.put(Stage.TRANSFORM, sop="1.2.4", syntax="JPEG2000Lossless")
+    again, never = waiting(spool, Stage.TRANSFORM)
+    claim = spool.claim(again, "worker-0")
+    fd, made = spool.making(claim)
+    os.close(fd)
+    spool.transformed(claim, made)
+    again.path.write_bytes(b"as it came")
+    assert recover(spool) == Recovered(already_done=1)
+    assert [each.entry for each in waiting(spool, Stage.TRANSFORM)] == [never.entry]
+    assert [each.entry.receipt for each in waiting(spool)] == [again.entry.receipt]
+
+
 @pytest.mark.parametrize("further", ["prepared", "active", "deferred", "rejected", "failed", "expired", "delivered"])
 def test_a_claim_whose_result_stands_in_a_later_stage_is_dropped(spool, further):
     """The worker died between the link and the unlink of its claim, and the sender went on with the result."""
