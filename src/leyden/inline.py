@@ -5,15 +5,30 @@ next time, too; one piece that is slow after all holds the loop up once.
 """
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TypeVar, TypeVarTuple
 
 QUICK_S = 0.002  # the way to a thread and back costs as much
 
 _A = TypeVarTuple("_A")
 _T = TypeVar("_T")
+
+
+def begun(count: int, name: str) -> ThreadPoolExecutor:
+    """So many threads, which are begun at once: what runs later can't fail for the want of one. RuntimeError."""
+    threads = ThreadPoolExecutor(count, name)
+    all_there = threading.Barrier(count)
+    try:
+        for there in [threads.submit(all_there.wait) for _ in range(count)]:
+            there.result()
+    except RuntimeError:
+        all_there.abort()
+        threads.shutdown(wait=False)
+        raise
+    return threads
 
 
 class Inline:

@@ -13,7 +13,6 @@ import logging
 import os
 import signal
 import time
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 
 import uvloop
@@ -23,6 +22,7 @@ from leyden.config.settings import Settings
 from leyden.deliver import schedule
 from leyden.deliver.destination import Destination
 from leyden.inherited import Inherited
+from leyden.inline import begun
 from leyden.log import once
 from leyden.net.interfaces import local_addresses
 from leyden.operate import outboxes
@@ -79,7 +79,7 @@ class Sender:
         self._inherited = inherited
         self._spool = inherited.spool
         self.receipts = GroupReceipts(self._spool, inherited.name)
-        self._threads = ThreadPoolExecutor(DISK_THREADS, "disk")
+        self._threads = begun(DISK_THREADS, "disk")
         self._outboxes: dict[str, Outbox] = {}  # by AE title
         self._leaving: dict[str, tuple[Outbox, asyncio.Task[None]]] = {}  # those that finish what is under way
         self._delivered_before = 0  # by those that have left

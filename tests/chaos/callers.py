@@ -36,6 +36,7 @@ DEAF = 2
 ECHOES = 400_000  # of a caller that reads no answer: their answers are far more than the kernel holds (tcp_wmem)
 HELD_BACK_S = 3.0
 HERE, MORTAL = "127.0.0.1", "10.9.9.9"
+ABORT = wire.pdu(wire.ABORT)
 
 
 @dataclass(slots=True)
@@ -181,6 +182,8 @@ class Callers:
                 sent = rest[: at - len(request)]
                 if sent == rest:
                     self.ledger.whole[uid] += 1
+                elif len(rest) - len(sent) <= len(ABORT) and way == "abort":
+                    way = "close"  # the bytes of the A-ABORT would be the rest of the object
                 await caller.send(sent)
             else:
                 await caller.send(request[:at])
@@ -188,7 +191,7 @@ class Callers:
                 case "reset":
                     caller.reset()
                 case "abort":
-                    await caller.send(wire.pdu(wire.ABORT))
+                    await caller.send(ABORT)
                 case "silence":
                     while (await caller.pdu())[0]:  # it is ended by the service
                         pass

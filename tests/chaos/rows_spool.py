@@ -176,7 +176,8 @@ ROWS = (
     Row("few descriptors", "no more descriptors", f"256 for each process, and {CONNECTIONS} connections",
         few_descriptors, mixes=False, limits=Limits(doubts=1)),
     Row("no threads", "no thread and no process can be begun", "a full control group of pids, and a role killed",
-        no_threads, mixes=False, limits=Limits(doubts=1)),
+        no_threads, "a role that gets no thread at its start ends, says so, and is tried again", mixes=False,
+        limits=Limits(doubts=1, exits=True)),
     Row("no shared memory", "/dev/shm is full", "a tmpfs of one page in a mount namespace", no_shared_memory,
         mixes=False, limits=Limits(doubts=2)),
 )  # fmt: skip

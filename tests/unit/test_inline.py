@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from leyden.inline import Inline
+from leyden.inline import Inline, begun
+from support.service import wait_for
 
 
 @pytest.mark.parametrize(("limit_s", "second_is_inline"), [(math.inf, True), (0.0, False)])
@@ -35,3 +36,24 @@ def test_what_the_work_raises_comes_out_of_either_and_its_time_counts():
         return inline.quick
 
     assert asyncio.run(run())
+
+
+def test_threads_are_begun_at_once_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that may begin no more threads finds out at its start."""
+    threads = begun(3, "here")
+    assert sum(each.name.startswith("here") for each in threading.enumerate()) == 3
+    threads.shutdown()
+    start = threading.Thread.start
+    left = [2]
+
+    def limited(thread: threading.Thread) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    with pytest.raises(RuntimeError):
+        begun(3, "nowhere")
+    monkeypatch.undo()
+    wait_for(lambda: not [each for each in threading.enumerate() if each.name.startswith("nowhere")])

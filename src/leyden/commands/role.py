@@ -1,11 +1,26 @@
 """`leyden role`: how the supervisor starts the roles; not a command for people, so it is not in the help."""
 
 import argparse
+import logging
+import os
 from collections.abc import Sequence
+
+_NO_THREAD = "can't start new thread"  # the text of CPython's RuntimeError
 
 
 def main(arguments: Sequence[str]) -> int:
     """Be one role; returns the exit code."""
+    try:
+        return _be(arguments)
+    except RuntimeError as error:
+        if str(error) != _NO_THREAD:
+            raise
+        remedy = "raise TasksMax of its unit, or pids.max of its container"
+        logging.getLogger("leyden").error("no more threads are allowed to the service: %s", remedy)
+        return os.EX_OSERR
+
+
+def _be(arguments: Sequence[str]) -> int:
     from leyden import inherited
 
     parser = argparse.ArgumentParser(prog="leyden role")

@@ -5,10 +5,9 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from leyden import crash
-from leyden.inline import Inline
+from leyden.inline import Inline, begun
 from leyden.journal.events import Delivered, Rejected
 from leyden.journal.lines import together
 from leyden.spool.entry import Queued
@@ -29,7 +28,7 @@ class GroupReceipts:
     def __init__(self, spool: Spool, writer: str) -> None:
         self._spool = spool
         self._log = ReceiptLog(spool.root, writer)
-        self._thread = ThreadPoolExecutor(1, "receipts")
+        self._thread = begun(1, "receipts")
         self._inline = Inline()
         self._gathering: list[_Handed] = []
         self._running: asyncio.Task[None] | None = None
