@@ -589,11 +589,11 @@ def _first(header: Header, tag: int) -> str:
     return next(iter(header.texts(tag) or ()), "")
 
 
-def _planned_before(root: Path) -> dict[str, set[str]]:
+def _planned_before(root: Path) -> dict[str, list[str]]:
     try:
         return planned_before(root)
     except OSError as error:
-        logger.warning("what was delivered lately can't be read, and may be sent again: %s", error)
+        logger.warning("what was planned before can't be read, and may be sent again: %s", error)
         return {}
 
 

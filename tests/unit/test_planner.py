@@ -35,8 +35,9 @@ from leyden.plan.rules import (
 from leyden.planner import Planner
 from leyden.spool import moves, store
 from leyden.spool.doorbell import Bell
-from leyden.spool.entry import ReceiptClock, folder, key
+from leyden.spool.entry import Entry, ReceiptClock, folder, key
 from leyden.spool.receipts import ReceiptLog
+from leyden.spool.recover import recover
 from leyden.spool.stage import Stage
 from leyden.spool.store import Spool
 
@@ -553,20 +554,27 @@ def test_an_object_that_reveals_a_fault_does_not_stop_the_others(site, monkeypat
     assert "a bug" in here.reasons()[0]
 
 
-def test_what_a_power_cut_brought_back_goes_only_where_it_was_not_delivered(site):
-    """Of files that stand in new/ again: what a receipt proves is not planned once more, nor what stands elsewhere."""
+def test_what_a_power_cut_brought_back_goes_only_where_it_was_not_planned(site):
+    """Of files that stand in new/ again: not where a receipt proves a delivery, nor where they stand elsewhere."""
     here = site(routes=(route(add("REPORTS"), titles=("PACS",)),))
-    done, half, never = (here.receive(SR, called) for called in ("REPORTS", "PACS", "PACS"))
+    done, half, stands, never = (here.receive(SR, called) for called in ("REPORTS", "PACS", "PACS", "PACS"))
     here.planner.close()
     log = ReceiptLog(here.spool.root, "sender-0")
     for receipt, destination in ((done, "REPORTS"), (half, "PACS")):
         log.append({"receipt": receipt, "destination": destination})
     log.close()
+    place = here.spool.root / "prepared" / "PACS" / "05" / stands[:8]
+    place.mkdir(parents=True)
+    (place / Entry(stands).name).touch()
+    recover(here.spool)
     here.planner = here.make()
+    (place / Entry(stands).name).unlink()  # the sender is faster
     here.planner.batch()
     assert [each.entry.receipt for each in here.waiting()] == [never]
-    assert [each.entry.receipt for each in here.waiting(destination="REPORTS")] == [half, never]
+    assert [each.entry.receipt for each in here.waiting(destination="REPORTS")] == [half, stands, never]
     assert here.spool.newcomers(10) == []
+    recover(here.spool)
+    assert not (here.spool.root / "state" / "planned-before.json").exists()
 
 
 def test_no_patient_data_in_the_log(site, caplog):

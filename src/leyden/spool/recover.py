@@ -9,6 +9,7 @@ start on a full disk, as its deliveries make room; and the planner must start ev
 """
 
 import contextlib
+import errno
 import logging
 import os
 from collections import defaultdict
@@ -16,13 +17,17 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
+import orjson
+
 from leyden.spool import ended, listing, receipts, recent
 from leyden.spool.entry import Queued, parse
+from leyden.spool.moves import write_whole
 from leyden.spool.stage import SENT_FROM, Stage
 from leyden.spool.store import NEAR, Spool, Stuck
 
 logger = logging.getLogger("leyden.spool")
 
+_PLANNED_BEFORE = "state/planned-before.json"
 _WAITS = (Stage.ASKING, Stage.TRANSFORM, Stage.PREPARED, Stage.DEFERRED)
 
 
@@ -64,6 +69,10 @@ def recover(
         with contextlib.suppress(OSError):
             os.rmdir(spool.root / Stage.ACTIVE / claimant)
     done.already_done += _drop_delivered(spool.root) + _drop_made(spool)
+    try:
+        _note_planned(spool)
+    except OSError as error:
+        logger.warning("what was planned before can't be noted, and may be sent again: %s", error)
     ended.sweep(os.fspath(spool.root))
     done.retried += spool.retry(Stage.FAILED, known=known, renewed=renewed, at_start=True)
     if retry_rejected:
@@ -170,26 +179,37 @@ def _give_back(spool: Spool, claims: list[Queued], done: Recovered, *, crashed: 
     return left
 
 
-def planned_before(root: Path) -> dict[str, set[str]]:
-    """Of objects that stand in new/ though a receipt proves a delivery (see _drop_delivered): receipt -> destinations
-    that must not get them again, as they have them or will get them from another stage. OSError: it can't be read.
+def planned_before(root: Path) -> dict[str, list[str]]:
+    """What the latest recover() found: of objects that stand in new/ though they were planned (see _drop_delivered),
+    receipt -> destinations that have them, or will get them from another stage. OSError: it can't be read.
     """
-    delivered = receipts.latest(root)
-    newcomers: set[str] = set()
+    try:
+        return dict(orjson.loads((root / _PLANNED_BEFORE).read_bytes()))
+    except FileNotFoundError:
+        return {}
+    except orjson.JSONDecodeError as error:
+        raise OSError(errno.EIO, f"{_PLANNED_BEFORE} is not readable") from error
+
+
+def _note_planned(spool: Spool) -> None:
+    """Write that down, before any role moves them. Only what is planned first can have been planned just before."""
+    numbers = {path.name[:22] for path in spool.newcomers(NEAR)}
     planned: dict[str, set[str]] = defaultdict(set)
-    for receipt, destination in delivered:
-        planned[receipt].add(destination)
-    for each in _standing(root, delivered):
-        if each.stage is Stage.NEW:
-            newcomers.add(each.name[:22])
-        else:
+    for each in _standing(spool.root, numbers):
+        if each.stage is not Stage.NEW:
             planned[each.name[:22]].add(each.destination)
-    return {receipt: planned[receipt] for receipt in newcomers}
+    for receipt, destination in receipts.latest(spool.root) if numbers else ():
+        if receipt in numbers:
+            planned[receipt].add(destination)
+    path = spool.root / _PLANNED_BEFORE
+    if planned:
+        write_whole(os.fspath(path), orjson.dumps({receipt: sorted(found) for receipt, found in planned.items()}))
+    else:
+        path.unlink(missing_ok=True)
 
 
-def _standing(root: Path, delivered: set[tuple[str, str]]) -> Iterator[listing.Standing]:
-    """What stands in the spool of objects that were delivered, somewhere."""
-    numbers = {receipt for receipt, _ in delivered}
+def _standing(root: Path, numbers: set[str]) -> Iterator[listing.Standing]:
+    """What stands in the spool of the objects with these receipts."""
     buckets = {receipt[:8] for receipt in numbers}
     if numbers:
         yield from listing.standing(os.fspath(root), lambda name: name[:22] in numbers, buckets.__contains__)
@@ -201,7 +221,7 @@ def _drop_delivered(root: Path) -> int:
     """
     delivered = receipts.latest(root)
     dropped = 0
-    for each in _standing(root, delivered):
+    for each in _standing(root, {receipt for receipt, _ in delivered}):
         if each.stage in _WAITS and (each.name[:22], each.destination) in delivered:
             try:
                 os.unlink(each.path)
