@@ -457,8 +457,10 @@ class Spool:
         return self._bucket(stage, waiting.destination, waiting.rank, entry), entry.name
 
     def is_made(self, waiting: Queued) -> bool:
-        """Whether what a worker is to make of this entry waits to be sent already."""
-        return os.path.lexists("/".join(self._made(waiting, Stage.PREPARED, "")))
+        """Whether what a worker is to make of this entry waits to be sent already, or again after it was given back."""
+        given_back = replace(waiting, entry=replace(waiting.entry, unanswered=1))
+        places = (self._made(each, Stage.PREPARED, "") for each in (waiting, given_back))
+        return any(os.path.lexists(f"{place}/{name}") for place, name in places)
 
     def passed_on(self, claim: Queued) -> None:
         """Move a claim to prepared/ as it came: it could not be changed, or need not be. One rename.

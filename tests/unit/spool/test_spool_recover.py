@@ -70,8 +70,9 @@ def test_what_waits_again_after_a_power_cut_though_it_was_delivered_goes(spool):
     assert waiting(spool, Stage.TRANSFORM) == []
 
 
-def test_what_waits_for_a_worker_again_after_a_power_cut_though_it_was_made_goes(spool):
-    """Its claim and the removal of that were forgotten; its result was synced."""
+@pytest.mark.parametrize("in_hand", [False, True])
+def test_what_waits_for_a_worker_again_after_a_power_cut_though_it_was_made_goes(spool, in_hand):
+    """Its claim and the removal of that were forgotten; its result was synced. `in_hand`: the sender had claimed it."""
     spool.put(Stage.TRANSFORM, syntax="JPEG2000Lossless", edits="0" * 16)
     spool.put(Stage.TRANSFORM, sop="1.2.4", syntax="JPEG2000Lossless")
     again, never = waiting(spool, Stage.TRANSFORM)
@@ -80,7 +81,9 @@ def test_what_waits_for_a_worker_again_after_a_power_cut_though_it_was_made_goes
     os.close(fd)
     spool.transformed(claim, made)
     again.path.write_bytes(b"as it came")
-    assert recover(spool) == Recovered(already_done=1)
+    if in_hand:
+        spool.first(Stage.PREPARED)
+    assert recover(spool) == Recovered(given_back=in_hand, already_done=1)
     assert [each.entry for each in waiting(spool, Stage.TRANSFORM)] == [never.entry]
     assert [each.entry.receipt for each in waiting(spool)] == [again.entry.receipt]
 
