@@ -449,7 +449,8 @@ class Planner:
         if left:
             return False
         logger.info("%s was delivered before a power cut brought it back: it is removed", newcomer.entry.receipt)
-        self._try(partial(self._spool.dropped, newcomer.path), newcomer)
+        if self._try(partial(self._spool.dropped, newcomer.path), newcomer):
+            del self._planned_before[newcomer.entry.receipt]  # somebody may put it into new/ to have it sent again
         return True
 
     def _set_places(self, newcomer: Newcomer) -> None:

@@ -368,9 +368,8 @@ def test_without_tls_a_user_identity_does_not_count(tmp_path: Path) -> None:
     uvloop.run(main())
 
 
-@pytest.mark.usefixtures("secure")
-def test_a_check_holds_up_nobody_and_may_be_overtaken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While checks hang, others come in; a caller that leaves or speaks out of turn is gone; too many are put off."""
+def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """No check of a user identity ends before this is set."""
     go_on = threading.Event()
     really = door._user
 
@@ -379,6 +378,13 @@ def test_a_check_holds_up_nobody_and_may_be_overtaken(tmp_path: Path, monkeypatc
         return really(*given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(door, "_user", slowly)
+    return go_on
+
+
+@pytest.mark.usefixtures("secure")
+def test_a_check_holds_up_nobody_and_may_be_overtaken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While checks hang, others come in; a caller that leaves or speaks out of turn is gone; too many are put off."""
+    go_on = held(monkeypatch)
     right = identity(b"dr.who", b"open sesame")
 
     async def main() -> None:
@@ -453,14 +459,7 @@ def test_who_guesses_passcodes_has_to_wait_and_nobody_else(tmp_path: Path, told:
 @pytest.mark.usefixtures("secure")
 def test_what_is_wrong_in_many_checks_at_once_counts_for_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else who asks for many at the same moment could guess so many each time that there is one left."""
-    go_on = threading.Event()
-    really = door._user
-
-    def slowly(*given: object) -> str:
-        assert go_on.wait(30)
-        return really(*given)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(door, "_user", slowly)
+    go_on = held(monkeypatch)
     wrong = identity(b"dr.who", b"open barley")
 
     async def main() -> None:

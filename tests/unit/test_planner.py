@@ -558,6 +558,7 @@ def test_what_a_power_cut_brought_back_goes_only_where_it_was_not_planned(site):
     """Of files that stand in new/ again: not where a receipt proves a delivery, nor where they stand elsewhere."""
     here = site(routes=(route(add("REPORTS"), titles=("PACS",)),))
     done, half, stands, never = (here.receive(SR, called) for called in ("REPORTS", "PACS", "PACS", "PACS"))
+    content = (here.spool.root / "new" / done[:8] / f"{done}.dcm").read_bytes()
     here.planner.close()
     log = ReceiptLog(here.spool.root, "sender-0")
     for receipt, destination in ((done, "REPORTS"), (half, "PACS")):
@@ -573,6 +574,11 @@ def test_what_a_power_cut_brought_back_goes_only_where_it_was_not_planned(site):
     assert [each.entry.receipt for each in here.waiting()] == [never]
     assert [each.entry.receipt for each in here.waiting(destination="REPORTS")] == [half, stands, never]
     assert here.spool.newcomers(10) == []
+    again = here.spool.root / "new" / done[:8] / f"{done}.dcm"
+    again.parent.mkdir(exist_ok=True)
+    again.write_bytes(content)
+    here.planner.batch()
+    assert done in [each.entry.receipt for each in here.waiting(destination="REPORTS")], "sent again by an operator"
     recover(here.spool)
     assert not (here.spool.root / "state" / "planned-before.json").exists()
 

@@ -68,9 +68,10 @@ def recover(
             logger.warning("what %s had in hand stays in active/, to be tried again later: %s", claimant, error)
         with contextlib.suppress(OSError):
             os.rmdir(spool.root / Stage.ACTIVE / claimant)
-    done.already_done += _drop_delivered(spool.root) + _drop_made(spool)
+    delivered = receipts.latest(spool.root)
+    done.already_done += _drop_delivered(spool.root, delivered) + _drop_made(spool)
     try:
-        _note_planned(spool)
+        _note_planned(spool, delivered)
     except OSError as error:
         logger.warning("what was planned before can't be noted, and may be sent again: %s", error)
     ended.sweep(os.fspath(spool.root))
@@ -191,14 +192,14 @@ def planned_before(root: Path) -> dict[str, list[str]]:
         raise OSError(errno.EIO, f"{_PLANNED_BEFORE} is not readable") from error
 
 
-def _note_planned(spool: Spool) -> None:
+def _note_planned(spool: Spool, delivered: set[tuple[str, str]]) -> None:
     """Write that down, before any role moves them. Only what is planned first can have been planned just before."""
     numbers = {path.name[:22] for path in spool.newcomers(NEAR)}
     planned: dict[str, set[str]] = defaultdict(set)
     for each in _standing(spool.root, numbers):
         if each.stage is not Stage.NEW:
             planned[each.name[:22]].add(each.destination)
-    for receipt, destination in receipts.latest(spool.root) if numbers else ():
+    for receipt, destination in delivered:
         if receipt in numbers:
             planned[receipt].add(destination)
     path = spool.root / _PLANNED_BEFORE
@@ -215,11 +216,10 @@ def _standing(root: Path, numbers: set[str]) -> Iterator[listing.Standing]:
         yield from listing.standing(os.fspath(root), lambda name: name[:22] in numbers, buckets.__contains__)
 
 
-def _drop_delivered(root: Path) -> int:
+def _drop_delivered(root: Path, delivered: set[tuple[str, str]]) -> int:
     """Unlink what waits though a receipt proves its delivery; returns how many. After a power cut, a file system may
     have forgotten the moves and removals of the last seconds, as nobody syncs a folder for them (btrfs: half a minute).
     """
-    delivered = receipts.latest(root)
     dropped = 0
     for each in _standing(root, {receipt for receipt, _ in delivered}):
         if each.stage in _WAITS and (each.name[:22], each.destination) in delivered:
