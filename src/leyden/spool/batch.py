@@ -7,6 +7,9 @@ turns at the threads, so that none waits for the hundreds of files that another 
 disk a lone association does all this in the event loop: the way to a thread and back would take as long as the sync.
 After a failed sync the kernel marks the pages clean, and a second sync would report a success that is none (tried). So
 the file is discarded, and the spool takes in nothing until a probe write succeeds.
+A sync that is under way when the file system breaks down may report success for what is lost (tried: ext4, XFS). A
+change made after it fails then, so one is made before the answers: the size of a file without a name, the witness
+(DECISIONS.md 287).
 Deliberately absent: a second way to Success.
 """
 
@@ -15,6 +18,7 @@ import contextlib
 import ctypes
 import logging
 import os
+import tempfile
 import threading
 import time
 from asyncio import AbstractEventLoop, Future
@@ -23,6 +27,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
+from typing import IO
 
 from leyden import crash
 from leyden.errors import Transient
@@ -110,6 +115,12 @@ class GroupCommit:
         self._bucket = ""  # the bucket whose name in new/ this process has synced
         self._broken = threading.Event()  # a write has failed, and no probe write has succeeded since
         self._closed = threading.Event()
+        self._witness: IO[bytes] | None = None
+        self._witness_size = 0
+        try:
+            self._renew_witness()
+        except OSError as error:
+            self._fail((), error)
         # Now, and not when a write has failed: then there may be no more threads either.
         threading.Thread(target=self._heal, name="probe", daemon=True).start()
         self._threads = [
@@ -151,6 +162,8 @@ class GroupCommit:
         for thread in self._threads:
             thread.join()
         self._broken.set()  # wakes the thread that probes
+        with self._publishing:
+            self._renew_witness()
 
     # -- in the threads
 
@@ -221,6 +234,24 @@ class GroupCommit:
                 crash.point("new-synced")
             except OSError as error:
                 self._fail([job for job in jobs if job.place == place], error)
+        try:
+            self._change_witness()
+        except OSError as error:
+            self._fail([job for job in jobs if job.error is None], error)
+
+    def _renew_witness(self) -> None:
+        """Open a new one in place of the old, and none once all is closed. OSError: the disk refuses."""
+        if self._witness is not None:
+            self._witness.close()
+            self._witness = None
+        if self._spool.sync and not self._closed.is_set():
+            self._witness = tempfile.TemporaryFile(dir=self._spool.root / Stage.EMBRYO, buffering=0)  # noqa: SIM115
+
+    def _change_witness(self) -> None:
+        """OSError: the file system has broken down, perhaps before the last syncs were through."""
+        if self._witness is not None:
+            self._witness_size = 1 - self._witness_size
+            os.ftruncate(self._witness.fileno(), self._witness_size)
 
     def _still_healthy(self, job: _Job) -> bool:
         healthy = self.healthy  # read once: the probe may set it at any moment
@@ -259,6 +290,8 @@ class GroupCommit:
                     os.close(fd)
                     os.unlink(path)
                 sync_folder(path.parent)
+                with self._publishing:
+                    self._renew_witness()
             except OSError:
                 continue
             logger.info("a probe write to the spool has succeeded: objects are received again")

@@ -118,14 +118,14 @@ def test_many_share_and_none_is_lost(either):
 
 
 def recorded(monkeypatch, fail=lambda call, fd: None):
-    """Every fdatasync, rename and fsync in order, by the name of what it touches."""
+    """Every fdatasync, rename, fsync and ftruncate in order, by the name of what it touches."""
     calls = []
-    real = {name: getattr(os, name) for name in ("fdatasync", "fsync", "rename")}
+    real = {name: getattr(os, name) for name in ("fdatasync", "fsync", "rename", "ftruncate")}
 
     def wrap(name):
         def call(target, *rest):
             what = os.path.basename(os.readlink(f"/proc/self/fd/{target}") if isinstance(target, int) else target)
-            calls.append((name, what))
+            calls.append((name, "witness" if what.endswith(" (deleted)") else what))
             error = fail(name, what)
             if error:
                 raise OSError(error, os.strerror(error))
@@ -152,15 +152,22 @@ def test_the_order_of_the_steps_that_make_a_file_durable(spool, monkeypatch):
 
     bucket, second = asyncio.run(main())
     first = calls[0][1]
-    assert calls[:6] == [
+    assert calls[:7] == [
         ("fdatasync", first),
         ("rename", first),
         ("rename", first),  # the bucket was not there
         ("fsync", bucket),
         ("fsync", "new"),
+        ("ftruncate", "witness"),
         ("answer", first),
     ]
-    assert calls[6:] == [("fdatasync", second), ("rename", second), ("fsync", bucket), ("answer", second)]
+    assert calls[7:] == [
+        ("fdatasync", second),
+        ("rename", second),
+        ("fsync", bucket),
+        ("ftruncate", "witness"),
+        ("answer", second),
+    ]
 
 
 async def healthy(commit):
@@ -170,7 +177,15 @@ async def healthy(commit):
             await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize(("name", "number"), [("fdatasync", errno.EIO), ("rename", errno.ENOSPC), ("fsync", errno.EIO)])
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("fdatasync", errno.EIO),
+        ("rename", errno.ENOSPC),
+        ("fsync", errno.EIO),
+        ("ftruncate", errno.EROFS),  # the file system broke down during the syncs, which saw nothing of it
+    ],
+)
 def test_a_failed_sync_is_no_success(spool, monkeypatch, caplog, name, number):
     """The file is discarded, nothing is committed until a probe write succeeds, and then all is as before."""
     broken = [True]
