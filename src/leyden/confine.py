@@ -23,9 +23,10 @@ import struct
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+
+import msgspec
 
 # -- the table
 
@@ -47,8 +48,7 @@ _SIGNALS = ("kill", "tkill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "
 CAP_NET_BIND_SERVICE = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(msgspec.Struct, frozen=True):
     """What a role keeps: calls that others are denied, capabilities, and files beyond the spool and the log. `spool`:
     the folders of the spool that it may write to; () = all of it.
     """

@@ -15,11 +15,11 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pydicom
 import pynetdicom
 from pydicom.uid import UID
@@ -67,8 +67,7 @@ ROUTINGS = """\
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(msgspec.Struct, frozen=True):
     """One object to send, and what the example's rules must make of it."""
 
     name: str
@@ -100,8 +99,7 @@ SAMPLES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(msgspec.Struct, frozen=True):
     """What a PACS saw of one C-STORE. `data` is the dataset as it was encoded on the wire."""
 
     destination: str
@@ -113,8 +111,7 @@ class Arrival:
     at_s: float
 
 
-@dataclass(slots=True)
-class _Trip:
+class _Trip(msgspec.Struct):
     """One sample on its way."""
 
     sample: Sample
@@ -123,7 +120,7 @@ class _Trip:
     data: bytes
     answered_s: float = 0.0
     status: int = -1
-    arrivals: list[Arrival] = field(default_factory=list)
+    arrivals: list[Arrival] = msgspec.field(default_factory=list)
 
 
 def run() -> int:

@@ -10,7 +10,9 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from leyden import crash
 from leyden.config.changes import changes
@@ -119,8 +121,7 @@ class Generations:
         ring(self._spool.root, "reload")
 
 
-@dataclass(frozen=True, slots=True)
-class _Outcome:
+class _Outcome(msgspec.Struct, frozen=True):
     result: Result
     changes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -12,8 +12,9 @@ import os
 import signal
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from leyden import board, confine, crash, log
 from leyden.config.settings import Settings
@@ -43,8 +44,7 @@ DESCRIPTORS = {
 """The descriptors of each role. The lock of the spool is inherited too, but without a name: it only has to be open."""
 
 
-@dataclass(slots=True)
-class Inherited:
+class Inherited(msgspec.Struct):
     """Everything that a role knows at its start; `settings` are those of the generation that it works by."""
 
     role: str

@@ -16,9 +16,9 @@ import re
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import orjson
 
 ROTATE_BYTES = 100 * 1024 * 1024
@@ -36,8 +36,7 @@ logging._srcfile = None
 logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
-@dataclass(frozen=True, slots=True)
-class LogSettings:
+class LogSettings(msgspec.Struct, frozen=True):
     """`form`: text or json; `level`: debug, info, warning or error."""
 
     form: str = "text"

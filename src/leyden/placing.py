@@ -1,6 +1,6 @@
 """Where a delivery waits once it is decided, and under which name: for the planner, and for an operator's move."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from leyden.dicom.header import Header
 from leyden.dicom.uids import syntax_name

@@ -25,10 +25,12 @@ import stat
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
+
+import msgspec
+from msgspec.structs import replace
 
 from leyden import board, crash, log
 from leyden.board import Cell
@@ -109,8 +111,7 @@ def run(inherited: Inherited) -> int:
     return 0
 
 
-@dataclass(slots=True)
-class Newcomer:
+class Newcomer(msgspec.Struct):
     """One file of new/ and what was decided about it.
 
     `failure`: why it goes to failed/, "" = it does not. `placements`: where it goes. `generation`: whose rules decided.

@@ -14,9 +14,10 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
+
+import msgspec
 
 from leyden.plan.match import Save
 from leyden.spool.moves import sync_folder
@@ -31,8 +32,7 @@ _rename_locks: dict[int, threading.Lock] = {}  # by device: where there are no l
 Item = TypeVar("Item")
 
 
-@dataclass(slots=True)
-class Copying(Generic[Item]):
+class Copying(msgspec.Struct, Generic[Item]):
     """An object whose copies are being made. `left`: those still to be made; if `error` is set, the first failed."""
 
     item: Item
@@ -42,12 +42,11 @@ class Copying(Generic[Item]):
     error: OSError | None = None
 
 
-@dataclass(slots=True)
-class _Target(Generic[Item]):
+class _Target(msgspec.Struct, Generic[Item]):
     """Where rules save to: what waits for its thread. `where`: the rule that named it first."""
 
     where: str
-    waiting: "queue.SimpleQueue[Copying[Item]]" = field(default_factory=queue.SimpleQueue)
+    waiting: "queue.SimpleQueue[Copying[Item]]" = msgspec.field(default_factory=queue.SimpleQueue)
     since_s: float = 0.0  # when the thread began the copy that it is making; 0 = it makes none
 
 

@@ -12,7 +12,6 @@ import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -34,15 +33,14 @@ _BLOCK_BYTES = 4096
 _NAME = "state/shares.json"
 
 
-@dataclass(frozen=True, slots=True)
-class ShareSettings:
+class ShareSettings(msgspec.Struct, frozen=True):
     """In percent of the volume that the spool is on; 0 = no limit. `of_callers` and `of_destinations`: titles that
     have another one than `caller_percent` and `destination_percent`; ANY_TITLE stands for all that are not named."""
 
     caller_percent: float = 0.0
     destination_percent: float = 0.0
-    of_callers: dict[str, float] = field(default_factory=dict)
-    of_destinations: dict[str, float] = field(default_factory=dict)
+    of_callers: dict[str, float] = msgspec.field(default_factory=dict)
+    of_destinations: dict[str, float] = msgspec.field(default_factory=dict)
 
     def of_caller(self, title: str) -> float:
         """What a caller may take, in percent."""

@@ -17,8 +17,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from leyden import __version__, confine, crash, log
 from leyden.admission.callers import who_may_call
@@ -61,8 +62,7 @@ FROZEN_S = 10.0  # a round that took so long: this process stood still, and so d
 THAWED_S = 10.0  # so long after that they need not have shown that they live
 
 
-@dataclass(slots=True)
-class _Child:
+class _Child(msgspec.Struct):
     """A role and its process. Without one (it ended, or was not started yet), the role is started at `restart_at_s`."""
 
     role: str

@@ -19,11 +19,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, BinaryIO
+
+from msgspec.structs import replace
 
 from leyden import board, crash
 from leyden.board import Cell

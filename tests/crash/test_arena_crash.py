@@ -11,12 +11,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
+from msgspec.structs import replace
 
 from leyden.transcode.arena import Arena, Lease, Work
 from leyden.transcode.frames import Order, spread

@@ -8,9 +8,10 @@ import random
 import shutil
 import tempfile
 import zlib
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from fuzz.damage import bent
 from leyden import worker

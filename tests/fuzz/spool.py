@@ -3,7 +3,6 @@
 An input of `records` names its reader in its first line; the rest is the content of the file.
 """
 
-import dataclasses
 import os
 import random
 import re
@@ -14,7 +13,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_origin
 
 import msgspec
 
@@ -27,6 +26,7 @@ from leyden.journal import index, segments, tail
 from leyden.journal.events import Delivered, Received
 from leyden.kept_rules import KeptRules
 from leyden.operate import outboxes, rates, reading, tokens, trace
+from leyden.operate.reading import Reading, Result
 from leyden.plan.rules import CopyRules
 from leyden.spool import control, ended, entry, format, receipts
 from leyden.spool.stage import Stage
@@ -221,7 +221,7 @@ def _records() -> list[Seed]:
         "collector": b'{"seq":12}',
         "alerts": msgspec.json.encode(alerts.State()),
         "outboxes": b'{"service":1,"outboxes":{"PACS":{"queued":1}}}',
-        "reading": msgspec.json.encode(_made(reading.Reading)),
+        "reading": msgspec.json.encode(Reading(**_fields(Reading))),
         "accepted": ladder.serialize({"1.2": acceptance}),
         "tokens": msgspec.json.encode([tokens.Token("a", "read", "0", 1.0)]),
         "format": b"1\nLeyden 0.1.0\n",
@@ -236,24 +236,12 @@ def _records() -> list[Seed]:
 
 def _fields(struct: Any) -> dict[str, Any]:
     """Some value for each field that has no default."""
-    values = {str: "1.2", int: 7, float: 1.5}
+    values = {str: "1.2", int: 7, float: 1.5, tuple: (), Result: Result.CHANGED}
     return {
-        f.name: values.get(f.type, "x")
+        f.name: values.get(get_origin(f.type) or f.type, "x")
         for f in msgspec.structs.fields(struct)
         if f.required and f.name not in ("receipt", "at_s")
     }
-
-
-def _made(what: Any) -> Any:
-    fields = dataclasses.fields(what)
-    missing = dataclasses.MISSING
-    values = {"int": 7, "float": 1.5, "str": "x"}
-    given = {
-        f.name: values.get(getattr(f.type, "__name__", str(f.type)), ())
-        for f in fields
-        if f.default is missing and f.default_factory is missing
-    }
-    return what(**given)
 
 
 _JSON = (

@@ -12,12 +12,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
+from msgspec.structs import replace
 from pydicom.data import get_testdata_file
 
 from leyden import worker as worker_module

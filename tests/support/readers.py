@@ -14,7 +14,6 @@ import tempfile
 import warnings
 import zlib
 from collections import Counter
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ import imagecodecs
 import numpy as np
 import pydicom
 import pytest
+from msgspec.structs import replace
 from numpy.typing import NDArray
 from pydicom.encaps import generate_frames
 

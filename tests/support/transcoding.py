@@ -1,8 +1,9 @@
 """The codec path without a service: one worker in this process, with neighbours that behave as a test wants."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from leyden.dicom.uids import SYNTAXES
 from leyden.transcode import job
@@ -14,8 +15,7 @@ def nothing(*_: object) -> None:
     """Wakes nobody, waits for nobody."""
 
 
-@dataclass
-class Bench:
+class Bench(msgspec.Struct):
     """A frames.Workplace of which each answer can be replaced."""
 
     arena: Arena

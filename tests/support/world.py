@@ -1,6 +1,8 @@
 """A destination as the sender drives it, in virtual time: the pure decisions, and a peer with limits and failures."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from leyden.deliver.pool import Alone, Bind, GiveUp, Limits, Member, Open, Phase, Release, Request, assign, no_series
 from leyden.deliver.retry import Health, loss_delay_s

@@ -1,16 +1,17 @@
 """The receiver's door over real sockets: who comes in, who is turned away, and what is told of it."""
 
 import asyncio
+import dataclasses
 import gc
 import struct
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import uvloop
+from msgspec.structs import replace
 
 from leyden.admission.bucket import Buckets
 from leyden.admission.callers import Caller
@@ -329,7 +330,7 @@ def test_a_user_identity_is_checked_answered_and_told(tmp_path: Path, told: list
             assert await answer(port, "MR01") == "000"
             assert await answer(port, "MR01", identity=wrong) == "1,1,1"
             for respond, said in ((True, b""), (False, None)):
-                caller = await Caller_.asks(port, identity=replace(right, respond=respond))
+                caller = await Caller_.asks(port, identity=dataclasses.replace(right, respond=respond))
                 event = await caller.hear()
                 assert isinstance(event, Accepted)
                 assert event.accept.identity_response == said

@@ -4,10 +4,10 @@ import itertools
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from leyden import generations as module
 from leyden.alerts.settings import AlertSettings, WebhookSettings

@@ -6,11 +6,11 @@ import signal
 import struct
 import threading
 import time
-from dataclasses import replace
 from types import SimpleNamespace
 
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from leyden import log, planner, saving
 from leyden.dicom.part10 import FileMeta, encode_head

@@ -10,11 +10,11 @@ import struct
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import uvloop
+from msgspec.structs import replace
 
 from leyden.config.settings import ReceiverSettings
 from leyden.dicom import pdu, uids

@@ -1,11 +1,11 @@
 """The watcher keeps what it is to keep, takes over new settings, and ends if a part of it has a fault."""
 
 import signal
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from msgspec.structs import replace
 
 from leyden import watcher
 from leyden.audit.keeper import Keeper

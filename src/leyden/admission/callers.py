@@ -8,10 +8,11 @@ share of all associations; of these there is a larger one for an address, too.
 
 import ipaddress
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from string import ascii_lowercase, ascii_uppercase
+
+import msgspec
 
 from leyden.dicom.negotiate import (
     CALLED_UNKNOWN,
@@ -61,8 +62,7 @@ class Why(StrEnum):
     VARIOUS = "various"
 
 
-@dataclass(frozen=True, slots=True)
-class TokenRules:
+class TokenRules(msgspec.Struct, frozen=True):
     """Which JSON Web Tokens count: signed with one of `keys` (public, as JWK), from `issuer`, for `audience`."""
 
     keys: tuple[str, ...]
@@ -71,8 +71,7 @@ class TokenRules:
     algorithms: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(msgspec.Struct, frozen=True):
     """One entry of callers.yml; what is empty or 0 restricts nothing.
 
     `where`: its place in the file. `addresses`: networks, as a.b.c.d/n. `certificates`: names, or `sha256:` and the
@@ -99,8 +98,7 @@ class Caller:
 ANYBODY = Caller(ANY_TITLE)
 
 
-@dataclass(frozen=True, slots=True)
-class Visitor:
+class Visitor(msgspec.Struct, frozen=True):
     """Who asks for an association. `certificate`: its names and `sha256:` hash, None = it has shown none."""
 
     calling: str
@@ -116,8 +114,7 @@ class Visitor:
         return self.calling, self.address
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """The answer, and why: for the log and the journal, not for the caller.
 
     `detail`: one of a few texts. `more`: what differs each time, as numbers and names of peers; it makes no new kind.

@@ -4,8 +4,9 @@ journal. Of each address so many kinds are told apart and no more, so that none 
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
+
+import msgspec
 
 AGAIN_S = 60.0
 KINDS_OF_ONE = 20  # that are told apart of one address; what is beyond them is told together, with the address
@@ -15,8 +16,7 @@ ADDRESSES_MAX = 100  # with such a line of their own; what is beyond them is tol
 Item = TypeVar("Item")
 
 
-@dataclass(slots=True)
-class _Row(Generic[Item]):
+class _Row(msgspec.Struct, Generic[Item]):
     last: Item
     since_s: float
     untold: int = 0

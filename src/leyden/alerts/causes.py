@@ -6,7 +6,6 @@ instance, or what a peer has said.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
@@ -93,8 +92,7 @@ class Line(NamedTuple):
     closed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True):
     """What is seen at one moment. Times are in seconds since 1970.
 
     `oldest`: destination -> when the oldest object that is on its way to it was received; "" = what is not planned
@@ -106,14 +104,14 @@ class Facts:
     """
 
     now_s: float
-    lines: Mapping[str, Line] = field(default_factory=dict)
-    oldest: Mapping[str, float] = field(default_factory=dict)
-    standing: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    lines: Mapping[str, Line] = msgspec.field(default_factory=dict)
+    oldest: Mapping[str, float] = msgspec.field(default_factory=dict)
+    standing: Mapping[tuple[str, str], int] = msgspec.field(default_factory=dict)
     free_percent: float = 100.0
-    restarts: Mapping[str, int] = field(default_factory=dict)
-    certificates: Mapping[str, Ending] = field(default_factory=dict)
+    restarts: Mapping[str, int] = msgspec.field(default_factory=dict)
+    certificates: Mapping[str, Ending] = msgspec.field(default_factory=dict)
     stale: bool = False
-    shares: Mapping[str, float] = field(default_factory=dict)
+    shares: Mapping[str, float] = msgspec.field(default_factory=dict)
     clock: Clock | None = None
 
 

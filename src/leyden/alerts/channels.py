@@ -6,7 +6,6 @@ import smtplib
 import socket
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
@@ -14,6 +13,7 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import msgspec
 import orjson
 
 from leyden import __version__
@@ -34,8 +34,7 @@ class Unreachable(LeydenError):
     """It was not taken; it may be later."""
 
 
-@dataclass(frozen=True, slots=True)
-class Channel:
+class Channel(msgspec.Struct, frozen=True):
     """A way, by its name. `send(message)` raises Refused or Unreachable; their texts hold no secret."""
 
     name: str

@@ -1,10 +1,9 @@
 """What alerts go by, as they were configured. No settings hold a secret, only the file that it stands in."""
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class WebhookSettings:
+class WebhookSettings(msgspec.Struct, frozen=True):
     """Who gets a message as JSON; `url` "" = nobody.
 
     `secret_file` "" = unsigned. `secret_as`: hmac, the body is signed with it, or bearer, it is sent as a token.
@@ -17,8 +16,7 @@ class WebhookSettings:
     ca_file: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class MailSettings:
+class MailSettings(msgspec.Struct, frozen=True):
     """Who gets a message as mail, and over which server; `server` "" = nobody.
 
     `security`: starttls, tls or none. `user` "" = no login.
@@ -34,8 +32,7 @@ class MailSettings:
     to: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class AlertSettings:
+class AlertSettings(msgspec.Struct, frozen=True):
     """From when on something is worth a message. A limit of 0 is off, but for that of the disk (percent)."""
 
     destination_down_s: float = 900.0

@@ -10,10 +10,11 @@ import base64
 import re
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
+
+import msgspec
 
 QUIET_S = 10.0  # a group to which nothing was added for so long is whole
 LONGEST_S = 60.0
@@ -59,8 +60,7 @@ class Participant(NamedTuple):
     asked: bool = False
 
 
-@dataclass(slots=True)
-class Message:
+class Message(msgspec.Struct):
     """What one audit message tells: of the records `first` to `end` (its `seq:mac`). `classes`: instances by SOP class.
 
     `instances`: those that are named, by SOP class. `study`: "" = it is not about instances.
@@ -76,8 +76,8 @@ class Message:
     participants: tuple[Participant, ...] = ()
     kind: Code | None = None
     study: str = ""
-    classes: Counter[str] = field(default_factory=Counter)
-    instances: dict[str, list[str]] = field(default_factory=dict)
+    classes: Counter[str] = msgspec.field(default_factory=Counter)
+    instances: dict[str, list[str]] = msgspec.field(default_factory=dict)
     alert: str = ""
 
 

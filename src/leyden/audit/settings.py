@@ -1,10 +1,9 @@
 """What the audit log goes by, as it was configured."""
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class CollectorSettings:
+class CollectorSettings(msgspec.Struct, frozen=True):
     """The audit repository that gets ATNA messages over syslog with TLS; without a host there is none.
 
     Files are PEM; "" = none is used.
@@ -20,8 +19,7 @@ class CollectorSettings:
 _NO_COLLECTOR = CollectorSettings()
 
 
-@dataclass(frozen=True, slots=True)
-class AuditSettings:
+class AuditSettings(msgspec.Struct, frozen=True):
     """`enabled`: whether there is an audit log. `keep_days`: how long archived files are kept, 0 = for ever.
 
     `key_file`: "" = state/audit.key of the spool.

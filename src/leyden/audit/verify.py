@@ -1,18 +1,17 @@
 """Whether the files of an audit log are what was written: walks the chain, and says what is broken first, and where."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
+import msgspec
 import orjson
 
 from leyden.audit import files
 from leyden.audit.chain import Link, follows, key_id, opened_after, record_of, seq_of
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(msgspec.Struct, frozen=True):
     """The first thing that is broken. `what`: changed, missing, reordered, cut off, another key or unreadable."""
 
     file: str
@@ -21,8 +20,7 @@ class Fault:
     detail: str
 
 
-@dataclass(slots=True)
-class Verified:
+class Verified(msgspec.Struct):
     """What was read up to the end, or up to the fault. Records are counted without those that open a file.
 
     `first`: the number of the first record; `begin_s`, `end_s`: when the first and the last one happened, in seconds

@@ -6,9 +6,10 @@ import os
 import re
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from leyden.commands.options import (
     Commands,
@@ -161,7 +162,7 @@ def _destinations(options: argparse.Namespace, root: Path, titles: list[str]) ->
 
 def _print_json(document: dict[str, Any]) -> None:
     """Titles may be no Unicode, if somebody made the folders by hand."""
-    print(json.dumps(document, default=asdict))
+    print(json.dumps(document, default=msgspec.to_builtins))
 
 
 # -- what is seen
@@ -375,7 +376,7 @@ def _agreed(did: str, number: int) -> bool:
 
 def _print_done(options: argparse.Namespace, done: "Done", words: str) -> int:
     if options.json:
-        _print_json(asdict(done))
+        _print_json(msgspec.to_builtins(done))
     else:
         print(f"{words}: {done.count}")
     if done.under_way:

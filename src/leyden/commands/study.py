@@ -14,8 +14,7 @@ def add_to(commands: Commands) -> None:
 
 
 def call(options: argparse.Namespace) -> int:
-    from dataclasses import asdict
-
+    import msgspec
     import orjson
 
     from leyden.log import escaped
@@ -23,8 +22,8 @@ def call(options: argparse.Namespace) -> int:
 
     found = study(spool_root(options), options.uid)
     if options.json:
-        destinations = [asdict(each) | {"complete": each.complete} for each in found.destinations]
-        document = asdict(found) | {"complete": found.complete, "destinations": destinations}
+        destinations = [msgspec.to_builtins(each) | {"complete": each.complete} for each in found.destinations]
+        document = msgspec.to_builtins(found) | {"complete": found.complete, "destinations": destinations}
         print(orjson.dumps(document).decode())
         return 0 if found.complete else 1
     if not (found.received or found.dropped or found.destinations):

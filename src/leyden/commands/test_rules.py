@@ -3,9 +3,11 @@
 import argparse
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec.structs import replace
 
 from leyden.commands.explain import printable
 from leyden.commands.options import Commands, add_command, configured, load
@@ -48,7 +50,8 @@ def call(options: argparse.Namespace) -> int:
                 print("\n".join(_lines(verdict)))
     failed = sum(not verdict.passed for verdict in verdicts)
     if options.json:
-        print(orjson.dumps([{**asdict(verdict), "passed": verdict.passed} for verdict in verdicts]).decode())
+        shown = [{**msgspec.to_builtins(verdict), "passed": verdict.passed} for verdict in verdicts]
+        print(orjson.dumps(shown).decode())
     else:
         print(f"{len(verdicts) - failed} as expected, {failed} not")
     return 1 if failed else 0

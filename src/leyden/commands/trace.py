@@ -22,8 +22,7 @@ def add_to(commands: Commands) -> None:
 
 
 def call(options: argparse.Namespace) -> int:
-    from dataclasses import asdict
-
+    import msgspec
     import orjson
 
     from leyden.operate.trace import by_accession, by_instance, by_receipts, by_study
@@ -41,7 +40,7 @@ def call(options: argparse.Namespace) -> int:
     else:
         stories = by_instance(root, options.uid)
     if options.json:
-        print(orjson.dumps({"objects": [asdict(story) for story in stories]}).decode())
+        print(orjson.dumps({"objects": [msgspec.to_builtins(story) for story in stories]}).decode())
     elif stories:
         print("\n\n".join("\n".join(_lines(story)) for story in stories))
     else:

@@ -7,9 +7,11 @@ by it. Entries with a place (`where`) are rules of a file and are compared in th
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import is_dataclass
 from typing import Any
 
+import msgspec
+from msgspec.structs import asdict
 from pydantic.alias_generators import to_pascal
 
 from leyden.config.settings import Settings
@@ -127,24 +129,23 @@ def changes(old: Settings, new: Settings) -> tuple[str, ...]:
     return tuple(lines + found.rules)
 
 
-@dataclass(slots=True)
-class _Found:
+class _Found(msgspec.Struct):
     """What is different so far."""
 
-    keys: list[str] = field(default_factory=list)
-    nodes: dict[str, str] = field(default_factory=dict)  # by title: was added, was removed
-    of_nodes: dict[str, list[str]] = field(default_factory=dict)  # by title: the keys of those that are in both
-    in_both: set[str] = field(default_factory=set)
-    rules: list[str] = field(default_factory=list)
+    keys: list[str] = msgspec.field(default_factory=list)
+    nodes: dict[str, str] = msgspec.field(default_factory=dict)  # by title: was added, was removed
+    of_nodes: dict[str, list[str]] = msgspec.field(default_factory=dict)  # by title: the keys of those that are in both
+    in_both: set[str] = msgspec.field(default_factory=set)
+    rules: list[str] = msgspec.field(default_factory=list)
 
 
 def _walk(path: str, old: Any, new: Any, found: _Found) -> None:
     name = path.rpartition(".")[2]
     if name in DERIVED or path in DERIVED:
         return
-    if is_dataclass(old) and type(old) is type(new):
-        for each in fields(old):
-            _walk(f"{path}.{each.name}".lstrip("."), getattr(old, each.name), getattr(new, each.name), found)
+    if type(old) is type(new) and (names := _fields(old)):
+        for each in names:
+            _walk(f"{path}.{each}".lstrip("."), getattr(old, each), getattr(new, each), found)
         return
     if _entries(old, new, "ae_title"):
         _walk_nodes(old, new, found)
@@ -157,7 +158,13 @@ def _walk(path: str, old: Any, new: Any, found: _Found) -> None:
 def _entries(old: Any, new: Any, identity: str) -> bool:
     """Whether these are entries that have such a field."""
     items = [*(old or ()), *(new or ())] if isinstance(old, tuple) or isinstance(new, tuple) else []
-    return bool(items) and all(is_dataclass(item) and hasattr(item, identity) for item in items)
+    return bool(items) and all(identity in _fields(item) for item in items)
+
+
+def _fields(value: Any) -> tuple[str, ...]:
+    """The names of its fields, without the computed ones; none if it has none."""
+    names: tuple[str, ...] = getattr(type(value), "__match_args__", ())
+    return names if isinstance(value, msgspec.Struct) or is_dataclass(value) else ()
 
 
 def _walk_nodes(old: Sequence[Any], new: Sequence[Any], found: _Found) -> None:
@@ -168,13 +175,13 @@ def _walk_nodes(old: Sequence[Any], new: Sequence[Any], found: _Found) -> None:
         found.nodes[title] = "is removed; what waits for it stays in the spool"
     for title in sorted(after.keys() & before.keys()):
         found.in_both.add(title)
-        for each in fields(after[title]):
-            was, becomes = getattr(before[title], each.name), getattr(after[title], each.name)
-            if was != becomes and each.name in ONLY_IN_CONFIG:
-                line = _line(ONLY_IN_CONFIG[each.name], was, becomes)
+        for each in _fields(after[title]):
+            was, becomes = getattr(before[title], each), getattr(after[title], each)
+            if was != becomes and each in ONLY_IN_CONFIG:
+                line = _line(ONLY_IN_CONFIG[each], was, becomes)
                 found.keys += [line] if line not in found.keys else []
             elif was != becomes:
-                key = _key(each.name, each.name)
+                key = _key(each, each)
                 line = _line(key[0].upper() + key[1:], was, becomes)
                 found.of_nodes.setdefault(title, []).append(line)
 
@@ -205,8 +212,8 @@ def _rules(file: str, old: Sequence[Any] | None, new: Sequence[Any] | None) -> I
 
 def _meaning(value: Any) -> Any:
     """A rule without the places in its file."""
-    if is_dataclass(value):
-        return [_meaning(getattr(value, each.name)) for each in fields(value) if each.name != "where"]
+    if names := _fields(value):
+        return [_meaning(getattr(value, each)) for each in names if each != "where"]
     if isinstance(value, tuple):
         return [_meaning(item) for item in value]
     return value

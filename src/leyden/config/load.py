@@ -8,9 +8,10 @@ written here, and neither port nor spool is touched.
 import os
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
+
+from msgspec.structs import replace
 
 from leyden.admission.callers import Caller, titles_of
 from leyden.alerts.settings import AlertSettings, MailSettings, WebhookSettings

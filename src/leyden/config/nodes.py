@@ -6,8 +6,9 @@ written in the file wins over one that the prefix makes. No two nodes may have t
 
 import ipaddress
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TypeVar
+
+import msgspec
 
 from leyden.config import values
 from leyden.config.node_tls import Way
@@ -29,13 +30,12 @@ _OF_LOSS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(msgspec.Struct, frozen=True):
     """The Storage nodes with the syntax UID of each, and every accepted called title -> node title ("" = ours)."""
 
     nodes: tuple[tuple[NodeEntry, str], ...] = ()
-    titles: dict[str, str] = field(default_factory=dict)
-    others: dict[str, str] = field(default_factory=dict)  # titles of nodes with another role -> that role
+    titles: dict[str, str] = msgspec.field(default_factory=dict)
+    others: dict[str, str] = msgspec.field(default_factory=dict)  # titles of nodes with another role -> that role
     missing: bool = False  # nodes.yml
     calling: tuple[str, ...] = ()  # the only titles that may call us; empty = all
 

@@ -5,13 +5,14 @@ descriptor, and after a reload the next one, and does not check it again. Types 
 there (AcceptorPolicy, PlanSettings, Destination); nothing below config/ reads a global.
 """
 
+import dataclasses
 import hashlib
 import math
-from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from leyden.admission.callers import Caller
 from leyden.alerts.settings import NO_ALERTS, AlertSettings
@@ -25,8 +26,7 @@ from leyden.plan.rules import PlanSettings
 from leyden.shares import NO_SHARES, ShareSettings
 
 
-@dataclass(frozen=True, slots=True)
-class ReceiverSettings:
+class ReceiverSettings(msgspec.Struct, frozen=True):
     """What the receivers go by. `max_associations` is for all of them together.
 
     `nodes`: the node that each called AE title stands for ("" = ours). `duplicates`: accept, reject or ignore.
@@ -39,7 +39,7 @@ class ReceiverSettings:
     max_associations: int = 1000
     min_free_percent: float = 10.0
     quiet_ae_titles: tuple[str, ...] = ()
-    nodes: dict[str, str] = field(default_factory=dict)
+    nodes: dict[str, str] = msgspec.field(default_factory=dict)
     duplicates: str = "accept"
     duplicate_threshold_s: float = 900.0
     longest_hold_s: float = 0.0
@@ -48,8 +48,7 @@ class ReceiverSettings:
     shares: ShareSettings = NO_SHARES
 
 
-@dataclass(frozen=True, slots=True)
-class ConsoleSettings:
+class ConsoleSettings(msgspec.Struct, frozen=True):
     """What the console goes by. `bind` is the address that it listens on, `port` the first port that it tries.
 
     `token` and `service_password` are SHA-256 in hex, "" = none: no settings hold a secret. `certificate` and `key` are
@@ -69,8 +68,7 @@ class ConsoleSettings:
     requests_per_second: int = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     """One generation of the configuration. Paths are absolute.
 
     `verify_compression` says which objects are decoded again and compared: first-of-series, always or off. `generation`
@@ -179,7 +177,7 @@ class Settings:
 def _withheld(node: Destination) -> Destination:
     if node.credentials is None or not node.credentials.passcode:
         return node
-    return replace(node, credentials=replace(node.credentials, passcode="", withheld=True))
+    return replace(node, credentials=dataclasses.replace(node.credentials, passcode="", withheld=True))
 
 
 AT_START = {

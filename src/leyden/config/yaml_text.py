@@ -8,9 +8,9 @@ as text up to the end of the line. What could mean two things is an error that s
 import re
 from bisect import bisect
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import yaml
 
 SIZE_LIMIT_BYTES = 4 << 20
@@ -46,8 +46,7 @@ _BEGUN_EARLIER = (
 )  # errors to be told where the thing begins, not where the parser stopped
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class At:
+class At(msgspec.Struct, frozen=True, order=True):
     """Where something is given: a file and its line; or a whole file, an environment variable or a switch (line 0)."""
 
     file: str

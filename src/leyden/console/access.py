@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from hmac import compare_digest
 from pathlib import Path
 
+import msgspec
+
 from leyden import log
 from leyden.admission.bucket import Buckets
 from leyden.config.settings import ConsoleSettings
@@ -42,8 +44,7 @@ class Caller:
     by_cookie: bool = False
 
 
-@dataclass(slots=True)
-class _Session:
+class _Session(msgspec.Struct):
     caller: Caller
     begun_s: float
     seen_s: float

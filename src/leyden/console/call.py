@@ -4,7 +4,6 @@ A handler gets what was asked, checked and typed, and returns data; it never see
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -50,8 +49,7 @@ Query = TypeVar("Query", bound=Given)
 Body = TypeVar("Body", bound=Given)
 
 
-@dataclass(frozen=True, slots=True)
-class Asked(Generic[Query, Body]):
+class Asked(msgspec.Struct, Generic[Query, Body], frozen=True):
     """A request as a handler sees it. `path`: what stands in the place of each {name}. `caller` is None if unknown."""
 
     path: dict[str, str]
@@ -72,8 +70,7 @@ class Asked(Generic[Query, Body]):
         return "page" if self.caller is not None and self.caller.by_cookie else "api"
 
 
-@dataclass(frozen=True, slots=True)
-class Plain:
+class Plain(msgspec.Struct, frozen=True):
     """An answer that is no JSON in an envelope: its bytes, their type, and more headers."""
 
     content: bytes
@@ -85,8 +82,7 @@ class Plain:
 Handler = Callable[["Console", Any], Awaitable[Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """One row. `answer`: the type of the data; None = Plain, whose media type is `media_type`.
 
     `refuses`: the status codes that it may answer besides those that every call may. `own`: the reference product has
@@ -101,7 +97,7 @@ class Call:
     answer: Any = None
     query: type[Given] = Nothing
     body: type[Given] | None = None
-    refuses: dict[int, str] = field(default_factory=dict)
+    refuses: dict[int, str] = msgspec.field(default_factory=dict)
     media_type: str = "application/json"
     enveloped: bool = True
     own: bool = False

@@ -9,8 +9,9 @@ import time
 from bisect import insort
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from leyden.journal.events import (
     Attempt,
@@ -65,12 +66,11 @@ class Ring:
         return sum(self.before(now_s, RATE_S)) / RATE_S
 
 
-@dataclass(slots=True)
-class Flow:
+class Flow(msgspec.Struct):
     """Objects, and the bytes of their data sets."""
 
-    objects: Ring = field(default_factory=Ring)
-    bytes: Ring = field(default_factory=Ring)
+    objects: Ring = msgspec.field(default_factory=Ring)
+    bytes: Ring = msgspec.field(default_factory=Ring)
 
     def add(self, at_s: float, size: int) -> None:
         self.objects.add(at_s)
@@ -83,18 +83,17 @@ class Flow:
         return {"objects": self.objects.before(now_s), "bytes": self.bytes.before(now_s)}
 
 
-@dataclass(slots=True)
-class Today:
+class Today(msgspec.Struct):
     """Counts since local midnight. `whole_from_s`: since when nothing is missing, if that is later."""
 
     begin_s: float = 0.0
     end_s: float = 0.0
     whole_from_s: float = 0.0
-    kinds: dict[str, int] = field(default_factory=dict)
-    rules: dict[str, int] = field(default_factory=dict)
-    senders: dict[str, int] = field(default_factory=dict)
-    called: dict[str, int] = field(default_factory=dict)
-    delivered: dict[str, int] = field(default_factory=dict)
+    kinds: dict[str, int] = msgspec.field(default_factory=dict)
+    rules: dict[str, int] = msgspec.field(default_factory=dict)
+    senders: dict[str, int] = msgspec.field(default_factory=dict)
+    called: dict[str, int] = msgspec.field(default_factory=dict)
+    delivered: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 def midnight_s(now_s: float, days: int = 0) -> float:

@@ -8,9 +8,10 @@ import itertools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Container, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from leyden import __version__, log
 from leyden.board import Cell
@@ -44,8 +45,7 @@ _STEPS = {
 _WAITING = (Stage.TRANSFORM, Stage.ASKING, Stage.PREPARED)
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(msgspec.Struct, frozen=True):
     """One look at the spool and at the service, which ended at `at_s`, in seconds since 1970."""
 
     at_s: float

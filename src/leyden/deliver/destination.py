@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, field
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class TlsSettings:
+
+class TlsSettings(msgspec.Struct, frozen=True):
     """How a peer is reached over TLS. The files are in PEM, by their absolute paths; "" = none.
 
     `name` stands in its certificate, which one of `authorities` has signed ("" = those of the system), and which
@@ -32,8 +33,7 @@ class Credentials:
     withheld: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
+class Destination(msgspec.Struct, frozen=True):
     """Where and how to deliver. `syntax` is the wanted transfer syntax UID, or empty: send as received.
 
     How much a lossy one may lose: `quality` (JPEG and JPEG XL, 1 to 100), `compression_ratio` (JPEG 2000, HTJ2K),

@@ -20,8 +20,9 @@ suspect at a time. Deliberately absent: sockets, time, and the decision who is a
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
 from enum import Enum
+
+import msgspec
 
 from leyden.form.ladder import Pair
 
@@ -45,8 +46,7 @@ class Phase(Enum):
     CLOSING = "closing"  # under release; the peer may still count it
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """An entry that wants to be sent. `pair` is its SOP class and the transfer syntax of its file; `since_s` is when
     it came into the window, `losses` how many associations have ended under it, and `study` and `series` stand for its
     study and its series ("" = not known). `ordered`: its series is sorted, so that one of it goes after the other.
@@ -57,10 +57,10 @@ class Request:
     calling: str
     pair: Pair
     since_s: float
-    study: str = field(default="", kw_only=True)
-    series: str = field(default="", kw_only=True)
-    ordered: bool = field(default=False, kw_only=True)
-    losses: int = field(default=0, kw_only=True)
+    study: str = ""
+    series: str = ""
+    ordered: bool = False
+    losses: int = 0
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -69,8 +69,7 @@ class Request:
         return (self.calling, sop_class), (self.calling, sop_class, self.study)
 
 
-@dataclass(frozen=True, slots=True)
-class Alone:
+class Alone(msgspec.Struct, frozen=True):
     """A request that is to be sent over an association of its own: a suspect, whose turn it is.
 
     `exclusive`: with no other association beside it. `overdue`: room is made for it, it has waited long enough.
@@ -81,8 +80,7 @@ class Alone:
     overdue: bool = False
 
 
-@dataclass(slots=True, eq=False)
-class Member:
+class Member(msgspec.Struct, eq=False):
     """One association of the pool, until it has ended.
 
     `opened_s` is when it was asked for, `established_s` when the peer said yes, `idle_s` when it was last served;
@@ -123,8 +121,7 @@ class Member:
         return frozenset(self.proposed).difference(self.accepted) if self.established_s else frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """`max_associations` counts those of all calling AE titles; after `batch_size` objects one is released (0 = never);
     one that opens for longer than `late_s`, while another works, is given up."""
 
@@ -133,8 +130,7 @@ class Limits:
     late_s: float = LATE_S
 
 
-@dataclass(frozen=True, slots=True)
-class Open:
+class Open(msgspec.Struct, frozen=True):
     """Open an association for this request, and propose what else waits under its calling AE title.
 
     `alone`: an association of its own, which proposes nothing else.
@@ -144,23 +140,20 @@ class Open:
     alone: Alone | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Bind:
+class Bind(msgspec.Struct, frozen=True):
     """Send this request over this association, which is idle."""
 
     member: Member
     request: Request
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(msgspec.Struct, frozen=True):
     """Release this association, which is idle."""
 
     member: Member
 
 
-@dataclass(frozen=True, slots=True)
-class GiveUp:
+class GiveUp(msgspec.Struct, frozen=True):
     """Abort an association that does not open: the peer seems to serve no more at once than those that work."""
 
     member: Member

@@ -8,8 +8,9 @@ line to log is returned).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from enum import Enum
+
+import msgspec
 
 FIRST_DELAY_S = 1.0
 LONGEST_DELAY_S = 300.0
@@ -35,8 +36,7 @@ class Verdict(Enum):
     UNSUPPORTED = "unsupported"  # another syntax once, then rejected
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(msgspec.Struct, frozen=True):
     first: int
     last: int
     verdict: Verdict
@@ -87,8 +87,7 @@ def loss_delay_s(losses: int, jitter: float, delays_s: Sequence[float] = ()) -> 
     return delay_s(losses, jitter, delays_s, LONGEST_LOSS_DELAY_S if losses <= LOSSES_SOON else LONGEST_DELAY_S)
 
 
-@dataclass(slots=True)
-class Trouble:
+class Trouble(msgspec.Struct):
     """Failures in a row: when to try again, and whether the failure is to be logged."""
 
     failures: int = 0
@@ -106,15 +105,14 @@ class Trouble:
         return True
 
 
-@dataclass(slots=True)
-class Health:
+class Health(msgspec.Struct):
     """What the recent failures say about one destination. All times are the caller's, of one clock."""
 
     max_associations: int
     delays_s: Sequence[float] = ()
-    _trouble: Trouble = field(default_factory=Trouble)
+    _trouble: Trouble = msgspec.field(default_factory=Trouble)
     _losses: int = 0  # in a row
-    _callers: dict[str, Trouble] = field(default_factory=dict)
+    _callers: dict[str, Trouble] = msgspec.field(default_factory=dict)
     _congestions: int = 0
     _hold_until_s: float = 0.0
     _narrow: int = 0

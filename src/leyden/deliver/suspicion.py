@@ -15,8 +15,9 @@ clears the object and its kinds. Deliberately absent: clocks, the spool, and wha
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from leyden.deliver.pool import Alone, Kind, Request
 
@@ -36,8 +37,7 @@ OBJECTS_MAX = 100_000
 KINDS_MAX = 10_000
 
 
-@dataclass(slots=True)
-class _Object:
+class _Object(msgspec.Struct):
     """What happened to an object: all its losses, and the last one.
 
     `proved` counts the losses that were certainly its own fault. Of the last one: when it was (`lost_s`), what the peer
@@ -58,16 +58,14 @@ class _Object:
     cleared: bool = False  # it was answered since
 
 
-@dataclass(slots=True)
-class _Kind:
+class _Kind(msgspec.Struct):
     """How many of its objects were lost, and how many were given up, since the last answer to one of them."""
 
     losses: int = 0
     given_up: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
+class Lost(msgspec.Struct, frozen=True):
     """What is new with a loss: `first` = the object was not lost before; `kinds` = these became suspect."""
 
     first: bool

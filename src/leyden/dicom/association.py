@@ -8,7 +8,8 @@ services other than C-STORE and C-ECHO (the answer is "unrecognized operation"; 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from leyden.dicom import associate, dimse, pdu
 from leyden.dicom.dimse import Command
@@ -18,15 +19,13 @@ from leyden.dicom.uids import VERIFICATION
 from leyden.errors import LocalProtocolError, RemoteProtocolError
 
 
-@dataclass(frozen=True, slots=True)
-class AssociationRequested:
+class AssociationRequested(msgspec.Struct, frozen=True):
     """Acceptor: answer with accept() or reject()."""
 
     request: AssociateRequest
 
 
-@dataclass(frozen=True, slots=True)
-class StoreStarted:
+class StoreStarted(msgspec.Struct, frozen=True):
     """Acceptor: a C-STORE-RQ whose data set follows, in the transfer syntax `syntax`.
 
     `sop_class` is the abstract syntax of the presentation context; the command may name another one.
@@ -38,66 +37,56 @@ class StoreStarted:
     sop_class: str = ""
 
 
-@dataclass(slots=True)
-class Payload:
+class Payload(msgspec.Struct):
     """Acceptor: bytes of the data set, valid until the next feed."""
 
     data: memoryview
 
 
-@dataclass(frozen=True, slots=True)
-class StoreEnded:
+class StoreEnded(msgspec.Struct, frozen=True):
     """Acceptor: the data set is complete. Answer with store_answer(), now or later."""
 
     store: StoreStarted
 
 
-@dataclass(frozen=True, slots=True)
-class EchoAnswered:
+class EchoAnswered(msgspec.Struct, frozen=True):
     """Acceptor: a C-ECHO-RQ came, and Success is in the output."""
 
 
-@dataclass(frozen=True, slots=True)
-class RequestRefused:
+class RequestRefused(msgspec.Struct, frozen=True):
     """A request that is not served came with its data set; the answer is in the output. For the log."""
 
     status: int
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(msgspec.Struct, frozen=True):
     """Requestor: the association is established."""
 
     accept: AssociateAccept
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
+class Rejected(msgspec.Struct, frozen=True):
     """Requestor: no association; close the connection."""
 
     reject: AssociateReject
 
 
-@dataclass(frozen=True, slots=True)
-class Responded:
+class Responded(msgspec.Struct, frozen=True):
     """Requestor: the response to store_request() or echo_request()."""
 
     command: Command
 
 
-@dataclass(frozen=True, slots=True)
-class ReleaseRequested:
+class ReleaseRequested(msgspec.Struct, frozen=True):
     """The peer wants to end the association: answer with release_answer() when nothing is pending."""
 
 
-@dataclass(frozen=True, slots=True)
-class Released:
+class Released(msgspec.Struct, frozen=True):
     """The peer confirmed our release; close the connection."""
 
 
-@dataclass(frozen=True, slots=True)
-class Aborted:
+class Aborted(msgspec.Struct, frozen=True):
     """The peer aborted (PS3.8 section 9.3.8); close the connection."""
 
     source: int

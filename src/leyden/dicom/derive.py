@@ -8,7 +8,8 @@ Image Pixel Value, Pixel Padding Value, and dates (no clock is read here).
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from leyden.dicom import uids
 from leyden.dicom.edit import Hole, Patch, Replacements

@@ -5,7 +5,8 @@ COMMAND_LIMIT_BYTES. Whatever does not parse is a RemoteProtocolError. Deliberat
 """
 
 import struct
-from dataclasses import dataclass
+
+import msgspec
 
 from leyden.dicom.uids import clean_uid
 from leyden.errors import RemoteProtocolError
@@ -47,8 +48,7 @@ _AFFECTED_SOP_INSTANCE = 0x1000
 _MOVE_ORIGINATOR = 0x1030
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(msgspec.Struct, frozen=True):
     """A command set as received. An absent UID or text is "", an absent message ID or status is -1.
 
     In a response, `message_id` is that of the request.

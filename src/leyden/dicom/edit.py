@@ -9,8 +9,9 @@ Deliberately absent: pixels (the caller writes them) and deflate (the caller inf
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import NamedTuple
+
+import msgspec
 
 from leyden.dicom.elements import (
     BIG,
@@ -51,8 +52,7 @@ _LONG_HEADER = {order: struct.Struct(order + "HH2sHL") for order in "<>"}
 _IMPLICIT_HEADER = {order: struct.Struct(order + "HHL") for order in "<>"}
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
+class Copy(msgspec.Struct, frozen=True):
     """Copy `length` bytes of the source at `offset`; reverse the bytes of each word of `swap` bytes (see `swapped`).
 
     `length` is a whole number of words.
@@ -63,8 +63,7 @@ class Copy:
     swap: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Pixels:
+class Pixels(msgspec.Struct, frozen=True):
     """Here the caller writes the top-level Pixel Data (7FE0,0010), header and value.
 
     Native: `offset` and `length` of the value in the source, in the byte order of the source. Encapsulated: `offset` of
@@ -77,8 +76,7 @@ class Pixels:
     length: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Hole:
+class Hole(msgspec.Struct, frozen=True):
     """A value whose end is not known yet; `before` is its known beginning.
 
     As a piece: the caller writes `length_bytes` blanks here and fills them in later. `before`, and a blank that makes
@@ -89,8 +87,7 @@ class Hole:
     before: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Patch:
+class Patch(msgspec.Struct, frozen=True):
     """Within the top-level `sequences`, each element `tag` whose text begins with `old` begins with `new` instead.
 
     `new` is not longer than `old`. Blanks at the end keep the length of the value, so all lengths around it stay true.

@@ -11,8 +11,9 @@ import struct
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import pairwise
+
+import msgspec
 
 from leyden.dicom.edit import actual_vr, element_header
 from leyden.dicom.elements import (
@@ -44,8 +45,7 @@ Change = tuple[int, int, bytes]
 """Offset in the source, how many bytes to remove there, and the bytes to put in their place."""
 
 
-@dataclass(slots=True)
-class _Scope:
+class _Scope(msgspec.Struct):
     """One of the things that the walk is in: the dataset, a sequence, an item or fragments."""
 
     tag: int
@@ -57,11 +57,12 @@ class _Scope:
     growth: int = 0  # bytes
     group_length: tuple[int, int] = (-1, 0)  # the group whose length was seen last, and the offset of that length
     frames: int = 1  # Number of Frames, in a dataset or item; 0 = it is no number
-    # Of fragments only: whether one is odd (without the offset table), ...
+    # Of fragments only: whether one is odd (without the offset table), where each begins (with the table), which of
+    # these begin a frame, and where a frame gets its padding.
     odd: bool = False
-    items: "array[int]" = field(default_factory=lambda: array("Q"))  # ... where each begins (with the table), ...
-    starts: "array[int]" = field(default_factory=lambda: array("Q"))  # ... those that begin a frame, ...
-    pads: "array[int]" = field(default_factory=lambda: array("Q"))  # ... and where a frame gets its padding
+    items: "array[int]" = msgspec.field(default_factory=lambda: array("Q"))
+    starts: "array[int]" = msgspec.field(default_factory=lambda: array("Q"))
+    pads: "array[int]" = msgspec.field(default_factory=lambda: array("Q"))
 
 
 def odd_inside(dataset: Dataset) -> bool:

@@ -8,9 +8,10 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
+
+import msgspec
 
 from leyden.dicom.elements import (
     EXPLICIT,
@@ -285,8 +286,7 @@ def resolve(tag: int, vr: str, dataset: Dataset) -> str:
     return "OW"  # overlays, curves, other lookup tables
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(msgspec.Struct, frozen=True):
     """What `peek` read of a file. `offset`: where its dataset begins, in bytes.
 
     `pixel_data` is "", "native", "encapsulated" (of undefined length) or "float" (single or double).

@@ -5,7 +5,8 @@ C-STORE-RQ have to name what is in the dataset, and some archives compare. The o
 people. Only the beginning of the dataset is read; if it is deflated, or begins with long elements, the command counts.
 """
 
-from dataclasses import dataclass, replace
+import msgspec
+from msgspec.structs import replace
 
 from leyden.dicom.edit import element
 from leyden.dicom.elements import SHORT_FORM, ByteSource, encoding_of, level
@@ -18,8 +19,7 @@ _SOP_CLASS = 0x00080016
 _SOP_INSTANCE = 0x00080018
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True):
     """The UIDs by which an object goes, and a text about the others that it was given ("" = none)."""
 
     sop_class: str

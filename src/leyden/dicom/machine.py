@@ -4,8 +4,9 @@ The text below is table 9-10: a row for each event, a column for each state, and
 association.py carries out the actions; the transport connection and the timers (AE-1, AE-5, ARTIM) are the link's.
 """
 
-from dataclasses import dataclass
 from enum import IntEnum
+
+import msgspec
 
 from leyden.errors import LocalProtocolError
 
@@ -52,8 +53,7 @@ class MachineEvent(IntEnum):
     INVALID_PDU = 19
 
 
-@dataclass(frozen=True, slots=True)
-class Transition:
+class Transition(msgspec.Struct, frozen=True):
     """An action (tables 9-6 to 9-9) and the next state; two states if the action decides which."""
 
     action: str

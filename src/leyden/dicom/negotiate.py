@@ -10,6 +10,8 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import msgspec
+
 from leyden.dicom import uids
 from leyden.errors import RemoteProtocolError
 
@@ -24,8 +26,7 @@ _LOSSLESS = frozenset(uid for uid, syntax in uids.SYNTAXES.items() if not syntax
 _PLAIN = frozenset(uid for uid, syntax in uids.SYNTAXES.items() if not syntax.encapsulated and not syntax.deflated)
 
 
-@dataclass(frozen=True, slots=True)
-class AcceptorPolicy:
+class AcceptorPolicy(msgspec.Struct, frozen=True):
     """Which peers and what abstract syntaxes we accept.
 
     `titles`: the called AE titles under which we accept; an empty `allowed_calling` allows all. Of storage classes,
@@ -54,8 +55,7 @@ class AnsweredContext(NamedTuple):
     syntax: str
 
 
-@dataclass(frozen=True, slots=True)
-class Role:
+class Role(msgspec.Struct, frozen=True):
     """SCP/SCU role selection for an abstract syntax (PS3.7 annex D.3.3.4): the roles of the requestor."""
 
     abstract: str
@@ -123,8 +123,7 @@ class AssociateAccept:
     raw_titles: bytes = field(default=b"", compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class AssociateReject:
+class AssociateReject(msgspec.Struct, frozen=True):
     """A-ASSOCIATE-RJ (PS3.8 table 9-21)."""
 
     result: int

@@ -5,7 +5,8 @@ minimal group 0002 with the AE titles of an entry. What we read may come from an
 """
 
 import struct
-from dataclasses import dataclass
+
+import msgspec
 
 from leyden.dicom.elements import EXPLICIT, LONG_FORM, MISSING, ByteSource
 from leyden.dicom.negotiate import ae_title
@@ -24,8 +25,7 @@ _AE_MAX_CHARS = 16
 _NOT_IN_TITLES = dict.fromkeys((*range(0x20), 0x5C, 0x7F), "?")  # PS3.5 table 6.2-1, VR AE
 
 
-@dataclass(frozen=True, slots=True)
-class FileMeta:
+class FileMeta(msgspec.Struct, frozen=True):
     """What Leyden keeps in group 0002 (PS3.10 table 7.1-1).
 
     `source` is (0002,0016), `sending` (0002,0017) the calling AE title, `receiving` (0002,0018) the called one.

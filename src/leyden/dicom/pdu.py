@@ -7,7 +7,8 @@ are encoded here, A-ASSOCIATE-RQ and -AC in associate.py. Whatever does not pars
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from leyden.dicom.negotiate import AssociateReject
 from leyden.errors import RemoteProtocolError
@@ -34,16 +35,14 @@ _LAST = 2
 _FIXED_BYTES = 68
 
 
-@dataclass(slots=True)
-class Whole:
+class Whole(msgspec.Struct):
     """Any PDU but P-DATA, with its header."""
 
     type: int
     data: bytes
 
 
-@dataclass(slots=True)
-class Fragment:
+class Fragment(msgspec.Struct):
     """Bytes of one presentation data value (PDV). `ends`: with them the message's last fragment is complete."""
 
     context_id: int

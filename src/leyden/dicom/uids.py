@@ -7,13 +7,13 @@ part of a file name. Deliberately absent: new UIDs (pure code has no randomness)
 
 import hashlib
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from leyden.errors import Corrupt
 
 
-@dataclass(frozen=True, slots=True)
-class Syntax:
+class Syntax(msgspec.Struct, frozen=True):
     """One transfer syntax. `encapsulated`: pixel data are fragments (PS3.5 A.4); `lossy`: they may have been compressed
     with loss.
     """

@@ -6,8 +6,10 @@ node asks for (NodeForm), what the peer was seen to accept (ladder.Acceptance), 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import Protocol
+
+import msgspec
+from msgspec.structs import replace
 
 from leyden.dicom.uids import SYNTAXES, syntax_name
 from leyden.form.ladder import Acceptance, is_lossy, rungs
@@ -16,16 +18,14 @@ from leyden.form.obstacle import Facts, obstacle
 CRASHES_MAX = 2  # when so many workers have died over an object, nothing that needs a codec is made of it any more
 
 
-@dataclass(frozen=True, slots=True)
-class Make:
+class Make(msgspec.Struct, frozen=True):
     """It is made into `syntax` (a UID). `breaks_signatures`: even if signatures break, as the peer accepts no other."""
 
     syntax: str
     breaks_signatures: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class AsItCame:
+class AsItCame(msgspec.Struct, frozen=True):
     """It goes in the syntax that it came in. `reason`: why not in the wanted one; "" if that needs no reason.
 
     `padded`: values of odd length get a byte of padding on the way (PS3.5 section 7.1.1).
@@ -35,15 +35,13 @@ class AsItCame:
     padded: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True):
     """The peer must be asked first whether it accepts `syntax` (a UID), which is lossy."""
 
     syntax: str
 
 
-@dataclass(frozen=True, slots=True)
-class Fail:
+class Fail(msgspec.Struct, frozen=True):
     """It can't be sent to this destination; `reason` says why, and what helps."""
 
     reason: str
@@ -65,8 +63,7 @@ class NodeForm(Protocol):
     def recompress_lossy(self) -> bool: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(msgspec.Struct, frozen=True):
     """A NodeForm for a caller that has no node at hand."""
 
     ae_title: str
@@ -74,8 +71,7 @@ class Node:
     recompress_lossy: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Past:
+class Past(msgspec.Struct, frozen=True):
     """What was tried with an object before.
 
     `crashes`: how many workers died over it. `in_vain`: the syntaxes (UIDs) that it could not be made into or that were
@@ -84,8 +80,8 @@ class Past:
     """
 
     crashes: int = 0
-    in_vain: Mapping[str, str] = field(default_factory=dict)
-    signed: Mapping[str, str] = field(default_factory=dict)
+    in_vain: Mapping[str, str] = msgspec.field(default_factory=dict)
+    signed: Mapping[str, str] = msgspec.field(default_factory=dict)
     refused: bool = False
 
     def tried(self, syntax: str, why: str) -> "Past":

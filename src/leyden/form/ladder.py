@@ -6,7 +6,6 @@ writes that file, the workers and the planner only read it.
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 
 import msgspec
 
@@ -21,8 +20,7 @@ MAX_CLASSES = 512  # SOP classes in the state file of a destination; the standar
 Pair = tuple[str, str]  # (SOP class UID, transfer syntax UID)
 
 
-@dataclass(frozen=True, slots=True)
-class Acceptance:
+class Acceptance(msgspec.Struct, frozen=True):
     """The transfer syntaxes (UIDs) that a destination was seen to accept and to refuse for one SOP class.
 
     `seen_s` is the time of the oldest of these answers, in seconds since 1970.

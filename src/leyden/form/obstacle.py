@@ -5,7 +5,7 @@ is lossy already only if its node has RecompressLossy. The worker, which sees th
 can't be made.
 """
 
-from dataclasses import dataclass
+import msgspec
 
 from leyden.dicom.derive import was_lossy
 from leyden.dicom.header import Header
@@ -27,8 +27,7 @@ _CODES_OR_QUANTITIES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True):
     """What is known of an object. Before its header was read, that is only its transfer syntax and SOP class (UIDs).
 
     `pixel_data` is that of dicom.header.Header, None = the header was not read; `lossy`: lossy compression may have

@@ -3,7 +3,6 @@
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +49,7 @@ _TOLD = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class JournalSettings:
+class JournalSettings(msgspec.Struct, frozen=True):
     """What is done with events besides the log. `mib`: the limit of the journal, 0 = none is written.
 
     `suffix`: what the line of an instance ends with. `log_days`: how long logs of instances are kept, 0 = none are.
@@ -70,8 +68,7 @@ class JournalSettings:
 NO_JOURNAL = JournalSettings()
 
 
-@dataclass(slots=True)
-class _Views:
+class _Views(msgspec.Struct):
     """Where this process tells events, besides the log."""
 
     journal: Journal | None = None

@@ -7,7 +7,6 @@ it was read is skipped and counted (take_gone()); a line that is no event of thi
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
 import msgspec
@@ -31,8 +30,7 @@ class Told(NamedTuple):
     event: Event
 
 
-@dataclass(slots=True)
-class _Place:
+class _Place(msgspec.Struct):
     """Where one writer was read to. `after_s`: when the newest of its segments that was read whole was closed."""
 
     inode: int = 0

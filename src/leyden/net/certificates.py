@@ -9,9 +9,10 @@ import os
 import ssl
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
+
+import msgspec
 
 from leyden.errors import LeydenError
 
@@ -46,8 +47,7 @@ class NotOurs(BadFile):
     """This user may not read the file; the user as whom the service runs perhaps may."""
 
 
-@dataclass(frozen=True, slots=True)
-class Listener:
+class Listener(msgspec.Struct, frozen=True):
     """The listener for TLS: its port (0 = there is none) and its PEM files by their absolute paths ("" = none).
 
     `client_auth`: required, optional or off; whoever shows a certificate shows a good one. `profile`: of PROFILES.
@@ -249,8 +249,7 @@ def terms(path: str) -> list[Term]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(msgspec.Struct, frozen=True):
     """When the first of what a file holds ends, in seconds since 1970 (0 = it can't be read), and when to tell of it.
 
     `what`: it, in words.

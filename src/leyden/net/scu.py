@@ -12,8 +12,9 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from leyden import crash
 from leyden.dicom.association import Aborted, Accepted, Connection, Event, Rejected, ReleaseRequested, Responded
@@ -58,8 +59,7 @@ class TooSlow(Transient):
     """The average speed over at least 10 s was below minimum_bytes_per_s."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoreAnswer:
+class StoreAnswer(msgspec.Struct, frozen=True):
     """The C-STORE-RSP: status (PS3.4 table B.2-1) and error comment."""
 
     status: int

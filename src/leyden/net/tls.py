@@ -11,8 +11,9 @@ import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, cast
+
+import msgspec
 
 from leyden.errors import Transient
 from leyden.net import distrust
@@ -36,8 +37,7 @@ class Closed(Exception):
     """The peer has said in good order that it sends no more (close_notify)."""
 
 
-@dataclass(frozen=True, slots=True)
-class PeerCertificate:
+class PeerCertificate(msgspec.Struct, frozen=True):
     """What the certificate says that the peer has proved to hold. `names`: its common name and the DNS names, IP
     addresses and URIs of its subjectAltName (RFC 5280 section 4.2.1.6). `sha256`: of the whole of it (DER), in hex.
     """

@@ -8,15 +8,15 @@ the old ones and says so. Deliberately absent: a call without checks.
 import logging
 import ssl
 import threading
-from dataclasses import dataclass, field
+
+import msgspec
 
 from leyden.net.certificates import BadFile, Stamp, load_own, load_trusted, restrict, stamp_of
 
 logger = logging.getLogger("leyden.sender")
 
 
-@dataclass(frozen=True, slots=True)
-class Files:
+class Files(msgspec.Struct, frozen=True):
     """The PEM files of a call, by their paths; "" = none, for `authorities` those of the system."""
 
     authorities: str = ""
@@ -35,18 +35,16 @@ def client_context(files: Files) -> ssl.SSLContext:
     return context
 
 
-@dataclass(slots=True)
-class _Kept:
+class _Kept(msgspec.Struct):
     stamp: Stamp  # of the files when they were last looked at, good or not
     context: ssl.SSLContext
 
 
-@dataclass(slots=True)
-class Contexts:
+class Contexts(msgspec.Struct):
     """The contexts in use, for several threads."""
 
-    _kept: dict[Files, _Kept] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _kept: dict[Files, _Kept] = msgspec.field(default_factory=dict)
+    _lock: threading.Lock = msgspec.field(default_factory=threading.Lock)
 
     def current(self, files: Files, whose: str) -> ssl.SSLContext:
         """As the files are now; as they were, while they are wrong, which the log says of the peer `whose`.

@@ -16,9 +16,9 @@ import os
 import tarfile
 import time
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import orjson
 
 from leyden import __version__
@@ -35,8 +35,7 @@ class NotBackedUp(LeydenError):
     """The folder holds what no configuration does; the message names it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Backup:
+class Backup(msgspec.Struct, frozen=True):
     """What was packed: the names in the pack; `secrets` are those of them that hold a secret."""
 
     path: Path

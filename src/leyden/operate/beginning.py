@@ -4,8 +4,9 @@ import contextlib
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 FILES = ("config.yml", "nodes.yml", "routings.yml")
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # needs no quotes in YAML
@@ -43,8 +44,7 @@ _ROUTINGS = """\
 """
 
 
-@dataclass(frozen=True, slots=True)
-class FirstNode:
+class FirstNode(msgspec.Struct, frozen=True):
     """A destination; `syntax` as TransferSyntax takes it, "" = as received."""
 
     title: str
@@ -53,8 +53,7 @@ class FirstNode:
     syntax: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Answers:
+class Answers(msgspec.Struct, frozen=True):
     """What the first configuration is made of."""
 
     nodes: tuple[FirstNode, ...]

@@ -5,8 +5,9 @@ seen to accept does not count here, so that the result depends on the configurat
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from leyden.dicom.uids import syntax_name
 from leyden.operate.explain import Configured, explain
@@ -16,8 +17,7 @@ from leyden.plan.rules import Place
 from leyden.plan.words import of_place
 
 
-@dataclass(frozen=True, slots=True)
-class ExpectedDelivery:
+class ExpectedDelivery(msgspec.Struct, frozen=True):
     """A delivery to a node. `syntax`: the UID of the transfer syntax, "" = as it came. None = anything.
 
     `values`: the values of an element joined by backslashes; None = it is absent.
@@ -26,11 +26,10 @@ class ExpectedDelivery:
     destination: str
     syntax: str | None = None
     calling: str | None = None
-    values: dict[Place, str | None] = field(default_factory=dict)
+    values: dict[Place, str | None] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(msgspec.Struct, frozen=True):
     """A file, or a folder of files, and what has to happen to each. Texts: a part of the reason; "" = any reason.
 
     `saved`: absolute paths. None = it must not happen.
@@ -48,16 +47,14 @@ class Case:
     rejected: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(msgspec.Struct, frozen=True):
     """What was expected, and what would happen instead; "" = nothing."""
 
     expected: str
     got: str
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """What came of one file of a case. Without differences, it is as expected."""
 
     where: str

@@ -9,8 +9,10 @@ destination answers today.
 import os
 import stat
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
 
 from leyden.deliver.destination import Destination
 from leyden.dicom import part10
@@ -43,8 +45,7 @@ SHOWN_CHARS = 200  # of a value
 SHOWN_VALUES = 20  # of an element
 
 
-@dataclass(frozen=True, slots=True)
-class Configured:
+class Configured(msgspec.Struct, frozen=True):
     """A configuration, as far as it decides what happens to an object.
 
     `acceptance_of`: what a destination was seen to accept of a SOP class. `clock`: processor time, for the time limit

@@ -3,13 +3,12 @@
 It holds values of the dataset: patient data, for the operator's eyes.
 """
 
-from dataclasses import dataclass, field
+import msgspec
 
 from leyden.plan.changes import Change
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """A condition and its answer. `seen`: the values that were compared, None = there are none; `unsure`: why there is
     no answer, "" = there is one."""
 
@@ -19,8 +18,7 @@ class Asked:
     unsure: str
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True):
     """A rule and what came of it. `skipped`: why none of its conditions was asked; "" = they were."""
 
     where: str
@@ -31,8 +29,7 @@ class Rule:
     actions: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(msgspec.Struct, frozen=True):
     """What a destination was seen to accept of a SOP class: names of transfer syntaxes; times in seconds since 1970."""
 
     accepted: tuple[str, ...]
@@ -40,8 +37,7 @@ class Seen:
     seen_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Sending:
+class Sending(msgspec.Struct, frozen=True):
     """One copy that is sent. `syntax`: the name of the one that it goes in, unless the destination refuses it.
 
     `form` is make, ask or as_it_came, and `why` the reason for the latter; `because`: what asked for this delivery.
@@ -65,19 +61,17 @@ class Sending:
     mutations: tuple[Rule, ...] = ()
     changes: tuple[Change, ...] = ()
     failure: str = ""
-    values: dict[str, tuple[str, ...] | None] = field(default_factory=dict)
+    values: dict[str, tuple[str, ...] | None] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Saving:
+class Saving(msgspec.Struct, frozen=True):
     """One copy that is written: its path, and the rule that asks for it."""
 
     path: str
     because: str
 
 
-@dataclass(frozen=True, slots=True)
-class Explained:
+class Explained(msgspec.Struct, frozen=True):
     """What would happen to a file.
 
     `unread`: why it is no object that could be sent; `rejected`: why the receiver would not take it. With neither, it

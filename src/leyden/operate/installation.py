@@ -5,9 +5,10 @@ import pwd
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from string import Template
+
+import msgspec
 
 from leyden.errors import LeydenError
 
@@ -25,8 +26,7 @@ class NotInstalled(LeydenError):
     """The service can't be installed, or removed, this way; the text says why and what helps."""
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
+class Site(msgspec.Struct, frozen=True):
     """What the unit of this machine depends on: absolute paths, and the ports that the service opens.
 
     `written`: further folders that it writes to, such as those of save_file rules.

@@ -10,8 +10,9 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from leyden import crash
 from leyden.dicom.header import peek

@@ -8,8 +8,10 @@ seconds since 1970.
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
 
 from leyden.errors import UnknownNode
 from leyden.journal.events import Operated
@@ -24,8 +26,7 @@ from leyden.spool.stage import SENT_FROM
 _LONGEST_CHARS = 200  # of who and why
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """Who asks for something, how, until when it is to hold (0 = until it is taken back), and why."""
 
     who: str

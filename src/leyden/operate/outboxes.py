@@ -5,7 +5,6 @@ that starts has nothing to learn from it. The dot in the name keeps it apart fro
 """
 
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -16,8 +15,7 @@ from leyden.spool.moves import write_whole
 _NAME = "state/sender.outboxes.json"
 
 
-@dataclass(frozen=True, slots=True)
-class Outbox:
+class Outbox(msgspec.Struct, frozen=True):
     """One destination. Times are in seconds since 1970, counts since the sender's start; 0 and "" = none.
 
     `closed_by`: why nothing is sent to it, in words; "" = it is served. `in_hand`: objects that are being sent, or
@@ -33,7 +31,7 @@ class Outbox:
     opening: int = 0
     next_try_s: float = 0.0
     failures: int = 0
-    callers: dict[str, float] = field(default_factory=dict)
+    callers: dict[str, float] = msgspec.field(default_factory=dict)
     last_error: str = ""
     last_error_s: float = 0.0
     line_kb_per_s: float = 0.0
@@ -43,8 +41,7 @@ class Outbox:
     process_delay_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Document:
+class _Document(msgspec.Struct, frozen=True):
     service: int
     outboxes: dict[str, Outbox]
 

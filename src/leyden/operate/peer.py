@@ -3,8 +3,9 @@
 import os
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from leyden.deliver.destination import Credentials, TlsSettings
 from leyden.deliver.retry import Verdict, classify
@@ -20,8 +21,7 @@ from leyden.reaching import associate
 _HEAD_BYTES = 1 << 16  # of a file: what is read of it to learn its SOP class, instance and transfer syntax
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(msgspec.Struct, frozen=True):
     """Whom to call, as whom, over TLS or not, and how long to wait for a connection and for each answer."""
 
     host: str
@@ -50,8 +50,7 @@ class Peer:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Echoed:
+class Echoed(msgspec.Struct, frozen=True):
     """The answer to a C-ECHO: its status (0 = Success), and the time from connecting to the release."""
 
     status: int
@@ -67,8 +66,7 @@ async def echo(peer: Peer) -> Echoed:
     return Echoed(status, time.monotonic() - begin_s)
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(msgspec.Struct, frozen=True):
     """A Part 10 file; its dataset begins at `offset`."""
 
     path: Path
@@ -105,8 +103,7 @@ def _file(path: Path) -> File:
     return File(path, as_named(meta, beginning[offset:]), offset)
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(msgspec.Struct, frozen=True):
     """What became of a file, in words too."""
 
     file: File

@@ -8,8 +8,9 @@ change is not put back without those of now.
 import contextlib
 import os
 from collections.abc import Collection, Iterable
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from leyden import crash
 from leyden.errors import Corrupt, LeydenError

@@ -7,7 +7,6 @@ of one process the rate is told too low.
 import contextlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -29,8 +28,7 @@ class _Line(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Line)
 
 
-@dataclass(slots=True)
-class Flow:
+class Flow(msgspec.Struct):
     """Objects, and bytes of their data sets, within `over_s` seconds."""
 
     objects: int = 0
@@ -50,13 +48,12 @@ class Flow:
         return self.bytes / self.over_s
 
 
-@dataclass(slots=True)
-class Rates:
+class Rates(msgspec.Struct):
     """What was received, and what was delivered, altogether and to each destination."""
 
-    received: Flow = field(default_factory=Flow)
-    delivered: Flow = field(default_factory=Flow)
-    by_destination: dict[str, Flow] = field(default_factory=dict)
+    received: Flow = msgspec.field(default_factory=Flow)
+    delivered: Flow = msgspec.field(default_factory=Flow)
+    by_destination: dict[str, Flow] = msgspec.field(default_factory=dict)
 
 
 def rates(root: Path, now_s: float) -> Rates:

@@ -5,7 +5,6 @@ from the files of the destinations, whose titles have none there.
 """
 
 import os
-from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -27,8 +26,7 @@ class Result(StrEnum):
     FAILED = "failed"  # this machine refused something
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(msgspec.Struct, frozen=True):
     """The latest reading, and the generation that has been in force since `since_s` (seconds since 1970).
 
     `pid` is the service's, `nodes` are its destinations. The reading began at `begun_ns` of the monotonic clock, and
@@ -46,7 +44,7 @@ class Reading:
     changes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
-    certificates: dict[str, str] = field(default_factory=dict)
+    certificates: dict[str, str] = msgspec.field(default_factory=dict)
     certificate_ends_s: float = 0.0
 
 

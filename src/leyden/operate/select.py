@@ -9,11 +9,13 @@ It works with and without a running service, and changes nothing. A walk is no s
 import heapq
 import os
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
 from functools import cache
 from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
+
+import msgspec
+from msgspec.structs import replace
 
 from leyden.dicom.header import peek
 from leyden.dicom.part10 import HEAD_MAX_BYTES, FileMeta, decode_head
@@ -47,8 +49,7 @@ def stages_of(state: str) -> frozenset[Stage]:
     return frozenset(stage for stage, called in STATES.items() if called == state)
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(msgspec.Struct, frozen=True):
     """What is meant: all that is named here must hold; an empty collection says nothing.
 
     `ids`: see Item.id; a receipt id alone means the object for every destination. `stages`: what a process works on is
@@ -94,8 +95,7 @@ class Filter:
         return ", ".join(parts).strip() or "all"
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(msgspec.Struct, frozen=True):
     """An object for one destination ("" before planning), and its file. `entry`: what its name says.
 
     Without a receipt id (the file was put there by hand and is not taken up yet), `entry` is None. `claimant`: who
@@ -131,8 +131,7 @@ class Item:
         return STATES[self.stage]
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(msgspec.Struct, frozen=True):
     """A part of what suits, the oldest first. `total`: how many suit; those that were not looked into may, too."""
 
     items: tuple[Item, ...]

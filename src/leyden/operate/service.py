@@ -6,8 +6,9 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from leyden import shares
 from leyden.board import Cell
@@ -34,8 +35,7 @@ _LOOK_S = 1.0  # without the bell, which another one who waits may have heard fi
 _UNSEEN = Outbox()
 
 
-@dataclass(frozen=True, slots=True)
-class Role:
+class Role(msgspec.Struct, frozen=True):
     """A process of the service; `pid` 0: it does not run just now. `restarts` since the start of the service."""
 
     name: str
@@ -44,16 +44,14 @@ class Role:
     restarts: int
 
 
-@dataclass(frozen=True, slots=True)
-class Disk:
+class Disk(msgspec.Struct, frozen=True):
     """That of the spool; `free_bytes` is what the service's user may have of it."""
 
     free_bytes: int
     total_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(msgspec.Struct, frozen=True):
     """Which transfer syntaxes (UIDs) a destination accepted and refused for one SOP class within the last day."""
 
     sop_class: str
@@ -61,8 +59,7 @@ class Seen:
     refused: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(msgspec.Struct, frozen=True):
     """One destination. `served`: it is a node of the running service; without a service nothing is said against it.
 
     `waiting` counts what stands in prepared/, transform/ and asking/, `under_way` what a process works on.
@@ -80,16 +77,15 @@ class Node:
     failed: int = 0
     expired: int = 0
     oldest_s: float | None = None
-    control: Control = field(default_factory=Control)
+    control: Control = msgspec.field(default_factory=Control)
     why: str = ""
     live: Outbox = _UNSEEN
     next_due_s: float = 0.0
-    delivered: Flow = field(default_factory=Flow)
+    delivered: Flow = msgspec.field(default_factory=Flow)
     seen: tuple[Seen, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(msgspec.Struct, frozen=True):
     """Everything at one moment, `at_s` (seconds since 1970, as all times here).
 
     `counts`: what stands in the spool, in the order of an object's trip. Without a service `pid` and `reading` are
@@ -237,8 +233,7 @@ def _said_by(root: Path, pid: int | None) -> Reading | None:
     return said if said is not None and said.pid == pid else None
 
 
-@dataclass(frozen=True, slots=True)
-class Reloading:
+class Reloading(msgspec.Struct, frozen=True):
     """Which service was asked to reload (None: none runs), and what came of it (None: it has not said so in time)."""
 
     pid: int | None
@@ -270,8 +265,7 @@ def reload(root: Path, within_s: float, asked: Asked | None = None) -> Reloading
         bell.close()
 
 
-@dataclass(frozen=True, slots=True)
-class Stopped:
+class Stopped(msgspec.Struct, frozen=True):
     """Which process was asked to end (None: no service runs), and whether it did in time."""
 
     pid: int | None

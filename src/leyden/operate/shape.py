@@ -4,8 +4,9 @@ It works with and without a running service, and changes nothing.
 """
 
 from bisect import bisect_right
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from leyden.operate.select import Filter, Selection, Sources, has_keys
 from leyden.spool.stage import CLAIMED_FROM, Stage
@@ -14,8 +15,7 @@ LIMITS_S = tuple(300.0 * 2**n for n in range(9))  # 5 min to 21 h
 WAITING = frozenset((Stage.NEW, *CLAIMED_FROM, Stage.ACTIVE, Stage.DEFERRED))  # what is still to be delivered
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(msgspec.Struct, frozen=True):
     """`rows`: the destination or source ("" = it is not known before it is planned) -> how many objects are so old.
 
     `limits_s`: the upper ends of the buckets, the youngest first; each is twice as wide as the one before it, and the

@@ -4,9 +4,11 @@ Without patient data, unless that is asked for.
 """
 
 import os
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from leyden.dicom.dictionary import keyword_of
 from leyden.dicom.header import peek
@@ -25,8 +27,7 @@ PATIENT_FACTS = (0x00100010, 0x00100020, 0x00100030, 0x00100040, 0x00080050, 0x0
 SHOWN_CHARS = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(msgspec.Struct, frozen=True):
     """`syntax` is a name. `facts`: keyword -> value, of elements that the data set has. `note`: as it stands beside the
     file. `unread`: why the file can't be read, as far as it can't."""
 
@@ -34,8 +35,8 @@ class Shown:
     bytes: int = 0
     meta: FileMeta | None = None
     syntax: str = ""
-    facts: dict[str, str] = field(default_factory=dict)
-    note: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, str] = msgspec.field(default_factory=dict)
+    note: dict[str, Any] = msgspec.field(default_factory=dict)
     unread: str = ""
 
 

@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from leyden.dicom.header import peek
 from leyden.errors import Corrupt
@@ -15,8 +16,7 @@ NEW_LOOKED_INTO = 10_000
 _STUDY_INSTANCE_UID = 0x0020000D
 
 
-@dataclass(frozen=True, slots=True)
-class Missing:
+class Missing(msgspec.Struct, frozen=True):
     """An instance that a destination has not got, or not the latest that came of it. `state`: a stage, or gone."""
 
     sop_instance_uid: str
@@ -26,20 +26,18 @@ class Missing:
     reason: str
 
 
-@dataclass(slots=True)
-class Destination:
+class Destination(msgspec.Struct):
     """`states`: how many instances are delivered, in which stage, or gone."""
 
     title: str
-    states: dict[str, int] = field(default_factory=dict)
+    states: dict[str, int] = msgspec.field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
         return set(self.states) <= {DELIVERED}
 
 
-@dataclass(frozen=True, slots=True)
-class Study:
+class Study(msgspec.Struct, frozen=True):
     """`received` and `dropped` count instances, not objects: one that came twice counts once."""
 
     uid: str

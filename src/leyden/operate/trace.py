@@ -6,11 +6,12 @@ It works with and without a running service, and changes nothing.
 import os
 import time
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import orjson
+from msgspec.structs import replace
 
 from leyden.dicom.part10 import HEAD_MAX_BYTES, decode_head
 from leyden.errors import Corrupt
@@ -32,8 +33,7 @@ DELIVERED, DROPPED, GONE = "delivered", "dropped", "gone"
 _EARLIER_S = 60.0  # a receiver's clock and the supervisor's are one; this is for a clock that was set
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """Where an object stands for a destination ("" before planning). Times are in seconds since 1970; 0 = none.
 
     `reason`: why it is in rejected/, failed/ or expired/. `why`: why it does not move on from elsewhere just now; "" =
@@ -50,8 +50,7 @@ class Place:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Story:
+class Story(msgspec.Struct, frozen=True):
     """One object. `events`: as they stand in the journal, the oldest first; none if it has forgotten the object.
 
     `sop_instance_uid`: as it came; "" if that is not known. `proved`: the destinations for which a receipt, and no

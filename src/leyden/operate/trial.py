@@ -9,9 +9,10 @@ import ipaddress
 import os
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from leyden.errors import LeydenError
 
@@ -28,8 +29,7 @@ class NotMade(LeydenError):
     """Nothing was written; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
+class Made(msgspec.Struct, frozen=True):
     """A certificate and its key below the folder, as NAME.pem and NAME.key; `names` are those that it is for."""
 
     name: str

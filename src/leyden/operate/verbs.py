@@ -7,9 +7,11 @@ or page.
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
 
 from leyden.journal.events import Operated
 from leyden.journal.lines import tell
@@ -25,8 +27,7 @@ What = Filter | Collection[str]
 """Objects: those that suit a filter, or some by their ids."""
 
 
-@dataclass(slots=True)
-class Done:
+class Done(msgspec.Struct):
     """What came of a verb.
 
     `count`: with how many objects it was done. `under_way`: how many a process is working on; these were left alone.
@@ -36,7 +37,7 @@ class Done:
     did: str
     count: int = 0
     under_way: int = 0
-    left: dict[str, int] = field(default_factory=dict)
+    left: dict[str, int] = msgspec.field(default_factory=dict)
     not_looked_into: int = 0
 
     @property
@@ -48,8 +49,7 @@ class Done:
         self.left[why] = self.left.get(why, 0) + 1
 
 
-@dataclass(frozen=True, slots=True)
-class Verb:
+class Verb(msgspec.Struct, frozen=True):
     """`did`: its name. `stages`: where it finds what it is for. `certain`: as for Selection."""
 
     did: str

@@ -5,8 +5,9 @@ user as the service's, with its capabilities, or root.
 """
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from leyden import board
 from leyden.board import Cell, Row
@@ -15,8 +16,7 @@ from leyden.spool.lock import holder
 _LINK = f"/memfd:{board.NAME}"  # as /proc names it, with " (deleted)" behind
 
 
-@dataclass(frozen=True, slots=True)
-class Vital:
+class Vital(msgspec.Struct, frozen=True):
     """A service and the rows of the roles that it has started, in the order in which it starts them."""
 
     pid: int

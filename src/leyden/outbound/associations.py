@@ -9,7 +9,6 @@ import logging
 import random
 import time
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
 from itertools import chain, islice
 
 from leyden import board
@@ -55,12 +54,11 @@ FOR_GOOD = 1
 NOT_THE_CALLER = ((1, 2), (1, 7), (2, 2))  # (source, reason): application context, called AE title, protocol version
 
 
-@dataclass(slots=True, eq=False)
-class LiveMember(Member):
+class LiveMember(Member, eq=False, kw_only=True):
     """One association of the pool with its task, its connection, and the instance that is bound to it."""
 
     contexts: tuple[ladder.Pair, ...] = ()  # as proposed, in order
-    destination: Destination = field(kw_only=True)  # as it was when this was asked for
+    destination: Destination  # as it was when this was asked for
     task: "asyncio.Task[None] | None" = None
     association: scu.Association | None = None
     bound: Instance | None = None

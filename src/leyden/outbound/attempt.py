@@ -9,7 +9,8 @@ import random
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+
+import msgspec
 
 from leyden import crash
 from leyden.deliver.destination import Destination
@@ -127,8 +128,7 @@ class Attempts:
         self._files.forget(association)
 
 
-@dataclass(slots=True)
-class OpenFile:
+class OpenFile(msgspec.Struct):
     """The file of an instance; `size_bytes` is that of its data set, of which `ahead_bytes` were read ahead."""
 
     receipt: str

@@ -8,9 +8,10 @@ import asyncio
 import logging
 import time
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
+
+import msgspec
 
 from leyden import board, crash, log
 from leyden.board import Cell
@@ -32,8 +33,7 @@ SLOW_ABORTS = 3
 DISK_PAUSE_S = 1.0
 
 
-@dataclass(slots=True)
-class Statistics:
+class Statistics(msgspec.Struct):
     """Counts since the start of the process, and what last happened (seconds since 1970; 0 = nothing yet)."""
 
     delivered: int = 0

@@ -20,8 +20,10 @@ that a dead destination costs them nothing: while it is backed off its queue is 
 import time
 from collections.abc import Iterable
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
 from functools import partial
+
+import msgspec
+from msgspec.structs import replace
 
 from leyden.deliver.destination import Destination
 from leyden.deliver.pool import Phase
@@ -39,8 +41,7 @@ from leyden.plan.rules import Sorting
 from leyden.spool.store import Spool
 
 
-@dataclass(frozen=True, slots=True)
-class Live:
+class Live(msgspec.Struct, frozen=True):
     """How a destination does just now. `next_try_s` and those of `callers` are of the monotonic clock, 0 = none.
 
     `associations` are established, `opening` are not yet. `line_bytes_per_s`: what the line carried lately.

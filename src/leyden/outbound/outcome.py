@@ -4,7 +4,6 @@ written down. No I/O: claims.py acts on it.
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -133,8 +132,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         return why
 
 
-@dataclass(slots=True)
-class Record:
+class Record(msgspec.Struct):
     """What happened to one instance before, as long as the process lives."""
 
     slow_aborts: int = 0

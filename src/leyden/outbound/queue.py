@@ -14,7 +14,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from itertools import islice
 
 from leyden.deliver import retry
@@ -46,8 +45,7 @@ OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # no sy
 OURS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # says nothing of the file: try again
 
 
-@dataclass(frozen=True, slots=True)
-class Instance(Request):
+class Instance(Request, frozen=True, kw_only=True):
     """A SOP instance that wants to be sent, with its file; the data set begins at `offset`. `values` order it within
     its series (plan/sort.py)."""
 

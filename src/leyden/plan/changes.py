@@ -4,15 +4,15 @@ For an operator (`leyden explain`), not for the log: these are values of the dat
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from leyden.dicom.dictionary import keyword_of
 from leyden.dicom.elements import PIXEL_ELEMENTS, tag_name
 from leyden.dicom.header import Dataset
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """An element that differs. `path`: `PatientName`, or `OtherPatientIDsSequence[1].PatientID` with items from 1.
 
     `before`, `after`: its values joined by backslashes, or what it holds in words if that is no text; None = absent.

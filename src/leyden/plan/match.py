@@ -10,8 +10,10 @@ Everything here is a pure function of the settings and the header.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import NamedTuple
+
+import msgspec
+from msgspec.structs import replace
 
 from leyden.dicom.header import Header
 from leyden.dicom.part10 import FileMeta
@@ -37,8 +39,7 @@ def nothing_known(_destination: str, _sop_class: str) -> None:
     """An AcceptanceOf for a caller that knows nothing about any destination."""
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(msgspec.Struct, frozen=True):
     """One copy to send: the destination's AE title, the form, the rank (two digits), and which rule asks for it.
 
     `mutated`: what the destination gets instead of what came, or why it must get nothing; None = what came.
@@ -51,8 +52,7 @@ class Delivery:
     mutated: Mutated | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Save:
+class Save(msgspec.Struct, frozen=True):
     """One copy to write: its absolute path (patient data, not to be logged), and which rule and target ask for it."""
 
     path: str
@@ -75,8 +75,7 @@ class Ran(NamedTuple):
         return self.failed is None
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """What to do with one dataset.
 
     Without deliveries, `dropped_by` names the rule that ended the trip: a drop, or a save_file if nothing else was

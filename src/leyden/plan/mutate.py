@@ -10,11 +10,12 @@ Deliberately absent: pixels.
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
 
+import msgspec
 import regex  # type: ignore[import-untyped]
+from msgspec.structs import replace
 
 from leyden.dicom.draft import Draft
 from leyden.dicom.edit import Replacements
@@ -54,8 +55,7 @@ class LaterError(CannotError):
     """An edit can't be made now, whatever its OnError says: the object has to wait."""
 
 
-@dataclass(frozen=True, slots=True)
-class Circumstances:
+class Circumstances(msgspec.Struct, frozen=True):
     """What an object's mutations depend on beside the object.
 
     `destination`: the AE title whose mutations run ("" = only those for all); `receipt`: of the object, 22 digits, the
@@ -101,8 +101,7 @@ class Failure(NamedTuple):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Mutated:
+class Mutated(msgspec.Struct, frozen=True, eq=False):
     """What one destination gets. `header`: as it will leave, its dataset `draft`. `failure`: why it must not leave;
     then the header may be that of what came.
 

@@ -7,10 +7,11 @@ one that keeps any IOD valid is taken: a dummy before an empty value before remo
 
 import csv
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from importlib.resources import files
+
+import msgspec
 
 EDITION = "PS3.15 2026d"
 
@@ -72,8 +73,7 @@ _CLEANING = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(msgspec.Struct, frozen=True):
     """`act` is to be done; where that is not possible for a value (a date that is none), `basic`."""
 
     act: Act

@@ -7,8 +7,9 @@ key: the same for the same, in every process and after every restart, without a 
 import base64
 import hashlib
 import hmac
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from leyden.dicom.elements import tag_name
 from leyden.dicom.header import Dataset
@@ -24,8 +25,7 @@ class Unsafe(LeydenError):
     """An object that must not leave, as it can't be cleaned. The text says why and holds no value of the dataset."""
 
 
-@dataclass(frozen=True, slots=True)
-class Patient:
+class Patient(msgspec.Struct, frozen=True):
     """What tells a patient from others: Patient ID and Issuer of Patient ID."""
 
     id: str

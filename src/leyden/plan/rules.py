@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+import msgspec
+
 PSEUDO_TAGS = ("Source", "Called")  # a condition may also ask for these: the calling and the called AE title
 
 
@@ -55,8 +57,7 @@ class ActionType(StrEnum):
     DROP = "drop"
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(msgspec.Struct, frozen=True):
     """What a matching route does. `target` is a node's AE title (never an alias) or a path with placeholders."""
 
     type: ActionType
@@ -85,16 +86,14 @@ class Route:
         object.__setattr__(self, "told", told)
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(msgspec.Struct, frozen=True):
     """A step into a sequence: its tag, and which item, counted from 1 (PS3.5 section 7.5); 0 = each of them."""
 
     sequence: int
     item: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """Where an element stands in a dataset: its tag, the steps to its item, its private creator ("" = it is public).
 
     With a creator, the last two digits of the tag count within the creator's block (PS3.5 section 7.8.1).
@@ -135,8 +134,7 @@ class BurnedIn(StrEnum):
     BLANK = "blank"
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(msgspec.Struct, frozen=True):
     """How a dataset is de-identified: the Basic Profile of PS3.15 Annex E with `options` (profile.py has their names).
 
     `words`: the texts that cleaning may leave. `private`: group, low byte of the element (-1 = all) and creator of
@@ -150,8 +148,7 @@ class Profile:
     rectangles: tuple[tuple[int, int, int, int], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Edit:
+class Edit(msgspec.Struct, frozen=True):
     """One action of a mutation.
 
     `expression` is a regular expression, searched in the source's text; `value` is a template (mutate.py). `vr`: the VR
@@ -173,8 +170,7 @@ class Edit:
     log_info: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Mutation:
+class Mutation(msgspec.Struct, frozen=True):
     """One mutation of mutations.yml. `ae_titles`: the nodes (never aliases) whose copies it changes; empty = all.
 
     `original_attributes`: the old values go into the Original Attributes Sequence (PS3.3 C.12.1.1.9).
@@ -198,8 +194,7 @@ class SortType(StrEnum):
     STRING = "string"
 
 
-@dataclass(frozen=True, slots=True)
-class SortAction:
+class SortAction(msgspec.Struct, frozen=True):
     """Order by one element. `tag` is eight lower-case hex digits."""
 
     tag: str
@@ -208,8 +203,7 @@ class SortAction:
     description: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Sorting:
+class Sorting(msgspec.Struct, frozen=True):
     """One entry of sortings.yml. `ae_titles`: the nodes (never aliases) for which it orders; empty = all."""
 
     where: str
@@ -219,8 +213,7 @@ class Sorting:
     description: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class CopyRules:
+class CopyRules(msgspec.Struct, frozen=True):
     """By what one copy is to be changed: the mutations for a destination, and the AE title of who changes it."""
 
     destination: str
@@ -228,8 +221,7 @@ class CopyRules:
     mutations: tuple[Mutation, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """What the planner must know of a destination. `syntax` is a transfer syntax UID, or "" to send as received.
 
     `recompress_lossy`: whether an instance that is lossy already may be made into another lossy syntax.
@@ -241,8 +233,7 @@ class Target:
     recompress_lossy: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class PlanSettings:
+class PlanSettings(msgspec.Struct, frozen=True):
     """The settings that say what happens to an object.
 
     `titles` maps each accepted called AE title to the title of the node that it stands for; our own title maps to "".

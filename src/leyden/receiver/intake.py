@@ -10,10 +10,12 @@ import os
 import time
 from collections.abc import Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from leyden import board, crash
 from leyden.admission.callers import HASH, KNOCKS, Caller, Refused, Visitor, Why, folded, to_check
@@ -70,8 +72,7 @@ WHY = {CALLED_UNKNOWN: Why.CALLED, CALLING_UNKNOWN: Why.CALLING}
 CONTRADICTS = "stored, but context, command and data set contradict"
 
 
-@dataclass(slots=True)
-class _Embryo:
+class _Embryo(msgspec.Struct):
     """An object that is being received."""
 
     store: StoreStarted

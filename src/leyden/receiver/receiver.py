@@ -11,8 +11,9 @@ import math
 import random
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from resource import RLIMIT_NOFILE, getrlimit
+
+import msgspec
 
 from leyden import board
 from leyden.admission.flood import AGAIN_S
@@ -39,8 +40,7 @@ MAX_UNASSOCIATED_SHARE = 4  # of the descriptors that this process may have: a q
 LOOKED_AT = 200  # of the oldest, for the one to drop
 
 
-@dataclass(frozen=True, slots=True)
-class Statistics:
+class Statistics(msgspec.Struct, frozen=True):
     """Connections that a receiver has now, and whole objects that it has kept since its start."""
 
     unassociated: int

@@ -24,10 +24,11 @@ import time
 from asyncio import AbstractEventLoop, Future
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from typing import IO
+
+import msgspec
 
 from leyden import crash
 from leyden.errors import Transient
@@ -44,8 +45,7 @@ FAST_S = 0.005  # a sync faster than this may block the event loop: a trip to a 
 _PROBE_BYTES = 4096
 
 
-@dataclass(slots=True, eq=False)
-class _Job:
+class _Job(msgspec.Struct, eq=False):
     fd: int
     embryo: str
     name: str  # in new/, without its ending

@@ -11,7 +11,6 @@ A file that cannot be read changes nothing: it is logged once, and the last know
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -37,8 +36,7 @@ _WHOLE = b"without process delays"
 _NO_FILE = (0, 0, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(msgspec.Struct, frozen=True):
     """Who has ordered something, when, until when, and why. Times are seconds since 1970.
 
     `until_s`: 0 = until it is taken back.
@@ -53,8 +51,7 @@ class Order:
         return not self.until_s or now_s < self.until_s
 
 
-@dataclass(frozen=True, slots=True)
-class Control:
+class Control(msgspec.Struct, frozen=True):
     """What is ordered for one destination: `pause` = nothing is sent to it, `override` = at any time of the day.
 
     In a file, an order whose time is over is still there; at() leaves it out.

@@ -13,11 +13,11 @@ import math
 import os
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import orjson
+from msgspec.structs import replace
 
 from leyden import crash
 from leyden.journal.events import Retried

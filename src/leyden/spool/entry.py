@@ -10,10 +10,11 @@ Deliberately absent: any knowledge of what the file holds.
 
 import os
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
+
+import msgspec
 
 from leyden.spool.stage import CLAIMED_FROM, Stage
 
@@ -71,8 +72,7 @@ def bucket_of(time_s: float) -> str:
     return f"{int(time_s) // BUCKET_S:08d}"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """What the name of a file says.
 
     - `receipt`: 22 digits that identify the object (ReceiptClock); the keys stand for SOP Instance UID, Study Instance
@@ -204,8 +204,7 @@ class ReceiptClock:
         return f"{self._last_us:016d}{self._receiver:02d}{self._counter:04d}"
 
 
-@dataclass(frozen=True, slots=True)
-class Queued:
+class Queued(msgspec.Struct, frozen=True):
     """An entry and its place: it waits in `stage` for a claimant, or is claimed and came from `stage`.
 
     `destination` is an AE title. The name of a claim, in active/<claimant>/, holds all of this as well (claim_name()).

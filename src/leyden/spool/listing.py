@@ -10,8 +10,9 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
+
+import msgspec
 
 from leyden.spool.entry import SEPARATOR, Entry, folder, is_bucket, of_source, parse, title
 from leyden.spool.stage import BY_DESTINATION, CLAIMED_FROM, Stage
@@ -40,8 +41,7 @@ def _any_bucket(_bucket: str) -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True)
-class Count:
+class Count(msgspec.Struct, frozen=True):
     """How many objects stand in a stage for a destination ("" in stages before planning)."""
 
     stage: Stage
@@ -270,8 +270,7 @@ def present(
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(msgspec.Struct, frozen=True):
     """An object in the spool: where it stands, for which destination ("" before planning), and its file.
 
     `name` is that of its entry. `claimant`: who works on it, "" = nobody. Such an object stands in the stage that it

@@ -14,10 +14,11 @@ import logging
 import os
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import astuple, dataclass
 from pathlib import Path
 
+import msgspec
 import orjson
+from msgspec.structs import astuple
 
 from leyden.spool import ended, listing, receipts, recent
 from leyden.spool.entry import Queued, parse
@@ -31,8 +32,7 @@ _PLANNED_BEFORE = "state/planned-before.json"
 _WAITS = (Stage.ASKING, Stage.TRANSFORM, Stage.PREPARED, Stage.DEFERRED)
 
 
-@dataclass(slots=True)
-class Recovered:
+class Recovered(msgspec.Struct):
     """What recovery found and did."""
 
     embryos: int = 0

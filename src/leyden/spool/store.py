@@ -14,12 +14,12 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import orjson
+from msgspec.structs import replace
 
 from leyden import crash, log
 from leyden.documents import decoded
@@ -56,8 +56,7 @@ AHEAD = 100_000  # and so many more are looked at for the sake of those who have
 _SET_ASIDE = "state/set-aside"  # how many entries the planner leaves in new/ on purpose; no file: none
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(msgspec.Struct, frozen=True):
     """One planned delivery: the entry, which gives its name, and where it is to wait. `destination` is an AE title."""
 
     entry: Entry
@@ -66,8 +65,7 @@ class Placement:
     rank: str
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """An entry of new/ and its two or more deliveries, each to a different destination."""
 
     source: Path
@@ -79,8 +77,7 @@ def sent_from(deferred: Entry) -> Stage:
     return Stage.ASKING if deferred.syntax else Stage.PREPARED
 
 
-@dataclass(frozen=True, slots=True)
-class _PlanLine:
+class _PlanLine(msgspec.Struct, frozen=True):
     """A line of a plan file: what is read of it again. `source` is relative to the spool, `to` are names of claims."""
 
     source: str

@@ -7,7 +7,8 @@ full for each of these. What an operator, or an older version, has put into new/
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+import msgspec
 
 from leyden.spool import listing
 from leyden.spool.entry import SEPARATOR, of_source, title
@@ -18,13 +19,12 @@ CALLERS_MAX = 10_000  # that are known at once; beyond, those with the least are
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
-@dataclass(slots=True)
-class Taken:
+class Taken(msgspec.Struct):
     """In bytes. `callers`: by the key of the calling AE title; `samples`: a file of each; `destinations`: by title."""
 
-    callers: dict[str, float] = field(default_factory=dict)
-    samples: dict[str, str] = field(default_factory=dict)
-    destinations: dict[str, float] = field(default_factory=dict)
+    callers: dict[str, float] = msgspec.field(default_factory=dict)
+    samples: dict[str, str] = msgspec.field(default_factory=dict)
+    destinations: dict[str, float] = msgspec.field(default_factory=dict)
 
 
 def taken(root: str) -> Taken:

@@ -12,9 +12,9 @@ import fcntl
 import mmap
 import os
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
 
+import msgspec
 import numpy as np
 
 from leyden import board
@@ -46,8 +46,7 @@ class FrameState(IntEnum):
     FAILED = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(msgspec.Struct, frozen=True):
     """What to do with a filled lease: decode its room into its pixels, encode its pixels into its room, or both.
 
     `reads` and `writes`: the decoder and the encoder by their number in the codec table, -1 = none. The decoder gives

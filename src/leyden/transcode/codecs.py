@@ -6,9 +6,10 @@ start agree on it. Which library does what, and why, is in DECISIONS.md.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
+
+import msgspec
 
 from leyden import board
 from leyden.dicom import uids
@@ -23,8 +24,7 @@ Encode = Callable[[Planes, memoryview, memoryview, float, int], int]
 Decode = Callable[[memoryview, Planes, memoryview, int], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Remaking:
+class Remaking(msgspec.Struct, frozen=True):
     """Makes a codec's codestream from that of another transfer syntax without decoding it, and so without loss.
 
     `of`: the UIDs of the other syntaxes. `inspect`: as in Codec. `remake(codestream, planes, room)` returns the length
@@ -38,8 +38,7 @@ class Remaking:
     check: Callable[[memoryview, memoryview, Planes], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Codec:
+class Codec(msgspec.Struct, frozen=True):
     """A codec. `encodes`: the UID of the transfer syntax that it writes; `decodes`: the UIDs that it reads.
 
     `inspect(codestream, description)`: what a codestream claims: its planes, and whether it is of a lossy kind,

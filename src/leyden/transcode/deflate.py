@@ -7,11 +7,11 @@ zlib decodes, as it can stop at the size of the frame.
 """
 
 import zlib
-from dataclasses import replace
 from typing import Any
 
 import imagecodecs
 import numpy as np
+from msgspec.structs import replace
 
 from leyden.errors import Corrupt
 from leyden.transcode.pixels import CodecError, Declared, Description, Planes, Samples, Unfit

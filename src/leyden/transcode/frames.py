@@ -9,8 +9,9 @@ bounded by the arena, whatever the object.
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from leyden.transcode.arena import Arena, FrameState, Lease, Work
 from leyden.transcode.codecs import perform
@@ -18,8 +19,7 @@ from leyden.transcode.codecs import perform
 HELPER_LOST_S = 0.1  # the longest sleep, as a helper that was killed does not ring the bell
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(msgspec.Struct, frozen=True):
     """A frame to be worked on: what is to be done, the room that it needs, and what fills a lease with it."""
 
     work: Work

@@ -9,12 +9,14 @@ under a map kills the process. What can't be made raises Unfit, with the reason 
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import partial
 from typing import BinaryIO, Protocol
 
+import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from leyden.dicom import derive, edit, signed, uids
 from leyden.dicom.draft import Draft
@@ -53,8 +55,7 @@ class Verify(IntEnum):
     ALL = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(msgspec.Struct, frozen=True):
     """The terms on which an object is made: limits, checks, and for lossy syntaxes how much may be lost.
 
     `quality` is for JPEG and JPEG XL (1 to 100), `ratio` for JPEG 2000 and HTJ2K, `near` for JPEG-LS (the greatest

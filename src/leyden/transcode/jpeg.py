@@ -10,10 +10,11 @@ Absent: progressive, hierarchical and arithmetic processes, several scans, DNL, 
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 from itertools import islice
 
+import msgspec
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from leyden.errors import Corrupt
@@ -116,8 +117,7 @@ def photometric_lossy(described: Description) -> str:
     return "YBR_FULL_422" if described.samples == 3 else described.photometric
 
 
-@dataclass(slots=True)
-class FrameHeader:
+class FrameHeader(msgspec.Struct):
     """The headers before the entropy-coded data.
 
     `components`: identifier, horizontal and vertical sampling factor. `kept`: marker and contents of all segments
@@ -134,8 +134,8 @@ class FrameHeader:
     jfif: bool = False
     adobe: int | None = None
     restart_interval: int = 0
-    kept: list[tuple[int, bytes]] = field(default_factory=list)
-    code_bits: dict[int, NDArray[np.int64]] = field(default_factory=dict)
+    kept: list[tuple[int, bytes]] = msgspec.field(default_factory=list)
+    code_bits: dict[int, NDArray[np.int64]] = msgspec.field(default_factory=dict)
     selectors: tuple[int, ...] = ()
     ac_selectors: tuple[int, ...] = ()
     predictor: int = 0

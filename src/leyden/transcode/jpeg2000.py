@@ -7,7 +7,8 @@ pixel is read here.
 
 import struct
 from collections.abc import Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from leyden.errors import Corrupt
 from leyden.transcode.pixels import (

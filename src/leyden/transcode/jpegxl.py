@@ -8,8 +8,9 @@ Refused: orientation, previews, animation, more channels, float samples, and YBR
 JPEG the decoder undoes it, for others it does not, and the header does not tell which one it is.
 """
 
-from dataclasses import replace
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from leyden.errors import Corrupt
 from leyden.transcode.jpeg2000 import boxes

@@ -8,11 +8,11 @@ interpreter lock is free while it works.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import imagecodecs
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from leyden.errors import Corrupt

@@ -6,10 +6,11 @@ Nothing here reads a file or a dataset.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from leyden.errors import LeydenError
@@ -39,8 +40,7 @@ class CodecError(LeydenError):
     """A codec's library failed although its input looks valid."""
 
 
-@dataclass(frozen=True, slots=True)
-class Planes:
+class Planes(msgspec.Struct, frozen=True):
     """One frame as a codec takes it: planar, `sample_bytes` a sample, native byte order.
 
     `rct`: the three samples are R, G and B, which the codec's component transform decorrelates (the reversible one for
@@ -72,8 +72,7 @@ class Planes:
         return np.frombuffer(buffer[: self.size_bytes], self.dtype).reshape(self.samples, self.rows, self.columns)
 
 
-@dataclass(frozen=True, slots=True)
-class Description:
+class Description(msgspec.Struct, frozen=True):
     """The Image Pixel module of a dataset (PS3.3 C.7.6.3), as far as it decides the layout of Pixel Data."""
 
     rows: int

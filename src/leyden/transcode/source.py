@@ -10,9 +10,10 @@ import os
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
+
+from msgspec.structs import replace
 
 from leyden.dicom import signed, uids
 from leyden.dicom.elements import EXPLICIT, ByteSource, tag_name

@@ -16,9 +16,10 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from leyden.dicom import uids
 from leyden.errors import LeydenError
@@ -36,8 +37,7 @@ NICE = 5  # as workers
 _DESCRIPTIONS = "images.json"
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
+class Encoded(msgspec.Struct, frozen=True):
     """What children did at once: bytes of pixels and of codestreams, processor time in all, and time by the clock."""
 
     pixel_bytes: int
@@ -56,8 +56,7 @@ class Encoded:
         return self.pixel_bytes / MB / self.clock_s
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
+class Measured(msgspec.Struct, frozen=True):
     """`one`: on one core; `all`: on all at once. `cores`: how many of them there were for us."""
 
     one: Encoded
@@ -93,7 +92,7 @@ def _children(images: Sequence[Image], count: int) -> Iterator[list["subprocess.
     with tempfile.TemporaryDirectory(prefix="leyden-tune-") as folder:
         for n, image in enumerate(images):
             (Path(folder) / f"{n}.raw").write_bytes(image.native)
-        (Path(folder) / _DESCRIPTIONS).write_text(json.dumps([asdict(image.described) for image in images]))
+        (Path(folder) / _DESCRIPTIONS).write_bytes(msgspec.json.encode([image.described for image in images]))
         command = [sys.executable, "-m", "leyden.tune.codec", folder]
         children = [
             subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(count)
@@ -139,8 +138,7 @@ def _hear(child: "subprocess.Popen[str]") -> dict[str, Any]:
 # -- one image through one codec
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(msgspec.Struct, frozen=True):
     """A frame as a codec takes it, and room for what it makes."""
 
     planes: pixels.Planes
@@ -174,7 +172,7 @@ def encode(uid: str, made: Frame, setting: float = 0.0) -> int:
 def main(folder: Path) -> None:
     """Answer each line of [UID, setting, seconds] with what was encoded, until the parent is gone."""
     os.nice(NICE)
-    described = [Description(**each) for each in json.loads((folder / _DESCRIPTIONS).read_text())]
+    described = msgspec.json.decode((folder / _DESCRIPTIONS).read_bytes(), type=list[Description])
     images = [Image(str(n), each, (folder / f"{n}.raw").read_bytes()) for n, each in enumerate(described)]
     frames: dict[str, list[Frame]] = {}
     for line in sys.stdin:

@@ -6,9 +6,9 @@ The segments are read from the newest on, up to a limit, and line by line.
 import random
 import statistics
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import orjson
 
 from leyden.journal.segments import segments
@@ -21,13 +21,12 @@ SIZES = (("below 100 KB", 100_000), ("100 KB to 1 MB", 1_000_000), ("1 to 10 MB"
 _RECEIVED, _DELIVERED = b'"event":"received"', b'"event":"delivered"'
 
 
-@dataclass(slots=True)
-class Flow:
+class Flow(msgspec.Struct):
     """Objects and bytes, in all and by the minute (since 1970)."""
 
     objects: int = 0
     bytes: int = 0
-    minutes: dict[int, tuple[int, int]] = field(default_factory=dict)
+    minutes: dict[int, tuple[int, int]] = msgspec.field(default_factory=dict)
 
     def add(self, at_s: float, size_bytes: int) -> None:
         self.objects += 1
@@ -46,12 +45,11 @@ class Flow:
         return max((total_bytes for _, total_bytes in self.minutes.values()), default=0) / MINUTE_S
 
 
-@dataclass(slots=True)
-class Deliveries:
+class Deliveries(msgspec.Struct):
     """What one destination has taken. `samples`: (bytes, seconds) of some of the deliveries, chosen at random."""
 
-    flow: Flow = field(default_factory=Flow)
-    samples: list[tuple[int, float]] = field(default_factory=list)
+    flow: Flow = msgspec.field(default_factory=Flow)
+    samples: list[tuple[int, float]] = msgspec.field(default_factory=list)
 
     def add(self, at_s: float, size_bytes: int, took_s: float) -> None:
         self.flow.add(at_s, size_bytes)
@@ -84,15 +82,14 @@ def _medians(samples: list[tuple[int, float]]) -> tuple[float, float]:
     return statistics.median(size for size, _ in samples), statistics.median(took_s for _, took_s in samples)
 
 
-@dataclass(slots=True)
-class History:
+class History(msgspec.Struct):
     """What was found, between two times (seconds since 1970)."""
 
     first_s: float = float("inf")
     last_s: float = 0.0
-    received: Flow = field(default_factory=Flow)
-    sizes: dict[str, int] = field(default_factory=dict)  # objects that came, by SIZES
-    deliveries: dict[str, Deliveries] = field(default_factory=dict)  # by destination
+    received: Flow = msgspec.field(default_factory=Flow)
+    sizes: dict[str, int] = msgspec.field(default_factory=dict)  # objects that came, by SIZES
+    deliveries: dict[str, Deliveries] = msgspec.field(default_factory=dict)  # by destination
 
     @property
     def span_s(self) -> float:

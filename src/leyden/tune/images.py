@@ -6,10 +6,10 @@ pydicom reads them, because whatever somebody has in a folder is welcome here. O
 import lzma
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pydicom
 from pydicom.errors import InvalidDicomError
@@ -23,8 +23,7 @@ CT_SIDE = 128  # pixels, of the image that the wheel carries
 CT_BYTES = 2 * CT_SIDE * CT_SIDE
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(msgspec.Struct, frozen=True):
     """The first frame of an uncompressed object, native."""
 
     name: str

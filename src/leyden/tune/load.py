@@ -8,8 +8,9 @@ are of one study. Deliberately absent: data sets that are deflated or big endian
 import itertools
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from leyden.dicom.elements import ByteSource, encoding_of, level
 from leyden.dicom.part10 import HEAD_MAX_BYTES, FileMeta, decode_head, encode_head
@@ -20,8 +21,7 @@ ROOM = "2.25.1" + "0" * (UID_BYTES - 6)
 _SOP_INSTANCE_UID = 0x00080018
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
+class Template(msgspec.Struct, frozen=True):
     """A data set in pieces; the SOP Instance UID stands `uid_at` bytes from the start, within the first one."""
 
     name: str

@@ -3,8 +3,10 @@
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
 
 from leyden.dicom.uids import syntax_name
 from leyden.errors import LeydenError
@@ -22,8 +24,7 @@ COLD = 1.1
 stay in the caches (DECISIONS.md 211)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True):
     """What is to be measured, on the disk of `folder`.
 
     `syntaxes`: the UID of each transfer syntax, with the encoder's number for loss. `seconds`: for each figure. `plan`:
@@ -39,8 +40,7 @@ class Wanted:
     plan: PlanSettings | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """`machine` is what the model needs, `codecs` and `disk` the figures behind it: by syntax, objects/s by size.
 
     `costs`: what an object costs each role, and both ends, if they are on this machine as here.

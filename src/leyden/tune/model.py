@@ -8,8 +8,10 @@ Deliberately absent: queues. A rate that arrives evenly below the bound passes; 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from math import ceil
+
+import msgspec
+from msgspec.structs import replace
 
 RECEIVERS_MAX, WORKERS_MAX, ASSOCIATIONS_MAX = 32, 512, 64  # what config.yml and nodes.yml take
 NEAR = 0.97  # of the best rate: as good as it, for fewer processes
@@ -18,8 +20,7 @@ MB, MIB = 1e6, 1 << 20
 AS_IT_CAME = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(msgspec.Struct, frozen=True):
     """Seconds that an object takes: `object_s` whatever its size, and `mb_s` more for each MB (a million bytes)."""
 
     object_s: float = 0.0
@@ -39,8 +40,7 @@ class Cost:
 NOTHING = Cost()
 
 
-@dataclass(frozen=True, slots=True)
-class Codec:
+class Codec(msgspec.Struct, frozen=True):
     """Seconds of a core for a MB of pixels: while the other cores rest, and while all encode. `ratio`: bytes made of
     one byte."""
 
@@ -54,8 +54,7 @@ class Codec:
         return self.alone_mb_s + crowd * (self.crowd_mb_s - self.alone_mb_s)
 
 
-@dataclass(frozen=True, slots=True)
-class Machine:
+class Machine(msgspec.Struct, frozen=True):
     """What was measured. `cores`: how many codecs could use, of the `counted` ones; `passing_cores`: how many objects
     used that passed as they came, as fast as they could. `roles`: processor time of an object in receiver, planner,
     sender and, besides the codec, worker. `disk`: a durable object, many at once. `beside`: what other programs on this
@@ -68,7 +67,7 @@ class Machine:
     passing_cores: float
     disk: Cost
     roles: Mapping[str, Cost]
-    codecs: Mapping[str, Codec] = field(default_factory=dict)  # by the name of the transfer syntax
+    codecs: Mapping[str, Codec] = msgspec.field(default_factory=dict)  # by the name of the transfer syntax
     beside: Cost = NOTHING
     lone: Cost = NOTHING
 
@@ -79,8 +78,7 @@ class Machine:
         return replace(self, counted=ceil(count), cores=cores, passing_cores=passing_cores)
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True):
     """The way to a destination: a round trip with the time for the answer, what the line carries in all, and what one
     association was seen to carry. None = not known, no bound."""
 
@@ -99,8 +97,7 @@ class Line:
         return max(1e-6, (self.wait_s or 0.0) + sent_s)
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+class Load(msgspec.Struct, frozen=True):
     """What is to pass: objects of one size, made into `syntax` (AS_IT_CAME: not), over `associations` of a `line`.
 
     `sources`: over how many associations they come at once; None = over enough.
@@ -115,8 +112,7 @@ class Load:
     sources: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(msgspec.Struct, frozen=True):
     """`bounds`: objects a second that each part passes at most; `role_ms`: processor time of an object, by role."""
 
     object_bytes: float
@@ -171,8 +167,7 @@ def predict(machine: Machine, load: Load) -> Prediction:
 # -- advice
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(msgspec.Struct, frozen=True):
     """A destination. `share`: how many of the objects that arrive go there. `associations`: as it is set now."""
 
     title: str
@@ -182,16 +177,14 @@ class Node:
     line: Line = Line()
 
 
-@dataclass(frozen=True, slots=True)
-class Arrivals:
+class Arrivals(msgspec.Struct, frozen=True):
     """How much comes: objects a second in the busiest minute, and bytes a second on average, day and night."""
 
     peak_per_s: float
     average_bytes_per_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Wishes:
+class Wishes(msgspec.Struct, frozen=True):
     """What if: None = as it is."""
 
     cores: float | None = None
@@ -201,8 +194,10 @@ class Wishes:
     syntax: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Situation:
+NO_WISHES = Wishes()
+
+
+class Situation(msgspec.Struct, frozen=True):
     """What the advice is for. `object_bytes`: an object of usual size; `frame_bytes`: the largest usual frame.
 
     `free_bytes`: what may be filled before the spool refuses objects. `arrivals` None: not known.
@@ -215,8 +210,7 @@ class Situation:
     arrivals: Arrivals | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Advice:
+class Advice(msgspec.Struct, frozen=True):
     """What to set, and what to expect of it.
 
     `main`: for the main destination, with what is advised; `main_syntax`: what it wants. `by_syntax`: the same of each
@@ -246,7 +240,7 @@ class Advice:
         return None if self.peak_per_s is None else self.main.per_s >= self.peak_per_s
 
 
-def advise(machine: Machine, here: Situation, wishes: Wishes = Wishes()) -> Advice:
+def advise(machine: Machine, here: Situation, wishes: Wishes = NO_WISHES) -> Advice:
     """The fewest processes and associations with which nothing else would be quicker."""
     machine = machine.with_cores(wishes.cores) if wishes.cores is not None else machine
     nodes = [_wished(node, wishes) for node in here.nodes]

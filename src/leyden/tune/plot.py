@@ -5,10 +5,11 @@ Deliberately absent: everything else.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
 from math import floor, log10
 from pathlib import Path
+
+import msgspec
 
 WIDTH, HEIGHT = 560, 360
 LEFT, RIGHT, TOP, BOTTOM = 64, 20, 44, 52
@@ -16,8 +17,7 @@ LEGEND_LINE = 16
 COLOURS = ("#1b6ca8", "#d1495b", "#2e8b57", "#b8860b", "#6a4c93", "#444444", "#00a6a6", "#a0522d")
 
 
-@dataclass(frozen=True, slots=True)
-class Chart:
+class Chart(msgspec.Struct, frozen=True):
     """`series`: name -> y at each x; None where there is none."""
 
     title: str

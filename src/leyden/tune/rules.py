@@ -1,8 +1,9 @@
 """What the rules of this site cost the planner for a CT, besides what it spends without any."""
 
 import time
-from dataclasses import replace
 from itertools import cycle, islice
+
+from msgspec.structs import replace
 
 from leyden.dicom.header import Header, peek
 from leyden.dicom.part10 import FileMeta, encode_head

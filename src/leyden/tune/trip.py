@@ -13,8 +13,9 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from leyden.dicom import uids
 from leyden.errors import LeydenError
@@ -40,8 +41,7 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 _NO_SETTINGS = ("LEYDEN_", "CAPACITOR_")  # of the environment, which are for another service
 
 
-@dataclass(frozen=True, slots=True)
-class Trip:
+class Trip(msgspec.Struct, frozen=True):
     """`count` objects of one size: seconds from the first request to the last arrival, and processor time by role.
 
     "beside" is what both ends spent. `sent_s`: from the first request to the last answer.
@@ -67,8 +67,7 @@ class Trip:
         return self.object_bytes, self.spent_s.get(role, 0.0) / self.count
 
 
-@dataclass(frozen=True, slots=True)
-class Costs:
+class Costs(msgspec.Struct, frozen=True):
     """What the trips say: processor time by role, of both ends, and how many cores were busy while objects passed."""
 
     roles: Mapping[str, Cost]

@@ -1,8 +1,9 @@
 """What `leyden tune` says: as text, and as one document for a program."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
+
+import msgspec
 
 from leyden.deliver.destination import Destination
 from leyden.tune.history import History
@@ -26,8 +27,7 @@ Age = Callable[[float], str]
 """Seconds in words."""
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(msgspec.Struct, frozen=True):
     """All there is to say. `echoes`: by AE title the round trip in seconds, or why there is none. `now`: the keys of
     config.yml as they are set."""
 
@@ -136,21 +136,26 @@ def document(told: Told) -> dict[str, Any]:
     """For programs: the same, and what it was worked out of."""
 
     def predicted(each: Any) -> dict[str, Any]:
-        return {**asdict(each), "objects_per_s": each.per_s, "mb_per_s": each.mb_per_s, "bottleneck": each.bottleneck}
+        return {
+            **msgspec.to_builtins(each),
+            "objects_per_s": each.per_s,
+            "mb_per_s": each.mb_per_s,
+            "bottleneck": each.bottleneck,
+        }
 
     arrivals, advice = told.history.arrivals, told.advice
     return {
-        "machine": asdict(told.found.machine),
+        "machine": msgspec.to_builtins(told.found.machine),
         "codecs": {
             name: {"one_core_mb_per_s": each.one.mb_per_s, "all_cores_mb_per_s": each.all.mb_per_s}
             for name, each in told.found.codecs.items()
         },
         "disk_objects_per_s": {str(size): per_s for size, per_s in told.found.disk.items()},
-        "arrivals": asdict(arrivals) | {"sizes": told.history.sizes, "span_s": told.history.span_s}
+        "arrivals": msgspec.to_builtins(arrivals) | {"sizes": told.history.sizes, "span_s": told.history.span_s}
         if arrivals
         else None,
         "round_trips_s": {title: echo for title, echo in told.echoes.items() if isinstance(echo, float)},
-        "nodes": [asdict(node) for node in told.here.nodes],
+        "nodes": [msgspec.to_builtins(node) for node in told.here.nodes],
         "advice": {**advice.config, "maxAssociations": advice.associations},
         "expected": predicted(advice.main) | {"syntax": advice.main_syntax},
         "by_syntax": {name or "as it came": predicted(each) for name, each in advice.by_syntax.items()},

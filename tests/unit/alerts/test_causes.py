@@ -1,8 +1,8 @@
-from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from leyden.alerts.causes import (
     AGAIN_S,

@@ -1,11 +1,12 @@
 """What a reload changes, in words; and what it cannot change."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, is_dataclass, make_dataclass, replace
 from operator import attrgetter
 from typing import Any, get_args, get_type_hints
 
+import msgspec
 import pytest
+from msgspec.structs import fields, replace
 
 from leyden.alerts.settings import AlertSettings, WebhookSettings
 from leyden.config import changes as changes_module
@@ -124,13 +125,12 @@ def test_a_long_value_is_cut() -> None:
 def test_a_field_that_nobody_has_named_is_said_all_the_same() -> None:
     """A new field, a new kind of rules and a new key of a node appear without a line of code."""
 
-    @dataclass(frozen=True)
-    class Sorting:
+    class Sorting(msgspec.Struct):
         where: str
         tag: str
 
-    later = make_dataclass("Later", [("hold_incoming_s", float), ("sortings", Any), ("partners", Any)], frozen=True)
-    partner = make_dataclass("Partner", [("ae_title", str), ("some_limit", int)], frozen=True)
+    later = msgspec.defstruct("Later", ["hold_incoming_s", "sortings", "partners"])
+    partner = msgspec.defstruct("Partner", ["ae_title", "some_limit"])
     old = later(1.0, (Sorting("sortings.yml:1", "00200013"),), (partner("X", 1),))
     new = later(2.0, (Sorting("sortings.yml:2", "00200011"),), (partner("X", 2),))
     assert changes(old, new) == (  # type: ignore[arg-type]
@@ -140,13 +140,17 @@ def test_a_field_that_nobody_has_named_is_said_all_the_same() -> None:
     )
 
 
+def _is_struct(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
 def leaves(kind: type, path: str = "") -> Iterator[tuple[str, str]]:
     """(path, name) of each value in the settings; those of a node by its name alone."""
     hints = get_type_hints(kind)
     for each in fields(kind):  # type: ignore[arg-type]
         of = hints[each.name]
-        inner = next((part for part in get_args(of) if is_dataclass(part)), None)
-        if is_dataclass(of):
+        inner = next((part for part in get_args(of) if _is_struct(part)), None)
+        if _is_struct(of):
             yield from leaves(of, f"{path}{each.name}.")  # type: ignore[arg-type]
         elif inner is not None and hasattr(inner, "ae_title"):
             yield from leaves(inner)  # type: ignore[arg-type]

@@ -2,10 +2,10 @@
 
 import asyncio
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from leyden.admission.callers import Caller
 from leyden.console import health as health_module

@@ -3,9 +3,10 @@
 import asyncio
 import json
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from leyden.config.settings import ReceiverSettings, Settings
 from leyden.console.live import Live

@@ -1,9 +1,9 @@
 """A node that is changed by the API is told to the journal, also where the service does not say what came of it."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from leyden.console import node_file
 from leyden.console.calls import nodes

@@ -1,9 +1,9 @@
 """assign(): single decisions, each as an operator would put it. The long run is in tests/property."""
 
-from dataclasses import replace
 from unittest.mock import ANY
 
 import pytest
+from msgspec.structs import replace
 
 from leyden.deliver.pool import (
     IDLE_S,

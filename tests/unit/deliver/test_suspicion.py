@@ -1,6 +1,6 @@
 """Who is suspected, what is tried alone, and who is given up."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from leyden.deliver.pool import Request
 from leyden.deliver.suspicion import (

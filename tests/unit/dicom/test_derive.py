@@ -4,11 +4,11 @@ import lzma
 import shutil
 import subprocess
 import uuid
-from dataclasses import replace
 from pathlib import Path
 
 import pydicom
 import pytest
+from msgspec.structs import replace
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 

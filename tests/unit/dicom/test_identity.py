@@ -1,9 +1,9 @@
 """Who an object says it is: by its first bytes, by its command, by its context."""
 
 import zlib
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from leyden.dicom.identity import LOOK_BYTES, Identity, as_named, identify, uids_in
 from leyden.dicom.part10 import FileMeta

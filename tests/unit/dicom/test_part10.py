@@ -1,11 +1,11 @@
 """The head of a Part 10 file, written for pydicom to read and read from its prefixes and oddities."""
 
 import struct
-from dataclasses import replace
 from io import BytesIO
 
 import pydicom
 import pytest
+from msgspec.structs import replace
 from pydicom.data import get_testdata_file
 
 from leyden.dicom.part10 import HEAD_MAX_BYTES, FileMeta, decode_head, encode_head

@@ -1,8 +1,7 @@
 """In which form an object goes: this table is the specification of form/choose.py."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from leyden.dicom.uids import (
     EXPLICIT_BE,

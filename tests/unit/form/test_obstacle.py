@@ -1,9 +1,8 @@
 """Why an object can't be made into a syntax, as far as its header says."""
 
-from dataclasses import replace
-
 import pydicom
 import pytest
+from msgspec.structs import replace
 from pynetdicom.sop_class import _STORAGE_CLASSES
 
 from leyden.dicom.header import Header

@@ -10,12 +10,12 @@ import time
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 import uvloop
+from msgspec.structs import replace
 
 from leyden.dicom.association import AssociationRequested, Connection, EchoAnswered, Event, ReleaseRequested
 from leyden.dicom.negotiate import AcceptorPolicy, AssociateAccept, AssociateRequest, answer, contexts_for

@@ -4,10 +4,10 @@ import os
 import re
 import shutil
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from leyden.operate.installation import UNIT, NotInstalled, Site, install, uninstall, unit
 

@@ -1,10 +1,11 @@
 """What is told of one file: the values that were seen, the answers, the actions, and why; nothing is written."""
 
-from dataclasses import replace
+import dataclasses
 from pathlib import Path
 
 import pydicom
 import pytest
+from msgspec.structs import replace
 
 from leyden.deliver.destination import Destination
 from leyden.dicom.negotiate import AcceptorPolicy
@@ -76,7 +77,7 @@ def test_the_association_and_the_object_are_told() -> None:
 def test_every_condition_of_a_rule_is_told_even_behind_one_that_does_not_hold() -> None:
     absent = Condition("00081048")
     manufacturer = Condition("00080070", Kind.WILDCARD, "GE*")
-    (rule,) = told(route(Action(DROP), when=(replace(CT, negate=True), absent, manufacturer))).rules
+    (rule,) = told(route(Action(DROP), when=(dataclasses.replace(CT, negate=True), absent, manufacturer))).rules
     assert not rule.held
     assert rule.conditions == (
         Asked("Modality is not CT", False, ("CT",), ""),
@@ -231,7 +232,7 @@ NOBODY = Condition("00100010", Kind.LITERAL, "NOBODY")
 
 def test_mutations_are_told_with_what_they_see_and_change() -> None:
     remove = Edit(EditType.REMOVE, "mutations.yml:9", destination=Place(0x00081048))
-    rules = mutating(mutation(edit()), mutation(remove, line=7, when=(replace(CT, negate=True), NOBODY)))
+    rules = mutating(mutation(edit()), mutation(remove, line=7, when=(dataclasses.replace(CT, negate=True), NOBODY)))
     (sending,) = explain(rules, real("CT_small.dcm"), "CT1", "PACS").deliveries
     assert sending.mutations == (
         Rule("mutations.yml:1", "a mutation", "", True, (), ("set PatientName to NOBODY",)),

@@ -1,11 +1,11 @@
 """The verbs of the queue: what goes where, what stays and why, and who is told."""
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from leyden.journal.lines import NO_JOURNAL, JournalSettings, set_up
 from leyden.journal.segments import FOLDER

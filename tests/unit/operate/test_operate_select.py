@@ -1,10 +1,10 @@
 """Which entries a filter means: by their names, by the journal, and by their files only where these alone can tell."""
 
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from leyden.journal.accession import keyed
 from leyden.journal.events import Planned

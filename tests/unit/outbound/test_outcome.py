@@ -37,7 +37,7 @@ def queued(**names):
 
 def instance(syntax=JPEG2000_LOSSLESS):
     meta = FileMeta(CT, "2.25.1", syntax)
-    return Instance("50", RECEIPT, "CT1", (CT, syntax), 0.0, queued(), meta, 300)
+    return Instance("50", RECEIPT, "CT1", (CT, syntax), 0.0, queued=queued(), meta=meta, offset=300)
 
 
 ANSWERS = [

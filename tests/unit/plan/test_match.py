@@ -1,6 +1,6 @@
 """From a header to deliveries: destinations, reasons, syntaxes and ranks."""
 
-from dataclasses import replace
+import dataclasses
 
 import pydicom
 import pytest
@@ -140,7 +140,7 @@ def broken_item() -> Header:
 @pytest.mark.parametrize("search", [False, True])
 def test_a_condition_that_meets_a_broken_item_disables_only_its_own_rule(negate: bool, search: bool) -> None:
     inner = Condition("00080100", Kind.LITERAL, "B", negate)
-    asked = replace(inner, search=True) if search else Condition("00400275", items=(inner,), negate=negate)
+    asked = dataclasses.replace(inner, search=True) if search else Condition("00400275", items=(inner,), negate=negate)
     rules = settings(route(Action(ADD, "THIRD"), when=(asked,)), route(Action(DROP), line=9, when=(CT,)))
     decision = plan(rules, broken_item())
     assert (decision.deliveries, decision.dropped_by) == ((), "routings.yml:9 drop")
@@ -220,8 +220,8 @@ def test_the_rank_is_the_place_of_the_class_in_sop_class_priorities() -> None:
 
 
 def test_the_log_says_what_a_rule_asks_for() -> None:
-    told = replace(CT, log_info=True)
-    said = replace(Condition("00080060", Kind.LITERAL, "MR"), log_info=True)
+    told = dataclasses.replace(CT, log_info=True)
+    said = dataclasses.replace(Condition("00080060", Kind.LITERAL, "MR"), log_info=True)
     rules = settings(
         route(Action(ADD, "THIRD", log_info=True), when=(told,)), route(Action(ADD, "THIRD"), line=2, when=(CT, said))
     )

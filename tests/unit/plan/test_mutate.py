@@ -1,11 +1,11 @@
 """Mutations applied to a header: what each action makes, in which order, and what follows if it can't be made."""
 
 import hashlib
-from dataclasses import replace
 from datetime import datetime
 
 import pydicom
 import pytest
+from msgspec.structs import replace
 
 from leyden.dicom.header import Header
 from leyden.dicom.part10 import FileMeta

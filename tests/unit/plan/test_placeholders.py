@@ -1,9 +1,8 @@
 """save_file paths: placeholders, masks, and values that try to leave their folder."""
 
-from dataclasses import replace
-
 import pydicom
 import pytest
+from msgspec.structs import replace
 
 from leyden.dicom.part10 import FileMeta
 from leyden.plan.placeholders import COMPONENT_LIMIT_BYTES, expand, filled, flaw, is_shared, masked, split

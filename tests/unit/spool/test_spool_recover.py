@@ -2,10 +2,10 @@
 
 import errno
 import os
-from dataclasses import replace
 
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from leyden.spool.entry import Entry, key
 from leyden.spool.receipts import ReceiptLog

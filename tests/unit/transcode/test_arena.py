@@ -1,9 +1,9 @@
 """Leases of the arena: two views of one memfd stand for two workers, as each has its own open of it."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from leyden.transcode.arena import SLOT_BYTES, Arena, FrameState, Lease, Work, bytes_of, layout
 from leyden.transcode.pixels import Planes

@@ -1,10 +1,10 @@
 """The table of codecs, and what is done with a filled lease: decode, encode, both, and the look at what came out."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from leyden.dicom import uids
 from leyden.errors import Corrupt

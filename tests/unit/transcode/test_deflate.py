@@ -3,13 +3,13 @@
 import tracemalloc
 import zlib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import imagecodecs
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from pydicom.encaps import encapsulate, generate_frames
 
 from leyden.dicom.uids import (

@@ -3,9 +3,9 @@
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from leyden.errors import Corrupt
 from leyden.transcode import codecs

@@ -7,7 +7,6 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+from msgspec.structs import replace
 from pydicom.data import get_testdata_file
 from pydicom.encaps import generate_frames, parse_basic_offsets
 

@@ -1,12 +1,12 @@
 """A JPEG on its way to JPEG XL and back: the same bitstream, the same instance, and no further loss is claimed."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from pydicom.encaps import encapsulate, encapsulate_extended
 
 from leyden.dicom.uids import (

@@ -1,12 +1,12 @@
 """The markers of JPEG: what a codestream claims, whose word counts for colour, what a dataset may become."""
 
 import io
-from dataclasses import replace
 from typing import Any
 
 import imagecodecs
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from PIL import Image
 
 from leyden.errors import Corrupt

@@ -5,7 +5,6 @@ import io
 import lzma
 import resource
 import struct
-from dataclasses import replace
 from pathlib import Path
 
 import gdcm
@@ -15,6 +14,7 @@ import libjpeg
 import numpy as np
 import pydicom
 import pytest
+from msgspec.structs import replace
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate, generate_frames

@@ -1,12 +1,12 @@
 """What a JPEG XL header claims, held against what libjxl wrote, and what is refused of it."""
 
-from dataclasses import replace
 from itertools import product
 from typing import Any
 
 import imagecodecs
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from leyden.errors import Corrupt
 from leyden.transcode import jpegxl

@@ -2,7 +2,6 @@
 
 import contextlib
 import resource
-from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from PIL import Image
 
 from leyden.errors import Corrupt

@@ -1,7 +1,6 @@
 """OpenJPEG through our bindings, decoded by an independent build of it (pylibjpeg-openjpeg) and by our own."""
 
 import struct
-from dataclasses import replace
 from typing import Any
 
 import imagecodecs
@@ -9,6 +8,7 @@ import numpy as np
 import openjpeg as independent
 import pydicom
 import pytest
+from msgspec.structs import replace
 from pydicom.data import get_testdata_file
 from pydicom.encaps import get_frame
 

@@ -1,10 +1,10 @@
 """The claims of JPEG 2000 headers, honest and hostile, and what a dataset asks of an encoder."""
 
 import struct
-from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from leyden.errors import Corrupt
 from leyden.transcode import jpeg2000, openjpeg

@@ -1,10 +1,10 @@
 """What goes to a lossless codec and what does not, and that packing loses nothing."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from leyden.transcode.pixels import Description, Planes, Unfit, alike, decoded, pack, recast, undecodable, unfit, unpack
 

@@ -1,8 +1,7 @@
 """The prediction: which part bounds, and what follows for the configuration. Rates are worked out by hand."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from leyden.tune.model import (
     AS_IT_CAME,

@@ -3,12 +3,12 @@
 import asyncio
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
+from msgspec.structs import replace
 
 from leyden.config.load import load
 from leyden.deliver.destination import Destination

@@ -1,9 +1,8 @@
 """What is said follows from what was found: nothing is promised that was not measured."""
 
-from dataclasses import replace
-
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from leyden.deliver.destination import Destination
 from leyden.dicom import uids

@@ -1,11 +1,11 @@
 """The queue: what stands in it, and the verbs that the command line has, too."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Annotated
 
 from msgspec import Meta
+from msgspec.structs import replace
 
 from leyden.console.call import Asked, Given, Nothing, Refused, Shape
 from leyden.console.console import Console

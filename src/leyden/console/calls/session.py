@@ -1,6 +1,6 @@
 """Signing in and out, for browsers: a session is a cookie that no script can read and no other site can use."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from leyden.console.access import COOKIE, SESSION_S, Caller
 from leyden.console.call import Asked, Given, Needs, Nothing, Shape
