@@ -90,7 +90,8 @@ class World:
             self.requests.remove(request)
             self.given_up.append(request)
         limit = self.health.limit(self.now_s)
-        innocent = [r for r in self.requests if not self.suspicion.suspects(r)] if limit else []
+        all_innocent = [r for r in self.requests if not self.suspicion.suspects(r)] if limit else []
+        innocent = self._in_turn(all_innocent)
         works = any(member.phase in (Phase.IDLE, Phase.BUSY) for member in self.associations)
         newest = self.health.failures % 2 and (self.health.objects_failed or not works)
         if self.health.in_trouble and newest and innocent:
@@ -101,8 +102,6 @@ class World:
 
         def of_series(series):
             return [request for request in all_innocent if request.series == series]
-
-        all_innocent, innocent = innocent, self._in_turn(innocent)
 
         left: list[tuple[str, float]] = []
         limits, together = Limits(limit, self.batch_size), no_series if self.health.in_trouble else of_series
