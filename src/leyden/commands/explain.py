@@ -30,7 +30,7 @@ def add_to(commands: Commands) -> None:
 
 
 def call(options: argparse.Namespace) -> int:
-    import orjson
+    import msgspec
 
     from leyden.operate.explain import explain
     from leyden.operate.files import files_under
@@ -47,7 +47,7 @@ def call(options: argparse.Namespace) -> int:
     for each in found:
         well = well and each.well
         if options.json:
-            print(f"{',' if ends.total() else '['}{orjson.dumps(each).decode()}")
+            print(f"{',' if ends.total() else '['}{msgspec.json.encode(each).decode()}")
         else:
             print("\n".join(_lines(each, time.time())))
         ends.update(["files", *_ends(each)])
@@ -61,7 +61,7 @@ def call(options: argparse.Namespace) -> int:
 
 def _list(settings: "Settings", *, as_json: bool) -> int:
     """Each rule in words."""
-    import orjson
+    import msgspec
 
     from leyden.plan import words
 
@@ -70,7 +70,11 @@ def _list(settings: "Settings", *, as_json: bool) -> int:
     rows += [(each.where, words.of_mutation(each), each.description) for each in plan.mutations or ()]
     rows += [(each.where, words.of_sorting(each), each.description) for each in plan.sortings or ()]
     if as_json:
-        print(orjson.dumps([dict(zip(("where", "text", "description"), row, strict=True)) for row in rows]).decode())
+        print(
+            msgspec.json.encode(
+                [dict(zip(("where", "text", "description"), row, strict=True)) for row in rows]
+            ).decode()
+        )
         return 0
     for where, text, description in rows:
         print(f"{where}{f' ({description})' if description else ''}\n  {text}")

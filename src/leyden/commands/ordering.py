@@ -45,19 +45,19 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def print_ordered(options: argparse.Namespace, title: str, control: "Control", words: str) -> None:
     """What holds for a destination now; `words` for people."""
-    import orjson
+    import msgspec
 
     if options.json:
-        print(orjson.dumps({"node": title, "pause": control.pause, "override": control.override}).decode())
+        print(msgspec.json.encode({"node": title, "pause": control.pause, "override": control.override}).decode())
     else:
         print(words)
 
 
 def print_paused(options: argparse.Namespace, flags: "Flags", words: str) -> None:
     """The same for the whole service."""
-    import orjson
+    import msgspec
 
-    print(orjson.dumps({"paused": flags}).decode() if options.json else words)
+    print(msgspec.json.encode({"paused": flags}).decode() if options.json else words)
 
 
 def add_until(parser: argparse.ArgumentParser) -> None:

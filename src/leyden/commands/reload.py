@@ -16,7 +16,7 @@ def add_to(commands: Commands) -> None:
 
 
 def call(options: argparse.Namespace) -> int:
-    import orjson
+    import msgspec
 
     from leyden.errors import ConfigError
     from leyden.operate.reading import Result
@@ -32,7 +32,7 @@ def call(options: argparse.Namespace) -> int:
         print(f"leyden: process {reloading.pid} has not said what came of it; see its log", file=sys.stderr)
         return 1
     if options.json:
-        print(orjson.dumps(reading).decode())
+        print(msgspec.json.encode(reading).decode())
     in_force = f"generation {reading.generation}"
     match reading.result:
         case Result.WRONG:

@@ -211,9 +211,9 @@ def _age(received_s: float, now_s: float) -> str:
 
 
 def _as_json(found: "Status", root: Path) -> str:
-    import orjson
+    import msgspec
 
-    return orjson.dumps(document(found, root)).decode()
+    return msgspec.json.encode(document(found, root)).decode()
 
 
 def document(found: "Status", root: Path) -> dict[str, Any]:
