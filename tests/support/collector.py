@@ -78,7 +78,13 @@ SCHEMA = {
     "SOPClass": Rule(("Instance*",), {"NumberOfInstances": r"\d+"}, {"UID": ".+"}),
     "Instance": Rule(must={"UID": ".+"}),
 }  # fmt: skip
-EVENTS = {"110100": "E", "110103": "CRUD", "110104": "CRU", "110113": "E"}  # the action codes that A.5.3 allows
+EVENTS = {
+    "110100": "E",
+    "110103": "CRUD",
+    "110104": "CRU",
+    "110113": "E",
+    "110114": "E",
+}  # the action codes that A.5.3 allows
 
 
 def check(document: bytes) -> Element:
@@ -100,8 +106,8 @@ def check(document: bytes) -> Element:
         assert roles == ["110150", "110151"]
         assert kind in ("110120", "110121")
         assert not objects
-    elif code == "110113":  # A.5.3.11
-        assert kind in ("110126", "110131", "110132")
+    elif code in ("110113", "110114"):  # A.5.3.11; A.5.3.12, which needs no object and does not forbid one
+        assert kind in (("110126", "110131", "110132") if code == "110113" else ("110122", "110123"))
         assert objects == [("2", "13")]
         assert detail(root, "Alert Description")
     else:  # A.5.3.6, A.5.3.7: a study and a patient

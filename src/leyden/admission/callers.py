@@ -46,13 +46,14 @@ _KINDS = {
 
 
 class Why(StrEnum):
-    """Why an association is refused, for the journal and for metrics."""
+    """Why an association, or a request to the console, is refused, for the journal and for metrics."""
 
     CALLING = "calling title"
     ADDRESS = "address"
     CERTIFICATE = "certificate"
     CALLED = "called title"
     IDENTITY = "user identity"
+    SECRET = "token or password"  # of the console
     LIMIT = "limit of the caller"
     SHARE = "share of the caller"
     FULL = "all associations"

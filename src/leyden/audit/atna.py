@@ -16,6 +16,8 @@ from xml.etree import ElementTree
 
 import msgspec
 
+from leyden.admission.callers import Why
+
 QUIET_S = 10.0  # a group to which nothing was added for so long is whole
 LONGEST_S = 60.0
 GROUPS_MAX = 500
@@ -40,6 +42,8 @@ ACCESSED = Code("110103", "DCM", "DICOM Instances Accessed")  # A.5.3.6
 TRANSFERRED = Code("110104", "DCM", "DICOM Instances Transferred")  # A.5.3.7
 ALERT = Code("110113", "DCM", "Security Alert")  # A.5.3.11
 START, STOP = Code("110120", "DCM", "Application Start"), Code("110121", "DCM", "Application Stop")
+USER, LOGIN = Code("110114", "DCM", "User Authentication"), Code("110122", "DCM", "Login")  # A.5.3.12
+LOGOUT = Code("110123", "DCM", "Logout")
 SOFTWARE = Code("110131", "DCM", "Software Configuration")
 AUTHENTICATION = Code("110126", "DCM", "Node Authentication")
 RESTRICTED = Code("110132", "DCM", "Use of Restricted Function")
@@ -131,6 +135,9 @@ TOLD: dict[str, _OfInstances] = {
 """The records about an instance that have a message in the standard."""
 
 
+_OPERATED = {"reload": (ALERT, SOFTWARE), "sign in": (USER, LOGIN), "sign out": (USER, LOGOUT)}
+
+
 class Grouping:
     """Puts records together to messages. Time is that of the records, so it does not matter how late they are read."""
 
@@ -219,25 +226,28 @@ class Grouping:
         if count := record.get("count"):
             words.insert(2, f"{count} objects")
         participants = Participant(who, asked=True), self._us.as_participant()
-        kind = SOFTWARE if did == "reload" else RESTRICTED
-        return Message(ALERT, "E", *begin, participants, kind, alert=", ".join(filter(None, words)))
+        event, kind = _OPERATED.get(did, (ALERT, RESTRICTED))
+        return Message(event, "E", *begin, participants, kind, alert=", ".join(filter(None, words)))
 
     def _turned_away(self, record: Record, end: str) -> Message:
-        """A node that was not let in: the attempt failed, so the outcome is a minor failure (PS3.15 A.5.3.11)."""
-        who = Participant(record["calling"] or record["peer"] or UNKNOWN, record["calling"], record["peer"])
+        """Who was not let in: the attempt failed, so the outcome is a minor failure (PS3.15 A.5.3.11, A.5.3.12)."""
+        login = record["why"] == Why.SECRET
+        user = record["calling"] or record["peer"] or UNKNOWN
+        who = Participant(user, record["calling"], record["peer"], asked=login)
         times = record.get("count", 1)
         called = f"called {record['called']}" if record["called"] else ""
         words = [record["why"], called, record.get("answer"), record.get("detail"), f"{times} times" * (times != 1)]
+        event, kind = (USER, LOGIN) if login else (ALERT, AUTHENTICATION)
         return Message(
-            ALERT,
+            event,
             "E",
             MINOR,
             record["seq"],
             record["at_s"],
             record["at_s"],
             end,
-            (self._us.as_participant(asked=True), who),
-            AUTHENTICATION,
+            (self._us.as_participant(asked=not login), who),
+            kind,
             alert=", ".join(filter(None, words)),
         )
 

@@ -17,8 +17,12 @@ import msgspec
 
 from leyden import log
 from leyden.admission.bucket import Buckets
+from leyden.admission.callers import Why
+from leyden.admission.flood import Flood
 from leyden.config.settings import ConsoleSettings
 from leyden.console.call import Needs, Refused
+from leyden.journal.events import TurnedAway
+from leyden.journal.lines import tell
 from leyden.operate.tokens import Token, Tokens, hashed
 
 logger = logging.getLogger("leyden.console")
@@ -58,6 +62,7 @@ class Access:
         self._tokens = Tokens(root)
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
         self._guesses = Buckets(GUESSES, 1 / GUESS_S, time.monotonic)
+        self._flood = Flood()
 
     def go_by(self, settings: ConsoleSettings) -> None:
         self._settings = settings
@@ -107,18 +112,16 @@ class Access:
         self._sessions.pop(hashed(cookie), None)
 
     def _holder(self, secret: str, address: str, *, password: bool = False) -> Caller | None:
-        if not secret or len(secret) > SECRET_MAX_CHARS:
+        if not secret:
             return None
-        given = hashed(secret)
+        given = hashed(secret) if len(secret) <= SECRET_MAX_CHARS else ""  # the hash of nothing
         if (holder := self._known(given)) is not None:
             return holder
         chosen = [("config.yml", self._settings.token)]
         chosen += [("service password", self._settings.service_password)] if password else []
         chosen = [(name, kept) for name, kept in chosen if kept]
-        if not chosen:
-            return None
-        if (wait_s := self._guesses.wait_s(address)) > 0:
-            log.once(logger, logging.WARNING, "guesses", f"wrong tokens or passwords from {address}; it has to wait")
+        if (wait_s := self._guesses.wait_s(address)) > 0 and chosen:
+            self._turned_away(address)
             raise Refused(
                 429, "slow_down", "too many wrong tokens or passwords from this address", wait_s=int(wait_s) + 1
             )
@@ -126,7 +129,19 @@ class Access:
             if compare_digest(kept, given):
                 return Caller(name, Needs.OPERATE, given)
         self._guesses.take(address)
+        self._turned_away(address)
         return None
+
+    def _turned_away(self, address: str) -> None:
+        detail = "the console: no valid token or password"
+        event = TurnedAway("", calling="", called="", peer=address, why=Why.SECRET, detail=detail)
+        if self._flood.happened(event, "", time.monotonic()):
+            tell(event)
+
+    def tell_due(self, *, all_of_it: bool = False) -> None:
+        """Tell the journal who was turned away again within a minute. `all_of_it`: before it is over, too."""
+        for event in self._flood.due(time.monotonic(), all_of_it=all_of_it):
+            tell(event)
 
     def _known(self, given: str) -> Caller | None:
         """The holder of a token of ours."""

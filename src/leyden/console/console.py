@@ -106,5 +106,6 @@ class Console:
         write_whole(os.fspath(self.root / WHERE), msgspec.json.encode({"pid": os.getpid(), "url": self.url}))
 
     async def close(self) -> None:
+        self.access.tell_due(all_of_it=True)
         await self.stream.close()
         self.walks.close()

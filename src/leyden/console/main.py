@@ -84,6 +84,7 @@ async def _serve(inherited: Inherited, listener: socket.socket, tls: server.Tls 
     logger.info("the console serves %s", console.url)
     while not stop.is_set() and not any(task.done() for task in tasks):
         inherited.heartbeat.alive(ALIVE_S)
+        console.access.tell_due()
         if tls is not None:
             tls.look()
         if (newer := inherited.newer()) is not None:

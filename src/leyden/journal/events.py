@@ -233,7 +233,7 @@ class Operated(Event, frozen=True, kw_only=True):
 
 
 class TurnedAway(Event, frozen=True, kw_only=True):
-    """Somebody was refused an association, or a TLS session; `receipt` is "".
+    """Somebody was refused an association, a TLS session, or the console; `receipt` is "".
 
     `peer`: the address. `why`: a value of admission.callers.Why. `answer`: the rejection in words, "" = there was none.
     `detail`: the rest, in words. `count`: how often the same happened since it was told before; numbers in

@@ -12,8 +12,6 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import msgspec
-
 from leyden.admission import passcode, token
 from leyden.admission.bucket import Buckets, counted
 from leyden.admission.callers import IDENTITY_REFUSED, Caller, Callers, Refused, Visitor, Why, room
@@ -55,7 +53,7 @@ class Door:
         self._quiet: Collection[str] = ()
         self._inside: dict[Who, _Inside] = {}
         self._at_address: Counter[str] = Counter()
-        self._flood = Flood(_various)
+        self._flood = Flood()
         self._threads: ThreadPoolExecutor | None = None
         self._checks: Counter[str] = Counter()  # as addresses are counted
         self._guesses = Buckets(GUESSES, 1 / GUESS_S, time.monotonic)
@@ -129,20 +127,16 @@ class Door:
                 del self._checks[address]
 
     def turned_away(self, event: TurnedAway, detail: str) -> None:
-        """Tell that somebody was refused; if the same has just happened, within a minute and together.
-
-        `detail`: what of its detail says something new; a wrong passcode is news after a missing one.
-        """
+        """Tell that somebody was refused; if the same has just happened, within a minute and together."""
         if event.calling in self._quiet and event.peer == HERE:
             return  # we ourselves, who look whether somebody answers (console/health.py)
-        kind = (event.calling, event.called, event.peer, event.why, detail)
-        if self._flood.happened(counted(event.peer), kind, event, time.monotonic()):
+        if self._flood.happened(event, detail, time.monotonic()):
             self._tell(event)
 
     def tell_due(self, *, all_of_it: bool = False) -> None:
         """Tell what has waited for a minute. `all_of_it`: what has not, too."""
-        for event, count in self._flood.due(time.monotonic(), all_of_it=all_of_it):
-            self._tell(msgspec.structs.replace(event, count=count))
+        for event in self._flood.due(time.monotonic(), all_of_it=all_of_it):
+            self._tell(event)
 
     def _tell(self, event: TurnedAway) -> None:
         tell(event, logged=event.calling not in self._quiet)
@@ -151,12 +145,6 @@ class Door:
         self.tell_due(all_of_it=True)
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
-
-
-def _various(peer: str) -> TurnedAway:
-    """What is told of an address that is turned away in too many ways; "" = of all of them."""
-    detail = "turned away, in more ways than are told apart"
-    return TurnedAway("", calling="", called="", peer=peer, why=Why.VARIOUS, detail=detail)
 
 
 def _user(caller: Caller, identity: UserIdentity, now_s: float) -> str:

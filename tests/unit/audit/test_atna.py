@@ -6,6 +6,7 @@ from xml.etree.ElementTree import Element
 
 import pytest
 
+from leyden.admission.callers import Why
 from leyden.audit import atna
 from leyden.audit.atna import Grouping, Message, Us, xml
 from support.collector import check, coded, counts, detail, titles
@@ -152,6 +153,31 @@ def test_who_was_turned_away_is_a_failed_authentication_of_a_node() -> None:
     ]
     users = [[each.get("UserID") for each in document.findall("ActiveParticipant")] for document in documents]
     assert users == [["leyden", "CT9"], ["leyden", "CT9"], ["leyden", "10.9.9.9"]]
+
+
+def test_who_signs_in_or_out_and_who_tries_to() -> None:
+    operated = {"event": "operated", "receipt": "", "who": "alice", "through": "page"}
+    away = {"event": "turnedaway", "receipt": "", "calling": "", "called": "", "peer": "10.9.9.9", "count": 12}
+    documents = checked(told(Grouping(US), [
+        {**operated, "did": "sign in", "detail": "from 10.0.0.1"}, {**operated, "did": "sign out"},
+        {**away, "why": Why.SECRET, "detail": "the console: no valid token or password"},
+    ]))  # fmt: skip
+    seen = [
+        (
+            coded(document, "EventIdentification/EventID"),
+            coded(document, "EventIdentification/EventTypeCode"),
+            document.find("EventIdentification").get("EventOutcomeIndicator"),
+            [p.get("UserID") for p in document.findall("ActiveParticipant") if p.get("UserIsRequestor") == "true"],
+        )
+        for document in documents
+    ]
+    assert seen == [
+        ("110114", "110122", "0", ["alice"]),
+        ("110114", "110123", "0", ["alice"]),
+        ("110114", "110122", "4", ["10.9.9.9"]),
+    ]
+    said = "token or password, the console: no valid token or password, 12 times"
+    assert detail(documents[2], "Alert Description") == said
 
 
 def test_a_user_whose_identity_was_checked_is_the_one_who_sent_it() -> None:

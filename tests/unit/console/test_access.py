@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from leyden.admission.callers import Why
+from leyden.admission.flood import AGAIN_S
 from leyden.config.settings import ConsoleSettings
 from leyden.console import access as access_module
 from leyden.console.access import GUESSES, SESSIONS_MAX, Access
 from leyden.console.call import Needs, Refused
+from leyden.journal.events import TurnedAway
 from leyden.operate import tokens
 from support.console import PASSWORD, TOKEN, sha256
 
@@ -20,6 +23,14 @@ ALL = (Needs.NO_PATIENT_DATA, Needs.READ, Needs.OPERATE)
 def root(tmp_path: Path) -> Path:
     (tmp_path / "state").mkdir()
     return tmp_path
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[TurnedAway]:
+    """What the journal gets."""
+    events: list[TurnedAway] = []
+    monkeypatch.setattr(access_module, "tell", events.append)
+    return events
 
 
 def access(root: Path, **keys: object) -> Access:
@@ -133,6 +144,31 @@ def test_who_guesses_has_to_wait_and_nobody_else(root: Path) -> None:
     assert late.value.status == 429
     assert found.caller(f"Bearer {ours}", "", "10.0.0.1") is not None, "it can't be guessed, so it is always heard"
     assert found.caller(f"Bearer {TOKEN}", "", "10.0.0.2") is not None
+
+
+def test_wrong_secrets_are_told_at_once_and_then_together(
+    root: Path, told: list[TurnedAway], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 1000.0
+    monkeypatch.setattr(access_module.time, "monotonic", lambda: now_s)
+    found = access(root, token=sha256(TOKEN))
+    for secret in ("wrong", "x" * (access_module.SECRET_MAX_CHARS + 1), *["worse"] * GUESSES):
+        with contextlib.suppress(Refused):
+            assert found.caller(f"Bearer {secret}", "", "10.0.0.1") is None
+    found.tell_due()
+    assert found.caller(f"Bearer {TOKEN}", "", "10.0.0.2") is not None
+    now_s += AGAIN_S
+    found.tell_due()
+    assert [(event.peer, event.why, event.count) for event in told] == [
+        ("10.0.0.1", Why.SECRET, 1),
+        ("10.0.0.1", Why.SECRET, GUESSES + 1),
+    ]
+    assert "wrong" not in str(told)
+
+
+def test_a_wrong_secret_where_there_is_none_is_told_too(root: Path, told: list[TurnedAway]) -> None:
+    assert access(root).caller("Bearer wrong", "", "10.0.0.1") is None
+    assert [event.why for event in told] == [Why.SECRET]
 
 
 def test_tokens_that_cant_be_read_are_no_tokens(root: Path, caplog: pytest.LogCaptureFixture) -> None:
