@@ -84,7 +84,7 @@ EVENTS = {
     "110104": "CRU",
     "110113": "E",
     "110114": "E",
-}  # the action codes that A.5.3 allows
+}  # the actions of A.5.3
 
 
 def check(document: bytes) -> Element:
