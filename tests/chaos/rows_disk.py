@@ -233,5 +233,6 @@ ROWS = (
                 True), _CHANGES, limits=FULL),
     Row("file system breaks down", "the file system finds an error in itself and is read-only from then on",
         "trigger_fs_error of ext4; mounted anew, and a start", breaks_down, limits=FULL,
+        found="Success was answered for what was lost, as syncs report success while it breaks down",
         site=EXT4, mixes=False),
 )  # fmt: skip
