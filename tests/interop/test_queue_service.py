@@ -82,6 +82,7 @@ def test_the_same_verbs_without_a_service_and_beside_broken_files(site, pacs: Pa
     assert done(service, "delete", "--series", "2.25.1002.1", "--yes")["count"] == 2
     shape = json.loads(service.leyden("queue", "--shape", "--by", "source", "--json", "--state", "prepared").stdout)
     assert {source: sum(row) for source, row in shape["rows"].items()} == {"CT01": 1}
+    assert "CT01" in service.leyden("queue", "--shape", "--by", "source").stdout
     for words in (["move", ids[0], "--to", "NEWPACS"], ["retry", "OLD"]):
         refused = service.leyden("queue", *words)
         assert (refused.returncode, "Traceback" in refused.stderr) == (2, False)

@@ -199,7 +199,7 @@ def _shape(options: argparse.Namespace) -> int:
 
 
 def _of(wanted: "Filter", stages: Any) -> "Filter":
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     return replace(wanted, stages=stages)
 

@@ -1,6 +1,6 @@
 """What a reload changes, in words for an operator: one line for each key, node or file.
 
-The two generations are walked as the frozen dataclasses that they are, so a new field needs no code here. Its key is
+The two generations are walked as the records that they are, so a new field needs no code here. Its key is
 made of its name; KEYS is for the names of which that makes no key. Entries with an AE title are nodes and are compared
 by it. Entries with a place (`where`) are rules of a file and are compared in their order, without their places.
 """

@@ -100,6 +100,7 @@ class Access:
         """Begin a session by the service password or a token; gives the cookie's value. Refused (403, 429)."""
         found = self._holder(secret, address, password=True)
         if found is None:
+            self.turned_away(address)
             raise Refused(403, "forbidden", "neither the service password nor a valid token")
         session, now_s = secrets.token_urlsafe(32), time.monotonic()
         while len(self._sessions) >= SESSIONS_MAX:
@@ -112,16 +113,18 @@ class Access:
         self._sessions.pop(hashed(cookie), None)
 
     def _holder(self, secret: str, address: str, *, password: bool = False) -> Caller | None:
-        if not secret:
+        if not secret or len(secret) > SECRET_MAX_CHARS:
             return None
-        given = hashed(secret) if len(secret) <= SECRET_MAX_CHARS else ""  # the hash of nothing
+        given = hashed(secret)
         if (holder := self._known(given)) is not None:
             return holder
         chosen = [("config.yml", self._settings.token)]
         chosen += [("service password", self._settings.service_password)] if password else []
         chosen = [(name, kept) for name, kept in chosen if kept]
-        if (wait_s := self._guesses.wait_s(address)) > 0 and chosen:
-            self._turned_away(address)
+        if not chosen:
+            return None
+        if (wait_s := self._guesses.wait_s(address)) > 0:
+            self.turned_away(address)
             raise Refused(
                 429, "slow_down", "too many wrong tokens or passwords from this address", wait_s=int(wait_s) + 1
             )
@@ -129,10 +132,10 @@ class Access:
             if compare_digest(kept, given):
                 return Caller(name, Needs.OPERATE, given)
         self._guesses.take(address)
-        self._turned_away(address)
         return None
 
-    def _turned_away(self, address: str) -> None:
+    def turned_away(self, address: str) -> None:
+        """Tell that a request with a wrong secret was refused; if that has just happened, within a minute."""
         detail = "the console: no valid token or password"
         event = TurnedAway("", calling="", called="", peer=address, why=Why.SECRET, detail=detail)
         if self._flood.happened(event, "", time.monotonic()):

@@ -90,10 +90,16 @@ async def _asked(console: Console, call: Call, request: Request) -> Asked[Any, A
     """What is asked, checked as the call wants it. Raises Refused: 400, 403, 413, 415, 429."""
     address = request.client.host if request.client else ""
     cookie = request.cookies.get(COOKIE, "")
-    caller = console.access.caller(request.headers.get("authorization", ""), cookie, address)
+    authorization = request.headers.get("authorization", "")
+    caller = console.access.caller(authorization, cookie, address)
     if request.method in _CHANGE:
         _check_origin(request, by_cookie=caller is not None and caller.by_cookie, tls=console.tls)
-    console.access.check(caller, call.needs)
+    try:
+        console.access.check(caller, call.needs)
+    except Refused:
+        if caller is None and authorization:
+            console.access.turned_away(address)
+        raise
     path = {name: str(value) for name, value in request.path_params.items()}
     if any(len(value) > PATH_MAX_CHARS or not value.isprintable() for value in path.values()):
         raise Refused(404, "not_found", "there is nothing of that name")

@@ -104,7 +104,8 @@ class _Told:
         self._delivered = counter("delivered_objects", "Objects delivered.", "destination", "syntax")
         self._delivered_bytes = counter("delivered_bytes", "Bytes of the data sets delivered.", "destination", "syntax")
         self._warnings = counter("delivery_warnings", "Deliveries answered with a warning.", "destination")
-        self._turned_away = counter("turned_away", "Associations and TLS sessions that were refused, by reason.", "why")
+        refused = "Associations, TLS sessions and requests to the console that were refused, by reason."
+        self._turned_away = counter("turned_away", refused, "why")
         self._errors = counter("delivery_errors", "What went wrong with objects, by kind.", "destination", "kind")
         self._retries = counter("retries", "Objects put back, to be sent again.", "destination")
         self._latency = Histogram(

@@ -26,7 +26,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from queue import SimpleQueue
-from typing import IO
 
 import msgspec
 
@@ -115,8 +114,7 @@ class GroupCommit:
         self._bucket = ""  # the bucket whose name in new/ this process has synced
         self._broken = threading.Event()  # a write has failed, and no probe write has succeeded since
         self._closed = threading.Event()
-        self._witness: IO[bytes] | None = None
-        self._witness_size = 0
+        self._witness = -1  # its descriptor
         try:
             self._renew_witness()
         except OSError as error:
@@ -162,8 +160,10 @@ class GroupCommit:
         for thread in self._threads:
             thread.join()
         self._broken.set()  # wakes the thread that probes
-        with self._publishing:
-            self._renew_witness()
+        with self._fault:
+            if self._witness >= 0:
+                os.close(self._witness)
+                self._witness = -1
 
     # -- in the threads
 
@@ -240,18 +240,21 @@ class GroupCommit:
             self._fail([job for job in jobs if job.error is None], error)
 
     def _renew_witness(self) -> None:
-        """Open a new one in place of the old, and none once all is closed. OSError: the disk refuses."""
-        if self._witness is not None:
-            self._witness.close()
-            self._witness = None
-        if self._spool.sync and not self._closed.is_set():
-            self._witness = tempfile.TemporaryFile(dir=self._spool.root / Stage.EMBRYO, buffering=0)  # noqa: SIM115
+        """Open a file for it. OSError: the disk refuses, and the old one stays."""
+        if not self._spool.sync:
+            return
+        with tempfile.TemporaryFile(dir=self._spool.root / Stage.EMBRYO, buffering=0) as file, self._fault:
+            if self._closed.is_set():
+                return
+            if self._witness < 0:
+                self._witness = os.dup(file.fileno())
+            else:  # the number stays ours, so whoever is about to change the file changes the old or the new one
+                os.dup2(file.fileno(), self._witness, inheritable=False)
 
     def _change_witness(self) -> None:
         """OSError: the file system has broken down, perhaps before the last syncs were through."""
-        if self._witness is not None:
-            self._witness_size = 1 - self._witness_size
-            os.ftruncate(self._witness.fileno(), self._witness_size)
+        if self._spool.sync:
+            os.ftruncate(self._witness, 1 - os.fstat(self._witness).st_size)
 
     def _still_healthy(self, job: _Job) -> bool:
         healthy = self.healthy  # read once: the probe may set it at any moment
@@ -290,8 +293,7 @@ class GroupCommit:
                     os.close(fd)
                     os.unlink(path)
                 sync_folder(path.parent)
-                with self._publishing:
-                    self._renew_witness()
+                self._renew_witness()
             except OSError:
                 continue
             logger.info("a probe write to the spool has succeeded: objects are received again")

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import asdict
 
 from leyden.dicom import uids
 from leyden.errors import LeydenError
@@ -92,7 +93,7 @@ def _children(images: Sequence[Image], count: int) -> Iterator[list["subprocess.
     with tempfile.TemporaryDirectory(prefix="leyden-tune-") as folder:
         for n, image in enumerate(images):
             (Path(folder) / f"{n}.raw").write_bytes(image.native)
-        (Path(folder) / _DESCRIPTIONS).write_bytes(msgspec.json.encode([image.described for image in images]))
+        (Path(folder) / _DESCRIPTIONS).write_text(json.dumps([asdict(image.described) for image in images]))
         command = [sys.executable, "-m", "leyden.tune.codec", folder]
         children = [
             subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(count)
@@ -172,7 +173,7 @@ def encode(uid: str, made: Frame, setting: float = 0.0) -> int:
 def main(folder: Path) -> None:
     """Answer each line of [UID, setting, seconds] with what was encoded, until the parent is gone."""
     os.nice(NICE)
-    described = msgspec.json.decode((folder / _DESCRIPTIONS).read_bytes(), type=list[Description])
+    described = [Description(**each) for each in json.loads((folder / _DESCRIPTIONS).read_text())]
     images = [Image(str(n), each, (folder / f"{n}.raw").read_bytes()) for n, each in enumerate(described)]
     frames: dict[str, list[Frame]] = {}
     for line in sys.stdin:

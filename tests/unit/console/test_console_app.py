@@ -8,10 +8,13 @@ import httpx
 import pytest
 from msgspec import Meta
 
+from leyden.admission.callers import Why
+from leyden.console import access
 from leyden.console.app import BODY_MAX_BYTES
 from leyden.console.call import Asked, Call, Given, Needs, Nothing
 from leyden.console.console import Console
 from leyden.console.table import TABLE
+from leyden.journal.events import TurnedAway
 from leyden.operate import tokens
 from support.console import PASSWORD, TOKEN, Web, bearer, serving, sha256
 
@@ -42,6 +45,16 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     keys = {"token": sha256(TOKEN), "service_password": sha256(PASSWORD), "requests_per_second": 1000}
     with serving(tmp_path_factory.mktemp("console"), (*TABLE, *MORE), **keys) as found:
         yield found
+
+
+def test_a_wrong_token_is_told_where_it_is_refused(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[TurnedAway] = []
+    monkeypatch.setattr(access, "tell", told.append)
+    with web.client(headers=bearer("wrong")) as client:
+        assert client.get("/api/open").status_code == 200
+        assert not told
+        assert client.get("/api/read/x").status_code == 403
+    assert [event.why for event in told] == [Why.SECRET]
 
 
 def test_an_answer_has_its_envelope_and_headers(web: Web) -> None:

@@ -211,6 +211,34 @@ def test_a_failed_sync_is_no_success(spool, monkeypatch, caplog, name, number):
     assert "nothing is received until a probe succeeds" in caplog.text
 
 
+def test_without_a_witness_there_is_no_success(spool, monkeypatch):
+    """The disk refuses it at the start, and later no more."""
+    real = batch.tempfile.TemporaryFile
+    full = [True]
+
+    def opened(**keys):
+        if full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(**keys)
+
+    monkeypatch.setattr(batch.tempfile, "TemporaryFile", opened)
+    monkeypatch.setattr(batch, "PROBE_S", 0.01)
+
+    async def main():
+        commit = GroupCommit(spool)
+        commit._still_healthy = lambda job: True
+        with pytest.raises(Transient):
+            await commit.commit(*embryo(spool))
+        full.clear()
+        await healthy(commit)
+        await commit.commit(*embryo(spool))
+        await commit.commit(*embryo(spool))
+        commit.close()
+
+    asyncio.run(main())
+    assert len(spool.newcomers(10)) == 2
+
+
 def test_one_failed_file_does_not_take_its_neighbours_along(spool, monkeypatch):
     """Files that were synced before the fault showed are safe; those after it are refused until a probe succeeds."""
     bad = []
