@@ -80,7 +80,7 @@ def decode_head(head: bytes) -> tuple[FileMeta, int] | None:
     at = META_OFFSET
     declared_end = 0
     while at != declared_end or _TRANSFER_SYNTAX not in values:
-        if len(head) < at + _LONG_HEADER.size and not at < declared_end <= len(head):
+        if len(head) < at + _LONG_HEADER.size and not at + _SHORT_HEADER.size <= declared_end <= len(head):
             return None
         if head[at : at + 2] != b"\x02\x00":
             break
