@@ -1,7 +1,6 @@
 """What `leyden pause`, `resume` and `override-schedule` share: for whom, until when, and who asks."""
 
 import argparse
-import os
 import re
 import time
 from collections.abc import Iterable, Mapping
@@ -88,6 +87,7 @@ def begin(options: argparse.Namespace) -> tuple[Path, Mapping[str, str]]:
     Beside files with errors in them, the titles are those of the service that runs. Raises ConfigError if none does.
     """
     from leyden.journal.lines import set_up
+    from leyden.journal.segments import ORDERS
     from leyden.operate import reading
     from leyden.spool.control import Controls
 
@@ -102,7 +102,7 @@ def begin(options: argparse.Namespace) -> tuple[Path, Mapping[str, str]]:
         titles = {title: title for title in said.nodes}
     else:
         as_the_service(root)
-        set_up(root, f"order-{os.getpid()}", settings.journal)
+        set_up(root, ORDERS, settings.journal)
     left = Controls(root).titles()  # of a node that is gone: its order can be taken back
     return root, {**{title: title for title in left}, **titles}
 
@@ -110,12 +110,12 @@ def begin(options: argparse.Namespace) -> tuple[Path, Mapping[str, str]]:
 def begin_anyway(options: argparse.Namespace) -> Path:
     """The same without the titles, and whatever is wrong in the files. Raises ConfigError if config.yml hides it."""
     from leyden.journal.lines import JournalSettings, set_up
-    from leyden.journal.segments import FOLDER
+    from leyden.journal.segments import FOLDER, ORDERS
 
     root = spool_root(options)
     as_the_service(root)
     there_is_one = (root / FOLDER).is_dir()  # how large it may be is for others to say: this adds a few lines
-    set_up(root, f"order-{os.getpid()}", JournalSettings(mib=int(there_is_one)))
+    set_up(root, ORDERS, JournalSettings(mib=int(there_is_one)))
     return root
 
 

@@ -1,12 +1,14 @@
 """The journal on disk: every event of every process, one JSON line each, in segments of bounded size and age.
 
 `journal/<writer>.jsonl` is the segment that a process writes. Grown beyond a few MiB or a day, it is renamed to
-`<UTC time>-<writer>.jsonl` and closed: the time is that of its end, so no event of a later object is in it.
+`<UTC time>-<writer>.jsonl` and closed: the time is that of its end, so no event of a later object is in it. All
+processes of the command line write one, ORDERS; a lock (flock) keeps each of them from closing what another one writes.
 Nothing is synced, since receipts/ are the proof. A disk that refuses costs events of the journal and nothing else.
 Deliberately absent: reading (index.py), removing (upkeep.py).
 """
 
 import contextlib
+import fcntl
 import logging
 import os
 import re
@@ -26,6 +28,7 @@ from leyden.journal.events import Event
 logger = logging.getLogger("leyden.journal")
 
 FOLDER = "journal"
+ORDERS = "order"  # the writer of the command line
 SEGMENT_MAX_BYTES = 8 << 20  # what is not indexed yet has to be searched from end to end
 SEGMENT_MIN_BYTES = 64 << 10
 SEGMENTS = 32  # a journal is divided into so many at least
@@ -120,13 +123,41 @@ def close_segment(path: Path, now_s: float) -> None:
         os.rename(path, closed)
 
 
+def close_unused(path: Path, now_s: float) -> None:
+    """Close the segment of processes that are no more; of one that still writes it, nothing happens. OSError."""
+    with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+        if _is_ours_alone(file.fileno()):
+            _close_if_it_is(file.fileno(), path, now_s)
+
+
+def _is_ours_alone(fd: int) -> bool:
+    """Whether no other process has the file locked; then it is, until it is closed here."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _close_if_it_is(fd: int, path: Path, now_s: float) -> None:
+    if _is_at(fd, path):  # else somebody has closed it between our opening and our lock
+        close_segment(path, now_s)
+
+
+def _is_at(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
 def _closed_path(path: Path, now_s: float) -> Path:
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now_s))
     return path.with_name(f"{stamp}-{int(now_s % 1 * 1000):03d}-{path.name}")
 
 
 class Journal:
-    """What one process writes, from any of its threads. `writer`: its name, such as receiver-0."""
+    """What one process writes, from any of its threads. `writer`: its name, such as receiver-0, or ORDERS."""
 
     def __init__(self, root: Path, writer: str, limit_bytes: int) -> None:
         """`limit_bytes`: of the whole journal; a segment is a small part of it."""
@@ -187,20 +218,22 @@ class Journal:
             self._paused_until_s = 0.0
 
     def _next_segment(self, now_s: float) -> None:
-        """Close the segment that is full or old, if one is open, and open the next one or go on with that of before."""
-        if self._fd >= 0:
-            self._close()
-            close_segment(self._path, now_s)
+        """Open the segment, or the next one if that is full or old and nobody else writes it."""
+        self._close()
         self._folder.mkdir(mode=0o700, exist_ok=True)
-        fd = open_lines(self._path)
-        size = os.fstat(fd).st_size
-        begun_s = _begun_s(fd, now_s)
-        if size >= self._segment_bytes or begun_s + SEGMENT_S <= now_s:
-            os.close(fd)
-            close_segment(self._path, now_s)
+        while self._fd < 0:
             fd = open_lines(self._path)
-            size, begun_s = 0, now_s
-        self._fd = fd
+            try:
+                size, begun_s = os.fstat(fd).st_size, _begun_s(fd, now_s)
+                whole = size >= self._segment_bytes or begun_s + SEGMENT_S <= now_s
+                if whole and _is_ours_alone(fd):
+                    _close_if_it_is(fd, self._path, now_s)
+                    continue
+                fcntl.flock(fd, fcntl.LOCK_SH)  # as long as it is open nobody closes it
+                if _is_at(fd, self._path):
+                    self._fd = os.dup(fd)
+            finally:
+                os.close(fd)
         self._left_bytes = self._segment_bytes - size
         self._until_s = begun_s + SEGMENT_S
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from leyden import log
 from leyden.journal import index, instance_logs
-from leyden.journal.segments import FOLDER, SEGMENT_S, close_segment, note_removed, segments
+from leyden.journal.segments import FOLDER, SEGMENT_S, close_unused, note_removed, segments
 
 logger = logging.getLogger("leyden.journal")
 
@@ -54,7 +54,7 @@ class Upkeep:
         for segment in reversed(segments(self._journal)):  # the newest first
             still_open = segment.closed_s == float("inf")
             if still_open and segment.changed_s < now_s - 2 * SEGMENT_S:
-                close_segment(Path(segment.path), now_s)  # of a process that is no more
+                close_unused(Path(segment.path), now_s)
                 continue
             index_bytes = _size(index.index_path(segment.path))
             left_bytes -= segment.bytes + index_bytes

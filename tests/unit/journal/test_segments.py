@@ -14,7 +14,8 @@ import pytest
 from leyden.journal import segments
 from leyden.journal.append import open_lines
 from leyden.journal.events import ByHand
-from leyden.journal.segments import Journal
+from leyden.journal.segments import ORDERS, Journal
+from leyden.journal.tail import Tail
 
 RECEIPT = "1764000000123456000001"
 
@@ -64,6 +65,38 @@ def test_a_full_segment_is_closed_and_no_event_is_lost_or_moved(tmp_path: Path) 
     assert all(each.bytes < segments.SEGMENT_MIN_BYTES + 2000 for each in found)
     assert [each.closed_s for each in found[-2:]] == [pytest.approx(time.time(), abs=60), float("inf")]
     assert receipts(tmp_path) == list(range(600))
+
+
+def test_orders_share_a_segment_and_none_is_closed_under_another(tmp_path: Path) -> None:
+    """All processes of the command line write one file; a reader keeps one descriptor, however many there were."""
+    tail = Tail(str(tmp_path / "journal"))
+    first, second = (Journal(tmp_path, ORDERS, 0) for _ in range(2))
+    for n in range(0, 300, 2):
+        first.write(event(n, "x" * 1000))
+        second.write(event(n + 1, "x" * 1000))
+    (found,) = segments.segments(str(tmp_path / "journal"))
+    assert found.bytes > 4 * segments.SEGMENT_MIN_BYTES
+    first.close()
+    second.write(event(300))
+    closed, _open = segments.segments(str(tmp_path / "journal"))
+    assert closed.inode == found.inode
+    assert receipts(tmp_path) == list(range(301))
+    assert [told.event.receipt for told in tail.read()] == [event(n).receipt for n in range(301)]
+    second.close()
+    tail.close()
+
+
+def test_what_is_still_written_is_not_closed_as_unused(tmp_path: Path) -> None:
+    journal, path = Journal(tmp_path, ORDERS, 1 << 30), tmp_path / "journal" / "order.jsonl"
+    journal.write(event(0))
+    segments.close_unused(path, 1764000000.0)
+    journal.write(event(1))
+    assert path.read_bytes().count(b"\n") == 2
+    journal.close()
+    segments.close_unused(path, 1764000000.0)
+    segments.close_unused(path, 1764000000.0)
+    assert not path.exists()
+    assert receipts(tmp_path) == [0, 1]
 
 
 def test_an_old_segment_is_closed_before_the_next_event_also_after_a_restart(
