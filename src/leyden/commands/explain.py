@@ -70,11 +70,8 @@ def _list(settings: "Settings", *, as_json: bool) -> int:
     rows += [(each.where, words.of_mutation(each), each.description) for each in plan.mutations or ()]
     rows += [(each.where, words.of_sorting(each), each.description) for each in plan.sortings or ()]
     if as_json:
-        print(
-            msgspec.json.encode(
-                [dict(zip(("where", "text", "description"), row, strict=True)) for row in rows]
-            ).decode()
-        )
+        shown = [dict(zip(("where", "text", "description"), row, strict=True)) for row in rows]
+        print(msgspec.json.encode(shown).decode())
         return 0
     for where, text, description in rows:
         print(f"{where}{f' ({description})' if description else ''}\n  {text}")
