@@ -125,7 +125,7 @@ def close_segment(path: Path, now_s: float) -> None:
 
 def close_unused(path: Path, now_s: float) -> None:
     """Close the segment of processes that are no more; of one that still writes it, nothing happens. OSError."""
-    with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+    with contextlib.suppress(FileNotFoundError), open(path, "r+b") as file:  # r+: NFS wants it for this lock
         if _is_ours_alone(file.fileno()):
             _close_if_it_is(file.fileno(), path, now_s)
 
